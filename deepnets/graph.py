@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from deepnets.compiled import compiled
 from deepnets.errors import ConfigError, FormatError, IntegrityError
+from deepnets.paths import FAULTS, find_distances, find_fault, find_levels, find_live
 from deepnets.space import NODE_TYPES, NetworkConfig
 
 if TYPE_CHECKING:
     import networkx
-    import torch_geometric.data
+    from torch_geometric.data import Data
 
 __all__ = ["MAX_DISTANCE", "ROLES", "Graph", "GraphStatistics", "ParameterSlot", "Slots"]
 
@@ -154,9 +154,9 @@ class Graph:
         self._resolve = slots
         self._indptr = np.zeros(len(self.node_types) + 1, np.int32)
         np.cumsum(in_degrees, out=self._indptr[1:])
-        fault = _fault(self.node_types, self.cells, self._indptr, self.sources, len(NODE_TYPES))
+        fault = find_fault(self.node_types, self.cells, self._indptr, self.sources, len(NODE_TYPES))
         if fault >= 0:
-            raise FormatError(f"graph{'' if index is None else f' {index}'}: {_FAULTS[fault]}")
+            raise FormatError(f"graph{'' if index is None else f' {index}'}: {FAULTS[fault]}")
 
     # --- size and structure ---
 
@@ -184,12 +184,12 @@ class Graph:
     @cached_property
     def live(self) -> npt.NDArray[np.bool_]:
         """`(N,) bool`, whether a node reaches the output (the last node).  The others are *dead*."""
-        return _live(self._indptr, self.sources)
+        return find_live(self._indptr, self.sources)
 
     @cached_property
     def levels(self) -> npt.NDArray[np.int32]:
         """`(N,) int32`, edges on the longest path into each node: nodes of a level do not depend on each other."""
-        return _levels(self._indptr, self.sources)
+        return find_levels(self._indptr, self.sources)
 
     def distances(self, cutoff: int = 50) -> npt.NDArray[np.uint8]:
         """Lengths of shortest directed paths: edges (1) and virtual edges (more).
@@ -209,7 +209,7 @@ class Graph:
         """
         if not 1 <= cutoff <= MAX_DISTANCE:
             raise ConfigError(f"cutoff: expected 1 to {MAX_DISTANCE}, got {cutoff!r}")
-        return _distances(self._indptr, self.sources, cutoff).T
+        return find_distances(self._indptr, self.sources, cutoff).T
 
     # --- meaning ---
 
@@ -304,8 +304,8 @@ class Graph:
             graph.add_edge(source, target, distance=int(distances[source, target]))
         return graph
 
-    def to_pyg(self, virtual_edges: int = 1) -> torch_geometric.data.Data:
-        """A PyTorch Geometric `Data`: `x` (N,) node types, `cell` (N,), `edge_index` (2, E), `edge_attr` (E,) distances.
+    def to_pyg(self, virtual_edges: int = 1) -> Data:
+        """A PyTorch Geometric `Data`: `x` (N,) types, `cell` (N,), `edge_index` (2, E), `edge_attr` (E,) distances.
 
         Raises
         ------
@@ -365,83 +365,3 @@ def _average_path(graph: Graph) -> float:
     ones = np.ones(graph.num_edges, np.int8)
     adjacency = csr_array((ones, (graph.edges[:, 0], graph.edges[:, 1])), shape=(n, n))
     return float(shortest_path(adjacency, directed=False, unweighted=True).sum() / (n * (n - 1)))
-
-
-_FAULTS = (
-    "it has no nodes",
-    "node_types and cells have different lengths",
-    "in_degrees do not add up to the number of sources",
-    "a node type is out of range",
-    "cells decrease along the order",
-    "the sources of a node are not nodes before it, in increasing order",
-)
-
-
-@compiled
-def _fault(
-    node_types: npt.NDArray[np.uint8],
-    cells: npt.NDArray[np.uint8],
-    indptr: npt.NDArray[np.int32],
-    sources: npt.NDArray[np.int32],
-    num_types: int,
-) -> int:
-    """Index into `_FAULTS` of what is wrong with a graph's arrays, -1 if nothing is."""
-    n = len(node_types)
-    if n == 0:
-        return 0
-    if len(cells) != n:
-        return 1
-    if indptr[n] != len(sources):
-        return 2
-    for v in range(n):
-        if node_types[v] >= num_types:
-            return 3
-        if v > 0 and cells[v] < cells[v - 1]:
-            return 4
-        if indptr[v + 1] < indptr[v]:
-            return 2
-        previous = -1
-        for e in range(indptr[v], indptr[v + 1]):
-            if not previous < sources[e] < v:
-                return 5
-            previous = sources[e]
-    return -1
-
-
-@compiled
-def _live(indptr: npt.NDArray[np.int32], sources: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
-    n = len(indptr) - 1
-    live = np.zeros(n, np.bool_)
-    live[n - 1] = True
-    for v in range(n - 1, -1, -1):
-        if live[v]:
-            for e in range(indptr[v], indptr[v + 1]):
-                live[sources[e]] = True
-    return live
-
-
-@compiled
-def _levels(indptr: npt.NDArray[np.int32], sources: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
-    n = len(indptr) - 1
-    levels = np.zeros(n, np.int32)
-    for v in range(n):
-        for e in range(indptr[v], indptr[v + 1]):
-            levels[v] = max(levels[v], levels[sources[e]] + 1)
-    return levels
-
-
-@compiled
-def _distances(indptr: npt.NDArray[np.int32], sources: npt.NDArray[np.int32], cutoff: int) -> npt.NDArray[np.uint8]:
-    """Row v holds the distances *to* v: one more than the smallest of those to v's sources."""
-    n = len(indptr) - 1
-    distances = np.zeros((n, n), np.uint8)
-    for v in range(n):
-        for e in range(indptr[v], indptr[v + 1]):
-            u = sources[e]
-            for s in range(u):
-                through = distances[u, s]
-                # 0 means no path and wraps around to the largest number when one is taken off
-                if through != 0 and through < cutoff and np.uint8(through) < np.uint8(distances[v, s] - 1):
-                    distances[v, s] = through + 1
-            distances[v, u] = 1
-    return distances

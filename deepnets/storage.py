@@ -1,0 +1,360 @@
+"""The corpus file: one immutable HDF5 file per split, which plain h5py can read and this module checks.
+
+    /                   attributes: format, version, split, seed, rules, counts, digest of the content, licence
+    /vocabulary/...     what the numbers mean: node_types, primitives, norms, names
+    /networks/...       one column per property, one entry per network: its configuration, sizes, fingerprint
+    /wiring             the graphs, one after the other, in the rows of `deepnets.records`; network i has
+                        `num_rows[i]` of them
+
+The data card documents every column.  Nothing here follows a link out of the file, nothing is read before its size is
+known to be sane, and every block of data has a checksum that HDF5 verifies when it is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from deepnets.encoding import ARCHITECTURE, PADDING
+from deepnets.errors import FormatError, IntegrityError
+from deepnets.records import MAX_NODES, WIRING
+from deepnets.sealed import create, open_hdf5
+from deepnets.space import MAX_STEPS, NODE_TYPES, NORMS, PRIMITIVES
+from deepnets.walk import NAMES
+
+__all__ = ["COLUMNS", "FORMAT_VERSION", "CorpusFile", "content_digest", "corpus_path", "write_corpus"]
+
+FORMAT_VERSION = 1
+_FORMAT = "DeepNets-1M corpus"
+_LICENCE = "CC0-1.0"
+
+MEASURES: dict[str, np.dtype[Any]] = {
+    "num_nodes": np.dtype("<u2"),
+    "num_edges": np.dtype("<u2"),
+    "num_rows": np.dtype("<u2"),
+    "num_params": np.dtype("<u4"),
+    "num_params_imagenet": np.dtype("<u4"),
+    "fingerprint": np.dtype("<u8"),
+    "candidate": np.dtype("<u8"),
+}
+"""Columns beside those of the configuration."""
+
+_GENES = ("ops", "states")  # stored without the padding that no network of the split needs
+
+COLUMNS: dict[str, np.dtype[Any]] = {
+    **{name: ARCHITECTURE[name].base for name in ARCHITECTURE.names or ()},
+    **MEASURES,
+}
+"""Every column of `/networks`, in the order in which the content digest takes them, with its type."""
+
+_VOCABULARY: dict[str, tuple[str, ...]] = {
+    "node_types": NODE_TYPES,
+    "primitives": PRIMITIVES,
+    "norms": tuple(str(norm) for norm in NORMS),
+    "names": NAMES,
+}
+
+_COLUMN_CHUNK = 16_384
+_WIRING_CHUNK = 4_096  # about 19 networks: larger ones compress little better and are slower to read at random
+_COMPRESSION_LEVEL = 6
+_LARGEST_DEFLATE_RATIO = 1_100  # deflate cannot expand by more; a file that claims to is lying
+
+Columns = dict[str, npt.NDArray[Any]]
+
+
+def corpus_path(folder: Path | str, split: str) -> Path:
+    """Where the file of a split lies in a corpus folder."""
+    return Path(folder) / f"deepnets1m_{split}.h5"
+
+
+def write_corpus(
+    path: Path,
+    attributes: Mapping[str, Any],
+    columns: Columns,
+    wiring: Iterable[npt.NDArray[np.void]],
+) -> str:
+    """Write the finished file of a split, atomically.
+
+    Parameters
+    ----------
+    path
+        The file; replaced if it exists.
+    attributes
+        What describes the split: at least `split` and `seed`; numbers and strings.
+    columns
+        `COLUMNS`, each of shape `(n, ...)`.
+    wiring
+        Blocks of `WIRING` rows, in the order of networks, together `columns["num_rows"].sum()` rows.
+
+    Returns
+    -------
+    The content digest, which does not depend on how the content was cut into blocks.
+    """
+    columns = _trimmed(columns)
+    num_rows = int(columns["num_rows"].sum(dtype=np.int64))
+    with create(path) as file:
+        vocabulary = file.create_group("vocabulary")
+        for name, words in _VOCABULARY.items():
+            entries = np.array(words, dtype="S")
+            vocabulary.create_dataset(name, data=entries, **_filters(len(entries)))
+        networks = file.create_group("networks")
+        for name in COLUMNS:
+            networks.create_dataset(name, data=columns[name], **_filters(_COLUMN_CHUNK, columns[name].shape))
+        rows = file.create_dataset("wiring", (num_rows,), WIRING, **_filters(_WIRING_CHUNK, (num_rows,)))
+        hashed = hashlib.sha256()
+        written = 0
+        for block in _blocks(wiring):
+            hashed.update(block.tobytes())
+            rows[written : written + len(block)] = block
+            written += len(block)
+        if written != num_rows:
+            raise ValueError(f"wiring has {written} rows, the columns announce {num_rows}")
+        digest = _digest(attributes, columns, hashed)
+        file.attrs.update(
+            {
+                "format": _FORMAT,
+                "format_version": FORMAT_VERSION,
+                "num_networks": len(columns["num_rows"]),
+                "licence": _LICENCE,
+                "content_digest": digest,
+                "attributes": json.dumps(dict(attributes), sort_keys=True),
+            }
+        )
+    return digest
+
+
+class CorpusFile:
+    """The file of one split, opened and checked, for reading.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Attributes
+    ----------
+    path
+        The same.
+    attributes
+        What the generator wrote about the split: `split`, `seed`, the rules, the versions it ran with.
+    num_networks
+        Number of networks.
+    content_digest
+        SHA-256 of the content, equal for equal corpora.
+
+    Raises
+    ------
+    FormatError, IntegrityError
+        If the file is no corpus file, of a newer format, damaged, or made to do harm.  Its layout, types and sizes are
+        checked before any data is read.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self._file = open_hdf5(self.path)
+        try:
+            self._open()
+        except (FormatError, IntegrityError):
+            self._file.close()
+            raise
+        except (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeError) as error:
+            self._file.close()
+            raise IntegrityError(f"{self.path}: damaged: {str(error).splitlines()[0]}") from error
+
+    def _open(self) -> None:
+        attributes = self._file.attrs
+        if attributes.get("format") != _FORMAT:
+            raise FormatError(
+                f"{self.path}: not a corpus file of this toolkit; files of the original release are read with "
+                "`python -m deepnets import`"
+            )
+        version = int(attributes["format_version"])
+        if version != FORMAT_VERSION:
+            raise FormatError(
+                f"{self.path}: has format version {version}, this version of deepnets1m reads {FORMAT_VERSION}; "
+                "install the version that wrote it, or build the corpus again"
+            )
+        self.attributes: dict[str, Any] = json.loads(attributes["attributes"])
+        self.split = str(self.attributes["split"])
+        self.content_digest = str(attributes["content_digest"])
+        self.num_networks = int(attributes["num_networks"])
+
+        self._members(self._file, {"vocabulary", "networks", "wiring"})
+        for name, words in _VOCABULARY.items():
+            dataset = self._dataset(self._group("vocabulary", set(_VOCABULARY)), name)
+            self._expect(dataset, dataset.ndim == 1 and dataset.dtype.kind == "S" and len(dataset) <= len(words))
+            found = [word.decode() for word in dataset[:].tolist()]
+            self._expect(dataset, found == list(words[: len(found)]), "a vocabulary this version does not know")
+        networks = self._group("networks", set(COLUMNS))
+        for name, dtype in COLUMNS.items():
+            dataset = self._dataset(networks, name)
+            inner = ARCHITECTURE[name].shape if name in (ARCHITECTURE.names or ()) else ()
+            if name in _GENES:
+                self._expect(dataset, dataset.ndim == 3 and 2 <= dataset.shape[2] <= 2 * MAX_STEPS)
+                inner = (2, dataset.shape[2])
+            self._expect(dataset, dataset.dtype == dtype and dataset.shape == (self.num_networks, *inner))
+        self._wiring = self._dataset(self._file, "wiring")
+        self._expect(self._wiring, self._wiring.dtype == WIRING and self._wiring.ndim == 1)
+        self.num_nodes = self.column("num_nodes")
+        self.offsets = np.zeros(self.num_networks + 1, np.int64)
+        np.cumsum(self.column("num_rows"), out=self.offsets[1:])
+        self._expect(self._wiring, len(self._wiring) == self.offsets[-1], "as many rows as its networks have")
+
+    # --- reading ---
+
+    def column(self, name: str) -> npt.NDArray[Any]:
+        """One column of `COLUMNS`, of shape `(num_networks, ...)`."""
+        try:
+            return self._file["networks"][name][:]  # type: ignore[no-any-return]
+        except OSError as error:
+            raise self._damaged(f"column {name}", error) from error
+
+    @cached_property
+    def columns(self) -> Columns:
+        """All columns, read once and kept."""
+        return {name: self.column(name) for name in COLUMNS}
+
+    def architectures(self, indices: npt.NDArray[np.int64] | slice) -> npt.NDArray[np.void]:
+        """Encoded configurations, records of `deepnets.encoding.ARCHITECTURE`, of some networks."""
+        parts = {name: self.columns[name][indices] for name in ARCHITECTURE.names or ()}
+        records = np.zeros(len(parts["n_cells"]), ARCHITECTURE)
+        for name, values in parts.items():
+            if name in _GENES:
+                records[name] = PADDING
+                records[name][:, :, : values.shape[2]] = values
+            else:
+                records[name] = values
+        return records
+
+    def wiring(self, start: int, stop: int) -> npt.NDArray[np.void]:
+        """The rows of the networks `start ... stop - 1`, one after the other."""
+        try:
+            return self._wiring[self.offsets[start] : self.offsets[stop]]  # type: ignore[no-any-return]
+        except OSError as error:
+            where = f"network {start}" if stop == start + 1 else f"networks {start} to {stop - 1}"
+            raise self._damaged(where, error) from error
+
+    def close(self) -> None:
+        """Close the file; what was read stays."""
+        self._file.close()
+
+    def __enter__(self) -> CorpusFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # --- checking ---
+
+    def _group(self, name: str, members: set[str]) -> h5py.Group:
+        group = self._file.get(name)
+        if not isinstance(group, h5py.Group):
+            raise FormatError(f"{self.path}: /{name} is not a group")
+        self._members(group, members)
+        return group
+
+    def _members(self, group: h5py.Group, expected: set[str]) -> None:
+        """Refuse missing and foreign members, and every link that leads elsewhere: to a path, or out of the file."""
+        if len(group) != len(expected) or set(group) != expected:
+            raise FormatError(
+                f"{self.path}: {group.name} should hold {', '.join(sorted(expected))} and nothing else; the file is "
+                "incomplete or of another kind"
+            )
+        for name in expected:
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                raise FormatError(f"{self.path}: {group.name.rstrip('/')}/{name} is a link; refused")
+
+    def _dataset(self, group: h5py.Group, name: str) -> h5py.Dataset:
+        """A member that is a plain, compressed, checksummed dataset of a size that the file can really hold."""
+        dataset = group[name]
+        where = f"{self.path}: {group.name.rstrip('/')}/{name}"
+        if not isinstance(dataset, h5py.Dataset):
+            raise FormatError(f"{where} is not a dataset")
+        if dataset.is_virtual or dataset.external:
+            raise FormatError(f"{where} takes its data from other files; refused")
+        if not dataset.fletcher32 or dataset.chunks is None or dataset.compression != "gzip":
+            raise FormatError(f"{where} is stored without checksums or compression")
+        limit = _LARGEST_DEFLATE_RATIO * self.path.stat().st_size
+        chunk = int(np.prod(dataset.chunks, dtype=object)) * dataset.dtype.itemsize
+        if dataset.size * dataset.dtype.itemsize > limit or chunk > max(limit, 1 << 20):
+            raise FormatError(f"{where} claims a size that a file of this length cannot hold; refused")
+        return dataset
+
+    def _expect(self, dataset: h5py.Dataset, condition: bool, what: str = "the type and shape it should") -> None:
+        if not condition:
+            raise FormatError(
+                f"{self.path}: {dataset.name} does not have {what} (it has {dataset.dtype}, {dataset.shape})"
+            )
+
+    def _damaged(self, where: str, error: BaseException) -> IntegrityError:
+        return IntegrityError(f"{self.path}: split {self.split}, {where}: damaged ({str(error).splitlines()[0]})")
+
+
+def content_digest(file: CorpusFile, block: int = 4_096) -> str:
+    """Compute the content digest again from what the file holds."""
+    hashed = hashlib.sha256()
+    for start in range(0, file.num_networks, block):
+        hashed.update(file.wiring(start, min(start + block, file.num_networks)).tobytes())
+    return _digest(file.attributes, file.columns, hashed)
+
+
+def _digest(attributes: Mapping[str, Any], columns: Columns, wiring: Any) -> str:
+    """SHA-256 over the vocabulary, the split's own attributes, every column and the wiring.
+
+    Library versions are left out: the same corpus made with other versions is the same corpus.
+    """
+    identity = {name: value for name, value in attributes.items() if name != "versions"}
+    total = hashlib.sha256(json.dumps([FORMAT_VERSION, _VOCABULARY, identity], sort_keys=True).encode())
+    for name, dtype in COLUMNS.items():
+        values = columns[name]
+        total.update(f"{name} {dtype.str} {values.shape}".encode())
+        total.update(np.ascontiguousarray(values, dtype).tobytes())
+    total.update(wiring.digest())
+    return total.hexdigest()
+
+
+def _trimmed(columns: Columns) -> Columns:
+    """Columns in their stored types, genes without the padding that no network needs."""
+    pairs = 2 * int(columns["steps"].max(initial=1))
+    stored = {name: np.ascontiguousarray(columns[name], dtype) for name, dtype in COLUMNS.items()}
+    for name in _GENES:
+        stored[name] = np.ascontiguousarray(stored[name][:, :, :pairs])
+    if int(columns["num_nodes"].max(initial=0)) > MAX_NODES:
+        raise ValueError(f"a graph has more than {MAX_NODES} nodes")
+    return stored
+
+
+def _blocks(wiring: Iterable[npt.NDArray[np.void]]) -> Iterable[npt.NDArray[np.void]]:
+    """The same rows in blocks of whole chunks, so that no chunk is compressed twice."""
+    pending: list[npt.NDArray[np.void]] = []
+    size = 0
+    for block in wiring:
+        pending.append(block)
+        size += len(block)
+        whole = size - size % _WIRING_CHUNK
+        if whole >= 64 * _WIRING_CHUNK:
+            rows = np.concatenate(pending)
+            yield rows[:whole]
+            pending, size = [rows[whole:]], size - whole
+    if size:
+        yield np.concatenate(pending)
+
+
+def _filters(chunk: int, shape: tuple[int, ...] | None = None) -> dict[str, Any]:
+    length = chunk if shape is None else min(chunk, shape[0])
+    return {
+        "chunks": (max(1, length), *(shape or (1,))[1:]),
+        "shuffle": True,
+        "compression": "gzip",
+        "compression_opts": _COMPRESSION_LEVEL,
+        "fletcher32": True,
+        "track_times": False,
+    }

@@ -1,0 +1,392 @@
+"""The walk through an encoded architecture that writes its computational graph: compiled, torch-free.
+
+Every tensor is known by the node that produced it, so an absent tensor (the result of `none`) has no node, a layer
+behind it never receives data, and a sum of one present tensor is that tensor.  Layers are visited in the order in which
+data flows: stem, cells, head.  What comes out is the graph in *canonical order*, topological and cell by cell.
+
+The rules are those of Knyazev et al. (NeurIPS 2021), section 3 and appendix A, made exact; the data card states them.
+`deepnets.blueprint` is what users call; the generator calls `assemble` in a loop.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from deepnets.compiled import compiled
+from deepnets.encoding import NORMAL, REDUCE
+from deepnets.space import NODE_TYPES, PRIMITIVES
+
+__all__ = ["ABSENT", "NAMES", "NODE", "Tape", "assemble", "contains", "new_tape"]
+
+# --- names ----------------------------------------------------------------------------------------------------------
+# A node's name is that of its parameter without the cell it is in; a node without parameters is named after its type.
+# Compiled code writes indices: each group of names starts at a fixed place and keeps its inner order.
+
+_STEM_NAMES = ("stem.0", "stem.1", "stem0", "pos_enc", "stem0.0", "stem0.1", "stem0.3", "stem0.4", "stem1.1", "stem1.2")
+_PREPROCESS_NAMES = ("conv_1", "conv_2", "bn", "op.1", "op.2")
+_OPERATION_NAMES = (
+    *(f"{layer}.weight" for layer in (*_PREPROCESS_NAMES, "op.3", "op.5", "op.6", "op.7")),
+    *("fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias"),
+    *("ln1.weight", "to_qkv.weight", "to_out.0.weight", "to_out.0.bias"),
+    *("ln2.weight", "ff.net.0.weight", "ff.net.0.bias", "ff.net.3.weight", "ff.net.3.bias"),
+)
+_MAX_CLASSIFIER_LAYERS = 4
+_MAX_OPERATIONS = 20
+
+NAMES: tuple[str, ...] = (
+    *NODE_TYPES,
+    *(f"{name}.weight" for name in _STEM_NAMES),
+    *(f"preprocess{i}.{name}.weight" for i in range(2) for name in _PREPROCESS_NAMES),
+    *(f"classifier.{3 * i}.{kind}" for i in range(_MAX_CLASSIFIER_LAYERS) for kind in ("weight", "bias")),
+    *(f"_ops.{j}.{name}" for j in range(_MAX_OPERATIONS) for name in _OPERATION_NAMES),
+)
+"""Every name a node can have.  Names of layers inside a cell are to be read behind `cells.<cell>.`."""
+
+_STEM = len(NODE_TYPES)
+_STEM_0, _STEM_1, _PATCH, _POS_ENC, _STEM0_0, _STEM0_1, _STEM0_3, _STEM0_4, _STEM1_1, _STEM1_2 = range(
+    _STEM, _STEM + 10
+)
+_PREPROCESS = _STEM + len(_STEM_NAMES)
+_PREPROCESS_STRIDE = len(_PREPROCESS_NAMES)
+_CLASSIFIER = _PREPROCESS + 2 * _PREPROCESS_STRIDE
+_OPERATION = _CLASSIFIER + 2 * _MAX_CLASSIFIER_LAYERS
+_OPERATION_STRIDE = len(_OPERATION_NAMES)
+# Places inside the group of an operation; the first five are also those inside a preprocessing group.
+_CONV_1, _CONV_2, _BN, _OP_1, _OP_2, _OP_3, _OP_5, _OP_6, _OP_7 = range(9)
+_FC1, _FC1_BIAS, _FC2, _FC2_BIAS = range(9, 13)
+_LN1, _TO_QKV, _TO_OUT, _TO_OUT_BIAS, _LN2, _FF0, _FF0_BIAS, _FF3, _FF3_BIAS = range(13, 22)
+
+# --- vocabulary as numbers ------------------------------------------------------------------------------------------
+
+MAX_POOL, AVG_POOL, SEP_CONV, DIL_CONV, CONV, MSA, CSE, SUM, CONCAT, INPUT, BIAS, NORM, LN, POS_ENC, GLOB_AVG = range(
+    15
+)
+_NONE, _MAX, _AVG, _SKIP, _SEP3, _SEP5, _DIL3, _DIL5 = range(8)
+_C1, _C71, _C3, _C5, _C7, _ATTENTION, _SQUEEZE = range(8, len(PRIMITIVES))
+
+ABSENT = -1  # a tensor that is never computed
+_NO_INPUT = -2  # the source of the nodes that data starts from
+
+# --- what the walk writes -------------------------------------------------------------------------------------------
+
+NODE = np.dtype(
+    [
+        ("node_type", "u1"),
+        ("cell", "u1"),
+        ("in_degree", "u1"),
+        ("name", "<u2"),  # index into NAMES
+        (
+            "shape",
+            "<i4",
+            (4,),
+        ),  # (out, in, height, width); (out, in, 0, 0) of a linear layer; (out, 0, 0, 0) of a vector
+    ],
+    align=True,
+)
+
+
+class Tape(NamedTuple):
+    """What one walk writes: nodes in canonical order, the sources of each (ascending), layers that get no data."""
+
+    nodes: npt.NDArray[np.void]
+    sources: npt.NDArray[np.int32]
+    unused: npt.NDArray[np.void]
+    counters: npt.NDArray[np.int64]
+
+
+N_NODES, N_EDGES, N_UNUSED, N_PARAMETERS, _CELL = range(5)
+
+
+def new_tape(n_cells: int, steps: int) -> Tape:
+    """A tape long enough for every network of up to this many cells and steps."""
+    per_cell = 2 * 4 + steps * (2 * 12 + 1) + 1  # preprocessing, two operations and a sum per step, a concatenation
+    capacity = 1 + 7 + n_cells * per_cell + 1 + 2 * _MAX_CLASSIFIER_LAYERS
+    return Tape(
+        np.zeros(capacity, NODE),
+        np.zeros(capacity + n_cells * (3 * steps + 6) + 8, np.int32),
+        np.zeros(capacity, NODE),
+        np.zeros(5, np.int64),
+    )
+
+
+@compiled
+def _append(tape: Tape, node_type: int, name: int, source: int) -> int:
+    n = tape.counters[N_NODES]
+    row = tape.nodes[n]
+    row.node_type = node_type
+    row.cell = tape.counters[_CELL]
+    row.name = name
+    row.in_degree = 0
+    row.shape[:] = 0
+    if source != _NO_INPUT:
+        row.in_degree = 1
+        tape.sources[tape.counters[N_EDGES]] = source
+        tape.counters[N_EDGES] += 1
+    tape.counters[N_NODES] = n + 1
+    return n  # type: ignore[no-any-return]
+
+
+@compiled
+def _plain(tape: Tape, node_type: int, source: int) -> int:
+    """A node without parameters; none behind an absent tensor."""
+    return ABSENT if source == ABSENT else _append(tape, node_type, node_type, source)
+
+
+@compiled
+def _layer(
+    tape: Tape, node_type: int, name: int, source: int, out: int, inputs: int = 0, height: int = 0, width: int = 0
+) -> int:
+    """A node with a parameter; where no data arrives, the parameter is only noted and counted."""
+    size = out * max(inputs, 1) * max(height, 1) * max(width, 1)
+    if node_type in (NORM, LN):
+        size *= 2  # weight and bias, one node
+    tape.counters[N_PARAMETERS] += size
+    if source == ABSENT:
+        row = tape.unused[tape.counters[N_UNUSED]]
+        tape.counters[N_UNUSED] += 1
+        row.node_type = node_type
+        row.name = name
+        row.cell = tape.counters[_CELL]
+        n = ABSENT
+    else:
+        n = _append(tape, node_type, name, source)
+        row = tape.nodes[n]
+    row.shape[0] = out
+    row.shape[1] = inputs
+    row.shape[2] = height
+    row.shape[3] = width
+    return n
+
+
+@compiled
+def _merge(tape: Tape, node_type: int, tensors: npt.NDArray[np.int64], count: int) -> int:
+    """A sum or concatenation of the distinct tensors among `tensors[:count]`; of a single one, that one itself."""
+    distinct = np.empty(count, np.int64)
+    n = 0
+    for i in range(count):
+        tensor = tensors[i]
+        place = n
+        while place > 0 and distinct[place - 1] > tensor:
+            place -= 1
+        if tensor == ABSENT or (place > 0 and distinct[place - 1] == tensor):
+            continue
+        for j in range(n, place, -1):
+            distinct[j] = distinct[j - 1]
+        distinct[place] = tensor
+        n += 1
+    if n == 0:
+        return ABSENT
+    if n == 1:
+        return distinct[0]  # type: ignore[no-any-return]
+    node = _append(tape, node_type, node_type, distinct[0])
+    tape.nodes[node].in_degree = n
+    for j in range(1, n):
+        tape.sources[tape.counters[N_EDGES]] = distinct[j]
+        tape.counters[N_EDGES] += 1
+    return node
+
+
+@compiled
+def _add(tape: Tape, a: int, b: int) -> int:
+    return _merge(tape, SUM, np.array([a, b]), 2)
+
+
+@compiled
+def _linear(tape: Tape, name: int, x: int, out: int, inputs: int) -> int:
+    x = _layer(tape, CONV, name, x, out, inputs)
+    return _layer(tape, BIAS, name + 1, x, out)
+
+
+@compiled
+def _convolution(tape: Tape, name: int, x: int, out: int, inputs: int, kernel: int, norm: bool) -> int:
+    x = _layer(tape, CONV, name, x, out, inputs, kernel, kernel)
+    return _layer(tape, NORM, name + 1, x, out) if norm else x
+
+
+@compiled
+def _separable(tape: Tape, kind: int, name: int, x: int, out: int, inputs: int, kernel: int, norm: bool) -> int:
+    """A depthwise and a pointwise convolution, and a norm."""
+    x = _layer(tape, kind, name, x, inputs, 1, kernel, kernel)
+    return _convolution(tape, name + 1, x, out, inputs, 1, norm)
+
+
+@compiled
+def _factorized_reduce(tape: Tape, group: int, x: int, out: int, inputs: int, norm: bool) -> int:
+    """Halve the resolution: two strided 1x1 convolutions on shifted grids, concatenated."""
+    halves = np.empty(2, np.int64)
+    halves[0] = _layer(tape, CONV, group + _CONV_1, x, out // 2, inputs, 1, 1)
+    halves[1] = _layer(tape, CONV, group + _CONV_2, x, out // 2, inputs, 1, 1)
+    y = _merge(tape, CONCAT, halves, 2)
+    return _layer(tape, NORM, group + _BN, y, out) if norm else y
+
+
+@compiled
+def _squeeze_excite(tape: Tape, group: int, x: int, width: int) -> int:
+    """Channel-wise attention: scale every channel by a small network of all channels' means (the means are no node)."""
+    gate = _linear(tape, group + _FC1, x, width // 2, width)
+    gate = _linear(tape, group + _FC2, gate, width, width // 2)
+    return _merge(tape, CSE, np.array([x, gate]), 2)
+
+
+@compiled
+def _attention(tape: Tape, group: int, x: int, width: int) -> int:
+    """A pre-norm transformer block of eight heads."""
+    y = _layer(tape, LN, group + _LN1, x, width)
+    y = _layer(tape, CONV, group + _TO_QKV, y, 3 * 8 * (width // 8), width)
+    y = _plain(tape, MSA, y)
+    y = _linear(tape, group + _TO_OUT, y, width, 8 * (width // 8))
+    x = _add(tape, x, y)
+    y = _layer(tape, LN, group + _LN2, x, width)
+    y = _linear(tape, group + _FF0, y, width, width)
+    y = _linear(tape, group + _FF3, y, width, width)
+    return _add(tape, x, y)
+
+
+@compiled
+def _operation(tape: Tape, op: int, group: int, x: int, width: int, strided: bool, norm: bool) -> int:
+    """One primitive of a genotype.  Widths in and out are equal: preprocessing sees to that."""
+    w = width
+    if op == _NONE:
+        return ABSENT
+    if op == _MAX:
+        return _plain(tape, MAX_POOL, x)
+    if op == _AVG:
+        return _plain(tape, AVG_POOL, x)
+    if op == _SKIP:
+        return _factorized_reduce(tape, group, x, w, w, norm) if strided else x
+    if op in (_SEP3, _SEP5):
+        kernel = 3 if op == _SEP3 else 5
+        x = _separable(tape, SEP_CONV, group + _OP_1, x, w, w, kernel, norm)
+        return _separable(tape, SEP_CONV, group + _OP_5, x, w, w, kernel, norm)
+    if op in (_DIL3, _DIL5):
+        return _separable(tape, DIL_CONV, group + _OP_1, x, w, w, 3 if op == _DIL3 else 5, norm)
+    if op == _C71:
+        x = _layer(tape, CONV, group + _OP_1, x, w, w, 1, 7)
+        x = _layer(tape, CONV, group + _OP_2, x, w, w, 7, 1)
+        return _layer(tape, NORM, group + _OP_3, x, w) if norm else x
+    if op == _SQUEEZE:
+        return _squeeze_excite(tape, group, x, w)
+    if op == _ATTENTION:
+        return _attention(tape, group, x, w)
+    kernel = 1 if op == _C1 else (3 if op == _C3 else (5 if op == _C5 else 7))
+    return _convolution(tape, group + _OP_1, x, w, w, kernel, norm)
+
+
+@compiled
+def contains(net: Any, op: int) -> bool:
+    """Whether a primitive (an index) occurs in either kind of cell of an encoded architecture."""
+    for kind in (NORMAL, REDUCE):
+        for j in range(2 * net.steps):
+            if net.ops[kind, j] == op:
+                return True
+    return False
+
+
+@compiled
+def _bits(mask: int) -> int:
+    n = 0
+    while mask:
+        n += mask & 1
+        mask >>= 1
+    return n
+
+
+@compiled
+def assemble(net: Any, C: int, fc_dim: int, num_classes: int, image_size: int, tape: Tape) -> int:
+    """Walk one encoded architecture and write its graph onto the tape.
+
+    Parameters
+    ----------
+    net
+        A record of `ARCHITECTURE`, from a valid config.
+    C, fc_dim
+        Width and hidden classifier width, in place of the record's own.
+    num_classes, image_size
+        Outputs of the classifier, side of the images (one of `IMAGE_SIZES`).
+    tape
+        Overwritten; made by `new_tape` for at least as many cells and steps.
+
+    Returns
+    -------
+    The number of parameters the network has, those of dead and unused layers included, or -1 if it has no output
+    because `none` cut every path.
+    """
+    tape.counters[:] = 0
+    n_cells = net.n_cells
+    preproc = net.preproc == 1
+    norm = net.norm != 0
+    small = image_size == 32
+    vit = contains(net, _ATTENTION)
+
+    # Stem: s0 and s1 are the two tensors that the next cell reads, c0 and c1 their channels.
+    x = _append(tape, INPUT, INPUT, _NO_INPUT)
+    c0 = c1 = C
+    if vit:
+        patch, grid = (3, 11) if small else (16, 14)
+        x = _layer(tape, CONV, _PATCH, x, C, 3, patch, patch)
+        position = _layer(tape, POS_ENC, _POS_ENC, _NO_INPUT, 1, C, grid, grid)
+        s0 = s1 = _add(tape, x, position)
+    elif net.stem_type == 0:
+        c0 = c1 = 3 * C if preproc and small else C
+        x = _convolution(tape, _STEM_0, x, c0, 3, net.ks, norm)
+        s0 = s1 = _plain(tape, MAX_POOL, x) if net.stem_pool == 1 else x
+    else:
+        x = _convolution(tape, _STEM0_0, x, C // 2, 3, net.ks, norm)
+        s0 = _convolution(tape, _STEM0_3, x, C, C // 2, 3, norm)
+        s1 = _convolution(tape, _STEM1_1, s0, C, C, 3, norm)
+
+    # Cells.  `halved`: s0 is twice as large as s1, because the layer between them is strided.
+    width = C
+    halved = net.stem_type == 1 and not vit
+    states = np.empty(2 + net.steps, np.int64)
+    for cell in range(n_cells):
+        tape.counters[_CELL] = cell
+        reduction = cell > 0 and cell in (n_cells // 3, 2 * n_cells // 3)
+        kind = REDUCE if reduction else NORMAL
+        if reduction:
+            width *= net.C_mult
+        states[0], states[1] = s0, s1
+        if preproc:
+            if halved:
+                states[0] = _factorized_reduce(tape, _PREPROCESS, s0, width, c0, norm)
+            else:
+                states[0] = _convolution(tape, _PREPROCESS + _OP_1, s0, width, c0, 1, norm)
+            states[1] = _convolution(tape, _PREPROCESS + _PREPROCESS_STRIDE + _OP_1, s1, width, c1, 1, norm)
+        for step in range(net.steps):
+            operands = np.empty(2, np.int64)
+            for side in range(2):
+                j = 2 * step + side
+                state = net.states[kind, j]
+                strided = reduction and state < 2 and not vit
+                group = _OPERATION + j * _OPERATION_STRIDE
+                operands[side] = _operation(tape, net.ops[kind, j], group, states[state], width, strided, norm)
+            states[2 + step] = _merge(tape, SUM, operands, 2)
+        mask = net.concat[kind]
+        chosen = np.empty(len(states), np.int64)
+        count = 0
+        for state in range(2, len(states)):
+            if mask >> state & 1:
+                chosen[count] = states[state]
+                count += 1
+        s0, s1 = s1, _merge(tape, CONCAT, chosen, count)
+        c0, c1 = c1, count * width
+        halved = reduction and not vit
+
+    # Head.
+    x, features = s1, c1
+    if net.glob_avg == 1:
+        x = _plain(tape, GLOB_AVG, x)
+    else:
+        side = 4 if small else 7
+        if net.stem_type == 0 and net.stem_pool == 0:
+            side *= 2
+        features *= side * side
+    for i in range(net.fc_layers):
+        last = i == net.fc_layers - 1
+        out = num_classes if last else fc_dim
+        x = _linear(tape, _CLASSIFIER + 2 * i, x, out, features)
+        features = out
+    return -1 if x == ABSENT else tape.counters[N_PARAMETERS]

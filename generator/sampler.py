@@ -1,0 +1,173 @@
+"""Random architectures: a split, a seed and an index decide a candidate, and nothing else does.
+
+Candidate i of a split reads the words `96 i ... 96 i + 95` of a Philox stream (Salmon et al., SC 2011) whose key is a
+digest of seed and split, and makes one attempt: an architecture, or a rejection with its reasons.  Any range of
+candidates can therefore be drawn anywhere, in any order, by any number of workers.
+
+The order of draws and the rules of rejection follow Knyazev et al. (NeurIPS 2021), appendix A; genotypes are drawn from
+the distribution that the original's scores and soft-maxes amount to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from deepnets.compiled import compiled
+from deepnets.encoding import NORMAL, PADDING, REDUCE
+from deepnets.space import PRIMITIVES
+from deepnets.walk import contains
+from generator.splits import NORM_ALWAYS, NORM_NEVER, Rules
+
+__all__ = ["REJECTIONS", "STREAM_VERSION", "WORDS", "random_words", "sample"]
+
+STREAM_VERSION = 1
+"""Changes whenever the same seed would give other networks; part of every key and recorded in every file."""
+
+WORDS = 96
+"""64-bit words set aside for each candidate; no candidate needs more."""
+
+REJECTIONS = (
+    "cse_without_conv",
+    "several_cse",
+    "several_large_conv",
+    "no_learned_operation",
+    "too_large_cifar10",
+    "too_large_imagenet",
+    "no_output",
+)
+"""Reasons to reject a candidate, one bit each.  The first four are decided by the genotype and can coincide."""
+
+ACCEPTED = 0
+TOO_LARGE_CIFAR10, TOO_LARGE_IMAGENET, NO_OUTPUT = 1 << 4, 1 << 5, 1 << 6
+
+_POOL_ONLY = 4  # none, max_pool, avg_pool and skip_connect come first in PRIMITIVES
+_ALL = len(PRIMITIVES)
+_MSA, _CSE = PRIMITIVES.index("msa"), PRIMITIVES.index("cse")
+_CONV_5X5, _CONV_7X7 = PRIMITIVES.index("conv_5x5"), PRIMITIVES.index("conv_7x7")
+_FIRST_CONV, _LAST_CONV = PRIMITIVES.index("sep_conv_3x3"), _CONV_7X7  # every name with "conv" lies between
+
+
+def random_words(seed: int, split: str, start: int, count: int) -> npt.NDArray[np.uint64]:
+    """The random words of the candidates `start ... start + count - 1`, shape `(count, WORDS)`.
+
+    NumPy guarantees the streams of its bit generators across versions (NEP 19), which it does not for distributions.
+    """
+    digest = hashlib.sha256(f"DeepNets-1M stream {STREAM_VERSION} seed {seed} split {split}".encode()).digest()
+    key = int.from_bytes(digest[:16], "little")
+    blocks_per_candidate = WORDS // 4  # a step of Philox's counter makes four words
+    generator = np.random.Philox(key=key, counter=start * blocks_per_candidate)
+    return generator.random_raw(count * WORDS).reshape(count, WORDS)
+
+
+@compiled
+def _below(words: npt.NDArray[np.uint64], cursor: npt.NDArray[np.int64], n: int) -> int:
+    """A draw from 0 ... n - 1: the upper half of the next word, scaled."""
+    word = words[cursor[0]] >> np.uint64(32)
+    cursor[0] += 1
+    return np.int64((word * np.uint64(n)) >> np.uint64(32))  # type: ignore[return-value]
+
+
+@compiled
+def _happens(words: npt.NDArray[np.uint64], cursor: npt.NDArray[np.int64], tenths: int) -> bool:
+    """True with a probability of so many tenths."""
+    return _below(words, cursor, 10) < tenths
+
+
+@compiled
+def _draw_genotype(
+    words: npt.NDArray[np.uint64], cursor: npt.NDArray[np.int64], steps: int, pool_only: bool, net: Any
+) -> None:
+    """Every step adds up two operations on two distinct earlier states; everything is uniform and independent."""
+    first_op = 0 if steps > 1 else 1  # a cell of one step must not lose an operand to `none`
+    net.ops[:, :] = PADDING
+    net.states[:, :] = PADDING
+    for kind in (NORMAL, REDUCE):
+        num_ops = (_POOL_ONLY if kind == REDUCE and pool_only else _ALL) - first_op
+        for step in range(steps):
+            first = _below(words, cursor, step + 2)
+            second = _below(words, cursor, step + 1)
+            if second >= first:
+                second += 1
+            net.states[kind, 2 * step] = first
+            net.states[kind, 2 * step + 1] = second
+            net.ops[kind, 2 * step] = first_op + _below(words, cursor, num_ops)
+            net.ops[kind, 2 * step + 1] = first_op + _below(words, cursor, num_ops)
+
+
+@compiled
+def _genotype_faults(net: Any) -> int:
+    """The reasons, as bits, for which a genotype is rejected."""
+    convolves = attends = squeezes = several_squeezes = several_large = False
+    for kind in (NORMAL, REDUCE):
+        squeeze = large = 0
+        for j in range(2 * net.steps):
+            op = net.ops[kind, j]
+            convolves |= _FIRST_CONV <= op <= _LAST_CONV
+            attends |= op == _MSA
+            squeeze += op == _CSE
+            large += op in (_CONV_5X5, _CONV_7X7)
+        squeezes |= squeeze > 0
+        several_squeezes |= squeeze > 1
+        several_large |= large > 1
+    faults = 0
+    if squeezes and not convolves:
+        faults |= 1
+    if several_squeezes:
+        faults |= 2
+    if several_large:
+        faults |= 4
+    if not (squeezes or attends or convolves):
+        faults |= 8
+    return faults
+
+
+@compiled
+def sample(words: npt.NDArray[np.uint64], rules: Rules, net: Any) -> int:
+    """Draw one candidate into the record `net` (of `deepnets.encoding.ARCHITECTURE`).
+
+    Returns the reasons of rejection that the genotype gives, 0 if none; after a rejection the record is incomplete.
+    Width (32), `fc_dim` (256) and `imagenet_stride` (4) are the original generator's constants.
+    """
+    cursor = np.zeros(1, np.int64)
+    n_cells = rules.min_cells + _below(words, cursor, rules.max_cells - rules.min_cells + 1)
+    deep = n_cells > rules.min_deep + _below(words, cursor, rules.max_deep - rules.min_deep + 1)
+    most = rules.medium_steps if deep else rules.max_steps
+    steps = rules.min_steps + _below(words, cursor, most - rules.min_steps + 1)
+    pool_only = _happens(words, cursor, 5)
+    drop_concat = steps > 1 and _happens(words, cursor, 5)
+
+    net.n_cells = n_cells
+    net.steps = steps
+    _draw_genotype(words, cursor, steps, pool_only, net)
+    concat = 0
+    for step in range(steps):
+        if step == steps - 1 or not drop_concat or _happens(words, cursor, 5):
+            concat |= 1 << (2 + step)
+    net.concat[NORMAL] = concat
+    net.concat[REDUCE] = concat
+    faults = _genotype_faults(net)
+    if faults:
+        return faults
+
+    attends = contains(net, _MSA)
+    net.C, net.fc_dim, net.imagenet_stride = 32, 256, 4
+    net.ks = 3 + 2 * _below(words, cursor, 3)
+    net.C_mult = 1 + _below(words, cursor, 2)
+    net.preproc = 1
+    if steps == 1 and net.C_mult == 1:
+        if attends:
+            net.preproc = _happens(words, cursor, 2)
+        elif rules.free_preproc:
+            net.preproc = _happens(words, cursor, 8)
+    net.glob_avg = attends or deep or _happens(words, cursor, 9)
+    net.norm = rules.norm != NORM_NEVER
+    if rules.norm not in (NORM_NEVER, NORM_ALWAYS) and n_cells <= rules.min_cells + 1 and steps <= rules.medium_steps:
+        net.norm = _below(words, cursor, 2)
+    net.stem_type = _below(words, cursor, 2)
+    net.stem_pool = net.stem_type == 0 and _happens(words, cursor, 5)
+    net.fc_layers = 1 + _below(words, cursor, 2)
+    return 0
