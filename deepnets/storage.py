@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -159,9 +159,14 @@ class CorpusFile:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
+        self._columns: Columns = {}
+        self._open()
+
+    def _open(self) -> None:
         self._file = open_hdf5(self.path)
+        self._process = os.getpid()
         try:
-            self._open()
+            self._check()
         except (FormatError, IntegrityError):
             self._file.close()
             raise
@@ -169,7 +174,7 @@ class CorpusFile:
             self._file.close()
             raise IntegrityError(f"{self.path}: damaged: {str(error).splitlines()[0]}") from error
 
-    def _open(self) -> None:
+    def _check(self) -> None:
         attributes = self._file.attrs
         if attributes.get("format") != _FORMAT:
             raise FormatError(
@@ -201,30 +206,31 @@ class CorpusFile:
                 self._expect(dataset, dataset.ndim == 3 and 2 <= dataset.shape[2] <= 2 * MAX_STEPS)
                 inner = (2, dataset.shape[2])
             self._expect(dataset, dataset.dtype == dtype and dataset.shape == (self.num_networks, *inner))
-        self._wiring = self._dataset(self._file, "wiring")
-        self._expect(self._wiring, self._wiring.dtype == WIRING and self._wiring.ndim == 1)
-        self.num_nodes = self.column("num_nodes")
+        wiring = self._dataset(self._file, "wiring")
+        self._expect(wiring, wiring.dtype == WIRING and wiring.ndim == 1)
         self.offsets = np.zeros(self.num_networks + 1, np.int64)
         np.cumsum(self.column("num_rows"), out=self.offsets[1:])
-        self._expect(self._wiring, len(self._wiring) == self.offsets[-1], "as many rows as its networks have")
+        self._expect(wiring, len(wiring) == self.offsets[-1], "as many rows as its networks have")
 
     # --- reading ---
 
     def column(self, name: str) -> npt.NDArray[Any]:
-        """One column of `COLUMNS`, of shape `(num_networks, ...)`."""
-        try:
-            return self._file["networks"][name][:]  # type: ignore[no-any-return]
-        except OSError as error:
-            raise self._damaged(f"column {name}", error) from error
+        """One column of `COLUMNS`, of shape `(num_networks, ...)`; read once and kept."""
+        if name not in self._columns:
+            try:
+                self._columns[name] = self._opened()["networks"][name][:]
+            except OSError as error:
+                raise self._damaged(f"column {name}", error) from error
+        return self._columns[name]
 
-    @cached_property
+    @property
     def columns(self) -> Columns:
-        """All columns, read once and kept."""
+        """All columns."""
         return {name: self.column(name) for name in COLUMNS}
 
     def architectures(self, indices: npt.NDArray[np.int64] | slice) -> npt.NDArray[np.void]:
         """Encoded configurations, records of `deepnets.encoding.ARCHITECTURE`, of some networks."""
-        parts = {name: self.columns[name][indices] for name in ARCHITECTURE.names or ()}
+        parts = {name: self.column(name)[indices] for name in ARCHITECTURE.names or ()}
         records = np.zeros(len(parts["n_cells"]), ARCHITECTURE)
         for name, values in parts.items():
             if name in _GENES:
@@ -237,20 +243,39 @@ class CorpusFile:
     def wiring(self, start: int, stop: int) -> npt.NDArray[np.void]:
         """The rows of the networks `start ... stop - 1`, one after the other."""
         try:
-            return self._wiring[self.offsets[start] : self.offsets[stop]]  # type: ignore[no-any-return]
+            return self._opened()["wiring"][self.offsets[start] : self.offsets[stop]]  # type: ignore[no-any-return]
         except OSError as error:
             where = f"network {start}" if stop == start + 1 else f"networks {start} to {stop - 1}"
             raise self._damaged(where, error) from error
 
     def close(self) -> None:
         """Close the file; what was read stays."""
-        self._file.close()
+        if self._process == os.getpid():
+            self._file.close()
 
     def __enter__(self) -> CorpusFile:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    # --- processes ---
+    # An HDF5 handle does not survive a fork and cannot be sent to another process: each process opens its own.
+
+    def _opened(self) -> h5py.File:
+        if self._process != os.getpid():
+            digest = self.content_digest
+            self._open()
+            if self.content_digest != digest:
+                raise IntegrityError(f"{self.path}: was replaced by another corpus since it was opened")
+        return self._file
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "content_digest": self.content_digest, "_columns": {}, "_process": -1}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._opened()
 
     # --- checking ---
 
