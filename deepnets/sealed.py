@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import h5py
@@ -24,8 +24,15 @@ _TITLE = "DeepNets-1M corpus: an HDF5 file from byte 512 on\n"
 
 
 @contextlib.contextmanager
-def create(path: Path) -> Iterator[h5py.File]:
+def create(path: Path, check: Callable[[Path], None] | None = None) -> Iterator[h5py.File]:
     """Write an HDF5 file that appears, sealed and on disk, when the block ends well, and not at all otherwise.
+
+    Parameters
+    ----------
+    path
+        The file; replaced if it exists.
+    check
+        Called with the path of what was written before it takes the place of `path`, to raise if it is not right.
 
     Raises
     ------
@@ -42,6 +49,8 @@ def create(path: Path) -> Iterator[h5py.File]:
             raw.write(block)
             raw.flush()
             os.fsync(raw.fileno())
+        if check:
+            check(temporary)
         temporary.replace(path)
         _sync_folder(path.parent)
     except (OSError, RuntimeError) as error:  # HDF5 reports a full disk as either

@@ -28,6 +28,7 @@ from deepnets.errors import FormatError, IntegrityError
 from deepnets.records import MAX_NODES, WIRING
 from deepnets.sealed import create, open_hdf5
 from deepnets.space import MAX_STEPS, NODE_TYPES, NORMS, PRIMITIVES
+from deepnets.tabulation import MEASURE
 from deepnets.walk import NAMES
 
 __all__ = ["COLUMNS", "FORMAT_VERSION", "CorpusFile", "content_digest", "corpus_path", "write_corpus"]
@@ -36,22 +37,10 @@ FORMAT_VERSION = 1
 _FORMAT = "DeepNets-1M corpus"
 _LICENCE = "CC0-1.0"
 
-MEASURES: dict[str, np.dtype[Any]] = {
-    "num_nodes": np.dtype("<u2"),
-    "num_edges": np.dtype("<u2"),
-    "num_rows": np.dtype("<u2"),
-    "num_params": np.dtype("<u4"),
-    "num_params_imagenet": np.dtype("<u4"),
-    "fingerprint": np.dtype("<u8"),
-    "candidate": np.dtype("<u8"),
-}
-"""Columns beside those of the configuration."""
-
 _GENES = ("ops", "states")  # stored without the padding that no network of the split needs
 
 COLUMNS: dict[str, np.dtype[Any]] = {
-    **{name: ARCHITECTURE[name].base for name in ARCHITECTURE.names or ()},
-    **MEASURES,
+    name: record[name].base for record in (ARCHITECTURE, MEASURE) for name in record.names or ()
 }
 """Every column of `/networks`, in the order in which the content digest takes them, with its type."""
 
@@ -100,7 +89,14 @@ def write_corpus(
     """
     columns = _trimmed(columns)
     num_rows = int(columns["num_rows"].sum(dtype=np.int64))
-    with create(path) as file:
+    digest = ""
+
+    def check(written: Path) -> None:
+        with CorpusFile(written) as file:
+            if content_digest(file) != digest:
+                raise IntegrityError(f"{path}: what was written does not read back the same; is the disk sound?")
+
+    with create(path, check) as file:
         vocabulary = file.create_group("vocabulary")
         for name, words in _VOCABULARY.items():
             entries = np.array(words, dtype="S")
@@ -206,11 +202,11 @@ class CorpusFile:
                 self._expect(dataset, dataset.ndim == 3 and 2 <= dataset.shape[2] <= 2 * MAX_STEPS)
                 inner = (2, dataset.shape[2])
             self._expect(dataset, dataset.dtype == dtype and dataset.shape == (self.num_networks, *inner))
-        wiring = self._dataset(self._file, "wiring")
-        self._expect(wiring, wiring.dtype == WIRING and wiring.ndim == 1)
+        self._wiring = self._dataset(self._file, "wiring")
+        self._expect(self._wiring, self._wiring.dtype == WIRING and self._wiring.ndim == 1)
         self.offsets = np.zeros(self.num_networks + 1, np.int64)
         np.cumsum(self.column("num_rows"), out=self.offsets[1:])
-        self._expect(wiring, len(wiring) == self.offsets[-1], "as many rows as its networks have")
+        self._expect(self._wiring, len(self._wiring) == self.offsets[-1], "as many rows as its networks have")
 
     # --- reading ---
 
@@ -218,7 +214,8 @@ class CorpusFile:
         """One column of `COLUMNS`, of shape `(num_networks, ...)`; read once and kept."""
         if name not in self._columns:
             try:
-                self._columns[name] = self._opened()["networks"][name][:]
+                self._ensure_open()
+                self._columns[name] = self._file["networks"][name][:]
             except OSError as error:
                 raise self._damaged(f"column {name}", error) from error
         return self._columns[name]
@@ -243,7 +240,8 @@ class CorpusFile:
     def wiring(self, start: int, stop: int) -> npt.NDArray[np.void]:
         """The rows of the networks `start ... stop - 1`, one after the other."""
         try:
-            return self._opened()["wiring"][self.offsets[start] : self.offsets[stop]]  # type: ignore[no-any-return]
+            self._ensure_open()
+            return self._wiring[self.offsets[start] : self.offsets[stop]]  # type: ignore[no-any-return]
         except OSError as error:
             where = f"network {start}" if stop == start + 1 else f"networks {start} to {stop - 1}"
             raise self._damaged(where, error) from error
@@ -262,20 +260,19 @@ class CorpusFile:
     # --- processes ---
     # An HDF5 handle does not survive a fork and cannot be sent to another process: each process opens its own.
 
-    def _opened(self) -> h5py.File:
+    def _ensure_open(self) -> None:
         if self._process != os.getpid():
             digest = self.content_digest
             self._open()
             if self.content_digest != digest:
                 raise IntegrityError(f"{self.path}: was replaced by another corpus since it was opened")
-        return self._file
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "content_digest": self.content_digest, "_columns": {}, "_process": -1}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._opened()
+        self._ensure_open()
 
     # --- checking ---
 

@@ -18,19 +18,18 @@ from deepnets.compiled import compiled
 from deepnets.encoding import ARCHITECTURE
 from deepnets.errors import DeepNetsError
 from deepnets.fingerprint import fingerprint
-from deepnets.records import WIRING, num_rows, write_wiring
+from deepnets.records import WIRING
 from deepnets.sealed import check_seal, create, open_hdf5
-from deepnets.storage import MEASURES
-from deepnets.walk import N_EDGES, N_NODES, N_PARAMETERS, Tape, assemble, new_tape
+from deepnets.tabulation import MEASURE, NUM_CLASSES, append_rows, measure
+from deepnets.walk import Tape, assemble, new_tape
 from generator.sampler import NO_OUTPUT, TOO_LARGE_CIFAR10, TOO_LARGE_IMAGENET, random_words, sample
 from generator.splits import Rules, SplitSpec
 
 __all__ = ["Shard", "ShardTask", "make_shard", "read_shard", "write_shard"]
 
-MEASURE = np.dtype(list(MEASURES.items()))
-
-NUM_CLASSES = 10  # of the networks whose parameters are counted, at either image size, as in the original release
 EVALUATION_PARAMETERS = 2_500_000
+"""Networks of all splits but `train` are as wide as it takes to have so many parameters (CIFAR-10)."""
+
 WIDTH_STEP = 16
 
 
@@ -60,7 +59,7 @@ class Shard:
     architectures
         `(n,)`, records of `deepnets.encoding.ARCHITECTURE`.
     measures
-        `(n,)`, records of the other columns of the corpus file.
+        `(n,)`, records of `deepnets.tabulation.MEASURE`.
     wiring
         Rows of `deepnets.records.WIRING` of all n graphs.
     """
@@ -108,49 +107,35 @@ def _produce(
     accepted = used = 0
     for i in range(len(words)):
         net = architectures[accepted]
-        measure = measures[accepted]
         reasons[i] = sample(words[i], rules, net)
         if reasons[i] == 0:
-            reasons[i] = _measure(net, rules, tape, measure)
-        if reasons[i] != 0:
-            continue
-        rows = num_rows(tape)
-        if used + rows > len(wiring):
-            longer = np.empty(2 * len(wiring) + rows, wiring.dtype)
-            longer[:used] = wiring[:used]
-            wiring = longer
-        write_wiring(tape, wiring[used : used + rows])
-        measure.num_nodes = tape.counters[N_NODES]
-        measure.num_edges = tape.counters[N_EDGES]
-        measure.num_rows = rows
-        measure.candidate = start + i
-        used += rows
-        accepted += 1
+            reasons[i] = _size(net, rules, tape, measures[accepted])
+        if reasons[i] == 0:
+            measures[accepted].candidate = start + i
+            wiring, used = append_rows(tape, wiring, used)
+            accepted += 1
     return accepted, wiring[:used]
 
 
 @compiled
-def _measure(net: Any, rules: Rules, tape: Tape, measure: Any) -> int:
-    """Count parameters at both image sizes; reasons to reject the network, if any; leaves its graph on the tape.
+def _size(net: Any, rules: Rules, tape: Tape, out: Any) -> int:
+    """Measure a network and set its width; reasons to reject it, if any; its graph stays on the tape.
 
-    The order is that of the original generator: too large for CIFAR-10, no output, too large for ImageNet.
+    The reasons are looked at in the order of the original generator, so that their rates compare.
     """
-    imagenet = assemble(net, net.C, net.fc_dim, NUM_CLASSES, 224, tape)
-    cifar10 = assemble(net, net.C, net.fc_dim, NUM_CLASSES, 32, tape)
-    if tape.counters[N_PARAMETERS] > rules.max_parameters:
+    has_output = measure(net, tape, out)
+    if out.num_params > rules.max_parameters:
         return TOO_LARGE_CIFAR10
-    if cifar10 < 0:
+    if not has_output:
         return NO_OUTPUT
-    if imagenet > rules.max_parameters:
+    if out.num_params_imagenet > rules.max_parameters:
         return TOO_LARGE_IMAGENET
-    measure.fingerprint = fingerprint(tape)  # at the width that all networks are drawn with, so that splits compare
+    out.fingerprint = fingerprint(tape)
     if rules.sized:
-        while cifar10 < EVALUATION_PARAMETERS:
+        while out.num_params < EVALUATION_PARAMETERS:
             net.C += WIDTH_STEP
-            cifar10 = assemble(net, net.C, net.fc_dim, NUM_CLASSES, 32, tape)
-        imagenet = assemble(net, net.C, net.fc_dim, NUM_CLASSES, 224, tape)
-    measure.num_params = cifar10
-    measure.num_params_imagenet = imagenet
+            out.num_params = assemble(net, net.C, net.fc_dim, NUM_CLASSES, 32, tape)
+        measure(net, tape, out)
     return 0
 
 

@@ -71,6 +71,15 @@ class SplitSpec:
     sized: bool = True
 
     @property
+    def about(self) -> str:
+        """The rest of the rules in words."""
+        if self.name == "wide":
+            return "the first networks of test, 4 times as wide (twice on 224-pixel images)"
+        norm = ("batch norm in most", "no batch norm", "batch norm in all")[self.norm]
+        width = "C as wide as 2.5 M parameters need" if self.sized else "C is drawn when a network is loaded"
+        return f"{norm}; at most {self.max_parameters // 10**6} M parameters at width 32; {width}"
+
+    @property
     def rules(self) -> Rules:
         """The same as plain numbers, for compiled code."""
         return Rules(

@@ -1,0 +1,55 @@
+# DeepNets-1M toolkit. `make help` lists what there is; every target makes the virtual environment it needs.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+
+SPLITS      ?= all
+SIZE        ?= 1000000
+SEARCH_SIZE ?= 100000
+OUT         ?= data
+JOBS        ?=
+BACKEND     ?= loky
+ADDRESS     ?=
+SEED        ?= 0
+OVERWRITE   ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help dataset test check perf clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+
+dataset: $(VENV)/core  ## build the corpus [SPLITS=all SIZE=1000000 SEARCH_SIZE=100000 OUT=data JOBS= BACKEND=loky ADDRESS= SEED=0 OVERWRITE=1]
+	@$(if $(filter dask ray,$(BACKEND)),$(MAKE) --no-print-directory $(VENV)/development,:)
+	@$(BIN)/python -m generator build --splits '$(SPLITS)' --train-size '$(SIZE)' --search-size '$(SEARCH_SIZE)' \
+	  --out '$(OUT)' --seed '$(SEED)' --backend '$(BACKEND)' \
+	  $(if $(JOBS),--jobs '$(JOBS)') $(if $(ADDRESS),--address '$(ADDRESS)') $(if $(OVERWRITE),--overwrite)
+
+test: $(VENV)/development  ## run the tests
+	@$(BIN)/python -m pytest $(PYTEST)
+
+check: $(VENV)/development  ## lint, formatting, types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+perf: $(VENV)/development  ## measure speed, size and memory on this machine [SIZE=1000000]
+	@$(BIN)/python -m tests.perf --size '$(SIZE)'
+
+clean:  ## remove the virtual environment and caches; data stays
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Each stamp is a set of installed packages, pinned by constraints.txt.
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "error: Python 3.10 or later is needed, $(PYTHON) is " + sys.version.split()[0])'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/core: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/development: $(VENV)/core
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[development]'
+	@touch $@
