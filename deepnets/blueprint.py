@@ -83,13 +83,13 @@ def _walked(config: NetworkConfig, num_classes: int, image_size: int) -> tuple[T
 
 
 def _slots(row: tuple[Any, ...], classifies: bool) -> tuple[ParameterSlot, ...]:
-    node_type, cell, _, name_index, dimensions = row
+    node_type, cell, _, name_index, *dimensions = row
     name = NAMES[name_index]
     if name_index < len(NODE_TYPES):
         return ()
     if name.startswith(("preprocess", "_ops")):
         name = f"cells.{cell}.{name}"
-    shape = tuple(int(size) for size in dimensions if size)
+    shape = tuple(size for size in dimensions if size)
     if node_type in (NORM, LN):
         bias = name.removesuffix("weight") + "bias"
         return ParameterSlot(name, shape, "norm_weight"), ParameterSlot(bias, shape, "norm_bias")

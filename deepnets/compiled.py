@@ -6,19 +6,56 @@ check the bounds of its arrays.  `NUMBA_DISABLE_JIT=1` runs all of them as ordin
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import logging
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
 
 __all__ = ["compiled"]
 
+log = logging.getLogger(__name__)
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def compiled(function: F) -> F:
     """Compile `function` at its first call, without the interpreter lock, and keep the machine code on disk."""
-    try:
-        return cast(F, numba.njit(cache=True, nogil=True)(function))
-    except RuntimeError:  # no folder can be written, neither beside the source nor in the user's cache
-        return cast(F, numba.njit(nogil=True)(function))
+    dispatcher = numba.njit(nogil=True)(function)
+    if dispatcher is not function:  # it is, with NUMBA_DISABLE_JIT
+        try:
+            dispatcher.enable_caching()
+            _tie_to_sources(dispatcher._cache, Path(sys.modules[function.__module__].__file__ or "").parent)
+        except (RuntimeError, AttributeError, ImportError, OSError) as error:
+            # No folder can be written, or this numba keeps its cache otherwise: compiling in every run is right, too.
+            dispatcher._cache = numba.core.caching.NullCache()
+            log.info("%s is compiled anew in every process: %s", function.__name__, error)
+    return cast(F, dispatcher)
+
+
+def _tie_to_sources(cache: Any, package: Path) -> None:
+    """Give the cache files of a function a name that changes with every source the function may depend on.
+
+    Numba looks at the file of the function alone: after a change to a function that it calls in another module, or to a
+    constant that is built in, it would go on using the old machine code.
+    """
+    from numba.core.caching import IndexDataCacheFile
+
+    digest = _digest_of_sources(package)
+    cache._cache_file = IndexDataCacheFile(cache._cache_path, f"{cache._impl.filename_base}.{digest}", digest)
+
+
+@functools.cache
+def _digest_of_sources(package: Path) -> str:
+    """Of everything that takes part in compiled code: the sources, here and in `package`, that speak of it."""
+    digest = hashlib.sha256()
+    for folder in sorted({Path(__file__).parent, package}):
+        for path in sorted(folder.glob("*.py")):
+            source = path.read_bytes()
+            if b"compiled" in source:
+                digest.update(path.name.encode() + source)
+    return digest.hexdigest()[:16]

@@ -49,7 +49,7 @@ def fingerprint(tape: Tape) -> Any:
         count += np.uint64(1)
         node = tape.nodes[v]
         h = _mix(np.uint64(node.node_type) + np.uint64(1))
-        for size in node.shape:
+        for size in (node.out, node.inputs, node.height, node.width):
             h = _mix(h + np.uint64(size))
         from_sources = np.uint64(0)
         for e in range(indptr[v], indptr[v + 1]):

@@ -2,7 +2,8 @@
 
 A network is a stack of cells in the manner of DARTS.  A `Genotype` says what happens inside the two kinds of cell
 (normal and reduction); a `NetworkConfig` adds the stem, the depth, the width and the head.  Everything else in the
-toolkit, the computational graph, the PyTorch network and the records on disk, is a function of a `NetworkConfig`.
+toolkit, the computational graph, the PyTorch network and the records on disk, is a function of a `NetworkConfig`.  The
+numbers behind the names below are built into compiled code.
 
 Field names are those of the original release (Knyazev et al., NeurIPS 2021), so that its metadata and its vocabulary
 carry over.  This module imports neither torch nor numpy.

@@ -78,11 +78,11 @@ NODE = np.dtype(
         ("cell", "u1"),
         ("in_degree", "u1"),
         ("name", "<u2"),  # index into NAMES
-        (
-            "shape",
-            "<i4",
-            (4,),
-        ),  # (out, in, height, width); (out, in, 0, 0) of a linear layer; (out, 0, 0, 0) of a vector
+        # The shape of the parameter: all four of a convolution, the first two of a linear layer, the first of a vector.
+        ("out", "<i4"),
+        ("inputs", "<i4"),
+        ("height", "<i4"),
+        ("width", "<i4"),
     ],
     align=True,
 )
@@ -104,9 +104,11 @@ def new_tape(n_cells: int, steps: int) -> Tape:
     """A tape long enough for every network of up to this many cells and steps."""
     per_cell = 2 * 4 + steps * (2 * 12 + 1) + 1  # preprocessing, two operations and a sum per step, a concatenation
     capacity = 1 + 7 + n_cells * per_cell + 1 + 2 * _MAX_CLASSIFIER_LAYERS
+    # One edge into every node, and more into sums (one per step, two per msa), concatenations and products.
+    more_edges = 1 + n_cells * (1 + steps * (1 + 2 * 2) + steps)
     return Tape(
         np.zeros(capacity, NODE),
-        np.zeros(capacity + n_cells * (3 * steps + 6) + 8, np.int32),
+        np.zeros(capacity + more_edges, np.int32),
         np.zeros(capacity, NODE),
         np.zeros(5, np.int64),
     )
@@ -120,7 +122,7 @@ def _append(tape: Tape, node_type: int, name: int, source: int) -> int:
     row.cell = tape.counters[_CELL]
     row.name = name
     row.in_degree = 0
-    row.shape[:] = 0
+    row.out = row.inputs = row.height = row.width = 0
     if source != _NO_INPUT:
         row.in_degree = 1
         tape.sources[tape.counters[N_EDGES]] = source
@@ -154,44 +156,52 @@ def _layer(
     else:
         n = _append(tape, node_type, name, source)
         row = tape.nodes[n]
-    row.shape[0] = out
-    row.shape[1] = inputs
-    row.shape[2] = height
-    row.shape[3] = width
+    row.out = out
+    row.inputs = inputs
+    row.height = height
+    row.width = width
     return n
 
 
 @compiled
-def _merge(tape: Tape, node_type: int, tensors: npt.NDArray[np.int64], count: int) -> int:
-    """A sum or concatenation of the distinct tensors among `tensors[:count]`; of a single one, that one itself."""
-    distinct = np.empty(count, np.int64)
-    n = 0
-    for i in range(count):
-        tensor = tensors[i]
-        place = n
-        while place > 0 and distinct[place - 1] > tensor:
-            place -= 1
-        if tensor == ABSENT or (place > 0 and distinct[place - 1] == tensor):
-            continue
-        for j in range(n, place, -1):
-            distinct[j] = distinct[j - 1]
-        distinct[place] = tensor
-        n += 1
-    if n == 0:
-        return ABSENT
-    if n == 1:
-        return distinct[0]  # type: ignore[no-any-return]
-    node = _append(tape, node_type, node_type, distinct[0])
-    tape.nodes[node].in_degree = n
-    for j in range(1, n):
-        tape.sources[tape.counters[N_EDGES]] = distinct[j]
-        tape.counters[N_EDGES] += 1
+def _join(tape: Tape, node_type: int, a: int, b: int) -> int:
+    """A sum, product or concatenation of two tensors; where one is absent, or both are the same, there is just one."""
+    if a == ABSENT or a == b:
+        return b
+    if b == ABSENT:
+        return a
+    node = _append(tape, node_type, node_type, min(a, b))
+    _add_source(tape, node, max(a, b))
     return node
 
 
 @compiled
-def _add(tape: Tape, a: int, b: int) -> int:
-    return _merge(tape, SUM, np.array([a, b]), 2)
+def _add_source(tape: Tape, node: int, source: int) -> None:
+    """One more edge into the last node; sources are added in increasing order."""
+    tape.nodes[node].in_degree += 1
+    tape.sources[tape.counters[N_EDGES]] = source
+    tape.counters[N_EDGES] += 1
+
+
+@compiled
+def _concatenate(tape: Tape, tensors: npt.NDArray[np.int64]) -> int:
+    """The concatenation of the distinct tensors that are present; of a single one, that one itself.
+
+    Absent tensors are filled up with zeros, which leaves no trace in the graph.
+    """
+    tensors.sort()
+    node = first = previous = ABSENT
+    for tensor in tensors:
+        if tensor == previous:  # the same again, or absent
+            continue
+        if first == ABSENT:
+            first = tensor
+        else:
+            if node == ABSENT:
+                node = _append(tape, CONCAT, CONCAT, first)
+            _add_source(tape, node, tensor)
+        previous = tensor
+    return first if node == ABSENT else node
 
 
 @compiled
@@ -216,10 +226,9 @@ def _separable(tape: Tape, kind: int, name: int, x: int, out: int, inputs: int, 
 @compiled
 def _factorized_reduce(tape: Tape, group: int, x: int, out: int, inputs: int, norm: bool) -> int:
     """Halve the resolution: two strided 1x1 convolutions on shifted grids, concatenated."""
-    halves = np.empty(2, np.int64)
-    halves[0] = _layer(tape, CONV, group + _CONV_1, x, out // 2, inputs, 1, 1)
-    halves[1] = _layer(tape, CONV, group + _CONV_2, x, out // 2, inputs, 1, 1)
-    y = _merge(tape, CONCAT, halves, 2)
+    first_half = _layer(tape, CONV, group + _CONV_1, x, out // 2, inputs, 1, 1)
+    second_half = _layer(tape, CONV, group + _CONV_2, x, out // 2, inputs, 1, 1)
+    y = _join(tape, CONCAT, first_half, second_half)
     return _layer(tape, NORM, group + _BN, y, out) if norm else y
 
 
@@ -228,7 +237,7 @@ def _squeeze_excite(tape: Tape, group: int, x: int, width: int) -> int:
     """Channel-wise attention: scale every channel by a small network of all channels' means (the means are no node)."""
     gate = _linear(tape, group + _FC1, x, width // 2, width)
     gate = _linear(tape, group + _FC2, gate, width, width // 2)
-    return _merge(tape, CSE, np.array([x, gate]), 2)
+    return _join(tape, CSE, x, gate)
 
 
 @compiled
@@ -238,11 +247,11 @@ def _attention(tape: Tape, group: int, x: int, width: int) -> int:
     y = _layer(tape, CONV, group + _TO_QKV, y, 3 * 8 * (width // 8), width)
     y = _plain(tape, MSA, y)
     y = _linear(tape, group + _TO_OUT, y, width, 8 * (width // 8))
-    x = _add(tape, x, y)
+    x = _join(tape, SUM, x, y)
     y = _layer(tape, LN, group + _LN2, x, width)
     y = _linear(tape, group + _FF0, y, width, width)
     y = _linear(tape, group + _FF3, y, width, width)
-    return _add(tape, x, y)
+    return _join(tape, SUM, x, y)
 
 
 @compiled
@@ -328,7 +337,7 @@ def assemble(net: Any, C: int, fc_dim: int, num_classes: int, image_size: int, t
         patch, grid = (3, 11) if small else (16, 14)
         x = _layer(tape, CONV, _PATCH, x, C, 3, patch, patch)
         position = _layer(tape, POS_ENC, _POS_ENC, _NO_INPUT, 1, C, grid, grid)
-        s0 = s1 = _add(tape, x, position)
+        s0 = s1 = _join(tape, SUM, x, position)
     elif net.stem_type == 0:
         c0 = c1 = 3 * C if preproc and small else C
         x = _convolution(tape, _STEM_0, x, c0, 3, net.ks, norm)
@@ -342,6 +351,7 @@ def assemble(net: Any, C: int, fc_dim: int, num_classes: int, image_size: int, t
     width = C
     halved = net.stem_type == 1 and not vit
     states = np.empty(2 + net.steps, np.int64)
+    chosen = np.empty(net.steps, np.int64)
     for cell in range(n_cells):
         tape.counters[_CELL] = cell
         reduction = cell > 0 and cell in (n_cells // 3, 2 * n_cells // 3)
@@ -356,22 +366,20 @@ def assemble(net: Any, C: int, fc_dim: int, num_classes: int, image_size: int, t
                 states[0] = _convolution(tape, _PREPROCESS + _OP_1, s0, width, c0, 1, norm)
             states[1] = _convolution(tape, _PREPROCESS + _PREPROCESS_STRIDE + _OP_1, s1, width, c1, 1, norm)
         for step in range(net.steps):
-            operands = np.empty(2, np.int64)
-            for side in range(2):
-                j = 2 * step + side
+            total = ABSENT
+            for j in (2 * step, 2 * step + 1):
                 state = net.states[kind, j]
                 strided = reduction and state < 2 and not vit
                 group = _OPERATION + j * _OPERATION_STRIDE
-                operands[side] = _operation(tape, net.ops[kind, j], group, states[state], width, strided, norm)
-            states[2 + step] = _merge(tape, SUM, operands, 2)
-        mask = net.concat[kind]
-        chosen = np.empty(len(states), np.int64)
+                y = _operation(tape, net.ops[kind, j], group, states[state], width, strided, norm)
+                total = _join(tape, SUM, total, y)
+            states[2 + step] = total
         count = 0
         for state in range(2, len(states)):
-            if mask >> state & 1:
+            if net.concat[kind] >> state & 1:
                 chosen[count] = states[state]
                 count += 1
-        s0, s1 = s1, _merge(tape, CONCAT, chosen, count)
+        s0, s1 = s1, _concatenate(tape, chosen[:count])
         c0, c1 = c1, count * width
         halved = reduction and not vit
 
