@@ -1,7 +1,7 @@
 """The one door to numba: `@compiled` turns a numeric function into machine code, cached on disk between runs.
 
 Functions under it work on arrays and numbers only, and must not be handed unchecked input: compiled code does not
-check the bounds of its arrays.  `NUMBA_DISABLE_JIT=1` runs all of them as ordinary Python, for debugging.
+check the bounds of its arrays (unless `NUMBA_BOUNDSCHECK=1` is set, for debugging, with another `NUMBA_CACHE_DIR`).
 """
 
 from __future__ import annotations
@@ -26,14 +26,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 def compiled(function: F) -> F:
     """Compile `function` at its first call, without the interpreter lock, and keep the machine code on disk."""
     dispatcher = numba.njit(nogil=True)(function)
-    if dispatcher is not function:  # it is, with NUMBA_DISABLE_JIT
-        try:
-            dispatcher.enable_caching()
-            _tie_to_sources(dispatcher._cache, Path(sys.modules[function.__module__].__file__ or "").parent)
-        except (RuntimeError, AttributeError, ImportError, OSError) as error:
-            # No folder can be written, or this numba keeps its cache otherwise: compiling in every run is right, too.
-            dispatcher._cache = numba.core.caching.NullCache()
-            log.info("%s is compiled anew in every process: %s", function.__name__, error)
+    try:
+        dispatcher.enable_caching()
+        _tie_to_sources(dispatcher._cache, Path(sys.modules[function.__module__].__file__ or "").parent)
+    except (RuntimeError, AttributeError, ImportError, OSError) as error:
+        # No folder can be written, or this numba keeps its cache otherwise: compiling in every run is right, too.
+        dispatcher._cache = numba.core.caching.NullCache()
+        log.info("%s is compiled anew in every process: %s", function.__name__, error)
     return cast(F, dispatcher)
 
 

@@ -166,7 +166,7 @@ def _layer(
 @compiled
 def _join(tape: Tape, node_type: int, a: int, b: int) -> int:
     """A sum, product or concatenation of two tensors; where one is absent, or both are the same, there is just one."""
-    if a == ABSENT or a == b:
+    if a in (ABSENT, b):
         return b
     if b == ABSENT:
         return a
@@ -389,8 +389,9 @@ def assemble(net: Any, C: int, fc_dim: int, num_classes: int, image_size: int, t
         x = _plain(tape, GLOB_AVG, x)
     else:
         side = 4 if small else 7
-        if net.stem_type == 0 and net.stem_pool == 0:
-            side *= 2
+        if net.stem_type == 0:
+            side *= 1 if net.stem_pool == 1 else 2
+            side *= 1 if small else 4 // net.imagenet_stride
         features *= side * side
     for i in range(net.fc_layers):
         last = i == net.fc_layers - 1
