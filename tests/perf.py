@@ -1,0 +1,177 @@
+"""Measure speed, size and memory on this machine: `make perf`, or `python -m tests.perf --size 1000000`.
+
+Every figure is the median of repeated runs, in processes of their own where memory counts.  Nothing here is asserted:
+the machine may be busy.  Targets stand beside the figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import networkx as nx
+import numba
+import numpy as np
+
+from deepnets import Network, NetworkConfig, build_graph
+from deepnets.encoding import decode
+from deepnets.verification import verify
+from generator import BuildPlan, Workers, build_corpus
+from generator.shards import ShardTask, make_shard
+from generator.splits import SPLITS
+
+Row = tuple[str, str, str]
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", type=int, default=1_000_000, help="networks in the training split")
+    parser.add_argument("--data", type=Path, help="a corpus that is there already, instead of building one")
+    options = parser.parse_args()
+
+    print(machine(), end="\n\n")
+    rows = sampling()
+    with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
+        if options.data is None:
+            rows += building(Path(folder), options.size)
+        rows += reading(options.data or Path(folder))
+    rows += graphs()
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    for name, value, target in [("what", "measured", "target"), *rows]:
+        print(f"{name:{widths[0]}}  {value:>{widths[1]}}  {target}".rstrip())
+
+
+def machine() -> str:
+    """The machine and the libraries that the figures belong to."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    models = [line.split(":")[1].strip() for line in lines if "model name" in line]
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    load = os.getloadavg()[0]
+    libraries = {"Python": platform.python_version(), "NumPy": np.__version__, "numba": numba.__version__}
+    libraries |= {"h5py": h5py.__version__, "HDF5": h5py.version.hdf5_version}
+    return (
+        f"{models[0] if models else platform.processor()}, {os.cpu_count()} cores, {memory:.0f} GiB, load {load:.1f}; "
+        + ", ".join(f"{name} {version}" for name, version in libraries.items())
+    )
+
+
+def sampling() -> list[Row]:
+    """From candidate index to finished record, in one process."""
+    rows = []
+    for split, count in (("train", 16_384), ("deep", 4_096), ("dense", 4_096)):
+        task = ShardTask(SPLITS[split], 0, 0, count)
+        networks = len(make_shard(task).measures)
+        seconds = median(lambda task=task: make_shard(task), 7)
+        target = "5,000" if split == "train" else ""
+        rows.append((f"networks per second and core, index to record, {split}", f"{networks / seconds:,.0f}", target))
+    return rows
+
+
+def building(folder: Path, size: int) -> list[Row]:
+    """The whole training split, with two workers, and its check."""
+    workers = Workers(jobs=2, progress=True)
+    build_corpus(folder / "warm", BuildPlan(splits=("train",), train_size=50), workers=workers)
+    started = time.perf_counter()
+    (report,) = build_corpus(folder, BuildPlan(splits=("train",), train_size=size), workers=workers)
+    seconds = time.perf_counter() - started
+    peak = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
+    started = time.perf_counter()
+    verify(report.path, progress=True)
+    checked = time.perf_counter() - started
+    name = f"{size:,} networks, 2 workers"
+    return [
+        (f"{name}: seconds", f"{seconds:.0f}", "240 for the million"),
+        (f"{name}: MB", f"{report.size_bytes / 1e6:.1f}", "160 for the million"),
+        (f"{name}: peak memory of the parent, MB", f"{peak:.0f}", ""),
+        (f"{name}: seconds to verify every byte and graph", f"{checked:.0f}", ""),
+    ]
+
+
+READER = """
+import json, sys, time
+from pathlib import Path
+import numpy as np
+from deepnets import DeepNets1M
+start = time.perf_counter()
+nets = DeepNets1M(sys.argv[1], "train")
+opened = time.perf_counter() - start
+memory = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
+indices = np.random.default_rng(0).integers(len(nets), size=4_000).tolist()
+nets[indices[0]].distances(50)
+start = time.perf_counter()
+for i in indices:
+    nets[i].distances(50)
+print(json.dumps([opened, memory, len(indices) / (time.perf_counter() - start), len(nets)]))
+"""
+
+
+def reading(folder: Path) -> list[Row]:
+    """Opening the file and reading graphs at random, each time in a fresh process."""
+    runs = [
+        json.loads(subprocess.run([sys.executable, "-c", READER, folder], check=True, capture_output=True).stdout)
+        for _ in range(5)
+    ]
+    opened, memory, rate, networks = (statistics.median(values) for values in zip(*runs))
+    return [
+        (f"opening {networks:,.0f} networks: seconds", f"{opened:.2f}", "2"),
+        (f"opening {networks:,.0f} networks: memory of the process, MB", f"{memory:.0f}", "300"),
+        ("random graphs per second and process, distances to 50 included", f"{rate:,.0f}", "2,000"),
+    ]
+
+
+def graphs() -> list[Row]:
+    """Single steps, on training networks."""
+    records = make_shard(ShardTask(SPLITS["train"], 1, 0, 120)).architectures
+    configs = [decode(record) for record in records]
+    built = [build_graph(config) for config in configs]
+    digraphs = [graph.to_networkx() for graph in built[:20]]
+
+    def each(function: Callable[[object], object], values: list, runs: int = 5) -> float:
+        return median(lambda: [function(value) for value in values], runs) / len(values) * 1e6
+
+    def with_parameters(config: NetworkConfig) -> object:
+        return build_graph(config).parameters
+
+    ours = each(lambda graph: graph.distances(50), built[:20])
+    theirs = each(lambda graph: dict(nx.all_pairs_shortest_path_length(graph, 50)), digraphs, 3)
+    return [
+        ("build_graph, µs", f"{each(build_graph, configs):,.0f}", ""),
+        (
+            "build_graph with parameter names and shapes, µs",
+            f"{each(lambda c: build_graph(c).parameters, configs):,.0f}",
+            "",
+        ),
+        ("distances up to 50, µs", f"{ours:,.0f}", ""),
+        ("the same with networkx, times as long", f"{theirs / ours:,.0f}", ""),
+        (
+            "Network (PyTorch modules with initialised parameters), ms",
+            f"{each(Network, configs[:20], 3) / 1e3:,.1f}",
+            "",
+        ),
+    ]
+
+
+def median(function: Callable[[], object], runs: int) -> float:
+    """Seconds that a call takes, after one to warm up."""
+    function()
+    seconds = []
+    for _ in range(runs):
+        started = time.perf_counter()
+        function()
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds)
+
+
+if __name__ == "__main__":
+    main()
