@@ -114,27 +114,65 @@ def new_tape(n_cells: int, steps: int) -> Tape:
     )
 
 
+# Small functions that take arrays rather than the tape are inlined, and with them the counting of references to arrays.
+
+
 @compiled
-def _append(tape: Tape, node_type: int, name: int, source: int) -> int:
-    n = tape.counters[N_NODES]
-    row = tape.nodes[n]
+def _describe(
+    rows: npt.NDArray[np.void],
+    n: int,
+    node_type: int,
+    cell: int,
+    name: int,
+    out: int,
+    inputs: int,
+    height: int,
+    width: int,
+) -> None:
+    row = rows[n]
     row.node_type = node_type
-    row.cell = tape.counters[_CELL]
+    row.cell = cell
     row.name = name
-    row.in_degree = 0
-    row.out = row.inputs = row.height = row.width = 0
-    if source != _NO_INPUT:
+    row.out = out
+    row.inputs = inputs
+    row.height = height
+    row.width = width
+
+
+@compiled
+def _connect(
+    nodes: npt.NDArray[np.void],
+    sources: npt.NDArray[np.int32],
+    counters: npt.NDArray[np.int64],
+    node: int,
+    source: int,
+) -> None:
+    """The first edge into a node, if it has any."""
+    row = nodes[node]
+    if source == _NO_INPUT:
+        row.in_degree = 0
+    else:
         row.in_degree = 1
-        tape.sources[tape.counters[N_EDGES]] = source
-        tape.counters[N_EDGES] += 1
-    tape.counters[N_NODES] = n + 1
+        edge = counters[N_EDGES]
+        sources[edge] = source
+        counters[N_EDGES] = edge + 1
+
+
+@compiled
+def _append(tape: Tape, node_type: int, source: int) -> int:
+    """The next node, without parameters, with one source or none."""
+    counters = tape.counters
+    n = counters[N_NODES]
+    counters[N_NODES] = n + 1
+    _describe(tape.nodes, n, node_type, counters[_CELL], node_type, 0, 0, 0, 0)
+    _connect(tape.nodes, tape.sources, counters, n, source)
     return n  # type: ignore[no-any-return]
 
 
 @compiled
 def _plain(tape: Tape, node_type: int, source: int) -> int:
     """A node without parameters; none behind an absent tensor."""
-    return ABSENT if source == ABSENT else _append(tape, node_type, node_type, source)
+    return ABSENT if source == ABSENT else _append(tape, node_type, source)
 
 
 @compiled
@@ -142,25 +180,19 @@ def _layer(
     tape: Tape, node_type: int, name: int, source: int, out: int, inputs: int = 0, height: int = 0, width: int = 0
 ) -> int:
     """A node with a parameter; where no data arrives, the parameter is only noted and counted."""
-    size = out * max(inputs, 1) * max(height, 1) * max(width, 1)
-    if node_type in (NORM, LN):
-        size *= 2  # weight and bias, one node
-    tape.counters[N_PARAMETERS] += size
+    counters = tape.counters
+    tensors = 2 if node_type in (NORM, LN) else 1  # the weight and the bias of a norm are one node
+    counters[N_PARAMETERS] += tensors * out * max(inputs, 1) * max(height, 1) * max(width, 1)
     if source == ABSENT:
-        row = tape.unused[tape.counters[N_UNUSED]]
-        tape.counters[N_UNUSED] += 1
-        row.node_type = node_type
-        row.name = name
-        row.cell = tape.counters[_CELL]
-        n = ABSENT
-    else:
-        n = _append(tape, node_type, name, source)
-        row = tape.nodes[n]
-    row.out = out
-    row.inputs = inputs
-    row.height = height
-    row.width = width
-    return n
+        n = counters[N_UNUSED]
+        counters[N_UNUSED] = n + 1
+        _describe(tape.unused, n, node_type, counters[_CELL], name, out, inputs, height, width)
+        return ABSENT
+    n = counters[N_NODES]
+    counters[N_NODES] = n + 1
+    _describe(tape.nodes, n, node_type, counters[_CELL], name, out, inputs, height, width)
+    _connect(tape.nodes, tape.sources, counters, n, source)
+    return n  # type: ignore[no-any-return]
 
 
 @compiled
@@ -170,7 +202,7 @@ def _join(tape: Tape, node_type: int, a: int, b: int) -> int:
         return b
     if b == ABSENT:
         return a
-    node = _append(tape, node_type, node_type, min(a, b))
+    node = _append(tape, node_type, min(a, b))
     _add_source(tape, node, max(a, b))
     return node
 
@@ -198,7 +230,7 @@ def _concatenate(tape: Tape, tensors: npt.NDArray[np.int64]) -> int:
             first = tensor
         else:
             if node == ABSENT:
-                node = _append(tape, CONCAT, CONCAT, first)
+                node = _append(tape, CONCAT, first)
             _add_source(tape, node, tensor)
         previous = tensor
     return first if node == ABSENT else node
@@ -331,7 +363,7 @@ def assemble(net: Any, C: int, fc_dim: int, num_classes: int, image_size: int, t
     vit = contains(net, _ATTENTION)
 
     # Stem: s0 and s1 are the two tensors that the next cell reads, c0 and c1 their channels.
-    x = _append(tape, INPUT, INPUT, _NO_INPUT)
+    x = _append(tape, INPUT, _NO_INPUT)
     c0 = c1 = C
     if vit:
         patch, grid = (3, 11) if small else (16, 14)

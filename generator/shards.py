@@ -132,11 +132,21 @@ def _size(net: Any, rules: Rules, tape: Tape, out: Any) -> int:
         return TOO_LARGE_IMAGENET
     out.fingerprint = fingerprint(tape)
     if rules.sized:
-        while out.num_params < EVALUATION_PARAMETERS:
+        # The number of parameters is quadratic in a width of whole steps, so three values give all of them.
+        count, growth = out.num_params, _count(net, 1, tape) - out.num_params
+        acceleration = _count(net, 2, tape) - count - 2 * growth
+        while count < EVALUATION_PARAMETERS:
             net.C += WIDTH_STEP
-            out.num_params = assemble(net, net.C, net.fc_dim, NUM_CLASSES, 32, tape)
+            count += growth
+            growth += acceleration
         measure(net, tape, out)
     return 0
+
+
+@compiled
+def _count(net: Any, steps: int, tape: Tape) -> int:
+    """Parameters of a network that is so many steps wider."""
+    return assemble(net, net.C + steps * WIDTH_STEP, net.fc_dim, NUM_CLASSES, 32, tape)
 
 
 _PARTS = ("reasons", "architectures", "measures", "wiring")

@@ -9,3 +9,15 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus folder with every split, small ones of `train` and `search`; not to be changed."""
+    from generator import BuildPlan, build_corpus
+
+    folder = tmp_path_factory.mktemp("corpus")
+    build_corpus(folder, BuildPlan(train_size=300, search_size=100, seed=0))
+    return folder
