@@ -11,8 +11,9 @@ from typing import Any
 from deepnets.encoding import encode
 from deepnets.errors import ConfigError
 from deepnets.graph import Graph, ParameterSlot, Slots
+from deepnets.names import BIAS, LN, NAMES, NORM, POS_ENC
 from deepnets.space import NODE_TYPES, NetworkConfig
-from deepnets.walk import BIAS, LN, N_EDGES, N_NODES, N_UNUSED, NAMES, NORM, POS_ENC, Tape, assemble, new_tape
+from deepnets.walk import N_EDGES, N_NODES, N_UNUSED, Tape, assemble, new_tape
 
 __all__ = ["IMAGE_SIZES", "NAMES", "build_graph", "count_parameters", "parameter_slots"]
 

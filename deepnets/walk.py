@@ -15,57 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from deepnets import names
 from deepnets.compiled import compiled
 from deepnets.encoding import NORMAL, REDUCE
-from deepnets.space import NODE_TYPES, PRIMITIVES
 
-__all__ = ["ABSENT", "NAMES", "NODE", "Tape", "assemble", "contains", "new_tape"]
-
-# --- names ----------------------------------------------------------------------------------------------------------
-# A node's name is that of its parameter without the cell it is in; a node without parameters is named after its type.
-# Compiled code writes indices: each group of names starts at a fixed place and keeps its inner order.
-
-_STEM_NAMES = ("stem.0", "stem.1", "stem0", "pos_enc", "stem0.0", "stem0.1", "stem0.3", "stem0.4", "stem1.1", "stem1.2")
-_PREPROCESS_NAMES = ("conv_1", "conv_2", "bn", "op.1", "op.2")
-_OPERATION_NAMES = (
-    *(f"{layer}.weight" for layer in (*_PREPROCESS_NAMES, "op.3", "op.5", "op.6", "op.7")),
-    *("fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias"),
-    *("ln1.weight", "to_qkv.weight", "to_out.0.weight", "to_out.0.bias"),
-    *("ln2.weight", "ff.net.0.weight", "ff.net.0.bias", "ff.net.3.weight", "ff.net.3.bias"),
-)
-_MAX_CLASSIFIER_LAYERS = 4
-_MAX_OPERATIONS = 20
-
-NAMES: tuple[str, ...] = (
-    *NODE_TYPES,
-    *(f"{name}.weight" for name in _STEM_NAMES),
-    *(f"preprocess{i}.{name}.weight" for i in range(2) for name in _PREPROCESS_NAMES),
-    *(f"classifier.{3 * i}.{kind}" for i in range(_MAX_CLASSIFIER_LAYERS) for kind in ("weight", "bias")),
-    *(f"_ops.{j}.{name}" for j in range(_MAX_OPERATIONS) for name in _OPERATION_NAMES),
-)
-"""Every name a node can have.  Names of layers inside a cell are to be read behind `cells.<cell>.`."""
-
-_STEM = len(NODE_TYPES)
-_STEM_0, _STEM_1, _PATCH, _POS_ENC, _STEM0_0, _STEM0_1, _STEM0_3, _STEM0_4, _STEM1_1, _STEM1_2 = range(
-    _STEM, _STEM + 10
-)
-_PREPROCESS = _STEM + len(_STEM_NAMES)
-_PREPROCESS_STRIDE = len(_PREPROCESS_NAMES)
-_CLASSIFIER = _PREPROCESS + 2 * _PREPROCESS_STRIDE
-_OPERATION = _CLASSIFIER + 2 * _MAX_CLASSIFIER_LAYERS
-_OPERATION_STRIDE = len(_OPERATION_NAMES)
-# Places inside the group of an operation; the first five are also those inside a preprocessing group.
-_CONV_1, _CONV_2, _BN, _OP_1, _OP_2, _OP_3, _OP_5, _OP_6, _OP_7 = range(9)
-_FC1, _FC1_BIAS, _FC2, _FC2_BIAS = range(9, 13)
-_LN1, _TO_QKV, _TO_OUT, _TO_OUT_BIAS, _LN2, _FF0, _FF0_BIAS, _FF3, _FF3_BIAS = range(13, 22)
-
-# --- vocabulary as numbers ------------------------------------------------------------------------------------------
-
-MAX_POOL, AVG_POOL, SEP_CONV, DIL_CONV, CONV, MSA, CSE, SUM, CONCAT, INPUT, BIAS, NORM, LN, POS_ENC, GLOB_AVG = range(
-    15
-)
-_NONE, _MAX, _AVG, _SKIP, _SEP3, _SEP5, _DIL3, _DIL5 = range(8)
-_C1, _C71, _C3, _C5, _C7, _ATTENTION, _SQUEEZE = range(8, len(PRIMITIVES))
+__all__ = ["ABSENT", "NODE", "Tape", "assemble", "contains", "new_tape"]
 
 ABSENT = -1  # a tensor that is never computed
 _NO_INPUT = -2  # the source of the nodes that data starts from
@@ -77,7 +31,7 @@ NODE = np.dtype(
         ("node_type", "u1"),
         ("cell", "u1"),
         ("in_degree", "u1"),
-        ("name", "<u2"),  # index into NAMES
+        ("name", "<u2"),  # index into names.NAMES
         # The shape of the parameter: all four of a convolution, the first two of a linear layer, the first of a vector.
         ("out", "<i4"),
         ("inputs", "<i4"),
@@ -103,7 +57,7 @@ N_NODES, N_EDGES, N_UNUSED, N_PARAMETERS, _CELL = range(5)
 def new_tape(n_cells: int, steps: int) -> Tape:
     """A tape long enough for every network of up to this many cells and steps."""
     per_cell = 2 * 4 + steps * (2 * 12 + 1) + 1  # preprocessing, two operations and a sum per step, a concatenation
-    capacity = 1 + 7 + n_cells * per_cell + 1 + 2 * _MAX_CLASSIFIER_LAYERS
+    capacity = 1 + 7 + n_cells * per_cell + 1 + 2 * names.MAX_CLASSIFIER_LAYERS
     # One edge into every node, and more into sums (one per step, two per msa), concatenations and products.
     more_edges = 1 + n_cells * (1 + steps * (1 + 2 * 2) + steps)
     return Tape(
@@ -181,7 +135,7 @@ def _layer(
 ) -> int:
     """A node with a parameter; where no data arrives, the parameter is only noted and counted."""
     counters = tape.counters
-    tensors = 2 if node_type in (NORM, LN) else 1  # the weight and the bias of a norm are one node
+    tensors = 2 if node_type in (names.NORM, names.LN) else 1  # the weight and the bias of a norm are one node
     counters[N_PARAMETERS] += tensors * out * max(inputs, 1) * max(height, 1) * max(width, 1)
     if source == ABSENT:
         n = counters[N_UNUSED]
@@ -230,7 +184,7 @@ def _concatenate(tape: Tape, tensors: npt.NDArray[np.int64]) -> int:
             first = tensor
         else:
             if node == ABSENT:
-                node = _append(tape, CONCAT, first)
+                node = _append(tape, names.CONCAT, first)
             _add_source(tape, node, tensor)
         previous = tensor
     return first if node == ABSENT else node
@@ -238,14 +192,14 @@ def _concatenate(tape: Tape, tensors: npt.NDArray[np.int64]) -> int:
 
 @compiled
 def _linear(tape: Tape, name: int, x: int, out: int, inputs: int) -> int:
-    x = _layer(tape, CONV, name, x, out, inputs)
-    return _layer(tape, BIAS, name + 1, x, out)
+    x = _layer(tape, names.CONV, name, x, out, inputs)
+    return _layer(tape, names.BIAS, name + 1, x, out)
 
 
 @compiled
 def _convolution(tape: Tape, name: int, x: int, out: int, inputs: int, kernel: int, norm: bool) -> int:
-    x = _layer(tape, CONV, name, x, out, inputs, kernel, kernel)
-    return _layer(tape, NORM, name + 1, x, out) if norm else x
+    x = _layer(tape, names.CONV, name, x, out, inputs, kernel, kernel)
+    return _layer(tape, names.NORM, name + 1, x, out) if norm else x
 
 
 @compiled
@@ -258,62 +212,62 @@ def _separable(tape: Tape, kind: int, name: int, x: int, out: int, inputs: int, 
 @compiled
 def _factorized_reduce(tape: Tape, group: int, x: int, out: int, inputs: int, norm: bool) -> int:
     """Halve the resolution: two strided 1x1 convolutions on shifted grids, concatenated."""
-    first_half = _layer(tape, CONV, group + _CONV_1, x, out // 2, inputs, 1, 1)
-    second_half = _layer(tape, CONV, group + _CONV_2, x, out // 2, inputs, 1, 1)
-    y = _join(tape, CONCAT, first_half, second_half)
-    return _layer(tape, NORM, group + _BN, y, out) if norm else y
+    first_half = _layer(tape, names.CONV, group + names.CONV_1, x, out // 2, inputs, 1, 1)
+    second_half = _layer(tape, names.CONV, group + names.CONV_2, x, out // 2, inputs, 1, 1)
+    y = _join(tape, names.CONCAT, first_half, second_half)
+    return _layer(tape, names.NORM, group + names.BN, y, out) if norm else y
 
 
 @compiled
 def _squeeze_excite(tape: Tape, group: int, x: int, width: int) -> int:
     """Channel-wise attention: scale every channel by a small network of all channels' means (the means are no node)."""
-    gate = _linear(tape, group + _FC1, x, width // 2, width)
-    gate = _linear(tape, group + _FC2, gate, width, width // 2)
-    return _join(tape, CSE, x, gate)
+    gate = _linear(tape, group + names.FC1, x, width // 2, width)
+    gate = _linear(tape, group + names.FC2, gate, width, width // 2)
+    return _join(tape, names.CSE, x, gate)
 
 
 @compiled
 def _attention(tape: Tape, group: int, x: int, width: int) -> int:
     """A pre-norm transformer block of eight heads."""
-    y = _layer(tape, LN, group + _LN1, x, width)
-    y = _layer(tape, CONV, group + _TO_QKV, y, 3 * 8 * (width // 8), width)
-    y = _plain(tape, MSA, y)
-    y = _linear(tape, group + _TO_OUT, y, width, 8 * (width // 8))
-    x = _join(tape, SUM, x, y)
-    y = _layer(tape, LN, group + _LN2, x, width)
-    y = _linear(tape, group + _FF0, y, width, width)
-    y = _linear(tape, group + _FF3, y, width, width)
-    return _join(tape, SUM, x, y)
+    y = _layer(tape, names.LN, group + names.LN1, x, width)
+    y = _layer(tape, names.CONV, group + names.TO_QKV, y, 3 * 8 * (width // 8), width)
+    y = _plain(tape, names.MSA, y)
+    y = _linear(tape, group + names.TO_OUT, y, width, 8 * (width // 8))
+    x = _join(tape, names.SUM, x, y)
+    y = _layer(tape, names.LN, group + names.LN2, x, width)
+    y = _linear(tape, group + names.FF0, y, width, width)
+    y = _linear(tape, group + names.FF3, y, width, width)
+    return _join(tape, names.SUM, x, y)
 
 
 @compiled
 def _operation(tape: Tape, op: int, group: int, x: int, width: int, strided: bool, norm: bool) -> int:
     """One primitive of a genotype.  Widths in and out are equal: preprocessing sees to that."""
     w = width
-    if op == _NONE:
+    if op == names.NONE:
         return ABSENT
-    if op == _MAX:
-        return _plain(tape, MAX_POOL, x)
-    if op == _AVG:
-        return _plain(tape, AVG_POOL, x)
-    if op == _SKIP:
+    if op == names.MAX:
+        return _plain(tape, names.MAX_POOL, x)
+    if op == names.AVG:
+        return _plain(tape, names.AVG_POOL, x)
+    if op == names.SKIP:
         return _factorized_reduce(tape, group, x, w, w, norm) if strided else x
-    if op in (_SEP3, _SEP5):
-        kernel = 3 if op == _SEP3 else 5
-        x = _separable(tape, SEP_CONV, group + _OP_1, x, w, w, kernel, norm)
-        return _separable(tape, SEP_CONV, group + _OP_5, x, w, w, kernel, norm)
-    if op in (_DIL3, _DIL5):
-        return _separable(tape, DIL_CONV, group + _OP_1, x, w, w, 3 if op == _DIL3 else 5, norm)
-    if op == _C71:
-        x = _layer(tape, CONV, group + _OP_1, x, w, w, 1, 7)
-        x = _layer(tape, CONV, group + _OP_2, x, w, w, 7, 1)
-        return _layer(tape, NORM, group + _OP_3, x, w) if norm else x
-    if op == _SQUEEZE:
+    if op in (names.SEP3, names.SEP5):
+        kernel = 3 if op == names.SEP3 else 5
+        x = _separable(tape, names.SEP_CONV, group + names.OP_1, x, w, w, kernel, norm)
+        return _separable(tape, names.SEP_CONV, group + names.OP_5, x, w, w, kernel, norm)
+    if op in (names.DIL3, names.DIL5):
+        return _separable(tape, names.DIL_CONV, group + names.OP_1, x, w, w, 3 if op == names.DIL3 else 5, norm)
+    if op == names.C71:
+        x = _layer(tape, names.CONV, group + names.OP_1, x, w, w, 1, 7)
+        x = _layer(tape, names.CONV, group + names.OP_2, x, w, w, 7, 1)
+        return _layer(tape, names.NORM, group + names.OP_3, x, w) if norm else x
+    if op == names.SQUEEZE:
         return _squeeze_excite(tape, group, x, w)
-    if op == _ATTENTION:
+    if op == names.ATTENTION:
         return _attention(tape, group, x, w)
-    kernel = 1 if op == _C1 else (3 if op == _C3 else (5 if op == _C5 else 7))
-    return _convolution(tape, group + _OP_1, x, w, w, kernel, norm)
+    kernel = 1 if op == names.C1 else (3 if op == names.C3 else (5 if op == names.C5 else 7))
+    return _convolution(tape, group + names.OP_1, x, w, w, kernel, norm)
 
 
 @compiled
@@ -360,24 +314,24 @@ def assemble(net: Any, C: int, fc_dim: int, num_classes: int, image_size: int, t
     preproc = net.preproc == 1
     norm = net.norm != 0
     small = image_size == 32
-    vit = contains(net, _ATTENTION)
+    vit = contains(net, names.ATTENTION)
 
     # Stem: s0 and s1 are the two tensors that the next cell reads, c0 and c1 their channels.
-    x = _append(tape, INPUT, _NO_INPUT)
+    x = _append(tape, names.INPUT, _NO_INPUT)
     c0 = c1 = C
     if vit:
         patch, grid = (3, 11) if small else (16, 14)
-        x = _layer(tape, CONV, _PATCH, x, C, 3, patch, patch)
-        position = _layer(tape, POS_ENC, _POS_ENC, _NO_INPUT, 1, C, grid, grid)
-        s0 = s1 = _join(tape, SUM, x, position)
+        x = _layer(tape, names.CONV, names.PATCH, x, C, 3, patch, patch)
+        position = _layer(tape, names.POS_ENC, names.POSITION, _NO_INPUT, 1, C, grid, grid)
+        s0 = s1 = _join(tape, names.SUM, x, position)
     elif net.stem_type == 0:
         c0 = c1 = 3 * C if preproc and small else C
-        x = _convolution(tape, _STEM_0, x, c0, 3, net.ks, norm)
-        s0 = s1 = _plain(tape, MAX_POOL, x) if net.stem_pool == 1 else x
+        x = _convolution(tape, names.STEM_0, x, c0, 3, net.ks, norm)
+        s0 = s1 = _plain(tape, names.MAX_POOL, x) if net.stem_pool == 1 else x
     else:
-        x = _convolution(tape, _STEM0_0, x, C // 2, 3, net.ks, norm)
-        s0 = _convolution(tape, _STEM0_3, x, C, C // 2, 3, norm)
-        s1 = _convolution(tape, _STEM1_1, s0, C, C, 3, norm)
+        x = _convolution(tape, names.STEM0_0, x, C // 2, 3, net.ks, norm)
+        s0 = _convolution(tape, names.STEM0_3, x, C, C // 2, 3, norm)
+        s1 = _convolution(tape, names.STEM1_1, s0, C, C, 3, norm)
 
     # Cells.  `halved`: s0 is twice as large as s1, because the layer between them is strided.
     width = C
@@ -393,18 +347,20 @@ def assemble(net: Any, C: int, fc_dim: int, num_classes: int, image_size: int, t
         states[0], states[1] = s0, s1
         if preproc:
             if halved:
-                states[0] = _factorized_reduce(tape, _PREPROCESS, s0, width, c0, norm)
+                states[0] = _factorized_reduce(tape, names.PREPROCESS, s0, width, c0, norm)
             else:
-                states[0] = _convolution(tape, _PREPROCESS + _OP_1, s0, width, c0, 1, norm)
-            states[1] = _convolution(tape, _PREPROCESS + _PREPROCESS_STRIDE + _OP_1, s1, width, c1, 1, norm)
+                states[0] = _convolution(tape, names.PREPROCESS + names.OP_1, s0, width, c0, 1, norm)
+            states[1] = _convolution(
+                tape, names.PREPROCESS + names.PREPROCESS_STRIDE + names.OP_1, s1, width, c1, 1, norm
+            )
         for step in range(net.steps):
             total = ABSENT
             for j in (2 * step, 2 * step + 1):
                 state = net.states[kind, j]
                 strided = reduction and state < 2 and not vit
-                group = _OPERATION + j * _OPERATION_STRIDE
+                group = names.OPERATION + j * names.OPERATION_STRIDE
                 y = _operation(tape, net.ops[kind, j], group, states[state], width, strided, norm)
-                total = _join(tape, SUM, total, y)
+                total = _join(tape, names.SUM, total, y)
             states[2 + step] = total
         count = 0
         for state in range(2, len(states)):
@@ -418,7 +374,7 @@ def assemble(net: Any, C: int, fc_dim: int, num_classes: int, image_size: int, t
     # Head.
     x, features = s1, c1
     if net.glob_avg == 1:
-        x = _plain(tape, GLOB_AVG, x)
+        x = _plain(tape, names.GLOB_AVG, x)
     else:
         side = 4 if small else 7
         if net.stem_type == 0:
@@ -428,6 +384,6 @@ def assemble(net: Any, C: int, fc_dim: int, num_classes: int, image_size: int, t
     for i in range(net.fc_layers):
         last = i == net.fc_layers - 1
         out = num_classes if last else fc_dim
-        x = _linear(tape, _CLASSIFIER + 2 * i, x, out, features)
+        x = _linear(tape, names.CLASSIFIER + 2 * i, x, out, features)
         features = out
     return -1 if x == ABSENT else tape.counters[N_PARAMETERS]
