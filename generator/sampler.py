@@ -1,7 +1,7 @@
 """Random architectures: a split, a seed and an index decide a candidate, and nothing else does.
 
-Candidate i of a split reads the words `96 i ... 96 i + 95` of a Philox stream (Salmon et al., SC 2011) whose key is a
-digest of seed and split, and makes one attempt: an architecture, or a rejection with its reasons.  Any range of
+Candidate i of a split reads the words `104 i ... 104 i + 103` of a Philox stream (Salmon et al., SC 2011) whose key is
+a digest of seed and split, and makes one attempt: an architecture, or a rejection with its reasons.  Any range of
 candidates can therefore be drawn anywhere, in any order, by any number of workers.
 
 The order of draws and the rules of rejection follow Knyazev et al. (NeurIPS 2021), appendix A; genotypes are drawn from
@@ -27,8 +27,8 @@ __all__ = ["REJECTIONS", "STREAM_VERSION", "WORDS", "random_words", "sample"]
 STREAM_VERSION = 1
 """Changes whenever the same seed would give other networks; part of every key and recorded in every file."""
 
-WORDS = 96
-"""64-bit words set aside for each candidate; no candidate needs more."""
+WORDS = 104
+"""64-bit words set aside for each candidate, a multiple of four; ten steps, the most there are, need 102."""
 
 REJECTIONS = (
     "cse_without_conv",
