@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -64,11 +64,12 @@ class GraphBatch:
         `(E,) uint8`, 1 for an edge, the length of the shortest path for a virtual one.
     """
 
-    def __init__(self, graphs: Sequence[Graph], virtual_edges: int | None = None) -> None:
+    def __init__(self, graphs: Iterable[Graph], virtual_edges: int | None = None) -> None:
+        graphs = list(graphs)
         if not graphs:
             raise ConfigError("graphs: a batch needs at least one")
         cutoff = graphs[0].virtual_edges if virtual_edges is None else virtual_edges
-        self.graphs = list(graphs)
+        self.graphs = graphs
         sizes = [graph.num_nodes for graph in graphs]
         starts = np.concatenate([[0], np.cumsum(sizes)])
         self.node_types = _joined([graph.node_types for graph in graphs])

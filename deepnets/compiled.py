@@ -46,6 +46,22 @@ def _tie_to_sources(cache: Any, package: Path) -> None:
 
     digest = _digest_of_sources(package)
     cache._cache_file = IndexDataCacheFile(cache._cache_path, f"{cache._impl.filename_base}.{digest}", digest)
+    cache.load_overload = _forgiving(cache.load_overload)
+    cache.save_overload = _forgiving(cache.save_overload)
+
+
+def _forgiving(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A damaged cache file, or a disk without space for one, costs a compilation and nothing else."""
+
+    @functools.wraps(method)
+    def attempt(*arguments: Any) -> Any:
+        try:
+            return method(*arguments)
+        except Exception as error:
+            log.info("the cache of compiled code cannot be used: %s", error)
+            return None
+
+    return attempt
 
 
 @functools.cache

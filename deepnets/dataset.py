@@ -18,12 +18,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from deepnets.blueprint import IMAGE_SIZES, build_graph, count_parameters, parameter_slots
-from deepnets.encoding import decode
-from deepnets.errors import ConfigError, IntegrityError
+from deepnets.encoding import decode, encode
+from deepnets.errors import ConfigError, FormatError, IntegrityError
 from deepnets.graph import MAX_DISTANCE, Graph, Slots
 from deepnets.records import decode_wiring
-from deepnets.space import GENOTYPES, NORMS, PRIMITIVES, NetworkConfig
-from deepnets.storage import CorpusFile, corpus_path
+from deepnets.space import GENOTYPES, NORMS, PRIMITIVES, NetworkConfig, at_least, checked_integer
+from deepnets.storage import Columns, CorpusFile, corpus_path
+from deepnets.tabulation import tabulate
 from deepnets.widths import Width, WidthRule, evaluation_factor
 
 if TYPE_CHECKING:
@@ -98,14 +99,13 @@ class DeepNets1M:
             raise ConfigError(f"split: unknown {split!r}; use one of {', '.join(SPLITS)}")
         if image_size not in IMAGE_SIZES:
             raise ConfigError(f"image_size: expected one of {', '.join(map(str, IMAGE_SIZES))}; got {image_size!r}")
-        if not 1 <= virtual_edges <= MAX_DISTANCE:
-            raise ConfigError(f"virtual_edges: expected 1 to {MAX_DISTANCE}, got {virtual_edges!r}")
-        if num_nets is not None and num_nets < 1:
-            raise ConfigError(f"num_nets: expected 1 or more, got {num_nets!r}")
         self.split = split
-        self.virtual_edges = virtual_edges
-        self.num_classes = num_classes
+        self.virtual_edges = checked_integer("virtual_edges", virtual_edges, range(1, MAX_DISTANCE + 1))
+        self.num_classes = checked_integer("num_classes", num_classes, at_least(1))
         self.image_size = image_size
+        seed = checked_integer("seed", seed, at_least(0))
+        if num_nets is not None:
+            num_nets = checked_integer("num_nets", num_nets, at_least(1))
         self.file: CorpusFile | None = None
         self._widths: WidthRule | None = None
         if split == "predefined":
@@ -118,6 +118,8 @@ class DeepNets1M:
                     f"(or `python -m generator build --splits {split} --out {root}`)"
                 )
             self.file = CorpusFile(path)
+            if self.file.split != split:
+                raise FormatError(f"{path}: holds the split {self.file.split!r}, not {split!r}; was it renamed?")
             available = self.file.num_networks
             if split == "train":
                 self._widths = WidthRule(self.file, image_size, wider_nets, seed)
@@ -128,33 +130,32 @@ class DeepNets1M:
 
     def __getitem__(self, index: Index) -> Graph:
         """Network `index`, or (training) draw `d` of it with `nets[index, d]`; negative indices count from the end."""
-        position, draw = index if isinstance(index, tuple) else (index, 0)
-        position = operator.index(position)
-        if position < 0:
-            position += len(self)
-        if not 0 <= position < len(self):
-            raise IndexError(f"split {self.split} has {len(self)} networks, there is no {index}")
+        position, draw = self._place(index)
         if self.file is None:
             graph = build_graph(PREDEFINED[position], self.num_classes, self.image_size)
             graph.index, graph.virtual_edges = position, self.virtual_edges
             return graph
+        where = f"{self.file.path}: split {self.split}, network {position}"
+        rows = self.file.wiring(position, position + 1)
         try:
-            arrays = decode_wiring(self.file.wiring(position, position + 1))
-            config = partial(self._config, position, self._width(position, draw))
-            node_types, cells, names, in_degrees, sources = arrays
-            return Graph(
-                node_types,
-                cells,
-                in_degrees,
-                sources,
-                names=names,
-                config=config,
-                slots=partial(_slots, config, self.num_classes, self.image_size),
-                index=position,
-                virtual_edges=self.virtual_edges,
-            )
+            node_types, cells, names, in_degrees, sources = decode_wiring(rows)
         except IntegrityError as error:
-            raise self._damaged(position, error) from error
+            raise IntegrityError(f"{where}: {error}") from error
+        # What a graph still needs of the file goes with it, so that it can be sent to another process without it.
+        config = partial(
+            _config, self.file.architectures(slice(position, position + 1)), self._width(position, draw), where
+        )
+        return Graph(
+            node_types,
+            cells,
+            in_degrees,
+            sources,
+            names=names,
+            config=config,
+            slots=partial(_slots, config, self.num_classes, self.image_size),
+            index=position,
+            virtual_edges=self.virtual_edges,
+        )
 
     def __iter__(self) -> Iterator[Graph]:
         return (self[i] for i in range(len(self)))
@@ -166,9 +167,8 @@ class DeepNets1M:
     @property
     def num_nodes(self) -> npt.NDArray[np.int64]:
         """`(len(self),) int64`, number of nodes of every graph."""
-        if self.file is None:
-            return np.array([graph.num_nodes for graph in self])
-        return self.file.column("num_nodes")[: len(self)].astype(np.int64)
+        column = self._columns["num_nodes"] if self.file is None else self.file.column("num_nodes")
+        return column[: len(self)].astype(np.int64)
 
     @property
     def table(self) -> pd.DataFrame:
@@ -177,9 +177,7 @@ class DeepNets1M:
         `num_params` counts the parameters for 32-pixel, `num_params_imagenet` for 224-pixel images, both with 10
         classes as in the original release.  Training networks are counted at the width 32, before one is drawn.
         """
-        if self.file is None:
-            return pd.DataFrame([_row(graph.config) for graph in self])
-        columns = {name: values[: len(self)] for name, values in self.file.columns.items()}
+        columns = {name: values[: len(self)] for name, values in self._columns.items()}
         table = pd.DataFrame({name: values for name, values in columns.items() if values.ndim == 1})
         table["norm"] = pd.Categorical.from_codes(table["norm"], [str(norm) for norm in NORMS])
         for flag in ("stem_pool", "preproc", "glob_avg"):
@@ -187,10 +185,11 @@ class DeepNets1M:
         for code, primitive in enumerate(PRIMITIVES):
             table[primitive] = (columns["ops"] == code).sum(axis=(1, 2)).astype(np.uint8)
         if evaluation_factor(self.split, self.image_size) > 1:
-            configs = [self.config(i) for i in range(len(self))]
-            table["C"] = [config.C for config in configs]
-            table["num_params"] = [count_parameters(config) for config in configs]
-            table["num_params_imagenet"] = [count_parameters(config, 10, 224) for config in configs]
+            configs = [graph.config for graph in self]
+            table["C"] = np.array([config.C for config in configs], table["C"].dtype)
+            for column, size in (("num_params", 32), ("num_params_imagenet", 224)):
+                counts = [count_parameters(config, image_size=size) for config in configs]
+                table[column] = np.array(counts, table[column].dtype)
         return table.drop(columns=["num_rows", "imagenet_stride"])
 
     def loader(
@@ -224,25 +223,35 @@ class DeepNets1M:
     def __repr__(self) -> str:
         return f"DeepNets1M(split={self.split!r}, {len(self):,} networks)"
 
-    def _width(self, position: int, draw: int) -> Width | None:
-        return self._widths.draw(position, draw) if self._widths else None
-
-    def _config(self, position: int, width: Width | None) -> NetworkConfig:
-        assert self.file is not None  # noqa: S101
+    def _place(self, index: Index) -> tuple[int, int]:
+        """Position and draw that an index stands for."""
+        position, draw = index if isinstance(index, tuple) and len(index) == 2 else (index, 0)
         try:
-            config = decode(self.file.architectures(np.array([position]))[0])
-        except ConfigError as error:
-            raise self._damaged(position, error) from error
-        if width is not None:
-            return config.replace(**width._asdict())
-        factor = evaluation_factor(self.split, self.image_size)
-        return config.replace(C=factor * config.C) if factor > 1 else config
+            position, draw = operator.index(position), operator.index(draw)
+        except TypeError as error:
+            raise TypeError(
+                f"index: expected an integer, or a pair (integer, draw), got {index!r}; for several networks write "
+                "[nets[i] for i in ...]"
+            ) from error
+        if not -len(self) <= position < len(self):
+            raise IndexError(f"split {self.split} has {len(self)} networks, there is no {position}")
+        if draw < 0:
+            raise IndexError(f"draws count from 0, got {draw}")
+        return position % len(self), draw
 
-    def _damaged(self, position: int, error: Exception) -> IntegrityError:
-        assert self.file is not None  # noqa: S101
-        if str(self.file.path) in str(error):
-            return IntegrityError(str(error))
-        return IntegrityError(f"{self.file.path}: split {self.split}, network {position}: {error}")
+    def _width(self, position: int, draw: int) -> Width | int:
+        """What is drawn for a training network; by how much the width of another is multiplied."""
+        if self._widths:
+            return self._widths.draw(position, draw)
+        return evaluation_factor(self.split, self.image_size)
+
+    @property
+    def _columns(self) -> Columns:
+        if self.file is not None:
+            return self.file.columns
+        architectures = encode(PREDEFINED)
+        measures, _ = tabulate(architectures)
+        return {name: part[name] for part in (architectures, measures) for name in part.dtype.names or ()}
 
 
 class MetaBatchSampler:
@@ -281,19 +290,18 @@ class MetaBatchSampler:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        if meta_batch_size < 1:
-            raise ConfigError(f"meta_batch_size: expected 1 or more, got {meta_batch_size!r}")
-        if not 0 <= rank < world_size:
-            raise ConfigError(f"rank: expected 0 to {world_size - 1}, got {rank!r}")
         self._num_nodes = nets.num_nodes
-        self._size = meta_batch_size
-        self._limit = max_nodes
-        if max_nodes is None and meta_batch_size > 1:
-            self._limit = 2200 * max(8, meta_batch_size) // 8
+        self._size = checked_integer("meta_batch_size", meta_batch_size, at_least(1))
+        self._limit: int | None = None
+        if max_nodes is not None:
+            self._limit = checked_integer("max_nodes", max_nodes, at_least(1))
+        elif self._size > 1:
+            self._limit = 2200 * max(8, self._size) // 8
         if self._limit is not None and int(self._num_nodes.min()) > self._limit:
             raise ConfigError(f"max_nodes: no network has as few as {self._limit} nodes")
-        self._seed = seed
-        self._rank, self._world_size = rank, world_size
+        self._seed = checked_integer("seed", seed, at_least(0))
+        self._world_size = checked_integer("world_size", world_size, at_least(1))
+        self._rank = checked_integer("rank", rank, range(self._world_size))
         self.position = 0
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
@@ -321,20 +329,14 @@ class MetaBatchSampler:
             passes += 1
 
 
+def _config(record: npt.NDArray[np.void], width: Width | int, where: str) -> NetworkConfig:
+    """The config of a stored network, at its drawn width or at a multiple of the stored one."""
+    try:
+        config = decode(record[0])
+        return config.replace(**({"C": width * config.C} if isinstance(width, int) else width._asdict()))
+    except ConfigError as error:
+        raise IntegrityError(f"{where}: {error}") from error
+
+
 def _slots(config: partial[NetworkConfig], num_classes: int, image_size: int) -> Slots:
     return parameter_slots(config(), num_classes, image_size)
-
-
-def _row(config: NetworkConfig) -> dict[str, Any]:
-    graph = build_graph(config)
-    fields = {name: value for name, value in config.to_dict().items() if name not in ("genotype", "imagenet_stride")}
-    ops = [op for op, _ in config.genotype.normal + config.genotype.reduce]
-    return {
-        **fields,
-        "steps": config.genotype.steps,
-        "num_nodes": graph.num_nodes,
-        "num_edges": graph.num_edges,
-        "num_params": count_parameters(config),
-        "num_params_imagenet": count_parameters(config, 10, 224),
-        **{primitive: ops.count(primitive) for primitive in PRIMITIVES},
-    }

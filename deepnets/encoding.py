@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from deepnets.space import MAX_STEPS, NORMS, PRIMITIVES, Genotype, NetworkConfig
+from deepnets.space import MAX_STEPS, NORMS, PRIMITIVES, Genotype, NetworkConfig, checked_integer
 
 __all__ = ["ARCHITECTURE", "NORMAL", "PADDING", "REDUCE", "decode", "encode"]
 
@@ -44,7 +44,6 @@ ARCHITECTURE = np.dtype(
 )
 
 _PLAIN = tuple(name for name in ARCHITECTURE.names or () if name not in ("norm", "concat", "steps", "ops", "states"))
-_FLAGS = ("stem_pool", "preproc", "glob_avg")
 
 
 def encode(configs: Iterable[NetworkConfig]) -> npt.NDArray[np.void]:
@@ -70,8 +69,7 @@ def encode(configs: Iterable[NetworkConfig]) -> npt.NDArray[np.void]:
 def decode(record: Any) -> NetworkConfig:
     """The config of one record (a scalar of `ARCHITECTURE`, or any mapping of its fields); `ConfigError` if invalid."""
     values: dict[str, Any] = {name: int(record[name]) for name in _PLAIN}
-    values.update((name, bool(values[name])) for name in _FLAGS)
-    pairs = 2 * int(record["steps"])
+    pairs = 2 * checked_integer("steps", int(record["steps"]), range(1, MAX_STEPS + 1))
     genes, concats = [], []
     for kind in (NORMAL, REDUCE):
         ops = np.asarray(record["ops"][kind])[:pairs].tolist()
@@ -85,4 +83,4 @@ def decode(record: Any) -> NetworkConfig:
 
 def _entry(table: tuple[Any, ...], index: int) -> Any:
     """A table's entry, or something that no table holds, for the config's validation to refuse."""
-    return table[index] if index < len(table) else f"#{index}"
+    return table[index] if 0 <= index < len(table) else f"#{index}"

@@ -10,14 +10,14 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from deepnets.errors import ConfigError, FormatError, IntegrityError
 from deepnets.paths import FAULTS, find_distances, find_fault, find_levels, find_live
-from deepnets.space import NODE_TYPES, NetworkConfig
+from deepnets.space import NODE_TYPES, NetworkConfig, checked_integer
 
 if TYPE_CHECKING:
     import networkx
@@ -76,7 +76,7 @@ class GraphStatistics:
     average_degree
         Mean number of neighbours of a node, whatever the direction of edges: `2 * num_edges / num_nodes`.
     average_path
-        Mean shortest path between two nodes, whatever the direction of edges.
+        Mean shortest path between two nodes, whatever the direction of edges; infinite if some pair has none.
     longest_path
         Edges on the longest directed path.
     """
@@ -138,25 +138,49 @@ class Graph:
         in_degrees: npt.ArrayLike,
         sources: npt.ArrayLike,
         *,
-        names: npt.NDArray[np.uint16] | None = None,
+        names: npt.ArrayLike | None = None,
         config: NetworkConfig | Callable[[], NetworkConfig] | None = None,
         slots: Callable[[], Slots] | None = None,
         index: int | None = None,
         virtual_edges: int = 50,
     ) -> None:
-        self.node_types = np.asarray(node_types, np.uint8)
-        self.cells = np.asarray(cells, np.uint8)
-        self.sources = np.asarray(sources, np.int32)
-        self.names = names
         self.index = index
+        self.node_types = self._list("node_types", node_types, np.uint8)
+        self.cells = self._list("cells", cells, np.uint8)
+        self.sources = self._list("sources", sources, np.int32)
+        self.names = None if names is None else self._list("names", names, np.uint16)
         self.virtual_edges = virtual_edges
         self._config = config
         self._resolve = slots
-        self._indptr = np.zeros(len(self.node_types) + 1, np.int32)
-        np.cumsum(in_degrees, out=self._indptr[1:])
-        fault = find_fault(self.node_types, self.cells, self._indptr, self.sources, len(NODE_TYPES))
+        degrees = self._list("in_degrees", in_degrees, np.int32)
+        if self.num_nodes == 0:
+            raise self._fault("it has no nodes")
+        for name, array in (("cells", self.cells), ("in_degrees", degrees), ("names", self.names)):
+            if array is not None and len(array) != self.num_nodes:
+                raise self._fault(f"{name} has {len(array)} entries, node_types {self.num_nodes}")
+        fault = find_fault(self.node_types, self.cells, degrees, self.sources, len(NODE_TYPES))
         if fault >= 0:
-            raise FormatError(f"graph{'' if index is None else f' {index}'}: {FAULTS[fault]}")
+            raise self._fault(FAULTS[fault])
+        self._indptr = np.zeros(self.num_nodes + 1, np.int32)
+        np.cumsum(degrees, out=self._indptr[1:])
+
+    def _list(self, name: str, values: npt.ArrayLike, dtype: type[np.integer[Any]]) -> npt.NDArray[Any]:
+        """An own copy of a list of integers, of the type in which compiled code expects them."""
+        try:
+            array = np.array(values)
+        except (ValueError, TypeError) as error:
+            raise self._fault(f"{name} is not a list of integers: {error}") from error
+        if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+            raise self._fault(f"{name} is not a list of integers, but {array.dtype}, of shape {array.shape}")
+        if array.dtype != dtype:
+            least, most = np.iinfo(dtype).min, np.iinfo(dtype).max
+            if array.size and not least <= array.min() <= array.max() <= most:
+                raise self._fault(f"{name} has values outside {least} to {most}")
+            array = array.astype(dtype)
+        return array
+
+    def _fault(self, what: str) -> FormatError:
+        return FormatError(f"graph{'' if self.index is None else f' {self.index}'}: {what}")
 
     # --- size and structure ---
 
@@ -207,8 +231,7 @@ class Graph:
         -----
         Knyazev et al. (NeurIPS 2021), section 4.2, "virtual edges".
         """
-        if not 1 <= cutoff <= MAX_DISTANCE:
-            raise ConfigError(f"cutoff: expected 1 to {MAX_DISTANCE}, got {cutoff!r}")
+        cutoff = checked_integer("cutoff", cutoff, range(1, MAX_DISTANCE + 1))
         return find_distances(self._indptr, self.sources, cutoff).T
 
     # --- meaning ---

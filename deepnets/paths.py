@@ -14,8 +14,6 @@ from deepnets.compiled import compiled
 __all__ = ["FAULTS", "find_distances", "find_fault", "find_levels", "find_live"]
 
 FAULTS = (
-    "it has no nodes",
-    "node_types and cells have different lengths",
     "in_degrees do not add up to the number of sources",
     "a node type is out of range",
     "cells decrease along the order",
@@ -27,35 +25,31 @@ FAULTS = (
 def find_fault(
     node_types: npt.NDArray[np.uint8],
     cells: npt.NDArray[np.uint8],
-    indptr: npt.NDArray[np.int32],
+    in_degrees: npt.NDArray[np.int32],
     sources: npt.NDArray[np.int32],
     num_types: int,
 ) -> int:
-    """Index into `FAULTS` of what is wrong with a graph's arrays, -1 if nothing is."""
-    n = len(node_types)
-    if n == 0:
-        return 0
-    if len(cells) != n:
-        return 1
-    if indptr[n] != len(sources):
-        return 2
-    for v in range(n):
+    """Index into `FAULTS` of what is wrong with a graph's arrays, -1 if nothing is; the first three have one length."""
+    start = 0
+    for v in range(len(node_types)):
+        if in_degrees[v] < 0 or in_degrees[v] > len(sources) - start:
+            return 0
         if node_types[v] >= num_types:
-            return 3
+            return 1
         if v > 0 and cells[v] < cells[v - 1]:
-            return 4
-        if indptr[v + 1] < indptr[v]:
             return 2
         previous = -1
-        for e in range(indptr[v], indptr[v + 1]):
+        for e in range(start, start + in_degrees[v]):
             if not previous < sources[e] < v:
-                return 5
+                return 3
             previous = sources[e]
-    return -1
+        start += in_degrees[v]
+    return -1 if start == len(sources) else 0
 
 
 @compiled
 def find_live(indptr: npt.NDArray[np.int32], sources: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
+    """Whether each node reaches the last one."""
     n = len(indptr) - 1
     live = np.zeros(n, np.bool_)
     live[n - 1] = True
@@ -68,6 +62,7 @@ def find_live(indptr: npt.NDArray[np.int32], sources: npt.NDArray[np.int32]) -> 
 
 @compiled
 def find_levels(indptr: npt.NDArray[np.int32], sources: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    """Edges on the longest path into each node."""
     n = len(indptr) - 1
     levels = np.zeros(n, np.int32)
     for v in range(n):

@@ -11,13 +11,26 @@ carry over.  This module imports neither torch nor numpy.
 
 from __future__ import annotations
 
+import operator
+import reprlib
+import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Any
 
 from deepnets.errors import ConfigError
 
-__all__ = ["GENOTYPES", "MAX_STEPS", "NODE_TYPES", "NORMS", "PRIMITIVES", "Genotype", "NetworkConfig"]
+__all__ = [
+    "GENOTYPES",
+    "MAX_STEPS",
+    "NODE_TYPES",
+    "NORMS",
+    "PRIMITIVES",
+    "Genotype",
+    "NetworkConfig",
+    "at_least",
+    "checked_integer",
+]
 
 PRIMITIVES = (
     "none",
@@ -131,7 +144,7 @@ class Genotype:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Genotype:
-        """Inverse of `to_dict`; an unknown or a missing key is a `ConfigError`."""
+        """Inverse of `to_dict`; an unknown or a missing key is a `ConfigError` that lists the valid ones."""
         return cls(**_checked_keys(cls, "genotype", values))
 
 
@@ -191,14 +204,8 @@ class NetworkConfig:
         for name in ("stem_pool", "preproc", "glob_avg"):
             object.__setattr__(self, name, _flag(name, getattr(self, name)))
         object.__setattr__(self, "norm", _norm(self.norm))
-        _integer("n_cells", self.n_cells, range(1, MAX_CELLS + 1))
-        _integer("C", self.C, range(2, MAX_WIDTH + 1))
-        _integer("C_mult", self.C_mult, (1, 2))
-        _integer("ks", self.ks, (3, 5, 7))
-        _integer("stem_type", self.stem_type, (0, 1))
-        _integer("fc_layers", self.fc_layers, range(1, 5))
-        _integer("fc_dim", self.fc_dim, range(1, MAX_WIDTH + 1))
-        _integer("imagenet_stride", self.imagenet_stride, (2, 4))
+        for name, allowed in _INTEGERS.items():
+            object.__setattr__(self, name, checked_integer(name, getattr(self, name), allowed))
         self._check_combinations()
 
     def _check_combinations(self) -> None:
@@ -239,7 +246,10 @@ class NetworkConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> NetworkConfig:
-        """Inverse of `to_dict`; an unknown key is a `ConfigError` that lists the valid ones."""
+        """Inverse of `to_dict`; an unknown or a missing key is a `ConfigError` that lists the valid ones.
+
+        All keys but `genotype` and `n_cells` may be left out, for their defaults.
+        """
         return cls(**_checked_keys(cls, "network config", values))
 
     def to_official(self) -> dict[str, Any]:
@@ -261,14 +271,9 @@ class NetworkConfig:
             The JSON object.  `num_nodes`, `num_params` and keys of other tools are ignored; `C` and `fc_dim` may be
             missing, as in the training split, where they are drawn when a network is loaded.
         """
-        missing = sorted({"genotype", "n_cells"} - set(entry))
-        if missing:
-            raise ConfigError(f"official metadata entry: missing {', '.join(missing)}")
-        known = {field.name for field in fields(cls)}
-        values = {name: value for name, value in entry.items() if name in known}
-        genotype = values["genotype"]
-        if isinstance(genotype, Mapping):
-            values["genotype"] = Genotype.from_dict({name: genotype[name] for name in genotype if name in _GENES})
+        values = _known(cls, "official metadata entry", entry)
+        genotype = _known(Genotype, "official metadata entry: genotype", values["genotype"])
+        values["genotype"] = Genotype(**genotype)
         if values.get("fc_layers") == 0:  # the original builder's way to say "one linear layer"
             values["fc_layers"] = 1
         if values.get("fc_dim") == 0:
@@ -276,29 +281,58 @@ class NetworkConfig:
         return cls(**values)
 
 
+def checked_integer(name: str, value: Any, allowed: range | tuple[int, ...]) -> int:
+    """The same as an `int`, NumPy's integers too; `ConfigError` if it is none of the allowed."""
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = None
+    if number is not None and number in allowed:
+        return number
+    if isinstance(allowed, tuple):
+        choices = " or ".join(map(str, allowed))
+    else:
+        choices = f"{allowed[0]} or more" if allowed.stop == sys.maxsize else f"{allowed[0]} to {allowed[-1]}"
+    raise ConfigError(f"{name}: expected an integer, {choices}; got {_shown(value)}")
+
+
+def at_least(least: int) -> range:
+    """The integers from `least` on, for `checked_integer`."""
+    return range(least, sys.maxsize)
+
+
+_INTEGERS: dict[str, range | tuple[int, ...]] = {
+    "n_cells": range(1, MAX_CELLS + 1),
+    "C": range(2, MAX_WIDTH + 1),
+    "C_mult": (1, 2),
+    "ks": (3, 5, 7),
+    "stem_type": (0, 1),
+    "fc_layers": range(1, 5),
+    "fc_dim": range(1, MAX_WIDTH + 1),
+    "imagenet_stride": (2, 4),
+}
+
+
 def _genes(kind: str, pairs: Iterable[Any]) -> tuple[Gene, ...]:
     genes = []
     for position, pair in enumerate(_sequence(kind, pairs)):
+        where = f"genotype {kind}[{position}]"
         if not isinstance(pair, (list, tuple)) or len(pair) != 2:
-            raise ConfigError(f"genotype {kind}[{position}]: expected a pair (primitive, state), got {pair!r}")
+            raise ConfigError(f"{where}: expected a pair (primitive, state), got {_shown(pair)}")
         op, state = pair
         if op not in PRIMITIVES:
-            raise ConfigError(
-                f"genotype {kind}[{position}]: unknown primitive {op!r}; use one of {', '.join(PRIMITIVES)}"
-            )
-        _integer(f"genotype {kind}[{position}] state", state, range(INPUT_STATES + position // 2))
-        genes.append((op, state))
+            raise ConfigError(f"{where}: unknown primitive {_shown(op)}; use one of {', '.join(PRIMITIVES)}")
+        genes.append((op, checked_integer(f"{where} state", state, range(INPUT_STATES + position // 2))))
     if len(genes) % 2 or not 2 <= len(genes) <= 2 * MAX_STEPS:
         raise ConfigError(f"genotype {kind}: expected an even number of pairs, 2 to {2 * MAX_STEPS}, got {len(genes)}")
     return tuple(genes)
 
 
 def _concat(kind: str, states: Iterable[Any], steps: int) -> tuple[int, ...]:
-    concat = tuple(_sequence(kind, states))
-    for state in concat:
-        _integer(f"genotype {kind}", state, range(INPUT_STATES, INPUT_STATES + steps))
+    allowed = range(INPUT_STATES, INPUT_STATES + steps)
+    concat = tuple(checked_integer(f"genotype {kind}", state, allowed) for state in _sequence(kind, states))
     if not concat or list(concat) != sorted(set(concat)):
-        raise ConfigError(f"genotype {kind}: expected one or more states in increasing order, got {concat}")
+        raise ConfigError(f"genotype {kind}: expected one or more states in increasing order, got {_shown(concat)}")
     return concat
 
 
@@ -308,17 +342,10 @@ def _sequence(name: str, values: Any) -> Iterable[Any]:
     return values
 
 
-def _integer(name: str, value: Any, allowed: range | tuple[int, ...]) -> None:
-    if isinstance(value, int) and not isinstance(value, bool) and value in allowed:
-        return
-    choices = f"{allowed[0]} to {allowed[-1]}" if isinstance(allowed, range) else " or ".join(map(str, allowed))
-    raise ConfigError(f"{name}: expected an integer, {choices}; got {value!r}")
-
-
 def _flag(name: str, value: Any) -> bool:
     if value in (True, False):  # 0 and 1 are welcome: the original metadata has been written by several tools
         return bool(value)
-    raise ConfigError(f"{name}: expected true or false, got {value!r}")
+    raise ConfigError(f"{name}: expected true or false, got {_shown(value)}")
 
 
 def _norm(value: Any) -> str | None:
@@ -328,24 +355,40 @@ def _norm(value: Any) -> str | None:
         if value in NORMS:
             return value
         return "bn-track" if "track" in value else "bnorm"
-    raise ConfigError(f"norm: expected one of {', '.join(map(str, NORMS))}; got {value!r}")
+    raise ConfigError(f"norm: expected one of {', '.join(map(str, NORMS))}; got {_shown(value)}")
 
 
-def _checked_keys(cls: type, what: str, values: Mapping[str, Any]) -> dict[str, Any]:
+def _checked_keys(cls: type, what: str, values: Any) -> dict[str, Any]:
+    """The values, if they are those of the fields of a class, and of none else."""
+    known = _known(cls, what, values)
+    unknown = [_shown(name) for name in values if name not in known]
+    if unknown:
+        valid = ", ".join(field.name for field in fields(cls))
+        raise ConfigError(f"{what}: unknown key {', '.join(unknown)}; valid keys are {valid}")
+    return known
+
+
+def _known(cls: type, what: str, values: Any) -> dict[str, Any]:
+    """The values of the fields of a class; others are left out."""
     if not isinstance(values, Mapping):
         raise ConfigError(f"{what}: expected a dict, got {type(values).__name__}")
-    valid = [field.name for field in fields(cls)]
-    unknown = sorted(set(values) - set(valid))
-    if unknown:
-        raise ConfigError(f"{what}: unknown key {', '.join(map(repr, unknown))}; valid keys are {', '.join(valid)}")
-    required = {"genotype", "n_cells"} if cls is NetworkConfig else set(valid)
-    missing = sorted(required - set(values))
+    names = [field.name for field in fields(cls)]
+    missing = [repr(field.name) for field in fields(cls) if field.default is MISSING and field.name not in values]
     if missing:
-        raise ConfigError(f"{what}: missing key {', '.join(map(repr, missing))}")
-    return dict(values)
+        raise ConfigError(f"{what}: missing key {', '.join(missing)}; valid keys are {', '.join(names)}")
+    return {name: values[name] for name in names if name in values}
 
 
-_GENES = tuple(field.name for field in fields(Genotype))
+def _shown(value: Any) -> str:
+    """What was given, cut short: it may be anything."""
+    try:
+        return _repr.repr(value)
+    except ValueError:  # from integers of more digits than Python likes to write down
+        return f"a very large {type(value).__name__}"
+
+
+_repr = reprlib.Repr()
+_repr.maxstring = _repr.maxother = 80
 
 GENOTYPES: dict[str, Genotype] = {
     "ViT": Genotype(

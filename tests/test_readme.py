@@ -1,0 +1,74 @@
+"""Every Python example in the documents runs, and what they say about commands is true."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deepnets.__main__ import main as deepnets_main
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = ("README.md", "docs/data-card.md", "docs/design.md", "CONTRIBUTING.md")
+
+
+def blocks(document: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / document).read_text(), re.MULTILINE | re.DOTALL)
+
+
+EXAMPLES = [(document, i) for document in DOCUMENTS for i in range(len(blocks(document, "python")))]
+
+
+@pytest.fixture
+def beside_data(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with a corpus in `data`, as after `make dataset`."""
+    (tmp_path / "data").symlink_to(corpus)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("document", "index"), EXAMPLES)
+def test_python_examples_run(document: str, index: int, beside_data: Path) -> None:
+    program = beside_data / "example.py"
+    program.write_text(blocks(document, "python")[index])
+    done = subprocess.run([sys.executable, program], cwd=beside_data, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_data_cards_reader_finds_the_same_graph(beside_data: Path) -> None:
+    from deepnets import NODE_TYPES, DeepNets1M
+
+    found: dict[str, object] = {}
+    exec(blocks("docs/data-card.md", "python")[0], found)
+    graph = DeepNets1M("data", split="test")[0]
+    assert (found["edges"] == graph.edges).all()
+    assert [name.decode() for name in found["types"]] == [NODE_TYPES[kind] for kind in graph.node_types]
+
+
+def test_shell_examples_of_the_readme(beside_data: Path) -> None:
+    pytest.importorskip("matplotlib")
+    lines = [line for block in blocks("README.md", "sh") for line in block.splitlines()]
+    commands = [line.split(" -m deepnets ")[1].split() for line in lines if " -m deepnets " in line]
+    assert [command[0] for command in commands] == ["export", "import"]
+    deepnets_main(commands[0])
+    deepnets_main(["import", "original-format", *commands[1][2:]])
+    deepnets_main(["verify", "data", "imported", "--quick"])
+    deepnets_main(["info"])
+    deepnets_main(["draw", "picture.png", "--split", "test", "--index", "7"])
+    assert (beside_data / "picture.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_lead_somewhere(document: str) -> None:
+    text = (ROOT / document).read_text()
+    for target in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert ((ROOT / document).parent / target).exists(), target
+
+
+def test_documented_targets_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"`?make ([a-z]+)", (ROOT / "README.md").read_text()):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
