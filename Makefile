@@ -21,13 +21,13 @@ help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
 
 dataset: $(VENV)/core  ## build the corpus [SPLITS=all SIZE=1000000 SEARCH_SIZE=100000 OUT=data JOBS= BACKEND=loky ADDRESS= SEED=0 OVERWRITE=1]
-	@$(if $(filter dask ray,$(BACKEND)),$(MAKE) --no-print-directory $(VENV)/development,:)
+	@$(if $(filter dask ray,$(BACKEND)),$(MAKE) --no-print-directory $(VENV)/cluster,:)
 	@$(BIN)/python -m generator build --splits '$(SPLITS)' --train-size '$(SIZE)' --search-size '$(SEARCH_SIZE)' \
 	  --out '$(OUT)' --seed '$(SEED)' --backend '$(BACKEND)' \
 	  $(if $(JOBS),--jobs '$(JOBS)') $(if $(ADDRESS),--address '$(ADDRESS)') $(if $(OVERWRITE),--overwrite)
 
 test: $(VENV)/development  ## run the tests
-	@$(BIN)/python -m pytest $(PYTEST)
+	@$(BIN)/python -m pytest -n auto $(PYTEST)
 
 check: $(VENV)/development  ## lint, formatting, types
 	@$(BIN)/ruff check .
@@ -42,12 +42,18 @@ clean:  ## remove the virtual environment and caches; data stays
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Each stamp is a set of installed packages, pinned by constraints.txt.
+.DELETE_ON_ERROR:
+
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "error: Python 3.10 or later is needed, $(PYTHON) is " + sys.version.split()[0])'
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(VENV)/core: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/cluster: $(VENV)/core
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[cluster]'
 	@touch $@
 
 $(VENV)/development: $(VENV)/core

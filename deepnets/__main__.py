@@ -51,7 +51,7 @@ def main(arguments: Sequence[str]) -> None:
 
     load = commands.add_parser("import", help="make corpus files from those of the original release")
     load.add_argument("source", type=Path, help="folder with deepnets1m_*.hdf5 and deepnets1m_*_meta.json")
-    load.add_argument("--out", default="data", type=Path, help="corpus folder (data)")
+    load.add_argument("--out", default="imported", type=Path, help="corpus folder (imported)")
     load.add_argument("--splits", default="all", help="comma-separated, or all that there are (all)")
     load.add_argument("--check", type=non_negative, default=100, metavar="N", help="compare N graphs a split (100)")
     load.add_argument("--overwrite", action="store_true", help="replace files that are there")
@@ -75,30 +75,32 @@ def _info(options: argparse.Namespace) -> None:
                 print(
                     f"  made from    seed {about['seed']}, stream {about['stream']} version {about['stream_version']}"
                 )
-                rejected = sum(about["rejected"].values())
-                print(
-                    f"  candidates   {about['candidates']:,} drawn; reasons for rejection {rejected:,}, "
-                    f"duplicates {about['duplicates']:,}"
-                )
+                rejected = about["candidates"] - file.num_networks - about["duplicates"]
+                counts = f"{rejected:,} rejected, {about['duplicates']:,} duplicates"
+                print(f"  candidates   {about['candidates']:,}: {counts}")
                 print(f"  rules        {json.dumps(about['rules'])}")
             else:
                 print(f"  made from    {about.get('origin', 'unknown')}")
             for what, values in (("nodes", nodes), ("edges", edges)):
                 spread = f"{values.mean():.1f} ± {values.std():.1f}, {values.min()} to {values.max()}"
                 print(f"  {what}        {spread} (dead ones included)")
-            at = "C=32, before widths are drawn" if file.split == "train" else "their own width"
+            widths = {"train": "at C=32, before widths are drawn", "wide": "at the widths of test, before they grow"}
+            at = widths.get(file.split, "at their own widths")
             print(f"  parameters   {params.mean():.2f} M ± {params.std():.2f} M (CIFAR-10, {at})")
             print(f"  content      {file.content_digest}")
 
 
 def _verify(options: argparse.Namespace) -> None:
-    from deepnets.verification import verify
+    from deepnets.verification import check_disjoint, verify
 
     for path in _files(options.paths):
         started = time.monotonic()
         found = verify(path, quick=options.quick, progress=True)
         what = "every byte and graph" if found.rebuilt else "every byte"
         print(f"{path}: {found.num_networks:,} networks, {what} as it should be ({time.monotonic() - started:.1f} s)")
+    for folder in {path.parent for path in _files(options.paths)}:
+        if pairs := check_disjoint(folder):
+            print(f"{folder}: no network of an evaluation split in another split ({', '.join(pairs)})")
 
 
 def _draw(options: argparse.Namespace) -> None:
@@ -152,7 +154,7 @@ def _import(options: argparse.Namespace) -> None:
 def _files(paths: Sequence[str | Path]) -> list[Path]:
     files: list[Path] = []
     for path in map(Path, paths):
-        found = sorted(path.glob(f"{PREFIX}*{SUFFIX}")) if path.is_dir() else [path]
+        found = [path] if path.is_file() else sorted(path.glob(f"{PREFIX}*{SUFFIX}"))
         if not found:
             raise ConfigError(f"{path}: holds no corpus files ({PREFIX}*{SUFFIX}); make them with `make dataset`")
         files += found
@@ -164,7 +166,7 @@ def _split_of(path: Path) -> str:
 
 
 def _chosen(wanted: str, available: Sequence[str]) -> list[str]:
-    splits = list(available) if wanted == "all" else wanted.split(",")
+    splits = list(available) if wanted == "all" else [split.strip() for split in wanted.split(",")]
     for split in splits:
         if split not in available:
             raise ConfigError(f"--splits: there is no {split!r}; available are {', '.join(available)}")

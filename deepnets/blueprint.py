@@ -11,11 +11,11 @@ from typing import Any
 from deepnets.encoding import encode
 from deepnets.errors import ConfigError
 from deepnets.graph import Graph, ParameterSlot, Slots
-from deepnets.names import BIAS, LN, NAMES, NORM, POS_ENC
-from deepnets.space import NODE_TYPES, NetworkConfig
+from deepnets.names import BIAS, LN, NAMES, NORM, POS_ENC, STEM
+from deepnets.space import NetworkConfig, checked_integer
 from deepnets.walk import N_EDGES, N_NODES, N_UNUSED, Tape, assemble, new_tape
 
-__all__ = ["IMAGE_SIZES", "NAMES", "build_graph", "count_parameters", "parameter_slots"]
+__all__ = ["IMAGE_SIZES", "NAMES", "build_graph", "checked_task", "count_parameters", "parameter_slots"]
 
 IMAGE_SIZES = (32, 224)
 """Sides of the images that stems and heads are defined for: CIFAR-10's and ImageNet's."""
@@ -71,11 +71,16 @@ def parameter_slots(config: NetworkConfig, num_classes: int, image_size: int) ->
     return Slots(tuple(nodes), tuple(starved), tape.nodes[:n]["node_type"].copy())
 
 
+def checked_task(num_classes: int, image_size: int) -> tuple[int, int]:
+    """The same as integers; `ConfigError` if there is no network for so many classes or images of this size."""
+    return (
+        checked_integer("num_classes", num_classes, range(1, 2**31)),
+        checked_integer("image_size", image_size, IMAGE_SIZES),
+    )
+
+
 def _walked(config: NetworkConfig, num_classes: int, image_size: int) -> tuple[Tape, int]:
-    if image_size not in IMAGE_SIZES:
-        raise ConfigError(f"image_size: expected one of {', '.join(map(str, IMAGE_SIZES))}; got {image_size!r}")
-    if num_classes < 1:
-        raise ConfigError(f"num_classes: expected 1 or more, got {num_classes!r}")
+    num_classes, image_size = checked_task(num_classes, image_size)
     tape = new_tape(config.n_cells, config.genotype.steps)
     count = int(assemble(encode([config])[0], config.C, config.fc_dim, num_classes, image_size, tape))
     if count < 0:
@@ -86,7 +91,7 @@ def _walked(config: NetworkConfig, num_classes: int, image_size: int) -> tuple[T
 def _slots(row: tuple[Any, ...], classifies: bool) -> tuple[ParameterSlot, ...]:
     node_type, cell, _, name_index, *dimensions = row
     name = NAMES[name_index]
-    if name_index < len(NODE_TYPES):
+    if name_index < STEM:  # named after its type
         return ()
     if name.startswith(("preprocess", "_ops")):
         name = f"cells.{cell}.{name}"

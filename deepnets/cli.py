@@ -7,12 +7,18 @@ import logging
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from deepnets.errors import DeepNetsError
 
 __all__ = ["Parser", "non_negative", "positive", "run"]
+
+
+GRACE = 5.0
+"""Seconds that a program gets to clean up after Ctrl-C, during which another one does nothing."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -20,7 +26,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End the program with what is wrong, and where help is to be had."""
-        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+        self.exit(2, f"{self.prog}: error: {' '.join(message.split())} (see {self.prog} --help)\n")
 
 
 def positive(text: str) -> int:
@@ -54,19 +60,59 @@ def run(command: Callable[[Sequence[str]], None], after_interrupt: str = "") -> 
         What the user should know after stopping it, for example how to continue.
     """
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill is a Ctrl-C
+    interrupt = _Interrupt()
+    sys.unraisablehook = interrupt.was_lost
+    signal.signal(signal.SIGINT, interrupt)
+    signal.signal(signal.SIGTERM, interrupt)  # a polite kill is a Ctrl-C
     try:
         command(sys.argv[1:])
         sys.stdout.flush()
         status = 0
-    except DeepNetsError as error:
-        print(f"error: {error}", file=sys.stderr)
-        status = 1
-    except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        print(f"\ninterrupted{after_interrupt and '; '}{after_interrupt}", file=sys.stderr)
-        status = 130
-    except BrokenPipeError:  # the reader, say `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 0
+    except BaseException as error:
+        if interrupt.came:  # whatever it has turned into on its way here
+            start = "\r" if sys.stderr.isatty() else ""  # over the ^C that the terminal shows
+            print(f"{start}interrupted{after_interrupt and '; '}{after_interrupt}", file=sys.stderr)
+            status = 130
+            _leave_within_grace()
+        elif isinstance(error, DeepNetsError):
+            print(f"error: {error}", file=sys.stderr)
+            status = 1
+        elif isinstance(error, MemoryError):
+            print("error: there is not enough memory", file=sys.stderr)
+            status = 1
+        elif isinstance(error, BrokenPipeError):  # the reader, say `head`, has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            status = 0
+        else:
+            raise
     sys.exit(status)
+
+
+class _Interrupt:
+    """Interrupts the program once: an impatient second Ctrl-C must not interrupt its cleaning up, unless that hangs."""
+
+    came = 0.0
+
+    def __call__(self, *_: object) -> None:
+        now = time.monotonic()
+        if not self.came:
+            self.came = now
+            raise KeyboardInterrupt
+        if now - self.came > GRACE:
+            os._exit(130)
+
+    def was_lost(self, event: Any) -> None:
+        """Forget an interrupt that struck in a callback, where Python can only report it; the next one counts."""
+        if issubclass(event.exc_type, KeyboardInterrupt):
+            self.came = 0.0
+        else:
+            sys.__unraisablehook__(event)
+
+
+def _leave_within_grace() -> None:
+    """Let nothing stop the program from ending: neither another Ctrl-C, nor what runs at its exit."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    last = threading.Timer(GRACE, os._exit, (130,))
+    last.daemon = True
+    last.start()

@@ -29,7 +29,7 @@ def compiled(function: F) -> F:
     try:
         dispatcher.enable_caching()
         _tie_to_sources(dispatcher._cache, Path(sys.modules[function.__module__].__file__ or "").parent)
-    except (RuntimeError, AttributeError, ImportError, OSError) as error:
+    except Exception as error:
         # No folder can be written, or this numba keeps its cache otherwise: compiling in every run is right, too.
         dispatcher._cache = numba.core.caching.NullCache()
         log.info("%s is compiled anew in every process: %s", function.__name__, error)
@@ -48,6 +48,10 @@ def _tie_to_sources(cache: Any, package: Path) -> None:
     cache._cache_file = IndexDataCacheFile(cache._cache_path, f"{cache._impl.filename_base}.{digest}", digest)
     cache.load_overload = _forgiving(cache.load_overload)
     cache.save_overload = _forgiving(cache.save_overload)
+    function, _, python = cache._impl.filename_base.rpartition("-")  # "module.function", "line.python"
+    for old in Path(cache._cache_path).glob(f"{function}-*.{python.partition('.')[2]}.*.nb[ci]"):
+        if f".{digest}." not in old.name:
+            old.unlink(missing_ok=True)
 
 
 def _forgiving(method: Callable[..., Any]) -> Callable[..., Any]:

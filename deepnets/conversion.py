@@ -106,18 +106,18 @@ def import_official(
         raise ConfigError(f"{path}: already there; remove it, or allow overwriting")
     with read_official(source, split, rebuild=True) as networks:
         report = networks.report(np.linspace(0, len(networks) - 1, min(check, len(networks)), dtype=int).tolist())
-        records, measures, wiring = [], [], []
+        records, measures = [], []
         blocks = range(0, len(networks), _BLOCK)
         for start in tqdm(blocks, desc=f"import {split}", disable=None if progress else True):
             stop = min(start + _BLOCK, len(networks))
             block = encode([networks[i].config for i in range(start, stop)])
-            measured, rows = tabulate(block)
+            measured, _ = tabulate(block)
             measured["candidate"] = np.arange(start, stop)
             records.append(block)
             measures.append(measured)
-            wiring.append(rows)
         Path(target).mkdir(parents=True, exist_ok=True)
         attributes = {"split": split, "size": len(networks), "origin": f"original release ({networks.path.name})"}
+        wiring = (tabulate(block)[1] for block in records)  # once more, rather than to keep all rows in memory
         write_corpus(path, attributes, _columns(records, measures), wiring)
     return report
 

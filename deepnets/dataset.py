@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from deepnets.blueprint import IMAGE_SIZES, build_graph, count_parameters, parameter_slots
+from deepnets.blueprint import build_graph, checked_task, count_parameters, parameter_slots
 from deepnets.encoding import decode, encode
 from deepnets.errors import ConfigError, FormatError, IntegrityError
 from deepnets.graph import MAX_DISTANCE, Graph, Slots
@@ -97,12 +97,9 @@ class DeepNets1M:
     ) -> None:
         if split not in SPLITS:
             raise ConfigError(f"split: unknown {split!r}; use one of {', '.join(SPLITS)}")
-        if image_size not in IMAGE_SIZES:
-            raise ConfigError(f"image_size: expected one of {', '.join(map(str, IMAGE_SIZES))}; got {image_size!r}")
         self.split = split
         self.virtual_edges = checked_integer("virtual_edges", virtual_edges, range(1, MAX_DISTANCE + 1))
-        self.num_classes = checked_integer("num_classes", num_classes, at_least(1))
-        self.image_size = image_size
+        self.num_classes, self.image_size = checked_task(num_classes, image_size)
         seed = checked_integer("seed", seed, at_least(0))
         if num_nets is not None:
             num_nets = checked_integer("num_nets", num_nets, at_least(1))
@@ -175,7 +172,8 @@ class DeepNets1M:
         """One row per network: the fields of its config, its sizes, and how often each primitive occurs in it.
 
         `num_params` counts the parameters for 32-pixel, `num_params_imagenet` for 224-pixel images, both with 10
-        classes as in the original release.  Training networks are counted at the width 32, before one is drawn.
+        classes as in the original release, each at the width that networks of the split have with such images.
+        Training networks are counted at the width 32, before one is drawn.
         """
         columns = {name: values[: len(self)] for name, values in self._columns.items()}
         table = pd.DataFrame({name: values for name, values in columns.items() if values.ndim == 1})
@@ -184,16 +182,22 @@ class DeepNets1M:
             table[flag] = table[flag].astype(bool)
         for code, primitive in enumerate(PRIMITIVES):
             table[primitive] = (columns["ops"] == code).sum(axis=(1, 2)).astype(np.uint8)
-        if evaluation_factor(self.split, self.image_size) > 1:
-            configs = [graph.config for graph in self]
-            table["C"] = np.array([config.C for config in configs], table["C"].dtype)
+        if self.split == "wide":  # the file states the widths of the `test` networks
+            stored = [decode(record) for record in self.file.architectures(slice(len(self)))] if self.file else []
             for column, size in (("num_params", 32), ("num_params_imagenet", 224)):
-                counts = [count_parameters(config, image_size=size) for config in configs]
-                table[column] = np.array(counts, table[column].dtype)
+                wide = [config.replace(C=config.C * evaluation_factor("wide", size)) for config in stored]
+                table[column] = np.array([count_parameters(config, image_size=size) for config in wide], np.uint64)
+            table["C"] *= evaluation_factor("wide", self.image_size)
         return table.drop(columns=["num_rows", "imagenet_stride"])
 
     def loader(
-        self, meta_batch_size: int = 8, *, num_workers: int = 0, seed: int = 0, **options: Any
+        self,
+        meta_batch_size: int = 8,
+        *,
+        num_workers: int = 0,
+        seed: int = 0,
+        sampler: MetaBatchSampler | None = None,
+        **options: Any,
     ) -> DataLoader[GraphBatch]:
         """A `DataLoader` of `GraphBatch`es: endless meta-batches of the training split, one by one of the others.
 
@@ -203,6 +207,8 @@ class DeepNets1M:
             As in `MetaBatchSampler`.
         num_workers
             Processes that read and batch ahead.
+        sampler
+            In place of one made from these: with another limit of nodes, for one of several ranks, or to continue.
         options
             For the `DataLoader`: `pin_memory`, `multiprocessing_context`, ...
         """
@@ -212,7 +218,7 @@ class DeepNets1M:
 
         if self.split != "train":
             return DataLoader(self, batch_size=1, num_workers=num_workers, collate_fn=GraphBatch, **options)  # type: ignore[arg-type]
-        sampler = MetaBatchSampler(self, meta_batch_size, seed=seed)
+        sampler = sampler or MetaBatchSampler(self, meta_batch_size, seed=seed)
         return DataLoader(self, batch_sampler=sampler, num_workers=num_workers, collate_fn=GraphBatch, **options)  # type: ignore[arg-type]
 
     def close(self) -> None:
@@ -277,7 +283,8 @@ class MetaBatchSampler:
     Notes
     -----
     Yields lists of `(index, pass)`: as an index of `DeepNets1M`, the second number draws a new width in every pass.
-    `position` is the number of groups yielded so far; set it (with the same other parameters) to continue from there.
+    `position` is the number of groups yielded so far, those that loader workers hold ready included.  To continue a
+    training, set it to the number of groups that were trained on, with the same other parameters.
     """
 
     def __init__(

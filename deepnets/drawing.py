@@ -1,7 +1,7 @@
 """Pictures of graphs that can go into a paper: `draw` for one, `draw_grid` for several on a page.
 
-Everything is drawn in the units of the layout (`deepnets.layout`), so that a picture of any size is the same picture.
-No global state of matplotlib is used or changed, and the same graph gives the same bytes.
+Everything is drawn in the units of the layout (`deepnets.drawing_layout`), so that a picture of any size is the same
+picture.  No global state of matplotlib is used or changed, and the same graph gives the same bytes.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from deepnets.drawing_layout import ASPECT, Layout, Points, arrange, node_positions
 from deepnets.errors import ConfigError
 from deepnets.graph import Graph, ParameterSlot
-from deepnets.layout import ASPECT, Layout, Points, arrange, node_positions
 from deepnets.space import NODE_TYPES
 
 if TYPE_CHECKING:

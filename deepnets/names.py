@@ -15,6 +15,7 @@ NONE, MAX, AVG, SKIP, SEP3, SEP5, DIL3, DIL5 = range(8)
 C1, C71, C3, C5, C7, ATTENTION, SQUEEZE = range(8, len(PRIMITIVES))
 
 MAX_CLASSIFIER_LAYERS = 4
+MAX_NODE_TYPES = 64  # that many places are kept for them, so that a new one moves no other name
 
 _STEM_NAMES = ("stem.0", "stem.1", "stem0", "pos_enc", "stem0.0", "stem0.1", "stem0.3", "stem0.4", "stem1.1", "stem1.2")
 _PREPROCESS_NAMES = ("conv_1", "conv_2", "bn", "op.1", "op.2")
@@ -27,15 +28,19 @@ _OPERATION_NAMES = (
 
 NAMES: tuple[str, ...] = (
     *NODE_TYPES,
+    *[""] * (MAX_NODE_TYPES - len(NODE_TYPES)),
     *(f"{name}.weight" for name in _STEM_NAMES),
     *(f"preprocess{i}.{name}.weight" for i in range(2) for name in _PREPROCESS_NAMES),
     *(f"classifier.{3 * i}.{kind}" for i in range(MAX_CLASSIFIER_LAYERS) for kind in ("weight", "bias")),
     *(f"_ops.{j}.{name}" for j in range(2 * MAX_STEPS) for name in _OPERATION_NAMES),
 )
-"""Every name a node can have.  Names of layers inside a cell are to be read behind `cells.<cell>.`."""
+"""Every name a node can have.  Names of layers inside a cell are to be read behind `cells.<cell>.`.
+
+Files store indices: new names go to the end, new node types take the next free place.
+"""
 
 # Where the groups start.
-STEM = len(NODE_TYPES)
+STEM = MAX_NODE_TYPES
 PREPROCESS = STEM + len(_STEM_NAMES)
 PREPROCESS_STRIDE = len(_PREPROCESS_NAMES)
 CLASSIFIER = PREPROCESS + 2 * PREPROCESS_STRIDE

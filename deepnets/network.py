@@ -20,13 +20,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from deepnets.blueprint import IMAGE_SIZES, checked_task
 from deepnets.errors import ConfigError
 from deepnets.operations import OPERATIONS, FactorizedReduce, Norm, Subsample, convolution, drop_path, norm_layer
 from deepnets.space import INPUT_STATES, Gene, NetworkConfig
 
-__all__ = ["IMAGE_SIZES", "AuxiliaryHead", "Cell", "Network"]
+__all__ = ["AuxiliaryHead", "Cell", "Network"]
 
-CIFAR, IMAGENET = IMAGE_SIZES = (32, 224)
+CIFAR, IMAGENET = IMAGE_SIZES
 """Sides of the images, in pixels, that the two styles of network are made for."""
 
 
@@ -79,7 +80,9 @@ class Network(nn.Module):
         drop_path: float = 0.0,
     ) -> None:
         super().__init__()
-        _check_arguments(num_classes, image_size, drop_path)
+        num_classes, image_size = checked_task(num_classes, image_size)
+        if not 0 <= drop_path < 1:
+            raise ConfigError(f"drop_path: expected a probability of at least 0 and below 1, got {drop_path!r}")
         _check_output(config, auxiliary)
         self.config = config
         self.num_classes = num_classes
@@ -359,17 +362,6 @@ def _concatenate(states: Sequence[Tensor | None]) -> Tensor | None:
     if present is None or len(states) == 1:
         return present
     return torch.cat([torch.zeros_like(present) if state is None else state for state in states], dim=1)
-
-
-def _check_arguments(num_classes: int, image_size: int, drop_path: float) -> None:
-    if not isinstance(num_classes, int) or isinstance(num_classes, bool) or num_classes < 1:
-        raise ConfigError(f"num_classes: expected an integer of at least 1, got {num_classes!r}")
-    if image_size not in IMAGE_SIZES:
-        raise ConfigError(
-            f"image_size: expected 32 (CIFAR style) or 224 (ImageNet style) pixels, got {image_size!r}; resize them"
-        )
-    if not 0 <= drop_path < 1:
-        raise ConfigError(f"drop_path: expected a probability of at least 0 and below 1, got {drop_path!r}")
 
 
 def _check_output(config: NetworkConfig, auxiliary: bool) -> None:

@@ -1,8 +1,8 @@
 """How a graph lies in a file: its *wiring*, one fixed-size row per edge, and how rows become arrays again.
 
 Rows are sorted by target node, then source.  A node with k inputs has k consecutive rows, numbered by `input` from 0;
-a node without inputs has one row, with `back` 0.  An edge leads from node `v - back` to node v, so that equal
-cells have equal rows, which compress well, and a cycle cannot be written down.
+a node without inputs has one row, with `back` 0.  Nodes come cell by cell.  An edge leads from node `v - back` to node
+v, so that equal cells have equal rows, which compress well, and a cycle cannot be written down.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from deepnets.compiled import compiled
 from deepnets.errors import IntegrityError
+from deepnets.names import NAMES
 from deepnets.space import NODE_TYPES
-from deepnets.walk import N_EDGES, N_NODES, NAMES, Tape
+from deepnets.walk import N_EDGES, N_NODES, Tape
 
 __all__ = ["MAX_NODES", "WIRING", "decode_wiring", "num_rows", "write_wiring"]
 
@@ -29,6 +30,8 @@ WIRING = np.dtype(
 
 MAX_NODES = 65_535
 """Most nodes a graph in a file can have."""
+
+_MAX_INPUTS = 255  # of a node, that their number fits its type
 
 
 @compiled
@@ -69,29 +72,30 @@ def _decode(rows: npt.NDArray[np.void], num_types: int, num_names: int) -> tuple
     node_types, cells, in_degrees = np.empty(n, np.uint8), np.empty(n, np.uint8), np.zeros(n, np.uint8)
     names, sources = np.empty(n, np.uint16), np.empty(n, np.int32)
     fault = -1
-    v, edges = -1, 0
+    v, edges, source = -1, 0, -1
     for i in range(n):
         row = rows[i]
         if row.input == 0:
+            sound = row.node_type < num_types and row.name < num_names and (v < 0 or row.cell >= cells[v])
             v += 1
             node_types[v], cells[v], names[v] = row.node_type, row.cell, row.name
-            if row.node_type >= num_types or row.name >= num_names:
-                fault = i
-        elif (
-            v < 0
-            or row.input != in_degrees[v]  # also refuses a second row of a node without inputs
-            or row.node_type != node_types[v]
-            or row.cell != cells[v]
-            or row.name != names[v]
-            or row.back == 0
-        ):
-            fault = i
-            break
-        if row.back > v:
+            source = -1
+        else:
+            sound = (
+                v >= 0
+                and row.input == in_degrees[v]  # also refuses a second row of a node without inputs
+                and row.input < _MAX_INPUTS
+                and row.node_type == node_types[v]
+                and row.cell == cells[v]
+                and row.name == names[v]
+                and row.back > 0
+            )
+        if not sound or (row.back > 0 and v - row.back <= source):
             fault = i
             break
         if row.back > 0:
-            sources[edges] = v - row.back
+            source = v - row.back
+            sources[edges] = source
             in_degrees[v] += 1
             edges += 1
     n = v + 1
@@ -111,6 +115,8 @@ def decode_wiring(rows: npt.NDArray[np.void]) -> Arrays:
     IntegrityError
         If the rows break the rules of this module; the message says which row.
     """
+    if len(rows) == 0:
+        raise IntegrityError("there are no rows: a graph has at least one node")
     fault, arrays = _decode(rows, len(NODE_TYPES), len(NAMES))
     if fault >= 0:
         raise IntegrityError(f"row {fault} of {len(rows)} is not part of any graph: {rows[fault]}")

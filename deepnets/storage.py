@@ -1,21 +1,24 @@
 """The corpus file: one immutable HDF5 file per split, which plain h5py can read and this module checks.
 
-    /                   attributes: format, version, split, seed, rules, counts, digest of the content, licence
+    /                   attributes: format, format_version, num_networks, content_digest, licence, and `attributes`,
+                        what describes the split, as JSON: its name, seed, rules, counts
     /vocabulary/...     what the numbers mean: node_types, primitives, norms, names
     /networks/...       one column per property, one entry per network: its configuration, sizes, fingerprint
     /wiring             the graphs, one after the other, in the rows of `deepnets.records`; network i has
                         `num_rows[i]` of them
 
 The data card documents every column.  Nothing here follows a link out of the file, nothing is read before its size is
-known to be sane, and every block of data has a checksum that HDF5 verifies when it is read.
+known to be sane, and every block of data has a checksum that HDF5 verifies when it is read.  Texts are of fixed length,
+because HDF5 keeps those of variable length in a place without checksums.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +27,12 @@ import numpy as np
 import numpy.typing as npt
 
 from deepnets.encoding import ARCHITECTURE, PADDING
-from deepnets.errors import FormatError, IntegrityError
+from deepnets.errors import DeepNetsError, FormatError, IntegrityError
+from deepnets.names import NAMES
 from deepnets.records import MAX_NODES, WIRING
-from deepnets.sealed import create, open_hdf5
+from deepnets.sealed import create, open_hdf5, read_attribute, reason, safe_datasets, safe_group
 from deepnets.space import MAX_STEPS, NODE_TYPES, NORMS, PRIMITIVES
 from deepnets.tabulation import MEASURE
-from deepnets.walk import NAMES
 
 __all__ = ["COLUMNS", "FORMAT_VERSION", "CorpusFile", "content_digest", "corpus_path", "write_corpus"]
 
@@ -54,7 +57,11 @@ _VOCABULARY: dict[str, tuple[str, ...]] = {
 _COLUMN_CHUNK = 16_384
 _WIRING_CHUNK = 4_096  # about 19 networks: larger ones compress little better and are slower to read at random
 _COMPRESSION_LEVEL = 6
-_LARGEST_DEFLATE_RATIO = 1_100  # deflate cannot expand by more; a file that claims to is lying
+
+_ATTRIBUTES = {"format": str, "format_version": int, "num_networks": int, "content_digest": str, "attributes": str}
+
+_LARGEST = {"norm": len(NORMS) - 1, "stem_pool": 1, "preproc": 1, "glob_avg": 1, "steps": MAX_STEPS}
+"""What the numbers of some columns stop at, where a larger one would pass for something else."""
 
 Columns = dict[str, npt.NDArray[Any]]
 
@@ -109,19 +116,20 @@ def write_corpus(
         written = 0
         for block in _blocks(wiring):
             hashed.update(block.tobytes())
-            rows[written : written + len(block)] = block
             written += len(block)
+            if written <= num_rows:
+                rows[written - len(block) : written] = block
         if written != num_rows:
             raise ValueError(f"wiring has {written} rows, the columns announce {num_rows}")
-        digest = _digest(attributes, columns, hashed)
+        digest = _digest(_VOCABULARY, attributes, columns, hashed)
         file.attrs.update(
             {
-                "format": _FORMAT,
+                "format": np.bytes_(_FORMAT),
                 "format_version": FORMAT_VERSION,
                 "num_networks": len(columns["num_rows"]),
-                "licence": _LICENCE,
-                "content_digest": digest,
-                "attributes": json.dumps(dict(attributes), sort_keys=True),
+                "licence": np.bytes_(_LICENCE),
+                "content_digest": np.bytes_(digest),
+                "attributes": np.bytes_(json.dumps(dict(attributes), sort_keys=True)),
             }
         )
     return digest
@@ -141,6 +149,10 @@ class CorpusFile:
         The same.
     attributes
         What the generator wrote about the split: `split`, `seed`, the rules, the versions it ran with.
+    split
+        Its name.
+    vocabulary
+        What the numbers in the file mean; that of this version, or the beginning of it.
     num_networks
         Number of networks.
     content_digest
@@ -162,47 +174,51 @@ class CorpusFile:
         self._file = open_hdf5(self.path)
         self._process = os.getpid()
         try:
-            self._check()
-        except (FormatError, IntegrityError):
-            self._file.close()
+            with self._reading("its structure"):
+                self._check()
+        except BaseException:
+            self.close()
             raise
-        except (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeError) as error:
-            self._file.close()
-            raise IntegrityError(f"{self.path}: damaged: {str(error).splitlines()[0]}") from error
 
     def _check(self) -> None:
-        attributes = self._file.attrs
-        if attributes.get("format") != _FORMAT:
+        attributes = {name: read_attribute(self._file, name, kind) for name, kind in _ATTRIBUTES.items()}
+        if attributes["format"] != _FORMAT:
             raise FormatError(
                 f"{self.path}: not a corpus file of this toolkit; files of the original release are read with "
                 "`python -m deepnets import`"
             )
-        version = int(attributes["format_version"])
+        version = attributes["format_version"]
         if version != FORMAT_VERSION:
             raise FormatError(
                 f"{self.path}: has format version {version}, this version of deepnets1m reads {FORMAT_VERSION}; "
                 "install the version that wrote it, or build the corpus again"
             )
+        if None in attributes.values():
+            raise FormatError(
+                f"{self.path}: its attributes {', '.join(_ATTRIBUTES)} are not the texts and numbers they should be"
+            )
         self.attributes: dict[str, Any] = json.loads(attributes["attributes"])
-        self.split = str(self.attributes["split"])
-        self.content_digest = str(attributes["content_digest"])
-        self.num_networks = int(attributes["num_networks"])
+        self.split = self.attributes["split"]
+        if not isinstance(self.split, str):
+            raise FormatError(f"{self.path}: its split should have a name, not {self.split!r}")
+        self.content_digest: str = attributes["content_digest"]
+        self.num_networks: int = attributes["num_networks"]
 
-        self._members(self._file, {"vocabulary", "networks", "wiring"})
-        for name, words in _VOCABULARY.items():
-            dataset = self._dataset(self._group("vocabulary", set(_VOCABULARY)), name)
-            self._expect(dataset, dataset.ndim == 1 and dataset.dtype.kind == "S" and len(dataset) <= len(words))
-            found = [word.decode() for word in dataset[:].tolist()]
-            self._expect(dataset, found == list(words[: len(found)]), "a vocabulary this version does not know")
-        networks = self._group("networks", set(COLUMNS))
-        for name, dtype in COLUMNS.items():
-            dataset = self._dataset(networks, name)
+        safe_group(self._file, {"vocabulary", "networks", "wiring"})
+        vocabulary = safe_group(self._file["vocabulary"], set(_VOCABULARY))
+        self.vocabulary = {
+            name: self._words(dataset, _VOCABULARY[name])
+            for name, dataset in safe_datasets(vocabulary, _VOCABULARY).items()
+        }
+        networks = safe_group(self._file["networks"], set(COLUMNS))
+        for name, dataset in safe_datasets(networks, COLUMNS).items():
+            dtype = COLUMNS[name]
             inner = ARCHITECTURE[name].shape if name in (ARCHITECTURE.names or ()) else ()
             if name in _GENES:
                 self._expect(dataset, dataset.ndim == 3 and 2 <= dataset.shape[2] <= 2 * MAX_STEPS)
                 inner = (2, dataset.shape[2])
             self._expect(dataset, dataset.dtype == dtype and dataset.shape == (self.num_networks, *inner))
-        self._wiring = self._dataset(self._file, "wiring")
+        self._wiring = safe_datasets(self._file, ["wiring"])["wiring"]
         self._expect(self._wiring, self._wiring.dtype == WIRING and self._wiring.ndim == 1)
         self.offsets = np.zeros(self.num_networks + 1, np.int64)
         np.cumsum(self.column("num_rows"), out=self.offsets[1:])
@@ -213,11 +229,16 @@ class CorpusFile:
     def column(self, name: str) -> npt.NDArray[Any]:
         """One column of `COLUMNS`, of shape `(num_networks, ...)`; read once and kept."""
         if name not in self._columns:
-            try:
-                self._ensure_open()
-                self._columns[name] = self._file["networks"][name][:]
-            except OSError as error:
-                raise self._damaged(f"column {name}", error) from error
+            self._ensure_open()
+            with self._reading(f"split {self.split}, column {name}"):
+                values = self._file["networks"][name][:]
+            if name in _LARGEST and values.max(initial=0) > _LARGEST[name]:
+                network = int(np.argmax(values > _LARGEST[name]))
+                raise IntegrityError(
+                    f"{self.path}: split {self.split}, network {network}: {name}: expected 0 to {_LARGEST[name]}, "
+                    f"got {values[network]}"
+                )
+            self._columns[name] = values
         return self._columns[name]
 
     @property
@@ -239,17 +260,24 @@ class CorpusFile:
 
     def wiring(self, start: int, stop: int) -> npt.NDArray[np.void]:
         """The rows of the networks `start ... stop - 1`, one after the other."""
-        try:
-            self._ensure_open()
+        self._ensure_open()
+        networks = f"network {start}" if stop == start + 1 else f"networks {start} to {stop - 1}"
+        with self._reading(f"split {self.split}, {networks}"):
             return self._wiring[self.offsets[start] : self.offsets[stop]]  # type: ignore[no-any-return]
-        except OSError as error:
-            where = f"network {start}" if stop == start + 1 else f"networks {start} to {stop - 1}"
-            raise self._damaged(where, error) from error
+
+    def wiring_blocks(self, size: int = 1 << 18) -> Iterator[npt.NDArray[np.void]]:
+        """All rows, in blocks of `size`: memory that does not depend on what the file says of its networks."""
+        self._ensure_open()
+        for start in range(0, int(self.offsets[-1]), size):
+            with self._reading(f"split {self.split}, rows from {start} on"):
+                block = self._wiring[start : start + size]
+            yield block
 
     def close(self) -> None:
         """Close the file; what was read stays."""
         if self._process == os.getpid():
-            self._file.close()
+            with contextlib.suppress(OSError, RuntimeError):  # HDF5 finds fault with broken files here, too
+                self._file.close()
 
     def __enter__(self) -> CorpusFile:
         return self
@@ -262,10 +290,13 @@ class CorpusFile:
 
     def _ensure_open(self) -> None:
         if self._process != os.getpid():
-            digest = self.content_digest
-            self._open()
-            if self.content_digest != digest:
+            mine = CorpusFile(self.path)
+            if mine.content_digest != self.content_digest:
+                mine.close()
                 raise IntegrityError(f"{self.path}: was replaced by another corpus since it was opened")
+            self.__dict__.update({**vars(mine), "_columns": {**mine._columns, **self._columns}})
+        if not self._file:
+            raise DeepNetsError(f"{self.path}: was closed")
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "content_digest": self.content_digest, "_columns": {}, "_process": -1}
@@ -276,39 +307,14 @@ class CorpusFile:
 
     # --- checking ---
 
-    def _group(self, name: str, members: set[str]) -> h5py.Group:
-        group = self._file.get(name)
-        if not isinstance(group, h5py.Group):
-            raise FormatError(f"{self.path}: /{name} is not a group")
-        self._members(group, members)
-        return group
-
-    def _members(self, group: h5py.Group, expected: set[str]) -> None:
-        """Refuse missing and foreign members, and every link that leads elsewhere: to a path, or out of the file."""
-        if len(group) != len(expected) or set(group) != expected:
-            raise FormatError(
-                f"{self.path}: {group.name} should hold {', '.join(sorted(expected))} and nothing else; the file is "
-                "incomplete or of another kind"
-            )
-        for name in expected:
-            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                raise FormatError(f"{self.path}: {group.name.rstrip('/')}/{name} is a link; refused")
-
-    def _dataset(self, group: h5py.Group, name: str) -> h5py.Dataset:
-        """A member that is a plain, compressed, checksummed dataset of a size that the file can really hold."""
-        dataset = group[name]
-        where = f"{self.path}: {group.name.rstrip('/')}/{name}"
-        if not isinstance(dataset, h5py.Dataset):
-            raise FormatError(f"{where} is not a dataset")
-        if dataset.is_virtual or dataset.external:
-            raise FormatError(f"{where} takes its data from other files; refused")
-        if not dataset.fletcher32 or dataset.chunks is None or dataset.compression != "gzip":
-            raise FormatError(f"{where} is stored without checksums or compression")
-        limit = _LARGEST_DEFLATE_RATIO * self.path.stat().st_size
-        chunk = int(np.prod(dataset.chunks, dtype=object)) * dataset.dtype.itemsize
-        if dataset.size * dataset.dtype.itemsize > limit or chunk > max(limit, 1 << 20):
-            raise FormatError(f"{where} claims a size that a file of this length cannot hold; refused")
-        return dataset
+    def _words(self, dataset: h5py.Dataset, known: tuple[str, ...]) -> tuple[str, ...]:
+        """A list of words: those that this version knows, or only the first of them, as later versions may add some."""
+        expected = np.array(known, dtype="S")
+        self._expect(dataset, dataset.ndim == 1 and dataset.dtype.kind == "S" and dataset.nbytes <= expected.nbytes)
+        found = dataset[:]
+        same = (found == expected[: len(found)]) | (found == b"")  # a place that later versions may have filled
+        self._expect(dataset, bool(same.all()), "a vocabulary that this version knows")
+        return known[: len(dataset)]
 
     def _expect(self, dataset: h5py.Dataset, condition: bool, what: str = "the type and shape it should") -> None:
         if not condition:
@@ -316,25 +322,34 @@ class CorpusFile:
                 f"{self.path}: {dataset.name} does not have {what} (it has {dataset.dtype}, {dataset.shape})"
             )
 
-    def _damaged(self, where: str, error: BaseException) -> IntegrityError:
-        return IntegrityError(f"{self.path}: split {self.split}, {where}: damaged ({str(error).splitlines()[0]})")
+    @contextlib.contextmanager
+    def _reading(self, what: str) -> Iterator[None]:
+        """Say what cannot be read, whatever HDF5, JSON or NumPy stumble over: by then, it is the file's fault."""
+        try:
+            yield
+        except (FormatError, MemoryError):
+            raise
+        except Exception as error:
+            raise IntegrityError(f"{self.path}: {what}: damaged: {reason(error)}") from error
 
 
-def content_digest(file: CorpusFile, block: int = 4_096) -> str:
+def content_digest(file: CorpusFile) -> str:
     """Compute the content digest again from what the file holds."""
     hashed = hashlib.sha256()
-    for start in range(0, file.num_networks, block):
-        hashed.update(file.wiring(start, min(start + block, file.num_networks)).tobytes())
-    return _digest(file.attributes, file.columns, hashed)
+    for block in file.wiring_blocks():
+        hashed.update(block.tobytes())
+    return _digest(file.vocabulary, file.attributes, file.columns, hashed)
 
 
-def _digest(attributes: Mapping[str, Any], columns: Columns, wiring: Any) -> str:
+def _digest(
+    vocabulary: Mapping[str, tuple[str, ...]], attributes: Mapping[str, Any], columns: Columns, wiring: Any
+) -> str:
     """SHA-256 over the vocabulary, the split's own attributes, every column and the wiring.
 
     Library versions are left out: the same corpus made with other versions is the same corpus.
     """
     identity = {name: value for name, value in attributes.items() if name != "versions"}
-    total = hashlib.sha256(json.dumps([FORMAT_VERSION, _VOCABULARY, identity], sort_keys=True).encode())
+    total = hashlib.sha256(json.dumps([FORMAT_VERSION, vocabulary, identity], sort_keys=True).encode())
     for name, dtype in COLUMNS.items():
         values = columns[name]
         total.update(f"{name} {dtype.str} {values.shape}".encode())

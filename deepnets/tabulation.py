@@ -19,8 +19,8 @@ MEASURE = np.dtype(
         ("num_nodes", "<u2"),
         ("num_edges", "<u2"),
         ("num_rows", "<u2"),
-        ("num_params", "<u4"),
-        ("num_params_imagenet", "<u4"),
+        ("num_params", "<u8"),
+        ("num_params_imagenet", "<u8"),
         ("fingerprint", "<u8"),
         ("candidate", "<u8"),
     ]

@@ -54,9 +54,14 @@ class Tape(NamedTuple):
 N_NODES, N_EDGES, N_UNUSED, N_PARAMETERS, _CELL = range(5)
 
 
+MAX_OPERATION_NODES = 12
+"""Most nodes that a primitive makes: those of attention.  Compiled code relies on it."""
+
+
 def new_tape(n_cells: int, steps: int) -> Tape:
     """A tape long enough for every network of up to this many cells and steps."""
-    per_cell = 2 * 4 + steps * (2 * 12 + 1) + 1  # preprocessing, two operations and a sum per step, a concatenation
+    # Per cell: preprocessing, two operations and a sum per step, a concatenation.
+    per_cell = 2 * 4 + steps * (2 * MAX_OPERATION_NODES + 1) + 1
     capacity = 1 + 7 + n_cells * per_cell + 1 + 2 * names.MAX_CLASSIFIER_LAYERS
     # One edge into every node, and more into sums (one per step, two per msa), concatenations and products.
     more_edges = 1 + n_cells * (1 + steps * (1 + 2 * 2) + steps)
@@ -266,6 +271,8 @@ def _operation(tape: Tape, op: int, group: int, x: int, width: int, strided: boo
         return _squeeze_excite(tape, group, x, w)
     if op == names.ATTENTION:
         return _attention(tape, group, x, w)
+    if op not in (names.C1, names.C3, names.C5, names.C7):
+        raise ValueError("a primitive without a case in the walk")
     kernel = 1 if op == names.C1 else (3 if op == names.C3 else (5 if op == names.C5 else 7))
     return _convolution(tape, group + names.OP_1, x, w, w, kernel, norm)
 

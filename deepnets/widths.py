@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from deepnets.encoding import NORMAL, REDUCE
 from deepnets.space import PRIMITIVES
 from deepnets.storage import CorpusFile
 
@@ -55,7 +54,7 @@ class WidthRule:
         pooled = file.column("glob_avg") == 1
         ops = file.column("ops")
         large_convolutions = np.isin(ops, [PRIMITIVES.index("conv_5x5"), PRIMITIVES.index("conv_7x7")])
-        dense = large_convolutions[:, [NORMAL, REDUCE]].any(axis=(1, 2))
+        dense = large_convolutions.any(axis=(1, 2))
         some, more = (4, 5) if wider else (2, 3)
         self.num_choices = np.select(
             [

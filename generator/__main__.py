@@ -29,6 +29,13 @@ def main(arguments: Sequence[str]) -> None:
     build.add_argument(
         "--patience", type=positive, default=600, metavar="S", help="give up after S seconds without progress (600)"
     )
+    build.add_argument(
+        "--shard-size",
+        type=positive,
+        default=Workers.shard_size,
+        metavar="N",
+        help=f"candidates per shard; less takes less memory, and changes nothing else ({Workers.shard_size:,})",
+    )
     build.add_argument("--overwrite", action="store_true", help="replace files that were made with other options")
     build.add_argument("--quiet", action="store_true", help="no progress bar, no table")
     commands.add_parser("splits", help="list the splits and how their networks are drawn")
@@ -42,12 +49,19 @@ def main(arguments: Sequence[str]) -> None:
         return
 
     plan = BuildPlan(
-        splits=tuple(SPLITS) if options.splits == "all" else tuple(options.splits.split(",")),
+        splits=tuple(SPLITS) if options.splits == "all" else tuple(map(str.strip, options.splits.split(","))),
         seed=options.seed,
         train_size=options.train_size,
         search_size=options.search_size,
     )
-    workers = Workers(options.jobs, options.backend, options.address, options.patience, not options.quiet)
+    workers = Workers(
+        jobs=options.jobs,
+        backend=options.backend,
+        address=options.address,
+        patience=options.patience,
+        progress=not options.quiet,
+        shard_size=options.shard_size,
+    )
     started = time.monotonic()
     reports = build_corpus(options.out, plan, workers=workers, overwrite=options.overwrite)
     if options.quiet:
@@ -58,7 +72,10 @@ def main(arguments: Sequence[str]) -> None:
         note = "" if report.built else "(was complete)"
         print(f"{report.split:8}{report.networks:10,}{size:>11}  {report.content_digest[:16]}  {note}".rstrip())
     networks = sum(report.networks for report in reports if report.built)
-    print(f"{networks:,} networks made in {time.monotonic() - started:.0f} s, in {options.out}")
+    if networks:
+        print(f"{networks:,} networks made in {time.monotonic() - started:.0f} s, in {options.out}")
+    else:
+        print(f"nothing to do: {options.out} is complete")
 
 
 if __name__ == "__main__":

@@ -4,10 +4,14 @@ The evaluation splits are made first and in memory; what is equal to one of thei
 `search`.  Those two are made of shards of candidates, kept in `<out>/.partial` until their file is complete, so a
 build that was stopped continues.  Which candidates are kept is decided here, in their order, so neither the number
 of workers nor the size asked for changes it: a smaller corpus is the beginning of a larger one.
+
+Before anything is touched, every file in the folder is looked at: one folder holds one corpus, and what is not of the
+plan is in its way.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
@@ -22,24 +26,27 @@ import filelock
 import h5py
 import numpy as np
 import numpy.typing as npt
+from tqdm import tqdm
 
 import deepnets
 from deepnets.errors import ConfigError, DeepNetsError, FormatError
-from deepnets.storage import Columns, CorpusFile, corpus_path, write_corpus
+from deepnets.sealed import check_seal
+from deepnets.storage import COLUMNS, Columns, CorpusFile, corpus_path, write_corpus
+from generator.interrupts import Interrupts
 from generator.sampler import REJECTIONS, STREAM_VERSION
 from generator.shards import Shard, ShardTask, make_shard, read_shard
 from generator.splits import EVALUATION, SPLITS, SplitSpec, split_spec
-from generator.workers import Workers, make_shards
+from generator.workers import ShardMaker, Workers
 
 __all__ = ["BuildPlan", "SplitReport", "build_corpus"]
 
 log = logging.getLogger(__name__)
 
-SHARD_SIZE = 16_384
-"""Candidates per shard: half a second of work, 2 MB on disk, 80 MB in memory."""
+EXPECTED_YIELD = {"train": 0.82, "search": 0.73}
+"""Share of candidates that end up in a split; if it was less, there is another round of shards."""
 
-EXPECTED_YIELD = 0.78
-"""Share of candidates that end up in a split, a little underestimated: one round of shards is then enough."""
+LARGEST_SIZE = 10**9
+"""Beyond it, equal fingerprints of different networks would no longer be rare (there are 2^64 of them)."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +74,11 @@ class BuildPlan:
             raise ConfigError(f"splits: none given; choose from {', '.join(SPLITS)}")
         for name in self.splits:
             split_spec(name)
-        for name, value, least in (("seed", self.seed, 0), ("train_size", self.train_size, 1)):
-            if value < least:
-                raise ConfigError(f"{name}: expected {least} or more, got {value}")
-        if self.search_size < 1:
-            raise ConfigError(f"search_size: expected 1 or more, got {self.search_size}")
+        if self.seed < 0:
+            raise ConfigError(f"seed: expected 0 or more, got {self.seed}")
+        for name, size in (("train_size", self.train_size), ("search_size", self.search_size)):
+            if not 1 <= size <= LARGEST_SIZE:
+                raise ConfigError(f"{name}: expected 1 to {LARGEST_SIZE:,}, got {size:,}")
 
     def size(self, split: str) -> int:
         """Number of networks of a split."""
@@ -136,40 +143,42 @@ def build_corpus(
         If another build runs in the folder, or it cannot be written to.
     """
     plan = plan or BuildPlan()
+    workers = workers or Workers()
     out = Path(out)
     partial = out / ".partial"
     try:
+        done = _done(out, plan, overwrite)
+        if all(done.values()):
+            return [report for report in done.values() if report]
         partial.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DeepNetsError(f"{out}: cannot be made or written to: {error.strerror}") from error
-    try:
         with filelock.FileLock(partial / "lock", timeout=0):
-            return _build(out, partial, plan, workers or Workers(), overwrite)
+            reports = _build(out, partial, plan, workers, overwrite)
+            _remove_if_empty(partial)
+            return reports
     except filelock.Timeout as error:
         raise DeepNetsError(f"{out}: another build is running in this folder; wait for it or choose another") from error
     except OSError as error:
-        raise DeepNetsError(f"{out}: cannot be written to: {error.strerror or error}") from error
+        where = error.filename or out
+        raise DeepNetsError(f"{where}: cannot be read or written: {error.strerror or error}") from error
 
 
 def _build(out: Path, partial: Path, plan: BuildPlan, workers: Workers, overwrite: bool) -> list[SplitReport]:
-    todo = [name for name in SPLITS if name in plan.splits]
-    todo.sort(key=["val", "test", "deep", "dense", "bnfree", "wide", "search", "train"].index)
-    finished = {name: _finished(out, plan, name, overwrite) for name in todo}
     reports = []
     evaluation: dict[str, Selection] | None = None
-    for name in todo:
-        report = finished[name]
-        if report is None:
-            if evaluation is None:
-                evaluation = _select_evaluation(plan)
-            if name in evaluation:
-                selection = evaluation[name]
-            else:
-                selection = _select_sharded(plan, name, partial, workers, evaluation)
-            report = _write(corpus_path(out, name), plan, selection)
-        reports.append(report)
-    for folder in partial.glob("*/"):  # nothing is left to continue
-        shutil.rmtree(folder)
+    _remove_temporaries(out)
+    with Interrupts() as interrupts, ShardMaker(workers, interrupts) as maker:
+        for name, report in _done(out, plan, overwrite).items():
+            if report is None:
+                if evaluation is None:
+                    evaluation = _select_evaluation(plan, workers.progress, interrupts)
+                if name in evaluation:
+                    selection = evaluation[name]
+                else:
+                    selection = _select_sharded(plan, name, partial, maker, evaluation, interrupts)
+                report = _write(corpus_path(out, name), plan, selection, workers.progress, interrupts)
+            for folder in partial.glob(f"{name}-seed*"):  # nothing is left to continue
+                shutil.rmtree(folder, ignore_errors=True)
+            reports.append(report)
     return reports
 
 
@@ -196,16 +205,24 @@ class Selection:
 
 
 def _select(
-    spec: SplitSpec, size: int, shards: Sequence[ShardTask | Shard], folder: Path, excluded: npt.NDArray[np.uint64]
+    spec: SplitSpec,
+    size: int,
+    shards: Sequence[ShardTask | Shard],
+    folder: Path,
+    excluded: npt.NDArray[np.uint64],
+    interrupts: Interrupts,
 ) -> Selection:
     """Keep the first `size` networks that are neither excluded nor equal to an earlier one."""
-    reasons, lengths, columns = [], [], []
-    for shard in shards:
-        loaded = _loaded(shard, folder)
+    reasons, lengths = [], []
+    columns: dict[str, list[npt.NDArray[Any]]] = {name: [] for name in COLUMNS}
+    for shard in interrupts.between(shards):
+        loaded = _loaded(shard, folder, wiring=False)
         reasons.append(loaded.reasons)
         lengths.append(len(loaded.measures))
-        columns.append(loaded.columns())
-    merged = {name: np.concatenate([part[name] for part in columns]) for name in columns[0]}
+        for name, values in loaded.columns().items():
+            # A copy of what the split's networks can need, not a view that keeps whole records in memory.
+            columns[name].append((values[..., : 2 * spec.steps[2]] if values.ndim == 3 else values).copy())
+    merged = {name: np.concatenate(columns.pop(name)) for name in list(columns)}
     first = np.zeros(len(merged["fingerprint"]), np.bool_)
     first[np.unique(merged["fingerprint"], return_index=True)[1]] = True
     fresh = first & ~np.isin(merged["fingerprint"], excluded)
@@ -218,22 +235,25 @@ def _select(
         shards=shards,
         folder=folder,
         keep=np.split(keep, np.cumsum(lengths)[:-1]),
-        columns={name: values[keep] for name, values in merged.items()},
+        columns={name: merged.pop(name)[keep] for name in list(merged)},
         candidates=candidates,
         rejected={reason: int((seen >> bit & 1).sum()) for bit, reason in enumerate(REJECTIONS)},
         duplicates=int((~fresh[: last + 1]).sum()),
     )
 
 
-def _select_evaluation(plan: BuildPlan) -> dict[str, Selection]:
+def _select_evaluation(plan: BuildPlan, progress: bool, interrupts: Interrupts) -> dict[str, Selection]:
     """The evaluation splits, each without the networks of those before it; small enough for one process."""
     selections: dict[str, Selection] = {}
-    for name, spec in EVALUATION.items():
+    text = "evaluation splits (the first build compiles for a minute)"
+    for name, spec in tqdm(
+        interrupts.between(EVALUATION.items()), text, len(EVALUATION), unit="split", leave=False, **_bar(progress)
+    ):
         excluded = _fingerprints(selections)
         count = 2 * spec.size
         while True:
             shard = make_shard(ShardTask(spec, plan.seed, 0, count))
-            selection = _select(spec, spec.size, [shard], Path(), excluded)
+            selection = _select(spec, spec.size, [shard], Path(), excluded, interrupts)
             if len(selection.columns["candidate"]) == spec.size:
                 break
             count *= 2
@@ -264,23 +284,30 @@ def _first(selection: Selection, spec: SplitSpec) -> Selection:
 
 
 def _select_sharded(
-    plan: BuildPlan, name: str, partial: Path, workers: Workers, evaluation: dict[str, Selection]
+    plan: BuildPlan,
+    name: str,
+    partial: Path,
+    maker: ShardMaker,
+    evaluation: dict[str, Selection],
+    interrupts: Interrupts,
 ) -> Selection:
     """A large split: rounds of shards until there are enough networks."""
-    spec, size = SPLITS[name], plan.size(name)
+    spec, size, shard_size = SPLITS[name], plan.size(name), maker.workers.shard_size
     # The stream's identity is in the folder's name, so that shards of another seed or version are never taken up.
     folder = partial / f"{name}-seed{plan.seed}-stream{STREAM_VERSION}-{deepnets.__version__}"
     folder.mkdir(exist_ok=True)
+    for left in folder.glob(".*.tmp"):  # by a worker that was killed
+        left.unlink(missing_ok=True)
     excluded = _fingerprints(evaluation)
     shards: list[ShardTask] = []
-    missing = size
+    missing, start = size, 0
     while missing > 0:
-        more = math.ceil(missing / (EXPECTED_YIELD * SHARD_SIZE))
-        first = len(shards)
-        shards += [ShardTask(spec, plan.seed, i * SHARD_SIZE, SHARD_SIZE) for i in range(first, first + more)]
-        make_shards(shards, folder, workers)
-        selection = _select(spec, size, shards, folder, excluded)
-        missing = size - len(selection.columns["candidate"])
+        end = start + math.ceil(missing / EXPECTED_YIELD[name] + 4 * math.sqrt(missing))
+        starts = range(start, end, shard_size)
+        shards += [ShardTask(spec, plan.seed, i, min(shard_size, end - i)) for i in starts]
+        maker.make(shards, folder)
+        selection = _select(spec, size, shards, folder, excluded, interrupts)
+        missing, start = size - len(selection.columns["candidate"]), end
     return selection
 
 
@@ -288,14 +315,14 @@ def _fingerprints(selections: dict[str, Selection]) -> npt.NDArray[np.uint64]:
     return np.concatenate([s.columns["fingerprint"] for s in selections.values()] or [np.zeros(0, np.uint64)])
 
 
-def _loaded(shard: ShardTask | Shard, folder: Path) -> Shard:
-    return read_shard(shard, folder) if isinstance(shard, ShardTask) else shard
+def _loaded(shard: ShardTask | Shard, folder: Path, *, wiring: bool = True) -> Shard:
+    return read_shard(shard, folder, wiring=wiring) if isinstance(shard, ShardTask) else shard
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
-def _write(path: Path, plan: BuildPlan, selection: Selection) -> SplitReport:
+def _write(path: Path, plan: BuildPlan, selection: Selection, progress: bool, interrupts: Interrupts) -> SplitReport:
     attributes = {
         **_identity(plan, selection.spec.name),
         "candidates": selection.candidates,
@@ -309,7 +336,15 @@ def _write(path: Path, plan: BuildPlan, selection: Selection) -> SplitReport:
             "hdf5": h5py.version.hdf5_version,
         },
     }
-    write_corpus(path, attributes, selection.columns, selection.wiring())
+    blocks = tqdm(
+        interrupts.between(selection.wiring()),
+        f"writing {path.name}",
+        len(selection.shards),
+        unit="shard",
+        leave=False,
+        **_bar(progress and len(selection.shards) > 1),
+    )
+    write_corpus(path, attributes, selection.columns, blocks)
     return _report(path, built=True)
 
 
@@ -327,14 +362,42 @@ def _identity(plan: BuildPlan, split: str) -> dict[str, Any]:
     }
 
 
+def _done(out: Path, plan: BuildPlan, overwrite: bool) -> dict[str, SplitReport | None]:
+    """The reports of the plan's files that are finished, None for those to make, in the order to make them.
+
+    `ConfigError` if anything is in the way of the plan.
+    """
+    for name in SPLITS:
+        if name not in plan.splits:
+            _check_neighbour(corpus_path(out, name), plan)
+    order = ("val", "test", "deep", "dense", "bnfree", "wide", "search", "train")
+    return {name: _finished(out, plan, name, overwrite) for name in order if name in plan.splits}
+
+
+def _check_neighbour(path: Path, plan: BuildPlan) -> None:
+    """Refuse to put another corpus beside a file that is not part of the plan."""
+    with contextlib.suppress(FormatError):  # whatever it is, it is not in the way
+        with CorpusFile(path) as file:
+            found = file.attributes
+        if (found.get("seed"), found.get("stream_version")) != (plan.seed, STREAM_VERSION):
+            whose = f"seed {found.get('seed')}, stream {found.get('stream_version')}"
+            raise ConfigError(
+                f"{path}: belongs to another corpus ({found.get('origin', whose)}; not seed {plan.seed}, stream "
+                f"{STREAM_VERSION}); one folder holds one corpus, so build into another"
+            )
+
+
 def _finished(out: Path, plan: BuildPlan, split: str, overwrite: bool) -> SplitReport | None:
     """The report of a finished file of this plan; None if there is none (or one that may be overwritten)."""
     path = corpus_path(out, split)
     if not path.exists():
         return None
+    if path.is_dir():
+        raise ConfigError(f"{path}: is a folder; remove it, or build into another folder")
     try:
         with CorpusFile(path) as file:
             found = file.attributes
+        check_seal(path)
     except FormatError as error:
         if overwrite:
             return None
@@ -355,6 +418,19 @@ def _finished(out: Path, plan: BuildPlan, split: str, overwrite: bool) -> SplitR
     )
 
 
+def _remove_temporaries(out: Path) -> None:
+    """Remove what writers left that were killed; nobody else writes here while we have the lock."""
+    for name in SPLITS:
+        for left in out.glob(f".{corpus_path(out, name).name}.*.tmp"):
+            left.unlink(missing_ok=True)
+
+
+def _remove_if_empty(partial: Path) -> None:
+    """Remove the folder of shards with its lock, unless it holds the beginning of another split."""
+    if not any(entry.is_dir() for entry in partial.iterdir()):
+        shutil.rmtree(partial)
+
+
 def _report(path: Path, built: bool) -> SplitReport:
     with CorpusFile(path) as file:
         about = file.attributes
@@ -369,3 +445,8 @@ def _report(path: Path, built: bool) -> SplitReport:
             rejected=about["rejected"],
             duplicates=about["duplicates"],
         )
+
+
+def _bar(progress: bool) -> dict[str, Any]:
+    """Options of a progress bar: only where it is wanted, and only on a terminal."""
+    return {"disable": None if progress else True}

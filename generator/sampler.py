@@ -41,7 +41,6 @@ REJECTIONS = (
 )
 """Reasons to reject a candidate, one bit each.  The first four are decided by the genotype and can coincide."""
 
-ACCEPTED = 0
 TOO_LARGE_CIFAR10, TOO_LARGE_IMAGENET, NO_OUTPUT = 1 << 4, 1 << 5, 1 << 6
 
 _POOL_ONLY = 4  # none, max_pool, avg_pool and skip_connect come first in PRIMITIVES

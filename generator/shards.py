@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
@@ -155,26 +154,28 @@ _PARTS = ("reasons", "architectures", "measures", "wiring")
 def write_shard(task: ShardTask, folder: Path) -> None:
     """Make a shard and keep it in a folder, unless a good one is there already."""
     path = folder / task.name
-    if path.exists():
-        try:
-            check_seal(path)
-        except DeepNetsError:  # a torn or damaged file costs no more than making the shard again
-            path.unlink()
-        else:
-            return
+    if not folder.is_dir():
+        raise DeepNetsError(f"{folder}: no such folder for this worker; it must be on a file system that all share")
+    if _is_good(path):
+        return
     shard = make_shard(task)
     with create(path) as file:
         for name in _PARTS:
             file.create_dataset(name, data=getattr(shard, name), compression="gzip", compression_opts=1, shuffle=True)
 
 
-def read_shard(task: ShardTask, folder: Path) -> Shard:
-    """Read a shard back; `IntegrityError` if it is not what was written."""
+def _is_good(path: Path) -> bool:
+    try:
+        check_seal(path)
+    except DeepNetsError:  # missing, torn or damaged, which costs no more than making it again
+        return False
+    return True
+
+
+def read_shard(task: ShardTask, folder: Path, *, wiring: bool = True) -> Shard:
+    """Read a shard back, if need be without its graphs; `IntegrityError` if it is not what was written."""
     path = folder / task.name
     check_seal(path)
     with open_hdf5(path) as file:
-        return Shard(*(_read(file, name) for name in _PARTS))
-
-
-def _read(file: h5py.File, name: str) -> npt.NDArray[Any]:
-    return file[name][:]  # type: ignore[no-any-return]
+        parts = {name: file[name][:] for name in _PARTS[:-1]}
+        return Shard(**parts, wiring=file["wiring"][: None if wiring else 0])

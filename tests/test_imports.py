@@ -23,7 +23,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 OURS = {*MAY_IMPORT, "tests"}
 SOURCES = sorted(path for package in MAY_IMPORT for path in (ROOT / package).rglob("*.py"))
 TORCH_FREE = (
-    *("blueprint", "cli", "compiled", "conversion", "dataset", "drawing", "encoding", "errors", "fingerprint", "graph"),
+    *("blueprint", "cli", "compiled", "conversion", "dataset", "drawing", "drawing_layout", "encoding"),
+    *("errors", "fingerprint", "graph", "names"),
     *("official", "paths", "records", "sealed", "space", "storage", "tabulation", "verification", "walk", "widths"),
 )
 FOR_CONSOLES = {"__main__.py", "cli.py"}

@@ -239,8 +239,8 @@ def test_published_averages_of_the_vision_transformer() -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda config: build_graph(config, image_size=64), "image_size: expected one of 32, 224; got 64"),
-        (lambda config: build_graph(config, 0), "num_classes: expected 1 or more, got 0"),
+        (lambda config: build_graph(config, image_size=64), "image_size: expected an integer, 32 or 224; got 64"),
+        (lambda config: build_graph(config, 0), "num_classes: expected an integer, 1 to 2147483647; got 0"),
     ],
 )
 def test_wrong_arguments(call, message: str) -> None:

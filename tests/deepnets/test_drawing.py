@@ -27,9 +27,9 @@ from matplotlib.figure import Figure  # noqa: E402
 from matplotlib.image import imread  # noqa: E402
 from matplotlib.path import Path as Outline  # noqa: E402
 
-from deepnets import layout  # noqa: E402
+from deepnets import drawing_layout as layout  # noqa: E402
 from deepnets.drawing import FORMATS, LEGIBLE, LOOKS, draw, draw_grid, node_positions  # noqa: E402
-from deepnets.layout import arrange  # noqa: E402
+from deepnets.drawing_layout import arrange  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -168,8 +168,11 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "size is true": (in_entry(num_nodes=True), "network 1: num_nodes"),
     "size too large": (in_entry(num_nodes=10**9), f"network 1: num_nodes.*{MAX_NODES}"),
     "another size": (in_entry(num_nodes=12), "val, network 1: (adj|nodes): expected the shape"),
-    "unknown primitive": (in_entry(genotype={"normal": [["x", 0]] * 2}), "val, network 1: genotype"),
-    "genotype no object": (in_entry(genotype=[1]), "val, network 1: genotype"),
+    "unknown primitive": (
+        in_entry(genotype={"normal": [["x", 0]] * 2}),
+        "network 1: official metadata entry: genotype",
+    ),
+    "genotype no object": (in_entry(genotype=[1]), "network 1: official metadata entry: genotype"),
     "no output": (in_json(without_output), "val, network 1: .*no output"),
     "too many cells": (in_entry(n_cells=10**6), "val, network 1: n_cells"),
     "counts no numbers": (in_entry(num_params={"cifar10": "many"}), "val, network 1: num_params"),

@@ -1,0 +1,27 @@
+"""What the tests of builds share: a corpus to compare with, whose making also compiles what builds need."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from generator import BuildPlan, Workers, build_corpus
+from tests.generator.processes import Corpus
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """A corpus of all splits, made undisturbed and in one process.  Not to be changed."""
+    return _made(BuildPlan(train_size=6_000, search_size=1_500), tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture(scope="session")
+def small_corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """A smaller one, to be made again under adverse circumstances."""
+    return _made(BuildPlan(train_size=2_500, search_size=400), tmp_path_factory.mktemp("small"))
+
+
+def _made(plan: BuildPlan, out: Path) -> Corpus:
+    reports = build_corpus(out, plan, workers=Workers(jobs=1))
+    return Corpus(out, plan, {report.split: report for report in reports})

@@ -1,0 +1,316 @@
+"""Clusters make the same corpus, stay on this machine, and fail in one line.
+
+Every cluster is a real one, of processes on 127.0.0.1.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from deepnets.errors import DeepNetsError
+from generator import SPLITS, Workers
+from generator.shards import ShardTask
+from generator.workers import make_shards
+from tests.generator.processes import (
+    ROOT,
+    Corpus,
+    Terminal,
+    build,
+    command,
+    digests,
+    kill_session,
+    one_error,
+    shards,
+    start,
+    until,
+)
+
+INTERRUPTED = "interrupted; finished shards are kept: run the same command again to continue"
+OPTIONS = {"splits": "search,train", "shard_size": 128, "jobs": 2}
+EXPECTED = ("search", "train")
+BACKENDS = (
+    pytest.param("dask", marks=pytest.mark.cluster),
+    pytest.param("ray", marks=pytest.mark.cluster),
+)
+
+
+@pytest.fixture(autouse=True)
+def surroundings(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A temporary folder of our own, a home that cannot be written to, and the packages on the path of all workers."""
+    with tempfile.TemporaryDirectory(prefix="t", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        monkeypatch.setenv("TMPDIR", folder)
+        monkeypatch.setenv("HOME", "/proc/nobody")
+        monkeypatch.setenv("PYTHONPATH", str(ROOT))
+        monkeypatch.delenv("RAY_ADDRESS", raising=False)
+        yield Path(folder)
+
+
+@pytest.fixture
+def installed(request: pytest.FixtureRequest) -> None:
+    """Skip what the backend of the test is not installed for."""
+    pytest.importorskip({"dask": "distributed", "ray": "ray"}[request.getfixturevalue("backend")])
+
+
+def same(out: Path, corpus: Corpus) -> bool:
+    return digests(out) == {split: corpus.digests[split] for split in EXPECTED}
+
+
+def family(leader: int) -> dict[int, psutil.Process]:
+    """The descendants of a process, whatever their session."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return {process.pid: process for process in psutil.Process(leader).children(recursive=True)}
+    return {}
+
+
+def running(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+# --- local clusters ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_local_cluster_makes_the_same_and_leaves_nothing(
+    small_corpus: Corpus, tmp_path: Path, surroundings: Path, backend: str
+) -> None:
+    addresses, relatives = set(), {}
+    with start(tmp_path, backend=backend, **OPTIONS, **small_corpus.sizes) as process:
+        while process.poll() is None:
+            relatives.update(family(process.pid))
+            for relative in relatives.values():
+                with contextlib.suppress(psutil.Error):
+                    for connection in relative.net_connections("inet"):
+                        addresses |= {end.ip for end in (connection.laddr, connection.raddr) if end}
+            time.sleep(0.2)
+        output, errors = process.communicate()
+        assert process.returncode == 0, errors
+        assert errors == ""
+        assert [line.split()[0] for line in output.splitlines()] == ["split", "search", "train", "2,900"]
+        until(lambda: not any(map(running, relatives.values())), seconds=15)
+    assert addresses
+    assert {address.removeprefix("::ffff:") for address in addresses} <= {"127.0.0.1", "::1"}
+    assert len(relatives) >= 3
+    assert same(tmp_path, small_corpus)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["deepnets1m_search.h5", "deepnets1m_train.h5"]
+    assert not list(surroundings.iterdir())
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_control_c_stops_a_local_cluster(small_corpus: Corpus, tmp_path: Path, backend: str) -> None:
+    with Terminal(command(tmp_path, backend=backend, **OPTIONS, train_size=20_000)) as terminal:
+        until(lambda: len(shards(tmp_path)) > 4)
+        relatives = family(terminal.pid)
+        terminal.press(b"\x03")
+        assert terminal.wait() == 130, terminal.text
+        assert terminal.lines[-1] == INTERRUPTED, terminal.text
+        for line in terminal.lines[:-1]:
+            assert "shard" in line or "split" in line, terminal.text
+        until(lambda: not any(map(running, relatives.values())), seconds=15)
+    build(tmp_path, **{**OPTIONS, "jobs": 1}, **small_corpus.sizes)
+    assert same(tmp_path, small_corpus)
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_what_a_worker_cannot_do_is_said_in_one_line(tmp_path: Path, backend: str) -> None:
+    """Also by Ray, which raises errors of its own that hold a traceback as text."""
+    folder = tmp_path / ".partial" / "search-seed0-stream1-0.1.0" / "search-000000000000-64.h5" / "in the way"
+    folder.mkdir(parents=True)
+    failed = build(tmp_path, backend=backend, splits="search", search_size=300, shard_size=64, jobs=2)
+    line = one_error(failed.returncode, failed.stdout, failed.stderr)
+    assert line == f"error: {folder.parent}: cannot be written: Is a directory"
+
+
+@pytest.mark.cluster
+def test_a_ray_worker_that_is_killed_ends_the_build(small_corpus: Corpus, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    with start(tmp_path, backend="ray", **{**OPTIONS, "shard_size": 16}, **small_corpus.sizes) as process:
+        until(lambda: len(shards(tmp_path)) > 2)
+        victim = next(p for p in family(process.pid).values() if "PoolActor" in " ".join(p.cmdline()))
+        victim.kill()
+        output, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert errors.splitlines()[-1].startswith("error: a ray worker died (")
+    assert "Traceback" not in output + errors
+    assert len((output + errors).splitlines()) <= 4
+    assert shards(tmp_path)
+
+
+@pytest.mark.cluster
+def test_a_local_dask_cluster_replaces_a_worker_that_is_killed(small_corpus: Corpus, tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    with start(tmp_path, backend="dask", **OPTIONS, **small_corpus.sizes) as process:
+        until(lambda: len(shards(tmp_path)) > 2)
+        os.kill(process.pid, signal.SIGSTOP)
+        spawned = [p for p in family(process.pid).values() if "spawn_main" in " ".join(p.cmdline())]
+        spawned[0].kill()
+        os.kill(process.pid, signal.SIGCONT)
+        output, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (0, ""), output
+    assert same(tmp_path, small_corpus)
+
+
+# --- clusters with an address -----------------------------------------------------------------------------------------
+
+
+class Dask:
+    """A scheduler and workers, started as their documentation says."""
+
+    def __init__(self, folder: Path, num_workers: int) -> None:
+        self.file = folder / "scheduler.json"
+        self.scheduler = self._run("scheduler", "--host", "127.0.0.1", "--port", "0")
+        until(self.file.exists)
+        self.workers = [self._run("worker", "--nthreads", "1", "--no-nanny") for _ in range(num_workers)]
+
+    def _run(self, *words: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "dask", *words, "--no-dashboard", "--scheduler-file", str(self.file)],
+            cwd=self.file.parent,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    @property
+    def address(self) -> str:
+        return str(json.loads(self.file.read_text())["address"])
+
+    def __enter__(self) -> Dask:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in (*self.workers, self.scheduler):
+            kill_session(process.pid)
+            process.wait()
+
+
+@pytest.mark.cluster
+def test_a_dask_cluster_that_is_there_already(small_corpus: Corpus, tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    out = tmp_path / "data"
+    with Dask(tmp_path, 2) as dask:
+        done = build(out, backend="dask", address=dask.address, **OPTIONS, **small_corpus.sizes)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert same(out, small_corpus)
+        assert all(process.poll() is None for process in (dask.scheduler, *dask.workers)), "it is not ours to stop"
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("victim", ["workers", "scheduler"])
+def test_a_dask_cluster_that_is_lost(small_corpus: Corpus, tmp_path: Path, victim: str) -> None:
+    pytest.importorskip("distributed")
+    out = tmp_path / "data"
+    options = {"backend": "dask", "patience": 3, **OPTIONS, **small_corpus.sizes, "splits": "train", "shard_size": 16}
+    with Dask(tmp_path, 2) as dask:
+        with start(out, address=dask.address, **options) as process:
+            until(lambda: len(shards(out)) > 2)
+            for lost in dask.workers if victim == "workers" else [dask.scheduler]:
+                lost.kill()
+            output, errors = process.communicate(timeout=60)
+        line = one_error(process.returncode, output, errors)
+        assert line.startswith(("error: no shard was finished for 3 s; the dask", "error: the dask cluster has no"))
+        assert line.endswith("Finished shards are kept: build again to continue")
+        kept = shards(out)
+        assert len(kept) > 2
+        if victim == "workers":
+            idle = build(out, address=dask.address, **{**options, "patience": 1})
+            line = one_error(idle.returncode, idle.stdout, idle.stderr)
+            assert line.startswith("error: the dask cluster has no workers")
+    build(out, **{**OPTIONS, "jobs": 1}, **small_corpus.sizes)
+    assert same(out, small_corpus)
+
+
+@pytest.mark.cluster
+def test_a_ray_cluster_that_is_there_already(
+    small_corpus: Corpus, tmp_path: Path, surroundings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    head = (
+        "import ray, sys; "
+        f"ray.init('local', num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir={str(surroundings)!r}, "
+        "_node_ip_address='127.0.0.1', logging_level='ERROR'); "
+        "print(ray.get_runtime_context().gcs_address, flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", head], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        address = process.stdout.readline().strip()
+        done = build(tmp_path, backend="ray", address=address, **OPTIONS, **small_corpus.sizes)
+        assert process.poll() is None, "it is not ours to stop"
+        process.communicate()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert same(tmp_path, small_corpus)
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_address_where_nobody_answers(tmp_path: Path, backend: str) -> None:
+    failed = build(tmp_path, backend=backend, address="127.0.0.1:9", splits="search", search_size=5)
+    line = one_error(failed.returncode, failed.stdout, failed.stderr)
+    assert line.startswith("error: address: no ")
+    assert line.endswith(" answers at 127.0.0.1:9")
+
+
+# --- without a cluster ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("backend", "package"), [("dask", "distributed"), ("ray", "ray")])
+def test_a_backend_that_is_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str, package: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(DeepNetsError, match=rf"backend {backend}: is not installed; pip install .*cluster"):
+        make_shards([ShardTask(SPLITS["train"], 0, 0, 1)], tmp_path, Workers(backend=backend))
+
+
+def test_a_folder_that_workers_do_not_share(tmp_path: Path) -> None:
+    tasks = [ShardTask(SPLITS["train"], 0, i, 1) for i in range(2)]
+    with pytest.raises(FileNotFoundError):
+        make_shards(tasks, tmp_path / "elsewhere", Workers(jobs=1))
+
+
+def test_shards_that_do_not_arrive_are_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a cluster whose machines each have a folder of that name."""
+    monkeypatch.setattr("generator.workers.write_shard", lambda task, folder: None)
+    with pytest.raises(DeepNetsError, match=r"2 shards are missing .* on a file system that all workers share"):
+        make_shards([ShardTask(SPLITS["train"], 0, i, 1) for i in range(2)], tmp_path, Workers(jobs=1))
+
+
+def test_a_stall_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("generator.workers.write_shard", lambda task, folder: time.sleep(20))
+    begin = time.monotonic()
+    with pytest.raises(DeepNetsError, match=r"no shard was finished for 0.5 s; the loky workers seem to be gone"):
+        make_shards([ShardTask(SPLITS["train"], 0, 0, 1)], tmp_path, Workers(jobs=1, patience=0.5))
+    assert time.monotonic() - begin < 5
+
+
+class TokenError(RuntimeError):
+    """Stands for a mistake in the code."""
+
+
+def test_mistakes_in_the_code_are_not_explained_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(task: ShardTask, folder: Path) -> None:
+        raise TokenError
+
+    monkeypatch.setattr("generator.workers.write_shard", fail)
+    with pytest.raises(TokenError):
+        make_shards([ShardTask(SPLITS["train"], 0, 0, 1)], tmp_path, Workers(jobs=1))
