@@ -80,6 +80,9 @@ def run(command: Callable[[Sequence[str]], None], after_interrupt: str = "") -> 
         elif isinstance(error, MemoryError):
             print("error: there is not enough memory", file=sys.stderr)
             status = 1
+        elif isinstance(error, OSError) and error.filename is not None:
+            print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+            status = 1
         elif isinstance(error, BrokenPipeError):  # the reader, say `head`, has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             status = 0

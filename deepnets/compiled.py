@@ -16,7 +16,7 @@ from typing import Any, TypeVar, cast
 
 import numba
 
-__all__ = ["compiled"]
+__all__ = ["compiled", "digest_of_sources"]
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ def _tie_to_sources(cache: Any, package: Path) -> None:
     """
     from numba.core.caching import IndexDataCacheFile
 
-    digest = _digest_of_sources(package)
+    digest = digest_of_sources(package)
     cache._cache_file = IndexDataCacheFile(cache._cache_path, f"{cache._impl.filename_base}.{digest}", digest)
     cache.load_overload = _forgiving(cache.load_overload)
     cache.save_overload = _forgiving(cache.save_overload)
@@ -69,7 +69,7 @@ def _forgiving(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @functools.cache
-def _digest_of_sources(package: Path) -> str:
+def digest_of_sources(package: Path) -> str:
     """Of everything that takes part in compiled code: the sources, here and in `package`, that speak of it."""
     digest = hashlib.sha256()
     for folder in sorted({Path(__file__).parent, package}):

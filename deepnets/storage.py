@@ -30,7 +30,7 @@ from deepnets.encoding import ARCHITECTURE, PADDING
 from deepnets.errors import DeepNetsError, FormatError, IntegrityError
 from deepnets.names import NAMES
 from deepnets.records import MAX_NODES, WIRING
-from deepnets.sealed import create, open_hdf5, read_attribute, reason, safe_datasets, safe_group
+from deepnets.sealed import create, create_group, open_hdf5, read_attribute, reason, safe_datasets, safe_group
 from deepnets.space import MAX_STEPS, NODE_TYPES, NORMS, PRIMITIVES
 from deepnets.tabulation import MEASURE
 
@@ -104,11 +104,11 @@ def write_corpus(
                 raise IntegrityError(f"{path}: what was written does not read back the same; is the disk sound?")
 
     with create(path, check) as file:
-        vocabulary = file.create_group("vocabulary")
+        vocabulary = create_group(file, "vocabulary")
         for name, words in _VOCABULARY.items():
             entries = np.array(words, dtype="S")
             vocabulary.create_dataset(name, data=entries, **_filters(len(entries)))
-        networks = file.create_group("networks")
+        networks = create_group(file, "networks")
         for name in COLUMNS:
             networks.create_dataset(name, data=columns[name], **_filters(_COLUMN_CHUNK, columns[name].shape))
         rows = file.create_dataset("wiring", (num_rows,), WIRING, **_filters(_WIRING_CHUNK, (num_rows,)))

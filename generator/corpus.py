@@ -17,6 +17,7 @@ import logging
 import math
 import platform
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,8 +30,10 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 import deepnets
+from deepnets.compiled import digest_of_sources
 from deepnets.errors import ConfigError, DeepNetsError, FormatError
 from deepnets.sealed import check_seal
+from deepnets.space import checked_integer
 from deepnets.storage import COLUMNS, Columns, CorpusFile, corpus_path, write_corpus
 from generator.interrupts import Interrupts
 from generator.sampler import REJECTIONS, STREAM_VERSION
@@ -74,6 +77,8 @@ class BuildPlan:
             raise ConfigError(f"splits: none given; choose from {', '.join(SPLITS)}")
         for name in self.splits:
             split_spec(name)
+        for name in ("seed", "train_size", "search_size"):
+            checked_integer(name, getattr(self, name), range(-sys.maxsize, sys.maxsize))
         if self.seed < 0:
             raise ConfigError(f"seed: expected 0 or more, got {self.seed}")
         for name, size in (("train_size", self.train_size), ("search_size", self.search_size)):
@@ -293,8 +298,8 @@ def _select_sharded(
 ) -> Selection:
     """A large split: rounds of shards until there are enough networks."""
     spec, size, shard_size = SPLITS[name], plan.size(name), maker.workers.shard_size
-    # The stream's identity is in the folder's name, so that shards of another seed or version are never taken up.
-    folder = partial / f"{name}-seed{plan.seed}-stream{STREAM_VERSION}-{deepnets.__version__}"
+    # What decides a shard is in the folder's name, so that none of another seed, or of other code, is ever taken up.
+    folder = partial / f"{name}-seed{plan.seed}-stream{STREAM_VERSION}-{digest_of_sources(Path(__file__).parent)}"
     folder.mkdir(exist_ok=True)
     for left in folder.glob(".*.tmp"):  # by a worker that was killed
         left.unlink(missing_ok=True)
@@ -302,7 +307,7 @@ def _select_sharded(
     shards: list[ShardTask] = []
     missing, start = size, 0
     while missing > 0:
-        end = start + math.ceil(missing / EXPECTED_YIELD[name] + 4 * math.sqrt(missing))
+        end = start + math.ceil(missing / EXPECTED_YIELD.get(name, 0.75) + 4 * math.sqrt(missing))
         starts = range(start, end, shard_size)
         shards += [ShardTask(spec, plan.seed, i, min(shard_size, end - i)) for i in starts]
         maker.make(shards, folder)
@@ -370,7 +375,7 @@ def _done(out: Path, plan: BuildPlan, overwrite: bool) -> dict[str, SplitReport 
     for name in SPLITS:
         if name not in plan.splits:
             _check_neighbour(corpus_path(out, name), plan)
-    order = ("val", "test", "deep", "dense", "bnfree", "wide", "search", "train")
+    order = sorted(SPLITS, key=lambda name: plan.size(name))
     return {name: _finished(out, plan, name, overwrite) for name in order if name in plan.splits}
 
 

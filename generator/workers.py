@@ -57,7 +57,8 @@ class Workers:
     address
         Of the Dask scheduler or the Ray head; None starts a local one (Ray: or joins the one in `RAY_ADDRESS`).
     patience
-        Seconds without a finished shard after which the build is given up.
+        Seconds without a finished shard after which the build is given up (in the main thread; others cannot be
+        interrupted).
     progress
         Whether to show a bar.
     shard_size
@@ -75,9 +76,9 @@ class Workers:
         if self.backend not in BACKENDS:
             raise ConfigError(f"backend: unknown {self.backend!r}; use one of {', '.join(BACKENDS)}")
         for name, value in (("jobs", self.jobs), ("shard_size", self.shard_size)):
-            if value is not None and value < 1:
+            if value is not None and (not isinstance(value, int) or value < 1):
                 raise ConfigError(f"{name}: expected 1 or more, got {value}")
-        if self.patience <= 0:
+        if not self.patience > 0:
             raise ConfigError(f"patience: expected a positive number of seconds, got {self.patience}")
         if self.address is not None and self.backend == "loky":
             raise ConfigError(f"address: only the backends dask and ray have one, got {self.address!r} for loky")

@@ -20,7 +20,16 @@ import numpy as np
 import pytest
 
 from deepnets.errors import DeepNetsError, FormatError, IntegrityError
-from deepnets.sealed import check_seal, create, open_hdf5, read_attribute, reason, safe_datasets, safe_group
+from deepnets.sealed import (
+    check_seal,
+    create,
+    create_group,
+    open_hdf5,
+    read_attribute,
+    reason,
+    safe_datasets,
+    safe_group,
+)
 
 START = f"""
 import sys
@@ -351,6 +360,27 @@ def test_failing_check(path: Path) -> None:
     assert [entry.name for entry in path.parent.iterdir()] == ["file.h5"]
 
 
+HEAPS = (b"FRHP", b"FHDB", b"BTHD", b"BTLF", b"GCOL", b"TREE", b"HEAP")  # how parts of HDF5 files begin
+
+
+@pytest.mark.parametrize("reachable", [True, False])
+def test_groups_without_heaps(path: Path, monkeypatch: pytest.MonkeyPatch, reachable: bool) -> None:
+    """HDF5 before 2.0 crashes on every flipped bit in the header of a heap or of the tree beside it."""
+    if not reachable:
+        monkeypatch.delattr("ctypes.CDLL")
+    for _ in range(2):
+        before = path.read_bytes()
+        with create(path) as file:
+            group = create_group(file, "group")
+            for i in range(40):
+                group.create_dataset(f"numbers {i}", data=np.arange(i), track_times=False)
+    assert path.read_bytes() == before
+    assert any(name in before for name in HEAPS) != reachable
+    with open_hdf5(path) as file:
+        assert safe_group(file["group"], {f"numbers {i}" for i in range(40)})
+        assert file["group/numbers 7"][:].tolist() == list(range(7))
+
+
 def test_nothing_appears_before_the_end(tmp_path: Path) -> None:
     path = tmp_path / "file.h5"
     with create(path) as file:
@@ -360,11 +390,12 @@ def test_nothing_appears_before_the_end(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["file.h5"]
 
 
-def test_temporary_file_that_is_there(path: Path, tmp_path: Path) -> None:
+def test_temporary_file_that_is_there(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It may be a link that somebody laid in a folder that others can write to."""
     victim = tmp_path / "victim"
     victim.write_text("important")
-    (tmp_path / f".file.h5.{os.getpid()}.tmp").symlink_to(victim)
+    monkeypatch.setattr("secrets.token_hex", lambda _: "guessed")
+    (tmp_path / f".file.h5.{os.getpid()}-guessed.tmp").symlink_to(victim)
     fill(path, 5)
     assert victim.read_text() == "important"
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file.h5", "victim"]
