@@ -270,10 +270,8 @@ def _dask_cluster(workers: Workers) -> Iterator[None]:
         from distributed import Client, LocalCluster
     except ImportError as error:
         raise _missing("dask") from error
-    for name in logging.root.manager.loggerDict:
-        if name.startswith("distributed"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters reaches us as an error
     with contextlib.ExitStack() as stack:
+        stack.enter_context(_silenced("distributed", "asyncio", "tornado"))
         if workers.address is None:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="deepnets1m-dask-"))
             stack.enter_context(dask.config.set({"temporary-directory": folder}))
@@ -330,6 +328,21 @@ def _ray_cluster(workers: Workers) -> Iterator[None]:
                 raise DeepNetsError(f"address: no Ray cluster answers at {address}") from error
         stack.enter_context(joblib.parallel_config(backend="ray"))
         yield
+
+
+@contextlib.contextmanager
+def _silenced(*families: str) -> Iterator[None]:
+    """Keep libraries from logging their troubles, at length; what matters reaches us as an error."""
+    logging.getLogger("asyncio")  # exists from now on
+    names = [name for name in logging.root.manager.loggerDict if name.split(".")[0] in families]
+    levels = {name: logging.getLogger(name).level for name in names}
+    for name in names:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
 
 
 def _check_answer(address: str, of: str) -> None:

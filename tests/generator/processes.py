@@ -110,6 +110,9 @@ def kill_session(leader: int) -> None:
     for process in members(leader):  # those in a group of their own
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
+    for folder in Path("/dev/shm").glob(f"joblib_memmapping_folder_{leader}_*"):  # joblib could not remove it
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 def members(leader: int) -> list[psutil.Process]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -126,17 +127,6 @@ def test_control_c_stops_a_local_cluster(small_corpus: Corpus, tmp_path: Path, b
     assert same(tmp_path, small_corpus)
 
 
-@pytest.mark.usefixtures("installed")
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_what_a_worker_cannot_do_is_said_in_one_line(tmp_path: Path, backend: str) -> None:
-    """Also by Ray, which raises errors of its own that hold a traceback as text."""
-    folder = tmp_path / ".partial" / "search-seed0-stream1-0.1.0" / "search-000000000000-64.h5" / "in the way"
-    folder.mkdir(parents=True)
-    failed = build(tmp_path, backend=backend, splits="search", search_size=300, shard_size=64, jobs=2)
-    line = one_error(failed.returncode, failed.stdout, failed.stderr)
-    assert line == f"error: {folder.parent}: cannot be written: Is a directory"
-
-
 @pytest.mark.cluster
 def test_a_ray_worker_that_is_killed_ends_the_build(small_corpus: Corpus, tmp_path: Path) -> None:
     pytest.importorskip("ray")
@@ -200,15 +190,50 @@ class Dask:
             process.wait()
 
 
-@pytest.mark.cluster
-def test_a_dask_cluster_that_is_there_already(small_corpus: Corpus, tmp_path: Path) -> None:
-    pytest.importorskip("distributed")
-    out = tmp_path / "data"
-    with Dask(tmp_path, 2) as dask:
-        done = build(out, backend="dask", address=dask.address, **OPTIONS, **small_corpus.sizes)
-        assert (done.returncode, done.stderr) == (0, "")
-        assert same(out, small_corpus)
-        assert all(process.poll() is None for process in (dask.scheduler, *dask.workers)), "it is not ours to stop"
+@contextlib.contextmanager
+def ray_head(folder: Path) -> Iterator[str]:
+    """A Ray cluster that belongs to another process; its address."""
+    code = (
+        "import ray, sys; "
+        f"ray.init('local', num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir={str(folder)!r}, "
+        "_node_ip_address='127.0.0.1', logging_level='ERROR'); "
+        "print(ray.get_runtime_context().gcs_address, flush=True); sys.stdin.read()"
+    )
+    words = [sys.executable, "-c", code]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        yield process.stdout.readline().strip()
+        assert process.poll() is None, "it was not ours to stop"
+        process.communicate()
+
+
+@contextlib.contextmanager
+def dask_head(folder: Path) -> Iterator[str]:
+    """A Dask cluster of two workers; its address."""
+    with Dask(folder, 2) as dask:
+        yield dask.address
+        assert all(process.poll() is None for process in (dask.scheduler, *dask.workers)), "it was not ours to stop"
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_cluster_that_is_there_already(
+    small_corpus: Corpus, tmp_path: Path, surroundings: Path, monkeypatch: pytest.MonkeyPatch, backend: str
+) -> None:
+    """It makes the same corpus; what its workers cannot do is said in one line, although Ray has a longer way."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    shard = tmp_path / ".partial" / "search-seed0-stream1-0.1.0" / "search-000000000000-128.h5"
+    (shard / "in the way").mkdir(parents=True)
+    options = {**OPTIONS, **small_corpus.sizes, "backend": backend}
+    with {"dask": dask_head, "ray": ray_head}[backend](surroundings) as address:
+        failed = build(tmp_path, address=address, **options)
+        line = one_error(failed.returncode, failed.stdout, failed.stderr)
+        assert line == f"error: {shard}: cannot be written: Is a directory"
+        shutil.rmtree(shard)
+        done = build(tmp_path, address=address, **options)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert same(tmp_path, small_corpus)
 
 
 @pytest.mark.cluster
@@ -234,31 +259,6 @@ def test_a_dask_cluster_that_is_lost(small_corpus: Corpus, tmp_path: Path, victi
             assert line.startswith("error: the dask cluster has no workers")
     build(out, **{**OPTIONS, "jobs": 1}, **small_corpus.sizes)
     assert same(out, small_corpus)
-
-
-@pytest.mark.cluster
-def test_a_ray_cluster_that_is_there_already(
-    small_corpus: Corpus, tmp_path: Path, surroundings: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("ray")
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-    head = (
-        "import ray, sys; "
-        f"ray.init('local', num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir={str(surroundings)!r}, "
-        "_node_ip_address='127.0.0.1', logging_level='ERROR'); "
-        "print(ray.get_runtime_context().gcs_address, flush=True); sys.stdin.read()"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", head], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout
-        address = process.stdout.readline().strip()
-        done = build(tmp_path, backend="ray", address=address, **OPTIONS, **small_corpus.sizes)
-        assert process.poll() is None, "it is not ours to stop"
-        process.communicate()
-    assert (done.returncode, done.stderr) == (0, "")
-    assert same(tmp_path, small_corpus)
 
 
 @pytest.mark.usefixtures("installed")

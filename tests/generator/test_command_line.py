@@ -129,7 +129,7 @@ def test_the_table_holds_what_was_made(corpus: Corpus) -> None:
 
 
 def test_quiet_says_nothing(tmp_path: Path) -> None:
-    words = command(tmp_path, splits="search", search_size=300, shard_size=100, jobs=2, quiet=True)
+    words = command(tmp_path, splits="search", search_size=300, shard_size=100, jobs=1, quiet=True)
     with Terminal(words) as terminal:
         assert terminal.wait() == 0
     assert terminal.text == ""

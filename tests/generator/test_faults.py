@@ -77,7 +77,7 @@ def test_killed_at_any_moment_a_build_resumes(small_corpus: Corpus, tmp_path: Pa
     kills = 0
     while kills < 5:
         with start(tmp_path, **options) as process:
-            time.sleep(rng.uniform(0.6, 2.2))
+            time.sleep(rng.uniform(0.6, 2.0))
             if process.poll() is None:
                 kills += 1
             elif not tmp_path.joinpath("deepnets1m_train.h5").exists():
@@ -310,10 +310,8 @@ def test_foreign_files_that_are_not_in_the_way_do_not_matter(val: Path) -> None:
 @pytest.mark.parametrize(
     ("limit", "jobs", "where", "kept"),
     [
-        (5_000, 1, "search-000000000000-64.h5", False),
         (5_000, 2, "search-000000000", False),
         (50_000, 1, "deepnets1m_search.h5", True),
-        (150_000, 2, "deepnets1m_train.h5", True),
     ],
 )
 def test_a_file_that_cannot_grow(
@@ -431,10 +429,9 @@ def test_control_c(small_corpus: Corpus, tmp_path: Path, jobs: int, presses: int
     assert_resumes(tmp_path, small_corpus)
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_control_c_at_other_moments(tmp_path: Path, jobs: int) -> None:
+def test_control_c_at_other_moments(tmp_path: Path) -> None:
     """While the evaluation splits are made, while processes start, while the file is written."""
-    options = {"splits": "all", "train_size": 20_000, "search_size": 200, "shard_size": 2_000, "jobs": jobs}
+    options = {"splits": "all", "train_size": 20_000, "search_size": 200, "shard_size": 2_000, "jobs": 2}
     moments = [".partial", "deepnets1m_val.h5", "deepnets1m_search.h5", ".deepnets1m_train.h5.*.tmp"]
     for moment in moments:
         with Terminal(command(tmp_path, **options)) as terminal:
@@ -462,7 +459,7 @@ def test_a_polite_kill(small_corpus: Corpus, tmp_path: Path, whole_group: bool) 
 def test_a_finished_bar_says_so(small_corpus: Corpus, tmp_path: Path) -> None:
     with start(tmp_path, jobs=1, **SMALL, **small_corpus.sizes):
         until(lambda: len(shards(tmp_path)) > 4)
-    with Terminal(command(tmp_path, jobs=2, **SMALL, **small_corpus.sizes)) as terminal:
+    with Terminal(command(tmp_path, jobs=1, **SMALL, **small_corpus.sizes)) as terminal:
         assert terminal.wait() == 0
     search, train = (line for line in terminal.lines if "shard" in line)
     assert search.startswith("search: 100%|")
