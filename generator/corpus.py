@@ -41,7 +41,7 @@ from generator.shards import Shard, ShardTask, make_shard, read_shard
 from generator.splits import EVALUATION, SPLITS, SplitSpec, split_spec
 from generator.workers import ShardMaker, Workers
 
-__all__ = ["BuildPlan", "SplitReport", "build_corpus"]
+__all__ = ["BuildPlan", "SplitReport", "build_corpus", "shard_folder"]
 
 log = logging.getLogger(__name__)
 
@@ -298,8 +298,7 @@ def _select_sharded(
 ) -> Selection:
     """A large split: rounds of shards until there are enough networks."""
     spec, size, shard_size = SPLITS[name], plan.size(name), maker.workers.shard_size
-    # What decides a shard is in the folder's name, so that none of another seed, or of other code, is ever taken up.
-    folder = partial / f"{name}-seed{plan.seed}-stream{STREAM_VERSION}-{digest_of_sources(Path(__file__).parent)}"
+    folder = partial / shard_folder(name, plan.seed)
     folder.mkdir(exist_ok=True)
     for left in folder.glob(".*.tmp"):  # by a worker that was killed
         left.unlink(missing_ok=True)
@@ -314,6 +313,11 @@ def _select_sharded(
         selection = _select(spec, size, shards, folder, excluded, interrupts)
         missing, start = size - len(selection.columns["candidate"]), end
     return selection
+
+
+def shard_folder(split: str, seed: int) -> str:
+    """A name with all that decides a shard in it, so that none of another seed, or of other code, is ever taken up."""
+    return f"{split}-seed{seed}-stream{STREAM_VERSION}-{digest_of_sources(Path(__file__).parent)}"
 
 
 def _fingerprints(selections: dict[str, Selection]) -> npt.NDArray[np.uint64]:

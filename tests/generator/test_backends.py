@@ -22,6 +22,7 @@ import pytest
 
 from deepnets.errors import DeepNetsError
 from generator import SPLITS, Workers
+from generator.corpus import shard_folder
 from generator.shards import ShardTask
 from generator.workers import make_shards
 from tests.generator.processes import (
@@ -223,7 +224,7 @@ def test_a_cluster_that_is_there_already(
     """It makes the same corpus; what its workers cannot do is said in one line, although Ray has a longer way."""
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-    shard = tmp_path / ".partial" / "search-seed0-stream1-0.1.0" / "search-000000000000-128.h5"
+    shard = tmp_path / ".partial" / shard_folder("search", 0) / "search-000000000000-128.h5"
     (shard / "in the way").mkdir(parents=True)
     options = {**OPTIONS, **small_corpus.sizes, "backend": backend}
     with {"dask": dask_head, "ray": ray_head}[backend](surroundings) as address:

@@ -25,6 +25,7 @@ import pytest
 from deepnets.errors import ConfigError, DeepNetsError
 from deepnets.storage import CorpusFile, corpus_path, write_corpus
 from generator import SPLITS, BuildPlan, Workers, build_corpus
+from generator.corpus import shard_folder
 from generator.interrupts import Interrupts
 from generator.shards import ShardTask
 from generator.workers import make_shards
@@ -371,7 +372,9 @@ def test_folders_that_cannot_be_made(tmp_path: Path) -> None:
         build_corpus(tmp_path, BuildPlan(("val",)))
 
 
-@pytest.mark.parametrize("name", ["", ".partial", ".partial/search-seed0-stream1-0.1.0"])
+@pytest.mark.parametrize(
+    "name", ["", ".partial", f".partial/{shard_folder('search', 0)}"], ids=["out", "partial", "shards"]
+)
 def test_a_folder_without_permission(tmp_path: Path, name: str) -> None:
     words = command(tmp_path, splits="search", search_size=5, jobs=1)
     if os.geteuid() == 0:
@@ -431,9 +434,10 @@ def test_control_c(small_corpus: Corpus, tmp_path: Path, jobs: int, presses: int
 
 def test_control_c_at_other_moments(tmp_path: Path) -> None:
     """While the evaluation splits are made, while processes start, while the file is written."""
-    options = {"splits": "all", "train_size": 20_000, "search_size": 200, "shard_size": 2_000, "jobs": 2}
-    moments = [".partial", "deepnets1m_val.h5", "deepnets1m_search.h5", ".deepnets1m_train.h5.*.tmp"]
-    for moment in moments:
+    options = {"splits": "test,train", "train_size": 20_000, "shard_size": 2_000, "jobs": 2}
+    for moment in (".partial", "deepnets1m_test.h5", ".deepnets1m_train.h5.*.tmp"):
+        shutil.rmtree(tmp_path / ".partial", ignore_errors=True)
+        corpus_path(tmp_path, "test").unlink(missing_ok=True)
         with Terminal(command(tmp_path, **options)) as terminal:
             until(lambda: list(tmp_path.glob(moment)))  # noqa: B023
             time.sleep(0.1)
