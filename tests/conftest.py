@@ -5,12 +5,16 @@ import os
 # The networks in tests are small: threads would only get in each other's way.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import signal
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import pytest
+
+# In the background of a script SIGINT is ignored, which everything started from here would inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
