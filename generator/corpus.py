@@ -250,7 +250,7 @@ def _select(
 def _select_evaluation(plan: BuildPlan, progress: bool, interrupts: Interrupts) -> dict[str, Selection]:
     """The evaluation splits, each without the networks of those before it; small enough for one process."""
     selections: dict[str, Selection] = {}
-    text = "evaluation splits (the first build compiles for a minute)"
+    text = "evaluation splits (the first build compiles for half a minute)"
     for name, spec in tqdm(
         interrupts.between(EVALUATION.items()), text, len(EVALUATION), unit="split", leave=False, **_bar(progress)
     ):

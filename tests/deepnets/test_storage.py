@@ -288,7 +288,7 @@ def test_flipped_bytes(small: Path) -> None:
                         check_seal(small)
     check_seal(small)
     assert not any(name in content for name in HEAPS)
-    step = len(content) // 600
+    step = len(content) // 400
     code = "sweep(Path(sys.argv[1]), 'search', int(sys.argv[2]), int(sys.argv[3]))"
     lines = program(code, small, 3, step).splitlines()  # in a process of its own, which could crash or hang
     assert len(lines) == len(range(3, len(content), step))
