@@ -69,6 +69,17 @@ LOOKS = {  # mostly the colours of Okabe and Ito, which everyone can tell apart;
     "concat": _Look("", "#1a1a1a", _upright(0.38, 0.38, 0.09)),
     "input": _Look("in", "#ffffff", np.array([(-0.33, -0.3), (-0.33, 0.3), (0.1, 0.3), (0.38, 0.0), (0.1, -0.3)])),
     "pos_enc": _Look("PE", "#ffffff", _regular(6, 0.36, turn=0.5)),
+    "scale": _Look("×", "#c9dfec", _regular(24, 0.24)),
+    "token": _Look("tok", "#f4d7e8", _regular(6, 0.34, turn=0.5)),
+    "gn": _Look("GN", "#d0d0d0", _regular(5, 0.34, turn=0.5)),
+    "rms": _Look("RMS", "#9a9a9a", _regular(7, 0.33)),
+    "rel_pos": _Look("RP", "#e8f3d6", _regular(6, 0.36)),
+    "embed": _Look("E", "#d9efe8", _regular(8, 0.36)),
+    "rnn": _Look("RNN", "#4b6a88", _upright(0.42, 0.25, 0.09)),
+    "mul": _Look("", "#8f5a3c", _regular(4, 0.24)),
+    "matmul": _Look("@", "#dfb3cd", _regular(8, 0.3)),
+    "const": _Look("c", "#ffffff", _upright(0.2, 0.2)),
+    "other": _Look("?", "#f2f2f2", _regular(3, 0.4)),
 }
 CELL, REDUCTION_CELL, CELL_NUMBER = "#eef1f5", "#f8ecdc", "#6b7280"
 EDGE, DEAD, VIRTUAL, OUTLINE = "#4d4d4d", "#a6a6a6", "#8c8c8c", "#222222"

@@ -28,8 +28,16 @@ __all__ = ["MAX_DISTANCE", "ROLES", "Graph", "GraphStatistics", "ParameterSlot",
 MAX_DISTANCE = 254
 """Largest distance that `Graph.distances` can be asked for; larger ones do not fit its type."""
 
-ROLES = ("weight", "bias", "norm_weight", "norm_bias", "pos_enc", "class_weight", "class_bias")
-"""What a parameter does; the last two are those of the layer whose outputs are the classes."""
+ROLES = (
+    *("weight", "bias", "norm_weight", "norm_bias", "pos_enc"),
+    *("class_weight", "class_bias"),  # of the layer whose outputs are the classes
+    *("scale", "token", "rel_pos", "embed"),  # of traced networks
+)
+"""What a parameter does."""
+
+
+_WINDOWS = np.zeros((len(NODE_TYPES), 2), np.uint8)
+_WINDOWS[[NODE_TYPES.index("max_pool"), NODE_TYPES.index("avg_pool")]] = 3
 
 
 class ParameterSlot(NamedTuple):
@@ -113,6 +121,9 @@ class Graph:
         Position in the split that the graph was read from.
     virtual_edges
         Largest distance that gets a virtual edge where graphs are batched (1: none).
+    windows
+        `(N, 2)`, height and width of what a pooling node pools over, 0 for all others; by default 3 x 3, as in all
+        networks of DeepNets-1M.
 
     Raises
     ------
@@ -143,6 +154,7 @@ class Graph:
         slots: Callable[[], Slots] | None = None,
         index: int | None = None,
         virtual_edges: int = 50,
+        windows: npt.ArrayLike | None = None,
     ) -> None:
         self.index = index
         self.node_types = self._list("node_types", node_types, np.uint8)
@@ -161,6 +173,12 @@ class Graph:
         fault = find_fault(self.node_types, self.cells, degrees, self.sources, len(NODE_TYPES))
         if fault >= 0:
             raise self._fault(FAULTS[fault])
+        if windows is None:
+            self.windows = _WINDOWS[self.node_types]
+        else:
+            self.windows = self._list("windows", np.ravel(windows), np.uint8).reshape(-1, 2)
+            if len(self.windows) != self.num_nodes:
+                raise self._fault(f"windows has {len(self.windows)} rows, node_types {self.num_nodes} entries")
         self._indptr = np.zeros(self.num_nodes + 1, np.int32)
         np.cumsum(degrees, out=self._indptr[1:])
 
@@ -284,6 +302,7 @@ class Graph:
             slots=_PrunedSlots(self) if self._resolve else None,
             index=self.index,
             virtual_edges=self.virtual_edges,
+            windows=self.windows[keep],
         )
 
     def statistics(self, dead: bool = True) -> GraphStatistics:

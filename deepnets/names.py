@@ -6,10 +6,10 @@ Names come in groups: each starts at a fixed place, and the layers inside a grou
 
 from __future__ import annotations
 
-from deepnets.space import MAX_STEPS, NODE_TYPES, PRIMITIVES
+from deepnets.space import MAX_STEPS, PRIMITIVES, PUBLISHED_NODE_TYPES
 
 MAX_POOL, AVG_POOL, SEP_CONV, DIL_CONV, CONV, MSA, CSE, SUM, CONCAT = range(9)
-INPUT, BIAS, NORM, LN, POS_ENC, GLOB_AVG = range(9, len(NODE_TYPES))
+INPUT, BIAS, NORM, LN, POS_ENC, GLOB_AVG = range(9, len(PUBLISHED_NODE_TYPES))
 
 NONE, MAX, AVG, SKIP, SEP3, SEP5, DIL3, DIL5 = range(8)
 C1, C71, C3, C5, C7, ATTENTION, SQUEEZE = range(8, len(PRIMITIVES))
@@ -27,8 +27,8 @@ _OPERATION_NAMES = (
 )
 
 NAMES: tuple[str, ...] = (
-    *NODE_TYPES,
-    *[""] * (MAX_NODE_TYPES - len(NODE_TYPES)),
+    *PUBLISHED_NODE_TYPES,
+    *[""] * (MAX_NODE_TYPES - len(PUBLISHED_NODE_TYPES)),
     *(f"{name}.weight" for name in _STEM_NAMES),
     *(f"preprocess{i}.{name}.weight" for i in range(2) for name in _PREPROCESS_NAMES),
     *(f"classifier.{3 * i}.{kind}" for i in range(MAX_CLASSIFIER_LAYERS) for kind in ("weight", "bias")),

@@ -13,14 +13,14 @@ import numpy.typing as npt
 from deepnets.compiled import compiled
 from deepnets.errors import IntegrityError
 from deepnets.names import NAMES
-from deepnets.space import NODE_TYPES
+from deepnets.space import PUBLISHED_NODE_TYPES
 from deepnets.walk import N_EDGES, N_NODES, Tape
 
 __all__ = ["MAX_NODES", "WIRING", "decode_wiring", "num_rows", "write_wiring"]
 
 WIRING = np.dtype(
     [
-        ("node_type", "u1"),  # index into NODE_TYPES
+        ("node_type", "u1"),  # index into PUBLISHED_NODE_TYPES
         ("cell", "u1"),
         ("input", "u1"),  # which of its node's inputs this edge is
         ("name", "<u2"),  # index into NAMES
@@ -117,7 +117,7 @@ def decode_wiring(rows: npt.NDArray[np.void]) -> Arrays:
     """
     if len(rows) == 0:
         raise IntegrityError("there are no rows: a graph has at least one node")
-    fault, arrays = _decode(rows, len(NODE_TYPES), len(NAMES))
+    fault, arrays = _decode(rows, len(PUBLISHED_NODE_TYPES), len(NAMES))
     if fault >= 0:
         raise IntegrityError(f"row {fault} of {len(rows)} is not part of any graph: {rows[fault]}")
     return arrays

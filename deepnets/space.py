@@ -26,6 +26,9 @@ __all__ = [
     "NODE_TYPES",
     "NORMS",
     "PRIMITIVES",
+    "PUBLISHED_NODE_TYPES",
+    "PUBLISHED_TYPE_OF",
+    "TRACED_NODE_TYPES",
     "Genotype",
     "NetworkConfig",
     "at_least",
@@ -51,7 +54,7 @@ PRIMITIVES = (
 )
 """The operations a genotype may name.  The order is part of the file format: records store indices into it."""
 
-NODE_TYPES = (
+PUBLISHED_NODE_TYPES = (
     "max_pool",
     "avg_pool",
     "sep_conv",
@@ -68,7 +71,37 @@ NODE_TYPES = (
     "pos_enc",
     "glob_avg",
 )
-"""The types of graph nodes.  The order is that of the rows of a hypernetwork's node embedding."""
+"""The types of nodes in DeepNets-1M.  The order is that of the rows of a hypernetwork's node embedding, and part of the
+file format."""
+
+TRACED_NODE_TYPES = (
+    "scale",  # multiplication by a parameter: layer scale, temperature, gain of a weight norm
+    "token",  # a parameter concatenated with data: class token
+    "gn",
+    "rms",
+    "rel_pos",  # a table of relative positions, added to attention
+    "embed",  # look-up of the input in a table
+    "rnn",
+    "mul",  # product of two equally large tensors: gates
+    "matmul",  # product of two matrices that is no attention
+    "const",  # what parameters are applied to that is neither data nor a parameter
+    "other",
+)
+"""Further types of nodes, which occur in the graphs of other networks (`deepnets.trace`)."""
+
+NODE_TYPES = PUBLISHED_NODE_TYPES + TRACED_NODE_TYPES
+"""The types of graph nodes: `Graph.node_types` are indices into it."""
+
+_NEAREST = {
+    **dict.fromkeys(("token", "rel_pos", "embed"), "pos_enc"),
+    **dict.fromkeys(("gn", "rms", "scale"), "ln"),
+    **dict.fromkeys(("rnn", "other"), "conv"),
+    "mul": "cse",
+    "matmul": "msa",
+    "const": "input",
+}
+PUBLISHED_TYPE_OF = tuple(PUBLISHED_NODE_TYPES.index(_NEAREST.get(name, name)) for name in NODE_TYPES)
+"""For every type of node, the published one that a hypernetwork trained on DeepNets-1M reads in its place."""
 
 NORMS = (None, "bnorm", "bn", "bn-track")
 """Normalisations: none, batch norm without running statistics (under its two published names), and with them."""

@@ -31,7 +31,7 @@ from deepnets.errors import DeepNetsError, FormatError, IntegrityError
 from deepnets.names import NAMES
 from deepnets.records import MAX_NODES, WIRING
 from deepnets.sealed import create, create_group, open_hdf5, read_attribute, reason, safe_datasets, safe_group
-from deepnets.space import MAX_STEPS, NODE_TYPES, NORMS, PRIMITIVES
+from deepnets.space import MAX_STEPS, NORMS, PRIMITIVES, PUBLISHED_NODE_TYPES
 from deepnets.tabulation import MEASURE
 
 __all__ = ["COLUMNS", "FORMAT_VERSION", "CorpusFile", "content_digest", "corpus_path", "write_corpus"]
@@ -48,7 +48,7 @@ COLUMNS: dict[str, np.dtype[Any]] = {
 """Every column of `/networks`, in the order in which the content digest takes them, with its type."""
 
 _VOCABULARY: dict[str, tuple[str, ...]] = {
-    "node_types": NODE_TYPES,
+    "node_types": PUBLISHED_NODE_TYPES,
     "primitives": PRIMITIVES,
     "norms": tuple(str(norm) for norm in NORMS),
     "names": NAMES,

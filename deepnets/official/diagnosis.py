@@ -20,7 +20,7 @@ import numpy.typing as npt
 from deepnets.blueprint import NAMES, build_graph
 from deepnets.compiled import compiled
 from deepnets.graph import Graph
-from deepnets.space import NODE_TYPES, NetworkConfig
+from deepnets.space import PUBLISHED_NODE_TYPES, NetworkConfig
 
 __all__ = ["DEFECTS", "Layout", "diagnose"]
 
@@ -38,8 +38,8 @@ DEFECTS = {
 """What can be wrong with a network in an original file."""
 
 _NAME = {name: index for index, name in enumerate(NAMES)}
-_MERGES = [NODE_TYPES.index(name) for name in ("sum", "concat", "cse")]
-_PRODUCTS = [NODE_TYPES.index(name) for name in ("msa", "cse")]
+_MERGES = [PUBLISHED_NODE_TYPES.index(name) for name in ("sum", "concat", "cse")]
+_PRODUCTS = [PUBLISHED_NODE_TYPES.index(name) for name in ("msa", "cse")]
 
 
 class Layout(NamedTuple):
@@ -48,7 +48,7 @@ class Layout(NamedTuple):
     Attributes
     ----------
     types, cells, names
-        `(N,)`, indices into `NODE_TYPES`, cells, and indices into `deepnets.blueprint.NAMES`.
+        `(N,)`, indices into `PUBLISHED_NODE_TYPES`, cells, and indices into `deepnets.blueprint.NAMES`.
     edges
         `(E, 2)`, source and target, each source smaller than its target; sorted by target, then source.
     """
@@ -180,7 +180,7 @@ def _first_inputs(layout: Layout) -> Layout:
 
 def _named(layout: Layout) -> npt.NDArray[np.uint64]:
     """One number per node: its type, and the name and cell of its parameter."""
-    parametrised = layout.names >= len(NODE_TYPES)
+    parametrised = layout.names >= len(PUBLISHED_NODE_TYPES)
     return _typed(layout) + _shifted(layout.names, 8) + parametrised * _shifted(layout.cells, 24)
 
 
@@ -298,7 +298,7 @@ def _without_products(layout: Layout) -> Layout:
 
 
 def _counts(layout: Layout) -> npt.NDArray[np.int64]:
-    return np.bincount(layout.types, minlength=len(NODE_TYPES))
+    return np.bincount(layout.types, minlength=len(PUBLISHED_NODE_TYPES))
 
 
 def _difference(found: Layout, truth: Layout) -> int:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from deepnets.blueprint import NAMES
 from deepnets.errors import FormatError
 from deepnets.graph import Graph, ParameterSlot
-from deepnets.space import NODE_TYPES
+from deepnets.space import PUBLISHED_NODE_TYPES
 
 __all__ = ["UNKNOWN_NAME", "Tables", "Vocabulary", "parameter_name", "type_name"]
 
@@ -27,8 +27,10 @@ _NOT_IN_TABLE = 65_534
 _MAX_LENGTH = 200  # of a word that is worth understanding
 _MAX_ENTRIES = 65_534  # as many as the indices of node rows can tell apart
 
-_PARAMETER_FREE = np.isin(NODE_TYPES, ("max_pool", "avg_pool", "msa", "cse", "sum", "concat", "input", "glob_avg"))
-_BIAS = NODE_TYPES.index("bias")
+_PARAMETER_FREE = np.isin(
+    PUBLISHED_NODE_TYPES, ("max_pool", "avg_pool", "msa", "cse", "sum", "concat", "input", "glob_avg")
+)
+_BIAS = PUBLISHED_NODE_TYPES.index("bias")
 _NAME_INDEX = {name: index for index, name in enumerate(NAMES)}
 _WITH_KERNEL_SIZE = re.compile(r"(sep_conv|dil_conv|max_pool|avg_pool)_\d+x\d+")
 _KERNELS = ("conv", "sep_conv", "dil_conv")
@@ -44,7 +46,7 @@ def type_name(word: str) -> str | None:
     >>> type_name("conv_1x1"), type_name("sep_conv_5x5"), type_name("fc-b"), type_name("gelu")
     ('conv', 'sep_conv', 'bias', None)
     """
-    if word in NODE_TYPES:
+    if word in PUBLISHED_NODE_TYPES:
         return word
     if word == "fc-b":
         return "bias"
@@ -84,7 +86,7 @@ class Tables(NamedTuple):
     Attributes
     ----------
     types
-        Into `NODE_TYPES`; 255 where the table has no entry.
+        Into `PUBLISHED_NODE_TYPES`; 255 where the table has no entry.
     weights, biases
         Into `deepnets.blueprint.NAMES`, for nodes that stand for a weight (or a norm) and for a bias.
     """
@@ -105,9 +107,9 @@ class Tables(NamedTuple):
             if name is None:
                 raise FormatError(
                     f"meta: primitives_ext[{index}] is {word[:_MAX_LENGTH]!r}, not a node type; "
-                    f"known are {', '.join(NODE_TYPES)}"
+                    f"known are {', '.join(PUBLISHED_NODE_TYPES)}"
                 )
-            types[index] = NODE_TYPES.index(name)
+            types[index] = PUBLISHED_NODE_TYPES.index(name)
         words = _entries(meta, "unique_op_names")
         weights = np.full(max(words, default=-1) + 1, _NOT_IN_TABLE, np.uint16)
         biases = weights.copy()
@@ -147,7 +149,7 @@ class Vocabulary:
         rows[:, 1] = graph.cells
         nodes = zip(graph.node_types.tolist(), graph.names.tolist(), graph.parameters)
         for row, (type_index, name_index, slots) in zip(rows, nodes):
-            kind, name = _words(NODE_TYPES[type_index], NAMES[name_index], slots)
+            kind, name = _words(PUBLISHED_NODE_TYPES[type_index], NAMES[name_index], slots)
             row[0] = self._types.setdefault(kind, len(self._types))
             row[2] = self._names.setdefault(name, len(self._names))
         return rows

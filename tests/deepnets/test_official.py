@@ -18,11 +18,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from deepnets import GENOTYPES, NODE_TYPES, PRIMITIVES, Graph, NetworkConfig, build_graph
+from deepnets import GENOTYPES, PRIMITIVES, Graph, NetworkConfig, build_graph
 from deepnets.blueprint import NAMES, count_parameters
 from deepnets.errors import ConfigError, FormatError, IntegrityError
 from deepnets.official import SPLITS, OfficialWriter, list_splits, official_file, read_official, write_official
 from deepnets.official.vocabulary import Tables, parameter_name, type_name
+from deepnets.space import PUBLISHED_NODE_TYPES
 from tests.deepnets.official_files import edit_json, metadata, random_config, random_graphs, written
 from tests.oracles.official_reader import NaiveNetwork, naive_networks, parameter_table, shortest_paths
 from tests.strategies import configs
@@ -74,7 +75,7 @@ class TestWhatOthersRead:
         free = {"input", "sum", "concat", "max_pool", "avg_pool", "glob_avg", "msa", "cse"}
         for graph, read in pairs:
             table = parameter_table(graph)
-            assert read.types == [NODE_TYPES[t] for t in graph.node_types]
+            assert read.types == [PUBLISHED_NODE_TYPES[t] for t in graph.node_types]
             assert read.cells == graph.cells.tolist()
             for node, (kind, cell, name) in enumerate(zip(read.types, read.cells, read.names)):
                 if kind in free:
@@ -375,7 +376,7 @@ def test_parameter_names(word: str, meaning: str) -> None:
 
 
 def test_type_names() -> None:
-    assert all(type_name(name) == name for name in NODE_TYPES)
+    assert all(type_name(name) == name for name in PUBLISHED_NODE_TYPES)
     assert type_name("conv_1x1") == type_name("conv_5x5") == "conv"
     assert type_name("fc-b") == "bias"
     assert type_name("max_pool_3x3") == "max_pool"
@@ -385,8 +386,8 @@ def test_type_names() -> None:
 def test_missing_entries_of_tables_are_noticed() -> None:
     tables = Tables.from_meta({"primitives_ext": {"0": "input", "2": "conv"}, "unique_op_names": {"0": "", "2": "x"}})
     types, names = tables.translate(np.array([[0, 0, 0], [2, 0, 2]], np.uint16))
-    assert types.tolist() == [NODE_TYPES.index("input"), NODE_TYPES.index("conv")]
-    assert names[0] == NODE_TYPES.index("input")
+    assert types.tolist() == [PUBLISHED_NODE_TYPES.index("input"), PUBLISHED_NODE_TYPES.index("conv")]
+    assert names[0] == PUBLISHED_NODE_TYPES.index("input")
     for row in ([1, 0, 0], [0, 0, 1], [3, 0, 0], [0, 0, 3]):
         with pytest.raises(FormatError, match="nodes"):
             tables.translate(np.array([row], np.uint16))

@@ -11,11 +11,12 @@ import h5py
 import numpy as np
 import pytest
 
-from deepnets import NODE_TYPES, PRIMITIVES, Graph
+from deepnets import PRIMITIVES, Graph
 from deepnets.blueprint import NAMES
 from deepnets.errors import FormatError
 from deepnets.official import DEFECTS, OfficialSplit, read_official
 from deepnets.official.diagnosis import Layout, _in_any_order, _unlabelled
+from deepnets.space import PUBLISHED_NODE_TYPES
 from tests.deepnets.official_files import edit_json, random_graphs, written
 from tests.oracles.official_reader import naive_networks, shortest_paths
 
@@ -97,7 +98,7 @@ def wire_stem_wrongly(stored: Stored, graph: Graph) -> bool | None:
 
 def add_inputs(stored: Stored, graph: Graph) -> bool | None:
     """Defect of published files: convolutions have a second input, from between the right one and themselves."""
-    convolutions = graph.node_types[graph.edges[:, 1]] == NODE_TYPES.index("conv")
+    convolutions = graph.node_types[graph.edges[:, 1]] == PUBLISHED_NODE_TYPES.index("conv")
     apart = np.diff(graph.edges, axis=1)[:, 0] > 1
     if not (convolutions & apart).any():
         return False
@@ -124,7 +125,9 @@ def reorder(rows: bool) -> Callable[[Stored, Graph], bool | None]:
 
 def drop_products(stored: Stored, graph: Graph) -> bool | None:
     """Defect of the public generator on today's libraries: inputs of msa and cse are joined to their targets."""
-    products = np.flatnonzero(np.isin(graph.node_types, [NODE_TYPES.index("msa"), NODE_TYPES.index("cse")]))
+    products = np.flatnonzero(
+        np.isin(graph.node_types, [PUBLISHED_NODE_TYPES.index("msa"), PUBLISHED_NODE_TYPES.index("cse")])
+    )
     if not len(products):
         return False
     edges = stored.edges.copy()
@@ -197,7 +200,7 @@ def test_rows_exchanged_between_nodes_of_a_kind(tmp_path: Path) -> None:
     graphs = random_graphs(4, seed=8)
 
     def tamper(stored: Stored, graph: Graph) -> None:
-        convolutions = np.flatnonzero(graph.node_types == NODE_TYPES.index("conv"))
+        convolutions = np.flatnonzero(graph.node_types == PUBLISHED_NODE_TYPES.index("conv"))
         pair = convolutions[[1, -2]]
         stored.nodes[pair] = stored.nodes[pair[::-1]]
         stored.save()
@@ -226,7 +229,7 @@ def test_cells_of_nodes_without_parameters(tmp_path: Path) -> None:
     graphs = random_graphs(6, seed=8)
 
     def tamper(stored: Stored, graph: Graph) -> None:
-        stored.nodes[graph.names < len(NODE_TYPES), 1] = 0
+        stored.nodes[graph.names < len(PUBLISHED_NODE_TYPES), 1] = 0
         stored.save()
 
     split, changed = tampered(tmp_path, graphs, tamper)

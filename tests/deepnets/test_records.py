@@ -14,7 +14,7 @@ from deepnets.errors import IntegrityError
 from deepnets.graph import Graph
 from deepnets.names import NAMES
 from deepnets.records import MAX_NODES, WIRING, decode_wiring
-from deepnets.space import NODE_TYPES, NetworkConfig
+from deepnets.space import PUBLISHED_NODE_TYPES, NetworkConfig
 from deepnets.tabulation import tabulate
 from tests.strategies import configs
 
@@ -69,7 +69,7 @@ def test_arrays(rows: Rows) -> None:
 
 # Row 0, 1, 2, 3: nodes 0 to 3; rows 4, 5, 6: the inputs of node 4; row 7: node 5.
 FAULTS = {
-    "node type out of range": (3, "node_type", len(NODE_TYPES)),
+    "node type out of range": (3, "node_type", len(PUBLISHED_NODE_TYPES)),
     "largest node type": (3, "node_type", 255),
     "node type of a second input": (5, "node_type", 8),
     "name out of range": (3, "name", len(NAMES)),

@@ -13,7 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepnets import GENOTYPES, NODE_TYPES, PRIMITIVES, ConfigError, Genotype, NetworkConfig
-from deepnets.space import MAX_STEPS, NORMS, at_least, checked_integer
+from deepnets.space import (
+    MAX_STEPS,
+    NORMS,
+    PUBLISHED_NODE_TYPES,
+    PUBLISHED_TYPE_OF,
+    TRACED_NODE_TYPES,
+    at_least,
+    checked_integer,
+)
 from tests.strategies import configs, genotypes
 
 PLAIN = Genotype([("conv_3x3", 0), ("skip_connect", 1)], [2], [("max_pool_3x3", 0), ("avg_pool_3x3", 1)], [2])
@@ -38,8 +46,18 @@ def test_vocabularies() -> None:
         "none max_pool_3x3 avg_pool_3x3 skip_connect sep_conv_3x3 sep_conv_5x5 dil_conv_3x3 dil_conv_5x5 "
         "conv_1x1 conv_7x1_1x7 conv_3x3 conv_5x5 conv_7x7 msa cse"
     )
-    assert " ".join(NODE_TYPES) == (
+    assert " ".join(PUBLISHED_NODE_TYPES) == (
         "max_pool avg_pool sep_conv dil_conv conv msa cse sum concat input bias bn ln pos_enc glob_avg"
+    )
+    assert " ".join(TRACED_NODE_TYPES) == "scale token gn rms rel_pos embed rnn mul matmul const other"
+    assert NODE_TYPES == PUBLISHED_NODE_TYPES + TRACED_NODE_TYPES
+
+
+def test_every_type_has_a_published_one_in_its_place() -> None:
+    stand_ins = {name: PUBLISHED_NODE_TYPES[PUBLISHED_TYPE_OF[i]] for i, name in enumerate(NODE_TYPES)}
+    assert all(stand_ins[name] == name for name in PUBLISHED_NODE_TYPES)
+    assert [stand_ins[name] for name in TRACED_NODE_TYPES] == (
+        ["ln", "pos_enc", "ln", "ln", "pos_enc", "pos_enc", "conv", "cse", "msa", "input", "conv"]
     )
 
 
