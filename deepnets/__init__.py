@@ -2,6 +2,7 @@
 
     NetworkConfig ── build_graph ──▶ Graph            what a hypernetwork reads
                   ── Network ──────▶ torch.nn.Module  what runs on images
+                                         └─ trace ──▶ Graph   of any module
     DeepNets1M("data", split="test")                  a million of them, from one small file per split
 
 Importing this package imports no torch: names are loaded when they are first used, so that the workers which build
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from deepnets.space import PRIMITIVES as PRIMITIVES
     from deepnets.space import Genotype as Genotype
     from deepnets.space import NetworkConfig as NetworkConfig
+    from deepnets.tracing import trace as trace
 
 __version__ = "0.1.0"
 
@@ -56,6 +58,7 @@ _HOME = {
     "PRIMITIVES": "space",
     "Genotype": "space",
     "NetworkConfig": "space",
+    "trace": "tracing",
 }
 
 __all__ = ["__version__", *sorted(_HOME)]

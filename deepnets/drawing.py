@@ -69,7 +69,7 @@ LOOKS = {  # mostly the colours of Okabe and Ito, which everyone can tell apart;
     "concat": _Look("", "#1a1a1a", _upright(0.38, 0.38, 0.09)),
     "input": _Look("in", "#ffffff", np.array([(-0.33, -0.3), (-0.33, 0.3), (0.1, 0.3), (0.38, 0.0), (0.1, -0.3)])),
     "pos_enc": _Look("PE", "#ffffff", _regular(6, 0.36, turn=0.5)),
-    "scale": _Look("×", "#c9dfec", _regular(24, 0.24)),
+    "scale": _Look("*", "#c9dfec", _regular(24, 0.24)),
     "token": _Look("tok", "#f4d7e8", _regular(6, 0.34, turn=0.5)),
     "gn": _Look("GN", "#d0d0d0", _regular(5, 0.34, turn=0.5)),
     "rms": _Look("RMS", "#9a9a9a", _regular(7, 0.33)),

@@ -1,0 +1,122 @@
+"""Running a network without leaving a trace in it: what it is given, and how it is put back as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from deepnets.errors import TraceError
+from deepnets.graph import ParameterSlot
+
+__all__ = ["constants", "first_guesses", "parameter_slots", "undisturbed", "unwrapped"]
+
+USUAL_SIZES = (224, 299, 32, 64)
+"""Sides of the images that networks are tried on, if neither they nor the user say what they take."""
+
+_NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The network inside the wrappers of `torch.compile` and of data-parallel training."""
+    while True:
+        if isinstance(getattr(model, "_orig_mod", None), nn.Module):
+            model = model._orig_mod  # type: ignore[assignment]
+        elif isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            model = model.module
+        else:
+            return model
+
+
+def first_guesses(model: nn.Module) -> list[Any]:
+    """Inputs to try: what the network says that it takes, or usual images with the channels of its first convolution."""
+    dummy = getattr(model, "dummy_inputs", None)
+    if isinstance(dummy, dict) and dummy:
+        return [dummy]
+    channels = next((m.in_channels for m in model.modules() if isinstance(m, nn.modules.conv._ConvNd)), 3)
+    sizes = [size for size in _stated_sizes(model)]
+    shapes = [size if len(size) == 3 else (channels, *size) for size in sizes]
+    shapes += [(channels, side, side) for side in USUAL_SIZES]
+    # Every shape once, those that the network states first.  Batches of two: a batch axis is told from one of length 1.
+    return [torch.empty((1, *shape), device="meta", dtype=_float_type(model)) for shape in dict.fromkeys(shapes)]
+
+
+def _stated_sizes(model: nn.Module) -> list[tuple[int, ...]]:
+    sizes: list[Any] = []
+    for name in ("default_cfg", "pretrained_cfg"):
+        settings = getattr(model, name, None)
+        if isinstance(settings, dict):
+            sizes.append(settings.get("input_size"))
+    sizes += [getattr(model, name, None) for name in ("expected_input_sz", "image_size", "img_size")]
+    stated = []
+    for size in sizes:
+        if isinstance(size, int) and not isinstance(size, bool) and size > 0:
+            stated.append((size, size))
+        elif isinstance(size, (tuple, list)) and len(size) in (2, 3) and all(isinstance(n, int) for n in size):
+            stated.append(tuple(size))
+    return stated
+
+
+def _float_type(model: nn.Module) -> torch.dtype:
+    return next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.get_default_dtype())
+
+
+def constants(model: nn.Module) -> Iterator[Tensor]:
+    """The tensors of a network that are no parameters: buffers, and attributes of its modules."""
+    yield from model.buffers()
+    for module in model.modules():
+        for value in vars(module).values():
+            if isinstance(value, Tensor):
+                yield value
+            elif isinstance(value, (list, tuple)):
+                yield from (part for part in value if isinstance(part, Tensor) and not isinstance(part, nn.Parameter))
+
+
+@contextmanager
+def undisturbed(model: nn.Module, training: bool) -> Iterator[None]:
+    """Put a network into a mode, and afterwards every attribute of every module back as it was.
+
+    The states of PyTorch's random number generators are put back, too.
+    """
+    before = []
+    for module in model.modules():
+        state = vars(module)
+        before.append((module, dict(state), [(name, dict(state[name])) for name in _REGISTRIES if name in state]))
+        state["training"] = training
+    random_state = torch.get_rng_state()
+    try:
+        yield
+    finally:
+        torch.set_rng_state(random_state)
+        for module, attributes, registries in before:
+            state = vars(module)
+            if len(state) != len(attributes) or any(state.get(name) is not value for name, value in attributes.items()):
+                state.clear()
+                state.update(attributes)
+            for name, entries in registries:
+                registry = state[name]
+                if len(registry) != len(entries) or any(registry[key] is not value for key, value in entries.items()):
+                    registry.clear()
+                    registry.update(entries)
+
+
+_REGISTRIES = ("_parameters", "_buffers", "_modules")
+
+
+def parameter_slots(model: nn.Module) -> list[ParameterSlot]:
+    """All parameters of a network, with the roles that their modules suggest; used for those that no data reaches."""
+    owners = {id(p): module for module in model.modules() for p in module._parameters.values() if p is not None}
+    slots = []
+    for name, parameter in model.named_parameters():
+        if isinstance(parameter, nn.parameter.UninitializedTensorMixin):
+            raise TraceError(
+                f"{name}: this parameter of a lazy module has no shape yet; run the network once on an input, then "
+                "trace it"
+            )
+        kind = "bias" if name.endswith("bias") else "weight"
+        role = f"norm_{kind}" if isinstance(owners.get(id(parameter)), _NORMS) else kind
+        slots.append(ParameterSlot(name, tuple(parameter.shape), role))
+    return slots
