@@ -17,17 +17,26 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from deepnets.blueprint import build_graph, checked_task, count_parameters, parameter_slots
+from deepnets.blueprint import checked_task, count_parameters, parameter_slots
 from deepnets.encoding import decode, encode
 from deepnets.errors import ConfigError, FormatError, IntegrityError
 from deepnets.graph import MAX_DISTANCE, Graph, Slots
+from deepnets.predefined import (
+    NUM_PREDEFINED,
+    RESNET_50,
+    VIT,
+    predefined_graph,
+    predefined_measures,
+    predefined_network,
+)
 from deepnets.records import decode_wiring
-from deepnets.space import GENOTYPES, NORMS, PRIMITIVES, NetworkConfig, at_least, checked_integer
+from deepnets.space import NORMS, PRIMITIVES, NetworkConfig, at_least, checked_integer
 from deepnets.storage import Columns, CorpusFile, corpus_path
 from deepnets.tabulation import tabulate
 from deepnets.widths import Width, WidthRule, evaluation_factor
 
 if TYPE_CHECKING:
+    from torch import nn
     from torch.utils.data import DataLoader
 
     from deepnets.batch import GraphBatch
@@ -36,9 +45,6 @@ __all__ = ["SPLITS", "DeepNets1M", "MetaBatchSampler"]
 
 SPLITS = ("train", "val", "test", "search", "wide", "deep", "dense", "bnfree", "predefined")
 """Every split that can be loaded; all but `predefined` from a file."""
-
-PREDEFINED = (NetworkConfig(GENOTYPES["ViT"], n_cells=12, C=128, C_mult=1, preproc=False, norm="bn-track"),)
-"""Networks that people designed: for now the vision transformer."""
 
 Index = int | tuple[int, int]
 
@@ -106,7 +112,7 @@ class DeepNets1M:
         self.file: CorpusFile | None = None
         self._widths: WidthRule | None = None
         if split == "predefined":
-            available = len(PREDEFINED)
+            available = NUM_PREDEFINED
         else:
             path = corpus_path(root, split)
             if not path.exists():
@@ -129,7 +135,7 @@ class DeepNets1M:
         """Network `index`, or (training) draw `d` of it with `nets[index, d]`; negative indices count from the end."""
         position, draw = self._place(index)
         if self.file is None:
-            graph = build_graph(PREDEFINED[position], self.num_classes, self.image_size)
+            graph = predefined_graph(position, self.num_classes, self.image_size)
             graph.index, graph.virtual_edges = position, self.virtual_edges
             return graph
         where = f"{self.file.path}: split {self.split}, network {position}"
@@ -161,11 +167,21 @@ class DeepNets1M:
         """The architecture of a network, without its graph."""
         return self[index].config
 
+    def network(self, index: Index) -> nn.Module:
+        """A network itself, with PyTorch's default initialisation: of the predefined split, also one without config."""
+        position, _ = self._place(index)
+        if self.file is None:
+            return predefined_network(position, self.num_classes, self.image_size)
+        from deepnets.network import Network
+
+        return Network(self[index].config, self.num_classes, self.image_size)
+
     @property
     def num_nodes(self) -> npt.NDArray[np.int64]:
         """`(len(self),) int64`, number of nodes of every graph."""
-        column = self._columns["num_nodes"] if self.file is None else self.file.column("num_nodes")
-        return column[: len(self)].astype(np.int64)
+        if self.file is None:
+            return np.array([predefined_measures(i)["num_nodes"] for i in range(len(self))], np.int64)
+        return self.file.column("num_nodes")[: len(self)].astype(np.int64)
 
     @property
     def table(self) -> pd.DataFrame:
@@ -173,9 +189,19 @@ class DeepNets1M:
 
         `num_params` counts the parameters for 32-pixel, `num_params_imagenet` for 224-pixel images, both with 10
         classes as in the original release, each at the width that networks of the split have with such images.
-        Training networks are counted at the width 32, before one is drawn.
+        Training networks are counted at the width 32, before one is drawn.  The predefined ResNet-50 has no config.
         """
-        columns = {name: values[: len(self)] for name, values in self._columns.items()}
+        if self.file is not None:
+            return self._tabulated({name: values[: len(self)] for name, values in self.file.columns.items()})
+        architectures = encode([VIT])
+        measures, _ = tabulate(architectures)
+        vit = self._tabulated(
+            {name: part[name] for part in (architectures, measures) for name in part.dtype.names or ()}
+        )
+        resnet = pd.DataFrame([predefined_measures(RESNET_50)], columns=vit.columns)
+        return pd.concat([resnet, vit], ignore_index=True)[: len(self)]
+
+    def _tabulated(self, columns: Columns) -> pd.DataFrame:
         table = pd.DataFrame({name: values for name, values in columns.items() if values.ndim == 1})
         table["norm"] = pd.Categorical.from_codes(table["norm"], [str(norm) for norm in NORMS])
         for flag in ("stem_pool", "preproc", "glob_avg"):
@@ -250,14 +276,6 @@ class DeepNets1M:
         if self._widths:
             return self._widths.draw(position, draw)
         return evaluation_factor(self.split, self.image_size)
-
-    @property
-    def _columns(self) -> Columns:
-        if self.file is not None:
-            return self.file.columns
-        architectures = encode(PREDEFINED)
-        measures, _ = tabulate(architectures)
-        return {name: part[name] for part in (architectures, measures) for name in part.dtype.names or ()}
 
 
 class MetaBatchSampler:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -37,7 +38,7 @@ from deepnets.storage import CorpusFile, corpus_path, write_corpus
 
 ROOT = Path(__file__).parents[2]
 SIZES = {"train": 300, "search": 100, "val": 500, "test": 500, "wide": 100, "deep": 100, "dense": 100, "bnfree": 100}
-SIZES["predefined"] = 1
+SIZES["predefined"] = 2
 
 
 def some(nets: DeepNets1M, count: int = 25) -> list[int]:
@@ -57,6 +58,8 @@ def test_every_graph_is_that_of_its_config(corpus: Path, split: str, image_size:
     nets = DeepNets1M(corpus, split, image_size=image_size, num_classes=num_classes, virtual_edges=7)
     assert len(nets) == SIZES[split]
     for i in some(nets):
+        if (split, i) == ("predefined", 0):
+            continue  # the ResNet-50 has no config
         graph = nets[i]
         assert isinstance(graph, Graph)
         assert isinstance(graph.config, NetworkConfig)
@@ -77,7 +80,7 @@ def test_indexing(corpus: Path, split: str) -> None:
         for same in (i, i - n, np.int64(i), np.uint16(i), (i, 0), (i - n, 0), (np.int32(i), np.int64(0))):
             graph = nets[same]
             assert graph == nets[i]
-            assert graph.config == nets[i].config
+            assert graph.parameters == nets[i].parameters
             assert graph.index == i
             assert type(graph.index) is int
     for outside in (n, -n - 1, 10**12, -(10**12), (n, 0), 2**70):
@@ -107,7 +110,7 @@ def test_a_smaller_number_of_networks_is_the_first(corpus: Path) -> None:
         assert part[-1] == whole[len(part) - 1]
         with pytest.raises(IndexError):
             part[len(part)]
-    assert len(DeepNets1M(corpus, "predefined", num_nets=5)) == 1
+    assert len(DeepNets1M(corpus, "predefined", num_nets=5)) == 2
 
 
 def test_draws_differ_in_width_alone(corpus: Path) -> None:
@@ -147,7 +150,7 @@ def test_it_says_what_it_is(corpus: Path) -> None:
 
 
 @pytest.mark.parametrize("image_size", [32, 224])
-@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("split", [split for split in SPLITS if split != "predefined"])
 def test_table(corpus: Path, split: str, image_size: int) -> None:
     nets = DeepNets1M(corpus, split, image_size=image_size)
     table = nets.table
@@ -197,13 +200,43 @@ def test_a_table_is_the_readers_own(corpus: Path) -> None:
 
 def test_predefined() -> None:
     nets = DeepNets1M("no/such/folder", "predefined")
-    graph = nets[0]
-    assert len(nets) == 1
-    assert graph.config.genotype == GENOTYPES["ViT"]
-    assert (graph.num_nodes, graph.num_edges) == (129, 148)
-    assert nets.table["num_params"].tolist() == [1_012_234]
-    large = DeepNets1M(split="predefined", num_classes=1000, image_size=224)[0]
-    assert sum(slot.numel for slots in large.parameters for slot in slots) == 1_244_392
+    resnet, vit = nets
+    assert len(nets) == 2
+    assert vit.config.genotype == GENOTYPES["ViT"]
+    assert [(graph.num_nodes, graph.num_edges) for graph in nets] == [(126, 141), (129, 148)]
+    # Knyazev et al. (NeurIPS 2021), the authors' notebook
+    assert resnet.statistics().average_degree == 2.238095238095238
+    assert resnet.statistics().average_path == 11.193269841269842
+    with pytest.raises(ConfigError, match="no config"):
+        nets.config(0)
+    assert nets.num_nodes.tolist() == [126, 129]
+    table = nets.table
+    assert table["num_params"].tolist() == [23_520_842, 1_012_234]
+    assert table["num_nodes"].tolist() == [126, 129]
+    assert table.loc[1, "n_cells"] == 12
+    assert table.loc[0].drop(["num_nodes", "num_edges", "num_params", "num_params_imagenet"]).isna().all()
+
+
+@pytest.mark.parametrize(
+    ("image_size", "num_classes", "counts"),
+    [
+        (32, 10, [23_520_842, 1_012_234]),
+        (224, 1000, [25_557_032, 1_244_392]),
+    ],
+)
+def test_predefined_networks_fit_their_graphs(image_size: int, num_classes: int, counts: list[int]) -> None:
+    nets = DeepNets1M(split="predefined", num_classes=num_classes, image_size=image_size)
+    for graph, network, count in zip(nets, map(nets.network, range(2)), counts):
+        shapes = {slot.name: slot.shape for slots in graph.parameters for slot in slots}
+        assert shapes == {name: tuple(parameter.shape) for name, parameter in network.named_parameters()}
+        assert sum(parameter.numel() for parameter in network.parameters()) == count
+        assert network.eval()(torch.zeros(1, 3, image_size, image_size)).shape == (1, num_classes)
+
+
+def test_network_of_a_split(corpus: Path) -> None:
+    nets = DeepNets1M(corpus, "val")
+    network = nets.network(2)
+    assert network.config == nets[2].config
 
 
 # --- what is refused ---
@@ -366,7 +399,7 @@ nets = DeepNets1M(sys.argv[1], "train", wider_nets=True)
 graph = nets[0, 1]
 graph.config, graph.parameters, graph.distances(), graph.statistics(), graph.pruned(), nets.table, DeepNets1M.loader
 next(iter(MetaBatchSampler(nets)))
-build_graph(graph.config), DeepNets1M(split="predefined")[0]
+build_graph(graph.config), DeepNets1M(split="predefined")[1]
 sys.exit("torch" in sys.modules or any(name.startswith("torch.") for name in sys.modules))
 """
     done = subprocess.run([sys.executable, "-c", program, str(corpus)], cwd=ROOT, capture_output=True, text=True)
