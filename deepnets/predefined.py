@@ -75,8 +75,8 @@ def _resnet(num_classes: int, image_size: int) -> nn.Module:
     model.expected_input_sz = image_size  # type: ignore[assignment]
     if image_size == 32:
         large = model.conv1
-        model.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)  # type: ignore[assignment]
+        model.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
         with torch.no_grad():
-            model.conv1.weight.copy_(large.weight[:, :, 2:5, 2:5])  # type: ignore[index,union-attr,operator]
-        model.maxpool = nn.Identity()  # type: ignore[assignment]
+            model.conv1.weight.copy_(large.weight[:, :, 2:5, 2:5])  # type: ignore[index,union-attr]
+        model.maxpool = nn.Identity()
     return model

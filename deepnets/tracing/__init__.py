@@ -18,12 +18,13 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from deepnets.errors import ConfigError, TraceError
-from deepnets.graph import Graph, ParameterSlot
+from deepnets.graph import Graph
 from deepnets.tracing.capture import Capture
 from deepnets.tracing.finishing import VOCABULARIES, finish
 from deepnets.tracing.model import constants, first_guesses, parameter_slots, undisturbed, unwrapped
+from deepnets.tracing.parts import settle
 from deepnets.tracing.recorder import Node, Recorder
-from deepnets.tracing.rules import RULES, pass_on, settle
+from deepnets.tracing.rules import RULES, pass_on
 
 __all__ = ["VOCABULARIES", "trace"]
 
@@ -34,8 +35,8 @@ def trace(model: nn.Module, input: Any = None, *, vocabulary: str = "complete") 
     """The computational graph of a network, with the parameters that every node stands for.
 
     The network is run once, in evaluation mode, on the `meta` device: nothing is computed, copied or changed in it.  If
-    parameters are left over (auxiliary heads), it is run in training mode, too.  Should its control flow depend on data,
-    it is run with real numbers.
+    parameters are left over (auxiliary heads), it is run in training mode, too.  Should its control flow depend on
+    data, it is run with real numbers.
 
     Parameters
     ----------
@@ -65,10 +66,8 @@ def trace(model: nn.Module, input: Any = None, *, vocabulary: str = "complete") 
     Examples
     --------
     >>> from torch import nn
-    >>> graph = trace(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(10)), torch.zeros(1, 3, 8, 8))
-    Traceback (most recent call last):
-    deepnets.errors.TraceError: 3.weight: this parameter of a lazy module has no shape yet; run the network once ...
-    >>> graph = trace(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, 10)), torch.zeros(1, 3, 8, 8))
+    >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, 10))
+    >>> graph = trace(model, torch.zeros(1, 3, 8, 8))
     >>> graph, graph.parameters[1]
     (Graph(5 nodes, 4 edges), (ParameterSlot(name='0.weight', shape=(8, 3, 3, 3), role='weight'),))
     """
@@ -141,7 +140,7 @@ class _Tracer:
     def _attempt(self, input: Any, training: bool, real: bool) -> _Run:
         recorder = Recorder()
         capture = Capture(recorder, self.parameters, RULES, pass_on, constants(self.model), real)
-        with undisturbed(self.model, training), _cells(self.model, recorder), torch.no_grad():
+        with undisturbed(self.model, training), _Cells(self.model, recorder), torch.no_grad():
             with capture:
                 output = _called(self.model, capture.feed(input))
             return _Run(recorder.nodes, self._output(capture, output), recorder.claimed)
@@ -157,7 +156,7 @@ class _Tracer:
         return max(found)
 
 
-class _cells:
+class _Cells:
     """Tells the recorder when a cell begins, in networks that have their cells in a list of that name."""
 
     def __init__(self, model: nn.Module, recorder: Recorder) -> None:

@@ -1,7 +1,7 @@
-"""A `TorchFunctionMode` under which a network runs without computing: tensors have shapes, and are known by their makers.
+"""The `TorchFunctionMode` under which a network runs without computing: tensors have shapes, and known makers.
 
-Every call of a torch function passes through `Capture`.  Parameters are replaced on the way by stand-ins on the
-`meta` device, so the network itself is never touched, moved or copied.  What a tensor is made of (its `Value`) is kept by
+Every call of a torch function passes through `Capture`.  Parameters are replaced on the way by stand-ins on the `meta`
+device, so the network itself is never touched, moved or copied.  What a tensor is made of (its `Value`) is kept by its
 storage: views, chunks and reshapes need no rules.  Integers stay real, on the CPU, because they index and steer.
 
 A second way, `real=True`, runs the same capture with numbers, for networks whose control flow depends on data.
@@ -13,13 +13,22 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from deepnets.errors import TraceError
 from deepnets.tracing.recorder import INPUT, Pending, Recorder, Value
+from deepnets.tracing.tensors import (
+    asked_elements,
+    is_integer,
+    mapped,
+    mapped_parts,
+    on_cpu,
+    storage_key,
+    with_numbers,
+)
 
-__all__ = ["Call", "Capture"]
+__all__ = ["FACTORIES", "META", "Call", "Capture", "Rule", "in_place_target"]
 
 META = torch.device("meta")
 CPU = torch.device("cpu")
@@ -32,23 +41,14 @@ _QUESTIONS = frozenset(
     (
         *("size", "dim", "numel", "nelement", "ndimension", "stride", "storage_offset", "element_size", "get_device"),
         *("is_floating_point", "is_complex", "is_contiguous", "is_signed", "is_inference", "is_same_size", "__len__"),
-        *(
-            "__hash__",
-            "untyped_storage",
-            "data_ptr",
-            "_is_view",
-            "requires_grad_",
-            "register_hook",
-            "is_conj",
-            "is_neg",
-        ),
+        *("__hash__", "untyped_storage", "data_ptr", "_is_view", "register_hook", "is_conj", "is_neg"),
         *("has_names", "broadcast_shapes", "result_type", "can_cast", "promote_types", "is_tensor", "is_storage"),
     )
 )
 # Functions whose tensor arguments behind the first are indices, which may live elsewhere.
 _INDEXING = frozenset(("__getitem__", "__setitem__", "index_put", "index_put_", "embedding"))
 _MOVES = frozenset(("to", "cpu", "cuda", "xpu", "mps", "npu"))
-_FACTORIES = frozenset(
+FACTORIES = frozenset(
     (
         *("zeros", "ones", "full", "empty", "arange", "linspace", "logspace", "eye", "tensor", "as_tensor", "rand"),
         *("randn", "randint", "randperm", "zeros_like", "ones_like", "full_like", "empty_like", "rand_like"),
@@ -134,7 +134,7 @@ class Capture(TorchFunctionMode):
         self._alive: list[Any] = []  # storages that are let go would be taken for others
         self._stand_ins: dict[int, Tensor] = {}
         self._made: set[int] = set()  # storages without value that came into being under this mode
-        self._known = {_key(tensor) for tensor in constants}
+        self._known = {storage_key(tensor) for tensor in constants}
         self._constant_nodes: dict[int, int] = {}
 
     # --- what goes in and what comes out ---
@@ -143,16 +143,16 @@ class Capture(TorchFunctionMode):
         """What the network is called with instead of the given inputs."""
         if isinstance(inputs, Tensor):
             if self.real or not inputs.is_floating_point():
-                made = _with_numbers(inputs).clone()
+                made = with_numbers(inputs).clone()
             else:
                 made = torch.empty(tuple(inputs.shape), dtype=inputs.dtype, device=META)
             self.set_value(made, Value((INPUT,)))
             return made
-        return _mapped(inputs, self.feed) if isinstance(inputs, (list, tuple, dict)) else inputs
+        return mapped(inputs, self.feed) if isinstance(inputs, (list, tuple, dict)) else inputs
 
     def value(self, tensor: Tensor) -> Value:
         """What a tensor is made of; nothing, if it is a constant."""
-        key = _key(tensor)
+        key = storage_key(tensor)
         value = self._values.get(key)
         if value is not None:
             return value
@@ -163,9 +163,13 @@ class Capture(TorchFunctionMode):
             )
         return _CONSTANT
 
+    def is_made_of_something(self, tensor: Tensor) -> bool:
+        """Whether it is known what a tensor is made of."""
+        return storage_key(tensor) in self._values
+
     def set_value(self, tensor: Tensor, value: Value) -> None:
         """Say what a tensor, and all that shares its storage, is made of."""
-        key = _key(tensor)
+        key = storage_key(tensor)
         if key not in self._values:
             self._alive.append(tensor)
         self._values[key] = value
@@ -176,7 +180,7 @@ class Capture(TorchFunctionMode):
 
     def constant_node(self, tensor: Tensor) -> int:
         """The node of a constant that parameters are applied to."""
-        key = _key(tensor)
+        key = storage_key(tensor)
         if key not in self._constant_nodes:
             self._constant_nodes[key] = self.recorder.add("const", ())
             self._alive.append(tensor)
@@ -196,13 +200,14 @@ class Capture(TorchFunctionMode):
         call = Call(name, func, args, kwargs, tensors)
         if name in ("__get__", "__set__"):
             return self._property(call)
-        if is_in_place(call):
-            self._protect(call)
+        target = in_place_target(call)
+        if target is not None and target.device.type != "meta":
+            self._protect(call, target)
         return self._rules.get(name, self._default)(self, call)
 
     def union(self, tensors: Iterable[Tensor]) -> Value:
         """What several tensors are made of together."""
-        values = {value: None for value in map(self.value, tensors) if value is not _CONSTANT}
+        values = {value: None for value in map(self.value, tensors) if value != _CONSTANT}
         if len(values) <= 1:
             return next(iter(values), _CONSTANT)
         nodes = sorted({node for value in values for node in value.nodes})
@@ -212,11 +217,11 @@ class Capture(TorchFunctionMode):
 
     def finish(self, call: Call, result: Any, value: Value) -> Any:
         """Say what the results of a call are made of, and return them."""
-        if is_in_place(call):
-            target = call.kwargs.get("out", call.args[0] if call.args else None)
-            if isinstance(target, Tensor) and value is not _CONSTANT:
+        target = in_place_target(call)
+        if target is not None:
+            if value != _CONSTANT:
                 self.set_value(target, value)
-            return result if call.name != "__setitem__" else None
+            return result
         if isinstance(result, Tensor):
             self._finish_tensor(call, result, value)
         elif isinstance(result, (list, tuple)):
@@ -225,22 +230,22 @@ class Capture(TorchFunctionMode):
         return result
 
     def _finish_tensor(self, call: Call, result: Tensor, value: Value) -> None:
-        key = _key(result)
+        key = storage_key(result)
         if key in self._values:  # a view
             return
         if result.dtype.is_floating_point or result.dtype.is_complex:
             if value.nodes and not any(t.is_floating_point() or t.is_complex() for t in self._carriers(call)):
                 value = _CONSTANT  # integers that became numbers carry no gradient: masks
-        elif result.dtype == torch.bool or not any(self.value(t) is not _CONSTANT for t in call.tensors if _whole(t)):
+        elif result.dtype == torch.bool or not any(self.value(t) != _CONSTANT for t in call.tensors if is_integer(t)):
             value = _CONSTANT
-        if value is not _CONSTANT:
+        if value != _CONSTANT:
             self.set_value(result, value)
-        elif all(_key(tensor) != key for tensor in call.tensors):  # else a view of a constant of the network
+        elif all(storage_key(tensor) != key for tensor in call.tensors):  # else a view of a constant of the network
             self._made.add(key)
             self._alive.append(result)
 
     def _carriers(self, call: Call) -> list[Tensor]:
-        return [tensor for tensor in call.tensors if self.value(tensor) is not _CONSTANT]
+        return [tensor for tensor in call.tensors if self.value(tensor) != _CONSTANT]
 
     # --- running functions ---
 
@@ -249,7 +254,7 @@ class Capture(TorchFunctionMode):
         args, kwargs = call.args, call.kwargs
         if call.name in _MOVES:
             return self._moved(call)
-        if call.name in _FACTORIES or "device" in kwargs:
+        if call.name in FACTORIES or "device" in kwargs:
             args, kwargs = self._placed(call)
         elif not self.real and any(tensor.device.type == "meta" for tensor in call.tensors):
             keep = call.name in _INDEXING
@@ -259,9 +264,9 @@ class Capture(TorchFunctionMode):
                     return tensor
                 return tensor.to(CPU) if keep and not tensor.is_floating_point() else self._on_meta(tensor)
 
-            args, kwargs = _mapped(args, convert), _mapped(kwargs, convert)
+            args, kwargs = mapped(args, convert), mapped(kwargs, convert)
         elif self.real:
-            args, kwargs = _mapped(args, _on_cpu), _mapped(kwargs, _on_cpu)
+            args, kwargs = mapped(args, on_cpu), mapped(kwargs, on_cpu)
         return call.function(*args, **kwargs)
 
     def _on_meta(self, tensor: Tensor) -> Tensor:
@@ -269,25 +274,22 @@ class Capture(TorchFunctionMode):
             return tensor
         copy = torch.empty(tuple(tensor.shape), dtype=tensor.dtype, device=META)
         value = self.value(tensor)
-        if value is _CONSTANT:
-            self._made.add(_key(copy))
+        if value == _CONSTANT:
+            self._made.add(storage_key(copy))
             self._alive.append(copy)
         else:
             self.set_value(copy, value)
         return copy
 
-    def _protect(self, call: Call) -> None:
+    def _protect(self, call: Call, target: Tensor) -> None:
         """Let a function that changes a tensor of the user's change a copy, which stands in for it from now on."""
-        target = call.kwargs.get("out", call.args[0] if call.args else None)
-        if not isinstance(target, Tensor) or target.device.type == "meta":
-            return
-        key = _key(target)
+        key = storage_key(target)
         if key in self._made or (key in self._values and not self._values[key].pending):
             return
         copy = target.detach().to(CPU).clone()
         value = self.value(target)
-        if value is _CONSTANT:
-            self._made.add(_key(copy))
+        if value == _CONSTANT:
+            self._made.add(storage_key(copy))
         else:
             self.set_value(copy, value)
         self._stand_ins[id(target)] = copy
@@ -317,7 +319,7 @@ class Capture(TorchFunctionMode):
         place = CPU
         if not self.real and example is not None and call.name.endswith("_like") and example.numel() > LARGEST_REAL:
             place = META
-        if not self.real and _asked_elements(args) > LARGEST_REAL:
+        if not self.real and asked_elements(args) > LARGEST_REAL:
             place = META
         if call.name in ("tensor", "as_tensor", "asarray", "new_tensor") and any(
             t.device.type == "meta" for t in call.tensors
@@ -347,17 +349,12 @@ class Capture(TorchFunctionMode):
             tensors.append(stand_in)
             return stand_in
         if isinstance(argument, (list, tuple, dict)):
-            return _mapped_any(argument, lambda part: self._replaced(part, tensors))
+            return mapped_parts(argument, lambda part: self._replaced(part, tensors))
         return argument
 
     def _stand_in(self, parameter: Tensor, pending: Pending) -> Tensor:
-        if isinstance(parameter, nn.parameter.UninitializedTensorMixin):
-            raise TraceError(
-                f"{pending.name}: this parameter of a lazy module has no shape yet; run the network once on an input, "
-                "then trace it"
-            )
         if self.real:
-            stand_in = _with_numbers(parameter)
+            stand_in = with_numbers(parameter)
         else:
             stand_in = torch.empty(pending.shape, dtype=parameter.dtype, device=META)
         self._stand_ins[id(parameter)] = stand_in
@@ -372,58 +369,12 @@ _IN_PLACE = frozenset(
 )
 
 
-def is_in_place(call: Call) -> bool:
-    """Whether a function changes its first argument (or the one called `out`)."""
+def in_place_target(call: Call) -> Tensor | None:
+    """The tensor that a function changes: its first argument, or the one called `out`; None if it makes a new one."""
     name = call.name
-    return name in _IN_PLACE or (name.endswith("_") and not name.endswith("__")) or call.kwargs.get("out") is not None
-
-
-def _key(tensor: Tensor) -> int:
-    try:
-        return tensor.untyped_storage()._cdata
-    except (RuntimeError, NotImplementedError):  # sparse, nested and vmapped tensors have no storage
-        return id(tensor)
-
-
-def _whole(tensor: Tensor) -> bool:
-    return not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)
-
-
-def _mapped(tree: Any, change: Callable[[Tensor], Any]) -> Any:
-    """The same nest of lists, tuples and dicts with every tensor changed."""
-    if isinstance(tree, Tensor):
-        return change(tree)
-    return _mapped_any(tree, lambda part: _mapped(part, change)) if isinstance(tree, (list, tuple, dict)) else tree
-
-
-def _mapped_any(tree: Any, change: Callable[[Any], Any]) -> Any:
-    if isinstance(tree, dict):
-        return {key: change(part) for key, part in tree.items()}
-    parts = [change(part) for part in tree]
-    if isinstance(tree, list):
-        return parts
-    return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
-
-
-def _on_cpu(tensor: Tensor) -> Tensor:
-    return tensor if tensor.device.type == "cpu" else _with_numbers(tensor)
-
-
-def _with_numbers(tensor: Tensor) -> Tensor:
-    """A tensor on the CPU with the same numbers, or with some, if it has none."""
-    if tensor.device.type != "meta":
-        return tensor.detach().to(CPU)
-    generator = torch.Generator().manual_seed(0)
-    if not tensor.is_floating_point():
-        return torch.zeros(tuple(tensor.shape), dtype=tensor.dtype)
-    return torch.randn(tuple(tensor.shape), generator=generator).mul_(0.02).to(tensor.dtype)
-
-
-def _asked_elements(args: Iterable[Any]) -> int:
-    """How many elements a function that makes a tensor is asked for, as far as its arguments say so."""
-    count = 1
-    for argument in args:
-        for size in argument if isinstance(argument, (list, tuple)) else (argument,):
-            if isinstance(size, int) and not isinstance(size, bool):
-                count *= max(1, size)
-    return count
+    out = call.kwargs.get("out")
+    if isinstance(out, Tensor):
+        return out
+    if (name in _IN_PLACE or (name.endswith("_") and not name.endswith("__"))) and isinstance(call.args[0], Tensor):
+        return call.args[0]
+    return None

@@ -1,13 +1,14 @@
 """From the nodes of a run to a `Graph`: what is contracted, in which order nodes come, what the last layer is.
 
-Nodes are contracted here, rather than never written down, where later nodes decide: the pooling inside a squeeze-excite is
-told from a global pooling by the product that it ends in, and the published vocabulary leaves out whole types.
+Nodes are contracted here, rather than never written down, where later nodes decide: the pooling inside a squeeze-excite
+is told from a global pooling by the product that it ends in, and the published vocabulary leaves out whole types.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 
@@ -48,7 +49,7 @@ def finish(nodes: list[Node], output: int, parameters: Sequence[ParameterSlot], 
     sources = [sorted(position[source] for source in node.sources) for node in kept]
     slots = _class_roles(kept, published=vocabulary == "published")
     cells = [node.cell for node in kept]
-    if any(after < before for before, after in zip(cells, cells[1:])) or max(cells) > 255:
+    if any(after < before for before, after in pairwise(cells)) or max(cells) > 255:
         cells = [0] * len(kept)  # cells that do not come one after the other are none
     used = {slot.name for node in slots for slot in node}
     types = np.array([NODE_TYPES.index(node.type) for node in kept], np.uint8)

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedTensorMixin  # type: ignore[attr-defined]
 
 from deepnets.errors import TraceError
 from deepnets.graph import ParameterSlot
@@ -32,15 +33,13 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 def first_guesses(model: nn.Module) -> list[Any]:
-    """Inputs to try: what the network says that it takes, or usual images with the channels of its first convolution."""
+    """Inputs to try: what the network says that it takes, then usual images, channels as in its first convolution."""
     dummy = getattr(model, "dummy_inputs", None)
     if isinstance(dummy, dict) and dummy:
         return [dummy]
     channels = next((m.in_channels for m in model.modules() if isinstance(m, nn.modules.conv._ConvNd)), 3)
-    sizes = [size for size in _stated_sizes(model)]
-    shapes = [size if len(size) == 3 else (channels, *size) for size in sizes]
+    shapes = [size if len(size) == 3 else (channels, *size) for size in _stated_sizes(model)]
     shapes += [(channels, side, side) for side in USUAL_SIZES]
-    # Every shape once, those that the network states first.  Batches of two: a batch axis is told from one of length 1.
     return [torch.empty((1, *shape), device="meta", dtype=_float_type(model)) for shape in dict.fromkeys(shapes)]
 
 
@@ -51,7 +50,7 @@ def _stated_sizes(model: nn.Module) -> list[tuple[int, ...]]:
         if isinstance(settings, dict):
             sizes.append(settings.get("input_size"))
     sizes += [getattr(model, name, None) for name in ("expected_input_sz", "image_size", "img_size")]
-    stated = []
+    stated: list[tuple[int, ...]] = []
     for size in sizes:
         if isinstance(size, int) and not isinstance(size, bool) and size > 0:
             stated.append((size, size))
@@ -111,7 +110,7 @@ def parameter_slots(model: nn.Module) -> list[ParameterSlot]:
     owners = {id(p): module for module in model.modules() for p in module._parameters.values() if p is not None}
     slots = []
     for name, parameter in model.named_parameters():
-        if isinstance(parameter, nn.parameter.UninitializedTensorMixin):
+        if isinstance(parameter, UninitializedTensorMixin):
             raise TraceError(
                 f"{name}: this parameter of a lazy module has no shape yet; run the network once on an input, then "
                 "trace it"

@@ -106,7 +106,7 @@ class Recorder:
         self.nodes.append(Node(kind, sorted(set(sources)), slots, self.cell, window))
         return len(self.nodes) - 1
 
-    def join(self, kind: str, values: Iterable[Value]) -> int:
+    def join(self, kind: str, sources: Iterable[int]) -> int:
         """The node where several tensors meet; if all come from one node, that one."""
-        sources = {node for value in values for node in value.nodes}
-        return self.add(kind, sources) if len(sources) > 1 else sources.pop()
+        distinct = set(sources)
+        return self.add(kind, distinct) if len(distinct) > 1 else distinct.pop()

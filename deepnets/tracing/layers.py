@@ -1,0 +1,170 @@
+"""Rules for functions that are layers: convolutions, norms, look-ups, recurrent layers, pooling."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deepnets.tracing.capture import Call, Capture
+from deepnets.tracing.parts import chain, entry, given, settle, weighted
+from deepnets.tracing.recorder import Value
+
+__all__ = [
+    *("NORMS", "adaptive_avg_pool", "avg_pool", "bilinear", "convolution", "embedding", "linear", "max_pool", "mean"),
+    *("norm", "prelu", "recurrent"),
+]
+
+
+def linear(capture: Capture, call: Call) -> Any:
+    x, weight = call.argument(0, "input"), call.argument(1, "weight")
+    if capture.real or weight.dim() != 2 or x.shape[-1:] != weight.shape[1:]:
+        result = capture.execute(call)  # raises what is wrong
+    else:
+        result = capture.new((*x.shape[:-1], weight.shape[0]), x)
+    bias = given(capture, call.argument(2, "bias"))
+    node = weighted(capture, entry(capture, x), capture.value(weight), bias)
+    return capture.finish(call, result, Value((node,)))
+
+
+def convolution(capture: Capture, call: Call) -> Any:
+    transposed = "transpose" in call.name
+    groups = call.argument(6, "groups", 1)
+    dilation = call.argument(7 if transposed else 5, "dilation", 1)
+    kind = "conv"
+    if groups > 1:
+        largest = max(dilation) if isinstance(dilation, (tuple, list)) else dilation
+        kind = "dil_conv" if largest > 1 else "sep_conv"
+    result = capture.execute(call)
+    bias = given(capture, call.argument(2, "bias"))
+    node = entry(capture, call.argument(0, "input"))
+    node = weighted(capture, node, capture.value(call.argument(1, "weight")), bias, kind)
+    return capture.finish(call, result, Value((node,)))
+
+
+NORMS = {  # type, and positions of weight and bias
+    "batch_norm": ("bn", 3, 4),
+    "instance_norm": ("gn", 3, 4),
+    "layer_norm": ("ln", 2, 3),
+    "group_norm": ("gn", 2, 3),
+    "rms_norm": ("rms", 2, 99),
+}
+
+
+def norm(capture: Capture, call: Call) -> Any:
+    kind, weight, bias = NORMS[call.name]
+    if call.function in (torch.batch_norm, torch.instance_norm):
+        weight, bias = 1, 2
+    x = call.argument(0, "input")
+    gain, shift = (given(capture, call.argument(i, name)) for i, name in ((weight, "weight"), (bias, "bias")))
+    value = capture.value(x)
+    if value.nodes and (gain.pending or shift.pending):
+        pending = [(parameter, "norm_weight") for parameter in gain.pending]
+        pending += [(parameter, "norm_bias") for parameter in shift.pending]
+        value = Value((capture.recorder.add(kind, [settle(capture, value)], pending),))
+    elif gain.pending or shift.pending:  # standardised weights
+        value = capture.union([tensor for tensor in call.tensors if capture.value(tensor).pending])
+    if gain.nodes or shift.nodes:
+        value = Value((capture.recorder.add("other", [*value.nodes, *gain.nodes, *shift.nodes]),))
+    result = capture.execute(call) if capture.real else capture.new(x.shape, x)
+    return capture.finish(call, result, value)
+
+
+def prelu(capture: Capture, call: Call) -> Any:
+    x, slope = call.args[0], capture.value(call.argument(1, "weight"))
+    node = chain(capture, entry(capture, x), slope.pending, "scale", "scale")
+    return capture.finish(call, capture.execute(call), Value((node,)))
+
+
+def embedding(capture: Capture, call: Call) -> Any:
+    index, table = call.argument(0, "input"), call.argument(1, "weight")
+    if call.name == "embedding" and call.function is torch.embedding:
+        index, table = table, index
+    source, pending = capture.value(index), capture.value(table).pending
+    if capture.real or call.name != "embedding":
+        result = capture.execute(call)
+    else:
+        result = capture.new((*index.shape, table.shape[1]), table)
+    if not source.nodes:  # positions
+        return capture.finish(call, result, Value(pending=pending))
+    node = capture.recorder.add("embed", source.nodes, [(parameter, "embed") for parameter in pending])
+    capture.set_value(result, Value((node,)))
+    return result
+
+
+def bilinear(capture: Capture, call: Call) -> Any:
+    a, b, weight = call.args[:3]
+    sources = [entry(capture, a), entry(capture, b)]
+    node = capture.recorder.add("conv", sources, [(p, "weight") for p in capture.value(weight).pending])
+    node = chain(capture, node, given(capture, call.argument(3, "bias")).pending, "bias", "bias")
+    return capture.finish(call, capture.execute(call), Value((node,)))
+
+
+def recurrent(capture: Capture, call: Call) -> Any:
+    """A recurrent layer, or a step of one: a single node for all its weights."""
+    value = capture.union(call.tensors)
+    pending = [(p, "bias" if p.is_vector else "weight") for p in value.pending]
+    node = capture.recorder.add("rnn", value.nodes or [capture.constant_node(call.args[0])], pending)
+    result = capture.execute(call) if capture.real or "cell" in call.name else _states(capture, call)
+    for tensor in (result,) if isinstance(result, Tensor) else result:
+        capture.set_value(tensor, Value((node,)))
+    return result
+
+
+def _states(capture: Capture, call: Call) -> tuple[Tensor, ...]:
+    """What a recurrent layer returns: its output at all times, and its last states."""
+    x = call.args[0]
+    packed = isinstance(call.args[1], Tensor) and isinstance(call.args[3], (list, tuple))  # x, batch sizes, states
+    states = call.args[2 if packed else 1]
+    states = [states] if isinstance(states, Tensor) else list(states)
+    both_ways = bool(call.args[-1 if packed else -2])
+    output = capture.new((*x.shape[:-1], states[0].shape[-1] * (2 if both_ways else 1)), x)
+    return (output, *(capture.new(state.shape, x) for state in states))
+
+
+# --- pooling ---
+
+
+def _pool(kind: str, capture: Capture, call: Call) -> Any:
+    result = capture.execute(call)
+    value = capture.value(call.argument(0, "input"))
+    if value.nodes:
+        window = (0, 0) if "adaptive" in call.name else _window(call.argument(1, "kernel_size"), call.name)
+        node = capture.recorder.add(kind, [settle(capture, value)], window=window)
+        value = Value((node,))
+    return capture.finish(call, result, value)
+
+
+max_pool, avg_pool, adaptive_avg_pool = (partial(_pool, kind) for kind in ("max_pool", "avg_pool", "glob_avg"))
+
+
+def _window(kernel: Any, name: str) -> tuple[int, int]:
+    sizes = [int(size) for size in (kernel if isinstance(kernel, (tuple, list, torch.Size)) else (kernel,))]
+    if len(sizes) == 1:
+        sizes = [1 if "1d" in name else sizes[0], sizes[0]]
+    return min(sizes[-2], 255), min(sizes[-1], 255)
+
+
+def mean(capture: Capture, call: Call) -> Any:
+    x = call.args[0]
+    result = capture.execute(call)
+    value = capture.value(x)
+    if (
+        value.nodes
+        and value.kind == ""
+        and _is_global(x.dim(), call.argument(1, "dim"), call.argument(2, "keepdim", False))
+    ):
+        value = Value((capture.recorder.add("glob_avg", [settle(capture, value)]),))
+    return capture.finish(call, result, value)
+
+
+def _is_global(rank: int, dim: Any, keepdim: bool) -> bool:
+    """Whether a mean is over all pixels, or over all tokens, of a batch."""
+    if dim is None:
+        return False
+    axes = sorted(axis % rank for axis in (dim if isinstance(dim, (tuple, list, torch.Size)) else (dim,)))
+    if rank >= 4:  # channels first or last
+        return axes in (list(range(2, rank)), list(range(1, rank - 1)))
+    return rank == 3 and (axes == [1] or (axes == [2] and not keepdim))

@@ -1,0 +1,171 @@
+"""Rules for functions in which tensors meet: sums, products, concatenations, attention."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from deepnets.tracing.capture import META, Call, Capture, in_place_target
+from deepnets.tracing.parts import chain, entry, given, settle, sources, weighted
+from deepnets.tracing.recorder import Pending, Value
+
+__all__ = [
+    *("add", "add_product", "attention", "concatenate", "extreme", "fused_matmul", "matmul", "multi_head_attention"),
+    "multiply",
+]
+
+
+def _elementwise(capture: Capture, call: Call) -> Any:
+    """The result of an elementwise function of one or two tensors, computed only if their shapes or types differ."""
+    if not capture.real:
+        target = in_place_target(call)
+        if target is not None and target.device == META:
+            return target
+        if target is None and len(call.tensors) <= 2 and len(call.args) == 2:
+            a, b = call.tensors[0], call.tensors[-1]
+            if a.shape == b.shape and a.dtype == b.dtype and a.is_floating_point() and a.device == b.device == META:
+                return capture.new(a.shape, a)
+    return capture.execute(call)
+
+
+def add(capture: Capture, call: Call) -> Any:
+    """Sums, differences: data and data meet in a node; parameters are biases, encodings of positions, or tables."""
+    return _added(capture, call, _elementwise(capture, call))
+
+
+def extreme(capture: Capture, call: Call) -> Any:
+    """`max` and `min`, which are sums of a kind if they compare two tensors."""
+    return _added(capture, call, capture.execute(call))
+
+
+def _added(capture: Capture, call: Call, result: Any) -> Any:
+    value = capture.union(call.tensors)
+    if value.nodes and value.pending:
+        if value.kind:
+            value = Value(value.nodes + sources(capture, value.pending, "rel_pos"), (), value.kind)
+        else:
+            positions = [parameter for parameter in value.pending if not parameter.is_vector]
+            node = capture.recorder.join("sum", value.nodes)
+            node = chain(capture, node, [p for p in value.pending if p.is_vector], "bias", "bias")
+            value = Value((capture.recorder.join("sum", (node, *sources(capture, positions, "pos_enc"))),))
+    elif len(value.nodes) > 1 and not value.kind:
+        value = Value((capture.recorder.join("sum", value.nodes),))
+    return capture.finish(call, result, value)
+
+
+def multiply(capture: Capture, call: Call) -> Any:
+    """Products: data and data are a gate; parameters scale."""
+    result = _elementwise(capture, call)
+    value = capture.union(call.tensors)
+    if value.nodes and value.pending:
+        node = capture.recorder.add("scale", value.nodes, [(value.pending[0], "scale")])
+        value = Value((chain(capture, node, value.pending[1:], "scale", "scale"),), (), value.kind)
+    else:
+        data = [tensor for tensor in call.tensors if capture.value(tensor).nodes]
+        if len({capture.value(tensor).nodes for tensor in data}) > 1:
+            kind = "mul" if all(tensor.shape == data[0].shape for tensor in data) else "cse"
+            value = Value((capture.recorder.add(kind, value.nodes),))
+    return capture.finish(call, result, value)
+
+
+def add_product(capture: Capture, call: Call) -> Any:
+    """`addcmul` and `addcdiv`: something to add, and two tensors to multiply."""
+    added, left, right = call.argument(0, "input"), call.argument(1, "tensor1"), call.argument(2, "tensor2")
+    product = multiply(capture, Call("mul", torch.mul, (left, right), {}, [left, right]))
+    return add(capture, Call("add", torch.add, (added, product), {}, [added, product]))
+
+
+def concatenate(capture: Capture, call: Call) -> Any:
+    """Concatenations: data and data meet in a node, which parameters are tokens for."""
+    value = capture.union(call.tensors)
+    result = capture.execute(call)
+    if value.nodes and len({capture.value(tensor) for tensor in call.tensors} - {Value()}) > 1:
+        nodes = value.nodes + sources(capture, value.pending, "token")
+        value = Value((capture.recorder.join("concat", nodes),))
+    return capture.finish(call, result, value)
+
+
+def matmul(capture: Capture, call: Call) -> Any:
+    """Products of matrices: a layer, if one is a parameter; attention, if one went through a softmax."""
+    value = capture.union(call.tensors)
+    values = [capture.value(tensor) for tensor in call.tensors]
+    result = capture.execute(call)
+    if value.nodes and value.pending:
+        data = settle(capture, Value(value.nodes, (), value.kind))
+        value = Value((weighted(capture, data, Value(pending=value.pending), Value()),))
+    elif any(part.nodes and part.kind == "weights" for part in values):
+        value = Value((capture.recorder.add("msa", value.nodes),))
+    elif sum(bool(part.nodes) for part in values) > 1:
+        value = Value(value.nodes, (), "scores")
+    return capture.finish(call, result, value)
+
+
+def fused_matmul(capture: Capture, call: Call) -> Any:
+    """`addmm` and its kin: something to add, and two matrices to multiply."""
+    added, left, right = call.args[:3]
+    product = capture.union([left, right])
+    result = capture.execute(call)
+    if product.nodes and product.pending:
+        data = settle(capture, Value(product.nodes))
+        value = Value((weighted(capture, data, Value(pending=product.pending), capture.value(added)),))
+    else:
+        value = capture.union([added, left, right])
+        if product.nodes:
+            value = Value(value.nodes + sources(capture, value.pending, "rel_pos"), (), "scores")
+    return capture.finish(call, result, value)
+
+
+# --- attention ---
+
+
+def attention(capture: Capture, call: Call) -> Any:
+    """`scaled_dot_product_attention`: parameters among its arguments are keys that were learned, or positions."""
+    mask = call.argument(3, "attn_mask")
+    data = capture.union([tensor for tensor in call.tensors if tensor is not mask])
+    shift = given(capture, mask)
+    nodes = data.nodes + sources(capture, data.pending, "token")
+    nodes += shift.nodes + sources(capture, shift.pending, "rel_pos")
+    query, value = call.argument(0, "query"), call.argument(2, "value")
+    result = capture.execute(call) if capture.real else capture.new((*query.shape[:-1], value.shape[-1]), query)
+    if not nodes:
+        return capture.finish(call, result, data)
+    return capture.finish(call, result, Value((capture.recorder.add("msa", nodes),)))
+
+
+def multi_head_attention(capture: Capture, call: Call) -> Any:
+    """`multi_head_attention_forward`, the one call of `nn.MultiheadAttention`: projection, attention, projection."""
+
+    def pending(position: int, name: str) -> tuple[Pending, ...]:
+        return given(capture, call.argument(position, name)).pending
+
+    query, key = call.argument(0, "query"), call.argument(1, "key")
+    inputs = [call.argument(i, name) for i, name in enumerate(("query", "key", "value"))]
+    entries = sorted({entry(capture, tensor) for tensor in inputs})
+    separate = [pending(17 + i, f"{letter}_proj_weight") for i, letter in enumerate("qkv")]
+    if any(separate):
+        projected = [
+            weighted(capture, entry(capture, tensor), Value(pending=weight), Value())
+            for tensor, weight in zip(inputs, separate)
+        ]
+    else:
+        projected = [capture.recorder.add("conv", entries, [(p, "weight") for p in pending(5, "in_proj_weight")])]
+    shift = [(p, "bias") for p in pending(6, "in_proj_bias")]
+    if shift:
+        projected = [capture.recorder.add("bias", projected, shift)]
+    projected += sources(capture, pending(7, "bias_k") + pending(8, "bias_v"), "token")
+    mask = given(capture, call.argument(16, "attn_mask"))
+    projected += [*mask.nodes, *sources(capture, mask.pending, "rel_pos")]
+    node = capture.recorder.add("msa", projected)
+    weight, bias = (given(capture, call.argument(i, f"out_proj_{name}")) for i, name in ((11, "weight"), (12, "bias")))
+    node = weighted(capture, node, weight, bias)
+    if capture.real:
+        result = capture.execute(call)
+    else:
+        batch = query.shape[1:-1]
+        maps = (*batch, query.shape[0], key.shape[0])
+        if not call.argument(23, "average_attn_weights", True):
+            maps = (*batch, call.argument(4, "num_heads"), query.shape[0], key.shape[0])
+        wanted = call.argument(15, "need_weights", True)
+        result = (capture.new(query.shape, query), capture.new(maps, query) if wanted else None)
+    return capture.finish(call, result, Value((node,)))
