@@ -1,0 +1,348 @@
+"""`GHN`: a graph hypernetwork, which reads the graph of a network and predicts all of its parameters.
+
+    graph ── node types, shapes ──▶ embeddings ── encoder ──▶ embeddings ── decoders ──▶ {name: tensor}
+
+One class for MLP, GHN-1, GHN-2 (Knyazev et al., NeurIPS 2021) and GHN-3 (Knyazev et al., ICML 2023): a `GHNConfig` says
+which encoder (`gated_gnn`, `graphormer`) and which decoder (`decoders`) it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from deepnets.batch import GraphBatch
+from deepnets.blueprint import build_graph
+from deepnets.errors import ConfigError
+from deepnets.graph import Graph
+from deepnets.network import Network
+from deepnets.space import PUBLISHED_NODE_TYPES, PUBLISHED_TYPE_OF
+from deepnets.tracing import trace
+from ghn_model.assembly import Assembler, Plan, Wanted
+from ghn_model.config import GHNConfig
+from ghn_model.fitting import tile
+from ghn_model.gated_gnn import GatedGNN, NodeMLP
+from ghn_model.graphormer import Graphormer
+from ghn_model.shape_encoder import ShapeEncoder, shape_indices
+
+__all__ = ["GHN", "Parameters", "graph_of", "use_batch_statistics"]
+
+Parameters = dict[str, Tensor]
+"""Predicted tensors by the names that `named_parameters()` has for them."""
+
+
+class GHN(Assembler):
+    """A graph hypernetwork.
+
+    Parameters
+    ----------
+    config
+        What it is made of, or the name of a preset (`ghn_model.PRESETS`, for CIFAR-10).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torchvision.models import resnet18                              # doctest: +SKIP
+    >>> ghn = GHN(GHNConfig.preset("ghn2", num_classes=1000, image_size=224))  # doctest: +SKIP
+    >>> parameters = ghn.predict(resnet18())                                 # doctest: +SKIP
+    >>> len(parameters), parameters["conv1.weight"].shape                    # doctest: +SKIP
+    (62, torch.Size([64, 3, 7, 7]))
+    """
+
+    def __init__(self, config: GHNConfig | str) -> None:
+        config = GHNConfig.preset(config) if isinstance(config, str) else config
+        if not isinstance(config, GHNConfig):
+            raise ConfigError(f"config: expected a GHNConfig or the name of a preset, got {type(config).__name__}")
+        super().__init__(config)
+        hidden, side = config.hidden, config.max_shape[2]
+        if config.layernorm:
+            self.ln = nn.LayerNorm(hidden)
+        # `embed` is what the published files call this table, and what users call to embed a network.
+        self._modules["embed"] = nn.Embedding(len(PUBLISHED_NODE_TYPES), hidden)
+        self.shape_enc = ShapeEncoder(hidden, config.num_classes, side)
+        self.gnn = _encoder(config)
+        self._add_decoders()
+        self.apply(_draw_tables)
+        self._scale_last_layers()
+
+    # --- prediction ---
+
+    def forward(
+        self, graphs: GraphBatch | Sequence[Graph] | Graph, *, predict_class_layers: bool = True
+    ) -> list[Parameters]:
+        """Predict the parameters of networks, differentiably.
+
+        Parameters
+        ----------
+        graphs
+            One or more graphs.
+        predict_class_layers
+            Whether to predict the layer whose outputs are the classes, too.
+
+        Returns
+        -------
+        One dict per graph: for every parameter that a node stands for a tensor of its shape, on the device and of the
+        type of the hypernetwork.  Tensors may be views of others.
+
+        Raises
+        ------
+        ConfigError
+            If there is no graph, or one that does not know its parameters.
+        """
+        batch = self._batch(graphs)
+        results = _empty_results(batch.graphs)
+
+        def collect(wanted: Wanted, block: Tensor) -> None:
+            results[wanted.graph][wanted.slot.name] = tile(block, wanted.slot.shape)
+
+        self.assemble(Plan.of(batch.graphs, self.config, predict_class_layers), self.encode(batch), collect)
+        return [_in_order(result) for result in results]
+
+    def encode(self, graphs: GraphBatch | Sequence[Graph] | Graph) -> Tensor:
+        """Embeddings of all nodes of all graphs, `(N, hidden)`, as decoders read them."""
+        batch = self._batch(graphs)
+        x: Tensor = self.gnn(self.embed_nodes(batch), batch)
+        return self.ln(x) if self.config.layernorm else x
+
+    def embed_nodes(self, batch: GraphBatch) -> Tensor:
+        """Embeddings before nodes learn of each other, `(N, hidden)`: of their type and their tensor's shape."""
+        types = np.concatenate([graph.node_types for graph in batch.graphs])
+        rows = [shape_indices(graph, self.config.num_classes, self.config.max_shape[2]) for graph in batch.graphs]
+        table: nn.Embedding = self._modules["embed"]  # type: ignore[assignment]
+        device = table.weight.device
+        published = torch.from_numpy(_PUBLISHED[types]).to(device)
+        x: Tensor = table(published) + self.shape_enc(torch.from_numpy(np.concatenate(rows)).to(device))
+        return x
+
+    @torch.no_grad()
+    def predict(
+        self,
+        model: nn.Module | Sequence[nn.Module],
+        input: Any = None,
+        *,
+        graph: Graph | Sequence[Graph] | None = None,
+        predict_class_layers: bool = True,
+    ) -> Any:
+        """Predict the parameters of a network, or of several at once; the networks are left as they are.
+
+        Parameters
+        ----------
+        model
+            Any module, or a list of modules; their own parameters are not looked at and may be on `meta`.
+        input
+            As for `deepnets.trace`, for all of them; not needed for `deepnets.Network` and most classifiers of images.
+        graph
+            The graph of each, if it is known already.
+        predict_class_layers
+            As in `forward`.
+
+        Returns
+        -------
+        A dict (a list of dicts, for a list of modules) from names, those of `named_parameters()`, to tensors of their
+        own.  Parameters that no data reaches are missing.
+
+        Raises
+        ------
+        TraceError
+            If a network has no graph.
+        """
+        several = isinstance(model, Sequence)
+        graphs = self._graphs(model, input, graph)
+        results = _empty_results(graphs)
+
+        def collect(wanted: Wanted, block: Tensor) -> None:
+            tensor = tile(block, wanted.slot.shape)
+            alone = tensor.untyped_storage().nbytes() == tensor.nbytes
+            results[wanted.graph][wanted.slot.name] = tensor if alone else tensor.clone()
+
+        self.assemble(Plan.of(graphs, self.config, predict_class_layers), self.encode(graphs), collect)
+        ordered = [_in_order(result) for result in results]
+        return ordered if several else ordered[0]
+
+    @torch.no_grad()
+    def initialize(
+        self,
+        model: nn.Module,
+        input: Any = None,
+        *,
+        graph: Graph | None = None,
+        predict_class_layers: bool = True,
+        noise: float = 0.0,
+        orthogonal_from: int | None = None,
+        batch_statistics: bool = False,
+    ) -> nn.Module:
+        """Write predicted parameters into a network.
+
+        Parameters
+        ----------
+        model, input, graph, predict_class_layers
+            As in `predict`.  Values are converted to the type and device of each parameter.
+        noise, orthogonal_from
+            What `ghn_model.vary` does to predicted tensors before fine-tuning: the size of the noise that makes copies
+            differ, and the number of the first layer whose weight is made orthogonal.
+        batch_statistics
+            Whether batch norms are to normalise by the batch in evaluation, too.  With running statistics, which nobody
+            has gathered for the new parameters, predictions only become useful by training.
+
+        Returns
+        -------
+        The model.
+        """
+        targets = dict(model.named_parameters())
+        if any(parameter.device.type == "meta" for parameter in targets.values()):
+            raise ConfigError("model: has parameters on the meta device, which hold no values; call to_empty() first")
+        if noise or orthogonal_from is not None:
+            from ghn_model.variation import vary
+
+            predicted = self.predict(model, input, graph=graph, predict_class_layers=predict_class_layers)
+            for name, tensor in vary(model, predicted, noise=noise, orthogonal_from=orthogonal_from).items():
+                targets[name].copy_(tensor)
+        else:
+            graphs = self._graphs(model, input, graph)
+
+            def write(wanted: Wanted, block: Tensor) -> None:
+                target = targets[wanted.slot.name]
+                if target.dim():
+                    tile(block, wanted.slot.shape, out=target)
+                else:
+                    target.copy_(block)
+
+            self.assemble(Plan.of(graphs, self.config, predict_class_layers), self.encode(graphs), write)
+        if batch_statistics:
+            use_batch_statistics(model)
+        return model
+
+    @torch.no_grad()
+    def embed(
+        self,
+        model: nn.Module | Sequence[nn.Module],
+        input: Any = None,
+        *,
+        graph: Graph | Sequence[Graph] | None = None,
+    ) -> Tensor:
+        """Represent an architecture by a vector, or several by one each: the mean of its nodes' embeddings.
+
+        Parameters
+        ----------
+        model, input, graph
+            As in `predict`.
+
+        Returns
+        -------
+        `(hidden,)`, or `(B, hidden)` for a list of modules.  Distances between vectors say how alike architectures are
+        to the hypernetwork (NeurIPS 2021, section 5.3).
+        """
+        graphs = self._graphs(model, input, graph)
+        nodes = self.encode(graphs).split([graph.num_nodes for graph in graphs])
+        means = torch.stack([part.mean(0) for part in nodes])
+        return means if isinstance(model, Sequence) else means[0]
+
+    # --- files ---
+
+    @classmethod
+    def from_pretrained(cls, name_or_path: str | Path, *, device: torch.device | str = "cpu") -> GHN:
+        """Load a bundled hypernetwork by name, or one from a file: of this toolkit, or of the original releases.
+
+        Raises
+        ------
+        CheckpointError
+            If there is none, or the file is not what it should be.
+        """
+        from ghn_model.checkpoints import load_checkpoint
+
+        return load_checkpoint(name_or_path, device=device)
+
+    def save(self, path: str | Path) -> None:
+        """Write the hypernetwork into a file (safetensors, the configuration in its metadata), atomically."""
+        from ghn_model.checkpoints import save_checkpoint
+
+        save_checkpoint(self, path)
+
+    # --- parts ---
+
+    def _scale_last_layers(self) -> None:
+        """Small first predictions: the last layers of decoders begin with a fifth of their weights, without biases."""
+        last = [self.decoder_1d.fc[2], self.decoder.class_layer_predictor[1]]
+        last.append(self.decoder.conv[2] if self.config.decoder == "conv" else self.decoder.mlp.fc[2])
+        with torch.no_grad():
+            for layer in last:
+                layer.weight /= 5
+                layer.bias.zero_()
+
+    def _batch(self, graphs: GraphBatch | Sequence[Graph] | Graph) -> GraphBatch:
+        if isinstance(graphs, GraphBatch):
+            return graphs
+        graphs = [graphs] if isinstance(graphs, Graph) else graphs
+        if not isinstance(graphs, Sequence) or not graphs or not all(isinstance(graph, Graph) for graph in graphs):
+            raise ConfigError(f"graphs: expected one Graph or more, or a GraphBatch, got {_shown(graphs)}")
+        device = next(self.parameters()).device
+        return GraphBatch(graphs, virtual_edges=self.config.virtual_edges).to(device)
+
+    def _graphs(
+        self, model: nn.Module | Sequence[nn.Module], input: Any, graph: Graph | Sequence[Graph] | None
+    ) -> list[Graph]:
+        """The graphs of one or several modules."""
+        models = list(model) if isinstance(model, Sequence) else [model]
+        if not models or not all(isinstance(part, nn.Module) for part in models):
+            raise ConfigError(f"model: expected a torch.nn.Module, or a list of them, got {_shown(model)}")
+        if graph is None:
+            return [graph_of(part, input) for part in models]
+        graphs = list(graph) if isinstance(graph, Sequence) else [graph]
+        if len(graphs) != len(models):
+            raise ConfigError(f"graph: expected one for each of {len(models)} models, got {len(graphs)}")
+        return graphs
+
+
+def graph_of(model: nn.Module, input: Any = None) -> Graph:
+    """The graph of a network: built from its configuration, where it has one, else traced."""
+    if type(model) is Network and not model.auxiliary:
+        return build_graph(model.config, model.num_classes, model.image_size)
+    return trace(model, input)
+
+
+def use_batch_statistics(model: nn.Module) -> nn.Module:
+    """Let all batch norms normalise by the batch, in evaluation, too (as the published evaluations do)."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.track_running_stats = False
+            module.running_mean = module.running_var = module.num_batches_tracked = None
+    return model
+
+
+def _encoder(config: GHNConfig) -> nn.Module:
+    if config.hypernet == "graphormer":
+        return Graphormer(config.hidden, config.layers, config.heads, config.virtual_edges)
+    if config.hypernet == "mlp":
+        return NodeMLP(config.hidden)
+    return GatedGNN(config.hidden, config.virtual_edges)
+
+
+def _draw_tables(module: nn.Module) -> None:
+    """Values of a new table of embeddings (ICML 2023): their variance adds up to 1."""
+    if isinstance(module, nn.Embedding):
+        nn.init.trunc_normal_(module.weight, std=module.embedding_dim**-0.5)
+
+
+def _empty_results(graphs: Sequence[Graph]) -> list[Parameters]:
+    """A dict per graph with its parameters' names in the order of its nodes."""
+    names = [[slot.name for slots in graph.parameters for slot in slots] for graph in graphs]
+    return [dict.fromkeys(order) for order in names]  # type: ignore[misc]
+
+
+def _in_order(result: Parameters) -> Parameters:
+    """Without the names that were not asked for."""
+    return {name: tensor for name, tensor in result.items() if tensor is not None}
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return f"a list of {', '.join(sorted({type(part).__name__ for part in value})) or 'nothing'}"
+    return type(value).__name__
+
+
+_PUBLISHED = np.array(PUBLISHED_TYPE_OF)
