@@ -17,6 +17,14 @@ from ghn_model.ghn import GHN, graph_of, use_batch_statistics
 from ghn_model.variation import vary
 
 __all__ = [
-    *("GHN", "PRESETS", "GHNConfig", "describe", "graph_of", "list_pretrained", "load_checkpoint", "save_checkpoint"),
-    *("use_batch_statistics", "vary"),
+    "GHN",
+    "PRESETS",
+    "GHNConfig",
+    "describe",
+    "graph_of",
+    "list_pretrained",
+    "load_checkpoint",
+    "save_checkpoint",
+    "use_batch_statistics",
+    "vary",
 ]

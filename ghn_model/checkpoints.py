@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from deepnets.errors import CheckpointError, ConfigError
 from ghn_model.config import GHNConfig
@@ -149,7 +150,7 @@ def load_checkpoint(
     _check_fit(path, content)
     _check_numbers(path, content.tensors)
     try:
-        with torch.random.fork_rng(devices=[]):  # initial values are drawn for nothing
+        with _Unfilled():
             ghn = GHN(content.config)
         ghn.load_state_dict(content.tensors)
         return ghn.to(device).eval()
@@ -268,7 +269,7 @@ def _check_fit(path: Path, content: _Content) -> None:
     if found is None:
         raise CheckpointError(f"{path}: its tensors are not those of a hypernetwork; expected {KINDS}")
     told = GHNConfig.to_dict(config)
-    same = {"hidden": "hid", "hypernet": "hypernet", "decoder": "decoder", "num_classes": "num_classes"}
+    same = {"hidden": "hid", **{name: name for name in ("hypernet", "decoder", "num_classes")}}
     if config.hypernet == "graphormer":
         same |= {"layers": "layers", "heads": "heads"}
     for field, keyword in same.items():  # before a model of these sizes is made
@@ -277,7 +278,7 @@ def _check_fit(path: Path, content: _Content) -> None:
                 f"{path}: its configuration says {field}={told[field]!r}, its tensors are those of {found[keyword]!r}; "
                 "the file is damaged, or its configuration is of another one"
             )
-    with torch.device("meta"):
+    with torch.device("meta"), _Unfilled():
         model = GHN(config)
     expected = dict(model.state_dict())
     for names, what in ((expected.keys() - tensors.keys(), "lacks"), (tensors.keys() - expected.keys(), "also holds")):
@@ -303,6 +304,17 @@ def _check_numbers(path: Path, tensors: Mapping[str, Tensor]) -> None:
     for name, tensor in tensors.items():
         if not tensor.isfinite().all():
             raise CheckpointError(f"{path}: {name}: holds NaN or infinity; the hypernetwork is of no use")
+
+
+class _Unfilled(TorchFunctionMode):
+    """Parameters get no values while modules are made: others will replace them, and random streams stay untouched."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = getattr(function, "__name__", "")
+        in_place = name.endswith("_") and not name.startswith("_") and name != "requires_grad_"
+        kwargs = kwargs or {}
+        target = args[0] if args else kwargs.get("tensor")
+        return target if in_place and isinstance(target, nn.Parameter) else function(*args, **kwargs)
 
 
 def _usable(device: str | torch.device) -> torch.device:

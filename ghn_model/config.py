@@ -128,7 +128,7 @@ class GHNConfig:
     def from_official(cls, config: Mapping[str, Any]) -> GHNConfig:
         """Read the `config` of an official checkpoint: the keywords its class was made with.
 
-        Keys of PPUDA (`max_shape`, `num_classes`, `hypernet`, `decoder`, `weight_norm`, `ve`, `layernorm`, `hid`) and of
+        Keys of PPUDA (`max_shape`, `num_classes`, `hypernet`, `decoder`, `weight_norm`, `ve`, `layernorm`, `hid`), of
         GHN-3 (`layers`, `heads`, `is_ghn2`); others are ignored.
         """
         layers = config.get("layers", 0)

@@ -7,6 +7,7 @@ its own rows of the decoder's weights only, so that no more is computed than is 
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +39,7 @@ class ConvDecoder(nn.Module):
         self.max_shape = max_shape
         self.window = window
         pointwise = _pointwise_convolution if window == "corner" else nn.Linear
-        self.fc = nn.Sequential(nn.Linear(hidden, 4 * hidden * side * side))
+        self.fc: nn.Sequential = nn.Sequential(nn.Linear(hidden, 4 * hidden * side * side))
         self.conv = nn.Sequential(pointwise(4 * hidden, 8 * hidden), nn.ReLU(), pointwise(8 * hidden, out * into))
         self.class_layer_predictor = nn.Sequential(nn.ReLU(), pointwise(out, num_classes))
 
@@ -57,13 +58,13 @@ class ConvDecoder(nn.Module):
         `(n, rows, columns, height, width)`.
         """
         out, into, side, _ = self.max_shape
-        spread, first, last = self.fc[0], self.conv[0], self.conv[2]
+        spread, first, last = (_affine(layer) for layer in (self.fc[0], self.conv[0], self.conv[2]))
         positions = self._positions(height, width)  # (height * width,)
         weight = spread.weight.view(-1, side * side, x.shape[1])[:, positions]  # (4h, P, h)
         bias = spread.bias.view(-1, side * side)[:, positions]  # (4h, P)
-        u = torch.addmm(bias.flatten(), x, weight.flatten(0, 1).t()).relu().unflatten(1, bias.shape)  # (n, 4h, P)
+        u = torch.addmm(bias.flatten(), x, weight.flatten(0, 1).t()).relu().view(len(x), *bias.shape)  # (n, 4h, P)
         w1, w2 = first.weight.flatten(1), last.weight.flatten(1)  # (8h, 4h), (out * into, 8h)
-        b2 = last.bias
+        b2: Tensor = last.bias
         if rows < out or columns < into:
             w2 = w2.view(out, into, -1)[:rows, :columns].flatten(0, 1)
             b2 = b2.view(out, into)[:rows, :columns].flatten()
@@ -77,7 +78,7 @@ class ConvDecoder(nn.Module):
 
     def classes(self, maps: Tensor) -> Tensor:
         """Weights of classifiers `(n, num_classes, columns)` from maps `(n, out, columns, 1, 1)` with all rows."""
-        head = self.class_layer_predictor[1]
+        head = _affine(self.class_layer_predictor[1])
         return torch.matmul(head.weight.flatten(1), maps.flatten(2).relu()) + head.bias[:, None]
 
     def _positions(self, height: int, width: int) -> Tensor:
@@ -85,7 +86,8 @@ class ConvDecoder(nn.Module):
         side = self.max_shape[2]
         tops = [side // 2 - size // 2 if self.window == "centre" else 0 for size in (height, width)]
         rows, columns = (
-            torch.arange(top, top + size, device=self.fc[0].weight.device) for top, size in zip(tops, (height, width))
+            torch.arange(top, top + size, device=_affine(self.fc[0]).weight.device)
+            for top, size in zip(tops, (height, width))
         )
         return (rows[:, None] * side + columns).flatten()
 
@@ -102,7 +104,7 @@ class MLPDecoder(nn.Module):
 
     def forward(self, x: Tensor, rows: int, columns: int, height: int, width: int) -> Tensor:
         """As `ConvDecoder.forward`."""
-        last = self.mlp.fc[2]
+        last = _affine(self.mlp.fc[2])
         part = (slice(rows), slice(columns), slice(height), slice(width))
         weight = last.weight.view(*self.max_shape, -1)[part].flatten(0, 3)  # (rows * columns * height * width, 2h)
         bias = last.bias.view(self.max_shape)[part].flatten()
@@ -123,7 +125,7 @@ class VectorDecoder(MLP):
 
     def forward(self, x: Tensor) -> Tensor:
         """`(n, hidden)` -> `(n, 2, channels)`."""
-        return super().forward(x).unflatten(1, (2, -1))
+        return super().forward(x).view(len(x), 2, -1)
 
 
 class ClassHead(nn.Sequential):
@@ -131,6 +133,11 @@ class ClassHead(nn.Sequential):
 
     def __init__(self, channels: int, num_classes: int) -> None:
         super().__init__(nn.ReLU(), nn.Linear(channels, num_classes))
+
+
+def _affine(layer: nn.Module) -> nn.Linear:
+    """A linear layer, or a pointwise convolution used as one."""
+    return cast(nn.Linear, layer)
 
 
 def _pointwise_convolution(inputs: int, outputs: int) -> nn.Module:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 __all__ = ["gain", "tile"]
 
 
 def gain(shape: Sequence[int]) -> float:
-    """What a predicted tensor of rank 2 or more is multiplied by, given its shape: near the scale of He et al. (2015)."""
+    """What a predicted tensor of rank 2 or more is multiplied by, given its shape; as in He et al. (2015)."""
     rank = len(shape)
     fan_in = math.prod(shape[1:])
     if rank > 2 and shape[0] == 1 and shape[2] >= 11:  # an encoding of positions
@@ -50,7 +49,7 @@ def tile(block: Tensor, shape: Sequence[int], out: Tensor | None = None) -> Tens
     whole = shape[0] // size
     target = out.detach()
     if whole:
-        target[: whole * size].unflatten(0, (whole, size)).copy_(block.expand(whole, *block.shape))
+        target[: whole * size].view(whole, *block.shape).copy_(block.expand(whole, *block.shape))
     target[whole * size :].copy_(block[: shape[0] - whole * size])
     return out
 

@@ -93,7 +93,7 @@ def _heights(batch: GraphBatch) -> Tensor:
     edges = batch.edges[batch.distances == 1]
     order = batch.levels[edges[:, 0]].argsort(descending=True, stable=True)
     counts = torch.bincount(batch.levels[edges[:, 0]]).flip(0).tolist()
-    for part in edges[order].split(counts):
+    for part in torch.split(edges[order], counts):
         heights.scatter_reduce_(0, part[:, 0], heights[part[:, 1]] + 1, "amax")
     return heights
 
@@ -109,7 +109,8 @@ def _levels(level: Tensor, pairs: Tensor, distances: Tensor) -> list[Level]:
     counts = torch.bincount(receiving, minlength=len(sizes)).tolist()
     senders, receivers = pairs[by_level].unbind(1)
     distances = distances[by_level]
-    parts = zip(order.split(sizes), senders.split(counts), place[receivers].split(counts), distances.split(counts))
+    messages = (torch.split(tensor, counts) for tensor in (senders, place[receivers], distances))
+    parts = zip(torch.split(order, sizes), *messages)
     return [
         Level(nodes, sender, receiver, distance.reciprocal()[:, None], (distance == 1).nonzero().squeeze(1))
         for nodes, sender, receiver, distance in parts
@@ -138,7 +139,7 @@ class GatedGNN(nn.Module):
 
     def forward(self, x: Tensor, batch: GraphBatch) -> Tensor:
         """`(N, hidden)` -> `(N, hidden)` for the nodes of all graphs of a batch, which do not interact."""
-        if x.device.type == "cpu" and x.dtype == torch.float32 and not (torch.is_grad_enabled() and x.requires_grad):
+        if x.device.type == "cpu" and not torch.is_grad_enabled():
             return sweep.propagate(self, x, batch)
         schedule = Schedule.of(batch, self.virtual_edges)
         for levels in schedule:

@@ -238,7 +238,7 @@ class GHN(Assembler):
         to the hypernetwork (NeurIPS 2021, section 5.3).
         """
         graphs = self._graphs(model, input, graph)
-        nodes = self.encode(graphs).split([graph.num_nodes for graph in graphs])
+        nodes = torch.split(self.encode(graphs), [graph.num_nodes for graph in graphs])
         means = torch.stack([part.mean(0) for part in nodes])
         return means if isinstance(model, Sequence) else means[0]
 
@@ -267,12 +267,12 @@ class GHN(Assembler):
 
     def _scale_last_layers(self) -> None:
         """Small first predictions: the last layers of decoders begin with a fifth of their weights, without biases."""
-        last = [self.decoder_1d.fc[2], self.decoder.class_layer_predictor[1]]
-        last.append(self.decoder.conv[2] if self.config.decoder == "conv" else self.decoder.mlp.fc[2])
+        parts = ("decoder_1d.fc.2", "decoder.class_layer_predictor.1")
+        last = "decoder.conv.2" if self.config.decoder == "conv" else "decoder.mlp.fc.2"
         with torch.no_grad():
-            for layer in last:
-                layer.weight /= 5
-                layer.bias.zero_()
+            for name in (*parts, last):
+                self.get_parameter(f"{name}.weight").div_(5)
+                self.get_parameter(f"{name}.bias").zero_()
 
     def _batch(self, graphs: GraphBatch | Sequence[Graph] | Graph) -> GraphBatch:
         if isinstance(graphs, GraphBatch):

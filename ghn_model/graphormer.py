@@ -45,7 +45,8 @@ class Graphormer(nn.ModuleList):
         bias = first.attn.path_bias(distances, self.virtual_edges) + _padding_bias(padded, x)  # (B, heads, N, N)
         for layer in self:
             dense = layer(dense, bias)
-        return dense[padded.mask]
+        result: Tensor = dense[padded.mask]
+        return result
 
 
 def _padding_bias(padded: PaddedGraphs, x: Tensor) -> Tensor:
@@ -70,7 +71,8 @@ class Layer(nn.Module):
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
         """`(B, N, hidden)` -> `(B, N, hidden)`; `bias` is `(B, heads, N, N)`."""
         x = x + self.attn(self.ln1(x), bias)
-        return x + self.ff(self.ln2(x))
+        output: Tensor = x + self.ff(self.ln2(x))
+        return output
 
     def place(self, distances: Tensor) -> Tensor:
         """`(B, N, hidden)` from the paths `(B, N, N)`: numbers of neighbours, and distance from the input."""
@@ -115,7 +117,8 @@ class Attention(nn.Module):
         table = self.proj_e(pairs)  # (2 * largest + 1, heads)
         reverse = distances.transpose(1, 2).long()
         index = distances.long() + reverse + largest * (reverse > 0)
-        return table.t()[:, index].transpose(0, 1)
+        bias: Tensor = table.t()[:, index].transpose(0, 1)
+        return bias
 
 
 class EdgeEmbedding(nn.Module):

@@ -1,7 +1,7 @@
 """The shapes of a network's tensors as part of its nodes' embeddings (Knyazev et al., NeurIPS 2021, appendix B).
 
 A shape counts as four numbers: channels out and in, height, width.  Each is looked up in a table with a row for every
-size on a grid; sizes between go to the nearest.  Nodes without a tensor have a row of their own, the last of each table.
+size on a grid; sizes between go to the nearest.  Nodes without a tensor have a row of their own, each table's last.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["ShapeEncoder", "channel_grid", "four_axes", "shape_indices", "spatia
 
 @cache
 def channel_grid(num_classes: int) -> tuple[int, ...]:
-    """The numbers of channels with a row: coarser the larger, and the number of classes, which moves those behind it."""
+    """The numbers of channels with a row: coarser the larger, and with the classes, which move those behind them."""
     grid = {1, 3, num_classes, *range(8, 64, 8), *range(64, 4096, 16), *range(4096, 8193, 32)}
     return tuple(sorted(grid))
 
@@ -37,7 +37,7 @@ def spatial_grid(largest: int) -> tuple[int, ...]:
 def _lookup(grid: tuple[int, ...], channels: bool) -> npt.NDArray[np.int64]:
     """For every size up to the largest on the grid, the row of the nearest, of two the smaller."""
     sizes = np.arange(grid[-1] + 1)
-    rows = np.abs(sizes[:, None] - np.array(grid)).argmin(axis=1)  # the first of equals
+    rows: npt.NDArray[np.int64] = np.abs(sizes[:, None] - np.array(grid)).argmin(axis=1)  # the first of equals
     if channels:
         for size in range(4, 8):
             if size not in grid:

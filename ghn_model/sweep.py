@@ -1,6 +1,7 @@
-"""The sweeps of `GatedGNN` node by node, compiled, for predictions on a CPU (`GatedGNN.forward` says what they compute).
+"""The sweeps of `GatedGNN` node by node, compiled, for predictions on a CPU (`gated_gnn` says what is computed).
 
-Inner loops run over consecutive outputs, so that the compiler turns them into vector instructions.
+Inner loops run over consecutive outputs, so that the compiler turns them into vector instructions.  Numbers are of
+double precision: errors would add up along the hundreds of nodes of a path.
 """
 
 from __future__ import annotations
@@ -21,41 +22,32 @@ if TYPE_CHECKING:
 
 __all__ = ["propagate"]
 
-Array = npt.NDArray[np.float32]
+Array = npt.NDArray[np.float64]
 
 
 def propagate(gnn: GatedGNN, x: Tensor, batch: GraphBatch) -> Tensor:
-    """The same as the level-parallel sweeps: `(N, hidden)` float32 on the CPU -> a new tensor like it."""
-    h = x.detach().clone(memory_format=torch.contiguous_format).numpy()
+    """The same as the level-parallel sweeps: `(N, hidden)` on the CPU -> a new tensor like it."""
+    h = _numbers(x)
     virtual = gnn.virtual_edges > 1
     near = _weights(gnn.mlp)
     far = _weights(gnn.mlp_ve) if virtual else near
-    gru = (*(_matrix(weight) for weight in (gnn.gru.weight_ih, gnn.gru.weight_hh)), *_biases(gnn.gru))
+    cell = gnn.gru
+    gru = (_numbers(cell.weight_ih.t()), _numbers(cell.weight_hh.t()), _numbers(cell.bias_ih), _numbers(cell.bias_hh))
     for graph, start, end in zip(batch.graphs, batch.offsets.tolist(), batch.offsets[1:].tolist()):
         to_node = np.ascontiguousarray(graph.distances(gnn.virtual_edges).T)
         _sweep(h[start:end], to_node, False, virtual, near, far, gru)
         _sweep(h[start:end], np.ascontiguousarray(to_node.T), True, virtual, near, far, gru)
-    return torch.from_numpy(h)
+    return torch.from_numpy(h).to(x.dtype)
 
 
 def _weights(mlp: MLP) -> tuple[Array, Array, Array, Array]:
-    first, last = mlp.fc[0], mlp.fc[2]
-    return _matrix(first.weight), _vector(first.bias), _matrix(last.weight), _vector(last.bias)
+    (w1, b1), (w2, b2) = ((layer.weight, layer.bias) for layer in mlp.fc if isinstance(layer, nn.Linear))
+    return _numbers(w1.t()), _numbers(b1), _numbers(w2.t()), _numbers(b2)
 
 
-def _biases(gru: nn.GRUCell) -> tuple[Array, Array]:
-    return _vector(gru.bias_ih), _vector(gru.bias_hh)
-
-
-def _matrix(weight: Tensor | nn.Module) -> Array:
-    """A weight with its inputs as rows."""
-    assert isinstance(weight, Tensor)
-    return np.ascontiguousarray(weight.detach().numpy().T)
-
-
-def _vector(bias: Tensor | nn.Module) -> Array:
-    assert isinstance(bias, Tensor)
-    return np.ascontiguousarray(bias.detach().numpy())
+def _numbers(tensor: Tensor) -> Array:
+    """A copy, in memory order."""
+    return tensor.detach().to(torch.float64, memory_format=torch.contiguous_format, copy=True).contiguous().numpy()
 
 
 @compiled
@@ -74,11 +66,11 @@ def _perceive(x: Array, layers: tuple[Array, Array, Array, Array], inner: Array,
     inner[:] = layers[1]
     _multiply_add(x, layers[0], inner)
     for i in range(len(inner)):
-        inner[i] = max(inner[i], np.float32(0))
+        inner[i] = max(inner[i], 0.0)
     out[:] = layers[3]
     _multiply_add(inner, layers[2], out)
     for i in range(len(out)):
-        out[i] = max(out[i], np.float32(0))
+        out[i] = max(out[i], 0.0)
 
 
 @compiled
@@ -93,12 +85,11 @@ def _sweep(
 ) -> None:
     """Update the embeddings of one graph in place; row v of `distances` has the paths between v and its senders."""
     n, width = h.shape
-    edge_messages = np.zeros((n, width), np.float32)
-    path_messages = np.zeros((n if virtual else 0, width), np.float32)
-    inner = np.empty(len(near[1]), np.float32)
-    total = np.empty(width, np.float32)
-    from_input, from_state = np.empty(3 * width, np.float32), np.empty(3 * width, np.float32)
-    one = np.float32(1)
+    edge_messages = np.zeros((n, width))
+    path_messages = np.zeros((n if virtual else 0, width))
+    inner = np.empty(len(near[1]))
+    total = np.empty(width)
+    from_input, from_state = np.empty(3 * width), np.empty(3 * width)
     for step in range(n):
         v = n - 1 - step if backward else step
         first, last = (v + 1, n) if backward else (0, v)
@@ -111,7 +102,7 @@ def _sweep(
                 for i in range(width):
                     total[i] += edge_messages[u, i]
             if virtual:
-                weight = one / np.float32(distance)
+                weight = 1.0 / distance
                 for i in range(width):
                     total[i] += weight * path_messages[u, i]
         from_input[:] = gru[2]
@@ -119,8 +110,8 @@ def _sweep(
         from_state[:] = gru[3]
         _multiply_add(h[v], gru[1], from_state)
         for i in range(width):
-            reset = one / (one + math.exp(-(from_input[i] + from_state[i])))
-            update = one / (one + math.exp(-(from_input[width + i] + from_state[width + i])))
+            reset = 1.0 / (1.0 + math.exp(-(from_input[i] + from_state[i])))
+            update = 1.0 / (1.0 + math.exp(-(from_input[width + i] + from_state[width + i])))
             new = math.tanh(from_input[2 * width + i] + reset * from_state[2 * width + i])
             h[v, i] = new + update * (h[v, i] - new)
         _perceive(h[v], near, inner, edge_messages[v])

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from deepnets.errors import CheckpointError
 
-__all__ = ["TensorFile", "file_digest", "is_safetensors", "writable_or_raise", "write_tensors"]
+__all__ = ["TensorFile", "check_writable", "file_digest", "is_safetensors", "write_tensors"]
 
 DIGEST = "content_sha256"
 
@@ -63,12 +63,10 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
             temporary.unlink()
 
 
-def writable_or_raise(path: Path) -> None:
+def check_writable(path: Path) -> None:
     """Raise the `CheckpointError` that `write_tensors` would, if the folder is missing or nothing can be made in it."""
     temporary = _beside(path)
     try:
-        if path.is_dir():
-            raise CheckpointError(f"{path}: cannot be written: it is a folder")
         temporary.touch(exist_ok=False)
         temporary.unlink()
     except OSError as error:
@@ -170,6 +168,8 @@ def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _beside(path: Path) -> Path:
+    if path.is_dir():
+        raise CheckpointError(f"{path}: cannot be written: it is a folder")
     return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
 
 

@@ -124,14 +124,13 @@ class _Tracer:
                 raise
             except Exception as error:
                 problem = problem or error
-        for guess in guesses:
-            try:
-                return self._attempt(guess, training, real=True), guess
-            except TraceError:
-                raise
-            except Exception as error:
-                problem = error
-        given = ", ".join(_described(leaf) for leaf in tree_leaves(guesses[0])) if guesses else "nothing"
+        try:
+            return self._attempt(guesses[0], training, real=True), guesses[0]
+        except TraceError:
+            raise
+        except Exception as error:
+            problem = error
+        given = ", ".join(_described(leaf) for leaf in tree_leaves(guesses[0]))
         raise TraceError(
             f"{self.name} cannot be run on {given}: {type(problem).__name__}: {_first_line(problem)}; give `input`, "
             "an example of what it takes"

@@ -73,7 +73,7 @@ def norm(capture: Capture, call: Call) -> Any:
 
 
 def prelu(capture: Capture, call: Call) -> Any:
-    x, slope = call.args[0], capture.value(call.argument(1, "weight"))
+    x, slope = call.argument(0, "input"), capture.value(call.argument(1, "weight"))
     node = chain(capture, entry(capture, x), slope.pending, "scale", "scale")
     return capture.finish(call, capture.execute(call), Value((node,)))
 
@@ -95,7 +95,7 @@ def embedding(capture: Capture, call: Call) -> Any:
 
 
 def bilinear(capture: Capture, call: Call) -> Any:
-    a, b, weight = call.args[:3]
+    a, b, weight = (call.argument(i, name) for i, name in enumerate(("input1", "input2", "weight")))
     sources = [entry(capture, a), entry(capture, b)]
     node = capture.recorder.add("conv", sources, [(p, "weight") for p in capture.value(weight).pending])
     node = chain(capture, node, given(capture, call.argument(3, "bias")).pending, "bias", "bias")
@@ -148,7 +148,8 @@ def _window(kernel: Any, name: str) -> tuple[int, int]:
 
 
 def mean(capture: Capture, call: Call) -> Any:
-    x = call.args[0]
+    """Means: over all pixels or tokens, a global pooling."""
+    x = call.argument(0, "input")
     result = capture.execute(call)
     value = capture.value(x)
     if (

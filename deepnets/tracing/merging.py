@@ -103,7 +103,7 @@ def matmul(capture: Capture, call: Call) -> Any:
 
 def fused_matmul(capture: Capture, call: Call) -> Any:
     """`addmm` and its kin: something to add, and two matrices to multiply."""
-    added, left, right = call.args[:3]
+    added, left, right = call.tensors[:3]
     product = capture.union([left, right])
     result = capture.execute(call)
     if product.nodes and product.pending:
@@ -142,7 +142,7 @@ def multi_head_attention(capture: Capture, call: Call) -> Any:
     query, key = call.argument(0, "query"), call.argument(1, "key")
     inputs = [call.argument(i, name) for i, name in enumerate(("query", "key", "value"))]
     entries = sorted({entry(capture, tensor) for tensor in inputs})
-    separate = [pending(17 + i, f"{letter}_proj_weight") for i, letter in enumerate("qkv")]
+    separate = [pending(18 + i, f"{letter}_proj_weight") for i, letter in enumerate("qkv")]
     if any(separate):
         projected = [
             weighted(capture, entry(capture, tensor), Value(pending=weight), Value())

@@ -35,12 +35,12 @@ def unwrapped(model: nn.Module) -> nn.Module:
 def first_guesses(model: nn.Module) -> list[Any]:
     """Inputs to try: what the network says that it takes, then usual images, channels as in its first convolution."""
     dummy = getattr(model, "dummy_inputs", None)
-    if isinstance(dummy, dict) and dummy:
-        return [dummy]
+    stated = [dummy] if isinstance(dummy, dict) and getattr(model, "main_input_name", "input_ids") in dummy else []
     channels = next((m.in_channels for m in model.modules() if isinstance(m, nn.modules.conv._ConvNd)), 3)
     shapes = [size if len(size) == 3 else (channels, *size) for size in _stated_sizes(model)]
     shapes += [(channels, side, side) for side in USUAL_SIZES]
-    return [torch.empty((1, *shape), device="meta", dtype=_float_type(model)) for shape in dict.fromkeys(shapes)]
+    kind = _float_type(model)
+    return stated + [torch.empty((1, *shape), device="meta", dtype=kind) for shape in dict.fromkeys(shapes)]
 
 
 def _stated_sizes(model: nn.Module) -> list[tuple[int, ...]]:
@@ -50,6 +50,7 @@ def _stated_sizes(model: nn.Module) -> list[tuple[int, ...]]:
         if isinstance(settings, dict):
             sizes.append(settings.get("input_size"))
     sizes += [getattr(model, name, None) for name in ("expected_input_sz", "image_size", "img_size")]
+    sizes.append(getattr(getattr(model, "config", None), "image_size", None))
     stated: list[tuple[int, ...]] = []
     for size in sizes:
         if isinstance(size, int) and not isinstance(size, bool) and size > 0:

@@ -84,7 +84,7 @@ def expected(ghn: GHN, graphs: list[Graph], function: Callable[..., Any] = naive
     config = ghn.config
     known = {name: value for name, value in layout(config).items() if name not in ("hidden", "layers")}
     return function(
-        dict(ghn.state_dict(keep_vars=True)),
+        {name: tensor.double() for name, tensor in ghn.state_dict(keep_vars=True).items()},
         window=config.window,
         weight_norm=config.weight_norm,
         graphs=graphs,
