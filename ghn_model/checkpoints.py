@@ -150,7 +150,7 @@ def load_checkpoint(
     _check_fit(path, content)
     _check_numbers(path, content.tensors)
     try:
-        with _Unfilled():
+        with torch.random.fork_rng(devices=[]), _Unfilled():
             ghn = GHN(content.config)
         ghn.load_state_dict(content.tensors)
         return ghn.to(device).eval()
@@ -307,7 +307,7 @@ def _check_numbers(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 class _Unfilled(TorchFunctionMode):
-    """Parameters get no values while modules are made: others will replace them, and random streams stay untouched."""
+    """Parameters get no values while modules are made, which takes time for nothing: others will replace them."""
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = getattr(function, "__name__", "")

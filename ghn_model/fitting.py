@@ -44,7 +44,9 @@ def tile(block: Tensor, shape: Sequence[int], out: Tensor | None = None) -> Tens
     for axis in reversed(range(1, block.dim())):  # the first axis last: until then, little is copied
         block = _repeated(block, axis, shape[axis])
     if out is None:
-        return _repeated(block, 0, shape[0])
+        return _repeated(block, 0, shape[0]) if shape else block
+    if not shape:
+        return out.detach().copy_(block)
     size = block.shape[0]
     whole = shape[0] // size
     target = out.detach()

@@ -59,7 +59,7 @@ class Level(NamedTuple):
     senders, receivers
         `(E,)`, nodes that messages come from, and places in `nodes` that they go to.
     weights
-        `(E,)`, 1 over the number of edges.
+        `(E, 1) float64`, 1 over the number of edges.
     edges
         `(E1,)`, which of those messages go along an edge.
     """
@@ -112,7 +112,7 @@ def _levels(level: Tensor, pairs: Tensor, distances: Tensor) -> list[Level]:
     messages = (torch.split(tensor, counts) for tensor in (senders, place[receivers], distances))
     parts = zip(torch.split(order, sizes), *messages)
     return [
-        Level(nodes, sender, receiver, distance.reciprocal()[:, None], (distance == 1).nonzero().squeeze(1))
+        Level(nodes, sender, receiver, distance.double().reciprocal()[:, None], (distance == 1).nonzero().squeeze(1))
         for nodes, sender, receiver, distance in parts
     ]
 

@@ -206,11 +206,7 @@ class GHN(Assembler):
             graphs = self._graphs(model, input, graph)
 
             def write(wanted: Wanted, block: Tensor) -> None:
-                target = targets[wanted.slot.name]
-                if target.dim():
-                    tile(block, wanted.slot.shape, out=target)
-                else:
-                    target.copy_(block)
+                tile(block, wanted.slot.shape, out=targets[wanted.slot.name])
 
             self.assemble(Plan.of(graphs, self.config, predict_class_layers), self.encode(graphs), write)
         if batch_statistics:

@@ -64,6 +64,7 @@ def vary(
 
     Examples
     --------
+    >>> from torch import nn
     >>> model = nn.Sequential(nn.Linear(4, 2), nn.Linear(2, 3))
     >>> varied = vary(model, dict(model.named_parameters()), orthogonal_from=1)
     >>> weight = varied["0.weight"]

@@ -19,6 +19,7 @@ __all__ = [
 
 
 def linear(capture: Capture, call: Call) -> Any:
+    """Linear layers."""
     x, weight = call.argument(0, "input"), call.argument(1, "weight")
     if capture.real or weight.dim() != 2 or x.shape[-1:] != weight.shape[1:]:
         result = capture.execute(call)  # raises what is wrong
@@ -30,6 +31,7 @@ def linear(capture: Capture, call: Call) -> Any:
 
 
 def convolution(capture: Capture, call: Call) -> Any:
+    """Convolutions, also transposed ones: grouped, dilated or neither."""
     transposed = "transpose" in call.name
     groups = call.argument(6, "groups", 1)
     dilation = call.argument(7 if transposed else 5, "dilation", 1)
@@ -54,6 +56,7 @@ NORMS = {  # type, and positions of weight and bias
 
 
 def norm(capture: Capture, call: Call) -> Any:
+    """Normalisations: nodes if they have a weight or a bias."""
     kind, weight, bias = NORMS[call.name]
     if call.function in (torch.batch_norm, torch.instance_norm):
         weight, bias = 1, 2
@@ -73,12 +76,14 @@ def norm(capture: Capture, call: Call) -> Any:
 
 
 def prelu(capture: Capture, call: Call) -> Any:
+    """A ReLU whose slope is a parameter."""
     x, slope = call.argument(0, "input"), capture.value(call.argument(1, "weight"))
     node = chain(capture, entry(capture, x), slope.pending, "scale", "scale")
     return capture.finish(call, capture.execute(call), Value((node,)))
 
 
 def embedding(capture: Capture, call: Call) -> Any:
+    """Look-ups in a table: nodes if what is looked up is data, else positions, which wait for their use."""
     index, table = call.argument(0, "input"), call.argument(1, "weight")
     if call.name == "embedding" and call.function is torch.embedding:
         index, table = table, index
@@ -95,6 +100,7 @@ def embedding(capture: Capture, call: Call) -> Any:
 
 
 def bilinear(capture: Capture, call: Call) -> Any:
+    """Bilinear layers."""
     a, b, weight = (call.argument(i, name) for i, name in enumerate(("input1", "input2", "weight")))
     sources = [entry(capture, a), entry(capture, b)]
     node = capture.recorder.add("conv", sources, [(p, "weight") for p in capture.value(weight).pending])

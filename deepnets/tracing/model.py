@@ -35,7 +35,8 @@ def unwrapped(model: nn.Module) -> nn.Module:
 def first_guesses(model: nn.Module) -> list[Any]:
     """Inputs to try: what the network says that it takes, then usual images, channels as in its first convolution."""
     dummy = getattr(model, "dummy_inputs", None)
-    stated = [dummy] if isinstance(dummy, dict) and getattr(model, "main_input_name", "input_ids") in dummy else []
+    main = getattr(model, "main_input_name", None)  # Hugging Face's models of images have the dummies of text
+    stated = [dummy] if isinstance(dummy, dict) and dummy and (main is None or main in dummy) else []
     channels = next((m.in_channels for m in model.modules() if isinstance(m, nn.modules.conv._ConvNd)), 3)
     shapes = [size if len(size) == 3 else (channels, *size) for size in _stated_sizes(model)]
     shapes += [(channels, side, side) for side in USUAL_SIZES]

@@ -160,16 +160,19 @@ def test_arguments_of_models_are_values() -> None:
     from ghn_model.__main__ import _argument
 
     for text, value in {
-        "3": 3, "-1.5e3": -1500.0, "true": True, "null": None, "[1, 2]": [1, 2], '{"a": "b"}': {"a": "b"},
-
-            "text": "text",
-            "True": "True",
-            "": "",
-            "a=b": "a=b",
-            '"3"': "3",
-            "[1": "[1",
-            "__import__('os')": "__import__('os')"
-        ,
+        "3": 3,
+        "-1.5e3": -1500.0,
+        "true": True,
+        "null": None,
+        "[1, 2]": [1, 2],
+        '{"a": "b"}': {"a": "b"},
+        "text": "text",
+        "True": "True",
+        "": "",
+        "a=b": "a=b",
+        '"3"': "3",
+        "[1": "[1",
+        "__import__('os')": "__import__('os')",
     }.items():
         assert _argument(f"name={text}") == ("name", value)
     assert _argument("name=" + "[" * 100_000) == ("name", "[" * 100_000)

@@ -76,7 +76,17 @@ def loaded(preset: str, classes: int, side: int, **changes: Any) -> GHN:
 
 
 def layout(config: GHNConfig) -> dict[str, Any]:
-    names = ("hypernet", "decoder", "hidden", "max_shape", "num_classes", "virtual_edges", "layernorm", "layers", "heads")
+    names = (
+        "hypernet",
+        "decoder",
+        "hidden",
+        "max_shape",
+        "num_classes",
+        "virtual_edges",
+        "layernorm",
+        "layers",
+        "heads",
+    )
     return {name: getattr(config, name) for name in names}
 
 
@@ -109,3 +119,95 @@ def test_every_tensor(preset: str, name: str, classes: int, side: int) -> None:
     assert_close(ghn.predict(nn.Identity(), graph=graph), reference)
     (with_gradients,) = ghn(graph)
     assert_close({key: tensor.detach() for key, tensor in with_gradients.items()}, reference)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_embeddings(preset: str) -> None:
+    ghn, graph = loaded(preset, 10, 32), GRAPHS["DeepNets-1M"](10, 32)
+    with torch.no_grad():
+        (reference,) = expected(ghn, [graph], naive_embeddings)
+        assert torch.allclose(ghn.encode(graph).double(), reference, rtol=1e-4, atol=1e-5)
+    assert torch.allclose(ghn.encode(graph).detach().double(), reference, rtol=1e-4, atol=1e-5)  # level by level
+    mean = ghn.embed(nn.Identity(), graph=graph)
+    assert torch.allclose(mean.double(), reference.mean(0), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_networks_of_many_sizes_together(preset: str) -> None:
+    """Eight graphs at once: each as the oracle predicts it, and as it is predicted alone."""
+    ghn = loaded(preset, 10, 32)
+    graphs = [build_graph(DARTS.replace(n_cells=cells)) for cells in (1, 3)] + [
+        build_graph(SMALL.replace(n_cells=cells, norm=norm)) for cells in (1, 2, 4) for norm in ("bnorm", None)
+    ]
+    assert len({graph.num_nodes for graph in graphs}) > 5
+    with torch.no_grad():
+        references = expected(ghn, graphs)
+    together = ghn.predict([nn.Identity()] * len(graphs), graph=graphs)
+    with_gradients = ghn(graphs)
+    for graph, reference, result, differentiable in zip(graphs, references, together, with_gradients):
+        assert_close(result, reference)
+        assert_close({name: tensor.detach() for name, tensor in differentiable.items()}, reference)
+        alone = ghn.predict(nn.Identity(), graph=graph)
+        assert all(torch.allclose(alone[name], tensor, atol=1e-6) for name, tensor in result.items())
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_gradients(preset: str) -> None:
+    """Of the sum of squares of all predicted tensors, by every weight of the hypernetwork, in double precision."""
+    ghn = GHN(GHNConfig.preset(preset, max_shape=(16, 16, 5, 5), hidden=8, **({"heads": 2} if "3" in preset else {})))
+    ghn.load_state_dict(random_state_dict(seed=5, **layout(ghn.config)))
+    ghn.double()
+    graphs = [build_graph(VIT.replace(n_cells=2, C=8)), build_graph(SMALL.replace(n_cells=2, C=8, fc_dim=12))]
+
+    def gradients(results: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        ghn.zero_grad()
+        sum(tensor.square().sum() for result in results for tensor in result.values()).backward()  # type: ignore[union-attr]
+        return {name: parameter.grad for name, parameter in ghn.named_parameters()}  # type: ignore[misc]
+
+    reference = gradients(expected(ghn, graphs))
+    result = gradients(ghn(graphs))
+    assert result.keys() == reference.keys()
+    for name, gradient in reference.items():
+        assert torch.allclose(result[name], gradient, rtol=1e-6, atol=1e-9), name
+
+
+@pytest.mark.parametrize("classes", [10, 100])
+def test_the_ablation_of_the_decoder(classes: int) -> None:
+    ghn = loaded("ghn2", classes, 32, decoder="mlp")
+    graph = GRAPHS["DeepNets-1M"](classes, 32)
+    with torch.no_grad():
+        (reference,) = expected(ghn, [graph])
+    assert_close(ghn.predict(nn.Identity(), graph=graph), reference)
+
+
+class Odd(nn.Module):
+    """Parameters of every rank and role: 0-D to 5-D, large kernels, positions with and without tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.video = nn.Conv3d(3, 4, (3, 5, 5), padding=(1, 2, 2))
+        self.stripe = nn.Conv2d(4, 100, (1, 13), padding=(0, 6))
+        self.large = nn.Conv2d(100, 70, 19, padding=9)
+        self.sequence = nn.Conv1d(70, 90, 3, padding=1)
+        self.temperature = nn.Parameter(torch.ones(()))
+        self.token = nn.Parameter(torch.zeros(1, 1, 90))
+        self.positions = nn.Parameter(torch.zeros(1, 65, 90))
+        self.scale = nn.Parameter(torch.ones(90))
+        self.norm = nn.GroupNorm(5, 90)
+        self.classifier = nn.Linear(90, 37)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.large(self.stripe(self.video(x).mean(2)))
+        x = self.norm(self.sequence(x.flatten(2))).transpose(1, 2)
+        x = torch.cat([self.token.expand(len(x), -1, -1), x], 1) + self.positions
+        return self.classifier((x * self.scale * self.temperature).mean(1))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_parameters_of_every_rank(preset: str) -> None:
+    ghn, graph = loaded(preset, 10, 32), trace(Odd(), torch.empty(1, 3, 2, 8, 8))
+    assert graph.unused == ()
+    with torch.no_grad():
+        (reference,) = expected(ghn, [graph])
+    assert len(reference) == len(list(Odd().parameters()))
+    assert_close(ghn.predict(Odd(), graph=graph), reference)

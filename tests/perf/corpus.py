@@ -1,27 +1,16 @@
-"""Measure speed, size and memory on this machine: `make perf`, or `python -m tests.perf --size 1000000`.
-
-Every figure is the median of repeated runs, in processes of their own where memory counts.  Nothing here is asserted:
-the machine may be busy.  Targets stand beside the figures.
-"""
+"""Speed, size and memory of the corpus: sampling, building, reading, graphs."""
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import h5py
 import networkx as nx
-import numba
-import numpy as np
 
 from deepnets import Network, NetworkConfig, build_graph
 from deepnets.encoding import decode
@@ -29,41 +18,7 @@ from deepnets.verification import verify
 from generator import BuildPlan, Workers, build_corpus
 from generator.shards import ShardTask, make_shard
 from generator.splits import SPLITS
-
-Row = tuple[str, str, str]
-
-
-def main() -> None:
-    """Measure, and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--size", type=int, default=1_000_000, help="networks in the training split")
-    parser.add_argument("--data", type=Path, help="a corpus that is there already, instead of building one")
-    options = parser.parse_args()
-
-    print(machine(), end="\n\n")
-    rows = sampling()
-    with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
-        if options.data is None:
-            rows += building(Path(folder), options.size)
-        rows += reading(options.data or Path(folder))
-    rows += graphs()
-    widths = [max(len(row[i]) for row in rows) for i in range(3)]
-    for name, value, target in [("what", "measured", "target"), *rows]:
-        print(f"{name:{widths[0]}}  {value:>{widths[1]}}  {target}".rstrip())
-
-
-def machine() -> str:
-    """The machine and the libraries that the figures belong to."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    models = [line.split(":")[1].strip() for line in lines if "model name" in line]
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    load = os.getloadavg()[0]
-    libraries = {"Python": platform.python_version(), "NumPy": np.__version__, "numba": numba.__version__}
-    libraries |= {"h5py": h5py.__version__, "HDF5": h5py.version.hdf5_version}
-    return (
-        f"{models[0] if models else platform.processor()}, {os.cpu_count()} cores, {memory:.0f} GiB, load {load:.1f}; "
-        + ", ".join(f"{name} {version}" for name, version in libraries.items())
-    )
+from tests.perf.timing import Row, median
 
 
 def sampling() -> list[Row]:
@@ -160,18 +115,3 @@ def graphs() -> list[Row]:
             "",
         ),
     ]
-
-
-def median(function: Callable[[], object], runs: int) -> float:
-    """Seconds that a call takes, after one to warm up."""
-    function()
-    seconds = []
-    for _ in range(runs):
-        started = time.perf_counter()
-        function()
-        seconds.append(time.perf_counter() - started)
-    return statistics.median(seconds)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,127 @@
+"""Speed and memory of tracing and of predictions, beside what the published tools were measured to take."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import torch
+from torch import nn
+
+from deepnets import GENOTYPES, Genotype, Graph, GraphBatch, Network, NetworkConfig, build_graph, trace
+from deepnets.vision import import_torchvision
+from ghn_model import GHN, GHNConfig
+from tests.perf.timing import Row, median
+
+DARTS = NetworkConfig(GENOTYPES["DARTS"], n_cells=14, C=48, stem_type=1)
+LIKE_DEEPNETS = NetworkConfig(
+    Genotype(
+        normal=[("sep_conv_3x3", 0), ("conv_5x5", 1), ("dil_conv_3x3", 2), ("skip_connect", 0)],
+        normal_concat=[2, 3],
+        reduce=[("max_pool_3x3", 0), ("skip_connect", 1), ("avg_pool_3x3", 2), ("conv_3x3", 0)],
+        reduce_concat=[2, 3],
+    ),
+    n_cells=10,
+)
+
+
+def on_meta(name: str) -> nn.Module:
+    """A classifier of torchvision, without memory."""
+    with torch.device("meta"):
+        model: nn.Module = import_torchvision().models.get_model(name, weights=None)
+    return model
+
+
+def tracing() -> list[Row]:
+    """From a module to its graph with virtual edges; published tools: 113 and 228 ms for the ResNet-50."""
+    rows = []
+    for name, target in (
+        ("resnet50", "30"),
+        ("vit_b_16", "250"),
+        ("convnext_tiny", "250"),
+        ("efficientnet_v2_l", "250"),
+    ):
+        model = on_meta(name)
+        seconds = median(lambda model=model: trace(model).distances(50), 15)
+        rows.append((f"trace {name}, virtual edges included: ms", f"{1e3 * seconds:.1f}", target))
+    return rows
+
+
+def predicting() -> list[Row]:
+    """From a module to all its parameters, GHN-2; published tool: 262 ms (ResNet-50), 1,081 ms (DARTS)."""
+    ghn = GHN(GHNConfig.preset("ghn2", 1000, 224)).eval()
+    resnet, vgg = on_meta("resnet50"), on_meta("vgg16")
+    with torch.device("meta"):
+        darts = Network(DARTS, 1000, 224)
+    rows = [
+        (
+            "trace and predict resnet50, 25.6 M parameters: ms",
+            f"{1e3 * median(lambda: ghn.predict(resnet), 15):.0f}",
+            "80",
+        ),
+        (
+            "trace and predict DARTS C48 x 14: ms",
+            f"{1e3 * median(lambda: ghn.predict(darts, graph=trace(darts)), 15):.0f}",
+            "150",
+        ),
+    ]
+    predicted = ghn.predict(vgg)
+    copied = median(lambda: [tensor.clone() for tensor in predicted.values()], 5)
+    seconds = median(lambda: ghn.predict(vgg), 5)
+    rows.append(
+        ("trace and predict vgg16, 138 M parameters: times the time of copying them", f"{seconds / copied:.1f}", "3")
+    )
+    for name in ("resnet50", "vgg16"):
+        done = subprocess.run([sys.executable, "-c", MEMORY, name], check=True, capture_output=True)
+        rows.append((f"memory beyond the predicted tensors, {name}: MB", f"{json.loads(done.stdout):.0f}", "50"))
+    return rows
+
+
+MEMORY = """
+import json, resource, sys
+import torch
+from ghn_model import GHN, GHNConfig
+from tests.perf.prediction import on_meta
+ghn = GHN(GHNConfig.preset("ghn2", 1000, 224)).eval()
+model = on_meta(sys.argv[1])
+ghn.predict(on_meta("alexnet"))  # libraries are loaded, code is compiled; its tensors are gone afterwards
+current = int(open("/proc/self/status").read().split("VmRSS:")[1].split()[0]) / 1024
+open("/proc/self/clear_refs", "w").write("5")  # the peak counts from here
+predicted = ghn.predict(model)
+peak = int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) / 1024
+size = sum(tensor.nbytes for tensor in predicted.values()) / 2**20
+print(json.dumps(max(0.0, peak - current - size)))
+"""
+
+
+def propagation() -> list[Row]:
+    """The sweeps of GHN-2 and GHN-1 alone, one thread, beside the times of the published tool."""
+    small = build_graph(LIKE_DEEPNETS)
+    graphs: dict[str, list[Graph]] = {
+        "resnet50": [trace(on_meta("resnet50"))],
+        "mobilenet_v2": [trace(on_meta("mobilenet_v2"))],
+        "densenet121": [trace(on_meta("densenet121"))],
+        "DARTS C48 x 14": [build_graph(DARTS, 1000, 224)],
+        f"DeepNets-like, {small.num_nodes} nodes": [small],
+        "batch of 8": [build_graph(LIKE_DEEPNETS.replace(n_cells=4 + i)) for i in range(8)],
+    }
+    published = {
+        "ghn2": dict(zip(graphs, (51, 45, 253, 1008, 105, 349))),
+        "ghn1": {"resnet50": 24, "DARTS C48 x 14": 104, "batch of 8": 62},
+    }
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    rows = []
+    for preset, references in published.items():
+        ghn = GHN(preset).eval()
+        for name, reference in references.items():
+            batch = GraphBatch(graphs[name], virtual_edges=ghn.config.virtual_edges)
+            with torch.no_grad():
+                x = ghn.embed_nodes(batch)
+                seconds = median(lambda ghn=ghn, x=x, batch=batch: ghn.gnn(x, batch), 15)
+            factor = "4" if preset == "ghn2" else "2"
+            rows.append((f"propagation of {preset}, {name} ({batch.num_nodes} nodes): ms", f"{1e3 * seconds:.2f}", ""))
+            rows.append(("    times as fast as published", f"{reference / (1e3 * seconds):.0f}", factor))
+    torch.set_num_threads(threads)
+    return rows
