@@ -36,6 +36,7 @@ def main(arguments: Sequence[str]) -> None:
     draw.add_argument("--index", type=non_negative, default=0, help="its position in the split (0)")
     draw.add_argument("--config", type=Path, help="instead: a JSON file of a NetworkConfig")
     draw.add_argument("--genotype", choices=sorted(GENOTYPES), help="instead: a genotype with a name")
+    draw.add_argument("--model", help="instead: any model, as module:callable or timm:NAME")
     draw.add_argument("--cells", type=positive, default=8, help="number of cells, with --genotype (8)")
     draw.add_argument("--virtual-edges", type=positive, default=1, metavar="K", help="show paths of up to K edges (1)")
     draw.add_argument("--pruned", action="store_true", help="leave out nodes that do not reach the output")
@@ -110,6 +111,11 @@ def _draw(options: argparse.Namespace) -> None:
 
     if options.config is not None:
         graph = build_graph(_read_config(options.config))
+    elif options.model is not None:
+        from deepnets.tracing import trace
+        from deepnets.vision import load_model
+
+        graph = trace(load_model(options.model, meta=True))
     elif options.genotype is not None:
         vit = options.genotype == "ViT"
         genotype = GENOTYPES[options.genotype]

@@ -134,8 +134,8 @@ class Assembler(nn.Module):
             for some in _chunks(wanted, LARGEST_BLOCK // math.prod(part)):
                 maps = self.decoder(_rows(embeddings, some), *part)
                 if self.config.weight_norm:
-                    gains = maps.new_tensor([gain(entry.slot.shape) for entry in some])
-                    maps = maps * gains.view(-1, 1, 1, 1, 1)
+                    gains = maps.new_tensor([gain(entry.slot.shape) for entry in some]).view(-1, 1, 1, 1, 1)
+                    maps = maps * gains if maps.requires_grad else maps.mul_(gains)
                 for entry, block in zip(some, maps):
                     sink(entry, self._shaped(block, entry.slot.shape))
 

@@ -55,7 +55,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     models = timm_models() if options.library == "timm" else torchvision_models()
     complete = total = 0
-    seconds, types = [], Counter[str]()
+    seconds, types = {}, Counter[str]()
     for name, make in [pair for pair in models if options.only in pair[0]][first::step]:
         total += 1
         try:
@@ -69,7 +69,7 @@ def main() -> None:
         except DeepNetsError as error:
             print(f"{name}: {error}", flush=True)
             continue
-        seconds.append(time.perf_counter() - started)
+        seconds[name] = time.perf_counter() - started
         types.update(NODE_TYPES[kind] for kind in graph.node_types)
         trainable = {key for key, parameter in model.named_parameters() if parameter.requires_grad}
         missing = [slot.name for slot in graph.unused if slot.name in trainable]
@@ -78,7 +78,9 @@ def main() -> None:
             print(f"{name}: {len(missing)} of {len(trainable)} without a node: {', '.join(missing[:6])}", flush=True)
     print(f"{complete} of {total} complete ({100 * complete / max(1, total):.2f} %)")
     if seconds:
-        print(f"median {1e3 * statistics.median(seconds):.0f} ms, largest {1e3 * max(seconds):.0f} ms")
+        slowest = max(seconds, key=seconds.__getitem__)
+        middle = statistics.median(seconds.values())
+        print(f"median {1e3 * middle:.0f} ms, most {1e3 * seconds[slowest]:.0f} ms: {slowest}")
     print(", ".join(f"{kind} {count:,}" for kind, count in types.most_common()))
 
 

@@ -8,8 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from deepnets.__main__ import main as deepnets_main
+from ghn_model import GHN, GHNConfig
+from ghn_model.__main__ import main as ghn_model_main
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = ("README.md", "docs/data-card.md", "docs/design.md", "CONTRIBUTING.md")
@@ -24,8 +27,10 @@ EXAMPLES = [(document, i) for document in DOCUMENTS for i in range(len(blocks(do
 
 @pytest.fixture
 def beside_data(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with a corpus in `data`, as after `make dataset`."""
+    """A working folder with a corpus in `data`, as after `make dataset`, and files named like official checkpoints."""
     (tmp_path / "data").symlink_to(corpus)
+    for name, preset in (("ghn2_imagenet.pt", "ghn2"), ("ghn3tm8.pt", "ghn3-t")):
+        torch.save({"state_dict": GHN(GHNConfig.preset(preset, 1000, 224)).state_dict()}, tmp_path / name)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -33,7 +38,9 @@ def beside_data(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(("document", "index"), EXAMPLES)
 def test_python_examples_run(document: str, index: int, beside_data: Path) -> None:
     program = beside_data / "example.py"
-    program.write_text(blocks(document, "python")[index])
+    # A PyTorch for CPUs needs help to import torchvision; timm imports it, too.
+    door = "from deepnets.vision import import_torchvision; import_torchvision()\n"
+    program.write_text(door + blocks(document, "python")[index])
     done = subprocess.run([sys.executable, program], cwd=beside_data, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
@@ -57,6 +64,9 @@ def test_shell_examples_of_the_readme(beside_data: Path) -> None:
     deepnets_main(["import", "original-format", *commands[1][2:]])
     deepnets_main(["verify", "data", "imported", "--quick"])
     deepnets_main(["info"])
+    (prediction,) = (line.split(" -m ghn_model ")[1].split() for line in lines if " -m ghn_model " in line)
+    ghn_model_main(prediction)
+    assert (beside_data / "resnet50.safetensors").stat().st_size > 100e6
     deepnets_main(["draw", "picture.png", "--split", "test", "--index", "7"])
     assert (beside_data / "picture.png").read_bytes().startswith(b"\x89PNG")
 

@@ -46,7 +46,7 @@ class Upstream:
     least, most
         What must be upstream, and what may be.
     all_uses
-        What must be upstream of any use of the parameter, not only of the first.
+        What may be upstream of any use of the parameter, not only of the first.
     """
 
     least: int
@@ -145,10 +145,21 @@ def _modules_of_many(model: nn.Module, parameters: dict[str, Tensor]) -> Iterato
 
 
 class State(NamedTuple):
-    """What a function passes on, unless it is a constant (None): data or something pending, and made of what."""
+    """What a function passes on, unless it is a constant (None).
+
+    Attributes
+    ----------
+    is_data
+        Whether it is data, or else something pending.
+    mask
+        The parameters it is made of.
+    sure
+        Of these, the ones whose first use it depends on, not only a later one: nodes of later uses have no parameters.
+    """
 
     is_data: bool
     mask: int
+    sure: int
 
 
 # Functions with an operand that is data, whatever it is made of; its position.
@@ -212,13 +223,13 @@ class _Reader(TorchFunctionMode):
         kind = function.name()
         if kind == "torch::autograd::AccumulateGrad":
             bit = self._bit_of.get(id(function.variable))
-            return State(True, 0) if bit is None else State(False, 1 << bit)
+            return State(True, 0, 0) if bit is None else State(False, 1 << bit, 0)
         states = [self._states[f] for f, _ in function.next_functions]
         if not any(state is not None and state.is_data for state in states):
             if kind in _LAYERS:
                 states[_LAYERS[kind]] = self._as_data(states[_LAYERS[kind]])
             elif kind == "MmBackward0" and _is_plain_weight(function):
-                states[0] = State(True, 0)  # a linear layer on a constant
+                states[0] = State(True, 0, 0)  # a linear layer on a constant
         if kind in _SUMS_WITH_PRODUCTS:
             return self._add([states[0], self._apply(states[1:])])
         if kind in _SUMS:
@@ -229,35 +240,43 @@ class _Reader(TorchFunctionMode):
 
     def _as_data(self, state: State | None) -> State:
         if state is None:
-            return State(True, 0)
-        self._meet(state.mask, 0, state.mask)
-        return State(True, state.mask)
+            return State(True, 0, 0)
+        return State(True, state.mask, self._meet(state.mask, 0, state.mask))
 
     def _apply(self, states: Sequence[State | None]) -> State | None:
         data, pending = _split(states)
-        if data is not None:
-            self._meet(pending, data, data | pending)
-        return _joined(data, pending)
+        if data is None:
+            return _pending(pending)
+        return _joined(data, pending, self._meet(pending, data.sure, data.mask | pending))
 
     def _add(self, states: Sequence[State | None]) -> State | None:
         data, pending = _split(states)
+        if data is None:
+            return _pending(pending)
+        new = 0
         for state in states:
-            if data is not None and state is not None and not state.is_data:
+            if state is not None and not state.is_data:
                 largest = max(_bits(state.mask), key=lambda bit: (self._long_axes[bit], self._rank[bit]))
-                is_bias = self._rank[largest] <= 1
-                may_be_bias = self._long_axes[largest] <= 1
-                self._meet(state.mask, data if is_bias else 0, (data if may_be_bias else 0) | pending)
-        return _joined(data, pending)
+                least = data.sure if self._rank[largest] <= 1 else 0
+                most = data.mask if self._long_axes[largest] <= 1 else 0
+                new |= self._meet(state.mask, least, most | pending)
+        return _joined(data, pending, new)
 
     def _place(self, states: Sequence[State | None]) -> State | None:
         data, pending = _split(states)
-        if data is not None:
-            self._meet(pending, 0, pending)
-        return _joined(data, pending)
+        if data is None:
+            return _pending(pending)
+        return _joined(data, pending, self._meet(pending, 0, pending))
 
-    def _meet(self, pending: int, least: int, most: int) -> None:
+    def _meet(self, pending: int, least: int, most: int) -> int:
+        """Note that these parameters meet data; those that do so for the first time."""
+        new = 0
         for bit in _bits(pending):
-            self.met.setdefault(bit, Upstream(least, most & ~(1 << bit), 0)).all_uses |= least
+            if bit not in self.met:
+                self.met[bit] = Upstream(least, most & ~(1 << bit), 0)
+                new |= 1 << bit
+            self.met[bit].all_uses |= most & ~pending
+        return new
 
 
 def _is_plain_weight(function: Any) -> bool:
@@ -268,17 +287,21 @@ def _is_plain_weight(function: Any) -> bool:
     return bool(second.next_functions[0][0].name() == "torch::autograd::AccumulateGrad")
 
 
-def _split(states: Sequence[State | None]) -> tuple[int | None, int]:
-    """What the data among the operands is made of (None: there is no data), and what the others are."""
-    data = [state.mask for state in states if state is not None and state.is_data]
-    pending = [state.mask for state in states if state is not None and not state.is_data]
-    return (_union(data) if data else None), _union(pending)
+def _split(states: Sequence[State | None]) -> tuple[State | None, int]:
+    """The data among the operands taken together (None: there is none), and what the others are made of."""
+    data = [state for state in states if state is not None and state.is_data]
+    pending = _union(state.mask for state in states if state is not None and not state.is_data)
+    if not data:
+        return None, pending
+    return State(True, _union(state.mask for state in data), _union(state.sure for state in data)), pending
 
 
-def _joined(data: int | None, pending: int) -> State | None:
-    if data is not None:
-        return State(True, data | pending)
-    return State(False, pending) if pending else None
+def _joined(data: State, pending: int, new: int) -> State:
+    return State(True, data.mask | pending, data.sure | new)
+
+
+def _pending(mask: int) -> State | None:
+    return State(False, mask, 0) if mask else None
 
 
 def _run(model: nn.Module, inputs: Any, parameters: dict[str, Tensor], *, training: bool) -> dict[str, Upstream]:

@@ -1,0 +1,412 @@
+"""Training a hypernetwork: a step is a few networks with predicted parameters, and a few images.
+
+    corpus ──meta-batch──▶ GHN ──parameters──▶ networks on `meta` ◀──images
+                            ▲                        │
+                            └────── gradient ────────┘ loss
+
+A run lives in a folder: `state.safetensors` to go on from, `log.csv`, and `ghn.safetensors`, the hypernetwork itself.
+What happens in step n, random numbers included, is a function of the seed, of n and of the weights; so a run that is
+killed and continued does what it would have done (bitwise on a CPU, if lengths are given in steps, not in minutes).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from filelock import FileLock, Timeout
+from torch import Tensor
+
+from deepnets.batch import GraphBatch
+from deepnets.dataset import DeepNets1M
+from deepnets.errors import ConfigError, DeepNetsError
+from ghn_model.checkpoints import save_checkpoint
+from ghn_model.config import GHNConfig
+from ghn_model.ghn import GHN
+from ghn_model.meta_batches import DrawnNetworks, meta_batches
+from ghn_model.objective import Objective, Outcome
+from ghn_model.optimization import Optimization
+from ghn_model.progress import Log, memory_in_use
+from ghn_model.ranks import Ranks
+from ghn_model.recipe import Recipe
+from ghn_model.signals import NotedSignals
+from ghn_model.training_state import Moment, load_state, read_about, save_state
+
+__all__ = ["Images", "Length", "Saving", "TrainingError", "train"]
+
+
+class TrainingError(DeepNetsError):
+    """A training cannot go on."""
+
+
+class Images(Protocol):
+    """Training images by the number of the step, the same in every process."""
+
+    name: str
+    num_classes: int
+    image_size: int
+    per_epoch: int
+    """Steps in a pass through the images."""
+
+    def at(self, step: int) -> tuple[Tensor, Tensor]:
+        """Images `(B, 3, image_size, image_size)` and labels `(B,) int64`, on the device of the training."""
+
+
+@dataclass(frozen=True)
+class Length:
+    """When a training ends: after so many steps or minutes, whatever comes first; by default the epochs of its recipe."""
+
+    steps: int | None = None
+    minutes: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("steps", self.steps), ("minutes", self.minutes)):
+            if value is not None and not value > 0:
+                raise ConfigError(f"{name}: expected more than 0, got {value!r}")
+
+    def progress(self, step: int, seconds: float) -> float:
+        """How much of the training is done, 0 to 1: of its steps or of its time, whichever is more."""
+        steps = step / self.steps if self.steps else 0.0
+        return min(1.0, max(steps, seconds / (60 * self.minutes) if self.minutes else 0.0))
+
+
+@dataclass(frozen=True)
+class Saving:
+    """How often figures are logged and states saved: every so many steps, or minutes."""
+
+    log_steps: int = 20
+    steps: int | None = None
+    minutes: float = 5.0
+
+
+def train(
+    out: Path | str,
+    config: GHNConfig,
+    recipe: Recipe,
+    images: Images,
+    nets: DeepNets1M,
+    *,
+    length: Length | None = None,
+    saving: Saving | None = None,
+    ranks: Ranks | None = None,
+    workers: int = 0,
+    quiet: bool = False,
+) -> Path:
+    """Train a hypernetwork, or go on with a training that was interrupted.
+
+    Parameters
+    ----------
+    out
+        Folder of the run; made if missing.  If it holds the state of a run, that is continued.
+    config, recipe
+        What is trained, and how; of a continued run, they must be the same.
+    images
+        What the networks see.
+    nets
+        The networks, of the training split, for the classes and size of the images.
+    length
+        When it ends; may change when a run is continued.
+    saving
+        How often figures are logged and states saved.
+    ranks
+        This process among others; by default alone, on a GPU if there is one.
+    workers
+        Processes that prepare graphs.
+    quiet
+        Whether to show no bar.
+
+    Returns
+    -------
+    The file of the hypernetwork.
+
+    Raises
+    ------
+    ConfigError
+        If things do not go together, or the folder holds another run or is in use.
+    TrainingError
+        If too many meta-batches end in NaN or in want of memory.
+    """
+    ranks = ranks or Ranks()
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    length = length or Length()
+    if length.steps is None and length.minutes is None:
+        length = Length(steps=recipe.epochs * images.per_epoch)
+    if (nets.num_classes, nets.image_size) != (images.num_classes, images.image_size):
+        raise ConfigError(
+            f"nets: are for {nets.num_classes} classes and images of {nets.image_size} pixels, but the images have "
+            f"{images.num_classes} and {images.image_size}"
+        )
+    if config.num_classes != images.num_classes:
+        raise ConfigError(f"config: is for {config.num_classes} classes, the images have {images.num_classes}")
+    if recipe.meta_batch % ranks.world_size:
+        raise ConfigError(f"meta_batch: {recipe.meta_batch} networks cannot be shared by {ranks.world_size} processes")
+    with _locked(out, ranks), _random_numbers(ranks):
+        run = _Run(out, config, recipe, images, nets, length, saving or Saving(), ranks, workers, quiet)
+        with NotedSignals() as signals:
+            return run.to_the_end(signals)
+
+
+class _Run:
+    def __init__(
+        self,
+        out: Path,
+        config: GHNConfig,
+        recipe: Recipe,
+        images: Images,
+        nets: DeepNets1M,
+        length: Length,
+        saving: Saving,
+        ranks: Ranks,
+        workers: int,
+        quiet: bool,
+    ) -> None:
+        self.out, self.recipe, self.images, self.length, self.saving = out, recipe, images, length, saving
+        self.ranks, self.workers, self.quiet = ranks, workers, quiet or not ranks.first
+        torch.manual_seed(_seed(recipe.seed, -1, 0))
+        self.ghn = GHN(config).to(ranks.device).train()
+        if recipe.compile:
+            _compile(self.ghn)
+        self.nets = DrawnNetworks(nets, recipe.max_params, recipe.max_nodes)
+        self.objective = Objective(
+            images.num_classes, images.image_size, recipe.label_smoothing, recipe.penalty, recipe.precision
+        )
+        self.optimization = Optimization(self.ghn, recipe, ranks)
+        self.totals = torch.zeros(5, dtype=torch.float64, device=ranks.device)
+        self.about = {
+            "config": config.to_dict(),
+            "recipe": recipe.to_dict(),
+            "images": images.name,
+            "corpus": nets.file.content_digest if nets.file else nets.split,
+        }
+        self.moment = Moment()
+        self.state = out / "state.safetensors"
+        if self.state.exists():
+            self._continue()
+
+    def _continue(self) -> None:
+        for name, value in read_about(self.state).items():
+            if value != self.about.get(name):
+                raise ConfigError(
+                    f"{self.out}: holds a run with another {name}{_difference(value, self.about.get(name))}; give the "
+                    "same options to continue it, or another folder to begin anew"
+                )
+        optimization = self.optimization
+        self.moment = load_state(
+            self.state, self.ghn, optimization.optimizer, optimization.averages, self._extra()
+        )
+
+    def _extra(self) -> dict[str, Tensor]:
+        return {"totals": self.totals, **self.optimization.extra()}
+
+    def to_the_end(self, signals: NotedSignals) -> Path:
+        """Step after step."""
+        step, before, skipped = self.moment
+        started = saved = time.monotonic()
+        seconds, stop, due = before, 0.0, 0.0
+        batches: Iterator[GraphBatch] | None = None
+        log = self._log() if self.ranks.first else None
+        clock = _Clock()
+        while not stop and self.length.progress(step, seconds) < 1:
+            batches = batches or self._batches(step)
+            self.optimization.set_rate(self.length.progress(step, seconds))
+            torch.manual_seed(_seed(self.recipe.seed, step, self.ranks.rank))
+            clock.begin()
+            batch = next(batches).to(self.ranks.device, non_blocking=True)
+            images, labels = self.images.at(step)
+            if self.recipe.channels_last:
+                images = images.contiguous(memory_format=torch.channels_last)
+            clock.waited()
+            outcome = self._attempt(batch, images, labels)
+            now = time.monotonic()
+            due = now - saved > 60 * self.saving.minutes or (self.saving.steps and (step + 1) % self.saving.steps == 0)
+            failed, stop, seconds, due = self.ranks.agree(
+                [outcome is None, signals.came, before + now - started, bool(due)]
+            )
+            self._update(None if failed else outcome)
+            skipped += int(failed)
+            step += 1
+            clock.end(outcome, self.recipe.meta_batch, len(labels))
+            if step % self.saving.log_steps == 0:
+                skipped = self._report(log, clock, step, seconds, skipped)
+            if due:
+                self._save(Moment(step, seconds, skipped))
+                saved = time.monotonic()
+            if log:
+                log.advance(seconds if self.length.steps is None else step)
+        self._save(Moment(step, seconds, skipped))
+        if log:
+            log.close()
+        signals.check()
+        return self.out / "ghn.safetensors"
+
+    def _batches(self, step: int) -> Iterator[GraphBatch]:
+        return meta_batches(
+            self.nets,
+            self.recipe.meta_batch // self.ranks.world_size,
+            self.ghn.config.virtual_edges,
+            seed=self.recipe.seed,
+            first=step,
+            rank=self.ranks.rank,
+            world_size=self.ranks.world_size,
+            workers=self.workers,
+            pin_memory=self.ranks.device.type == "cuda",
+        )
+
+    def _attempt(self, batch: GraphBatch, images: Tensor, labels: Tensor) -> Outcome | None:
+        """A backward pass; None if there was not enough memory for it."""
+        try:
+            return self.objective.backward(self.ghn, batch, images, labels, scale=self.optimization.scale)
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and not _is_out_of_memory(error):
+                raise
+        if self.ranks.device.type == "cuda":  # outside of the handler, where nothing of the pass is held any longer
+            torch.cuda.empty_cache()
+        return None
+
+    def _update(self, outcome: Outcome | None) -> None:
+        """Change the weights, unless something is NaN, and add to the totals."""
+        if outcome is None:
+            self.optimization.forget()
+            return
+        figures = torch.stack([outcome.loss.float(), outcome.correct / outcome.answers])
+        failed, norm = self.optimization.step(figures)
+        new = torch.stack([torch.ones_like(norm), figures[0], figures[1], norm]).double()
+        self.totals[:4] += torch.where(failed, 0.0, new)
+        self.totals[4] += failed
+
+    def _report(self, log: Log | None, clock: _Clock, step: int, seconds: float, skipped: int) -> int:
+        """Write a row; the number of skipped meta-batches."""
+        done, loss, top1, norm, failed = self.totals.tolist()  # the one time that the device is waited for
+        self.totals.zero_()
+        skipped += round(failed)
+        progress = self.length.progress(step, seconds)
+        if log:
+            nothing = float("nan")
+            row = {
+                "step": step,
+                "seconds": seconds,
+                "progress": progress,
+                "epoch": step / self.images.per_epoch,
+                "learning_rate": self.optimization.rate,
+                "loss": loss / done if done else nothing,
+                "top1": 100 * top1 / done if done else nothing,
+                "gradient_norm": norm / done if done else nothing,
+                **clock.figures(),
+                "memory_mb": memory_in_use(self.ranks.device),
+                "skipped": skipped,
+            }
+            log.write(row)
+        clock.restart()
+        if skipped > max(self.recipe.max_skipped, step // 50):
+            raise TrainingError(
+                f"{self.out}: {skipped} of {step} meta-batches ended in NaN or in want of memory; lower the learning "
+                "rate or --max-params, or use --precision fp32; the last saved state is kept"
+            )
+        return skipped
+
+    def _save(self, moment: Moment) -> None:
+        self.moment = moment
+        if not self.ranks.first:
+            return
+        optimization = self.optimization
+        save_state(
+            self.state, self.ghn, optimization.optimizer, optimization.averages, self._extra(), moment, self.about
+        )
+        metadata = {**self.about, "steps": moment.step, "seconds": round(moment.seconds, 1)}
+        save_checkpoint(optimization.averaged(self.ghn), self.out / "ghn.safetensors", metadata)
+
+    def _log(self) -> Log:
+        steps, minutes = self.length.steps, self.length.minutes
+        total, unit = (steps, " steps") if steps else (60 * (minutes or 0), " s")
+        at = self.moment.step if steps else self.moment.seconds
+        return Log(self.out, step=self.moment.step, total=total, initial=at, unit=unit, quiet=self.quiet)
+
+
+class _Clock:
+    """Where the time goes."""
+
+    def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget everything."""
+        self.since = time.perf_counter()
+        self.waits = self.hyper = 0.0
+        self.networks = self.images = 0
+
+    def begin(self) -> None:
+        """A step begins."""
+        self.start = time.perf_counter()
+
+    def waited(self) -> None:
+        """Its data are there."""
+        self.waits += time.perf_counter() - self.start
+
+    def end(self, outcome: Outcome | None, networks: int, images: int) -> None:
+        """It is done."""
+        if outcome:
+            self.hyper += outcome.hyper_seconds
+            self.networks += networks
+            self.images += networks * images
+
+    def figures(self) -> dict[str, float]:
+        """Rates and shares since the last restart."""
+        seconds = max(time.perf_counter() - self.since, 1e-9)
+        return {
+            "networks_per_s": self.networks / seconds,
+            "images_per_s": self.images / seconds,
+            "data_wait": self.waits / seconds,
+            "hypernetwork_share": self.hyper / seconds,
+        }
+
+
+def _seed(seed: int, step: int, rank: int) -> int:
+    return int.from_bytes(hashlib.sha256(f"{seed} {step} {rank}".encode()).digest()[:8], "little") >> 1
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    text = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in text or "out of memory" in text
+
+
+def _compile(ghn: GHN) -> None:
+    for part in (ghn.decoder, ghn.decoder_1d, *(ghn.gnn if ghn.config.hypernet == "graphormer" else ())):  # type: ignore[misc]
+        part.compile(dynamic=True)
+
+
+def _difference(before: Any, now: Any) -> str:
+    if not (isinstance(before, dict) and isinstance(now, dict)):
+        return f" ({before!r}, not {now!r})"
+    parts = [f"{key} {before.get(key)!r}, not {now.get(key)!r}" for key in before | now if before.get(key) != now.get(key)]
+    return f" ({'; '.join(parts)})"
+
+
+@contextlib.contextmanager
+def _locked(out: Path, ranks: Ranks) -> Iterator[None]:
+    if not ranks.first:
+        yield
+        return
+    lock = FileLock(out / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise ConfigError(f"{out}: another training is running in this folder; choose another one") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def _random_numbers(ranks: Ranks) -> Iterator[None]:
+    """Leave the caller's random numbers as they are."""
+    devices = [ranks.device] if ranks.device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        yield
