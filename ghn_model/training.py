@@ -214,7 +214,8 @@ class _Run:
         log = self._log() if self.ranks.first else None
         clock = _Clock()
         while not stop and self.length.progress(step, seconds) < 1:
-            batches = batches or self._batches(step)
+            if batches is None:
+                batches = self._batches(step)
             self.optimization.set_rate(self.length.progress(step, seconds))
             torch.manual_seed(_seed(self.recipe.seed, step, self.ranks.rank))
             clock.begin()

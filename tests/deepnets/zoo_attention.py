@@ -101,7 +101,8 @@ def with_weights(self: Any, x: Tensor) -> Tensor:
 
 
 def cross_attention(self: Any, x: Tensor, memory: Tensor) -> Tensor:
-    return self.attention(self.first(x), self.second(memory), self.second(memory))[0]
+    memory = self.second(memory)
+    return self.attention(self.first(x), memory, memory)[0]
 
 
 def attention(**options: Any) -> nn.MultiheadAttention:
@@ -210,9 +211,19 @@ ATTENTION = {
         types="input conv bias conv bias conv bias msa conv bias",
         edges="0>1 1>2 0>3 3>4 0>5 5>6 2>7 4>7 6>7 7>8 8>9",
     ),
-    "over channels": Case(lambda: Parts(over_channels, **linears(temperature=parameter(HEADS, 1, 1))), tokens()),
+    "over channels": Case(
+        lambda: Parts(over_channels, **linears(temperature=parameter(HEADS, 1, 1))),
+        tokens(),
+        types="input conv bias scale msa conv bias",
+        edges="0>1 1>2 2>3 2>4 3>4 4>5 5>6",
+    ),
     "without softmax": Case(lambda: Parts(linear_attention, **linears()), tokens()),
-    "table of positions": Case(lambda: Parts(with_table, **with_positions()), tokens()),
+    "table of positions": Case(
+        lambda: Parts(with_table, **with_positions()),
+        tokens(),
+        types="input conv bias rel_pos msa conv bias",
+        edges="0>1 1>2 2>4 3>4 4>5 5>6",
+    ),
     "positions in the mask": Case(
         lambda: Parts(with_mask, **with_positions()), tokens(), types="input conv bias rel_pos msa conv bias"
     ),
@@ -262,12 +273,24 @@ ATTENTION = {
         edges="0>1 1>2 2>4 3>4 4>6 5>6 6>7 7>8 8>9 9>10 10>11 11>12 6>13 12>13 13>14 14>15 15>16 16>17 17>18 13>19"
         " 18>19 19>20 20>21 21>22",
     ),
-    "shifted windows": Case(lambda: Parts(shifted_window, **shifted_window_parts()), image()),
-    "continuous positions": Case(lambda: Parts(continuous_positions, **continuous_parts()), tokens()),
+    "shifted windows": Case(
+        lambda: Parts(shifted_window, **shifted_window_parts()),
+        image(),
+        types="input conv ln conv bias rel_pos msa conv bias sum glob_avg conv bias",
+        edges="0>1 1>2 2>3 3>4 4>6 5>6 6>7 7>8 1>9 8>9 9>10 10>11 11>12",
+    ),
+    "continuous positions": Case(
+        lambda: Parts(continuous_positions, **continuous_parts()),
+        tokens(),
+        types="input conv bias scale const conv bias conv msa conv bias",
+        edges="0>1 1>2 2>3 4>5 5>6 6>7 2>8 3>8 7>8 8>9 9>10",
+    ),
     "latents": Case(
         lambda: Parts(
             latents, latent=parameter(1, 3, WIDTH), **{name: nn.Linear(WIDTH, WIDTH) for name in ("q", "k", "v", "out")}
         ),
         tokens(),
+        types="input token conv bias conv bias conv bias msa conv bias",
+        edges="1>2 2>3 0>4 4>5 0>6 6>7 3>8 5>8 7>8 8>9 9>10",
     ),
 }

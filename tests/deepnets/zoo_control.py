@@ -61,6 +61,13 @@ class Auxiliary(nn.Module):
         return x if auxiliary is None else (x, auxiliary)
 
 
+def auxiliary_last(self: Any, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+    """The output is not what is computed last."""
+    x = self.a(x)
+    output = self.head(x.mean((2, 3)))
+    return (output, self.auxiliary(self.b(x).mean((2, 3)))) if self.training else output
+
+
 def stochastic(self: Any, x: Tensor) -> Tensor:
     """A residual branch that is dropped for some of the samples, in training."""
     x = self.a(x)
@@ -167,6 +174,9 @@ CONTROL = {
     "checkpoint, reentrant": Case(lambda: Parts(checkpointed(True), **abc()), image(), types=RESIDUAL, training=True),
     "auxiliary head": Case(Auxiliary, image()),
     "auxiliary head, training": Case(Auxiliary, image(), training=True),
+    "auxiliary head, run last": Case(
+        lambda: Parts(auxiliary_last, head=nn.Linear(8, 5), auxiliary=nn.Linear(8, 5), **abc(c=None)), image()
+    ),
     "stochastic depth": Case(lambda: Parts(stochastic, **abc()), image(), types=RESIDUAL),
     "stochastic depth, training": Case(lambda: Parts(stochastic, **abc()), image(), types=RESIDUAL, training=True),
     "control flow on shapes": Case(

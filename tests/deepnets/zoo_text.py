@@ -145,6 +145,11 @@ def recurrent(kind: Any, **options: Any) -> Any:
     return lambda: Parts(last_state, rnn=kind(WIDTH, 5, batch_first=True, **options), head=nn.Linear(width, 3))
 
 
+BERT = (
+    "input embed pos_enc sum pos_enc sum ln conv bias conv bias conv bias msa conv bias sum"
+    " ln conv bias conv bias sum ln conv bias conv bias"
+)
+
 TEXT = {
     "text classifier": Case(
         lambda: Parts(classify, embed=nn.Embedding(WORDS, WIDTH), head=nn.Linear(WIDTH, 3)),
@@ -168,7 +173,12 @@ TEXT = {
     "lstm with projection": Case(
         lambda: Parts(last_state, rnn=nn.LSTM(WIDTH, 5, proj_size=3, batch_first=True), head=nn.Linear(3, 3)), tokens()
     ),
-    "lstm cell": Case(lambda: Parts(unrolled, cell=nn.LSTMCell(WIDTH, 5), head=nn.Linear(5, 3)), tokens()),
+    "lstm cell": Case(
+        lambda: Parts(unrolled, cell=nn.LSTMCell(WIDTH, 5), head=nn.Linear(5, 3)),
+        tokens(length=3),
+        types="input rnn rnn rnn conv bias",
+        edges="0>1 0>2 1>2 0>3 2>3 3>4 4>5",
+    ),
     "text through lstm": Case(
         lambda: Parts(
             lambda self, x: self.head(self.rnn(self.embed(x))[1][0].squeeze(0)),
@@ -179,8 +189,20 @@ TEXT = {
         ids(),
         types="input embed rnn conv bias",
     ),
-    "bert": Case(BertLike, lambda: {"input_ids": ids()(), "attention_mask": torch.ones(2, LENGTH, dtype=torch.long)}),
-    "bert, word indices only": Case(BertLike, ids()),
-    "gpt-2": Case(Gpt2Like, ids()),
-    "llama": Case(LlamaLike, ids()),
+    "bert": Case(
+        BertLike, lambda: {"input_ids": ids()(), "attention_mask": torch.ones(2, LENGTH, dtype=torch.long)}, types=BERT
+    ),
+    "bert, word indices only": Case(BertLike, ids(), types=BERT),
+    "gpt-2": Case(
+        Gpt2Like,
+        ids(),
+        types="input embed pos_enc sum ln conv bias msa conv bias sum ln conv bias conv bias sum ln conv",
+        edges="0>1 1>3 2>3 3>4 4>5 5>6 6>7 7>8 8>9 3>10 9>10 10>11 11>12 12>13 13>14 14>15 10>16 15>16 16>17 17>18",
+    ),
+    "llama": Case(
+        LlamaLike,
+        ids(),
+        types="input embed scale conv conv conv msa conv sum scale conv conv mul conv sum scale conv",
+        edges="0>1 1>2 2>3 2>4 2>5 3>6 4>6 5>6 6>7 1>8 7>8 8>9 9>10 9>11 10>12 11>12 12>13 8>14 13>14 14>15 15>16",
+    ),
 }

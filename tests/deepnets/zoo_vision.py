@@ -248,7 +248,11 @@ VISION = {
     "gated linear unit": Case(
         lambda: nn.Sequential(conv(3, 16), nn.GLU(1), conv(8, 4)), image(), types="input conv conv"
     ),
-    "spatial gate": Case(lambda: Parts(spatial_gate, stem=conv(3, 8), gate=conv(2, 1, 7), head=conv(8, 4)), image()),
+    "spatial gate": Case(
+        lambda: Parts(spatial_gate, stem=conv(3, 8), gate=conv(2, 1, 7), head=conv(8, 4)),
+        image(),
+        types="input conv conv cse conv",
+    ),
     "shuffled channels": Case(
         lambda: Parts(shuffled, stem=conv(3, 8), branch=conv(4, 4), head=nn.Linear(8, 5)),
         image(),
@@ -281,7 +285,9 @@ VISION = {
         image(),
     ),
     "frequency filter": Case(
-        lambda: Parts(global_filter, stem=conv(3, 8), filter=parameter(8, 16, 9, 2), head=conv(8, 4)), image()
+        lambda: Parts(global_filter, stem=conv(3, 8), filter=parameter(8, 16, 9, 2), head=conv(8, 4)),
+        image(),
+        types="input conv scale conv",
     ),
     "generalized mean": Case(
         lambda: Parts(generalized_mean, stem=conv(3, 8), power=nn.Parameter(3 * torch.ones(1)), head=nn.Linear(8, 4)),

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from deepnets import GENOTYPES, Genotype, Graph, NetworkConfig, build_graph, trace
+from deepnets import GENOTYPES, DeepNets1M, Genotype, Graph, NetworkConfig, build_graph, trace
 from ghn_model import GHN, GHNConfig
 from tests.oracles.naive_ghn import naive_embeddings, naive_predict, random_state_dict
 
@@ -119,6 +121,17 @@ def test_every_tensor(preset: str, name: str, classes: int, side: int) -> None:
     assert_close(ghn.predict(nn.Identity(), graph=graph), reference)
     (with_gradients,) = ghn(graph)
     assert_close({key: tensor.detach() for key, tensor in with_gradients.items()}, reference)
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test", "search", "wide", "deep", "dense", "bnfree"])
+@pytest.mark.parametrize(("preset", "classes", "side"), [("ghn2", 10, 32), ("ghn3-t", 10, 32), ("ghn2", 1000, 224)])
+def test_networks_of_every_split(corpus: Path, split: str, preset: str, classes: int, side: int) -> None:
+    nets = DeepNets1M(corpus, split, num_classes=classes, image_size=side)
+    graph = nets[int(np.argsort(nets.num_nodes)[len(nets) // 10])]
+    ghn = loaded(preset, classes, side)
+    with torch.no_grad():
+        (reference,) = expected(ghn, [graph])
+    assert_close(ghn.predict(nn.Identity(), graph=graph), reference)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
