@@ -1,4 +1,4 @@
-"""Command line of the hypernetworks: `python -m ghn_model predict | list | info`."""
+"""Command line of the hypernetworks: `python -m ghn_model train | predict | list | info`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from typing import Any
 
 from deepnets.cli import Parser, positive, run
 from deepnets.errors import ConfigError
+from ghn_model import train_command
 
 
 def main(arguments: Sequence[str]) -> None:
     """Parse the arguments and do what they say."""
-    parser = Parser(prog="python -m ghn_model", description="Predict the parameters of networks.")
+    parser = Parser(prog="python -m ghn_model", description="Train hypernetworks; predict parameters.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command", parser_class=Parser)
+
+    train_command.add_arguments(commands)
 
     predict = commands.add_parser("predict", help="predict the parameters of a model, into a safetensors file")
     predict.add_argument(
@@ -127,4 +130,4 @@ def _info(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, "a training is continued by the same command")

@@ -8,7 +8,7 @@ and shape only, never by names.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -21,7 +21,7 @@ from ghn_model.decoders import ClassHead, ConvDecoder, MLPDecoder, VectorDecoder
 from ghn_model.fitting import gain, tile
 from ghn_model.shape_encoder import four_axes
 
-__all__ = ["Assembler", "Plan", "Wanted"]
+__all__ = ["Assembler", "Group", "Plan", "Wanted"]
 
 LARGEST_BLOCK = 1 << 22
 """Most values of maps that are decoded at a time, which bounds the memory that predictions take on the way."""
@@ -41,6 +41,34 @@ Sink = Callable[[Wanted, Tensor], None]
 """Takes a parameter and the block of values that is to be repeated to its shape."""
 
 
+class Group(NamedTuple):
+    """Parameters that are decoded together.
+
+    Attributes
+    ----------
+    wanted
+        The parameters.
+    nodes
+        `(n,) int64`, their nodes.
+    gains
+        `(n,)`, what each is multiplied by.
+    part
+        Of the map: rows, columns, height, width.
+    """
+
+    wanted: list[Wanted]
+    nodes: Tensor
+    gains: Tensor
+    part: Part
+
+    @classmethod
+    def of(cls, wanted: list[Wanted], part: Part, normalise: bool) -> Group:
+        """Some parameters; the gains are all 1 without normalisation."""
+        nodes = torch.tensor([entry.node for entry in wanted], dtype=torch.int64)
+        gains = torch.tensor([gain(entry.slot.shape) if normalise else 1.0 for entry in wanted], dtype=torch.float64)
+        return cls(wanted, nodes, gains, part)
+
+
 class Plan(NamedTuple):
     """Parameters by what decodes them.
 
@@ -49,38 +77,60 @@ class Plan(NamedTuple):
     vectors, class_biases, class_weights
         What the vector decoder, and the heads of classifiers make.
     maps
-        What the map decoder makes, by the part of the map: rows, columns, height, width.
+        What the map decoder makes, by the part of the map, in groups of limited size.
     """
 
-    vectors: list[Wanted]
-    class_biases: list[Wanted]
-    class_weights: list[Wanted]
-    maps: dict[Part, list[Wanted]]
+    vectors: Group
+    class_biases: Group
+    class_weights: Group
+    maps: list[Group]
 
     @classmethod
     def of(cls, graphs: Sequence[Graph], config: GHNConfig, class_layers: bool = True) -> Plan:
         """The plan for some graphs, with or without the layers whose outputs are the classes."""
-        plan = cls([], [], [], {})
+        found: dict[Part | str, list[Wanted]] = {"vectors": [], "class_bias": [], "class_weight": []}
         first = 0
         for number, graph in enumerate(graphs):
             for node, slots in enumerate(graph.parameters, start=first):
                 for slot in slots:
                     if class_layers or not slot.role.startswith("class_"):
-                        plan._add(Wanted(number, node, slot), config)
+                        found.setdefault(_decoder(slot, config), []).append(Wanted(number, node, slot))
             first += graph.num_nodes
-        return plan
+        maps = [
+            Group.of(some, part, config.weight_norm)
+            for part, wanted in found.items()
+            if not isinstance(part, str)
+            for some in _chunks(wanted, LARGEST_BLOCK // max(1, math.prod(part)))
+        ]
+        row = (1, config.max_shape[0], 1, 1)
+        return cls(
+            Group.of(found["vectors"], row, False),
+            Group.of(found["class_bias"], row, False),
+            Group.of(found["class_weight"], (*config.max_shape[:2], 1, 1), config.weight_norm),
+            maps,
+        )
 
-    def _add(self, wanted: Wanted, config: GHNConfig) -> None:
-        role, shape = wanted.slot.role, wanted.slot.shape
-        if role == "class_bias":
-            self.class_biases.append(wanted)
-        elif is_vector(wanted.slot):
-            self.vectors.append(wanted)
-        elif role == "class_weight":
-            self.class_weights.append(wanted)
-        else:
-            part = tuple(min(n, most) for n, most in zip(four_axes(shape), config.max_shape))
-            self.maps.setdefault(part, []).append(wanted)  # type: ignore[arg-type]
+    def to(self, device: torch.device, non_blocking: bool = False) -> Plan:
+        """The plan with its tensors on a device."""
+
+        def moved(group: Group) -> Group:
+            nodes, gains = (tensor.to(device, non_blocking=non_blocking) for tensor in (group.nodes, group.gains))
+            return group._replace(nodes=nodes, gains=gains)
+
+        maps = [moved(group) for group in self.maps]
+        return Plan(moved(self.vectors), moved(self.class_biases), moved(self.class_weights), maps)
+
+
+def _decoder(slot: ParameterSlot, config: GHNConfig) -> Part | str:
+    """What makes a parameter: a part of the map, or another decoder."""
+    if slot.role == "class_bias":
+        return "class_bias"
+    if is_vector(slot):
+        return "vectors"
+    if slot.role == "class_weight":
+        return "class_weight"
+    out, into, height, width = (min(size, most) for size, most in zip(four_axes(slot.shape), config.max_shape))
+    return out, into, height, width
 
 
 def is_vector(slot: ParameterSlot) -> bool:
@@ -128,54 +178,45 @@ class Assembler(nn.Module):
             Is given every parameter, with a block of values of the same rank.
         """
         self._vectors(plan, embeddings, sink)
-        if plan.class_weights:
+        if plan.class_weights.wanted:
             self._classifiers(plan.class_weights, embeddings, sink)
-        for part, wanted in plan.maps.items():
-            for some in _chunks(wanted, LARGEST_BLOCK // math.prod(part)):
-                maps = self.decoder(_rows(embeddings, some), *part)
-                if self.config.weight_norm:
-                    gains = maps.new_tensor([gain(entry.slot.shape) for entry in some]).view(-1, 1, 1, 1, 1)
-                    maps = maps * gains if maps.requires_grad else maps.mul_(gains)
-                for entry, block in zip(some, maps):
-                    sink(entry, self._shaped(block, entry.slot.shape))
+        for group in plan.maps:
+            maps = self.decoder(embeddings[group.nodes], *group.part)
+            if self.config.weight_norm:
+                maps = maps * group.gains.to(maps.dtype).view(-1, 1, 1, 1, 1)
+            for entry, block in zip(group.wanted, maps):
+                sink(entry, self._shaped(block, entry.slot.shape))
 
     def _vectors(self, plan: Plan, embeddings: Tensor, sink: Sink) -> None:
         """Norms, biases, scales and whatever else is a vector; and the biases of classifiers."""
-        wanted = plan.vectors + plan.class_biases
-        if not wanted:
-            return
-        decoded = self.decoder_1d(_rows(embeddings, wanted))  # (n, 2, C)
-        weights, biases = decoded.unbind(1)
-        plain = biases
-        first = len(plan.vectors)
-        classes = self.bias_class(biases[first:]) if plan.class_biases else biases[:0]
+        weights, plain = self.decoder_1d(embeddings[plan.vectors.nodes]).unbind(1)  # (n, C) each
+        classes = self.bias_class(self.decoder_1d(embeddings[plan.class_biases.nodes])[:, 1])  # (n, K)
+        biases = plain
         if self.config.weight_norm:
-            weights, biases = 2 * torch.sigmoid(0.5 * weights), torch.tanh(0.2 * biases)
-            classes = torch.tanh(0.2 * classes)
-        for number, entry in enumerate(plan.vectors):
+            weights, biases, classes = 2 * (0.5 * weights).sigmoid(), (0.2 * plain).tanh(), (0.2 * classes).tanh()
+        for entry, weight, bias, as_it_is in zip(plan.vectors.wanted, weights, biases, plain):
             role, shape = entry.slot.role, entry.slot.shape
             if role in ("norm_weight", "scale", "weight"):
-                block = weights[number]
+                block = weight
             else:
-                block = plain[number] if role == "token" and len(shape) > 1 else biases[number]
+                block = as_it_is if role == "token" and len(shape) > 1 else bias
             sink(entry, _spread(block, shape))
-        for entry, block in zip(plan.class_biases, classes):
+        for entry, block in zip(plan.class_biases.wanted, classes):
             sink(entry, _spread(block, entry.slot.shape))
 
-    def _classifiers(self, wanted: Sequence[Wanted], embeddings: Tensor, sink: Sink) -> None:
+    def _classifiers(self, group: Group, embeddings: Tensor, sink: Sink) -> None:
         """Weights of classifiers, from all rows of the middle of a map."""
-        rows, columns = self.config.max_shape[:2]
-        x = _rows(embeddings, wanted)
+        x = embeddings[group.nodes]
         if isinstance(self.decoder, MLPDecoder):
             weights = self.decoder.classes_of(x)
         else:
             decoder: ConvDecoder = self.decoder  # type: ignore[assignment]
-            weights = decoder.classes(decoder(x, rows, columns, 1, 1))  # (n, K, C)
-        for entry, weight in zip(wanted, weights):
+            weights = decoder.classes(decoder(x, *group.part))  # (n, K, C)
+        if self.config.weight_norm:
+            weights = weights * group.gains.to(weights.dtype).view(-1, 1, 1)
+        for entry, weight in zip(group.wanted, weights):
             shape = entry.slot.shape
             block = weight[: shape[0], : shape[1]]
-            if self.config.weight_norm:
-                block = block * gain(shape)
             sink(entry, block.view(*block.shape, *(1 for _ in shape[2:])))
 
     def _shaped(self, block: Tensor, shape: Sequence[int]) -> Tensor:
@@ -198,12 +239,7 @@ class Assembler(nn.Module):
         return F.interpolate(block, (height, width), mode="bilinear", align_corners=False)
 
 
-def _rows(embeddings: Tensor, wanted: Iterable[Wanted]) -> Tensor:
-    nodes = torch.tensor([entry.node for entry in wanted])
-    return embeddings[nodes.to(embeddings.device, non_blocking=True)]
-
-
-def _chunks(wanted: Sequence[Wanted], size: int) -> Iterator[Sequence[Wanted]]:
+def _chunks(wanted: list[Wanted], size: int) -> Iterator[list[Wanted]]:
     size = max(1, size)
     for start in range(0, len(wanted), size):
         yield wanted[start : start + size]
@@ -211,14 +247,13 @@ def _chunks(wanted: Sequence[Wanted], size: int) -> Iterator[Sequence[Wanted]]:
 
 def _spread(block: Tensor, shape: Sequence[int]) -> Tensor:
     """A vector as a block of the wanted rank: along its one long axis, or repeated, where there are several."""
-    long = [axis for axis, size in enumerate(shape) if size > 1]
+    if len(shape) == 1:
+        return block[: shape[0]]
     count = math.prod(shape)
-    if not shape:
-        return block[0]
-    if len(long) <= 1:
-        axis = long[0] if long else 0
-        return block[: min(count, len(block))].view(*(-1 if i == axis else 1 for i in range(len(shape))))
-    return tile(block[: min(count, len(block))], (count,)).view(*shape)
+    long = [axis for axis, size in enumerate(shape) if size > 1]
+    if len(long) == 1:
+        return block[:count].view(*(-1 if axis == long[0] else 1 for axis in range(len(shape))))
+    return tile(block[:count], (count,)).view(torch.Size(shape))
 
 
 def _positions(block: Tensor, count: int) -> Tensor:

@@ -10,6 +10,7 @@ import math
 from typing import cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ghn_model.gated_gnn import MLP
@@ -55,41 +56,35 @@ class ConvDecoder(nn.Module):
 
         Returns
         -------
-        `(n, rows, columns, height, width)`.
+        `(n, rows, columns, height, width)`, channels last in memory.
         """
         out, into, side, _ = self.max_shape
         spread, first, last = (_affine(layer) for layer in (self.fc[0], self.conv[0], self.conv[2]))
-        positions = self._positions(height, width)  # (height * width,)
-        weight = spread.weight.view(-1, side * side, x.shape[1])[:, positions]  # (4h, P, h)
-        bias = spread.bias.view(-1, side * side)[:, positions]  # (4h, P)
-        u = torch.addmm(bias.flatten(), x, weight.flatten(0, 1).t()).relu().view(len(x), *bias.shape)  # (n, 4h, P)
+        rows_at, columns_at = self._window(height), self._window(width)
+        # channels last, so that every layer is one product of matrices for all nodes and positions (P)
+        w0 = spread.weight.view(-1, side, side, x.shape[1])[:, rows_at, columns_at].permute(
+            1, 2, 0, 3
+        )  # (kh, kw, 4h, h)
+        b0 = spread.bias.view(-1, side, side)[:, rows_at, columns_at].permute(1, 2, 0)  # (kh, kw, 4h)
         w1, w2 = first.weight.flatten(1), last.weight.flatten(1)  # (8h, 4h), (out * into, 8h)
         b2: Tensor = last.bias
         if rows < out or columns < into:
             w2 = w2.view(out, into, -1)[:rows, :columns].flatten(0, 1)
             b2 = b2.view(out, into)[:rows, :columns].flatten()
-        if len(positions) == 1:
-            hidden = torch.addmm(first.bias, u[:, :, 0], w1.t()).relu()  # (n, 8h)
-            maps = torch.addmm(b2, hidden, w2.t())
-        else:
-            hidden = torch.matmul(w1, u).add_(first.bias[:, None]).relu_()  # (n, 8h, P)
-            maps = torch.baddbmm(b2[:, None], w2.expand(len(x), *w2.shape), hidden)  # (n, rows * columns, P)
-        return maps.view(len(x), rows, columns, height, width)
+        u = F.linear(x, w0.flatten(0, 2), b0.flatten()).relu().view(-1, w1.shape[1])  # (n * P, 4h)
+        u = F.linear(u, w1, first.bias).relu()  # (n * P, 8h)
+        maps = F.linear(u, w2, b2).view(len(x), height, width, rows, columns)
+        return maps.permute(0, 3, 4, 1, 2)
 
     def classes(self, maps: Tensor) -> Tensor:
         """Weights of classifiers `(n, num_classes, columns)` from maps `(n, out, columns, 1, 1)` with all rows."""
         head = _affine(self.class_layer_predictor[1])
         return torch.matmul(head.weight.flatten(1), maps.flatten(2).relu()) + head.bias[:, None]
 
-    def _positions(self, height: int, width: int) -> Tensor:
-        """Which of the S * S positions a kernel of this size takes."""
-        side = self.max_shape[2]
-        tops = [side // 2 - size // 2 if self.window == "centre" else 0 for size in (height, width)]
-        rows, columns = (
-            torch.arange(top, top + size, device=_affine(self.fc[0]).weight.device)
-            for top, size in zip(tops, (height, width))
-        )
-        return (rows[:, None] * side + columns).flatten()
+    def _window(self, size: int) -> slice:
+        """The part of S rows or columns that a kernel of this size takes."""
+        start = self.max_shape[2] // 2 - size // 2 if self.window == "centre" else 0
+        return slice(start, start + size)
 
 
 class MLPDecoder(nn.Module):
@@ -122,10 +117,11 @@ class VectorDecoder(MLP):
 
     def __init__(self, hidden: int, channels: int) -> None:
         super().__init__(hidden, 2 * hidden, 2 * channels, last_relu=False)
+        self.channels = channels
 
     def forward(self, x: Tensor) -> Tensor:
         """`(n, hidden)` -> `(n, 2, channels)`."""
-        return super().forward(x).view(len(x), 2, -1)
+        return super().forward(x).view(len(x), 2, self.channels)
 
 
 class ClassHead(nn.Sequential):

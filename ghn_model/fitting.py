@@ -17,7 +17,7 @@ __all__ = ["gain", "tile"]
 def gain(shape: Sequence[int]) -> float:
     """What a predicted tensor of rank 2 or more is multiplied by, given its shape; as in He et al. (2015)."""
     rank = len(shape)
-    fan_in = math.prod(shape[1:])
+    fan_in = max(1, math.prod(shape[1:]))
     if rank > 2 and shape[0] == 1 and shape[2] >= 11:  # an encoding of positions
         return 1.0
     if rank > 2 and (shape[1] == 1 or (rank > 3 and shape[2] < shape[3])):  # depthwise, and 1 x k
@@ -35,7 +35,7 @@ def tile(block: Tensor, shape: Sequence[int], out: Tensor | None = None) -> Tens
     shape
         Of the result.
     out
-        Where to put it: a tensor of this shape, of the same type and device.
+        Where to put it: a tensor of this shape, of any type, layout and device.
 
     Returns
     -------
@@ -44,15 +44,17 @@ def tile(block: Tensor, shape: Sequence[int], out: Tensor | None = None) -> Tens
     for axis in reversed(range(1, block.dim())):  # the first axis last: until then, little is copied
         block = _repeated(block, axis, shape[axis])
     if out is None:
-        return _repeated(block, 0, shape[0]) if shape else block
-    if not shape:
-        return out.detach().copy_(block)
-    size = block.shape[0]
-    whole = shape[0] // size
+        return _repeated(block, 0, shape[0]) if block.dim() else block
     target = out.detach()
-    if whole:
-        target[: whole * size].view(whole, *block.shape).copy_(block.expand(whole, *block.shape))
-    target[whole * size :].copy_(block[: shape[0] - whole * size])
+    if not block.dim():
+        return target.copy_(block)
+    length, size = shape[0], block.shape[0]
+    whole = length // max(1, size)
+    if whole > 1:
+        block = block.contiguous()
+    target[: whole * size].view(whole, *block.shape).copy_(block.expand(whole, *block.shape))
+    if whole * size < length:
+        target[whole * size :].copy_(block[: length - whole * size])
     return out
 
 

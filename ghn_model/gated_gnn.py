@@ -13,12 +13,16 @@ computed once per node.  There are two ways to go through the nodes:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deepnets.batch import GraphBatch
+from deepnets.graph import Graph
 from ghn_model import sweep
 
 __all__ = ["MLP", "GatedGNN", "NodeMLP", "Schedule"]
@@ -44,77 +48,65 @@ class NodeMLP(MLP):
     def __init__(self, hidden: int) -> None:
         super().__init__(hidden, hidden, hidden)
 
-    def forward(self, x: Tensor, batch: GraphBatch) -> Tensor:  # type: ignore[override]
+    def schedule(self, graphs: Sequence[Graph]) -> None:
+        """Nothing, as edges are ignored."""
+
+    def forward(self, x: Tensor, graphs: Sequence[Graph], schedule: None = None) -> Tensor:  # type: ignore[override]
         """`(N, hidden)` -> `(N, hidden)`; the graphs are ignored."""
         return super().forward(x)
 
 
-class Level(NamedTuple):
-    """The nodes of one step of a sweep and what they receive.
+class Sweep(NamedTuple):
+    """One sweep over several graphs, side by side, with equal levels in equal places.
 
     Attributes
     ----------
-    nodes
-        `(n,)`.
-    senders, receivers
-        `(E,)`, nodes that messages come from, and places in `nodes` that they go to.
-    weights
-        `(E, 1) float64`, 1 over the number of edges.
-    edges
-        `(E1,)`, which of those messages go along an edge.
+    places
+        `(N,) int64`, place of each node among the `B * P` of all graphs, P per graph, level after level.
+    distances
+        `(B, P, P) uint8`, length of the path to a node (row) from each of its senders (column); 0 where there is none.
+    levels
+        Where each level begins and ends among the P places.
     """
 
-    nodes: Tensor
-    senders: Tensor
-    receivers: Tensor
-    weights: Tensor
-    edges: Tensor
+    places: Tensor
+    distances: Tensor
+    levels: list[tuple[int, int]]
+
+    @classmethod
+    def of(cls, levels: Sequence[npt.NDArray[np.int32]], distances: Sequence[npt.NDArray[np.uint8]]) -> Sweep:
+        """From the level of each node `(N_b,)` and its distances from senders `(N_b, N_b)`, for each graph."""
+        count = max(int(level.max()) for level in levels) + 1
+        widths = np.stack([np.bincount(level, minlength=count) for level in levels]).max(axis=0)
+        bounds = np.concatenate([[0], np.cumsum(widths)])
+        padded = np.zeros((len(levels), bounds[-1], bounds[-1]), np.uint8)
+        places = []
+        for number, (level, lengths) in enumerate(zip(levels, distances)):
+            order = np.argsort(level, kind="stable")
+            sizes = np.bincount(level)
+            place = np.empty(len(level), np.int64)
+            place[order] = np.arange(len(level)) + np.repeat(bounds[: len(sizes)] - np.cumsum(sizes) + sizes, sizes)
+            padded[number][np.ix_(place, place)] = lengths
+            places.append(place + number * bounds[-1])
+        steps = list(zip(bounds[:-1].tolist(), bounds[1:].tolist()))
+        return cls(torch.from_numpy(np.concatenate(places)), torch.from_numpy(padded), steps)
 
 
 class Schedule(NamedTuple):
-    """The levels of both sweeps, for all graphs of a batch together."""
+    """Both sweeps of a `GatedGNN`."""
 
-    forward: list[Level]
-    backward: list[Level]
+    forward: Sweep
+    backward: Sweep
 
     @classmethod
-    def of(cls, batch: GraphBatch, virtual_edges: int) -> Schedule:
-        """The schedule of a batch; paths longer than `virtual_edges` are left out."""
-        near = batch.distances <= virtual_edges
-        pairs, distances = batch.edges[near], batch.distances[near]
-        depth = batch.levels
-        height = _heights(batch)
-        return cls(_levels(depth, pairs, distances), _levels(height, pairs.flip(1), distances))
-
-
-def _heights(batch: GraphBatch) -> Tensor:
-    """`(N,)`, edges on the longest path out of each node."""
-    heights = torch.zeros_like(batch.levels)
-    edges = batch.edges[batch.distances == 1]
-    order = batch.levels[edges[:, 0]].argsort(descending=True, stable=True)
-    counts = torch.bincount(batch.levels[edges[:, 0]]).flip(0).tolist()
-    for part in torch.split(edges[order], counts):
-        heights.scatter_reduce_(0, part[:, 0], heights[part[:, 1]] + 1, "amax")
-    return heights
-
-
-def _levels(level: Tensor, pairs: Tensor, distances: Tensor) -> list[Level]:
-    """One `Level` after the other; messages go to the second of every pair."""
-    order = level.argsort(stable=True)
-    sizes = torch.bincount(level).tolist()
-    place = torch.empty_like(level)
-    place[order] = torch.cat([torch.arange(size, device=level.device) for size in sizes])
-    receiving = level[pairs[:, 1]]
-    by_level = receiving.argsort(stable=True)
-    counts = torch.bincount(receiving, minlength=len(sizes)).tolist()
-    senders, receivers = pairs[by_level].unbind(1)
-    distances = distances[by_level]
-    messages = (torch.split(tensor, counts) for tensor in (senders, place[receivers], distances))
-    parts = zip(torch.split(order, sizes), *messages)
-    return [
-        Level(nodes, sender, receiver, distance.double().reciprocal()[:, None], (distance == 1).nonzero().squeeze(1))
-        for nodes, sender, receiver, distance in parts
-    ]
+    def of(cls, graphs: Sequence[Graph], virtual_edges: int) -> Schedule:
+        """The schedule of several graphs; paths longer than `virtual_edges` are left out."""
+        distances = [graph.distances(virtual_edges) for graph in graphs]
+        heights = [sweep.find_heights(graph.edges, graph.num_nodes) for graph in graphs]
+        return cls(
+            Sweep.of([graph.levels for graph in graphs], [matrix.T for matrix in distances]),
+            Sweep.of(heights, distances),
+        )
 
 
 class GatedGNN(nn.Module):
@@ -137,29 +129,56 @@ class GatedGNN(nn.Module):
             self.mlp_ve = MLP(hidden, inner, hidden)
         self.gru = nn.GRUCell(hidden, hidden)
 
-    def forward(self, x: Tensor, batch: GraphBatch) -> Tensor:
-        """`(N, hidden)` -> `(N, hidden)` for the nodes of all graphs of a batch, which do not interact."""
+    def schedule(self, graphs: Sequence[Graph]) -> Schedule:
+        """What `forward` needs to go level by level; made before, it can be made elsewhere."""
+        return Schedule.of(graphs, self.virtual_edges)
+
+    def forward(self, x: Tensor, graphs: Sequence[Graph], schedule: Schedule | None = None) -> Tensor:
+        """`(N, hidden)` -> `(N, hidden)` for the nodes of several graphs, which do not interact.
+
+        `schedule` is that of the graphs, with its tensors on the device of `x`.
+        """
         if x.device.type == "cpu" and not torch.is_grad_enabled():
-            return sweep.propagate(self, x, batch)
-        schedule = Schedule.of(batch, self.virtual_edges)
-        for levels in schedule:
-            x = self._swept(x, levels)
+            return sweep.propagate(self, x, graphs)
+        for step in schedule or self.schedule(graphs):
+            x = self._swept(x, step._replace(places=step.places.to(x.device), distances=step.distances.to(x.device)))
         return x
 
-    def _swept(self, x: Tensor, levels: list[Level]) -> Tensor:
+    def _swept(self, x: Tensor, step: Sweep) -> Tensor:
         """One sweep, level after level."""
-        hidden = x.shape[1]
-        messages = x.new_zeros(len(x), 2 * hidden if self.virtual_edges > 1 else hidden)
-        result = torch.zeros_like(x)
-        for level in levels:
-            received = messages[level.senders]  # (E, hidden or 2 * hidden)
-            along_edges = received[level.edges, :hidden]  # (E1, hidden)
-            total = x.new_zeros(len(level.nodes), hidden)
-            total = total.index_add(0, level.receivers[level.edges], along_edges)
-            if self.virtual_edges > 1:
-                total = total.index_add(0, level.receivers, received[:, hidden:] * level.weights.to(x.dtype))
-            h = self.gru(total, x[level.nodes])
-            result = result.index_copy(0, level.nodes, h)
-            sent = torch.cat([self.mlp(h), self.mlp_ve(h)], dim=1) if self.virtual_edges > 1 else self.mlp(h)
-            messages = messages.index_copy(0, level.nodes, sent)
-        return result
+        size, hidden = step.distances.shape[:2], x.shape[1]
+        lengths = step.distances.to(x.dtype)
+        weights = (lengths == 1).to(x.dtype)  # (B, P, P), of messages along edges
+        if self.virtual_edges > 1:
+            weights = torch.stack([weights, (lengths > 0) / lengths.clamp(min=1)], dim=3)
+        state = x.new_zeros(size[0] * size[1], hidden).index_copy(0, step.places, x).view(*size, hidden)  # (B, P, h)
+        from_state = F.linear(state, self.gru.weight_hh, self.gru.bias_hh)  # (B, P, 3h)
+        first, last = self._message_weights()
+        kinds = len(last[1]) // hidden
+        messages = x.new_zeros(size[0], size[1] * kinds, hidden)  # of both kinds in turn
+        results = []
+        for start, end in step.levels:
+            received = torch.bmm(weights[:, start:end, :start].flatten(2), messages[:, : kinds * start])  # (B, n, h)
+            from_messages = F.linear(received, self.gru.weight_ih, self.gru.bias_ih)
+            h = _gated(from_messages, from_state[:, start:end], state[:, start:end])
+            sent = F.linear(F.linear(h, *first).relu(), *last).relu()  # (B, n, kinds * h)
+            messages[:, kinds * start : kinds * end] = sent.view(size[0], -1, hidden)
+            results.append(h)
+        return torch.cat(results, dim=1).flatten(0, 1)[step.places]
+
+    def _message_weights(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Weights and biases of the two layers that make the messages of both kinds at once."""
+        w1, b1, w2, b2 = self.mlp.parameters()
+        if self.virtual_edges == 1:
+            return (w1, b1), (w2, b2)
+        w1_ve, b1_ve, w2_ve, b2_ve = self.mlp_ve.parameters()
+        last: Tensor = torch.block_diag(w2, w2_ve)  # type: ignore[no-untyped-call]
+        return (torch.cat([w1, w1_ve]), torch.cat([b1, b1_ve])), (last, torch.cat([b2, b2_ve]))
+
+
+def _gated(from_messages: Tensor, from_state: Tensor, state: Tensor) -> Tensor:
+    """The rest of a GRU cell, once the products with its two matrices are known."""
+    width = state.shape[-1]
+    reset, update = (from_messages[..., : 2 * width] + from_state[..., : 2 * width]).sigmoid().chunk(2, dim=-1)
+    new = torch.addcmul(from_messages[..., 2 * width :], reset, from_state[..., 2 * width :]).tanh()
+    return torch.lerp(new, state, update)

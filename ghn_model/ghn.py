@@ -23,14 +23,15 @@ from deepnets.graph import Graph
 from deepnets.network import Network
 from deepnets.space import PUBLISHED_NODE_TYPES, PUBLISHED_TYPE_OF
 from deepnets.tracing import trace
-from ghn_model.assembly import Assembler, Plan, Wanted
+from ghn_model.assembly import Assembler, Plan, Sink, Wanted
 from ghn_model.config import GHNConfig
 from ghn_model.fitting import tile
 from ghn_model.gated_gnn import GatedGNN, NodeMLP
 from ghn_model.graphormer import Graphormer
+from ghn_model.prepared import Prepared, check_fit, checked_graphs, shown
 from ghn_model.shape_encoder import ShapeEncoder, shape_indices
 
-__all__ = ["GHN", "Parameters", "graph_of", "use_batch_statistics"]
+__all__ = ["GHN", "Parameters", "Prepared", "graph_of", "use_batch_statistics"]
 
 Parameters = dict[str, Tensor]
 """Predicted tensors by the names that `named_parameters()` has for them."""
@@ -73,14 +74,14 @@ class GHN(Assembler):
     # --- prediction ---
 
     def forward(
-        self, graphs: GraphBatch | Sequence[Graph] | Graph, *, predict_class_layers: bool = True
+        self, graphs: Prepared | GraphBatch | Sequence[Graph] | Graph, *, predict_class_layers: bool = True
     ) -> list[Parameters]:
         """Predict the parameters of networks, differentiably.
 
         Parameters
         ----------
         graphs
-            One or more graphs.
+            One or more graphs, or what `prepare` has made of them (with or without the layers of classes).
         predict_class_layers
             Whether to predict the layer whose outputs are the classes, too.
 
@@ -94,30 +95,51 @@ class GHN(Assembler):
         ConfigError
             If there is no graph, or one that does not know its parameters.
         """
-        batch = self._batch(graphs)
-        results = _empty_results(batch.graphs)
+        prepared = graphs if isinstance(graphs, Prepared) else self.prepare(graphs, predict_class_layers)
+        results = _empty_results(prepared.graphs)
 
         def collect(wanted: Wanted, block: Tensor) -> None:
             results[wanted.graph][wanted.slot.name] = tile(block, wanted.slot.shape)
 
-        self.assemble(Plan.of(batch.graphs, self.config, predict_class_layers), self.encode(batch), collect)
+        self.assemble(prepared.plan, self._encoded(prepared), collect)
         return [_in_order(result) for result in results]
 
-    def encode(self, graphs: GraphBatch | Sequence[Graph] | Graph) -> Tensor:
-        """Embeddings of all nodes of all graphs, `(N, hidden)`, as decoders read them."""
-        batch = self._batch(graphs)
-        x: Tensor = self.gnn(self.embed_nodes(batch), batch)
-        return self.ln(x) if self.config.layernorm else x
+    def prepare(
+        self, graphs: GraphBatch | Sequence[Graph] | Graph, predict_class_layers: bool = True, schedule: bool = True
+    ) -> Prepared:
+        """Everything that `forward` needs to know about graphs and that does not depend on weights.
 
-    def embed_nodes(self, batch: GraphBatch) -> Tensor:
-        """Embeddings before nodes learn of each other, `(N, hidden)`: of their type and their tensor's shape."""
-        types = np.concatenate([graph.node_types for graph in batch.graphs])
-        rows = [shape_indices(graph, self.config.num_classes, self.config.max_shape[2]) for graph in batch.graphs]
+        Parameters
+        ----------
+        graphs, predict_class_layers
+            As in `forward`.
+        schedule
+            Whether to prepare the encoder, too; it prepares itself, where that is not done.
+
+        Returns
+        -------
+        What `forward` takes in the place of the graphs, on the CPU; its method `to` takes it to a GPU.
+        """
+        graphs = checked_graphs(graphs)
+        rows = [shape_indices(graph, self.config.num_classes, self.config.max_shape[2]) for graph in graphs]
+        return Prepared(
+            graphs,
+            torch.from_numpy(_PUBLISHED[np.concatenate([graph.node_types for graph in graphs])]),
+            torch.from_numpy(np.concatenate(rows)),
+            self.gnn.schedule(graphs) if schedule else None,  # type: ignore[operator]
+            Plan.of(graphs, self.config, predict_class_layers),
+        )
+
+    def encode(self, graphs: Prepared | GraphBatch | Sequence[Graph] | Graph) -> Tensor:
+        """Embeddings of all nodes of all graphs, `(N, hidden)`, as decoders read them."""
+        return self._encoded(graphs if isinstance(graphs, Prepared) else self.prepare(graphs))
+
+    def _encoded(self, prepared: Prepared) -> Tensor:
         table: nn.Embedding = self._modules["embed"]  # type: ignore[assignment]
-        device = table.weight.device
-        published = torch.from_numpy(_PUBLISHED[types]).to(device)
-        x: Tensor = table(published) + self.shape_enc(torch.from_numpy(np.concatenate(rows)).to(device))
-        return x
+        prepared = prepared.to(table.weight.device)
+        x: Tensor = table(prepared.node_types) + self.shape_enc(prepared.shapes)  # (N, hidden)
+        x = self.gnn(x, prepared.graphs, prepared.schedule)
+        return self.ln(x) if self.config.layernorm else x
 
     @torch.no_grad()
     def predict(
@@ -156,11 +178,10 @@ class GHN(Assembler):
         results = _empty_results(graphs)
 
         def collect(wanted: Wanted, block: Tensor) -> None:
-            tensor = tile(block, wanted.slot.shape)
-            alone = tensor.untyped_storage().nbytes() == tensor.nbytes
-            results[wanted.graph][wanted.slot.name] = tensor if alone else tensor.clone()
+            tensor = block.new_empty(wanted.slot.shape)
+            results[wanted.graph][wanted.slot.name] = tile(block, wanted.slot.shape, out=tensor)
 
-        self.assemble(Plan.of(graphs, self.config, predict_class_layers), self.encode(graphs), collect)
+        self._predicted(graphs, predict_class_layers, collect)
         ordered = [_in_order(result) for result in results]
         return ordered if several else ordered[0]
 
@@ -196,19 +217,20 @@ class GHN(Assembler):
         targets = dict(model.named_parameters())
         if any(parameter.device.type == "meta" for parameter in targets.values()):
             raise ConfigError("model: has parameters on the meta device, which hold no values; call to_empty() first")
+        graphs = self._graphs(model, input, graph)
+        check_fit(graphs[0], targets)
         if noise or orthogonal_from is not None:
             from ghn_model.variation import vary
 
-            predicted = self.predict(model, input, graph=graph, predict_class_layers=predict_class_layers)
+            predicted = self.predict(model, graph=graphs[0], predict_class_layers=predict_class_layers)
             for name, tensor in vary(model, predicted, noise=noise, orthogonal_from=orthogonal_from).items():
                 targets[name].copy_(tensor)
         else:
-            graphs = self._graphs(model, input, graph)
 
             def write(wanted: Wanted, block: Tensor) -> None:
                 tile(block, wanted.slot.shape, out=targets[wanted.slot.name])
 
-            self.assemble(Plan.of(graphs, self.config, predict_class_layers), self.encode(graphs), write)
+            self._predicted(graphs, predict_class_layers, write)
         if batch_statistics:
             use_batch_statistics(model)
         return model
@@ -270,14 +292,9 @@ class GHN(Assembler):
                 self.get_parameter(f"{name}.weight").div_(5)
                 self.get_parameter(f"{name}.bias").zero_()
 
-    def _batch(self, graphs: GraphBatch | Sequence[Graph] | Graph) -> GraphBatch:
-        if isinstance(graphs, GraphBatch):
-            return graphs
-        graphs = [graphs] if isinstance(graphs, Graph) else graphs
-        if not isinstance(graphs, Sequence) or not graphs or not all(isinstance(graph, Graph) for graph in graphs):
-            raise ConfigError(f"graphs: expected one Graph or more, or a GraphBatch, got {_shown(graphs)}")
-        device = next(self.parameters()).device
-        return GraphBatch(graphs, virtual_edges=self.config.virtual_edges).to(device)
+    def _predicted(self, graphs: Sequence[Graph], class_layers: bool, sink: Sink) -> None:
+        prepared = self.prepare(graphs, class_layers, schedule=False)
+        self.assemble(prepared.plan, self._encoded(prepared), sink)
 
     def _graphs(
         self, model: nn.Module | Sequence[nn.Module], input: Any, graph: Graph | Sequence[Graph] | None
@@ -285,10 +302,10 @@ class GHN(Assembler):
         """The graphs of one or several modules."""
         models = list(model) if isinstance(model, Sequence) else [model]
         if not models or not all(isinstance(part, nn.Module) for part in models):
-            raise ConfigError(f"model: expected a torch.nn.Module, or a list of them, got {_shown(model)}")
+            raise ConfigError(f"model: expected a torch.nn.Module, or a list of them, got {shown(model)}")
         if graph is None:
             return [graph_of(part, input) for part in models]
-        graphs = list(graph) if isinstance(graph, Sequence) else [graph]
+        graphs = checked_graphs(graph)
         if len(graphs) != len(models):
             raise ConfigError(f"graph: expected one for each of {len(models)} models, got {len(graphs)}")
         return graphs
@@ -333,12 +350,6 @@ def _empty_results(graphs: Sequence[Graph]) -> list[Parameters]:
 def _in_order(result: Parameters) -> Parameters:
     """Without the names that were not asked for."""
     return {name: tensor for name, tensor in result.items() if tensor is not None}
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return f"a list of {', '.join(sorted({type(part).__name__ for part in value})) or 'nothing'}"
-    return type(value).__name__
 
 
 _PUBLISHED = np.array(PUBLISHED_TYPE_OF)

@@ -6,18 +6,59 @@ is read from its own graph, so that the result does not depend on what else is i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deepnets.batch import GraphBatch, PaddedGraphs
-from deepnets.graph import MAX_DISTANCE
+from deepnets.graph import MAX_DISTANCE, Graph
 
-__all__ = ["Graphormer"]
+__all__ = ["Graphormer", "Padded"]
 
-MASKED = -32768.0  # the logit of pairs with a node of the padding
+MASKED = -32768.0  # what a node of the padding adds to attention
 LARGEST_DEGREE = 100
 LARGEST_DEPTH = 1000
+MOST_PAIRS = 1 << 19
+"""Pairs of nodes that are looked at together, which bounds the memory that attention takes; a larger graph is alone."""
+
+
+class Padded(NamedTuple):
+    """Some graphs side by side, padded to the largest.
+
+    Attributes
+    ----------
+    places
+        `(N,) int64`, place of each node among the `B * P` of all graphs.
+    distances
+        `(B, P, P) uint8`, row = source, 0 where there is no path.
+    padding
+        `(B, P) bool`; None, if there is none.
+    """
+
+    places: Tensor
+    distances: Tensor
+    padding: Tensor | None
+
+    @classmethod
+    def of(cls, graphs: Sequence[Graph], virtual_edges: int) -> Padded:
+        """Some graphs; paths longer than `virtual_edges` are left out."""
+        sizes = [graph.num_nodes for graph in graphs]
+        largest = max(sizes)
+        distances = np.zeros((len(graphs), largest, largest), np.uint8)
+        for padded, graph, size in zip(distances, graphs, sizes):
+            padded[:size, :size] = graph.distances(virtual_edges)
+        places = np.concatenate([np.arange(size) + i * largest for i, size in enumerate(sizes)])
+        padding = None if min(sizes) == largest else torch.arange(largest) >= torch.tensor(sizes)[:, None]
+        return cls(torch.from_numpy(places), torch.from_numpy(distances), padding)
+
+    def to(self, device: torch.device, non_blocking: bool = False) -> Padded:
+        """The same on a device."""
+        padding = None if self.padding is None else self.padding.to(device, non_blocking=non_blocking)
+        places, distances = (tensor.to(device, non_blocking=non_blocking) for tensor in self[:2])
+        return Padded(places, distances, padding)
 
 
 class Graphormer(nn.ModuleList):
@@ -35,23 +76,39 @@ class Graphormer(nn.ModuleList):
         super().__init__(Layer(hidden, heads, first=number == 0) for number in range(layers))
         self.virtual_edges = virtual_edges
 
-    def forward(self, x: Tensor, batch: GraphBatch) -> Tensor:
-        """`(N, hidden)` -> `(N, hidden)` for the nodes of all graphs of a batch."""
-        padded = batch.padded()
-        distances = padded.distances * (padded.distances <= self.virtual_edges)
+    def schedule(self, graphs: Sequence[Graph]) -> list[Padded]:
+        """What `forward` needs to know about the graphs; made before, it can be made elsewhere."""
+        parts: list[list[Graph]] = [[]]
+        for graph in graphs:
+            if parts[-1] and (len(parts[-1]) + 1) * max(g.num_nodes for g in (*parts[-1], graph)) ** 2 > MOST_PAIRS:
+                parts.append([])
+            parts[-1].append(graph)
+        return [Padded.of(part, self.virtual_edges) for part in parts]
+
+    def forward(self, x: Tensor, graphs: Sequence[Graph], schedule: Sequence[Padded] | None = None) -> Tensor:
+        """`(N, hidden)` -> `(N, hidden)` for the nodes of several graphs.
+
+        `schedule` is that of the graphs, with its tensors on the device of `x`.
+        """
+        if schedule is None:
+            schedule = [part.to(x.device) for part in self.schedule(graphs)]
+        sizes = [len(part.places) for part in schedule]
+        return torch.cat([self._attended(nodes, part) for nodes, part in zip(torch.split(x, sizes), schedule)])
+
+    def _attended(self, x: Tensor, part: Padded) -> Tensor:
+        """All layers, for the nodes of some of the graphs."""
+        size = part.distances.shape[:2]
         first: Layer = self[0]  # type: ignore[assignment]
-        dense = x.new_zeros(*padded.mask.shape, x.shape[1])  # (B, N, hidden)
-        dense[padded.mask] = x + first.place(distances)[padded.mask]
-        bias = first.attn.path_bias(distances, self.virtual_edges) + _padding_bias(padded, x)  # (B, heads, N, N)
+        dense = (
+            x.new_zeros(size[0] * size[1], x.shape[1]).index_copy(0, part.places, x).view(*size, -1)
+        )  # (B, P, hidden)
+        dense = dense + first.place(part.distances)
+        bias = first.attn.path_bias(part.distances, self.virtual_edges)  # (B, heads, P, P)
+        if part.padding is not None:
+            bias = bias.masked_fill(part.padding[:, None, None], MASKED)
         for layer in self:
             dense = layer(dense, bias)
-        result: Tensor = dense[padded.mask]
-        return result
-
-
-def _padding_bias(padded: PaddedGraphs, x: Tensor) -> Tensor:
-    pairs = padded.mask[:, :, None] & padded.mask[:, None, :]
-    return torch.where(pairs, 0.0, MASKED).to(x.dtype)[:, None]
+        return dense.flatten(0, 1).index_select(0, part.places)
 
 
 class Layer(nn.Module):

@@ -6,21 +6,26 @@ is continued sees what it would have seen.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map_only
 from torch.utils.data import DataLoader, Dataset
 
-from deepnets.batch import GraphBatch
 from deepnets.dataset import DeepNets1M, MetaBatchSampler
 from deepnets.errors import ConfigError
 from deepnets.graph import Graph
+from ghn_model.assembly import Group, Plan
+from ghn_model.config import GHNConfig
 from ghn_model.ghn import GHN
+from ghn_model.prepared import Prepared
+from ghn_model.signals import ignore_signals
 
-__all__ = ["DrawnNetworks", "meta_batches"]
+__all__ = ["DrawnNetworks", "MetaBatch", "meta_batches"]
 
 DRAWS = 16
 """How often a width is drawn for a network until it is small enough."""
@@ -53,10 +58,9 @@ class DrawnNetworks(Dataset[Graph]):
             fit &= np.asarray(nets.table["num_params"]) <= max_params
         self.indices: npt.NDArray[np.int64] = np.flatnonzero(fit)
         if not len(self.indices):
-            raise ConfigError(
-                f"{nets!r}: none has at most {max_params or 'any number of'} parameters and {max_nodes or 'any number of'}"
-                " nodes; raise max_params or max_nodes"
-            )
+            limits = {"parameters (max_params)": max_params, "nodes (max_nodes)": max_nodes}
+            text = " and ".join(f"at most {limit:,} {what}" for what, limit in limits.items() if limit)
+            raise ConfigError(f"{nets!r}: none has {text}; allow more")
         self.num_nodes: npt.NDArray[np.int64] = nets.num_nodes[self.indices]
 
     def __len__(self) -> int:
@@ -71,24 +75,36 @@ class DrawnNetworks(Dataset[Graph]):
         return graph
 
 
-def _size(graph: Graph) -> int:
-    return sum(int(np.prod(slot.shape)) for slots in graph.parameters for slot in slots)
+class MetaBatch:
+    """Graphs, prepared for a hypernetwork; what a `DataLoader` needs to move them."""
+
+    def __init__(self, prepared: Prepared) -> None:
+        self.prepared = prepared
+
+    def to(self, device: torch.device) -> Prepared:
+        """What the hypernetwork reads, on a device that need not be waited for."""
+        return self.prepared.to(device, non_blocking=True)
+
+    def pin_memory(self) -> MetaBatch:
+        """The same with tensors in page-locked memory."""
+        return MetaBatch(_pinned(self.prepared))
 
 
 class _Collate:
-    """Several graphs as one batch."""
+    """Prepares graphs for hypernetworks of a configuration, on the CPU."""
 
-    def __init__(self, virtual_edges: int) -> None:
-        self.virtual_edges = virtual_edges
+    def __init__(self, config: GHNConfig) -> None:
+        with torch.device("meta"):
+            self._ghn = GHN(config)
 
-    def __call__(self, graphs: Sequence[Graph]) -> GraphBatch:
-        return GraphBatch(graphs, self.virtual_edges)
+    def __call__(self, graphs: Sequence[Graph]) -> MetaBatch:
+        return MetaBatch(self._ghn.prepare(graphs))
 
 
 def meta_batches(
     nets: DrawnNetworks,
+    config: GHNConfig,
     meta_batch: int,
-    virtual_edges: int,
     *,
     seed: int = 0,
     first: int = 0,
@@ -96,17 +112,17 @@ def meta_batches(
     world_size: int = 1,
     workers: int = 0,
     pin_memory: bool = False,
-) -> Iterator[GraphBatch]:
+) -> Iterator[MetaBatch]:
     """The meta-batches of a training, without end.
 
     Parameters
     ----------
     nets
         What to draw from.
+    config
+        Of the hypernetwork that they are prepared for.
     meta_batch
         Networks in each, for this process.
-    virtual_edges
-        Longest path between nodes that are joined.
     seed
         Of the order.
     first
@@ -120,13 +136,35 @@ def meta_batches(
     """
     sampler = MetaBatchSampler(nets, meta_batch, seed=seed, rank=rank, world_size=world_size)
     sampler.position = first
-    options = {"multiprocessing_context": "forkserver", "prefetch_factor": 4} if workers else {}
-    loader: DataLoader[GraphBatch] = DataLoader(
+    ahead = {"multiprocessing_context": "forkserver", "prefetch_factor": 4, "worker_init_fn": ignore_signals}
+    loader: DataLoader[MetaBatch] = DataLoader(
         nets,
         batch_sampler=sampler,  # type: ignore[arg-type]
-        collate_fn=_Collate(virtual_edges),
+        collate_fn=_Collate(config),
         num_workers=workers,
         pin_memory=pin_memory,
-        **options,  # type: ignore[arg-type]
+        **(ahead if workers else {}),  # type: ignore[arg-type]
     )
     return iter(loader)
+
+
+def _pinned(prepared: Prepared) -> Prepared:
+    def group(part: Group) -> Group:
+        return part._replace(nodes=part.nodes.pin_memory(), gains=part.gains.pin_memory())
+
+    plan = prepared.plan
+    return prepared._replace(
+        node_types=prepared.node_types.pin_memory(),
+        shapes=prepared.shapes.pin_memory(),
+        schedule=tree_map_only(Tensor, Tensor.pin_memory, prepared.schedule),
+        plan=Plan(
+            group(plan.vectors),
+            group(plan.class_biases),
+            group(plan.class_weights),
+            [group(part) for part in plan.maps],
+        ),
+    )
+
+
+def _size(graph: Graph) -> int:
+    return sum(math.prod(slot.shape) for slots in graph.parameters for slot in slots)

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call
 
-from deepnets.batch import GraphBatch
 from deepnets.graph import Graph
 from deepnets.network import Network
+from ghn_model.checkpoints import _Unfilled
 from ghn_model.ghn import GHN
+from ghn_model.prepared import Prepared
 
 __all__ = ["Objective", "Outcome", "on_meta"]
 
@@ -32,8 +33,10 @@ class Outcome:
 
     Attributes
     ----------
-    loss, correct
-        `()`, mean of the losses of the networks, penalty included; sum over networks of images that they classify rightly.
+    loss
+        `()`, mean of the losses of the networks, penalties included.
+    correct
+        `() int64`, right classifications, of all networks together.
     answers
         How many classifications there were.
     hyper_seconds
@@ -65,7 +68,7 @@ class Objective:
     precision: str = "fp32"
 
     def backward(
-        self, ghn: GHN, batch: GraphBatch, images: Tensor, labels: Tensor, *, scale: Tensor | None = None
+        self, ghn: GHN, batch: Prepared, images: Tensor, labels: Tensor, *, scale: Tensor | None = None
     ) -> Outcome:
         """Add the gradient of the loss to that of the hypernetwork's weights.
 
@@ -98,7 +101,7 @@ class Objective:
             if self.penalty:
                 norms = torch.stack([torch.linalg.vector_norm(leaf) for leaf in leaves.values()])
                 loss_here = loss_here + self.penalty * norms.sum()
-            (loss_here * share if scale is None else loss_here * (share * scale)).backward()
+            torch.autograd.backward(loss_here * share if scale is None else loss_here * (share * scale))
             losses.append(loss_here.detach())
             correct += (logits.detach().argmax(1) == labels).sum()
             for name, leaf in leaves.items():
@@ -121,7 +124,7 @@ class Objective:
 
 def on_meta(graph: Graph, num_classes: int = 10, image_size: int = 32) -> Network:
     """The network of a graph, in training mode, its parameters without memory."""
-    with torch.device("meta"):
+    with torch.device("meta"), _Unfilled():
         return Network(graph.config, num_classes, image_size)
 
 

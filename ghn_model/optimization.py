@@ -110,15 +110,14 @@ class Optimization:
         self.forget()
         if self.scale is None:
             return unusable, norm
-        self._rescale(unusable)
+        self._rescale(self.scale, unusable)
         return lost, norm
 
-    def _rescale(self, overflow: Tensor) -> None:
+    def _rescale(self, scale: Tensor, overflow: Tensor) -> None:
         """Halve the scale after an overflow, double it when there was none for a while."""
-        assert self.scale is not None
         self._clean.copy_(torch.where(overflow, 0.0, self._clean + 1))
-        grown = torch.where(self._clean >= GROWTH_INTERVAL, 2 * self.scale, self.scale)
-        self.scale.copy_(torch.where(overflow, (self.scale / 2).clamp(min=LEAST_SCALE), grown))
+        grown = torch.where(self._clean >= GROWTH_INTERVAL, 2 * scale, scale)
+        scale.copy_(torch.where(overflow, (scale / 2).clamp(min=LEAST_SCALE), grown))
         self._clean.copy_(torch.where(self._clean >= GROWTH_INTERVAL, 0.0, self._clean))
 
     @torch.no_grad()

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-__all__ = ["COLUMNS", "Log", "memory_in_use"]
+__all__ = ["COLUMNS", "Clock", "Log", "memory_in_use"]
 
 COLUMNS = (
     "step",
@@ -81,7 +81,7 @@ class Log:
         if importlib.util.find_spec("tensorboard") is not None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step)  # type: ignore[no-untyped-call]
+            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
         layout = "{desc}{percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f}{unit} [{elapsed}<{remaining}{postfix}]"
         self._bar = tqdm(
             total=total, initial=min(initial, total), unit=unit, disable=quiet, bar_format=layout, dynamic_ncols=True
@@ -114,6 +114,44 @@ class Log:
         self._bar.close()
         if self._board is not None:
             self._board.close()
+
+
+class Clock:
+    """Where the time goes."""
+
+    def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget everything."""
+        self.since = time.perf_counter()
+        self.waits = self.hyper = 0.0
+        self.networks = self.images = 0
+
+    def begin(self) -> None:
+        """A step begins."""
+        self.start = time.perf_counter()
+
+    def waited(self) -> None:
+        """Its data are there."""
+        self.waits += time.perf_counter() - self.start
+
+    def end(self, hyper_seconds: float | None, networks: int, images: int) -> None:
+        """It is done."""
+        if hyper_seconds is not None:
+            self.hyper += hyper_seconds
+            self.networks += networks
+            self.images += networks * images
+
+    def figures(self) -> dict[str, float]:
+        """Rates and shares since the last restart."""
+        seconds = max(time.perf_counter() - self.since, 1e-9)
+        return {
+            "networks_per_s": self.networks / seconds,
+            "images_per_s": self.images / seconds,
+            "data_wait": self.waits / seconds,
+            "hypernetwork_share": self.hyper / seconds,
+        }
 
 
 def memory_in_use(device: torch.device) -> float:

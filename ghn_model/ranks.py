@@ -40,8 +40,8 @@ class Ranks:
     """
 
     def __init__(self, device: str | torch.device | None = None) -> None:
-        self.rank, self.world_size, local = (_number(*each) for each in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0)))
-        self.device = _device(device, local)
+        self.rank, self.world_size = _number("RANK", 0), _number("WORLD_SIZE", 1)
+        self.device = _device(device, _number("LOCAL_RANK", 0))
         self._joined = False
         if self.world_size > 1:
             crowded = _number("LOCAL_WORLD_SIZE", self.world_size) > max(1, torch.cuda.device_count())
@@ -73,7 +73,7 @@ class Ranks:
             flat = torch.cat([tensor.flatten() for tensor in bucket])
             dist.all_reduce(flat)
             flat /= self.world_size
-            for tensor, part in zip(bucket, flat.split([tensor.numel() for tensor in bucket])):
+            for tensor, part in zip(bucket, torch.split(flat, [tensor.numel() for tensor in bucket])):
                 tensor.copy_(part.view_as(tensor))
 
     def leave(self) -> None:
@@ -101,7 +101,7 @@ def _number(name: str, default: int) -> int:
 
 
 def _device(device: str | torch.device | None, local_rank: int) -> torch.device:
-    count = torch.cuda.device_count()
+    count: int = torch.cuda.device_count()
     try:
         chosen = torch.device(("cuda" if count else "cpu") if device is None else device)
         if chosen.type == "cuda" and chosen.index is None and count:

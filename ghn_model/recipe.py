@@ -1,4 +1,4 @@
-"""`Recipe`: everything that decides how a hypernetwork is trained, as plain validated values, and the published ones."""
+"""`Recipe`: everything that decides how a hypernetwork is trained, as validated values, and the published ones."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ class Recipe:
     precision
         Of the networks: "fp32", or autocast to "bf16" or "fp16".  The hypernetwork has single precision.
     channels_last
-        Memory layout of the images.
+        Whether the channels of a pixel of the images lie side by side in memory, which is faster nearly everywhere.
     compile
-        Whether decoders and transformer are compiled by `torch.compile`.
+        Whether decoders and transformer go through `torch.compile`.
     average
         Decay of a moving average of the weights, which is what the final file holds; 0 for the weights themselves.
     augment
@@ -78,7 +78,7 @@ class Recipe:
     max_params: int = 0
     max_nodes: int = 0
     precision: str = "fp32"
-    channels_last: bool = False
+    channels_last: bool = True
     compile: bool = False
     average: float = 0.0
     augment: bool = True

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from deepnets.errors import ConfigError
 from deepnets.space import at_least, checked_integer
 
-__all__ = ["SCHEDULES", "Schedule"]
+__all__ = ["SCHEDULES", "Length", "Schedule"]
 
 SCHEDULES = ("constant", "steps", "cosine")
 
@@ -72,3 +72,21 @@ class Schedule:
         if self.kind == "steps":
             return highest * 0.1 ** ((progress >= 2 / 3) + (progress >= 5 / 6))
         return highest
+
+
+@dataclass(frozen=True)
+class Length:
+    """When a training ends: after so many steps or minutes, whatever comes first."""
+
+    steps: int | None = None
+    minutes: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("steps", self.steps), ("minutes", self.minutes)):
+            if value is not None and not value > 0:
+                raise ConfigError(f"{name}: expected more than 0, got {value!r}")
+
+    def progress(self, step: int, seconds: float) -> float:
+        """How much of the training is done, 0 to 1: of its steps or of its time, whichever is more."""
+        steps = step / self.steps if self.steps else 0.0
+        return min(1.0, max(steps, seconds / (60 * self.minutes) if self.minutes else 0.0))

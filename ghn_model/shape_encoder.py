@@ -35,15 +35,18 @@ def spatial_grid(largest: int) -> tuple[int, ...]:
 
 @cache
 def _lookup(grid: tuple[int, ...], channels: bool) -> npt.NDArray[np.int64]:
-    """For every size up to the largest on the grid, the row of the nearest, of two the smaller."""
-    sizes = np.arange(grid[-1] + 1)
-    rows: npt.NDArray[np.int64] = np.abs(sizes[:, None] - np.array(grid)).argmin(axis=1)  # the first of equals
+    """For every size up to one beyond the largest on the grid, the row of the nearest, of two the smaller."""
+    values, sizes = np.array(grid), np.arange(grid[-1] + 2)
+    above = np.searchsorted(values, sizes).clip(max=len(grid) - 1)
+    below = (above - 1).clip(min=0)
+    rows = np.where(sizes - values[below] <= values[above] - sizes, below, above)
     if channels:
-        for size in range(4, 8):
-            if size not in grid:
-                rows[size] = grid.index(8)
-    elif 3 in grid:
+        rows[4:8] = grid.index(8)
+    else:
         rows[2] = grid.index(3)
+    largest = 8192 if channels else 16  # whatever else is on the grid
+    rows[largest:] = grid.index(largest)
+    rows[values] = np.arange(len(grid))
     return rows
 
 
@@ -89,8 +92,8 @@ def shape_indices(graph: Graph, num_classes: int, largest: int) -> npt.NDArray[n
     shapes[pools, 2:] = graph.windows[pools]
     known[pools] = True
     rows = np.empty_like(shapes)
-    rows[:, :2] = _lookup(channels, True)[np.minimum(shapes[:, :2], channels[-1])]
-    rows[:, 2:] = _lookup(spatial, False)[np.minimum(shapes[:, 2:], spatial[-1])]
+    rows[:, :2] = _lookup(channels, True)[np.minimum(shapes[:, :2], channels[-1] + 1)]
+    rows[:, 2:] = _lookup(spatial, False)[np.minimum(shapes[:, 2:], spatial[-1] + 1)]
     rows[~known] = (len(channels), len(channels), len(spatial), len(spatial))
     return rows
 

@@ -7,6 +7,7 @@ double precision: errors would add up along the hundreds of nodes of a path.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,18 +15,18 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from deepnets.batch import GraphBatch
 from deepnets.compiled import compiled
+from deepnets.graph import Graph
 
 if TYPE_CHECKING:
     from ghn_model.gated_gnn import MLP, GatedGNN
 
-__all__ = ["propagate"]
+__all__ = ["find_heights", "propagate"]
 
 Array = npt.NDArray[np.float64]
 
 
-def propagate(gnn: GatedGNN, x: Tensor, batch: GraphBatch) -> Tensor:
+def propagate(gnn: GatedGNN, x: Tensor, graphs: Sequence[Graph]) -> Tensor:
     """The same as the level-parallel sweeps: `(N, hidden)` on the CPU -> a new tensor like it."""
     h = _numbers(x)
     virtual = gnn.virtual_edges > 1
@@ -33,7 +34,9 @@ def propagate(gnn: GatedGNN, x: Tensor, batch: GraphBatch) -> Tensor:
     far = _weights(gnn.mlp_ve) if virtual else near
     cell = gnn.gru
     gru = (_numbers(cell.weight_ih.t()), _numbers(cell.weight_hh.t()), _numbers(cell.bias_ih), _numbers(cell.bias_hh))
-    for graph, start, end in zip(batch.graphs, batch.offsets.tolist(), batch.offsets[1:].tolist()):
+    end = 0
+    for graph in graphs:
+        start, end = end, end + graph.num_nodes
         to_node = np.ascontiguousarray(graph.distances(gnn.virtual_edges).T)
         _sweep(h[start:end], to_node, False, virtual, near, far, gru)
         _sweep(h[start:end], np.ascontiguousarray(to_node.T), True, virtual, near, far, gru)
@@ -117,3 +120,12 @@ def _sweep(
         _perceive(h[v], near, inner, edge_messages[v])
         if virtual:
             _perceive(h[v], far, inner, path_messages[v])
+
+
+@compiled
+def find_heights(edges: npt.NDArray[np.int32], n: int) -> npt.NDArray[np.int32]:
+    """Edges on the longest path out of each of n nodes, from the edges `(E, 2)`, sorted by target."""
+    heights = np.zeros(n, np.int32)
+    for e in range(len(edges) - 1, -1, -1):
+        heights[edges[e, 0]] = max(heights[edges[e, 0]], heights[edges[e, 1]] + 1)
+    return heights

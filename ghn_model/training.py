@@ -23,22 +23,23 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from deepnets.batch import GraphBatch
 from deepnets.dataset import DeepNets1M
 from deepnets.errors import ConfigError, DeepNetsError
 from ghn_model.checkpoints import save_checkpoint
 from ghn_model.config import GHNConfig
 from ghn_model.ghn import GHN
-from ghn_model.meta_batches import DrawnNetworks, meta_batches
+from ghn_model.meta_batches import DrawnNetworks, MetaBatch, meta_batches
 from ghn_model.objective import Objective, Outcome
 from ghn_model.optimization import Optimization
-from ghn_model.progress import Log, memory_in_use
+from ghn_model.prepared import Prepared
+from ghn_model.progress import Clock, Log, memory_in_use
 from ghn_model.ranks import Ranks
 from ghn_model.recipe import Recipe
 from ghn_model.signals import NotedSignals
+from ghn_model.schedules import Length
 from ghn_model.training_state import Moment, load_state, read_about, save_state
 
-__all__ = ["Images", "Length", "Saving", "TrainingError", "train"]
+__all__ = ["Images", "Saving", "TrainingError", "train"]
 
 
 class TrainingError(DeepNetsError):
@@ -56,24 +57,6 @@ class Images(Protocol):
 
     def at(self, step: int) -> tuple[Tensor, Tensor]:
         """Images `(B, 3, image_size, image_size)` and labels `(B,) int64`, on the device of the training."""
-
-
-@dataclass(frozen=True)
-class Length:
-    """When a training ends: after so many steps or minutes, whatever comes first; by default the epochs of its recipe."""
-
-    steps: int | None = None
-    minutes: float | None = None
-
-    def __post_init__(self) -> None:
-        for name, value in (("steps", self.steps), ("minutes", self.minutes)):
-            if value is not None and not value > 0:
-                raise ConfigError(f"{name}: expected more than 0, got {value!r}")
-
-    def progress(self, step: int, seconds: float) -> float:
-        """How much of the training is done, 0 to 1: of its steps or of its time, whichever is more."""
-        steps = step / self.steps if self.steps else 0.0
-        return min(1.0, max(steps, seconds / (60 * self.minutes) if self.minutes else 0.0))
 
 
 @dataclass(frozen=True)
@@ -210,16 +193,16 @@ class _Run:
         step, before, skipped = self.moment
         started = saved = time.monotonic()
         seconds, stop, due = before, 0.0, 0.0
-        batches: Iterator[GraphBatch] | None = None
+        batches: Iterator[MetaBatch] | None = None
         log = self._log() if self.ranks.first else None
-        clock = _Clock()
+        clock = Clock()
         while not stop and self.length.progress(step, seconds) < 1:
             if batches is None:
                 batches = self._batches(step)
             self.optimization.set_rate(self.length.progress(step, seconds))
             torch.manual_seed(_seed(self.recipe.seed, step, self.ranks.rank))
             clock.begin()
-            batch = next(batches).to(self.ranks.device, non_blocking=True)
+            batch = next(batches).to(self.ranks.device)
             images, labels = self.images.at(step)
             if self.recipe.channels_last:
                 images = images.contiguous(memory_format=torch.channels_last)
@@ -247,11 +230,11 @@ class _Run:
         signals.check()
         return self.out / "ghn.safetensors"
 
-    def _batches(self, step: int) -> Iterator[GraphBatch]:
+    def _batches(self, step: int) -> Iterator[MetaBatch]:
         return meta_batches(
             self.nets,
+            self.ghn.config,
             self.recipe.meta_batch // self.ranks.world_size,
-            self.ghn.config.virtual_edges,
             seed=self.recipe.seed,
             first=step,
             rank=self.ranks.rank,
@@ -260,7 +243,7 @@ class _Run:
             pin_memory=self.ranks.device.type == "cuda",
         )
 
-    def _attempt(self, batch: GraphBatch, images: Tensor, labels: Tensor) -> Outcome | None:
+    def _attempt(self, batch: Prepared, images: Tensor, labels: Tensor) -> Outcome | None:
         """A backward pass; None if there was not enough memory for it."""
         try:
             return self.objective.backward(self.ghn, batch, images, labels, scale=self.optimization.scale)
@@ -282,7 +265,7 @@ class _Run:
         self.totals[:4] += torch.where(failed, 0.0, new)
         self.totals[4] += failed
 
-    def _report(self, log: Log | None, clock: _Clock, step: int, seconds: float, skipped: int) -> int:
+    def _report(self, log: Log | None, clock: Clock, step: int, seconds: float, skipped: int) -> int:
         """Write a row; the number of skipped meta-batches."""
         done, loss, top1, norm, failed = self.totals.tolist()  # the one time that the device is waited for
         self.totals.zero_()
@@ -328,44 +311,6 @@ class _Run:
         total, unit = (steps, " steps") if steps else (60 * (minutes or 0), " s")
         at = self.moment.step if steps else self.moment.seconds
         return Log(self.out, step=self.moment.step, total=total, initial=at, unit=unit, quiet=self.quiet)
-
-
-class _Clock:
-    """Where the time goes."""
-
-    def __init__(self) -> None:
-        self.restart()
-
-    def restart(self) -> None:
-        """Forget everything."""
-        self.since = time.perf_counter()
-        self.waits = self.hyper = 0.0
-        self.networks = self.images = 0
-
-    def begin(self) -> None:
-        """A step begins."""
-        self.start = time.perf_counter()
-
-    def waited(self) -> None:
-        """Its data are there."""
-        self.waits += time.perf_counter() - self.start
-
-    def end(self, outcome: Outcome | None, networks: int, images: int) -> None:
-        """It is done."""
-        if outcome:
-            self.hyper += outcome.hyper_seconds
-            self.networks += networks
-            self.images += networks * images
-
-    def figures(self) -> dict[str, float]:
-        """Rates and shares since the last restart."""
-        seconds = max(time.perf_counter() - self.since, 1e-9)
-        return {
-            "networks_per_s": self.networks / seconds,
-            "images_per_s": self.images / seconds,
-            "data_wait": self.waits / seconds,
-            "hypernetwork_share": self.hyper / seconds,
-        }
 
 
 def _seed(seed: int, step: int, rank: int) -> int:

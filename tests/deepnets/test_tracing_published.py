@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,11 +20,18 @@ except ImportError as error:
     pytest.skip(str(error), allow_module_level=True)
 
 
-def make(name: str, device: str = "meta", **options: Any) -> nn.Module:
-    with warnings.catch_warnings(), torch.device(device):
+def built(maker: Callable[[], nn.Module], device: str = "meta") -> nn.Module:
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # on how weights are initialised
-        model: nn.Module = torchvision.models.get_model(name, **options)
-    return model.eval()
+        try:
+            with torch.device(device):
+                return maker()
+        except (RuntimeError, NotImplementedError):  # some constructors compute
+            return maker()
+
+
+def make(name: str, device: str = "meta", **options: Any) -> nn.Module:
+    return built(lambda: torchvision.models.get_model(name, **options), device).eval()
 
 
 def count(graph: Graph, kind: str) -> int:
@@ -67,9 +75,7 @@ def test_known_sizes(name: str) -> None:
     assert {kind: count(graph, kind) for kind in counts} == counts
     if name != "convnext_tiny":  # its layer scales are nodes otherwise
         assert trace(model).pruned() == graph
-    assert [graph.parameters[i][0].role for i in (-2, -1)] == (
-        ["class_weight", "class_bias"] if name != "squeezenet1_1" else ["weight", "bias"]
-    )
+    assert [graph.parameters[i][0].role for i in (-2, -1)] == ["class_weight", "class_bias"]
 
 
 def test_sizes_do_not_depend_on_image_and_device() -> None:
@@ -98,7 +104,10 @@ FAMILIES: dict[str, tuple[int, dict[str, Any]]] = {
     **dict.fromkeys(("mobilenet_v2", "mobilenet_v3_large", "regnet_x_400mf", "regnet_y_400mf"), (64, {})),
     **dict.fromkeys(("resnet50", "resnext50_32x4d", "shufflenet_v2_x0_5", "squeezenet1_0"), (64, {})),
     **dict.fromkeys(("convnext_tiny", "swin_t", "swin_v2_t"), (64, {})),
-    **{"googlenet": (96, {}), "inception_v3": (299, {}), "vgg11_bn": (32, {}), "maxvit_t": (224, {})},
+    "googlenet": (96, {}),
+    "inception_v3": (299, {}),
+    "vgg11_bn": (32, {}),
+    "maxvit_t": (224, {}),
     "vit_b_16": (64, {"image_size": 64}),
 }
 
@@ -151,11 +160,18 @@ def test_tricky_families_of_timm(name: str) -> None:
     timm = import_timm()
     if name not in timm.list_models():
         pytest.skip(f"this version of timm has no {name}")
-    try:
-        with torch.device("meta"):
-            model = timm.create_model(name)
-    except (RuntimeError, NotImplementedError):  # its constructor computes
-        model = timm.create_model(name)
+    model = built(lambda: timm.create_model(name))
     graph = trace(model)
     assert_covered(graph, model)
     assert trace(model, vocabulary="published").num_nodes <= graph.num_nodes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TIMM)
+def test_ancestry_of_tricky_families(name: str) -> None:
+    timm = import_timm()
+    if name not in timm.list_models():
+        pytest.skip(f"this version of timm has no {name}")
+    model = built(lambda: timm.create_model(name), "cpu")
+    images = torch.randn(1, *model.default_cfg["input_size"])
+    assert ancestry_differences(trace(model, images), model, images) == []

@@ -116,6 +116,22 @@ def experts(self: Any, x: Tensor) -> Tensor:
     return self.head(result)
 
 
+def remembering(self: Any, x: Tensor) -> Tensor:
+    """Keeps what it computed, as attention with a cache of its biases does (LeViT), and counts."""
+    self.calls += 1
+    self.last = self.a(x)
+    self.kept.append(self.last)
+    if str(x.device) not in self.cache:
+        self.cache[str(x.device)] = self.scale.exp()
+    return self.c(self.last * self.cache[str(x.device)])
+
+
+def rememberer() -> nn.Module:
+    model = Parts(remembering, scale=parameter(8, 1, 1), **abc(b=None))
+    model.calls, model.last, model.kept, model.cache = 0, None, [], {}
+    return model
+
+
 def structured(self: Any, batch: dict[str, Tensor], pair: tuple[Tensor, Tensor]) -> dict[str, Any]:
     x = self.a(batch["image"])
     return {"main": self.c(self.b(x)), "others": [x, (pair[0] + pair[1],)]}
@@ -198,6 +214,7 @@ CONTROL = {
         ),
         tokens(length=32),
     ),
+    "remembering": Case(rememberer, image(), types="input conv scale conv"),
     "dictionaries and tuples": Case(
         lambda: Parts(structured, **abc()),
         lambda: {"batch": {"image": torch.randn(2, 3, 16, 16)}, "pair": (torch.ones(2), torch.ones(2))},

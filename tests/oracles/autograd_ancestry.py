@@ -162,14 +162,14 @@ class State(NamedTuple):
     sure: int
 
 
-# Functions with an operand that is data, whatever it is made of; its position.
+# Functions with an operand that is data, whatever it is made of; its position.  Batch norm is none of them: it also
+# standardises weights.
 _LAYERS = {
     "ConvolutionBackward0": 0,
     "AddmmBackward0": 1,
     "LinearBackward0": 0,
     "EmbeddingBackward0": 0,
     "NativeLayerNormBackward0": 0,
-    "NativeBatchNormBackward0": 0,
     "NativeGroupNormBackward0": 0,
     "FusedRmsNormBackward0": 0,
     "EmbeddingBagBackward0": 0,

@@ -1,0 +1,147 @@
+"""The command `python -m ghn_model train`."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+from typing import Any
+
+from deepnets.cli import non_negative, positive
+
+__all__ = ["add_arguments"]
+
+IMAGES = ("digits", "cifar10", "imagenet")
+EPILOG = """
+A run that was stopped, however it was, is continued by the same command.  For several processes: torchrun
+--nproc-per-node N -m ghn_model train ...; they share the networks of a meta-batch.  The learning rate follows the share
+of the steps or of the minutes that is done, whichever is more.
+"""
+
+
+def add_arguments(commands: Any) -> None:
+    """Add the command to those of a parser (what `add_subparsers` returned)."""
+    from ghn_model.config import PRESETS
+    from ghn_model.recipe import PRECISIONS
+
+    train = commands.add_parser("train", help="train a hypernetwork, or go on with it", epilog=EPILOG)
+    train.add_argument("--preset", default="ghn2", choices=PRESETS, help="the hypernetwork (ghn2)")
+    train.add_argument("--images", default="digits", choices=IMAGES, help="what the networks see (digits)")
+    train.add_argument("--image-folder", type=Path, default=None, help="where cifar10 or imagenet is")
+    train.add_argument("--data", type=Path, default=Path("data"), help="folder of the corpus (data)")
+    train.add_argument("--out", type=Path, default=None, help="folder of the run (runs/PRESET-IMAGES)")
+
+    length = train.add_argument_group("length, by default the published epochs; whatever ends first")
+    length.add_argument("--minutes", type=_positive_number, help="of training")
+    length.add_argument("--steps", type=positive, help="meta-batches")
+    length.add_argument("--epochs", type=positive, help="passes through the images")
+
+    recipe = train.add_argument_group("recipe, by default the published one; with digits, one for minutes on a CPU")
+    recipe.add_argument("--meta-batch", type=positive, help="networks in a step, of all processes together")
+    recipe.add_argument("--batch", type=positive, help="images in a step")
+    recipe.add_argument("--learning-rate", type=_positive_number, help="the largest")
+    recipe.add_argument("--weight-decay", type=_number)
+    recipe.add_argument("--clip", type=_number, help="largest norm of the gradient; 0 for any")
+    recipe.add_argument("--penalty", type=_number, help="times the norms of predicted tensors is added to the loss")
+    recipe.add_argument("--label-smoothing", type=_number)
+    recipe.add_argument("--max-params", type=non_negative, help="of the networks that are drawn; 0 for no limit")
+    recipe.add_argument("--max-nodes", type=non_negative, help="of the networks that are drawn; 0 for no limit")
+    recipe.add_argument("--average", type=_number, help="decay of a moving average of the weights; 0 for none")
+    recipe.add_argument("--augment", action=argparse.BooleanOptionalAction, help="vary the images as is usual (yes)")
+    recipe.add_argument("--seed", type=non_negative)
+    recipe.add_argument("--max-skipped", type=non_negative, help="meta-batches with NaN or too little memory to bear")
+
+    machine = train.add_argument_group("machine")
+    machine.add_argument("--device", help="cpu, cuda, cuda:1 (a GPU, if there is one)")
+    machine.add_argument("--precision", choices=PRECISIONS, help="of the networks (fp32)")
+    machine.add_argument("--channels-last", action=argparse.BooleanOptionalAction, help="memory layout of images (yes)")
+    machine.add_argument("--compile", action=argparse.BooleanOptionalAction, help="torch.compile decoders (no)")
+    machine.add_argument("--workers", type=non_negative, help="processes that prepare graphs (0; with a GPU 4)")
+    machine.add_argument("--threads", type=positive, help="of PyTorch on the CPU, in each process")
+
+    saving = train.add_argument_group("log and saved states")
+    saving.add_argument("--log-steps", type=positive, default=20, help="steps between rows of the log (20)")
+    saving.add_argument("--save-steps", type=positive, help="steps between saved states")
+    saving.add_argument("--save-minutes", type=_positive_number, default=5.0, help="minutes between saved states (5)")
+    saving.add_argument("--quiet", action="store_true", help="no bar")
+    train.set_defaults(do=run)
+
+
+CHANGES = (
+    *("epochs", "meta_batch", "batch", "learning_rate", "weight_decay", "clip", "penalty", "label_smoothing"),
+    *("max_params", "max_nodes", "average", "augment", "seed", "max_skipped", "precision", "channels_last", "compile"),
+)
+"""Options that replace fields of the recipe."""
+
+
+def run(options: argparse.Namespace) -> None:
+    """Do what the parsed options say."""
+    import torch
+
+    from deepnets.dataset import DeepNets1M
+    from ghn_model.config import GHNConfig
+    from ghn_model.image_stream import image_stream
+    from ghn_model.ranks import Ranks
+    from ghn_model.recipe import Recipe
+    from ghn_model.training import Length, Saving, train
+
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    changes = {name: getattr(options, name) for name in CHANGES if getattr(options, name) is not None}
+    recipe = Recipe.preset(options.preset, options.images, **changes)
+    ranks = Ranks(options.device)
+    try:
+        images = image_stream(
+            options.images,
+            recipe.batch,
+            root=options.image_folder,
+            augment=recipe.augment,
+            seed=recipe.seed,
+            device=ranks.device,
+        )
+        config = GHNConfig.preset(options.preset, images.num_classes, images.image_size)
+        nets = DeepNets1M(
+            options.data,
+            virtual_edges=config.virtual_edges,
+            num_classes=images.num_classes,
+            image_size=images.image_size,
+            wider_nets=recipe.wider_nets,
+            seed=recipe.seed,
+        )
+        workers = options.workers
+        if workers is None:
+            workers = 4 if ranks.device.type == "cuda" else 0
+        steps = options.steps
+        if options.epochs:
+            steps = min(steps or math.inf, options.epochs * images.per_epoch)
+        train(
+            options.out or Path("runs") / f"{options.preset}-{options.images}",
+            config,
+            recipe,
+            images,
+            nets,
+            length=Length(steps, options.minutes),
+            saving=Saving(options.log_steps, options.save_steps, options.save_minutes),
+            ranks=ranks,
+            workers=workers,
+            quiet=options.quiet,
+        )
+    finally:
+        ranks.leave()
+
+
+def _positive_number(text: str) -> float:
+    value = _number(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+    return value
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number, 0 or more, got {text!r}")
+    return value

@@ -1,0 +1,230 @@
+"""The parts of hypernetworks, each against a plain way to compute the same."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from deepnets import GENOTYPES, Graph, NetworkConfig, build_graph
+from ghn_model import graphormer
+from ghn_model.decoders import ConvDecoder, MLPDecoder
+from ghn_model.fitting import gain, tile
+from ghn_model.gated_gnn import GatedGNN
+from ghn_model.graphormer import Graphormer
+from ghn_model.shape_encoder import channel_grid, four_axes, shape_indices, spatial_grid
+from tests.strategies import configs
+
+
+def chain(n: int) -> Graph:
+    """n nodes, each with an edge from the one before."""
+    return Graph(np.full(n, 4, np.uint8), np.zeros(n, np.uint8), [0] + [1] * (n - 1), list(range(n - 1)))
+
+
+# --- shapes ---
+
+
+@pytest.mark.parametrize(
+    ("classes", "pairs"),
+    [
+        (10, {1: 1, 2: 1, 3: 3, 4: 8, 7: 8, 9: 8, 10: 10, 11: 10, 12: 10, 13: 10, 14: 16, 20: 16, 36: 32, 72: 64}),
+        (10, {88: 80, 1016: 1008, 8192: 8192, 9000: 8192, 4112: 4096}),
+        (1000, {12: 8, 996: 992, 997: 1000, 1004: 1000, 1005: 1008}),
+        (5, {4: 8, 5: 5, 6: 8}),
+        (21843, {9000: 8192, 16384: 8192, 21843: 21843, 30000: 8192}),
+    ],
+)
+def test_rows_for_channels(classes: int, pairs: dict[int, int]) -> None:
+    grid = channel_grid(classes)
+    assert {size: grid[channels_row(size, classes)] for size in pairs} == pairs
+
+
+def channels_row(size: int, classes: int) -> int:
+    return int(rows_of((size, 1, 1, 1), classes, 11)[0])
+
+
+def rows_of(shape: tuple[int, ...], classes: int, largest: int) -> np.ndarray:
+    from deepnets.graph import ParameterSlot, Slots
+
+    types = np.full(1, 4, np.uint8)
+    slots = Slots(((ParameterSlot("w", shape, "weight"),),), (), types)
+    return shape_indices(Graph(types, [0], [0], [], slots=lambda: slots), classes, largest)[0]
+
+
+def test_sizes_of_tables() -> None:
+    assert [len(channel_grid(classes)) for classes in (10, 100, 1000, 3)] == [391, 391, 391, 390]
+    assert spatial_grid(11) == (1, 3, 5, 7, 9, 11, 14, 16)
+    assert spatial_grid(16) == (1, 3, 5, 7, 9, 11, 13, 14, 15, 16)
+
+
+@pytest.mark.parametrize(
+    ("largest", "expected"),
+    [
+        (11, {1: 1, 2: 3, 4: 3, 6: 5, 8: 7, 10: 9, 12: 11, 13: 14, 14: 14, 15: 14, 16: 16, 40: 16}),
+        (16, {2: 3, 12: 11, 13: 13, 15: 15, 17: 16}),
+    ],
+)
+def test_rows_for_kernels(largest: int, expected: dict[int, int]) -> None:
+    grid = spatial_grid(largest)
+    assert {size: grid[rows_of((1, 1, size, size), 10, largest)[2]] for size in expected} == expected
+
+
+def test_shapes_of_all_ranks_as_four_numbers() -> None:
+    assert four_axes(()) == (1, 1, 1, 1)
+    assert four_axes((7,)) == (7, 1, 1, 1)
+    assert four_axes((7, 5)) == (7, 5, 1, 1)
+    assert four_axes((1, 197, 768)) == (1, 768, 14, 14)
+    assert four_axes((8, 4, 3)) == (8, 4, 3, 1)
+    assert four_axes((1, 1, 64)) == (1, 1, 64, 1)
+    assert four_axes((8, 4, 3, 5, 7)) == (8, 4, 5, 7)
+
+
+# --- encoders ---
+
+
+def random_gnn(virtual_edges: int, hidden: int = 8) -> GatedGNN:
+    torch.manual_seed(0)
+    return GatedGNN(hidden, virtual_edges)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(configs(max_cells=4, with_output=True), min_size=1, max_size=4), st.sampled_from((1, 3, 50)))
+def test_both_ways_through_the_nodes_agree(architectures: list[NetworkConfig], virtual_edges: int) -> None:
+    """Level by level, node by node, graphs together and alone, and with a prepared schedule."""
+    graphs = [build_graph(config) for config in architectures]
+    gnn = random_gnn(virtual_edges).double()
+    x = torch.randn(sum(graph.num_nodes for graph in graphs), 8, dtype=torch.double)
+    by_level = gnn(x, graphs, gnn.schedule(graphs)).detach()
+    with torch.no_grad():
+        parts = zip(x.split([graph.num_nodes for graph in graphs]), graphs)
+        for result in (gnn(x, graphs), torch.cat([gnn(part, [graph]) for part, graph in parts])):
+            assert torch.allclose(result, by_level, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("virtual_edges", [1, 50])
+def test_graphs_without_edges_and_chains(virtual_edges: int) -> None:
+    graphs = [chain(1), chain(60), chain(2)]
+    gnn = random_gnn(virtual_edges).double()
+    x = torch.randn(63, 8, dtype=torch.double)
+    by_level = gnn(x, graphs)
+    with torch.no_grad():
+        assert torch.allclose(gnn(x, graphs), by_level, rtol=1e-9, atol=1e-9)
+
+
+def test_gradients_reach_frozen_embeddings_too() -> None:
+    """Weights of the encoder learn although nothing before it does."""
+    gnn, graph = random_gnn(50), chain(5)
+    gnn(torch.randn(5, 8), [graph]).sum().backward()
+    assert all(parameter.grad is not None for parameter in gnn.parameters())
+
+
+def test_graphormer_reads_every_graph_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    encoder = Graphormer(8, 2, 2, 50).double()
+    graphs = [chain(3), build_graph(NetworkConfig(GENOTYPES["DARTS"], n_cells=2)), chain(60), chain(1)]
+    sizes = [graph.num_nodes for graph in graphs]
+    x = torch.randn(sum(sizes), 8, dtype=torch.double)
+    alone = torch.cat([encoder(part, [graph]) for part, graph in zip(x.split(sizes), graphs)])
+    assert len(encoder.schedule(graphs)) == 1
+    assert torch.allclose(encoder(x, graphs), alone, atol=1e-12)
+    monkeypatch.setattr(graphormer, "MOST_PAIRS", 4000)
+    assert len(encoder.schedule(graphs)) == 4
+    assert torch.allclose(encoder(x, graphs), alone, atol=1e-12)
+
+
+# --- decoders ---
+
+
+@pytest.mark.parametrize("side", [11, 16])
+@pytest.mark.parametrize("window", ["corner", "centre"])
+def test_part_of_a_map_is_what_the_whole_map_has_there(window: str, side: int) -> None:
+    torch.manual_seed(0)
+    decoder = ConvDecoder(8, (16, 16, side, side), 10, window).double()
+    x = torch.randn(3, 8, dtype=torch.double)
+    whole = decoder(x, 16, 16, side, side)
+    for rows, columns, height, width in [(16, 16, 1, 1), (3, 16, 3, 3), (16, 5, 1, 7), (1, 1, 2, side), (16, 16, 5, 5)]:
+        top, left = ((side // 2 - size // 2 if window == "centre" else 0) for size in (height, width))
+        expected = whole[:, :rows, :columns, top : top + height, left : left + width]
+        assert torch.allclose(decoder(x, rows, columns, height, width), expected, atol=1e-12)
+
+
+def test_centre_windows() -> None:
+    decoder = ConvDecoder(4, (4, 4, 16, 16), 10, "centre")
+    windows = {size: (w := decoder._window(size), w.start, w.stop - 1)[1:] for size in (1, 2, 3, 5, 7, 11, 14, 16)}
+    assert windows == {1: (8, 8), 2: (7, 8), 3: (7, 9), 5: (6, 10), 7: (5, 11), 11: (3, 13), 14: (1, 14), 16: (0, 15)}
+
+
+def test_mlp_decoder_takes_parts_too() -> None:
+    decoder = MLPDecoder(8, (6, 6, 5, 5), 10)
+    x = torch.randn(2, 8)
+    whole = decoder(x, 6, 6, 5, 5)
+    assert torch.allclose(decoder(x, 2, 6, 3, 1), whole[:, :2, :6, :3, :1], atol=1e-6)
+    assert decoder.classes_of(x).shape == (2, 10, 6)
+
+
+# --- fitting ---
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_tiling(data: st.DataObject) -> None:
+    shape = data.draw(st.lists(st.integers(1, 9), min_size=0, max_size=5))
+    sizes = [data.draw(st.integers(1, length)) for length in shape]
+    axes = data.draw(st.permutations(range(len(shape))))
+    block = torch.randn([sizes[axis] for axis in axes]).permute([axes.index(i) for i in range(len(shape))])
+    expected = block
+    for axis, (length, size) in enumerate(zip(shape, sizes)):
+        expected = expected.index_select(axis, torch.arange(length) % size)
+    assert torch.equal(tile(block, shape), expected)
+    for dtype in (torch.float32, torch.float16):
+        out = torch.full(shape, math.nan, dtype=dtype)
+        assert tile(block, shape, out=out) is out or out.dim() == 0
+        assert torch.equal(out, expected.to(dtype))
+    if len(shape) == 4:
+        out = torch.full(shape, math.nan).contiguous(memory_format=torch.channels_last)
+        tile(block, shape, out=out)
+        assert torch.equal(out, expected)
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((64, 32, 3, 3), math.sqrt(2 / 288)),
+        ((64, 1, 3, 3), math.sqrt(1 / 9)),  # depthwise
+        ((64, 64, 1, 7), math.sqrt(1 / 448)),
+        ((64, 64, 7, 1), math.sqrt(2 / 448)),
+        ((64, 64, 1, 1), math.sqrt(2 / 64)),
+        ((10, 64), math.sqrt(2 / 64)),
+        ((10, 1), math.sqrt(2)),
+        ((1, 64, 11, 11), 1),
+        ((1, 197, 768), 1),
+        ((1, 64, 3, 3), math.sqrt(2 / 576)),
+        ((8, 1, 1), 1),
+    ],
+)
+def test_gains(shape: tuple[int, ...], expected: float) -> None:
+    assert gain(shape) == pytest.approx(expected)
+
+
+def test_memory_of_tiles_is_written_once() -> None:
+    """No part of a large tensor is copied on the way: the rest of what is allocated is small."""
+    allocated: list[int] = []
+    block = torch.randn(64, 64, 3, 3)
+
+    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            result = func(*args, **(kwargs or {}))
+            inputs = {a.untyped_storage().data_ptr() for a in args if isinstance(a, Tensor)}
+            if isinstance(result, Tensor) and result.untyped_storage().data_ptr() not in inputs:
+                allocated.append(result.untyped_storage().nbytes())
+            return result
+
+    out = torch.empty(1000, 720, 3, 3)
+    with Watch():
+        tile(block, out.shape, out=out)
+    assert sum(allocated) < out.nbytes / 5
