@@ -1,45 +1,76 @@
 """The image set `cifar10`, in the standard python-version folder `cifar-10-batches-py` (Krizhevsky, 2009).
 
-The files are pickles, which are programs.  They are read by an unpickler that can make arrays of NumPy and nothing else.
-Splits and constants are those of Knyazev et al. (NeurIPS 2021): the last 5,000 training images are for validation.
+The files are pickles, which are programs.  They are read as data (`deepnets.pickles`): arrays of bytes, lists, texts,
+numbers, and nothing else.  The archive of the folder is read as it is, without unpacking it.
+
+Splits and constants are those of Knyazev et al. (NeurIPS 2021): the last tenth of the training images, 5,000, is for
+validation.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
-import pickle
-import shutil
+import secrets
 import tarfile
 import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from deepnets.errors import ConfigError, FormatError, IntegrityError
 from deepnets.images import ImageSet
+from deepnets.pickles import DAMAGED, Bounded, Unfinished, read_pickle, shown
 
-__all__ = ["FOLDER", "fetch", "load_cifar10"]
+__all__ = ["ARCHIVE", "FOLDER", "fetch", "load_cifar10"]
 
 FOLDER = "cifar-10-batches-py"
-URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
+ARCHIVE = "cifar-10-python.tar.gz"
+URL = f"https://www.cs.toronto.edu/~kriz/{ARCHIVE}"
 SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
+SIZE = 170_498_071
 
 _TRAIN = tuple(f"data_batch_{number}" for number in range(1, 6))
 _TEST = ("test_batch",)
+_NUM_CLASSES = 10
 _VALIDATION = 10  # one in so many training images, the last ones
-_LARGEST_FILE = 200 << 20
+_LARGEST_FILE = 200 << 20  # bytes; the real ones have 31 MB
 _MEAN = (0.49139968, 0.48215827, 0.44653124)
 _STD = (0.24703233, 0.24348505, 0.26158768)
 
+Part = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
+
 
 def load_cifar10(split: str, root: Path | str | None, *, download: bool = False) -> ImageSet:
-    """Part of CIFAR-10: `train` (45,000 images), `val` (5,000), `trainval` (50,000) or `test` (10,000)."""
-    folder = _folder(root, download)
-    parts = [_read(folder / name) for name in (_TEST if split == "test" else _TRAIN)]
+    """Part of CIFAR-10: `train` (45,000 images), `val` (5,000), `trainval` (50,000) or `test` (10,000).
+
+    Parameters
+    ----------
+    split
+        Which.
+    root
+        Folder that holds `cifar-10-batches-py` or `cifar-10-python.tar.gz`, or the former itself.
+    download
+        Whether to fetch the archive into `root` if neither is there.
+
+    Raises
+    ------
+    ConfigError
+        If there are no files.
+    FormatError, IntegrityError
+        If a file is not what it should be.
+    """
+    if root is None:
+        raise ConfigError(f"root: cifar10 needs the folder that holds {FOLDER}; name it, or use the images 'digits'")
+    names = _TEST if split == "test" else _TRAIN
+    with _opened(Path(root), names, download) as files:
+        parts = [_read(where, file, size) for where, file, size in files]
     images = np.concatenate([images for images, _ in parts])
     labels = np.concatenate([labels for _, labels in parts])
     held_out = len(images) // _VALIDATION
@@ -49,7 +80,7 @@ def load_cifar10(split: str, root: Path | str | None, *, download: bool = False)
         split=split,
         images=torch.from_numpy(images[rows]),
         labels=torch.from_numpy(labels[rows]),
-        num_classes=10,
+        num_classes=_NUM_CLASSES,
         mean=_MEAN,
         std=_STD,
         shift=4,
@@ -57,100 +88,162 @@ def load_cifar10(split: str, root: Path | str | None, *, download: bool = False)
     )
 
 
-def _folder(root: Path | str | None, download: bool) -> Path:
-    if root is None:
-        raise ConfigError(f"root: cifar10 needs the folder that holds {FOLDER}; name it, or use the images 'digits'")
-    base = Path(root)
-    candidates = (base, base / FOLDER)
-    for folder in candidates:
-        if all((folder / name).is_file() for name in (*_TRAIN, *_TEST)):
-            return folder
-    if download:
-        return fetch(base)
-    raise ConfigError(
-        f"root: {base} holds no complete {FOLDER} (data_batch_1 to 5, test_batch); unpack cifar-10-python.tar.gz there, "
-        "or fetch it with download=True (--download)"
-    )
+# --- files ---
 
 
-def _read(path: Path) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Images `(n, 3, 32, 32) uint8` and labels `(n,) int64` of a file."""
-    try:
-        if path.stat().st_size > _LARGEST_FILE:
-            raise FormatError(f"{path}: is too large for a file of CIFAR-10")
-        content = _Arrays(io.BytesIO(path.read_bytes()), encoding="bytes").load()
-    except FormatError:
-        raise
-    except OSError as error:
-        raise FormatError(f"{path}: cannot be read: {error.strerror}") from error
-    except Exception as error:  # whatever a damaged or hostile pickle leads to
-        raise FormatError(f"{path}: is no file of CIFAR-10: {type(error).__name__}: {error}") from error
-    if not isinstance(content, dict):
-        raise FormatError(f"{path}: expected a dictionary, got a {type(content).__name__}")
-    images, labels = (content.get(key, content.get(key.decode())) for key in (b"data", b"labels"))
-    if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.ndim != 2 or images.shape[1] != 3072:
-        raise FormatError(f"{path}: data: expected (n, 3072) uint8")
-    if not isinstance(labels, list) or len(labels) != len(images):
-        raise FormatError(f"{path}: labels: expected a list of {len(images)}")
-    if not all(type(label) is int and 0 <= label < 10 for label in labels):
-        raise FormatError(f"{path}: labels: expected integers from 0 to 9")
-    return images.reshape(-1, 3, 32, 32), np.array(labels, np.int64)
-
-
-class _Arrays(pickle.Unpickler):
-    """Knows what arrays of NumPy are pickled with."""
-
-    _KNOWN = {
-        ("numpy.core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,  # type: ignore[attr-defined]
-        ("numpy._core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,  # type: ignore[attr-defined]
-        ("numpy", "ndarray"): np.ndarray,
-        ("numpy", "dtype"): np.dtype,
-    }
-
-    def find_class(self, module: str, name: str) -> Any:
-        """The few things that may be called."""
-        if (module, name) == ("_codecs", "encode"):  # how Python 3 writes bytes in old protocols
-            return lambda text, encoding="latin1": str(text).encode("latin1")
+@contextlib.contextmanager
+def _opened(root: Path, names: tuple[str, ...], download: bool) -> Iterator[Iterator[tuple[str, IO[bytes], int]]]:
+    """The files of these names, one after the other: where each is, the file, and its size in bytes."""
+    folder = next((f for f in (root / FOLDER, root) if any((f / name).exists() for name in (*_TRAIN, *_TEST))), None)
+    archive = root / ARCHIVE
+    if folder is None and not archive.exists():
+        if not download:
+            raise ConfigError(
+                f"root: {root} holds neither {FOLDER} (data_batch_1 to 5, test_batch) nor {ARCHIVE}; get the latter "
+                f"from {URL}, or let it be fetched with download=True"
+            )
+        archive = fetch(root)
+    with contextlib.ExitStack() as stack:
+        if folder is not None:
+            yield (_file(folder / name, stack) for name in names)
+            return
         try:
-            return self._KNOWN[module, name]
-        except KeyError:
-            raise FormatError(f"a file of CIFAR-10 must not ask for {module}.{name}; it is not loaded") from None
+            tar = stack.enter_context(tarfile.open(archive))
+        except (OSError, EOFError, tarfile.TarError) as error:
+            raise FormatError(f"{archive}: cannot be read as an archive: {_reason(error)}") from error
+        yield (_member(archive, tar, f"{FOLDER}/{name}", stack) for name in names)
 
 
-def fetch(folder: Path, url: str = URL, sha256: str = SHA256) -> Path:
-    """Download and unpack CIFAR-10 (170 MB), whose checksum must be right.
+def _file(path: Path, stack: contextlib.ExitStack) -> tuple[str, IO[bytes], int]:
+    try:
+        file = stack.enter_context(path.open("rb"))
+        return str(path), file, os.fstat(file.fileno()).st_size
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such file; unpack {ARCHIVE} again") from error
+    except OSError as error:
+        raise FormatError(f"{path}: cannot be read: {_reason(error)}") from error
+
+
+def _member(
+    archive: Path, tar: tarfile.TarFile, name: str, stack: contextlib.ExitStack
+) -> tuple[str, IO[bytes], int]:
+    try:
+        member = tar.getmember(name)
+        file = tar.extractfile(member) if member.isfile() else None
+    except KeyError:
+        file = None
+    except Exception as error:  # zlib and tarfile have many
+        raise FormatError(f"{archive}: is damaged: {_reason(error)}; get it again") from error
+    if file is None:
+        raise FormatError(f"{archive}: holds no file {name}; is it the python version of CIFAR-10?")
+    return f"{archive}: {name}", stack.enter_context(file), member.size
+
+
+def fetch(folder: Path, url: str = URL, sha256: str = SHA256, size: int = SIZE) -> Path:
+    """Download the archive of CIFAR-10 (170 MB), whose checksum must be right.
 
     Parameters
     ----------
     folder
-        Where `cifar-10-batches-py` is to be.
-    url, sha256
-        What to fetch.
+        Where `cifar-10-python.tar.gz` is to be; it appears there when it is complete.
+    url, sha256, size
+        What to fetch; size in bytes.
 
     Returns
     -------
-    The unpacked folder.
+    The path of the archive.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be downloaded or written.
+    IntegrityError
+        If something else was downloaded.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    archive = folder / "cifar-10-python.tar.gz.partial"
-    digest = hashlib.sha256()
+    archive = folder / ARCHIVE
+    partial = archive.with_name(f".{ARCHIVE}.{secrets.token_hex(4)}.partial")
+    digest, received = hashlib.sha256(), 0
     try:
-        with urllib.request.urlopen(url) as source, archive.open("wb") as target:  # noqa: S310
-            while block := source.read(1 << 20):
+        folder.mkdir(parents=True, exist_ok=True)
+        with urllib.request.urlopen(url, timeout=60) as source, partial.open("wb") as target:  # noqa: S310
+            while received <= size and (block := source.read(1 << 20)):
+                received += len(block)
                 digest.update(block)
                 target.write(block)
-    except OSError as error:
-        archive.unlink(missing_ok=True)
-        raise ConfigError(f"{url}: cannot be downloaded: {error}") from error
-    if digest.hexdigest() != sha256:
-        archive.unlink()
-        raise IntegrityError(f"{url}: what was downloaded has another checksum than CIFAR-10; try again")
-    unpacked = folder / f"{FOLDER}.partial"
-    shutil.rmtree(unpacked, ignore_errors=True)
-    with tarfile.open(archive) as tar:
-        tar.extractall(unpacked, filter="data")
-    shutil.rmtree(folder / FOLDER, ignore_errors=True)
-    os.replace(unpacked / FOLDER, folder / FOLDER)
-    shutil.rmtree(unpacked)
-    archive.unlink()
-    return folder / FOLDER
+        if digest.hexdigest() != sha256:
+            raise IntegrityError(
+                f"{url}: what was downloaded ({received:,} bytes) has another checksum than CIFAR-10; try again, or "
+                f"put {ARCHIVE} into {folder} yourself"
+            )
+        partial.replace(archive)
+    except (OSError, ValueError) as error:  # HTTP errors are of OSError, a wrong address is a ValueError
+        raise ConfigError(f"{url}: cannot be downloaded into {folder}: {_reason(error)}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return archive
+
+
+# --- content ---
+
+
+def _read(where: str, file: IO[bytes], size: int) -> Part:
+    """Images `(n, 3, 32, 32) uint8` and labels `(n,) int64` of a file."""
+    if size > _LARGEST_FILE:
+        raise FormatError(f"{where}: is too large for a file of CIFAR-10: {size:,} bytes")
+    try:
+        content = read_pickle(Bounded(io.BytesIO(file.read(size)), size), _BUILDERS)
+    except Exception as error:  # whatever a damaged or hostile pickle leads to
+        raise FormatError(f"{where}: is no file of CIFAR-10: {_reason(error)}") from error
+    if not isinstance(content, dict):
+        raise FormatError(f"{where}: is no file of CIFAR-10: expected a dictionary, got a {type(content).__name__}")
+    # Texts of Python 2 are read as texts; programs in Python 3 write keys of bytes as well.
+    images, labels = (content.get(key, content.get(key.encode())) for key in ("data", "labels"))
+    if not isinstance(images, np.ndarray) or images.ndim != 2 or images.shape[1] != 3 * 32 * 32:
+        raise FormatError(f"{where}: data: expected an array of (n, 3072) bytes, got {_described(images)}")
+    if not isinstance(labels, list) or len(labels) != len(images):
+        raise FormatError(f"{where}: labels: expected a list of {len(images)}, got {_described(labels)}")
+    if wrong := [label for label in labels if type(label) is not int or not 0 <= label < _NUM_CLASSES]:
+        raise FormatError(f"{where}: labels: expected integers from 0 to 9, got {shown(str(wrong[0]))}")
+    return images.reshape(-1, 3, 32, 32), np.array(labels, np.int64)
+
+
+def _dtype(name: Any, *_: Any) -> Unfinished:
+    if name not in ("u1", b"u1"):
+        raise ValueError(f"has an array of {shown(name)}, not of bytes")
+    return Unfinished(lambda _, state: np.dtype(np.uint8))
+
+
+def _array(_: Bounded, state: Any) -> npt.NDArray[np.uint8]:
+    _version, shape, dtype, fortran, data = state
+    if isinstance(data, str):
+        data = data.encode("latin1")
+    if not isinstance(dtype, np.dtype) or not isinstance(data, bytes | bytearray) or type(shape) is not tuple:
+        raise ValueError(DAMAGED)
+    if not all(type(side) is int and side >= 0 for side in shape):
+        raise ValueError(DAMAGED)
+    return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
+
+
+def _encoded(text: Any, encoding: Any) -> bytes:
+    if type(text) is not str or encoding not in ("latin1", "latin-1"):
+        raise ValueError(DAMAGED)
+    return text.encode("latin1")
+
+
+_BUILDERS: dict[str, Callable[..., Any]] = {
+    "numpy.dtype": _dtype,
+    "_codecs.encode": _encoded,  # how Python 3 writes bytes for Python 2
+    **{f"numpy.{core}.multiarray._reconstruct": lambda *_: Unfinished(_array) for core in ("core", "_core")},
+}
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"one of {value.shape}"
+    return f"a list of {len(value)}" if isinstance(value, list) else f"a {type(value).__name__}"
+
+
+def _reason(error: BaseException) -> str:
+    """Why something failed, in a line."""
+    text = getattr(error, "strerror", None) or getattr(error, "reason", None) or error
+    return " ".join(str(text).split())[:200] or type(error).__name__
