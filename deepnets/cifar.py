@@ -10,15 +10,15 @@ validation.
 from __future__ import annotations
 
 import contextlib
+import gzip
 import hashlib
 import io
-import os
 import secrets
 import tarfile
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -69,8 +69,7 @@ def load_cifar10(split: str, root: Path | str | None, *, download: bool = False)
     if root is None:
         raise ConfigError(f"root: cifar10 needs the folder that holds {FOLDER}; name it, or use the images 'digits'")
     names = _TEST if split == "test" else _TRAIN
-    with _opened(Path(root), names, download) as files:
-        parts = [_read(where, file, size) for where, file, size in files]
+    parts = [_read(where, content) for where, content in _contents(Path(root), names, download)]
     images = np.concatenate([images for images, _ in parts])
     labels = np.concatenate([labels for _, labels in parts])
     held_out = len(images) // _VALIDATION
@@ -91,52 +90,57 @@ def load_cifar10(split: str, root: Path | str | None, *, download: bool = False)
 # --- files ---
 
 
-@contextlib.contextmanager
-def _opened(root: Path, names: tuple[str, ...], download: bool) -> Iterator[Iterator[tuple[str, IO[bytes], int]]]:
-    """The files of these names, one after the other: where each is, the file, and its size in bytes."""
+def _contents(root: Path, names: tuple[str, ...], download: bool) -> list[tuple[str, bytes]]:
+    """The files of these names, in this order: where each is, and its bytes."""
     folder = next((f for f in (root / FOLDER, root) if any((f / name).exists() for name in (*_TRAIN, *_TEST))), None)
+    if folder is not None:
+        return [(str(folder / name), _file(folder / name)) for name in names]
     archive = root / ARCHIVE
-    if folder is None and not archive.exists():
+    if not archive.exists():
         if not download:
             raise ConfigError(
                 f"root: {root} holds neither {FOLDER} (data_batch_1 to 5, test_batch) nor {ARCHIVE}; get the latter "
                 f"from {URL}, or let it be fetched with download=True"
             )
         archive = fetch(root)
-    with contextlib.ExitStack() as stack:
-        if folder is not None:
-            yield (_file(folder / name, stack) for name in names)
-            return
-        try:
-            tar = stack.enter_context(tarfile.open(archive))
-        except (OSError, EOFError, tarfile.TarError) as error:
-            raise FormatError(f"{archive}: cannot be read as an archive: {_reason(error)}") from error
-        yield (_member(archive, tar, f"{FOLDER}/{name}", stack) for name in names)
+    members = _members(archive)
+    if missing := [name for name in names if name not in members]:
+        raise FormatError(f"{archive}: holds no file {FOLDER}/{missing[0]}; is it the python version of CIFAR-10?")
+    return [(f"{archive}: {FOLDER}/{name}", members[name]) for name in names]
 
 
-def _file(path: Path, stack: contextlib.ExitStack) -> tuple[str, IO[bytes], int]:
+def _file(path: Path) -> bytes:
     try:
-        file = stack.enter_context(path.open("rb"))
-        return str(path), file, os.fstat(file.fileno()).st_size
+        _check_size(str(path), path.stat().st_size)
+        return path.read_bytes()
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no such file; unpack {ARCHIVE} again") from error
     except OSError as error:
         raise FormatError(f"{path}: cannot be read: {_reason(error)}") from error
 
 
-def _member(
-    archive: Path, tar: tarfile.TarFile, name: str, stack: contextlib.ExitStack
-) -> tuple[str, IO[bytes], int]:
+def _members(archive: Path) -> dict[str, bytes]:
+    """The files with images in an archive, read in one go to its end, where its checksum is."""
+    found = {}
     try:
-        member = tar.getmember(name)
-        file = tar.extractfile(member) if member.isfile() else None
-    except KeyError:
-        file = None
+        with gzip.open(archive) as unzipped, tarfile.open(fileobj=unzipped, mode="r:") as tar:
+            for member in tar:
+                name = member.name.removeprefix(f"{FOLDER}/")
+                if name in (*_TRAIN, *_TEST) and (file := tar.extractfile(member) if member.isfile() else None):
+                    _check_size(f"{archive}: {member.name}", member.size)
+                    found[name] = file.read()
+            while unzipped.read(1 << 20):
+                pass
+    except FormatError:
+        raise
     except Exception as error:  # zlib and tarfile have many
         raise FormatError(f"{archive}: is damaged: {_reason(error)}; get it again") from error
-    if file is None:
-        raise FormatError(f"{archive}: holds no file {name}; is it the python version of CIFAR-10?")
-    return f"{archive}: {name}", stack.enter_context(file), member.size
+    return found
+
+
+def _check_size(where: str, size: int) -> None:
+    if size > _LARGEST_FILE:
+        raise FormatError(f"{where}: is too large for a file of CIFAR-10: {size:,} bytes")
 
 
 def fetch(folder: Path, url: str = URL, sha256: str = SHA256, size: int = SIZE) -> Path:
@@ -179,19 +183,18 @@ def fetch(folder: Path, url: str = URL, sha256: str = SHA256, size: int = SIZE) 
     except (OSError, ValueError) as error:  # HTTP errors are of OSError, a wrong address is a ValueError
         raise ConfigError(f"{url}: cannot be downloaded into {folder}: {_reason(error)}") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink()
     return archive
 
 
 # --- content ---
 
 
-def _read(where: str, file: IO[bytes], size: int) -> Part:
+def _read(where: str, pickled: bytes) -> Part:
     """Images `(n, 3, 32, 32) uint8` and labels `(n,) int64` of a file."""
-    if size > _LARGEST_FILE:
-        raise FormatError(f"{where}: is too large for a file of CIFAR-10: {size:,} bytes")
     try:
-        content = read_pickle(Bounded(io.BytesIO(file.read(size)), size), _BUILDERS)
+        content = read_pickle(Bounded(io.BytesIO(pickled), len(pickled)), _BUILDERS)
     except Exception as error:  # whatever a damaged or hostile pickle leads to
         raise FormatError(f"{where}: is no file of CIFAR-10: {_reason(error)}") from error
     if not isinstance(content, dict):

@@ -125,7 +125,7 @@ class ImageSet:
         if self.noise:
             noise = torch.randn(pixels.shape, generator=generator, device=pixels.device)
             pixels = (pixels + self.noise * noise).clamp_(0, 1)
-        mean, std = self._constants.to(pixels.device)
+        mean, std = self._constants.to(pixels.device).unbind()
         return (pixels - mean) / std
 
     def augmented(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -144,7 +144,7 @@ class ImageSet:
         device = images.device
         padded = images.new_zeros(n, 3, height + 2 * self.shift, width + 2 * self.shift)
         if images.is_floating_point():
-            mean, std = self._constants.to(device)
+            mean, std = self._constants.to(device).unbind()
             padded += (0 - mean) / std
         padded[..., self.shift : self.shift + height, self.shift : self.shift + width] = images
         offsets = torch.randint(2 * self.shift + 1, (2, n, 1), generator=generator, device=device)
@@ -190,7 +190,7 @@ class ImageSet:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         n, device = len(self), self.device
         order = torch.randperm(n, generator=generator, device=device) if shuffle else torch.arange(n, device=device)
-        for rows in order.split(batch_size):
+        for rows in torch.split(order, batch_size):
             if drop_last and len(rows) < batch_size:
                 return
             images = self.images[rows]
@@ -299,9 +299,7 @@ def open_images(
     """
     _check(name, split, noise)
     if name != "imagenet":
-        return load_images(
-            name, split, root=root, download=download, device=device, noise=noise, image_size=image_size
-        )
+        return load_images(name, split, root=root, download=download, device=device, noise=noise, image_size=image_size)
     from deepnets.imagenet import load_imagenet
 
     return load_imagenet(split, root, device=device, noise=noise, image_size=image_size or 224, workers=workers)

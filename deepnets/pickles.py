@@ -120,7 +120,7 @@ def fill(target: dict[Any, Any], items: list[Any]) -> None:
     if len(items) % 2:
         raise ValueError(DAMAGED)
     for key, value in zip(items[::2], items[1::2], strict=True):
-        if not isinstance(key, str | int | float | None):  # Python crashes on deeply nested tuples as keys
+        if not isinstance(key, str | bytes | int | float | None):  # Python crashes on deeply nested tuples as keys
             raise ValueError(f"has a dictionary with a {type(key).__name__} as key")
         target[key] = value
 

@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_leaves
 from deepnets.errors import ConfigError, TraceError
 from deepnets.graph import Graph
 from deepnets.tracing.capture import Capture
-from deepnets.tracing.finishing import VOCABULARIES, finish
+from deepnets.tracing.finishing import VOCABULARIES, finish, main_output
 from deepnets.tracing.model import constants, first_guesses, parameter_slots, undisturbed, unwrapped
 from deepnets.tracing.parts import settle
 from deepnets.tracing.recorder import Node, Recorder
@@ -145,14 +145,14 @@ class _Tracer:
             return _Run(recorder.nodes, self._output(capture, output), recorder.claimed)
 
     def _output(self, capture: Capture, output: Any) -> int:
-        """The node of the last of the tensors that the network returns."""
+        """The node of the network's output, of all the tensors that it returns."""
         tensors = [leaf for leaf in _leaves(output) if isinstance(leaf, Tensor)]
         values = [capture.value(tensor) for tensor in tensors]
         found = [settle(capture, value) for value in values if value.nodes]
         if not found:
-            what = "no tensor" if not tensors else "nothing that depends on its input or its parameters"
+            what = "no tensor" if not tensors else "nothing that depends on its input"
             raise TraceError(f"{self.name} returns {what}")
-        return max(found)
+        return main_output(capture.recorder.nodes, found)
 
 
 class _Cells:

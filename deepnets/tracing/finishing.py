@@ -6,6 +6,7 @@ is told from a global pooling by the product that it ends in, and the published 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
@@ -17,7 +18,7 @@ from deepnets.graph import Graph, ParameterSlot, Slots
 from deepnets.space import NODE_TYPES, PUBLISHED_NODE_TYPES
 from deepnets.tracing.recorder import Node
 
-__all__ = ["VOCABULARIES", "finish"]
+__all__ = ["VOCABULARIES", "finish", "main_output"]
 
 VOCABULARIES = ("complete", "published")
 
@@ -62,6 +63,20 @@ def finish(nodes: list[Node], output: int, parameters: Sequence[ParameterSlot], 
         slots=partial(Slots, tuple(slots), unused, types),
         windows=np.array([node.window for node in kept], np.uint8),
     )
+
+
+def main_output(nodes: Sequence[Node], returned: Sequence[int]) -> int:
+    """Which of the nodes that a network returns is its output: the first, or what it also returns that comes of it.
+
+    So the logits before those of auxiliary heads, and what was pooled of the features that are returned beside it.
+    """
+    output = returned[0]
+    after = {output}
+    for number in range(output + 1, len(nodes)):
+        if after.intersection(nodes[number].sources):
+            after.add(number)
+            output = number if number in returned else output
+    return output
 
 
 def _remove(nodes: list[Node], gone: set[int]) -> list[tuple[int, ...]]:
@@ -130,17 +145,23 @@ def _publish(nodes: list[Node], output: int) -> int:
 
 
 def _ordered(nodes: list[Node], output: int) -> list[int]:
-    """The order of execution, with the output last: what is computed from the output, and not returned, is dropped."""
+    """The order of execution, with the output last.
+
+    What is computed from the output, and not returned, is dropped.  What else was executed after it comes before the
+    layers that lead to the output alone, so that these stay together.
+    """
+    there = [number for number, node in enumerate(nodes) if node.type]
     after = {output}
-    order = []
-    for number, node in enumerate(nodes):
-        if not node.type and number != output:
-            continue
-        if number != output and after.intersection(node.sources):
+    for number in there[there.index(output) + 1 :]:
+        if after.intersection(nodes[number].sources):
             after.add(number)
-        elif number != output:
-            order.append(number)
-    return [*order, output]
+    there = [number for number in there if number == output or number not in after]
+    uses = Counter(source for number in there for source in nodes[number].sources)
+    end = there.index(output)
+    start = end
+    while start and nodes[there[start]].sources == [there[start - 1]] and uses[there[start - 1]] == 1:
+        start -= 1
+    return there[:start] + there[end + 1 :] + there[start : end + 1]
 
 
 def _classifier_last(nodes: list[Node], order: list[int]) -> list[int]:

@@ -78,33 +78,45 @@ def constants(model: nn.Module) -> Iterator[Tensor]:
 
 @contextmanager
 def undisturbed(model: nn.Module, training: bool) -> Iterator[None]:
-    """Put a network into a mode, and afterwards every attribute of every module back as it was.
+    """Put a network into a mode, and afterwards every attribute of every module back as it was, caches included.
 
     The states of PyTorch's random number generators are put back, too.
     """
     before = []
     for module in model.modules():
         state = vars(module)
-        before.append((module, dict(state), [(name, dict(state[name])) for name in _REGISTRIES if name in state]))
+        before.append((state, dict(state), [(held, held.copy()) for held in state.values() if _is_container(held)]))
         state["training"] = training
     random_state = torch.get_rng_state()
     try:
         yield
     finally:
         torch.set_rng_state(random_state)
-        for module, attributes, registries in before:
-            state = vars(module)
+        for state, attributes, containers in before:
             if len(state) != len(attributes) or any(state.get(name) is not value for name, value in attributes.items()):
                 state.clear()
                 state.update(attributes)
-            for name, entries in registries:
-                registry = state[name]
-                if len(registry) != len(entries) or any(registry[key] is not value for key, value in entries.items()):
-                    registry.clear()
-                    registry.update(entries)
+            for held, content in containers:
+                _put_back(held, content)
 
 
-_REGISTRIES = ("_parameters", "_buffers", "_modules")
+def _is_container(value: Any) -> bool:
+    """Whether a forward pass may leave something in it: parameters, buffers, hooks and caches are kept in such."""
+    return isinstance(value, (dict, list, set))
+
+
+def _put_back(held: Any, content: Any) -> None:
+    """Give a container the content it had."""
+    same = len(held) == len(content)
+    if isinstance(held, dict):
+        same = same and all(key in held and held[key] is value for key, value in content.items())
+    elif isinstance(held, list):
+        same = same and all(a is b for a, b in zip(held, content))
+    else:
+        same = same and held == content
+    if not same:
+        held.clear()
+        held.extend(content) if isinstance(held, list) else held.update(content)
 
 
 def parameter_slots(model: nn.Module) -> list[ParameterSlot]:
