@@ -14,8 +14,18 @@ ADDRESS     ?=
 SEED        ?= 0
 OVERWRITE   ?=
 
+PRESET    ?= ghn2
+IMAGES    ?= digits
+MINUTES   ?= $(if $(STEPS)$(EPOCHS),,$(if $(filter digits,$(IMAGES)),10))
+STEPS     ?=
+EPOCHS    ?=
+DATA      ?= $(if $(wildcard data/deepnets1m_train.h5),data,data/small)
+RUN       ?= runs/$(PRESET)-$(IMAGES)
+PROCESSES ?= 1
+ARGS      ?=
+
 .DEFAULT_GOAL := help
-.PHONY: help dataset test check perf clean
+.PHONY: help dataset train test check perf clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -25,6 +35,12 @@ dataset: $(VENV)/core  ## build the corpus [SPLITS=all SIZE=1000000 SEARCH_SIZE=
 	@$(BIN)/python -m generator build --splits '$(SPLITS)' --train-size '$(SIZE)' --search-size '$(SEARCH_SIZE)' \
 	  --out '$(OUT)' --seed '$(SEED)' --backend '$(BACKEND)' \
 	  $(if $(JOBS),--jobs '$(JOBS)') $(if $(ADDRESS),--address '$(ADDRESS)') $(if $(OVERWRITE),--overwrite)
+
+train: $(VENV)/core  ## train a hypernetwork [PRESET=ghn2 IMAGES=digits MINUTES=10 STEPS= EPOCHS= DATA=data RUN=runs/ghn2-digits PROCESSES=1 ARGS=]
+	@test -e '$(DATA)/deepnets1m_train.h5' || $(MAKE) --no-print-directory dataset SPLITS=train SIZE=20000 OUT='$(DATA)'
+	@$(BIN)/python -m $(if $(filter-out 1,$(PROCESSES)),torch.distributed.run --standalone --nproc-per-node '$(PROCESSES)' -m )ghn_model train \
+	  --preset '$(PRESET)' --images '$(IMAGES)' --data '$(DATA)' --out '$(RUN)' $(if $(MINUTES),--minutes '$(MINUTES)') \
+	  $(if $(STEPS),--steps '$(STEPS)') $(if $(EPOCHS),--epochs '$(EPOCHS)') $(ARGS)
 
 test: $(VENV)/development  ## run the tests
 	@$(BIN)/python -m pytest -n auto $(PYTEST)

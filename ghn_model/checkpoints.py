@@ -150,7 +150,7 @@ def load_checkpoint(
     _check_fit(path, content)
     _check_numbers(path, content.tensors)
     try:
-        with torch.random.fork_rng(devices=[]), _Unfilled():
+        with torch.random.fork_rng(devices=[]), Unfilled():
             ghn = GHN(content.config)
         ghn.load_state_dict(content.tensors)
         return ghn.to(device).eval()
@@ -278,7 +278,7 @@ def _check_fit(path: Path, content: _Content) -> None:
                 f"{path}: its configuration says {field}={told[field]!r}, its tensors are those of {found[keyword]!r}; "
                 "the file is damaged, or its configuration is of another one"
             )
-    with torch.device("meta"), _Unfilled():
+    with torch.device("meta"), Unfilled():
         model = GHN(config)
     expected = dict(model.state_dict())
     for names, what in ((expected.keys() - tensors.keys(), "lacks"), (tensors.keys() - expected.keys(), "also holds")):
@@ -306,7 +306,7 @@ def _check_numbers(path: Path, tensors: Mapping[str, Tensor]) -> None:
             raise CheckpointError(f"{path}: {name}: holds NaN or infinity; the hypernetwork is of no use")
 
 
-class _Unfilled(TorchFunctionMode):
+class Unfilled(TorchFunctionMode):
     """Parameters get no values while modules are made, which takes time for nothing: others will replace them."""
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -91,14 +91,15 @@ class MetaBatch:
 
 
 class _Collate:
-    """Prepares graphs for hypernetworks of a configuration, on the CPU."""
+    """Prepares graphs for hypernetworks of a configuration, with or without what encoders on a GPU need."""
 
-    def __init__(self, config: GHNConfig) -> None:
+    def __init__(self, config: GHNConfig, schedule: bool) -> None:
+        self._schedule = schedule
         with torch.device("meta"):
             self._ghn = GHN(config)
 
     def __call__(self, graphs: Sequence[Graph]) -> MetaBatch:
-        return MetaBatch(self._ghn.prepare(graphs))
+        return MetaBatch(self._ghn.prepare(graphs, schedule=self._schedule))
 
 
 def meta_batches(
@@ -111,7 +112,7 @@ def meta_batches(
     rank: int = 0,
     world_size: int = 1,
     workers: int = 0,
-    pin_memory: bool = False,
+    for_gpu: bool = False,
 ) -> Iterator[MetaBatch]:
     """The meta-batches of a training, without end.
 
@@ -131,18 +132,18 @@ def meta_batches(
         Which of how many processes this is: each has meta-batches of its own.
     workers
         Processes that prepare meta-batches ahead.
-    pin_memory
-        Whether tensors are in page-locked memory.
+    for_gpu
+        Whether they are prepared for a GPU, in page-locked memory.
     """
     sampler = MetaBatchSampler(nets, meta_batch, seed=seed, rank=rank, world_size=world_size)
     sampler.position = first
     ahead = {"multiprocessing_context": "forkserver", "prefetch_factor": 4, "worker_init_fn": ignore_signals}
     loader: DataLoader[MetaBatch] = DataLoader(
-        nets,
-        batch_sampler=sampler,  # type: ignore[arg-type]
-        collate_fn=_Collate(config),
+        nets,  # type: ignore[arg-type]
+        batch_sampler=sampler,
+        collate_fn=_Collate(config, for_gpu or config.hypernet == "graphormer"),
         num_workers=workers,
-        pin_memory=pin_memory,
+        pin_memory=for_gpu and torch.cuda.is_available(),
         **(ahead if workers else {}),  # type: ignore[arg-type]
     )
     return iter(loader)

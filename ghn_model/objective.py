@@ -18,7 +18,7 @@ from torch.func import functional_call
 
 from deepnets.graph import Graph
 from deepnets.network import Network
-from ghn_model.checkpoints import _Unfilled
+from ghn_model.checkpoints import Unfilled
 from ghn_model.ghn import GHN
 from ghn_model.prepared import Prepared
 
@@ -124,7 +124,7 @@ class Objective:
 
 def on_meta(graph: Graph, num_classes: int = 10, image_size: int = 32) -> Network:
     """The network of a graph, in training mode, its parameters without memory."""
-    with torch.device("meta"), _Unfilled():
+    with torch.device("meta"), Unfilled():
         return Network(graph.config, num_classes, image_size)
 
 

@@ -6,7 +6,7 @@ GHN-3, ``.pt``     the same with an optional `config`; trainers add `args`, an `
 GHN-3, hub         joblib pickle of the bare `state_dict`
 =================  ===============================================================================================
 
-Nothing in a file is ever executed: pickles are read as data, by `ghn_model.pickles`.  (So does `torch.load` with
+Nothing in a file is ever executed: pickles are read as data, by `deepnets.pickles`.  (So does `torch.load` with
 ``weights_only=True``, but it knows neither joblib nor namespaces, and some files crash it or take all the memory.)
 """
 
@@ -29,7 +29,7 @@ from torch import Tensor
 
 from deepnets.errors import CheckpointError
 from ghn_model.pickled_tensors import read_old_format, read_tensors, view_numbers
-from ghn_model.pickles import Bounded
+from deepnets.pickles import Bounded
 
 __all__ = ["OfficialFile", "infer_config", "read_official"]
 

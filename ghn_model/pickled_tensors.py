@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ghn_model.pickles import DAMAGED, Bounded, Name, Unfinished, fill, read_pickle, shown
+from deepnets.pickles import DAMAGED, Bounded, Name, Unfinished, fill, read_pickle, shown
 
 __all__ = ["read_old_format", "read_tensors", "view_numbers"]
 

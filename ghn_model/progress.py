@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-__all__ = ["COLUMNS", "Clock", "Log", "memory_in_use"]
+__all__ = ["COLUMNS", "Clock", "Log", "gpu_busy", "memory_in_use"]
 
 COLUMNS = (
     "step",
@@ -161,6 +161,16 @@ def memory_in_use(device: torch.device) -> float:
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+
+
+def gpu_busy(device: torch.device) -> float | None:
+    """Share of the last moments in which a GPU was busy, by its driver; None where that is not known."""
+    if device.type != "cuda":
+        return None
+    try:
+        return torch.cuda.utilization(device) / 100
+    except Exception:  # the driver's library, or its binding (nvidia-ml-py), is missing, or the GPU does not tell
+        return None
 
 
 def _rows_until(path: Path, step: int) -> list[dict[str, str]]:

@@ -104,7 +104,7 @@ def _device(device: str | torch.device | None, local_rank: int) -> torch.device:
     count: int = torch.cuda.device_count()
     try:
         chosen = torch.device(("cuda" if count else "cpu") if device is None else device)
-        if chosen.type == "cuda" and chosen.index is None and count:
+        if str(chosen) == "cuda" and count:
             chosen = torch.device("cuda", local_rank % count)
         torch.empty(0, device=chosen)
     except Exception as error:

@@ -83,7 +83,8 @@ def run(options: argparse.Namespace) -> None:
     from ghn_model.image_stream import image_stream
     from ghn_model.ranks import Ranks
     from ghn_model.recipe import Recipe
-    from ghn_model.training import Length, Saving, train
+    from ghn_model.schedules import Length
+    from ghn_model.training import Saving, train
 
     if options.threads:
         torch.set_num_threads(options.threads)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,11 +33,11 @@ from ghn_model.meta_batches import DrawnNetworks, MetaBatch, meta_batches
 from ghn_model.objective import Objective, Outcome
 from ghn_model.optimization import Optimization
 from ghn_model.prepared import Prepared
-from ghn_model.progress import Clock, Log, memory_in_use
+from ghn_model.progress import Clock, Log, gpu_busy, memory_in_use
 from ghn_model.ranks import Ranks
 from ghn_model.recipe import Recipe
-from ghn_model.signals import NotedSignals
 from ghn_model.schedules import Length
+from ghn_model.signals import NotedSignals
 from ghn_model.training_state import Moment, load_state, read_about, save_state
 
 __all__ = ["Images", "Saving", "TrainingError", "train"]
@@ -132,8 +133,7 @@ def train(
         raise ConfigError(f"meta_batch: {recipe.meta_batch} networks cannot be shared by {ranks.world_size} processes")
     with _locked(out, ranks), _random_numbers(ranks):
         run = _Run(out, config, recipe, images, nets, length, saving or Saving(), ranks, workers, quiet)
-        with NotedSignals() as signals:
-            return run.to_the_end(signals)
+        return run.to_the_end()
 
 
 class _Run:
@@ -174,32 +174,43 @@ class _Run:
             self._continue()
 
     def _continue(self) -> None:
-        for name, value in read_about(self.state).items():
+        known = read_about(self.state)
+        known["recipe"] = Recipe.from_dict(known.get("recipe", {})).to_dict()
+        known["config"] = GHNConfig.from_dict(known.get("config", {})).to_dict()
+        for name, value in known.items():
             if value != self.about.get(name):
                 raise ConfigError(
                     f"{self.out}: holds a run with another {name}{_difference(value, self.about.get(name))}; give the "
                     "same options to continue it, or another folder to begin anew"
                 )
         optimization = self.optimization
-        self.moment = load_state(
-            self.state, self.ghn, optimization.optimizer, optimization.averages, self._extra()
-        )
+        self.moment = load_state(self.state, self.ghn, optimization.optimizer, optimization.averages, self._extra())
 
     def _extra(self) -> dict[str, Tensor]:
         return {"totals": self.totals, **self.optimization.extra()}
 
-    def to_the_end(self, signals: NotedSignals) -> Path:
-        """Step after step."""
-        step, before, skipped = self.moment
-        started = saved = time.monotonic()
-        seconds, stop, due = before, 0.0, 0.0
-        batches: Iterator[MetaBatch] | None = None
+    def to_the_end(self) -> Path:
+        """Step after step, then the file of the hypernetwork."""
         log = self._log() if self.ranks.first else None
+        try:
+            with NotedSignals() as signals:
+                self._steps(log, signals)
+                self._save()
+                signals.check()
+        finally:
+            if log:
+                log.close()
+        return self.out / "ghn.safetensors"
+
+    def _steps(self, log: Log | None, signals: NotedSignals) -> None:
+        before, saving = self.moment.seconds, self.saving
+        started = saved = time.monotonic()
         clock = Clock()
-        while not stop and self.length.progress(step, seconds) < 1:
-            if batches is None:
-                batches = self._batches(step)
-            self.optimization.set_rate(self.length.progress(step, seconds))
+        batches = self._batches()
+        stop = 0.0
+        while not stop and (progress := self.length.progress(self.moment.step, self.moment.seconds)) < 1:
+            step = self.moment.step
+            self.optimization.set_rate(progress)
             torch.manual_seed(_seed(self.recipe.seed, step, self.ranks.rank))
             clock.begin()
             batch = next(batches).to(self.ranks.device)
@@ -209,38 +220,33 @@ class _Run:
             clock.waited()
             outcome = self._attempt(batch, images, labels)
             now = time.monotonic()
-            due = now - saved > 60 * self.saving.minutes or (self.saving.steps and (step + 1) % self.saving.steps == 0)
-            failed, stop, seconds, due = self.ranks.agree(
-                [outcome is None, signals.came, before + now - started, bool(due)]
+            due = now - saved > 60 * saving.minutes or bool(saving.steps and (step + 1) % saving.steps == 0)
+            failed, stop, due_anywhere, seconds = self.ranks.agree(
+                [outcome is None, signals.came, due, before + now - started]
             )
             self._update(None if failed else outcome)
-            skipped += int(failed)
-            step += 1
-            clock.end(outcome, self.recipe.meta_batch, len(labels))
-            if step % self.saving.log_steps == 0:
-                skipped = self._report(log, clock, step, seconds, skipped)
-            if due:
-                self._save(Moment(step, seconds, skipped))
+            self.moment = Moment(step + 1, seconds, self.moment.skipped + int(failed))
+            clock.end(outcome.hyper_seconds if outcome else None, self.recipe.meta_batch, len(labels))
+            over = self.length.progress(step + 1, seconds) >= 1
+            if (step + 1) % saving.log_steps == 0 or over:
+                self._report(log, clock)
+            if due_anywhere:
+                self._save()
                 saved = time.monotonic()
             if log:
-                log.advance(seconds if self.length.steps is None else step)
-        self._save(Moment(step, seconds, skipped))
-        if log:
-            log.close()
-        signals.check()
-        return self.out / "ghn.safetensors"
+                log.advance(seconds if self.length.steps is None else step + 1)
 
-    def _batches(self, step: int) -> Iterator[MetaBatch]:
+    def _batches(self) -> Iterator[MetaBatch]:
         return meta_batches(
             self.nets,
             self.ghn.config,
             self.recipe.meta_batch // self.ranks.world_size,
             seed=self.recipe.seed,
-            first=step,
+            first=self.moment.step,
             rank=self.ranks.rank,
             world_size=self.ranks.world_size,
             workers=self.workers,
-            pin_memory=self.ranks.device.type == "cuda",
+            for_gpu=self.ranks.device.type == "cuda",
         )
 
     def _attempt(self, batch: Prepared, images: Tensor, labels: Tensor) -> Outcome | None:
@@ -265,41 +271,41 @@ class _Run:
         self.totals[:4] += torch.where(failed, 0.0, new)
         self.totals[4] += failed
 
-    def _report(self, log: Log | None, clock: Clock, step: int, seconds: float, skipped: int) -> int:
-        """Write a row; the number of skipped meta-batches."""
+    def _report(self, log: Log | None, clock: Clock) -> None:
+        """Write a row; give up, if too many meta-batches were skipped."""
         done, loss, top1, norm, failed = self.totals.tolist()  # the one time that the device is waited for
         self.totals.zero_()
-        skipped += round(failed)
-        progress = self.length.progress(step, seconds)
+        step, seconds, skipped = self.moment
+        self.moment = Moment(step, seconds, skipped := skipped + round(failed))
         if log:
-            nothing = float("nan")
-            row = {
-                "step": step,
-                "seconds": seconds,
-                "progress": progress,
-                "epoch": step / self.images.per_epoch,
-                "learning_rate": self.optimization.rate,
-                "loss": loss / done if done else nothing,
-                "top1": 100 * top1 / done if done else nothing,
-                "gradient_norm": norm / done if done else nothing,
-                **clock.figures(),
-                "memory_mb": memory_in_use(self.ranks.device),
-                "skipped": skipped,
-            }
-            log.write(row)
+            count = done or math.nan
+            log.write(
+                {
+                    "step": step,
+                    "seconds": seconds,
+                    "progress": self.length.progress(step, seconds),
+                    "epoch": step / self.images.per_epoch,
+                    "learning_rate": self.optimization.rate,
+                    "loss": loss / count,
+                    "top1": 100 * top1 / count,
+                    "gradient_norm": norm / count,
+                    **clock.figures(),
+                    "gpu_busy": gpu_busy(self.ranks.device),
+                    "memory_mb": memory_in_use(self.ranks.device),
+                    "skipped": skipped,
+                }
+            )
         clock.restart()
         if skipped > max(self.recipe.max_skipped, step // 50):
             raise TrainingError(
                 f"{self.out}: {skipped} of {step} meta-batches ended in NaN or in want of memory; lower the learning "
-                "rate or --max-params, or use --precision fp32; the last saved state is kept"
+                "rate or max_params, or use more precise numbers; the last state that was saved is kept"
             )
-        return skipped
 
-    def _save(self, moment: Moment) -> None:
-        self.moment = moment
+    def _save(self) -> None:
         if not self.ranks.first:
             return
-        optimization = self.optimization
+        optimization, moment = self.optimization, self.moment
         save_state(
             self.state, self.ghn, optimization.optimizer, optimization.averages, self._extra(), moment, self.about
         )
@@ -330,7 +336,8 @@ def _compile(ghn: GHN) -> None:
 def _difference(before: Any, now: Any) -> str:
     if not (isinstance(before, dict) and isinstance(now, dict)):
         return f" ({before!r}, not {now!r})"
-    parts = [f"{key} {before.get(key)!r}, not {now.get(key)!r}" for key in before | now if before.get(key) != now.get(key)]
+    keys = [key for key in before | now if before.get(key) != now.get(key)]
+    parts = [f"{key} {before.get(key)!r}, not {now.get(key)!r}" for key in keys]
     return f" ({'; '.join(parts)})"
 
 

@@ -25,7 +25,19 @@ SOURCES = sorted(path for package in MAY_IMPORT for path in (ROOT / package).rgl
 TORCH_FREE = (
     *("blueprint", "cli", "compiled", "conversion", "dataset", "drawing", "drawing_layout", "encoding"),
     *("errors", "fingerprint", "graph", "names"),
-    *("official", "paths", "records", "sealed", "space", "storage", "tabulation", "verification", "walk", "widths"),
+    *(
+        "official",
+        "paths",
+        "pickles",
+        "records",
+        "sealed",
+        "space",
+        "storage",
+        "tabulation",
+        "verification",
+        "walk",
+        "widths",
+    ),
 )
 FOR_CONSOLES = {"__main__.py", "cli.py"}
 

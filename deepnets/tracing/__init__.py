@@ -140,8 +140,9 @@ class _Tracer:
         recorder = Recorder()
         capture = Capture(recorder, self.parameters, RULES, pass_on, constants(self.model), real)
         with undisturbed(self.model, training), _Cells(self.model, recorder), torch.no_grad():
+            fed = capture.feed(input)
             with capture:
-                output = _called(self.model, capture.feed(input))
+                output = _called(self.model, fed)
             return _Run(recorder.nodes, self._output(capture, output), recorder.claimed)
 
     def _output(self, capture: Capture, output: Any) -> int:

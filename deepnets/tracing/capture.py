@@ -134,7 +134,8 @@ class Capture(TorchFunctionMode):
         self._alive: list[Any] = []  # storages that are let go would be taken for others
         self._stand_ins: dict[int, Tensor] = {}
         self._made: set[int] = set()  # storages without value that came into being under this mode
-        self._known = {storage_key(tensor) for tensor in constants}
+        self._constants = constants
+        self._known: set[int] | None = None  # storages of the network's own constants, once they matter
         self._constant_nodes: dict[int, int] = {}
 
     # --- what goes in and what comes out ---
@@ -156,11 +157,14 @@ class Capture(TorchFunctionMode):
         value = self._values.get(key)
         if value is not None:
             return value
-        if tensor.device.type == "meta" and key not in self._made and key not in self._known:
-            raise TraceError(
-                "a tensor comes out of code that cannot be seen (torch.jit.script, torch.vmap or a custom operator); "
-                "trace the network without it"
-            )
+        if tensor.device.type == "meta" and key not in self._made:
+            if self._known is None:
+                self._known = {storage_key(constant) for constant in self._constants}
+            if key not in self._known:
+                raise TraceError(
+                    "a tensor comes out of code that cannot be seen (torch.jit.script, torch.vmap or a custom "
+                    "operator); trace the network without it"
+                )
         return _CONSTANT
 
     def is_made_of_something(self, tensor: Tensor) -> bool:

@@ -39,11 +39,29 @@ def convolution(capture: Capture, call: Call) -> Any:
     if groups > 1:
         largest = max(dilation) if isinstance(dilation, (tuple, list)) else dilation
         kind = "dil_conv" if largest > 1 else "sep_conv"
-    result = capture.execute(call)
+    shape = None if capture.real or transposed else _convolved(call, groups)
+    result = capture.execute(call) if shape is None else capture.new(shape, call.argument(0, "input"))
     bias = given(capture, call.argument(2, "bias"))
     node = entry(capture, call.argument(0, "input"))
     node = weighted(capture, node, capture.value(call.argument(1, "weight")), bias, kind)
     return capture.finish(call, result, Value((node,)))
+
+
+def _convolved(call: Call, groups: int) -> tuple[int, ...] | None:
+    """The shape of a convolution's result; None for what is unusual or wrong, which PyTorch knows best."""
+    x, weight = call.argument(0, "input"), call.argument(1, "weight")
+    rank = weight.dim() - 2
+    steps = [call.argument(i, name, i != 4) for i, name in ((3, "stride"), (4, "padding"), (5, "dilation"))]
+    stride, padding, dilation = ((int(step),) * rank if isinstance(step, int) else step for step in steps)
+    if isinstance(padding, str) or x.dim() != weight.dim() or x.shape[1] != weight.shape[1] * groups:
+        return None
+    if x.dtype != weight.dtype or not len(stride) == len(padding) == len(dilation) == rank:
+        return None
+    sizes = [
+        (size + 2 * pad - spread * (kernel - 1) - 1) // step + 1
+        for size, kernel, step, pad, spread in zip(x.shape[2:], weight.shape[2:], stride, padding, dilation)
+    ]
+    return (x.shape[0], weight.shape[0], *sizes) if min(sizes) > 0 else None
 
 
 NORMS = {  # type, and positions of weight and bias

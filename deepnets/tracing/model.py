@@ -82,27 +82,28 @@ def undisturbed(model: nn.Module, training: bool) -> Iterator[None]:
 
     The states of PyTorch's random number generators are put back, too.
     """
-    before = []
-    for module in model.modules():
-        state = vars(module)
-        before.append((state, dict(state), [(held, held.copy()) for held in state.values() if _is_container(held)]))
-        state["training"] = training
+    states = [vars(module) for module in model.modules()]
+    attributes = [dict(state) for state in states]
+    containers = [held for state in states for held in state.values() if isinstance(held, _CONTAINERS)]
+    contents = [(held, held.copy()) for held in containers if held]
+    empty = [held for held in containers if not held]  # most are registries without hooks
     random_state = torch.get_rng_state()
+    for state in states:
+        state["training"] = training
     try:
         yield
     finally:
         torch.set_rng_state(random_state)
-        for state, attributes, containers in before:
-            if len(state) != len(attributes) or any(state.get(name) is not value for name, value in attributes.items()):
-                state.clear()
-                state.update(attributes)
-            for held, content in containers:
-                _put_back(held, content)
+        for state, before in zip(states, attributes):
+            _put_back(state, before)
+        for held, content in contents:
+            _put_back(held, content)
+        for held in empty:
+            if held:
+                held.clear()
 
 
-def _is_container(value: Any) -> bool:
-    """Whether a forward pass may leave something in it: parameters, buffers, hooks and caches are kept in such."""
-    return isinstance(value, (dict, list, set))
+_CONTAINERS = (dict, list, set)  # in which parameters, buffers, hooks and caches are kept
 
 
 def _put_back(held: Any, content: Any) -> None:

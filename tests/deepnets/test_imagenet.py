@@ -191,7 +191,7 @@ def test_images_of_other_kinds(tree: Path, tmp_path: Path) -> None:
 
 
 def test_no_folder(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="^root: imagenet needs the folder that holds its folders train and val"):
+    with pytest.raises(ConfigError, match=r"^root: imagenet needs the folder that holds its folders train and val"):
         load(None)
     (tmp_path / "train").mkdir()
     for root, missing in ((tmp_path / "nowhere", "train"), (tmp_path, "train|val")):

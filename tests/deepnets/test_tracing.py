@@ -310,3 +310,16 @@ def test_hooks_run_and_parameters_may_be_many() -> None:
     extra = parameter(2)
     model[-1].register_forward_hook(lambda module, args, output: output * extra)
     assert trace(model, torch.randn(1, 2)).num_nodes == 1201  # not a parameter of the model
+
+
+def test_nothing_is_computed() -> None:
+    """What passes through the network holds no numbers, from the input on."""
+    seen = []
+
+    def forward(self: Any, x: Tensor) -> Tensor:
+        y = self.a(x)
+        seen.extend([x.is_meta, y.is_meta])
+        return y
+
+    trace(Parts(forward, a=nn.Conv2d(3, 4, 3)), torch.randn(1, 3, 8, 8))
+    assert seen == [True, True]

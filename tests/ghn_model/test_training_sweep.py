@@ -1,0 +1,60 @@
+"""The compiled sweeps with gradients: equal to the levels of PyTorch, and to differences."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from deepnets import GENOTYPES, Graph, NetworkConfig, build_graph
+from ghn_model.gated_gnn import GatedGNN
+
+DARTS = NetworkConfig(GENOTYPES["DARTS"], n_cells=4, C=8)
+VIT = NetworkConfig(GENOTYPES["ViT"], n_cells=3, C=16, C_mult=1, preproc=False)
+
+
+def gradients(gnn: GatedGNN, x: Tensor, graphs: list[Graph], by_levels: bool) -> list[Tensor]:
+    gnn.zero_grad()
+    x = x.clone().requires_grad_()
+    result = gnn(x, graphs, gnn.schedule(graphs) if by_levels else None)
+    (result * torch.linspace(-1, 2, result.numel(), dtype=x.dtype).view_as(result)).sum().backward()
+    found = [result.detach(), x.grad, *(parameter.grad for parameter in gnn.parameters())]
+    assert all(tensor is not None for tensor in found)
+    return [tensor for tensor in found if tensor is not None]
+
+
+@pytest.mark.parametrize("virtual_edges", [1, 2, 50])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+def test_gradients_are_those_of_the_levels(virtual_edges: int, dtype: torch.dtype, tolerance: float) -> None:
+    torch.manual_seed(1)
+    gnn = GatedGNN(16, virtual_edges).to(dtype)
+    graphs = [build_graph(DARTS), build_graph(VIT), build_graph(DARTS.replace(n_cells=1))]
+    x = torch.randn(sum(graph.num_nodes for graph in graphs), 16, dtype=dtype)
+    for ours, reference in zip(gradients(gnn, x, graphs, False), gradients(gnn, x, graphs, True), strict=True):
+        assert ours.dtype == dtype
+        assert (ours - reference).abs().max() <= tolerance * reference.abs().max()
+
+
+@pytest.mark.parametrize("virtual_edges", [1, 50])
+def test_gradients_are_those_of_differences(virtual_edges: int) -> None:
+    torch.manual_seed(2)
+    gnn = GatedGNN(4, virtual_edges).double()
+    graphs = [build_graph(DARTS.replace(n_cells=1)), build_graph(VIT.replace(n_cells=1))]
+    x = torch.randn(sum(graph.num_nodes for graph in graphs), 4, dtype=torch.float64, requires_grad=True)
+    names = [name for name, _ in gnn.named_parameters()]
+
+    def sweep(x: Tensor, *weights: Tensor) -> Tensor:
+        result: Tensor = torch.func.functional_call(gnn, dict(zip(names, weights, strict=True)), (x, graphs))
+        return result
+
+    assert torch.autograd.gradcheck(sweep, (x, *gnn.parameters()), eps=1e-7, atol=1e-5, fast_mode=True)
+
+
+def test_going_back_twice_is_the_same() -> None:
+    gnn = GatedGNN(8, 50)
+    graphs = [build_graph(VIT)]
+    x = torch.randn(graphs[0].num_nodes, 8, requires_grad=True)
+    result = gnn(x, graphs)
+    (first,) = torch.autograd.grad(result.sum(), x, retain_graph=True)
+    (second,) = torch.autograd.grad(result.sum(), x)
+    assert torch.equal(first, second)
