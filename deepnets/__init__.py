@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from deepnets.errors import FormatError as FormatError
     from deepnets.errors import IntegrityError as IntegrityError
     from deepnets.errors import TraceError as TraceError
+    from deepnets.errors import TrainingError as TrainingError
     from deepnets.graph import Graph as Graph
     from deepnets.graph import ParameterSlot as ParameterSlot
     from deepnets.network import Network as Network
@@ -50,6 +51,7 @@ _HOME = {
     "FormatError": "errors",
     "IntegrityError": "errors",
     "TraceError": "errors",
+    "TrainingError": "errors",
     "Graph": "graph",
     "ParameterSlot": "graph",
     "Network": "network",

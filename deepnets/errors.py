@@ -12,6 +12,7 @@ __all__ = [
     "FormatError",
     "IntegrityError",
     "TraceError",
+    "TrainingError",
 ]
 
 
@@ -33,6 +34,10 @@ class IntegrityError(FormatError):
 
 class CheckpointError(DeepNetsError):
     """A hypernetwork checkpoint cannot be used."""
+
+
+class TrainingError(DeepNetsError):
+    """A training cannot go on."""
 
 
 class TraceError(DeepNetsError):

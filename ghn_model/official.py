@@ -28,8 +28,8 @@ import torch
 from torch import Tensor
 
 from deepnets.errors import CheckpointError
-from ghn_model.pickled_tensors import read_old_format, read_tensors, view_numbers
 from deepnets.pickles import Bounded
+from ghn_model.pickled_tensors import read_old_format, read_tensors, view_numbers
 
 __all__ = ["OfficialFile", "infer_config", "read_official"]
 

@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from deepnets.dataset import DeepNets1M
-from deepnets.errors import ConfigError, DeepNetsError
+from deepnets.errors import ConfigError, TrainingError
 from ghn_model.checkpoints import save_checkpoint
 from ghn_model.config import GHNConfig
 from ghn_model.ghn import GHN
@@ -40,11 +40,7 @@ from ghn_model.schedules import Length
 from ghn_model.signals import NotedSignals
 from ghn_model.training_state import Moment, load_state, read_about, save_state
 
-__all__ = ["Images", "Saving", "TrainingError", "train"]
-
-
-class TrainingError(DeepNetsError):
-    """A training cannot go on."""
+__all__ = ["Images", "Saving", "train"]
 
 
 class Images(Protocol):

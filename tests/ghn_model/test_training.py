@@ -20,12 +20,12 @@ import torch
 from torch import Tensor
 
 from deepnets import DeepNets1M
-from deepnets.errors import CheckpointError, ConfigError
+from deepnets.errors import CheckpointError, ConfigError, TrainingError
 from ghn_model import GHN, describe
 from ghn_model.objective import Objective, Outcome
 from ghn_model.ranks import Ranks
 from ghn_model.schedules import Length
-from ghn_model.training import Saving, TrainingError, train
+from ghn_model.training import Saving, train
 from tests.ghn_model.training_runs import (
     ROOT,
     command,
