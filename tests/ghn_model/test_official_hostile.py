@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.ghn_model.test_checkpoints import error
-from tests.ghn_model.test_official import saved, state_dict
+from tests.ghn_model.test_official_checkpoints import saved, state_dict
 from tests.oracles.naive_ghn import list_shapes
 
 State = dict[str, Tensor]
