@@ -263,8 +263,19 @@ class GHN(Assembler):
     # --- files ---
 
     @classmethod
-    def from_pretrained(cls, name_or_path: str | Path, *, device: torch.device | str = "cpu") -> GHN:
+    def from_pretrained(
+        cls, name_or_path: str | Path, *, device: torch.device | str = "cpu", num_classes: int | None = None
+    ) -> GHN:
         """Load a bundled hypernetwork by name, or one from a file: of this toolkit, or of the original releases.
+
+        Parameters
+        ----------
+        name_or_path
+            One of `ghn_model.list_pretrained()`, or a file.
+        device
+            Where it is to be.
+        num_classes
+            What it must have been trained for; by default anything will do.
 
         Raises
         ------
@@ -273,7 +284,7 @@ class GHN(Assembler):
         """
         from ghn_model.checkpoints import load_checkpoint
 
-        return load_checkpoint(name_or_path, device=device)
+        return load_checkpoint(name_or_path, device=device, num_classes=num_classes)
 
     def save(self, path: str | Path) -> None:
         """Write the hypernetwork into a file (safetensors, the configuration in its metadata), atomically."""

@@ -11,7 +11,17 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from torch import Tensor, nn
 
-from deepnets import GENOTYPES, ConfigError, Graph, GraphBatch, Network, NetworkConfig, TraceError, build_graph
+from deepnets import (
+    GENOTYPES,
+    CheckpointError,
+    ConfigError,
+    Graph,
+    GraphBatch,
+    Network,
+    NetworkConfig,
+    TraceError,
+    build_graph,
+)
 from deepnets.space import NODE_TYPES, PUBLISHED_NODE_TYPES
 from ghn_model import GHN, PRESETS, GHNConfig
 from tests.strategies import configs
@@ -329,5 +339,7 @@ def test_saving_and_loading(ghn: GHN, tmp_path: Path) -> None:
     ghn.save(path)
     loaded = GHN.from_pretrained(path)
     assert loaded.config == ghn.config
+    with pytest.raises(CheckpointError, match="is for 10 classes, 100 were asked for"):
+        GHN.from_pretrained(path, num_classes=100)
     one, other = ghn.predict(Small()), loaded.predict(Small())
     assert all(torch.equal(one[name], other[name]) for name in one)
