@@ -1,4 +1,4 @@
-"""The hypernetworks as functions of their state dict, written from the formulas of spec/ghn.md, node by node.
+"""The hypernetworks as functions of their state dict, written from the published formulas, node by node.
 
 It has no modules, knows a graph only by its node types, 1-hop edges, parameters and windows, and shares no code with
 the hypernetworks it checks.  It is slow, works in the dtype of the state dict and is differentiable.

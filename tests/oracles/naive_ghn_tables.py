@@ -1,4 +1,4 @@
-"""The state dict of a hypernetwork and the numbers its tables of shapes stand for: spec/ghn.md, 1.1, 3 and 8.1."""
+"""The state dict of a hypernetwork and the numbers its tables of shapes stand for, as published."""
 
 from __future__ import annotations
 

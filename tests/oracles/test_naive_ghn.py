@@ -1,4 +1,4 @@
-"""The naive hypernetworks against the values that spec/ghn.md gives, values by hand, and PyTorch's own layers."""
+"""The naive hypernetworks against published values, values by hand, and PyTorch's own layers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counts of parameters and looked-up values against those that spec/ghn.md gives."""
+"""Counts of parameters and looked-up values against the published ones."""
 
 from __future__ import annotations
 
