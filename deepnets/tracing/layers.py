@@ -80,6 +80,8 @@ def norm(capture: Capture, call: Call) -> Any:
         weight, bias = 1, 2
     x = call.argument(0, "input")
     gain, shift = (given(capture, call.argument(i, name)) for i, name in ((weight, "weight"), (bias, "bias")))
+    if call.name != "batch_norm" and (gain.pending or shift.pending):
+        entry(capture, x)  # learned queries; batch norms of parameters standardise weights
     value = capture.value(x)
     if value.nodes and (gain.pending or shift.pending):
         pending = [(parameter, "norm_weight") for parameter in gain.pending]

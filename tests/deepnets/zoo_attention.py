@@ -192,6 +192,12 @@ def latents(self: Any, x: Tensor) -> Tensor:
     return self.out(F.scaled_dot_product_attention(q, self.k(x), self.v(x)))
 
 
+def normed_latents(self: Any, x: Tensor) -> Tensor:
+    """Layers on latents before any data: a norm and a linear layer."""
+    latent = self.q(self.norm(self.latent)).expand(len(x), -1, -1)
+    return self.out(F.scaled_dot_product_attention(latent, self.k(x), self.v(x)))
+
+
 def encoder_layer(**options: Any) -> nn.Module:
     return nn.TransformerEncoderLayer(WIDTH, HEADS, 16, batch_first=True, **options)
 
@@ -292,5 +298,16 @@ ATTENTION = {
         tokens(),
         types="input token conv bias conv bias conv bias msa conv bias",
         edges="1>2 2>3 0>4 4>5 0>6 6>7 3>8 5>8 7>8 8>9 9>10",
+    ),
+    "latents, normalised": Case(
+        lambda: Parts(
+            normed_latents,
+            latent=parameter(1, 3, WIDTH),
+            norm=nn.LayerNorm(WIDTH),
+            **{name: nn.Linear(WIDTH, WIDTH) for name in ("q", "k", "v", "out")},
+        ),
+        tokens(),
+        types="input token ln conv bias conv bias conv bias msa conv bias",
+        edges="1>2 2>3 3>4 0>5 5>6 0>7 7>8 4>9 6>9 8>9 9>10 10>11",
     ),
 }
