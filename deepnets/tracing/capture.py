@@ -179,8 +179,8 @@ class Capture(TorchFunctionMode):
         self._values[key] = value
 
     def new(self, shape: Iterable[int], like: Tensor) -> Tensor:
-        """A tensor of this shape, and of the type and device of another, with no content."""
-        return torch.empty(tuple(shape), dtype=like.dtype, device=like.device)
+        """A tensor of this shape, and of the type of another, without numbers: none that control flow could look at."""
+        return torch.empty(tuple(shape), dtype=like.dtype, device=META)
 
     def constant_node(self, tensor: Tensor) -> int:
         """The node of a constant that parameters are applied to."""

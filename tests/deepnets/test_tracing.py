@@ -323,3 +323,17 @@ def test_nothing_is_computed() -> None:
 
     trace(Parts(forward, a=nn.Conv2d(3, 4, 3)), torch.randn(1, 3, 8, 8))
     assert seen == [True, True]
+
+
+def test_layers_of_constants_are_not_computed_either() -> None:
+    """What parameters make of a constant must not steer the run with numbers that nobody has computed."""
+
+    def forward(self: Any, x: Tensor) -> Tensor:
+        y = self.a(torch.zeros(1, 3))
+        seen.append(y.is_meta)
+        return self.b(x) + y
+
+    seen: list[bool] = []
+    graph = trace(Parts(forward, a=nn.Linear(3, 4), b=nn.Linear(3, 4)), torch.randn(1, 3))
+    assert seen == [True]
+    assert types_of(graph) == "input const conv bias conv bias sum"
