@@ -24,8 +24,15 @@ RUN       ?= runs/$(PRESET)-$(IMAGES)
 PROCESSES ?= 1
 ARGS      ?=
 
+comma      := ,
+PREDICTORS ?=
+IMAGE_ROOT ?=
+LIMIT      ?= 6,wide=1
+RESULTS    ?= results
+BENCH      := $(if $(filter all,$(SPLITS)),test wide deep dense bnfree predefined,$(SPLITS))
+
 .DEFAULT_GOAL := help
-.PHONY: help dataset train test check perf clean
+.PHONY: help dataset bench train test check perf clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -35,6 +42,14 @@ dataset: $(VENV)/core  ## build the corpus [SPLITS=all SIZE=1000000 SEARCH_SIZE=
 	@$(BIN)/python -m generator build --splits '$(SPLITS)' --train-size '$(SIZE)' --search-size '$(SEARCH_SIZE)' \
 	  --out '$(OUT)' --seed '$(SEED)' --backend '$(BACKEND)' \
 	  $(if $(JOBS),--jobs '$(JOBS)') $(if $(ADDRESS),--address '$(ADDRESS)') $(if $(OVERWRITE),--overwrite)
+
+bench: $(VENV)/bench  ## compare predictors [IMAGES=digits IMAGE_ROOT= PREDICTORS= SPLITS= LIMIT=6,wide=1 (0: all networks) RESULTS=results JOBS= ARGS=]
+	@for split in $(filter val test wide deep dense bnfree search train,$(subst $(comma), ,$(BENCH))); do \
+	  test -e "$(OUT)/deepnets1m_$$split.h5" || \
+	  $(BIN)/python -m generator build --splits "$$split" --out '$(OUT)' --quiet || exit 1; done
+	@$(BIN)/python -m benchmark run $(if $(PREDICTORS),--predictors $(PREDICTORS)) --splits $(BENCH) --images '$(IMAGES)' \
+	  $(if $(IMAGE_ROOT),--image-root '$(IMAGE_ROOT)') --limit '$(LIMIT)' --data '$(OUT)' --out '$(RESULTS)' \
+	  $(if $(JOBS),--jobs '$(JOBS)') $(ARGS)
 
 train: $(VENV)/core  ## train a hypernetwork [PRESET=ghn2 IMAGES=digits MINUTES=10 STEPS= EPOCHS= DATA=data RUN=runs/ghn2-digits PROCESSES=1 ARGS=]
 	@test -e '$(DATA)/deepnets1m_train.h5' || $(MAKE) --no-print-directory dataset SPLITS=train SIZE=20000 OUT='$(DATA)'
@@ -66,6 +81,10 @@ $(VENV)/bin/python:
 
 $(VENV)/core: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/bench: $(VENV)/core
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[vision,plotting]'
 	@touch $@
 
 $(VENV)/cluster: $(VENV)/core

@@ -1,60 +1,45 @@
-"""Evaluating predicted parameters by the protocol of Knyazev et al. (NeurIPS 2021, section 5).
+"""`evaluate`: the networks of a split with predicted parameters, run on images as in the literature.
 
-Every network is run on all images of a set with the parameters that were predicted for it, in batches of 64, batch
-norms with the statistics of the batch.  A predictor that fails on a network fails on that network: the row says why,
+    for every network:   graph ──predictor──▶ parameters ──▶ accuracy on all images  (batch 64, batch statistics)
+
+Every network has a row.  One that a predictor fails for (it raises, hangs, takes too much memory, its parameters are
+incomplete, of wrong shapes, or lead to outputs that are not finite) costs the predictor that network: the row says why,
 and the summary counts it.  Accuracies are in percent.
 """
 
 from __future__ import annotations
 
 import contextlib
-import copy
 import math
-import time
-from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
 from tqdm import tqdm
 
-from deepnets.dataset import DeepNets1M
-from deepnets.errors import ConfigError, FormatError
-from deepnets.graph import Graph
+from benchmark.driving import evaluate_all, memory_limit, pickled
+from benchmark.measuring import BATCH_SIZE, Accuracy, evaluate_network
+from benchmark.networks import FOR_CHOOSING, open_networks
+from benchmark.predictors import Predictor, describe_predictor, open_predictor
+from benchmark.rows import FAILED, OK, ROW, evaluate_one
+from deepnets.errors import ConfigError
 from deepnets.images import Images, open_images
 from deepnets.space import at_least, checked_integer
-from ghn_model.ghn import GHN, use_batch_statistics
+from ghn_model.ghn import GHN
 
-__all__ = ["Accuracy", "Predictor", "Summary", "evaluate", "evaluate_network", "summarize"]
-
-Predictor = Callable[[nn.Module, Graph], Mapping[str, Tensor]]
-"""Predicts the parameters of a network, by name, from the network (with its initial values) or from its graph."""
-
-BATCH_SIZE = 64
-OK, FAILED = "ok", "failed"
-
-# Networks by whose results something is chosen: test images are not for them.
-_FOR_CHOOSING = ("train", "val", "search")
-_PHASES = ("graph", "build", "predict", "evaluate")
-
-
-class Accuracy(NamedTuple):
-    """How many images a network classified correctly.
-
-    Attributes
-    ----------
-    top1, top5
-        In percent: the right class is the first, or among the first five.
-    images
-        Number of images.
-    """
-
-    top1: float
-    top5: float
-    images: int
+__all__ = [
+    "BATCH_SIZE",
+    "FAILED",
+    "OK",
+    "Accuracy",
+    "Predictor",
+    "Summary",
+    "evaluate",
+    "evaluate_network",
+    "summarize",
+]
 
 
 class Summary(NamedTuple):
@@ -84,113 +69,8 @@ class Summary(NamedTuple):
         )
 
 
-# --- one network ---
-
-
-@torch.no_grad()
-def evaluate_network(
-    model: nn.Module,
-    parameters: Mapping[str, Tensor],
-    images: Images,
-    *,
-    batch_size: int = BATCH_SIZE,
-    unused: Collection[str] = (),
-) -> Accuracy:
-    """Run a network with predicted parameters on all images of a set.
-
-    Parameters
-    ----------
-    model
-        The network, on any device, its own parameters maybe on `meta`.  It is left as it is, in values, mode and
-        statistics: what runs is a copy that shares its parameters, in evaluation mode, with batch norms that have no
-        running statistics, which makes them use those of the batch.
-    parameters
-        All parameters by name, on any device.
-    images
-        The images; the network is run on their device.
-    batch_size
-        64 in the published protocol; with batch norms, accuracies depend on it.
-    unused
-        Parameters that may be missing, since no data reaches them: the names of `Graph.unused`.
-
-    Returns
-    -------
-    Accuracies over all images, so that a smaller last batch counts as many as it has.
-
-    Raises
-    ------
-    ConfigError
-        If a tensor is missing, not one of the network's, of another shape or not finite, or if the network has another
-        number of classes than the images.
-    FloatingPointError
-        If an output is not finite.
-    """
-    _check(parameters, model, unused)
-    device = images.device
-    shell = _shell(model)
-    own = {**dict(shell.named_parameters()), **dict(shell.named_buffers())}
-    values = {name: tensor.to(device) for name, tensor in own.items() if name not in parameters and not tensor.is_meta}
-    values |= {name: tensor.detach().to(device, own[name].dtype) for name, tensor in parameters.items()}
-
-    seen = 0
-    hits = torch.zeros(3, dtype=torch.int64, device=device)  # top 1, top 5, images with an output that is not finite
-    for batch, labels in images.batches(batch_size):
-        logits = torch.func.functional_call(shell, values, batch)
-        logits = logits[0] if isinstance(logits, tuple) else logits
-        if not isinstance(logits, Tensor) or logits.shape != (len(batch), images.num_classes):
-            got = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
-            raise ConfigError(
-                f"model: expected outputs of shape {(len(batch), images.num_classes)}, for the classes of "
-                f"{images.name}, got {got}"
-            )
-        ranked = logits.topk(min(5, images.num_classes), dim=1).indices == labels[:, None]
-        broken = ~logits.isfinite().all(dim=1)
-        hits += torch.stack([ranked[:, 0].sum(), ranked.sum(), broken.sum()])
-        seen += len(batch)
-    top1, top5, bad = hits.tolist()  # the one time that the device is waited for
-    if bad:
-        raise FloatingPointError(f"the network's outputs are not finite, for {bad:,} of {seen:,} images")
-    if not seen:
-        raise ConfigError(f"images: {images.name} ({images.split}) has none")
-    return Accuracy(100 * top1 / seen, 100 * top5 / seen, seen)
-
-
-def _shell(model: nn.Module) -> nn.Module:
-    """A copy of a network that shares its parameters, for evaluation with the statistics of the batch."""
-    shared = {id(parameter): parameter for parameter in model.parameters()}
-    return use_batch_statistics(copy.deepcopy(model, shared)).eval()
-
-
-def _check(parameters: Any, model: nn.Module, unused: Collection[str]) -> None:
-    """Make sure that all parameters are there that data reaches, and that they are what they should be."""
-    if not isinstance(parameters, Mapping):
-        raise ConfigError(f"parameters: expected a dict of tensors, got {type(parameters).__name__}")
-    shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
-    if missing := [name for name in shapes if name not in parameters and name not in unused]:
-        raise ConfigError(f"parameters: {len(missing)} of {len(shapes)} are missing: {_some(missing)}")
-    if extra := [str(name) for name in parameters if name not in shapes]:
-        raise ConfigError(f"parameters: the network has none of the name {_some(extra)}")
-    for name, tensor in parameters.items():
-        if not isinstance(tensor, Tensor) or tuple(tensor.shape) != shapes[name] or not tensor.is_floating_point():
-            got = f"{tensor.dtype} {tuple(tensor.shape)}" if isinstance(tensor, Tensor) else type(tensor).__name__
-            raise ConfigError(f"parameters: {name}: expected floating-point numbers of shape {shapes[name]}, got {got}")
-        if tensor.is_meta:
-            raise ConfigError(f"parameters: {name}: is on the meta device, which holds no values")
-    finite = [tensor.isfinite().all() for tensor in parameters.values()]
-    if finite and not bool(torch.stack([flag.to(finite[0].device) for flag in finite]).all()):
-        broken = [name for name, flag in zip(parameters, finite, strict=True) if not flag]
-        raise ConfigError(f"parameters: {len(broken)} are not finite: {_some(broken)}")
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-
-
-# --- a split ---
-
-
 def evaluate(
-    predictor: Predictor | GHN,
+    predictor: Predictor | GHN | str,
     split: str = "test",
     images: str | Images = "digits",
     *,
@@ -198,8 +78,13 @@ def evaluate(
     image_root: Path | str | None = None,
     limit: int | None = None,
     batch_size: int = BATCH_SIZE,
+    noise: float = 0.0,
     device: torch.device | str = "cpu",
     seed: int = 0,
+    jobs: int = 1,
+    timeout: float | None = None,
+    memory: int | None = None,
+    backend: str = "threading",
     progress: bool = False,
 ) -> pd.DataFrame:
     """Evaluate a predictor on the networks of a split.
@@ -207,9 +92,10 @@ def evaluate(
     Parameters
     ----------
     predictor
-        A callable, which is given each network, in evaluation mode, and its graph; or a hypernetwork.
+        A callable, which is given each network, in evaluation mode, and its graph; a hypernetwork; or a text that names
+        one, such as "ghn2-digits" or "my_module:predict" (`benchmark.predictors`).
     split
-        Of the networks: one that `DeepNets1M` knows.
+        Of the networks: one that `DeepNets1M` knows, or models of a library, as "torchvision:resnet50,vit_b_16".
     images
         The set to evaluate on: its name, for its test images (validation images for the networks of `train`, `val` and
         `search`, as published), or the images themselves.
@@ -218,21 +104,34 @@ def evaluate(
     limit
         Evaluate so many networks, from the first on.
     batch_size
-        As in `evaluate_network`.
+        As in `evaluate_network`; where memory runs out, 32, 16, 8, 4 and 2 are tried.
+    noise
+        Standard deviation of noise that is added to the images, if they are given by their name: 0.08 in the published
+        test of robustness (0.18 for ImageNet).
     device
         Where networks run, if the images are given by their name.
     seed
-        Of the initial values of networks and of the random numbers that a predictor draws: each network has its own,
-        whichever others are evaluated.
+        Of the initial values of networks, of noise, and of the random numbers that a predictor draws: each network has
+        its own, whichever others are evaluated.
+    jobs
+        Networks at a time, each in a process of its own, in which PyTorch uses one thread.
+    timeout
+        Seconds that a network may take; then its process is stopped.
+    memory
+        Bytes that a process may take; by default, all of them together nine tenths of what is available.
+    backend
+        Of joblib, one of `benchmark.driving.BACKENDS`.
     progress
         Whether to show a bar.
 
     Returns
     -------
-    One row per network, in order: `index`, `num_params` (of the whole network), `top1` and `top5` (percent, NaN if it
-    failed), `graph_seconds`, `build_seconds`, `predict_seconds`, `evaluate_seconds` (NaN from where it failed),
+    One row per network, in order, with the columns `benchmark.rows.ROW`: `index`, `network` (name, if it has one),
+    `num_nodes`, `num_params` (of the whole network), `depth` (nodes on the longest path), `top1` and `top5` (percent,
+    NaN if it failed), `num_images`, `batch_size`, `batch_norm` ("batch", or "running" for trained networks),
+    `graph_seconds`, `build_seconds`, `predict_seconds`, `evaluate_seconds` (NaN from where it failed), `memory_mb`,
     `status` ("ok" or "failed") and `reason`.  `attrs` of the table say what was evaluated, and how.  Everything but
-    times is the same again for the same seed, on a CPU bit by bit.
+    times and memory is the same again for the same seed, on a CPU bit by bit (PyTorch's threads being as many).
 
     Raises
     ------
@@ -242,34 +141,79 @@ def evaluate(
     FormatError, IntegrityError
         If the corpus or an image is damaged.  Whatever else happens costs the network it happens to.
 
+    Notes
+    -----
+    Without `jobs`, `timeout` and `memory`, everything happens in this process, which a predictor can then hang or end.
+
     Examples
     --------
+    >>> table = evaluate("ghn2-digits", limit=10)                            # doctest: +SKIP
     >>> from ghn_model import GHN
     >>> ghn = GHN.from_pretrained("ghn2_cifar10.pt")                         # doctest: +SKIP
     >>> table = evaluate(ghn, images="cifar10", image_root="images")         # doctest: +SKIP
     >>> print(summarize(table))                                              # doctest: +SKIP
     66.9±0.3, best 77.1 (network 210), 500 networks, 0 failed
     """
-    if not callable(predictor):
-        raise ConfigError(f"predictor: expected a callable or a GHN, got {type(predictor).__name__}")
+    if not callable(predictor) and not isinstance(predictor, str):
+        raise ConfigError(f"predictor: expected a callable, a GHN or a text, got {type(predictor).__name__}")
     batch_size = checked_integer("batch_size", batch_size, at_least(1))
     seed = checked_integer("seed", seed, range(2**63))
+    jobs = checked_integer("jobs", jobs, at_least(1))
     if limit is not None:
         limit = checked_integer("limit", limit, at_least(1))
+    if timeout is not None and not timeout > 0:
+        raise ConfigError(f"timeout: expected a number of seconds above 0, got {timeout!r}")
     if isinstance(images, str):
-        part = "val" if split in _FOR_CHOOSING else "test"
-        images = open_images(images, part, root=image_root, device=device)
-    if isinstance(predictor, GHN) and predictor.config.num_classes != images.num_classes:
+        part = "val" if split in FOR_CHOOSING else "test"
+        images = open_images(images, part, root=image_root, device=device, noise=noise)
+    elif noise:
+        raise ConfigError("noise: belongs to images that are given by their name; others bring their own")
+    networks = open_networks(
+        split, data=data, num_classes=images.num_classes, image_size=images.image_size, limit=limit
+    )
+    label = ""
+    if isinstance(predictor, str):
+        label = describe_predictor(predictor).label
+        opened = open_predictor(predictor, networks, images, image_root=image_root, device=images.device, seed=seed)
+    else:
+        opened = predictor
+    if isinstance(opened, GHN) and opened.config.num_classes != images.num_classes:
         raise ConfigError(
-            f"predictor: predicts networks for {predictor.config.num_classes} classes, {images.name} has "
+            f"predictor: predicts networks for {opened.config.num_classes} classes, {images.name} has "
             f"{images.num_classes}"
         )
-    nets = DeepNets1M(data, split, num_classes=images.num_classes, image_size=images.image_size, num_nets=limit)
-    with contextlib.closing(nets):
-        bar = tqdm(range(len(nets)), desc=split, disable=not progress, unit="network")
-        table = pd.DataFrame([_row(nets, index, predictor, images, batch_size, seed) for index in bar])
+    bar = tqdm(total=len(networks), desc=networks.name, disable=not progress, unit="network")
+    with bar:
+        if jobs == 1 and timeout is None and memory is None:
+            rows = []
+            for index in range(len(networks)):
+                rows.append(evaluate_one(networks, index, opened, images, batch_size=batch_size, seed=seed))
+                bar.update()
+        else:
+            task: dict[str, Any] = {
+                "networks": split,
+                "data": str(data),
+                "limit": limit,
+                "batch_size": batch_size,
+                "seed": seed,
+            }
+            task |= {"device": str(images.device), "image_root": str(image_root) if image_root else None}
+            task |= {"threads": 1, "timeout": timeout, "memory": memory or memory_limit(jobs)}
+            task |= {"images_pickled": pickled(images)}
+            task |= (
+                {"predictor": predictor} if isinstance(predictor, str) else {"predictor_pickled": pickled(predictor)}
+            )
+            found: dict[int, dict[str, Any]] = {}
+            work = [(task, index) for index in range(len(networks))]
+            with contextlib.closing(evaluate_all(work, jobs=jobs, backend=backend)) as results:
+                for place, row in results:
+                    found[place] = row
+                    bar.update()
+            rows = [found[place] for place in range(len(work))]
+    table = pd.DataFrame(rows, columns=list(ROW))
     table.attrs = {"split": split, "images": images.name, "image_split": images.split, "num_images": len(images)}
     table.attrs |= {"batch_size": batch_size, "batch_norm": "batch", "device": str(images.device), "seed": seed}
+    table.attrs |= {"noise": noise, "predictor": label or getattr(predictor, "__name__", type(predictor).__name__)}
     return table
 
 
@@ -300,57 +244,3 @@ def summarize(table: pd.DataFrame, metric: str = "top1") -> Summary:
     return Summary(
         float(values.mean()), error, float(values[best]), int(fine["index"].iloc[best]), len(table), failures
     )
-
-
-def _row(
-    nets: DeepNets1M, index: int, predictor: Predictor | GHN, images: Images, batch_size: int, seed: int
-) -> dict[str, Any]:
-    """What there is to say about one network."""
-    row: dict[str, Any] = {"index": index, "num_params": 0, "top1": math.nan, "top5": math.nan}
-    row |= {f"{phase}_seconds": math.nan for phase in _PHASES} | {"status": OK, "reason": ""}
-    device = images.device
-    try:
-        with _seeded(seed, index, device):
-            with _timed(row, "graph", device):
-                graph = nets[index]
-                unused = {slot.name for slot in graph.unused}
-            # A hypernetwork does not look at values, so none are made.
-            with _timed(row, "build", device), torch.device("meta" if isinstance(predictor, GHN) else "cpu"):
-                model = nets.network(index).eval()
-            row["num_params"] = sum(parameter.numel() for parameter in model.parameters())
-            with _timed(row, "predict", device):
-                if isinstance(predictor, GHN):
-                    parameters = predictor.predict(model, graph=graph)
-                else:
-                    parameters = predictor(model, graph)
-            with _timed(row, "evaluate", device):
-                accuracy = evaluate_network(model, parameters, images, batch_size=batch_size, unused=unused)
-    except FormatError:  # the corpus or the images are at fault, not the predictor
-        raise
-    except Exception as error:  # a predictor is anybody's code
-        known = isinstance(error, ConfigError | FloatingPointError)
-        reason = str(error) if known else f"{type(error).__name__}: {error}"
-        return {**row, "status": FAILED, "reason": " ".join(reason.split())[:300]}
-    return {**row, "top1": accuracy.top1, "top5": accuracy.top5}
-
-
-@contextlib.contextmanager
-def _timed(row: dict[str, Any], phase: str, device: torch.device) -> Iterator[None]:
-    """Write into a row how long something took that did not fail, the work of the GPU included."""
-    started = time.perf_counter()
-    yield
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    row[f"{phase}_seconds"] = time.perf_counter() - started
-
-
-@contextlib.contextmanager
-def _seeded(seed: int, index: int, device: torch.device) -> Iterator[None]:
-    """Random numbers of PyTorch that depend on these two numbers; the caller's go on afterwards as if nothing was."""
-    word = int(np.random.Philox(key=[seed, index]).random_raw())
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.default_generator.manual_seed(word)
-        if device.type == "cuda":
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(word)
-        yield

@@ -265,8 +265,8 @@ def few(n: int = 70) -> ImageSet:
 
 def test_rows(corpus: Path, ghn: GHN) -> None:
     table = evaluate(ghn, "test", few(), data=corpus, limit=3)
-    columns = ["index", "num_params", "top1", "top5", *TIMES, "status", "reason"]
-    assert list(table.columns) == columns
+    sizes = ["index", "network", "num_nodes", "num_params", "depth", "top1", "top5", "num_images"]
+    assert list(table.columns) == [*sizes, "batch_size", "batch_norm", *TIMES, "memory_mb", "status", "reason"]
     nets = DeepNets1M(corpus, "test")
     assert table["index"].tolist() == [0, 1, 2]
     assert table["num_params"].tolist() == nets.table["num_params"][:3].tolist()
@@ -287,6 +287,8 @@ def test_rows(corpus: Path, ghn: GHN) -> None:
         "batch_norm": "batch",
         "device": "cpu",
         "seed": 0,
+        "noise": 0.0,
+        "predictor": "GHN",
     }
 
 

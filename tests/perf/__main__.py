@@ -11,10 +11,10 @@ import os
 import tempfile
 from pathlib import Path
 
-from tests.perf import corpus, prediction
+from tests.perf import corpus, evaluation, prediction, training
 from tests.perf.timing import Row, machine
 
-PARTS = ("corpus", "prediction")
+PARTS = ("corpus", "prediction", "training", "evaluation")
 
 
 def main() -> None:
@@ -38,6 +38,10 @@ def main() -> None:
         rows += prediction.tracing()
         rows += prediction.predicting()
         rows += prediction.propagation()
+    if options.only in (None, "training"):
+        rows += training.steps()
+    if options.only in (None, "evaluation"):
+        rows += evaluation.overhead()
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     for name, value, target in [("what", "measured", "target"), *rows]:
         print(f"{name:{widths[0]}}  {value:>{widths[1]}}  {target}".rstrip())

@@ -1,0 +1,36 @@
+"""Command line of the benchmark: `python -m benchmark run | report | sgd | finetune | properties | search | ...`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmark import (
+    properties_command,
+    published_command,
+    report_command,
+    run_command,
+    search_command,
+    sgd_command,
+)
+from deepnets.cli import Parser, run
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Parse the arguments and do what they say."""
+    parser = Parser(prog="python -m benchmark", description="Evaluate predicted parameters, and report on them.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command", parser_class=Parser)
+    for command in (
+        run_command,
+        report_command,
+        sgd_command,
+        properties_command,
+        search_command,
+        published_command,
+    ):
+        command.add_arguments(commands)
+    options = parser.parse_args(arguments)
+    options.do(options)
+
+
+if __name__ == "__main__":
+    run(main, "what was evaluated is kept, and the same command goes on")

@@ -1,0 +1,273 @@
+"""Predicting properties of networks from their graphs, as published (Knyazev et al., NeurIPS 2021, section 5.3).
+
+Four properties of trained networks are predicted by support vector regression from vectors that represent the
+architectures (`benchmark.embeddings`): fitted on the networks of `val`, judged on those of `test` by Kendall's tau-b.
+
+    score = predict_property("val_acc", train_vectors, train_targets, test_vectors, test_targets)
+    score.tau, score.tau_std
+
+The regressor's parameters are chosen five times by cross-validation, with the training networks in five orders; mean
+and standard deviation (of the population) are over these five.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import joblib
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from deepnets.errors import ConfigError
+from deepnets.space import at_least, checked_integer
+
+__all__ = [
+    "FOLDS",
+    "GRID",
+    "MINIMUM",
+    "ORDERS",
+    "PROPERTIES",
+    "PropertyScore",
+    "best_parameters",
+    "fit_regressor",
+    "kendall",
+    "predict_property",
+]
+
+PROPERTIES = ("val_acc", "val_acc_noise", "time", "converge_time")
+"""Accuracy on clean and on noisy validation images (percent), evaluation time, and how soon a training converges."""
+
+GRID: dict[str, tuple[Any, ...]] = {
+    "C": (1, 10, 50, 100, 200, 500, 1000),
+    "epsilon": (0.05, 0.1, 0.2),
+    "gamma": ("auto", 0.05, 0.1, 0.2, 0.5),
+}
+"""The parameters to choose from; `gamma="auto"` is one over the number of features."""
+
+FOLDS = 5
+ORDERS: tuple[int | None, ...] = (0, 1, 2, 3, None)
+"""Seeds of the orders of the training networks; None: as they are."""
+
+MINIMUM = 2 * FOLDS
+"""Fewest training networks: R² of a fold needs two."""
+
+_NOT_ROUNDED = ("converge_time",)
+
+Vectors = npt.NDArray[np.floating[Any]]
+Parameters = dict[str, Any]
+
+
+class PropertyScore(NamedTuple):
+    """How well a property is predicted.
+
+    Attributes
+    ----------
+    name
+        Of the property.
+    tau, tau_std
+        Mean and population standard deviation of Kendall's tau-b over the orders; NaN if it is not defined.
+    taus
+        One for each of `ORDERS`.
+    parameters
+        What was chosen for each of `ORDERS`; the last is for the networks in their own order.
+    num_train, num_test
+        Networks that were used.
+    without_train, without_test
+        Networks that were left out, because their target is not known.
+    predictions
+        `(n_test,) float64`, with the last of the parameters, before rounding; NaN where the target is not known.
+    note
+        Why tau is NaN; else empty.
+    """
+
+    name: str
+    tau: float
+    tau_std: float
+    taus: tuple[float, ...]
+    parameters: tuple[Parameters, ...]
+    num_train: int
+    num_test: int
+    without_train: int
+    without_test: int
+    predictions: npt.NDArray[np.float64]
+    note: str
+
+
+def kendall(targets: npt.ArrayLike, predictions: npt.ArrayLike) -> float:
+    """Kendall's tau-b, the rank correlation that is corrected for ties; NaN if either has but one value."""
+    from scipy.stats import kendalltau
+
+    first, second = np.asarray(targets, np.float64), np.asarray(predictions, np.float64)
+    if len(first) < 2 or np.ptp(first) == 0 or np.ptp(second) == 0:
+        return math.nan
+    return float(kendalltau(first, second, variant="b").statistic)
+
+
+def predict_property(
+    name: str,
+    train_features: Vectors,
+    train_targets: npt.ArrayLike,
+    test_features: Vectors,
+    test_targets: npt.ArrayLike,
+    *,
+    jobs: int = 1,
+    orders: Sequence[int | None] = ORDERS,
+    progress: bool = False,
+) -> PropertyScore:
+    """Predict a property of test networks, and compare the order in which predictions put them with the true one.
+
+    Parameters
+    ----------
+    name
+        The property: predictions of all but `converge_time` are rounded to integers, as published; targets are not.
+    train_features, test_features
+        `(n, features)`, used as they are: no scaling.
+    train_targets, test_targets
+        `(n,)`; networks whose target is NaN are left out.
+    jobs
+        Processes; results do not depend on them.
+    orders
+        Of the training networks, for the choice of parameters; the last one's predictions are kept.
+    progress
+        Whether to show a bar.
+
+    Raises
+    ------
+    ConfigError
+        If there are fewer than 10 training or 2 test networks with a target, or arrays do not fit together.
+    """
+    train_features, train_targets, without_train = _known("training", train_features, train_targets, MINIMUM)
+    keep = np.isfinite(np.asarray(test_targets, np.float64))
+    test_features, test_targets, without_test = _known("test", test_features, test_targets, 2)
+    if train_features.shape[1] != test_features.shape[1]:
+        raise ConfigError(
+            f"features: training networks have {train_features.shape[1]}, test networks {test_features.shape[1]}"
+        )
+    predictions = np.full(len(keep), np.nan)
+    sizes = (len(train_targets), len(test_targets), without_train, without_test)
+    note = ""
+    for what, values in (("training", train_targets), ("test", test_targets)):
+        if np.ptp(values) == 0:
+            note = f"all {what} networks have the value {values[0]:g}"
+    if np.ptp(train_targets) == 0:
+        predictions[keep] = train_targets[0]
+        return PropertyScore(name, math.nan, math.nan, (math.nan,) * len(orders), (), *sizes, predictions, note)
+    chosen = _choose(train_features, train_targets, orders, jobs, progress and name)
+    taus = []
+    outputs: dict[str, npt.NDArray[np.float64]] = {}  # several orders often end at the same parameters
+    for parameters in chosen:
+        key = str(sorted(parameters.items()))
+        if key not in outputs:
+            outputs[key] = fit_regressor(train_features, train_targets, parameters).predict(test_features)
+        predictions[keep] = outputs[key]
+        compared = outputs[key] if name in _NOT_ROUNDED else np.round(outputs[key])
+        taus.append(kendall(test_targets, compared))
+    if not note and np.isnan(taus).any():
+        note = "predictions are the same for all test networks"
+    return PropertyScore(
+        name, float(np.mean(taus)), float(np.std(taus)), tuple(taus), tuple(chosen), *sizes, predictions, note
+    )
+
+
+def best_parameters(
+    features: Vectors, targets: npt.ArrayLike, order: int | None = None, *, jobs: int = 1, progress: bool = False
+) -> Parameters:
+    """Choose parameters of the regressor from `GRID`, by 5-fold cross-validation: the best mean R².
+
+    Parameters
+    ----------
+    features, targets
+        `(n, features)` and `(n,)`; networks whose target is NaN are left out.
+    order
+        Seed of the order in which networks are cut into folds; None: as they are.
+    jobs, progress
+        Processes, and whether to show a bar.
+
+    Returns
+    -------
+    What scikit-learn's `GridSearchCV` finds (of equally good ones the first), in less time: kernels are computed once.
+
+    Raises
+    ------
+    ConfigError
+        If there are fewer than 10 networks with a target.
+    """
+    features, targets, _ = _known("training", features, targets, MINIMUM)
+    return _choose(features, targets, (order,), jobs, progress and "parameters")[0]
+
+
+def fit_regressor(features: Vectors, targets: npt.ArrayLike, parameters: Parameters) -> Any:
+    """A fitted `sklearn.svm.SVR` with an RBF kernel and these parameters."""
+    from sklearn.svm import SVR
+
+    return SVR(kernel="rbf", **parameters).fit(features, np.asarray(targets, np.float64))
+
+
+# --- the choice of parameters ---
+
+
+def _choose(
+    features: Vectors, targets: npt.NDArray[np.float64], orders: Sequence[int | None], jobs: int, bar: str | bool
+) -> list[Parameters]:
+    """The best candidate for each order; `bar` is the label of a bar, if there is to be one."""
+    from sklearn.model_selection import KFold, ParameterGrid
+
+    candidates = list(ParameterGrid({name: list(values) for name, values in GRID.items()}))
+    splits = list(KFold(FOLDS).split(features))
+    tasks = []
+    for seed in orders:
+        # The stream of the published orders, which NumPy's newer generators do not have.
+        order = np.arange(len(targets)) if seed is None else np.random.RandomState(seed).permutation(len(targets))
+        tasks += [(order[train], order[test]) for train, test in splits]
+    run = joblib.Parallel(n_jobs=min(checked_integer("jobs", jobs, at_least(1)), len(tasks)), return_as="generator")
+    found = run(joblib.delayed(_fold_scores)(features, targets, *task, candidates) for task in tasks)
+    scores = list(tqdm(found, desc=str(bar), total=len(tasks), unit="fold", disable=None if bar else True))
+    means = np.array(scores).reshape(len(orders), FOLDS, len(candidates)).mean(axis=1)
+    return [dict(candidates[int(best)]) for best in means.argmax(axis=1)]
+
+
+def _fold_scores(
+    features: Vectors,
+    targets: npt.NDArray[np.float64],
+    train: npt.NDArray[np.intp],
+    test: npt.NDArray[np.intp],
+    candidates: Sequence[Parameters],
+) -> list[float]:
+    """R² of every candidate on the networks `test`, fitted to the networks `train`."""
+    from sklearn.metrics import r2_score
+    from sklearn.metrics.pairwise import rbf_kernel
+    from sklearn.svm import SVR
+
+    kernels = {}
+    for gamma in {candidate["gamma"] for candidate in candidates}:
+        width = 1 / features.shape[1] if gamma == "auto" else gamma
+        kernel = rbf_kernel(features, features[train], gamma=width)
+        kernels[gamma] = kernel[train], kernel[test]
+    scores = []
+    for candidate in candidates:
+        among, across = kernels[candidate["gamma"]]
+        regressor = SVR(kernel="precomputed", C=candidate["C"], epsilon=candidate["epsilon"])
+        predicted = regressor.fit(among, targets[train]).predict(across)
+        scores.append(float(r2_score(targets[test], predicted)))
+    return scores
+
+
+def _known(
+    which: str, features: Any, targets: npt.ArrayLike, least: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], int]:
+    """The networks with a target, and how many others there are."""
+    features, values = np.asarray(features, np.float64), np.asarray(targets, np.float64)
+    if features.ndim != 2 or values.shape != features.shape[:1]:
+        raise ConfigError(f"{which} networks: features have shape {features.shape}, targets {values.shape}")
+    if not np.isfinite(features).all():
+        raise ConfigError(f"{which} networks: features are not finite")
+    known = np.isfinite(values)
+    if known.sum() < least:
+        raise ConfigError(
+            f"{which} networks: {known.sum()} of {len(values)} have a value to compare with, {least} or more are "
+            "needed; evaluate more networks"
+        )
+    return features[known], values[known], int((~known).sum())

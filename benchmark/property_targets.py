@@ -1,0 +1,256 @@
+"""The properties of networks that are to be predicted: from the published files, or from runs of our own.
+
+Both give one row per network of a split: `index` and the `PROPERTIES` of `benchmark.properties`, NaN where unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmark.properties import PROPERTIES
+from benchmark.report_tables import Results, usual_metric
+from deepnets.dataset import DeepNets1M
+from deepnets.errors import ConfigError
+
+__all__ = [
+    "NEVER",
+    "TRAINED",
+    "check_corpus",
+    "choose_rows",
+    "converge_times",
+    "own_targets",
+    "published_targets",
+    "read_curves",
+]
+
+TRAINED = 92.0
+"""Percent of the training images: from there on, a training counts as converged."""
+
+NEVER = 2.0
+"""Convergence time of a training that has not got there."""
+
+PER_IMAGES = 10_000
+"""Evaluation times of our own runs are for so many images: seconds of about the size of the published ones."""
+
+METRICS = ("top1", "top5")
+
+# Of the published networks, the numbers of parameters agree but for pruned ones; of others, hardly any do.
+_SAME_SIZE, _MOST = 0.01, 0.5
+
+
+# --- published ---
+
+
+def published_targets(folder: Path | str, images: str, nets: DeepNets1M) -> pd.DataFrame:
+    """Properties of the published networks, from the published files.
+
+    Parameters
+    ----------
+    folder
+        With the files that `benchmark.published` reads.
+    images
+        "cifar10" or "imagenet".
+    nets
+        A split of the published corpus (`python -m deepnets import` reads it).
+
+    Raises
+    ------
+    ConfigError
+        If a file is missing, or the networks are other ones than the published: their properties are not known.
+    FormatError
+        If a file is damaged.
+    """
+    from benchmark.published import targets
+
+    table = targets(folder, images, nets.split)
+    sizes = nets.table["num_params" if nets.image_size == 32 else "num_params_imagenet"].to_numpy(np.float64)
+    count = min(len(table), len(sizes))
+    if "params" in table:
+        ours, theirs = sizes[:count], table["params"].to_numpy(np.float64)[:count]
+        share = float(np.mean(np.abs(ours / theirs - 1) < _SAME_SIZE))
+        if share < _MOST:
+            where = nets.file.path if nets.file is not None else nets.split
+            raise ConfigError(
+                f"{where}: holds other networks than the published ones ({share:.0%} of them have the published "
+                "number of parameters), so that published results say nothing about them; use the original release "
+                "(python -m deepnets import), or results of your own (--results)"
+            )
+    table = _aligned(table[["index", *PROPERTIES]], len(nets))
+    table.attrs = {"about": f"published results, {images}"}
+    return table
+
+
+# --- our own ---
+
+
+def choose_rows(
+    results: Results, splits: Iterable[str], predictor: str | None = None, images: str | None = None
+) -> pd.DataFrame:
+    """The rows of one predictor on one set of images.
+
+    Parameters
+    ----------
+    results
+        What `benchmark.report_tables.read_results` read.
+    splits
+        All of which the predictor must have been evaluated on.
+    predictor, images
+        Which; by default the only one that there is.
+
+    Raises
+    ------
+    ConfigError
+        If there is none, or several to choose from.
+    """
+    wanted = list(splits)
+    rows = results.rows[results.rows["split"].isin(wanted)]
+    for option, column, value in (("images", "images", images), ("predictor", "predictor", predictor)):
+        groups = rows.groupby(column)["split"].nunique()
+        there = sorted(str(name) for name, count in groups.items() if count == len(wanted))
+        what = f"results of {' and '.join(wanted)}"
+        if not there:
+            raise ConfigError(
+                f"{results.folder}: no {column} has {what}; evaluate a predictor on them: python -m benchmark run"
+            )
+        if value is None and len(there) > 1:
+            raise ConfigError(f"--{option}: {results.folder} has {what} for {', '.join(there)}; choose one")
+        if value is not None and value not in there:
+            raise ConfigError(
+                f"--{option}: {results.folder} has no {what} for {value!r}; there are some for {', '.join(there)}"
+            )
+        rows = rows[rows[column] == (value or there[0])]
+    return rows
+
+
+def own_targets(
+    rows: pd.DataFrame,
+    nets: DeepNets1M,
+    *,
+    runs: Mapping[str, Mapping[str, Any]] | None = None,
+    metric: str | None = None,
+    curves: pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    """Properties of networks from the results of one predictor on one set of images.
+
+    Parameters
+    ----------
+    rows
+        What `choose_rows` returned.
+    nets
+        The split.
+    runs
+        What is known about the runs that the rows are of, by id: networks of another corpus are an error.
+    metric
+        "top1" or "top5", by default the usual one.
+    curves
+        Rows of `curves.csv`, of a training of these networks.
+
+    Returns
+    -------
+    `val_acc` and `val_acc_noise` are on validation images as far as there are any, or else on test images; `time` is
+    that of the evaluation, in seconds for 10,000 images; `converge_time` is as `converge_times` says.  `attrs` say
+    what they are of.
+
+    Raises
+    ------
+    ConfigError
+        If the networks are of another corpus, or the metric is none.
+    """
+    rows = rows[rows["split"] == nets.split]
+    check_corpus(rows, nets, runs or {})
+    metric = metric or usual_metric(str(rows["images"].iloc[0]) if len(rows) else "", nets.split)
+    if metric not in METRICS:
+        raise ConfigError(f"metric: expected {' or '.join(METRICS)}, got {metric!r}")
+    part = "val" if (rows["part"] == "val").any() else "test"
+    rows = rows[(rows["part"] == part) & (rows["status"] == "ok")]
+    clean, noisy = rows[rows["noise"] == 0], rows[rows["noise"] > 0]
+    about = f"{metric} on {part} images"
+    if len(noisy):
+        level = float(noisy["noise"].value_counts(sort=True).index[0])
+        noisy = noisy[noisy["noise"] == level]
+        about += f", noise {level:g}"
+    table = pd.DataFrame({"index": np.arange(len(nets)), **dict.fromkeys(PROPERTIES, np.nan)}).set_index("index")
+    known = {
+        "val_acc": clean.set_index("index")[metric],
+        "val_acc_noise": noisy.set_index("index")[metric],
+        "time": clean.set_index("index").eval(f"evaluate_seconds * {PER_IMAGES} / num_images"),
+    }
+    if curves is not None:
+        known["converge_time"] = converge_times(curves[curves["split"] == nets.split])
+    for name, values in known.items():
+        table[name] = values.reindex(table.index).astype(float)
+    table = table.reset_index()
+    table.attrs = {"about": about, "metric": metric, "part": part}
+    return table
+
+
+def converge_times(curves: pd.DataFrame) -> pd.Series:
+    """How soon trainings converge: the first epoch with 92 % of the training images right, as a share of all epochs.
+
+    Parameters
+    ----------
+    curves
+        Rows of `curves.csv` of one predictor and one split: `index`, `epoch` (from 1), `train_top1`, `status`.
+
+    Returns
+    -------
+    By index; 2 for a training that does not get there, as published.  Failed trainings are left out.
+    """
+    fine = curves[curves["status"] == "ok"]
+    epochs = fine.groupby("index")["epoch"].max()
+    reached = fine[fine["train_top1"] >= TRAINED].groupby("index")["epoch"].min()
+    return (reached.reindex(epochs.index) / epochs).fillna(NEVER)
+
+
+def read_curves(folder: Path | str, predictor: str | None = None, images: str | None = None) -> pd.DataFrame:
+    """The rows of `curves.csv` of one training label, by default the only one that there is.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such file or label, or several.
+    FormatError
+        If the file is damaged.
+    """
+    from benchmark.sgd_runs import Curves
+
+    if not (Path(folder) / "curves.csv").is_file():
+        raise ConfigError(f"--curves: {folder} has no curves.csv; python -m benchmark sgd makes one")
+    table = Curves(Path(folder)).table()
+    if images is not None:
+        table = table[table["images"] == images]
+    labels = sorted(set(table["predictor"]))
+    if predictor in labels:
+        labels = [str(predictor)]
+    if len(labels) != 1:
+        there = ", ".join(labels) or "nothing"
+        raise ConfigError(f"--curves: {folder} has {there}; expected one training, or that of --predictor")
+    return table[table["predictor"] == labels[0]]
+
+
+def check_corpus(rows: pd.DataFrame, nets: DeepNets1M, runs: Mapping[str, Mapping[str, Any]]) -> None:
+    """Make sure that results are of these networks: `ConfigError` if they are of another corpus."""
+    if nets.file is None:
+        return
+    for run in sorted(set(rows["run"])):
+        digest = runs.get(run, {}).get("corpus")
+        if isinstance(digest, str) and digest not in ("", nets.file.content_digest):
+            raise ConfigError(
+                f"{nets.file.path}: holds other networks than those of run {run} (content {nets.file.content_digest[:12]}, "
+                f"not {digest[:12]}); use the corpus of the results (--data)"
+            )
+    if len(rows) and int(rows["index"].max()) >= nets.file.num_networks:
+        raise ConfigError(
+            f"{nets.file.path}: has {nets.file.num_networks:,} networks, the results one with the index "
+            f"{int(rows['index'].max()):,}; use the corpus of the results (--data)"
+        )
+
+
+def _aligned(table: pd.DataFrame, count: int) -> pd.DataFrame:
+    """A row for each of the first networks of a split."""
+    return table.set_index("index").reindex(range(count)).rename_axis("index").reset_index()

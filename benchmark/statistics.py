@@ -1,0 +1,177 @@
+"""What the shape of a graph has to do with how well its network does.
+
+    table = graph_statistics(nets)                 one row per network: size, depth, degree, path lengths
+    correlations(table, accuracies)                rank correlation of each with the accuracy
+    describe_split(table), PUBLISHED["test"]       a split in numbers, ours and the published one
+
+Definitions are those of Knyazev et al. (NeurIPS 2021, table 1): of the undirected graph, without virtual edges, dead
+nodes included.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from tqdm import tqdm
+
+from benchmark.properties import kendall
+from deepnets.dataset import DeepNets1M
+from deepnets.errors import ConfigError
+
+__all__ = [
+    "PUBLISHED",
+    "STATISTICS",
+    "SplitStatistics",
+    "correlations",
+    "describe_split",
+    "graph_statistics",
+    "simple_features",
+]
+
+STATISTICS = ("num_params", "num_nodes", "depth", "average_degree", "average_path")
+
+
+class SplitStatistics(NamedTuple):
+    """A split in numbers; means with population standard deviations.
+
+    Attributes
+    ----------
+    networks
+        How many.
+    least_nodes, most_nodes, nodes, nodes_std
+        Numbers of nodes.
+    degree, degree_std
+        Of average degrees.
+    path, path_std
+        Of average shortest paths.
+    """
+
+    networks: int
+    least_nodes: int
+    most_nodes: int
+    nodes: float
+    nodes_std: float
+    degree: float
+    degree_std: float
+    path: float
+    path_std: float
+
+
+PUBLISHED = {
+    "train": SplitStatistics(1000, 35, 681, 192.3, 94.9, 2.3, 0.1, 14.5, 4.8),  # of its first networks
+    "val": SplitStatistics(500, 33, 549, 190.5, 94.4, 2.3, 0.1, 14.5, 5.0),
+    "test": SplitStatistics(500, 43, 579, 185.5, 91.2, 2.3, 0.1, 14.3, 4.8),
+    "wide": SplitStatistics(100, 48, 381, 178.6, 75.1, 2.3, 0.1, 14.7, 4.9),
+    "deep": SplitStatistics(100, 74, 1017, 391.2, 176.7, 2.3, 0.1, 26.2, 9.3),
+    "dense": SplitStatistics(100, 57, 993, 355.1, 182.3, 2.4, 0.1, 15.1, 4.1),
+    "bnfree": SplitStatistics(100, 33, 503, 135.1, 78.1, 2.4, 0.1, 10.0, 2.8),
+    "predefined": SplitStatistics(2, 126, 129, 127.5, 1.5, 2.3, 0.0, 10.9, 0.2),
+}
+"""The published corpus, to the digits with which it was published (of `train` the first 1,000 networks)."""
+
+
+def graph_statistics(nets: DeepNets1M, indices: Sequence[int] | None = None, *, progress: bool = False) -> pd.DataFrame:
+    """Size, depth, degree and path lengths of networks.
+
+    Parameters
+    ----------
+    nets
+        A split; its graphs are left as they are.
+    indices
+        Which networks; by default all.
+    progress
+        Whether to show a bar.
+
+    Returns
+    -------
+    One row per network: `index`, `num_params` (with 10 classes, at the size of the images of `nets`), `num_nodes`,
+    `depth` (nodes on the longest path), `average_degree` (neighbours of a node), `average_path` (mean shortest path
+    between two nodes, whatever the direction of edges; infinite if there is none).
+    """
+    sizes = nets.table["num_params" if nets.image_size == 32 else "num_params_imagenet"].to_numpy()
+    wanted = range(len(nets)) if indices is None else [int(index) for index in indices]
+    rows = []
+    for index in tqdm(wanted, desc=f"graphs of {nets.split}", unit="network", disable=None if progress else True):
+        found = nets[index].statistics()
+        rows.append(
+            (
+                *(index, int(sizes[index]), found.num_nodes, found.longest_path + 1),
+                *(found.average_degree, found.average_path),
+            )
+        )
+    return pd.DataFrame(rows, columns=["index", *STATISTICS])
+
+
+def describe_split(table: pd.DataFrame) -> SplitStatistics:
+    """A split in numbers, from what `graph_statistics` found."""
+    if not len(table):
+        raise ConfigError("table: has no networks")
+    nodes = table["num_nodes"]
+    pairs = [(float(table[name].mean()), float(table[name].std(ddof=0))) for name in STATISTICS if name != "num_params"]
+    (mean, deviation), _, degree, path = pairs
+    return SplitStatistics(len(table), int(nodes.min()), int(nodes.max()), mean, deviation, *degree, *path)
+
+
+def correlations(table: pd.DataFrame, targets: npt.ArrayLike, names: Sequence[str] = STATISTICS) -> pd.DataFrame:
+    """Rank correlations of statistics with a property of networks.
+
+    Parameters
+    ----------
+    table
+        One row per network, with columns `names`.
+    targets
+        `(n,)`, for example accuracies; networks for which it, or a statistic, is not finite are left out.
+    names
+        The statistics.
+
+    Returns
+    -------
+    One row per statistic: `statistic`, `kendall` (tau-b), `spearman`, `networks` (that were used).  A correlation is
+    NaN where one of both has a single value.
+    """
+    from scipy.stats import spearmanr
+
+    values = np.asarray(targets, np.float64)
+    if values.shape != (len(table),):
+        raise ConfigError(f"targets: expected one for each of {len(table)} networks, got shape {values.shape}")
+    rows: list[dict[str, Any]] = []
+    for name in names:
+        if name not in table.columns:
+            raise ConfigError(f"statistic: the table has no column {name!r}; it has {', '.join(map(str, table))}")
+        column = table[name].to_numpy(np.float64)
+        used = np.isfinite(values) & np.isfinite(column)
+        first, second = column[used], values[used]
+        varied = len(first) > 1 and np.ptp(first) > 0 and np.ptp(second) > 0
+        spearman = float(spearmanr(first, second).statistic) if varied else math.nan
+        rows.append(
+            {"statistic": name, "kendall": kendall(first, second), "spearman": spearman, "networks": int(used.sum())}
+        )
+    return pd.DataFrame(rows, columns=["statistic", "kendall", "spearman", "networks"])
+
+
+def simple_features(train: pd.DataFrame, *others: pd.DataFrame) -> list[npt.NDArray[np.float64]]:
+    """What can be said of a graph without a hypernetwork, as a baseline for the features of `predict_property`.
+
+    Parameters
+    ----------
+    train, others
+        Tables of `graph_statistics`.
+
+    Returns
+    -------
+    For each, `(n, 5) float64`: the statistics (of numbers of parameters and nodes the logarithm), scaled to mean 0 and
+    standard deviation 1 on the networks of `train`: unlike embeddings, they have different units, which a kernel of
+    distances cannot bear.
+    """
+    parts = []
+    for table in (train, *others):
+        values = table[list(STATISTICS)].to_numpy(np.float64)
+        values[:, :2] = np.log(np.maximum(values[:, :2], 1))
+        parts.append(np.where(np.isfinite(values), values, values[:, 1:2]))  # no path counts as one through all nodes
+    mean, deviation = parts[0].mean(axis=0), parts[0].std(axis=0)
+    return [(values - mean) / np.where(deviation > 0, deviation, 1) for values in parts]

@@ -1,0 +1,72 @@
+"""What an evaluation costs beyond the forward passes of the networks themselves."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from benchmark import evaluate
+from benchmark.running import Machine, run
+from deepnets import DeepNets1M
+from deepnets.images import load_images
+from generator import BuildPlan, build_corpus
+from ghn_model import GHN
+from ghn_model.ghn import use_batch_statistics
+from tests.perf.timing import Row
+
+NETWORKS = 6
+
+
+def overhead() -> list[Row]:
+    """`evaluate`, and a run in processes of their own, against a bare loop over the same batches."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            build_corpus(Path(folder), BuildPlan(splits=("test",), seed=0))
+            return _overhead(Path(folder))
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _overhead(data: Path) -> list[Row]:
+    torch.manual_seed(0)
+    ghn = GHN("ghn2").eval()
+    images = load_images("digits", "test")
+    nets = DeepNets1M(data, "test")
+    batches = [images_.contiguous(memory_format=torch.channels_last) for images_, _ in images.batches(64)]
+    evaluate(ghn, "test", images, data=data, limit=1)
+    table = evaluate(ghn, "test", images, data=data, limit=NETWORKS)
+    ratios, parts = [], []
+    for index in range(NETWORKS):
+        predicted = ghn.predict(nets.network(index).eval(), graph=nets[index])
+        model = use_batch_statistics(nets.network(index).eval())
+        started = time.perf_counter()
+        with torch.no_grad():
+            for batch in batches:
+                torch.func.functional_call(model, predicted, batch)
+        bare = time.perf_counter() - started
+        row = table.iloc[index]
+        whole = sum(row[f"{phase}_seconds"] for phase in ("graph", "build", "predict", "evaluate"))
+        ratios.append(whole / bare - 1)
+        parts.append((row["graph_seconds"] + row["build_seconds"] + row["predict_seconds"]) / whole)
+    rows = [
+        (
+            "evaluating a network of test beyond its forward passes: % of these",
+            f"{100 * statistics.median(ratios):.0f}",
+            "10",
+        ),
+        ("  of which graph, building and prediction: % of the whole", f"{100 * statistics.median(parts):.1f}", ""),
+    ]
+    with tempfile.TemporaryDirectory() as out:
+        started = time.perf_counter()
+        path = run(["untrained:ghn2"], ["test"], data=data, out=out, limit=2 * NETWORKS, machine=Machine(jobs=2))
+        wall = time.perf_counter() - started
+        import pandas as pd
+
+        busy = float(pd.read_csv(path)["evaluate_seconds"].sum()) / 2
+    return [*rows, ("a run of 12 networks on 2 cores: s, of which forward passes", f"{wall:.1f}, {busy:.1f}", "")]
