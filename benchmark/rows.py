@@ -115,7 +115,7 @@ def evaluate_one(
         if not trusted:
             raise
         return failed_row(row | {"memory_mb": memory.megabytes}, str(error))
-    except Exception as error:  # a predictor is anybody's code
+    except (Exception, SystemExit) as error:  # a predictor is anybody's code
         row["memory_mb"] = memory.megabytes
         if is_out_of_memory(error):
             return failed_row(row, f"not enough memory: {_in_a_line(error)}")

@@ -16,6 +16,7 @@ import queue
 import re
 import sys
 import threading
+import traceback
 from pathlib import Path
 from typing import IO, Any
 
@@ -33,7 +34,11 @@ def main() -> None:
         answers.write(json.dumps(what) + "\n")
 
     sys.path.insert(0, str(Path.cwd()))
-    _serve(requests, answer)
+    try:
+        _serve(requests, answer)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)  # to end in an orderly way would mean to wait for the thread that waits for requests
 
 
 def _listen(lines: IO[str], requests: queue.Queue[str]) -> None:

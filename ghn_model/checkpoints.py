@@ -66,7 +66,9 @@ class _Content:
     metadata: dict[str, Any]
 
 
-def save_checkpoint(ghn: GHN, path: str | Path, metadata: Mapping[str, Any] | None = None) -> Path:
+def save_checkpoint(
+    ghn: GHN, path: str | Path, metadata: Mapping[str, Any] | None = None, *, half: bool = False
+) -> Path:
     """Write a hypernetwork to a file, which appears complete or not at all, and replaces one that is there.
 
     Parameters
@@ -77,6 +79,8 @@ def save_checkpoint(ghn: GHN, path: str | Path, metadata: Mapping[str, Any] | No
         The file; by custom with the suffix ``.safetensors``.
     metadata
         Anything else worth keeping that JSON can hold, such as the data set and the number of epochs.
+    half
+        Whether to write numbers in half precision, into a file of half the size; when loaded they are single again.
 
     Returns
     -------
@@ -94,7 +98,7 @@ def save_checkpoint(ghn: GHN, path: str | Path, metadata: Mapping[str, Any] | No
         about = json.dumps(dict(metadata or {}), allow_nan=False, sort_keys=True)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"metadata: expected what JSON can hold: {error}") from error
-    tensors = dict(ghn.state_dict())
+    tensors = {name: tensor.half() if half else tensor for name, tensor in ghn.state_dict().items()}
     _check_numbers(path, tensors)
     texts = {
         "format": FORMAT,
@@ -254,7 +258,8 @@ def _read_ours(path: Path) -> _Content:
         config, metadata = GHNConfig.from_dict(json.loads(texts["config"])), json.loads(texts["metadata"])
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: has no valid configuration: {error}") from error
-    return _Content("deepnets1m", config, file.tensors, metadata)
+    tensors = {name: tensor.float() if tensor.dtype == torch.float16 else tensor for name, tensor in file.tensors.items()}
+    return _Content("deepnets1m", config, tensors, metadata)
 
 
 # --- checking ---

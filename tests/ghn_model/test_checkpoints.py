@@ -102,6 +102,20 @@ def test_what_is_saved_is_loaded(tmp_path: Path, kind: str) -> None:
     assert read_config(path) == ghn.config
 
 
+def test_half_precision_halves_the_file(tmp_path: Path) -> None:
+    ghn = hypernetwork()
+    whole = save_checkpoint(ghn, tmp_path / "whole.safetensors")
+    half = save_checkpoint(ghn, tmp_path / "half.safetensors", half=True)
+    assert half.stat().st_size < 0.6 * whole.stat().st_size
+    for name, tensor in load_checkpoint(half).state_dict().items():
+        assert tensor.dtype == torch.float32
+        assert torch.equal(tensor, ghn.state_dict()[name].half().float()), name
+    with torch.no_grad():
+        next(ghn.parameters()).fill_(1e5)  # more than such numbers reach
+    with pytest.raises(CheckpointError, match="NaN or infinity"):
+        save_checkpoint(ghn, half, half=True)
+
+
 def test_methods_of_the_hypernetwork_are_the_same(tmp_path: Path) -> None:
     ghn = hypernetwork()
     ghn.save(tmp_path / "ghn.safetensors")
@@ -313,8 +327,12 @@ def bundled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_what_comes_with_the_package_is_whole() -> None:
+    assert list_pretrained() == ["ghn1-digits", "ghn2-digits", "mlp-digits"]
     for name in list_pretrained():
-        assert describe(name).sha256 == model_card(name)["sha256"]
+        card = model_card(name)
+        assert describe(name).sha256 == card["sha256"]
+        assert card.keys() >= {"about", "command", "seed", "hardware", "minutes", "steps", "data", "results", "licence"}
+        assert load_checkpoint(name, num_classes=10).config.num_classes == 10
 
 
 def test_bundled_ones_have_names_and_cards(bundled: Path) -> None:
