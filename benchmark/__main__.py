@@ -4,29 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmark import (
-    properties_command,
-    published_command,
-    report_command,
-    run_command,
-    search_command,
-    sgd_command,
-)
+import benchmark.published.command
+import benchmark.report.command
+import benchmark.runs.command
+import benchmark.sgd.command
+from benchmark import properties_command, search_command
 from deepnets.cli import Parser, run
+
+COMMANDS = (
+    benchmark.runs.command,
+    benchmark.report.command,
+    benchmark.sgd.command,
+    properties_command,
+    search_command,
+    benchmark.published.command,
+)
 
 
 def main(arguments: Sequence[str]) -> None:
     """Parse the arguments and do what they say."""
     parser = Parser(prog="python -m benchmark", description="Evaluate predicted parameters, and report on them.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command", parser_class=Parser)
-    for command in (
-        run_command,
-        report_command,
-        sgd_command,
-        properties_command,
-        search_command,
-        published_command,
-    ):
+    for command in COMMANDS:
         command.add_arguments(commands)
     options = parser.parse_args(arguments)
     options.do(options)

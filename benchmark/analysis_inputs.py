@@ -79,7 +79,7 @@ def load_inputs(options: argparse.Namespace, ghns: dict[str, GHN], splits: Seque
     from benchmark.embeddings import cached_embeddings
     from benchmark.properties import PROPERTIES
     from benchmark.property_targets import choose_rows, own_targets, published_targets, read_curves
-    from benchmark.report_tables import read_results
+    from benchmark.report.tables import read_results
 
     features: dict[str, dict[str, Any]] = {name: {} for name in ghns}
     targets: dict[str, pd.DataFrame] = {}

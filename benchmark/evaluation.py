@@ -19,11 +19,11 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from benchmark.driving import evaluate_all, memory_limit, pickled
 from benchmark.measuring import BATCH_SIZE, Accuracy, evaluate_network
 from benchmark.networks import FOR_CHOOSING, open_networks
 from benchmark.predictors import Predictor, describe_predictor, open_predictor
 from benchmark.rows import FAILED, OK, ROW, evaluate_one
+from benchmark.runs.driving import evaluate_all, memory_limit, pickled
 from deepnets.errors import ConfigError
 from deepnets.images import Images, open_images
 from deepnets.space import at_least, checked_integer
@@ -120,7 +120,7 @@ def evaluate(
     memory
         Bytes that a process may take; by default, all of them together nine tenths of what is available.
     backend
-        Of joblib, one of `benchmark.driving.BACKENDS`.
+        Of joblib, one of `benchmark.runs.driving.BACKENDS`.
     progress
         Whether to show a bar.
 

@@ -126,7 +126,7 @@ class ModelNetworks:
         Of models; `("all",)` for every classifier that the library has.
     num_classes, image_size
         Of the task.  For 32-pixel images, models whose adaptation is published are adapted
-        (`benchmark.sgd_adaptation`), others are used as they are.
+        (`benchmark.sgd.adaptation`), others are used as they are.
     limit
         Use so many, from the first on.
 
@@ -197,7 +197,7 @@ class ModelNetworks:
 
     def build(self, index: int) -> nn.Module:
         """A model with its own initialisation."""
-        from benchmark.sgd_adaptation import adapt_to_small_images
+        from benchmark.sgd.adaptation import adapt_to_small_images
 
         name, options = self.names[index], {"num_classes": self.num_classes}
         if self.library == "timm":

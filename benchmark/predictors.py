@@ -198,7 +198,7 @@ class _SavedStates:
         self._current = index
 
     def __call__(self, model: nn.Module, graph: Graph) -> Mapping[str, Tensor]:
-        from benchmark.sgd_start import read_state
+        from benchmark.sgd.start import read_state
 
         index, networks = self._current, self._networks
         stems = [f"{networks.name}-{index}"]
@@ -214,10 +214,10 @@ class _SavedStates:
 
 
 class _Training:
-    """Trains each network, by the recipe of the baselines for its images (`benchmark.sgd_recipe`)."""
+    """Trains each network, by the recipe of the baselines for its images (`benchmark.sgd.recipe`)."""
 
     def __init__(self, epochs: int, images: Any, image_root: Path | str | None, seed: int) -> None:
-        from benchmark.sgd_recipe import SGDRecipe
+        from benchmark.sgd.recipe import SGDRecipe
         from deepnets.images import open_images
 
         self._recipe = SGDRecipe.preset(images.name, epochs=epochs)
@@ -225,7 +225,7 @@ class _Training:
         self._seed = seed
 
     def __call__(self, model: nn.Module, graph: Graph) -> Mapping[str, Tensor]:
-        from benchmark.sgd import train_network
+        from benchmark.sgd.training import train_network
 
         return TrainedState(train_network(model, self._images, self._recipe, seed=self._seed).state)
 

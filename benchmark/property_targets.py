@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.properties import PROPERTIES
-from benchmark.report_tables import Results, usual_metric
+from benchmark.report.tables import Results, usual_metric
 from deepnets.dataset import DeepNets1M
 from deepnets.errors import ConfigError
 
@@ -52,7 +52,7 @@ def published_targets(folder: Path | str, images: str, nets: DeepNets1M) -> pd.D
     Parameters
     ----------
     folder
-        With the files that `benchmark.published` reads.
+        With the files that `benchmark.published.loading` reads.
     images
         "cifar10" or "imagenet".
     nets
@@ -65,7 +65,7 @@ def published_targets(folder: Path | str, images: str, nets: DeepNets1M) -> pd.D
     FormatError
         If a file is damaged.
     """
-    from benchmark.published import targets
+    from benchmark.published.loading import targets
 
     table = targets(folder, images, nets.split)
     sizes = nets.table["num_params" if nets.image_size == 32 else "num_params_imagenet"].to_numpy(np.float64)
@@ -96,7 +96,7 @@ def choose_rows(
     Parameters
     ----------
     results
-        What `benchmark.report_tables.read_results` read.
+        What `benchmark.report.tables.read_results` read.
     splits
         All of which the predictor must have been evaluated on.
     predictor, images
@@ -217,7 +217,7 @@ def read_curves(folder: Path | str, predictor: str | None = None, images: str | 
     FormatError
         If the file is damaged.
     """
-    from benchmark.sgd_runs import Curves
+    from benchmark.sgd.runs import Curves
 
     if not (Path(folder) / "curves.csv").is_file():
         raise ConfigError(f"--curves: {folder} has no curves.csv; python -m benchmark sgd makes one")

@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> None:
     import pandas as pd
 
     from benchmark.analysis_inputs import write_table
-    from benchmark.report_tables import read_results
+    from benchmark.report.tables import read_results
     from benchmark.statistics import describe_split, graph_statistics
     from deepnets.dataset import DeepNets1M
 
@@ -95,7 +95,7 @@ def _correlated(
 ) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
     """For each predictor and set of images, its accuracies beside the statistics, and their correlations."""
     from benchmark.property_targets import check_corpus
-    from benchmark.report_tables import usual_metric
+    from benchmark.report.tables import usual_metric
     from benchmark.statistics import STATISTICS, correlations
 
     rows = results.rows[results.rows["split"] == nets.split]

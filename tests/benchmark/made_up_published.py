@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.published import FILES, SIZES
+from benchmark.published.loading import FILES, SIZES
 
 METHODS = ("mlp", "ghn1", "ghn2")
 OUT = ("wide", "deep", "dense", "bnfree")

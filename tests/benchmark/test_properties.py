@@ -21,7 +21,7 @@ from benchmark.analysis_figures import draw_correlations, draw_map, draw_predict
 from benchmark.embeddings import cached_embeddings, embed_networks, project
 from benchmark.properties import GRID, ORDERS, PROPERTIES, best_parameters, fit_regressor, kendall, predict_property
 from benchmark.property_targets import choose_rows, converge_times, own_targets, published_targets
-from benchmark.report_tables import read_results
+from benchmark.report.tables import read_results
 from benchmark.statistics import (
     PUBLISHED,
     STATISTICS,
@@ -431,12 +431,12 @@ def test_which_results(tmp_path: Path) -> None:
 
 
 def test_published_properties_are_of_the_published_networks(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import benchmark.published
+    import benchmark.published.loading
 
     nets = DeepNets1M(corpus, "val", num_nets=20)
     table = pd.DataFrame({"index": range(500), **dict.fromkeys(PROPERTIES, 3.0)})
     table["params"] = DeepNets1M(corpus, "val").table["num_params"].astype(float)
-    monkeypatch.setattr(benchmark.published, "targets", lambda *_: table)
+    monkeypatch.setattr(benchmark.published.loading, "targets", lambda *_: table)
     found = published_targets("folder", "cifar10", nets)
     assert list(found) == ["index", *PROPERTIES]
     assert (len(found), found["time"].unique().tolist()) == (20, [3.0])

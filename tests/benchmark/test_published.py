@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark.published import FILES, SIZES, SPLITS, Published, leaderboard, load, targets
-from benchmark.published_tables import (
+from benchmark.published.loading import FILES, SIZES, SPLITS, Published, leaderboard, load, targets
+from benchmark.published.tables import (
     accuracies,
     at_chance,
     model_statistics,
@@ -23,7 +23,7 @@ from benchmark.published_tables import (
     rank_correlations,
     win_rates,
 )
-from benchmark.published_text import accuracy_text, decimal, statistics_text
+from benchmark.published.text import accuracy_text, decimal, statistics_text
 from deepnets.errors import ConfigError
 
 REPO = Path(__file__).parents[2]

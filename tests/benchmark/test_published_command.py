@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from benchmark import published_command
-from benchmark.published import FILES
-from benchmark.published_ours import our_accuracies, read_ours
-from benchmark.published_text import WIDTH, decimal
+from benchmark.published import command as published_command
+from benchmark.published.loading import FILES
+from benchmark.published.ours import our_accuracies, read_ours
+from benchmark.published.text import WIDTH, decimal
 from deepnets.cli import Parser
 from deepnets.errors import ConfigError
 from tests.benchmark.made_up_published import write_made_up

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmark.published import FILES, SPLITS, defects, leaderboard, load, targets
-from benchmark.published_tables import accuracies, model_statistics, rank_correlations, win_rates
-from benchmark.published_text import WIDTH
+from benchmark.published.loading import FILES, SPLITS, defects, leaderboard, load, targets
+from benchmark.published.tables import accuracies, model_statistics, rank_correlations, win_rates
+from benchmark.published.text import WIDTH
 from deepnets.errors import ConfigError, FormatError
 from tests.benchmark.made_up_published import BASIC, EXTENDED, IMAGE_NET, made_up, made_up_models, write_made_up
 

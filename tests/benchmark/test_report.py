@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark import report_command
-from benchmark.report import leaderboard_text, write_report
-from benchmark.report_tables import LEADERBOARD, Column, read_results
+from benchmark.report import command as report_command
+from benchmark.report.tables import LEADERBOARD, Column, read_results
+from benchmark.report.writing import leaderboard_text, write_report
 from deepnets.cli import Parser
 from deepnets.errors import ConfigError, FormatError
 from tests.benchmark.made_up_results import HEADER, realistic, row, run, write
@@ -394,7 +394,7 @@ def test_runs_that_disagree_are_named(tmp_path: Path) -> None:
 
 
 def test_published_rows_are_beside_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from benchmark import published
+    from benchmark.published import loading as published
 
     lines = [("GHN-2", "test", 66.88, 0.35, 77.12, 210, 500), ("GHN-2", "predefined", 35.015, 16.7, 58.62, 0, 2)]
     columns = ["method", "split", "mean", "standard_error", "best", "best_index", "networks"]

@@ -18,8 +18,8 @@ import torch
 from small_corpus import CONFIGS, write_predictors, write_small_corpus
 
 from benchmark import evaluate, summarize
-from benchmark.results import COLUMNS, Results
-from benchmark.running import Machine, run
+from benchmark.runs.results import COLUMNS, Results
+from benchmark.runs.running import Machine, run
 from deepnets import ConfigError, DeepNets1M, FormatError
 from ghn_model import GHN, save_checkpoint
 
@@ -309,7 +309,7 @@ def test_processes_end_with_the_one_that_asks(data: Path, here: Path) -> None:
 def workers_of(pid: int) -> list[int]:
     listing = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
     fields = [line.split(None, 2) for line in listing.splitlines()[1:]]
-    return [int(own) for own, parent, words in fields if int(parent) == pid and "benchmark.worker" in words]
+    return [int(own) for own, parent, words in fields if int(parent) == pid and "benchmark.runs.worker" in words]
 
 
 def alive(pid: int) -> bool:
@@ -350,7 +350,7 @@ def test_a_foreign_file_is_left_alone(data: Path, here: Path, content: str) -> N
 
 def test_saved_states(data: Path, here: Path) -> None:
     """Parameters alone are evaluated with batch statistics, whole states with their own."""
-    from benchmark.sgd import evaluate_trained, track_statistics
+    from benchmark.sgd.training import evaluate_trained, track_statistics
     from deepnets.images import load_images
     from ghn_model.tensor_files import write_tensors
 

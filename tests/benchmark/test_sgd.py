@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark.sgd import evaluate_trained, track_statistics, train_network
-from benchmark.sgd_recipe import PRESETS, SGDRecipe
+from benchmark.sgd.recipe import PRESETS, SGDRecipe
+from benchmark.sgd.training import evaluate_trained, track_statistics, train_network
 from deepnets import GENOTYPES, ConfigError, Network, NetworkConfig
 from deepnets.errors import TrainingError
 from deepnets.images import ImageSet, load_images

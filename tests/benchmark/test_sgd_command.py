@@ -16,13 +16,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmark import sgd_command
-from benchmark.sgd import evaluate_trained
-from benchmark.sgd_command import _indices
-from benchmark.sgd_curves import curves_text, draw_curves, mean_curves
-from benchmark.sgd_recipe import SGDRecipe
-from benchmark.sgd_runs import COLUMNS, Curves
-from benchmark.sgd_start import Start, initialized, open_start, read_state
+from benchmark.sgd import command as sgd_command
+from benchmark.sgd.command import _indices
+from benchmark.sgd.curves import curves_text, draw_curves, mean_curves
+from benchmark.sgd.recipe import SGDRecipe
+from benchmark.sgd.runs import COLUMNS, Curves
+from benchmark.sgd.start import Start, initialized, open_start, read_state
+from benchmark.sgd.training import evaluate_trained
 from deepnets import GENOTYPES, ConfigError, DeepNetsError, FormatError, Network, NetworkConfig
 from deepnets.cli import Parser
 from deepnets.encoding import encode
@@ -58,7 +58,7 @@ def broken(num_classes):
 """
 PROGRAM = """
 import sys
-from benchmark import sgd_command
+from benchmark.sgd import command as sgd_command
 from deepnets.cli import Parser
 parser = Parser()
 sgd_command.add_arguments(parser.add_subparsers(parser_class=Parser))
@@ -176,7 +176,7 @@ def test_models_are_adapted_to_small_images(nets: Path, monkeypatch: pytest.Monk
         seen.append(model)
         raise RuntimeError("that is enough")
 
-    monkeypatch.setattr("benchmark.sgd_runs.initialized", noted)
+    monkeypatch.setattr("benchmark.sgd.runs.initialized", noted)
     names = ["torchvision:resnet18", "sgd_nets:plain", "torchvision:squeezenet1_1,alexnet"]
     command("sgd", "--model", *names, "--out", nets / "out", "--quiet")
     table = Curves(nets / "out").table()

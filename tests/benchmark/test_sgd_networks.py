@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from benchmark.sgd_adaptation import adapt_to_small_images
-from benchmark.subsets import n_shot
+from benchmark.sgd.adaptation import adapt_to_small_images
+from benchmark.sgd.subsets import n_shot
 from deepnets import ConfigError
 from deepnets.imagenet import ImageFolders
 from deepnets.images import ImageSet, load_images

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from benchmark import evaluate
-from benchmark.running import Machine, run
+from benchmark.runs.running import Machine, run
 from deepnets import DeepNets1M
 from deepnets.images import load_images
 from generator import BuildPlan, build_corpus

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from benchmark.published_files import FILES, IMAGE_FIELDS, METHODS, SIZES, SPLITS
+from benchmark.published.files import FILES, IMAGE_FIELDS, METHODS, SIZES, SPLITS
 
 __all__ = ["Defect", "Unusable", "defects", "repair"]
 

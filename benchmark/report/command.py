@@ -27,7 +27,7 @@ def add_arguments(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Do what the parsed options say."""
-    from benchmark.report import leaderboard_text, write_report
+    from benchmark.report.writing import leaderboard_text, write_report
 
     page = write_report(options.results, metric=options.metric, published=options.published, data=options.data)
     print(leaderboard_text(options.results, metric=options.metric), end="")

@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 
 from benchmark.evaluation import FAILED
-from benchmark.published_files import SPLITS
-from benchmark.published_tables import NETWORKS, summary_row
-from benchmark.report_tables import read_results
+from benchmark.published.files import SPLITS
+from benchmark.published.tables import NETWORKS, summary_row
+from benchmark.report.tables import read_results
 from deepnets.errors import ConfigError
 
 __all__ = ["NOISE", "our_accuracies", "our_models", "read_ours"]
@@ -29,7 +29,7 @@ def read_ours(folder: Path | str) -> pd.DataFrame | None:
 
     Returns
     -------
-    One row per network, as `benchmark.report_tables.read_results` reads them; None if there are none.
+    One row per network, as `benchmark.report.tables.read_results` reads them; None if there are none.
 
     Raises
     ------

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.page_parts import clipped, escape, number
+from benchmark.report.page_parts import clipped, escape, number
 
 __all__ = ["COLOURS", "Axis", "Series", "key", "linear", "logarithmic", "scatter", "spread", "strips"]
 

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import kendalltau
 
-from benchmark.figures import Series, key, linear, logarithmic, scatter, strips
-from benchmark.page_parts import METRIC_NAMES, count, escape, label, number, ranges, scroll
-from benchmark.report_tables import Board, Cell, Column, Results
+from benchmark.report.figures import Series, key, linear, logarithmic, scatter, strips
+from benchmark.report.page_parts import METRIC_NAMES, count, escape, label, number, ranges, scroll
+from benchmark.report.tables import Board, Cell, Column, Results
 
 __all__ = ["CHANCE", "MEASURES", "accuracy", "architectures", "distribution", "failures", "noise", "wins"]
 
@@ -225,7 +225,7 @@ def failures(results: Results) -> str:
 
 def architectures(board: Board, data: Path | None) -> str:
     """The best, the median and the worst network of each split for the best predictor, and the predefined ones."""
-    from benchmark.architectures import draw_architectures, legend, shapes
+    from benchmark.report.architectures import draw_architectures, legend, shapes
 
     predictor = board.predictors[0]
     if data is None or not data.is_dir():

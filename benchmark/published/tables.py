@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from benchmark.evaluation import OK, summarize
-from benchmark.published import Published, checked_split, files_of
-from benchmark.published_files import FILES, METHODS, SPLITS
+from benchmark.published.files import FILES, METHODS, SPLITS
+from benchmark.published.loading import Published, checked_split, files_of
 from deepnets.errors import ConfigError
 
 __all__ = [

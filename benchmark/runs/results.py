@@ -21,7 +21,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from benchmark.report_reading import read_runs
+from benchmark.report.reading import read_runs
 from benchmark.rows import FAILED, ROW
 from deepnets.errors import ConfigError, FormatError
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.published import Published
-from benchmark.published_defects import defects
-from benchmark.published_files import SPLITS
-from benchmark.published_ours import NOISE, our_accuracies, our_models
-from benchmark.published_tables import (
+from benchmark.published.faults import defects
+from benchmark.published.files import SPLITS
+from benchmark.published.loading import Published
+from benchmark.published.ours import NOISE, our_accuracies, our_models
+from benchmark.published.tables import (
     NETWORKS,
     accuracies,
     at_chance,

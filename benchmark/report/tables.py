@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from benchmark.evaluation import Summary, summarize
-from benchmark.report_reading import KEY, METRICS, ROWS, read_rows, read_runs
+from benchmark.report.reading import KEY, METRICS, ROWS, read_rows, read_runs
 from benchmark.rows import FAILED, OK
 from deepnets.errors import ConfigError
 

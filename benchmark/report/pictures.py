@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.figures import linear, logarithmic, spread
-from benchmark.page_parts import METRIC_NAMES, clipped, number
-from benchmark.page_sections import CHANCE, MEASURES
-from benchmark.report_tables import Board, Column
+from benchmark.report.figures import linear, logarithmic, spread
+from benchmark.report.page_parts import METRIC_NAMES, clipped, number
+from benchmark.report.page_sections import CHANCE, MEASURES
+from benchmark.report.tables import Board, Column
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

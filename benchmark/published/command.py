@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
-    from benchmark.published import Published
+    from benchmark.published.loading import Published
 
 __all__ = ["add_arguments"]
 
@@ -56,9 +56,9 @@ def add_arguments(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Do what the parsed options say."""
-    from benchmark.published import load
-    from benchmark.published_ours import read_ours
-    from benchmark.published_text import WIDTH, defects_text
+    from benchmark.published.loading import load
+    from benchmark.published.ours import read_ours
+    from benchmark.published.text import WIDTH, defects_text
     from deepnets.errors import ConfigError
 
     published = load(options.folder)
@@ -96,8 +96,8 @@ def _of_networks(
     published: Published, ours: pd.DataFrame | None, images: str, metric: str, tables: Collection[str]
 ) -> Iterator[Making]:
     """The tables of networks of DeepNets-1M."""
-    from benchmark.published import files_of
-    from benchmark.published_text import METRICS, NAMES, accuracy_text, best_text, images_text, statistics_text
+    from benchmark.published.loading import files_of
+    from benchmark.published.text import METRICS, NAMES, accuracy_text, best_text, images_text, statistics_text
 
     if not any(file in published.networks for file in files_of(images)):
         return
@@ -134,7 +134,7 @@ def _of_networks(
 
 def _of_models(published: Published, ours: pd.DataFrame | None, tables: Collection[str]) -> Iterator[Making]:
     """The tables of models of torchvision."""
-    from benchmark.published_text import model_text, models_text
+    from benchmark.published.text import model_text, models_text
 
     if published.models is None:
         return
@@ -147,8 +147,8 @@ def _of_models(published: Published, ours: pd.DataFrame | None, tables: Collecti
 
 def _ours_alone(published: Published, ours: pd.DataFrame, metric: str) -> Iterator[Making]:
     """Our results on images for which the files have nothing."""
-    from benchmark.published import files_of
-    from benchmark.published_text import METRICS, accuracy_text, best_text, images_text
+    from benchmark.published.loading import files_of
+    from benchmark.published.text import METRICS, accuracy_text, best_text, images_text
 
     for images in dict.fromkeys(ours["images"]):
         if images in IMAGES and any(file in published.networks for file in files_of(images)):
@@ -165,7 +165,7 @@ def _ours_alone(published: Published, ours: pd.DataFrame, metric: str) -> Iterat
 
 
 def _say_what_is_not_shown(ours: pd.DataFrame) -> None:
-    from benchmark.published_ours import NOISE
+    from benchmark.published.ours import NOISE
 
     other = ours[(ours["noise"] != 0) & (ours["noise"] != ours["images"].map(NOISE))]
     if len(other):
@@ -175,6 +175,6 @@ def _say_what_is_not_shown(ours: pd.DataFrame) -> None:
 
 
 def _say(text: str) -> None:
-    from benchmark.published_text import WIDTH
+    from benchmark.published.text import WIDTH
 
     print(textwrap.fill(text, WIDTH, subsequent_indent="  ", replace_whitespace=False, break_long_words=False))

@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from benchmark.driving import default_jobs, evaluate_all, memory_limit
 from benchmark.measuring import BATCH_SIZE
 from benchmark.networks import open_networks
 from benchmark.predictors import PredictorInfo, check_label, describe_predictor, open_predictor
-from benchmark.results import Results, run_id
+from benchmark.runs.driving import default_jobs, evaluate_all, memory_limit
+from benchmark.runs.results import Results, run_id
 from deepnets.errors import ConfigError
 from deepnets.images import open_images
 from deepnets.space import at_least, checked_integer
@@ -42,7 +42,7 @@ class Machine:
     threads
         Of PyTorch in each process.  Their number can change the last digits of outputs: it does not depend on `jobs`.
     backend
-        Of joblib, one of `benchmark.driving.BACKENDS`.
+        Of joblib, one of `benchmark.runs.driving.BACKENDS`.
     timeout
         Seconds that a network may take; None: as long as it wants.
     memory
@@ -100,7 +100,7 @@ def run(
         The name of an image set.  Networks by which something is chosen (val, search) are evaluated on validation
         images, as published.
     out
-        Folder of results (`benchmark.results`).
+        Folder of results (`benchmark.runs.results`).
     data, image_root
         Folders of the corpus and of the images.
     limit

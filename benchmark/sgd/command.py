@@ -23,7 +23,7 @@ another --out, or other labels.
 
 def add_arguments(commands: Any) -> None:
     """Add the commands to those of a parser (what `add_subparsers` returned)."""
-    from benchmark.sgd_recipe import PRESETS
+    from benchmark.sgd.recipe import PRESETS
 
     sgd = commands.add_parser("sgd", help="train networks: the baseline of predicted parameters", epilog=EPILOG)
     _add(sgd, Path("results/sgd"), "the recipe (that of the images)", PRESETS)
@@ -109,12 +109,12 @@ def run(options: argparse.Namespace) -> None:
     import torch
 
     from benchmark.networks import FOR_CHOOSING, open_networks
-    from benchmark.sgd_curves import curves_text, draw_curves
-    from benchmark.sgd_jobs import jobs_of, model_jobs
-    from benchmark.sgd_recipe import PRESET_SHOTS, SGDRecipe
-    from benchmark.sgd_runs import Curves, train_all
-    from benchmark.sgd_start import open_start
-    from benchmark.subsets import n_shot
+    from benchmark.sgd.curves import curves_text, draw_curves
+    from benchmark.sgd.jobs import jobs_of, model_jobs
+    from benchmark.sgd.recipe import PRESET_SHOTS, SGDRecipe
+    from benchmark.sgd.runs import Curves, train_all
+    from benchmark.sgd.start import open_start
+    from benchmark.sgd.subsets import n_shot
     from deepnets.errors import ConfigError
     from deepnets.images import open_images
 

@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from benchmark.published_defects import Defect, Unusable, defects, repair
-from benchmark.published_files import FILES, SIZES, SPLITS, PublishedFile, read_models, read_networks, read_text
+from benchmark.published.faults import Defect, Unusable, defects, repair
+from benchmark.published.files import FILES, SIZES, SPLITS, PublishedFile, read_models, read_networks, read_text
 from deepnets.errors import ConfigError
 
 __all__ = [
@@ -237,7 +237,7 @@ def leaderboard(folder: Path | str | Published, images: str) -> pd.DataFrame:
     FormatError
         As `load`.
     """
-    from benchmark.published_tables import accuracies, pair_row
+    from benchmark.published.tables import accuracies, pair_row
 
     published = folder if isinstance(folder, Published) else load(folder)
     columns = ["method", "split", "mean", "standard_error", "best", "best_index", "networks"]

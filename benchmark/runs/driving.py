@@ -9,7 +9,7 @@ from typing import Any
 
 import joblib
 
-from benchmark.lanes import close_lanes, evaluate_in_lane, open_lanes
+from benchmark.runs.lanes import close_lanes, evaluate_in_lane, open_lanes
 from deepnets.errors import ConfigError
 from deepnets.memory import available_memory
 

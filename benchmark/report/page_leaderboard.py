@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.page_parts import METRIC_NAMES, count, escape, label, scroll
-from benchmark.report_tables import IMAGE_NAMES, NAMES, Board, Cell, Column, Results, usual_metric
+from benchmark.report.page_parts import METRIC_NAMES, count, escape, label, scroll
+from benchmark.report.tables import IMAGE_NAMES, NAMES, Board, Cell, Column, Results, usual_metric
 from benchmark.rows import FAILED, OK
 
 __all__ = ["lede", "notes", "others", "tables"]

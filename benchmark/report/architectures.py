@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmark.page_parts import escape
-from benchmark.report_tables import NAMES, Board, Cell
+from benchmark.report.page_parts import escape
+from benchmark.report.tables import NAMES, Board, Cell
 from deepnets.dataset import SPLITS, DeepNets1M
 from deepnets.drawing import LOOKS
 from deepnets.drawing_layout import Points, arrange

@@ -1,4 +1,4 @@
-"""The process that evaluates networks for another one, which watches it: `python -m benchmark.worker`.
+"""The process that evaluates networks for another one, which watches it: `python -m benchmark.runs.worker`.
 
 Predictors are anybody's code: they can hang, take all memory, or end their process.  Requests and answers are lines of
 JSON; a request says what to evaluate (`task`, if it is not the one before) and which network, answers are phases, then

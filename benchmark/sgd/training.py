@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from benchmark.measuring import BATCH_SIZE, Accuracy
-from benchmark.sgd_recipe import SGDRecipe
+from benchmark.sgd.recipe import SGDRecipe
 from deepnets.errors import ConfigError, TrainingError
 from deepnets.images import Images, ImageSet
 from deepnets.space import at_least, checked_integer
@@ -81,7 +81,7 @@ def train_network(
     train_images
         What it is trained on.
     recipe
-        How.  `noise` and `orthogonal_from` are for whoever writes predicted parameters (`benchmark.sgd_start`).
+        How.  `noise` and `orthogonal_from` are for whoever writes predicted parameters (`benchmark.sgd.start`).
     eval_images
         What it is evaluated on, in batches of 64; None: not at all.
     epochs_evaluated

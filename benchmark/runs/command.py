@@ -22,7 +22,7 @@ LABEL=PREDICTOR names it.  The same command goes on where it was stopped, and do
 
 def add_arguments(commands: Any) -> None:
     """Add the command to those of a parser (what `add_subparsers` returned)."""
-    from benchmark.driving import BACKENDS
+    from benchmark.runs.driving import BACKENDS
 
     run = commands.add_parser("run", help="evaluate predictors, or go on with it", epilog=EPILOG)
     run.add_argument(
@@ -80,8 +80,8 @@ def add_arguments(commands: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from benchmark.report import leaderboard_text, write_report
-    from benchmark.running import Machine, run
+    from benchmark.report.writing import leaderboard_text, write_report
+    from benchmark.runs.running import Machine, run
     from ghn_model.checkpoints import list_pretrained
 
     machine = Machine(

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmark.page import page
-from benchmark.page_parts import clipped
-from benchmark.report_tables import LEADERBOARD, Board, Cell, leaderboard, read_results
+from benchmark.report.page import page
+from benchmark.report.page_parts import clipped
+from benchmark.report.tables import LEADERBOARD, Board, Cell, leaderboard, read_results
 from deepnets.errors import ConfigError
 
 __all__ = ["LEADERBOARD", "leaderboard_text", "write_report"]
@@ -66,7 +66,7 @@ def write_report(
         import matplotlib  # noqa: F401
     except ImportError:
         return out
-    from benchmark.pictures import draw_pictures
+    from benchmark.report.pictures import draw_pictures
 
     draw_pictures(boards, found.folder)
     return out
@@ -168,7 +168,7 @@ def _published(folder: Path | str | None) -> dict[str, pd.DataFrame]:
     """Published leaderboards by images: those that the folder has files for."""
     if folder is None:
         return {}
-    from benchmark import published
+    from benchmark.published import loading as published
 
     if not Path(folder).is_dir():
         raise ConfigError(f"--published: there is no folder {folder}; give that of the published result files")

@@ -27,10 +27,10 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from benchmark.rows import FAILED, OK
-from benchmark.sgd import evaluated_epochs, train_network
-from benchmark.sgd_jobs import Job
-from benchmark.sgd_recipe import SGDRecipe
-from benchmark.sgd_start import Start, initialized
+from benchmark.sgd.jobs import Job
+from benchmark.sgd.recipe import SGDRecipe
+from benchmark.sgd.start import Start, initialized
+from benchmark.sgd.training import evaluated_epochs, train_network
 from deepnets.errors import ConfigError, DeepNetsError, FormatError
 from deepnets.images import Images
 from ghn_model.tensor_files import write_tensors

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmark.sgd import track_statistics
-from benchmark.sgd_recipe import SGDRecipe
+from benchmark.sgd.recipe import SGDRecipe
+from benchmark.sgd.training import track_statistics
 from deepnets.errors import CheckpointError, ConfigError, DeepNetsError, FormatError
 from deepnets.graph import Graph
 from ghn_model.checkpoints import FORMAT, list_pretrained

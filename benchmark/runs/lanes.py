@@ -39,7 +39,7 @@ class Lane:
         Parameters
         ----------
         task
-            What is evaluated, and how: see `benchmark.worker.open_task`; and `threads`, `memory` (bytes, or None),
+            What is evaluated, and how: see `benchmark.runs.worker.open_task`; and `threads`, `memory` (bytes, or None),
             `timeout` (seconds per network, or None).
         index
             Of the network.
@@ -99,7 +99,7 @@ class Lane:
         environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
         self._rest = b""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmark.worker"],
+            [sys.executable, "-m", "benchmark.runs.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment,

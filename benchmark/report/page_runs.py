@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from benchmark.page_parts import escape, label, scroll
-from benchmark.report_reading import moment
-from benchmark.report_tables import Results
+from benchmark.report.page_parts import escape, label, scroll
+from benchmark.report.reading import moment
+from benchmark.report.tables import Results
 
 __all__ = ["again", "definitions", "runs"]
 
