@@ -241,8 +241,8 @@ def check_corpus(rows: pd.DataFrame, nets: DeepNets1M, runs: Mapping[str, Mappin
         digest = runs.get(run, {}).get("corpus")
         if isinstance(digest, str) and digest not in ("", nets.file.content_digest):
             raise ConfigError(
-                f"{nets.file.path}: holds other networks than those of run {run} (content {nets.file.content_digest[:12]}, "
-                f"not {digest[:12]}); use the corpus of the results (--data)"
+                f"{nets.file.path}: holds other networks than those of run {run} (content "
+                f"{nets.file.content_digest[:12]}, not {digest[:12]}); use the corpus of the results (--data)"
             )
     if len(rows) and int(rows["index"].max()) >= nets.file.num_networks:
         raise ConfigError(

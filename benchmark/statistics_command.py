@@ -141,7 +141,8 @@ def _print_correlations(found: list[pd.DataFrame]) -> None:
         first = table.iloc[0]
         images = f"{first['images']} {first['part']}" + (f" {first['noise']:g}" if first["noise"] else "")
         cells = [f"{row.kendall:.2f} ({row.spearman:.2f})" for row in table.itertuples()]
-        line = f"{first['split']:12}{first['predictor']:{width}}  {images:18}{table['networks'].max():8,}{first['failed']:8,}"
+        line = f"{first['split']:12}{first['predictor']:{width}}  {images:18}"
+        line += f"{table['networks'].max():8,}{first['failed']:8,}"
         print(line + "".join(f"{cell:>15}" for cell in cells))
 
 

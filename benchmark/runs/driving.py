@@ -37,7 +37,7 @@ def memory_limit(jobs: int) -> int | None:
 
 def pickled(value: Any) -> str:
     """A value as text for a task, functions of `__main__` and nested ones included."""
-    from joblib.externals import cloudpickle
+    import cloudpickle
 
     try:
         return base64.b64encode(cloudpickle.dumps(value)).decode()

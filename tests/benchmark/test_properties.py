@@ -1,39 +1,30 @@
-"""Property prediction, embeddings and graph statistics, against scikit-learn, networkx and plain definitions."""
+"""Property prediction, against scikit-learn's own search, and the commands of the analyses."""
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import networkx
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from benchmark import embeddings, properties, properties_command
+from benchmark import properties, properties_command
 from benchmark.analysis_figures import draw_correlations, draw_map, draw_predictions, draw_scores
-from benchmark.embeddings import cached_embeddings, embed_networks, project
+from benchmark.embeddings import embed_networks
 from benchmark.properties import GRID, ORDERS, PROPERTIES, best_parameters, fit_regressor, kendall, predict_property
 from benchmark.property_targets import choose_rows, converge_times, own_targets, published_targets
 from benchmark.report.tables import read_results
-from benchmark.statistics import (
-    PUBLISHED,
-    STATISTICS,
-    correlations,
-    describe_split,
-    graph_statistics,
-    simple_features,
-)
+from benchmark.statistics import STATISTICS, graph_statistics
 from deepnets import ConfigError, DeepNets1M
 from deepnets.cli import Parser
 from ghn_model import GHN, GHNConfig
 from tests.benchmark.made_up_results import row, run, write
+from tests.benchmark.naive_tau import naive_tau_b
 
 PUBLISHED_FILES = Path(
     os.environ.get("DEEPNETS_PUBLISHED", Path(__file__).parents[3] / "shared" / "data" / "published")
@@ -164,18 +155,6 @@ def test_what_cannot_be_fitted() -> None:
         predict_property("val_acc", vectors, targets, vectors[:, :3], targets)
 
 
-def naive_tau_b(x: Sequence[float], y: Sequence[float]) -> float:
-    concordant = discordant = ties_x = ties_y = 0
-    for i, j in itertools.combinations(range(len(x)), 2):
-        dx, dy = x[i] - x[j], y[i] - y[j]
-        concordant += dx * dy > 0
-        discordant += dx * dy < 0
-        ties_x += dx == 0
-        ties_y += dy == 0
-    pairs = len(x) * (len(x) - 1) / 2
-    return (concordant - discordant) / math.sqrt((pairs - ties_x) * (pairs - ties_y))
-
-
 def test_kendall_corrects_for_ties() -> None:
     rng = np.random.default_rng(0)
     for _ in range(20):
@@ -183,176 +162,6 @@ def test_kendall_corrects_for_ties() -> None:
         assert kendall(x, y) == pytest.approx(naive_tau_b(x.tolist(), y.tolist()))
     assert math.isnan(kendall([1, 2, 3], [2, 2, 2]))
     assert math.isnan(kendall([1], [2]))
-
-
-# --- embeddings ---
-
-
-@pytest.mark.parametrize("preset", ["ghn2", "ghn1", "mlp", "ghn3-t"])
-def test_embeddings_are_those_of_the_hypernetwork(corpus: Path, preset: str) -> None:
-    ghn = small_ghn(1, preset)
-    nets = DeepNets1M(corpus, "val", num_nets=12)
-    expected = torch.stack([ghn.embed(nets.network(i), graph=nets[i]) for i in range(12)]).numpy()
-    found = embed_networks(ghn, nets, batch=5)
-    assert (found.shape, found.dtype) == ((12, ghn.config.hidden), np.float32)
-    assert found == pytest.approx(expected, abs=2e-6)
-    assert embed_networks(ghn, nets, indices=[7, 2], batch=1) == pytest.approx(expected[[7, 2]], abs=2e-6)
-    assert embed_networks(ghn, [nets[3], nets[9]]) == pytest.approx(expected[[3, 9]], abs=2e-6)
-
-
-def test_processes_do_not_matter(corpus: Path, ghn: GHN, monkeypatch: pytest.MonkeyPatch) -> None:
-    nets = DeepNets1M(corpus, "val", num_nets=11)
-    alone = embed_networks(ghn, nets)
-    monkeypatch.setattr(embeddings, "_TASK", 4)
-    assert np.array_equal(embed_networks(ghn, nets, jobs=2), alone)
-    assert np.array_equal(embed_networks(ghn, list(nets), jobs=2), alone)
-
-
-def test_nothing_to_embed(corpus: Path, ghn: GHN) -> None:
-    with pytest.raises(ConfigError, match="there are no networks to embed"):
-        embed_networks(ghn, [])
-    with pytest.raises(ConfigError, match="jobs: expected an integer, 1 or more; got 0"):
-        embed_networks(ghn, DeepNets1M(corpus, "val"), jobs=0)
-
-
-def test_the_cache(corpus: Path, ghn: GHN, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is there is not computed again; what is damaged, or of another hypernetwork or corpus, is."""
-    nets = DeepNets1M(corpus, "val", num_nets=10)
-    expected = embed_networks(ghn, nets)
-    computed: list[int] = []
-    original = embeddings._computed
-
-    def counted(ghn: GHN, nets: Any, wanted: Sequence[int], *rest: Any) -> Any:
-        computed.extend(wanted)
-        return original(ghn, nets, wanted, *rest)
-
-    def call(ghn: GHN = ghn, nets: DeepNets1M = nets) -> tuple[Any, list[int]]:
-        computed.clear()
-        return cached_embeddings(ghn, nets, tmp_path), list(computed)
-
-    monkeypatch.setattr(embeddings, "_computed", counted)
-    monkeypatch.setattr(embeddings, "BLOCK", 4)
-    for wanted in (list(range(10)), []):
-        found, now = call()
-        assert np.array_equal(found, expected)
-        assert now == wanted
-    first, second, third = sorted(tmp_path.iterdir(), key=lambda path: int(path.name.split("-")[1]))
-    content = second.read_bytes()
-    changed = bytearray(content)
-    changed[len(content) // 2] ^= 1
-    for damage in (content[:100], bytes(changed), b"", b"not a file of NumPy", first.read_bytes()):
-        second.write_bytes(damage)
-        found, now = call()
-        assert np.array_equal(found, expected)
-        assert now == [4, 5, 6, 7]
-    third.unlink()  # an interrupted call
-    assert call()[1] == [8, 9]
-    other, now = call(small_ghn(5))
-    assert len(now) == 10
-    assert not np.allclose(other, expected)
-    assert call(nets=DeepNets1M(corpus, "test", num_nets=3))[1] == [0, 1, 2]
-    assert call()[1] == []
-    assert not list(tmp_path.glob(".*"))
-
-
-def test_training_networks_are_not_cached(corpus: Path, ghn: GHN, tmp_path: Path) -> None:
-    nets = DeepNets1M(corpus, "train", num_nets=2)
-    assert np.array_equal(cached_embeddings(ghn, nets, tmp_path), embed_networks(ghn, nets))
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_principal_components() -> None:
-    rng = np.random.default_rng(0)
-    vectors = rng.normal(size=(40, 6)) * (5, 1, 3, 0.2, 0.1, 0.1) + 7
-    points = project(vectors)
-    variances, axes = np.linalg.eigh(np.cov(vectors.T))
-    for column, axis in ((0, axes[:, -1]), (1, axes[:, -2])):
-        axis = axis * np.sign(axis[np.abs(axis).argmax()])
-        assert points[:, column] == pytest.approx((vectors - vectors.mean(0)) @ axis, abs=1e-9)
-    assert points.var(axis=0, ddof=1) == pytest.approx(variances[[-1, -2]])
-    assert project(vectors[:, :1]).shape == (40, 2)
-
-
-def test_neighbours_stay_neighbours() -> None:
-    rng = np.random.default_rng(0)
-    vectors = np.concatenate([rng.normal(size=(20, 5)), rng.normal(size=(20, 5)) + 30])
-    points = project(vectors, "tsne", perplexity=5)
-    assert points.shape == (40, 2)
-    assert np.array_equal(points, project(vectors, "tsne", perplexity=5))
-    within = np.linalg.norm(points[:20] - points[:20].mean(0), axis=1).max()
-    assert np.linalg.norm(points[:20].mean(0) - points[20:].mean(0)) > within
-
-
-def test_wrong_projections() -> None:
-    with pytest.raises(ConfigError, match="projection: unknown 'umap'; use one of pca, tsne"):
-        project(np.zeros((3, 2)), "umap")
-    for vectors in (np.zeros((1, 2)), np.zeros(3), np.full((3, 2), math.nan)):
-        with pytest.raises(ConfigError, match="vectors: expected 2 or more rows of finite numbers"):
-            project(vectors)
-
-
-# --- graph statistics ---
-
-
-def test_statistics_are_those_of_networkx(corpus: Path) -> None:
-    nets = DeepNets1M(corpus, "dense", num_nets=4)
-    graphs = list(nets)
-    before = [graph.distances(50).copy() for graph in graphs]
-    table = graph_statistics(nets)
-    assert list(table) == ["index", *STATISTICS]
-    for found, graph, distances in zip(table.itertuples(), graphs, before):
-        directed = graph.to_networkx()
-        undirected = directed.to_undirected()
-        assert found.num_nodes == len(undirected)
-        assert found.depth == networkx.dag_longest_path_length(directed, weight=None, default_weight=1) + 1
-        assert found.average_degree == pytest.approx(np.mean([degree for _, degree in undirected.degree]))
-        assert found.average_path == pytest.approx(networkx.average_shortest_path_length(undirected))
-        assert found.num_params == sum(p.numel() for p in nets.network(found.index).parameters())
-        assert np.array_equal(graph.distances(50), distances)
-    assert graph_statistics(nets, [2])["average_path"].tolist() == table["average_path"].tolist()[2:3]
-
-
-def test_statistics_of_the_published_networks(tmp_path: Path) -> None:
-    table = graph_statistics(DeepNets1M(tmp_path, "predefined"))
-    assert table["num_nodes"].tolist() == [126, 129]
-    assert table["average_degree"].tolist() == pytest.approx([2.238095, 2.294574], abs=1e-6)
-    assert table["average_path"].tolist() == pytest.approx([11.193270, 10.700097], abs=1e-6)
-    found, published = describe_split(table), PUBLISHED["predefined"]
-    assert (found.networks, found.least_nodes, found.most_nodes) == published[:3]
-    assert [round(value, 1) for value in found[3:]] == pytest.approx(published[3:], abs=0.051)
-
-
-def test_correlations() -> None:
-    from scipy.stats import rankdata
-
-    rng = np.random.default_rng(0)
-    table = pd.DataFrame({"depth": rng.integers(5, 20, 40), "num_nodes": 7, "average_path": rng.normal(size=40)})
-    targets = rng.integers(0, 30, 40) - 2.0 * table["depth"]
-    table.loc[3, "average_path"] = math.inf
-    targets[8] = math.nan
-    found = correlations(table, targets, ("depth", "num_nodes", "average_path")).set_index("statistic")
-    assert found["networks"].tolist() == [39, 39, 38]
-    known = targets.notna()
-    depth, values = table.loc[known, "depth"].tolist(), targets[known].tolist()
-    assert found.loc["depth", "kendall"] == pytest.approx(naive_tau_b(depth, values))
-    ranks = np.corrcoef(rankdata(depth), rankdata(values))[0, 1]
-    assert found.loc["depth", "spearman"] == pytest.approx(ranks)
-    assert found.loc["num_nodes", ["kendall", "spearman"]].isna().all()
-    with pytest.raises(ConfigError, match="the table has no column 'width'; it has depth"):
-        correlations(table, targets, ("width",))
-    with pytest.raises(ConfigError, match="targets: expected one for each of 40 networks"):
-        correlations(table, targets[:3])
-
-
-def test_simple_features_are_scaled(corpus: Path) -> None:
-    first = graph_statistics(DeepNets1M(corpus, "val", num_nets=8))
-    second = first.copy()
-    second.loc[0, "average_path"] = math.inf
-    train, test = simple_features(first, second)
-    assert train.mean(axis=0) == pytest.approx(np.zeros(5), abs=1e-9)
-    assert train.std(axis=0) == pytest.approx(np.ones(5))
-    assert test[1:] == pytest.approx(train[1:])
-    assert np.isfinite(test).all()
 
 
 # --- targets ---
