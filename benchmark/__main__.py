@@ -8,7 +8,7 @@ import benchmark.published.command
 import benchmark.report.command
 import benchmark.runs.command
 import benchmark.sgd.command
-from benchmark import properties_command, search_command
+from benchmark.analyses import properties_command, search_command
 from deepnets.cli import Parser, run
 
 COMMANDS = (

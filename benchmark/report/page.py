@@ -14,9 +14,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from benchmark.report import page_leaderboard as page_leaderboard
-from benchmark.report import page_runs as page_runs
-from benchmark.report import page_sections as page_sections
+from benchmark.report import page_leaderboard, page_runs, page_sections
 from benchmark.report.page_parts import escape
 from benchmark.report.page_style import SCRIPT, STYLE
 from benchmark.report.tables import Board, Results

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark import embeddings
-from benchmark.embeddings import cached_embeddings, embed_networks, project
+from benchmark.analyses import embeddings
+from benchmark.analyses.embeddings import cached_embeddings, embed_networks, project
 from deepnets import ConfigError, DeepNets1M
 from ghn_model import GHN, GHNConfig
 

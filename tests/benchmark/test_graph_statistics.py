@@ -10,7 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark.statistics import PUBLISHED, STATISTICS, correlations, describe_split, graph_statistics, simple_features
+from benchmark.analyses.statistics import (
+    PUBLISHED,
+    STATISTICS,
+    correlations,
+    describe_split,
+    graph_statistics,
+    simple_features,
+)
 from deepnets import ConfigError, DeepNets1M
 from tests.benchmark.naive_tau import naive_tau_b
 

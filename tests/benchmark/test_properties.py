@@ -13,13 +13,21 @@ import pandas as pd
 import pytest
 import torch
 
-from benchmark import properties, properties_command
-from benchmark.analysis_figures import draw_correlations, draw_map, draw_predictions, draw_scores
-from benchmark.embeddings import embed_networks
-from benchmark.properties import GRID, ORDERS, PROPERTIES, best_parameters, fit_regressor, kendall, predict_property
-from benchmark.property_targets import choose_rows, converge_times, own_targets, published_targets
+from benchmark.analyses import properties, properties_command
+from benchmark.analyses.embeddings import embed_networks
+from benchmark.analyses.figures import draw_correlations, draw_map, draw_predictions, draw_scores
+from benchmark.analyses.properties import (
+    GRID,
+    ORDERS,
+    PROPERTIES,
+    best_parameters,
+    fit_regressor,
+    kendall,
+    predict_property,
+)
+from benchmark.analyses.statistics import STATISTICS, graph_statistics
+from benchmark.analyses.targets import choose_rows, converge_times, own_targets, published_targets
 from benchmark.report.tables import read_results
-from benchmark.statistics import STATISTICS, graph_statistics
 from deepnets import ConfigError, DeepNets1M
 from deepnets.cli import Parser
 from ghn_model import GHN, GHNConfig

@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 import torch
 
-from benchmark import properties, search_command
-from benchmark.search import PUBLISHED_BEST, search
-from benchmark.statistics import graph_statistics
+from benchmark.analyses import properties, search_command
+from benchmark.analyses.search import PUBLISHED_BEST, search
+from benchmark.analyses.statistics import graph_statistics
 from deepnets import ConfigError, DeepNets1M
 from deepnets.cli import Parser
 from ghn_model import GHN, GHNConfig

@@ -6,11 +6,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.analysis_inputs import NO_PICTURES, add_target_arguments
+from benchmark.analyses.inputs import NO_PICTURES, add_target_arguments
 from deepnets.cli import positive
 
 if TYPE_CHECKING:
-    from benchmark.search import SearchResult
+    from benchmark.analyses.search import SearchResult
 
 __all__ = ["add_arguments"]
 
@@ -23,7 +23,7 @@ another network.  Written are ranking.csv and pictures.
 
 def add_arguments(commands: Any) -> None:
     """Add the command to those of a parser (what `add_subparsers` returned)."""
-    from benchmark.properties import PROPERTIES
+    from benchmark.analyses.properties import PROPERTIES
 
     search = commands.add_parser("search", help="rank architectures by what is predicted about them", epilog=EPILOG)
     search.add_argument("--checkpoint", required=True, metavar="NAME", help="a hypernetwork: bundled name, or file")
@@ -37,10 +37,10 @@ def add_arguments(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Do what the parsed options say."""
-    from benchmark.analysis_figures import draw_search, has_matplotlib
-    from benchmark.analysis_inputs import load_hypernetworks, load_inputs, opened_split, write_table
-    from benchmark.embeddings import cached_embeddings
-    from benchmark.search import search
+    from benchmark.analyses.embeddings import cached_embeddings
+    from benchmark.analyses.figures import draw_search, has_matplotlib
+    from benchmark.analyses.inputs import load_hypernetworks, load_inputs, opened_split, write_table
+    from benchmark.analyses.search import search
 
     ghns = load_hypernetworks([options.checkpoint], options.device)
     label, ghn = next(iter(ghns.items()))
@@ -79,7 +79,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _print_ranking(found: SearchResult, options: argparse.Namespace) -> None:
-    from benchmark.search import PUBLISHED_BEST
+    from benchmark.analyses.search import PUBLISHED_BEST
 
     chosen = ", ".join(f"{name} {value}" for name, value in found.parameters.items())
     print(f"fitted on {found.num_fitted:,} networks ({chosen})\n")

@@ -76,9 +76,9 @@ def load_inputs(options: argparse.Namespace, ghns: dict[str, GHN], splits: Seque
     """
     import numpy as np
 
-    from benchmark.embeddings import cached_embeddings
-    from benchmark.properties import PROPERTIES
-    from benchmark.property_targets import choose_rows, own_targets, published_targets, read_curves
+    from benchmark.analyses.embeddings import cached_embeddings
+    from benchmark.analyses.properties import PROPERTIES
+    from benchmark.analyses.targets import choose_rows, own_targets, published_targets, read_curves
     from benchmark.report.tables import read_results
 
     features: dict[str, dict[str, Any]] = {name: {} for name in ghns}

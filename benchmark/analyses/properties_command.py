@@ -6,16 +6,16 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark import statistics_command
-from benchmark.analysis_inputs import NO_PICTURES, add_target_arguments
+from benchmark.analyses import statistics_command
+from benchmark.analyses.inputs import NO_PICTURES, add_target_arguments
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     import pandas as pd
 
-    from benchmark.analysis_inputs import Inputs
-    from benchmark.properties import PropertyScore
+    from benchmark.analyses.inputs import Inputs
+    from benchmark.analyses.properties import PropertyScore
 
 __all__ = ["add_arguments"]
 
@@ -29,8 +29,8 @@ SIMPLE = "graph statistics"
 
 def add_arguments(commands: Any) -> None:
     """Add the commands to those of a parser (what `add_subparsers` returned)."""
-    from benchmark.embeddings import PROJECTIONS
-    from benchmark.properties import PROPERTIES
+    from benchmark.analyses.embeddings import PROJECTIONS
+    from benchmark.analyses.properties import PROPERTIES
 
     properties = commands.add_parser(
         "properties", help="predict properties of trained networks from their graphs", epilog=EPILOG
@@ -48,8 +48,8 @@ def add_arguments(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Do what the parsed options say."""
-    from benchmark.analysis_inputs import load_hypernetworks, load_inputs, opened_split, write_table
-    from benchmark.statistics import graph_statistics, simple_features
+    from benchmark.analyses.inputs import load_hypernetworks, load_inputs, opened_split, write_table
+    from benchmark.analyses.statistics import graph_statistics, simple_features
 
     ghns = load_hypernetworks(options.checkpoint, options.device)
     inputs = load_inputs(options, ghns)
@@ -77,7 +77,7 @@ def run(options: argparse.Namespace) -> None:
 
 def _chosen(inputs: Inputs, wanted: list[str] | None) -> list[str]:
     """The properties to predict: those asked for, or those of which enough is known."""
-    from benchmark.properties import MINIMUM, PROPERTIES
+    from benchmark.analyses.properties import MINIMUM, PROPERTIES
     from deepnets.errors import ConfigError
 
     if wanted:
@@ -101,7 +101,7 @@ def _chosen(inputs: Inputs, wanted: list[str] | None) -> list[str]:
 def _scores(
     vectors: dict[str, Any], targets: dict[str, pd.DataFrame], names: list[str], options: argparse.Namespace
 ) -> list[PropertyScore]:
-    from benchmark.properties import predict_property
+    from benchmark.analyses.properties import predict_property
 
     return [
         predict_property(
@@ -123,7 +123,7 @@ def _scores(
 def _table(scores: dict[str, list[PropertyScore]]) -> pd.DataFrame:
     import pandas as pd
 
-    from benchmark.properties import ORDERS
+    from benchmark.analyses.properties import ORDERS
 
     rows = []
     for features, row in scores.items():
@@ -151,7 +151,7 @@ def _predictions(scores: dict[str, list[PropertyScore]], targets: pd.DataFrame) 
 def _correlations(graphs: pd.DataFrame, targets: pd.DataFrame, names: list[str]) -> pd.DataFrame:
     import pandas as pd
 
-    from benchmark.statistics import correlations
+    from benchmark.analyses.statistics import correlations
 
     return pd.concat([correlations(graphs, targets[name]).assign(property=name) for name in names], ignore_index=True)
 
@@ -177,8 +177,8 @@ def _draw(
     """Write the map, and all pictures if that is possible; the names of pictures."""
     import pandas as pd
 
-    from benchmark.analysis_figures import draw_map, draw_predictions, draw_scores
-    from benchmark.analysis_inputs import write_table
+    from benchmark.analyses.figures import draw_map, draw_predictions, draw_scores
+    from benchmark.analyses.inputs import write_table
 
     out: Path = options.out
     everything = pd.concat([table.assign(split=split) for split, table in inputs.targets.items()], ignore_index=True)
@@ -204,6 +204,6 @@ def _draw(
 def _projected(vectors: dict[str, npt.NDArray[np.float32]], method: str) -> npt.NDArray[np.float64]:
     import numpy as np
 
-    from benchmark.embeddings import project
+    from benchmark.analyses.embeddings import project
 
     return project(np.concatenate(list(vectors.values())), method)

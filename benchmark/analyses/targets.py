@@ -1,6 +1,6 @@
 """The properties of networks that are to be predicted: from the published files, or from runs of our own.
 
-Both give one row per network of a split: `index` and the `PROPERTIES` of `benchmark.properties`, NaN where unknown.
+Both give one row per network of a split: `index` and the `PROPERTIES` of `benchmark.analyses.properties`, NaN where unknown.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmark.properties import PROPERTIES
+from benchmark.analyses.properties import PROPERTIES
 from benchmark.report.tables import Results, usual_metric
 from deepnets.dataset import DeepNets1M
 from deepnets.errors import ConfigError

@@ -6,13 +6,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.analysis_inputs import NO_PICTURES
+from benchmark.analyses.inputs import NO_PICTURES
 from deepnets.cli import positive
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from benchmark.statistics import SplitStatistics
+    from benchmark.analyses.statistics import SplitStatistics
 
 __all__ = ["add_arguments"]
 
@@ -41,9 +41,9 @@ def run(options: argparse.Namespace) -> None:
     """Do what the parsed options say."""
     import pandas as pd
 
-    from benchmark.analysis_inputs import write_table
+    from benchmark.analyses.inputs import write_table
+    from benchmark.analyses.statistics import describe_split, graph_statistics
     from benchmark.report.tables import read_results
-    from benchmark.statistics import describe_split, graph_statistics
     from deepnets.dataset import DeepNets1M
 
     results = None
@@ -94,9 +94,9 @@ def _correlated(
     graphs: pd.DataFrame, nets: Any, results: Any, metric: str | None
 ) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
     """For each predictor and set of images, its accuracies beside the statistics, and their correlations."""
-    from benchmark.property_targets import check_corpus
+    from benchmark.analyses.statistics import STATISTICS, correlations
+    from benchmark.analyses.targets import check_corpus
     from benchmark.report.tables import usual_metric
-    from benchmark.statistics import STATISTICS, correlations
 
     rows = results.rows[results.rows["split"] == nets.split]
     check_corpus(rows, nets, results.runs)
@@ -116,7 +116,7 @@ def _correlated(
 
 
 def _print_splits(described: dict[str, SplitStatistics]) -> None:
-    from benchmark.statistics import PUBLISHED
+    from benchmark.analyses.statistics import PUBLISHED
 
     print(f"\n{'split':12}{'':11}{'networks':>8}  {'nodes':>26}  {'average degree':>14}  {'average path':>12}")
     for split, ours in described.items():
@@ -129,7 +129,7 @@ def _print_splits(described: dict[str, SplitStatistics]) -> None:
 
 
 def _print_correlations(found: list[pd.DataFrame]) -> None:
-    from benchmark.statistics import STATISTICS
+    from benchmark.analyses.statistics import STATISTICS
 
     width = max(len("predictor"), *(len(str(table["predictor"].iloc[0])) for table in found))
     print("\nKendall's tau-b (Spearman's rho) with accuracy")
@@ -150,8 +150,8 @@ def _draw(tables: list[pd.DataFrame], out: Path) -> list[str]:
     """A picture for each split and set of images, clean ones only; predictors in colours."""
     import pandas as pd
 
-    from benchmark.analysis_figures import draw_correlations
-    from benchmark.statistics import STATISTICS
+    from benchmark.analyses.figures import draw_correlations
+    from benchmark.analyses.statistics import STATISTICS
 
     everything = pd.concat(tables, ignore_index=True)
     pictures = []

@@ -1,6 +1,6 @@
 """Search for an architecture by what is predicted about it (Knyazev et al., NeurIPS 2021, appendix C).
 
-The regressor of `benchmark.properties` is fitted on the networks of `val` and `test` together, with the parameters that
+The regressor of `benchmark.analyses.properties` is fitted on the networks of `val` and `test` together, with the parameters that
 cross-validation on those of `val` chose, and predicts a property of all networks of `search` from their graphs.
 """
 
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from benchmark.properties import PROPERTIES, Parameters, best_parameters, fit_regressor
+from benchmark.analyses.properties import PROPERTIES, Parameters, best_parameters, fit_regressor
 from deepnets.errors import ConfigError
 
 __all__ = ["PUBLISHED_BEST", "SearchResult", "search"]

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 from tqdm import tqdm
 
-from benchmark.properties import kendall
+from benchmark.analyses.properties import kendall
 from deepnets.dataset import DeepNets1M
 from deepnets.errors import ConfigError
 
