@@ -1,7 +1,8 @@
 """Predicting properties of networks from their graphs, as published (Knyazev et al., NeurIPS 2021, section 5.3).
 
 Four properties of trained networks are predicted by support vector regression from vectors that represent the
-architectures (`benchmark.analyses.embeddings`): fitted on the networks of `val`, judged on those of `test` by Kendall's tau-b.
+architectures (`benchmark.analyses.embeddings`): fitted on the networks of `val`, judged on those of `test` by Kendall's
+tau-b.
 
     score = predict_property("val_acc", train_vectors, train_targets, test_vectors, test_targets)
     score.tau, score.tau_std

@@ -1,7 +1,8 @@
 """Search for an architecture by what is predicted about it (Knyazev et al., NeurIPS 2021, appendix C).
 
-The regressor of `benchmark.analyses.properties` is fitted on the networks of `val` and `test` together, with the parameters that
-cross-validation on those of `val` chose, and predicts a property of all networks of `search` from their graphs.
+The regressor of `benchmark.analyses.properties` is fitted on the networks of `val` and `test` together, with the
+parameters that cross-validation on those of `val` chose, and predicts a property of all networks of `search` from their
+graphs.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The properties of networks that are to be predicted: from the published files, or from runs of our own.
 
-Both give one row per network of a split: `index` and the `PROPERTIES` of `benchmark.analyses.properties`, NaN where unknown.
+Both give one row per network of a split: `index` and the `PROPERTIES` of `benchmark.analyses.properties`, NaN where
+unknown.
 """
 
 from __future__ import annotations
