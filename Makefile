@@ -52,7 +52,7 @@ bench: $(VENV)/bench  ## compare predictors [IMAGES=digits IMAGE_ROOT= PREDICTOR
 	  $(if $(JOBS),--jobs '$(JOBS)') $(ARGS)
 
 train: $(VENV)/core  ## train a hypernetwork [PRESET=ghn2 IMAGES=digits MINUTES=10 STEPS= EPOCHS= DATA=data RUN=runs/ghn2-digits PROCESSES=1 ARGS=]
-	@test -e '$(DATA)/deepnets1m_train.h5' || $(MAKE) --no-print-directory dataset SPLITS=train SIZE=20000 OUT='$(DATA)'
+	@test -e '$(DATA)/deepnets1m_train.h5' || $(MAKE) --no-print-directory dataset SPLITS=train SIZE=100000 OUT='$(DATA)'
 	@$(BIN)/python -m $(if $(filter-out 1,$(PROCESSES)),torch.distributed.run --standalone --nproc-per-node '$(PROCESSES)' -m )ghn_model train \
 	  --preset '$(PRESET)' --images '$(IMAGES)' --data '$(DATA)' --out '$(RUN)' $(if $(MINUTES),--minutes '$(MINUTES)') \
 	  $(if $(STEPS),--steps '$(STEPS)') $(if $(EPOCHS),--epochs '$(EPOCHS)') $(ARGS)

@@ -16,7 +16,8 @@ __all__ = ["PRECISIONS", "Recipe"]
 
 OPTIMIZERS = ("adam", "adamw")
 PRECISIONS = ("fp32", "bf16", "fp16")
-SMALL_NETWORKS = {"max_params": 300_000, "max_nodes": 200}
+SMALL = {"meta_batch": 2, "batch": 16, "max_params": 100_000, "max_nodes": 120}
+CALM = {"learning_rate": 3e-3, "clip": 1.0, "average": 0.99}
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,9 @@ class Recipe:
         name
             One of `ghn_model.PRESETS`.
         images
-            "cifar10" or "imagenet", as published; "digits": an adaptation to minutes on a CPU, with few images of few
-            networks, those small, and a rate that warms up and falls along half a wave, for every hypernetwork.
+            "cifar10" or "imagenet", as published; "digits": an adaptation to minutes on a CPU, for every hypernetwork:
+            many steps with few images of two small networks, a high rate that warms up and falls along half a wave,
+            gradients clipped to a norm of 1, since now and then a network's loss is a thousand times that of others.
         changes
             Other fields.
         """
@@ -131,7 +133,7 @@ class Recipe:
         if large:
             values["label_smoothing"] = 0.1
         if images == "digits":
-            values |= {"meta_batch": 4, "batch": 32, "schedule": Schedule("cosine", warmup=0.05), **SMALL_NETWORKS}
+            values |= {"schedule": Schedule("cosine", warmup=0.05), **SMALL, **CALM}
         return cls(**{**values, **changes})
 
     def replace(self, **changes: Any) -> Recipe:
