@@ -31,7 +31,7 @@ from deepnets.errors import CheckpointError
 from deepnets.pickles import Bounded
 from ghn_model.pickled_tensors import read_old_format, read_tensors, view_numbers
 
-__all__ = ["OfficialFile", "infer_config", "read_official"]
+__all__ = ["OfficialFile", "infer_config", "read_official", "read_saved"]
 
 Shapes = Mapping[str, Sequence[int]]
 
@@ -86,7 +86,7 @@ def read_official(path: Path) -> OfficialFile:
     CheckpointError
         If the file is of another kind, damaged, or holds anything but data.
     """
-    payload = _payload(path)
+    payload = read_saved(path)
     if type(payload) is not dict:
         raise CheckpointError(f"{path}: holds a {type(payload).__name__}, expected a dictionary with a state_dict")
     state = payload.get("state_dict", payload)
@@ -202,8 +202,14 @@ def _current_rank(name: str, tensor: Tensor, graphormer: bool) -> Tensor:
 # --- the formats of files ---
 
 
-def _payload(path: Path) -> Any:
-    """What was saved, with tensors on the CPU, by the format that the content has."""
+def read_saved(path: Path) -> Any:
+    """What `torch.save` or joblib wrote: tensors on the CPU, in containers.  Nothing in the file is executed.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is of another kind, damaged, or holds anything but data.
+    """
     try:
         if not path.is_file():
             raise CheckpointError(f"{path}: {'not a file' if path.exists() else 'no such file'}")

@@ -11,7 +11,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +21,7 @@ from deepnets.errors import CheckpointError, ConfigError, DeepNetsError, FormatE
 from deepnets.graph import Graph
 from ghn_model.checkpoints import FORMAT, list_pretrained
 from ghn_model.ghn import GHN
+from ghn_model.official import read_saved
 from ghn_model.tensor_files import TensorFile, file_digest, is_safetensors
 from ghn_model.variation import vary
 
@@ -117,13 +117,7 @@ def read_state(path: Path | str) -> dict[str, Tensor]:
     path = Path(path)
     if is_safetensors(path):
         return TensorFile(path).tensors
-    try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # of many kinds, for files of other kinds
-        raise FormatError(
-            f"{path}: is neither a hypernetwork nor a file of tensors; expected safetensors, or a state_dict that "
-            f"torch.save wrote ({type(error).__name__})"
-        ) from error
+    content = read_saved(path)
     for key in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]

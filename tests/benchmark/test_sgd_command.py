@@ -387,7 +387,7 @@ def test_files_that_are_no_start(tmp_path: Path) -> None:
     torch.save([1, 2], tmp_path / "list.pt")
     torch.save({"a": print}, tmp_path / "code.pt")
     for name in ("text.pt", "list.pt", "code.pt"):
-        with pytest.raises(FormatError, match=name):
+        with pytest.raises(DeepNetsError, match=name):
             open_start(str(tmp_path / name))
     with pytest.raises(ConfigError, match=r"test-4.safetensors: no such file"):
         initialized(nn.Linear(2, 2), open_start(str(tmp_path)), num_classes=2, name="test-4")
