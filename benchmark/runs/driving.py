@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import warnings
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
@@ -90,7 +91,9 @@ def evaluate_all(
     finally:
         # A lane that is waited for must come to an end before joblib's threads can.
         close_lanes()
-        rows.close()
+        with warnings.catch_warnings():  # that not everything was done is known
+            warnings.simplefilter("ignore")
+            rows.close()
         if backend == "loky":
             from joblib.externals.loky import get_reusable_executor
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from benchmark import evaluate, summarize
 from benchmark.runs.results import COLUMNS, Results
 from benchmark.runs.running import Machine, run
 from deepnets import ConfigError, DeepNets1M, FormatError
+from deepnets.vision import import_torchvision
 from ghn_model import GHN, save_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -395,7 +397,7 @@ def test_a_file_of_a_hypernetwork(data: Path, here: Path) -> None:
 
 
 def test_models_of_a_library(here: Path) -> None:
-    pytest.importorskip("torchvision")
+    import_torchvision()
     table = evaluate("random", "torchvision:squeezenet1_1,shufflenet_v2_x0_5", data=here)
     assert table["network"].tolist() == ["squeezenet1_1", "shufflenet_v2_x0_5"]
     assert table["status"].tolist() == ["ok", "ok"]
@@ -466,6 +468,15 @@ def test_the_command(data: Path, here: Path) -> None:
     assert process.returncode == 1
     assert errors.startswith("error: predictor: 'zeros': expected")
     assert errors.count("\n") == 1
+
+
+def test_the_predictor_of_the_readme(data: Path, here: Path) -> None:
+    (source,) = re.findall(r"```python\n([^`]*def predict[^`]*)```", (ROOT / "README.md").read_text())
+    (here / "mine.py").write_text(source)
+    run(["mine:predict", "random"], ["test"], data=data, out=here / "out", limit=2, machine=Machine(jobs=1))
+    assert table_of(here / "out")["status"].tolist() == ["ok"] * 4
+    about = json.loads((here / "out" / "runs.json").read_text()).values()
+    assert {run["predictor"]["label"] for run in about} == {"mine:predict", "random"}
 
 
 def test_all_networks_have_a_config(data: Path) -> None:
