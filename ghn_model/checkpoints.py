@@ -258,7 +258,9 @@ def _read_ours(path: Path) -> _Content:
         config, metadata = GHNConfig.from_dict(json.loads(texts["config"])), json.loads(texts["metadata"])
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: has no valid configuration: {error}") from error
-    tensors = {name: tensor.float() if tensor.dtype == torch.float16 else tensor for name, tensor in file.tensors.items()}
+    tensors = {
+        name: tensor.float() if tensor.dtype == torch.float16 else tensor for name, tensor in file.tensors.items()
+    }
     return _Content("deepnets1m", config, tensors, metadata)
 
 
