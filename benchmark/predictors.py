@@ -38,10 +38,7 @@ __all__ = ["Predictor", "PredictorInfo", "TrainedState", "describe_predictor", "
 Predictor = Callable[[nn.Module, Graph], Mapping[str, Tensor]]
 """Predicts the parameters of a network, by name, from the network (with its initial values) or from its graph."""
 
-EXPECTED = (
-    "a bundled hypernetwork, the file of one, untrained:PRESET, module:attribute, a folder of saved states, random, or "
-    "sgd:EPOCHS"
-)
+EXPECTED = "the file of one, untrained:PRESET, module:attribute, a folder of saved states, random, or sgd:EPOCHS"
 
 
 class TrainedState(dict[str, Tensor]):
@@ -117,7 +114,8 @@ def describe_predictor(spec: str) -> PredictorInfo:
     if colon and attribute and all(part.isidentifier() for part in (*module.split("."), *attribute.split("."))):
         found_attribute = _attribute(spec)
         return PredictorInfo(label or spec, spec, "python", _source_digest(module), _first_line(found_attribute))
-    raise ConfigError(f"predictor: {spec!r}: expected {EXPECTED}")
+    bundled = ", ".join(list_pretrained())
+    raise ConfigError(f"predictor: {spec!r}: expected a bundled hypernetwork ({bundled}), {EXPECTED}")
 
 
 def open_predictor(
