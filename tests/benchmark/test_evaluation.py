@@ -422,6 +422,17 @@ def test_images_by_name(corpus: Path, split: str, part: str) -> None:
     assert table["status"].tolist() == ["failed"]
 
 
+def test_what_comes_with_the_package_has_learnt(corpus: Path) -> None:
+    """Networks of `test`, which it has never seen; the cards say 75, 43 and 26 % for a hundred of them."""
+    means = {
+        name: summarize(evaluate(name, "test", few(150), data=corpus, limit=3)).mean
+        for name in ("ghn2-digits", "mlp-digits", "ghn1-digits", "untrained:ghn2")
+    }
+    assert means["ghn2-digits"] > 60
+    assert means["ghn2-digits"] > means["mlp-digits"] > means["untrained:ghn2"] + 10
+    assert means["ghn1-digits"] > means["untrained:ghn2"] + 5
+
+
 def test_the_predefined_networks(tmp_path: Path, ghn: GHN) -> None:
     table = evaluate(ghn, "predefined", few(8), data=tmp_path, batch_size=8)
     assert table["reason"].tolist() == ["", ""]
