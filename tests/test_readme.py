@@ -15,7 +15,7 @@ from ghn_model import GHN, GHNConfig
 from ghn_model.__main__ import main as ghn_model_main
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = ("README.md", "docs/data-card.md", "docs/design.md", "CONTRIBUTING.md")
+DOCUMENTS = ("README.md", "docs/data-card.md", "docs/design.md", "docs/benchmark.md", "CONTRIBUTING.md")
 
 
 def blocks(document: str, language: str) -> list[str]:
