@@ -198,7 +198,12 @@ def evaluate(
                 "seed": seed,
             }
             task |= {"device": str(images.device), "image_root": str(image_root) if image_root else None}
-            task |= {"threads": 1, "timeout": timeout, "memory": memory or memory_limit(jobs)}
+            task |= {
+                "folder": str(Path.cwd()),
+                "threads": 1,
+                "timeout": timeout,
+                "memory": memory or memory_limit(jobs),
+            }
             task |= {"images_pickled": pickled(images)}
             task |= (
                 {"predictor": predictor} if isinstance(predictor, str) else {"predictor_pickled": pickled(predictor)}

@@ -40,7 +40,7 @@ class Lane:
         ----------
         task
             What is evaluated, and how: see `benchmark.runs.worker.open_task`; and `threads`, `memory` (bytes, or None),
-            `timeout` (seconds per network, or None).
+            `timeout` (seconds per network, or None), `folder` (the current one).
         index
             Of the network.
 
@@ -103,6 +103,7 @@ class Lane:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment,
+            cwd=task["folder"],  # workers of joblib may have been started elsewhere, by another run
             start_new_session=True,  # Ctrl-C is for the process that asks
         )
 

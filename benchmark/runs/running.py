@@ -143,7 +143,7 @@ def run(
     command = command or shlex.join(["python", "-m", "benchmark", *sys.argv[1:]])
     shared: dict[str, Any] = {"data": str(data), "image_root": str(image_root) if image_root else None}
     shared |= {"images": images, "batch_size": batch_size, "seed": seed, "threads": machine.threads}
-    shared |= {"timeout": machine.timeout, "memory": machine.memory or memory_limit(jobs)}
+    shared |= {"folder": str(Path.cwd()), "timeout": machine.timeout, "memory": machine.memory or memory_limit(jobs)}
     plans = []
     for split in networks:
         most = limit.get(split) if isinstance(limit, Mapping) else limit

