@@ -86,18 +86,18 @@ def evaluate_all(
         batch_size=1,
     )
     rows = parallel(joblib.delayed(_one)(place, task, index) for place, (task, index) in enumerate(work))
-    try:
-        yield from rows
-    finally:
-        # A lane that is waited for must come to an end before joblib's threads can.
-        close_lanes()
-        with warnings.catch_warnings():  # that not everything was done is known
-            warnings.simplefilter("ignore")
+    with warnings.catch_warnings():  # that not everything was done, whoever interrupts knows
+        warnings.filterwarnings("ignore", message=r".*tasks which were still being processed", category=UserWarning)
+        try:
+            yield from rows
+        finally:
+            # A lane that is waited for must come to an end before joblib's threads can.
+            close_lanes()
             rows.close()
-        if backend == "loky":
-            from joblib.externals.loky import get_reusable_executor
+            if backend == "loky":
+                from joblib.externals.loky import get_reusable_executor
 
-            get_reusable_executor().shutdown(wait=True, kill_workers=True)
+                get_reusable_executor().shutdown(wait=True, kill_workers=True)
 
 
 def _one(place: int, task: Mapping[str, Any], index: int) -> tuple[int, dict[str, Any]]:
