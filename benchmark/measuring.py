@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -13,9 +13,11 @@ from deepnets.errors import ConfigError
 from deepnets.images import Images, ImageSet
 from ghn_model.ghn import use_batch_statistics
 
-__all__ = ["BATCH_SIZE", "Accuracy", "evaluate_network"]
+__all__ = ["BATCH_SIZE", "LAYOUT", "Accuracy", "checked_logits", "count", "evaluate_network", "generator_for"]
 
 BATCH_SIZE = 64
+LAYOUT = torch.channels_last
+"""Of batches in memory: most of the networks are faster with it."""
 
 
 class Accuracy(NamedTuple):
@@ -82,20 +84,42 @@ def evaluate_network(
     values = {name: tensor.to(device) for name, tensor in own.items() if name not in parameters and not tensor.is_meta}
     values |= {name: tensor.detach().to(device, own[name].dtype) for name, tensor in parameters.items()}
 
+    return count(lambda batch: torch.func.functional_call(shell, values, batch), images, batch_size, seed=seed)
+
+
+@torch.no_grad()
+def count(
+    network: Callable[[Tensor], Any],
+    images: Images,
+    batch_size: int,
+    *,
+    seed: int = 0,
+    device: torch.device | None = None,
+) -> Accuracy:
+    """How many images of a set something classifies correctly.
+
+    Parameters
+    ----------
+    network
+        From a batch to its logits, or to a tuple that begins with them.
+    images, batch_size, seed
+        As in `evaluate_network`.
+    device
+        The network's, if the images are elsewhere.
+
+    Raises
+    ------
+    ConfigError
+        If there are no images, or outputs are not logits of their classes.
+    FloatingPointError
+        If an output is not finite.
+    """
+    device = device or images.device
     seen = 0
     hits = torch.zeros(3, dtype=torch.int64, device=device)  # top 1, top 5, images with an output that is not finite
-    noise = torch.Generator(device if isinstance(images, ImageSet) else "cpu").manual_seed(seed)
-    for batch, labels in images.batches(batch_size, generator=noise):
-        batch = batch.contiguous(memory_format=torch.channels_last)  # in which most of the networks are faster
-        logits = torch.func.functional_call(shell, values, batch)
-        logits = logits[0] if isinstance(logits, tuple) else logits
-        if not isinstance(logits, Tensor) or logits.shape != (len(batch), images.num_classes):
-            got = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
-            raise ConfigError(
-                f"model: expected outputs of shape {(len(batch), images.num_classes)}, for the classes of "
-                f"{images.name}, got {got}"
-            )
-        ranked = logits.topk(min(5, images.num_classes), dim=1).indices == labels[:, None]
+    for batch, labels in images.batches(batch_size, generator=generator_for(images, seed)):
+        logits = checked_logits(network(batch.to(device, memory_format=LAYOUT)), len(batch), images)
+        ranked = logits.topk(min(5, images.num_classes), dim=1).indices == labels.to(device)[:, None]
         broken = ~logits.isfinite().all(dim=1)
         hits += torch.stack([ranked[:, 0].sum(), ranked.sum(), broken.sum()])
         seen += len(batch)
@@ -105,6 +129,21 @@ def evaluate_network(
     if not seen:
         raise ConfigError(f"images: {images.name} ({images.split}) has none")
     return Accuracy(100 * top1 / seen, 100 * top5 / seen, seen)
+
+
+def generator_for(images: Images, seed: int) -> torch.Generator:
+    """Of the random numbers of a pass; images in folders are drawn by the CPU, wherever they end up."""
+    return torch.Generator(images.device if isinstance(images, ImageSet) else "cpu").manual_seed(seed)
+
+
+def checked_logits(output: Any, number: int, images: Images) -> Tensor:
+    """The logits of so many images in what a network returned; `ConfigError` if they are not of these classes."""
+    logits = output[0] if isinstance(output, tuple) else output
+    expected = (number, images.num_classes)
+    if not isinstance(logits, Tensor) or logits.shape != expected:
+        got = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
+        raise ConfigError(f"model: expected outputs of shape {expected}, for the classes of {images.name}, got {got}")
+    return logits
 
 
 def _shell(model: nn.Module) -> nn.Module:

@@ -193,7 +193,9 @@ class ModelNetworks:
         with torch.device("meta"):
             model = self.build(index).eval()
         size = getattr(model, "expected_input_sz", None) or self.image_size
-        return trace(model, torch.empty(1, 3, size, size, device="meta"))
+        graph = trace(model, torch.empty(1, 3, size, size, device="meta"))
+        graph.index = index
+        return graph
 
     def build(self, index: int) -> nn.Module:
         """A model with its own initialisation."""

@@ -189,18 +189,13 @@ class _SavedStates:
 
     def __init__(self, folder: Path, networks: Networks) -> None:
         self._folder, self._networks = folder, networks
-        self._current = -1
-
-    def choose(self, index: int) -> None:
-        """Say which network comes next: graphs of models do not know."""
-        self._current = index
 
     def __call__(self, model: nn.Module, graph: Graph) -> Mapping[str, Tensor]:
         from benchmark.sgd.start import read_state
 
-        index, networks = self._current, self._networks
+        index, networks = graph.index, self._networks
         stems = [f"{networks.name}-{index}"]
-        if name := networks.name_of(index):
+        if name := networks.name_of(index or 0):
             stems += [name, f"{networks.name}-{name}"]
         paths = [self._folder / f"{stem}{suffix}" for stem in stems for suffix in (".safetensors", ".pt")]
         path = next((path for path in paths if path.is_file()), None)

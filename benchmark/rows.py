@@ -91,7 +91,7 @@ def evaluate_one(
     row = empty_row(index) | {"network": networks.name_of(index), "batch_size": batch_size}
     tell = phase_begins or (lambda phase, row: None)
     memory = _Memory(device)
-    trusted = False  # a damaged file that the predictor reads is its own affair
+    predicting = False
     try:
         with _seeded(seed, networks.key_of(index), device):
             tell("graph", row)
@@ -104,15 +104,15 @@ def evaluate_one(
                 model = networks.build(index).eval()
             row["num_params"] = sum(parameter.numel() for parameter in model.parameters())
             tell("predict", row)
-            trusted = True
+            predicting = True
             with _timed(row, "predict", device):
-                parameters = _predicted(predictor, model, graph, index)
-            trusted = False
+                parameters = _predicted(predictor, model, graph)
+            predicting = False
             tell("evaluate", row)
             with _timed(row, "evaluate", device):
                 accuracy = _evaluated(model, parameters, images, graph, batch_size, seed, row)
     except FormatError as error:
-        if not trusted:
+        if not predicting:  # else it is a file of the predictor's own
             raise
         return failed_row(row | {"memory_mb": memory.megabytes}, str(error))
     except (Exception, SystemExit) as error:  # a predictor is anybody's code
@@ -125,12 +125,10 @@ def evaluate_one(
     return row | {"memory_mb": memory.megabytes}
 
 
-def _predicted(predictor: Predictor | GHN, model: nn.Module, graph: Graph, index: int) -> Mapping[str, Tensor]:
+def _predicted(predictor: Predictor | GHN, model: nn.Module, graph: Graph) -> Mapping[str, Tensor]:
     if isinstance(predictor, GHN):
         predicted: Mapping[str, Tensor] = predictor.predict(model, graph=graph)
         return predicted
-    if choose := getattr(predictor, "choose", None):
-        choose(index)
     return predictor(model, graph)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import os
 import signal
 import sys
@@ -14,7 +15,7 @@ from typing import Any, NoReturn
 
 from deepnets.errors import DeepNetsError
 
-__all__ = ["Parser", "non_negative", "positive", "run"]
+__all__ = ["Parser", "non_negative", "number", "positive", "positive_number", "run"]
 
 
 GRACE = 5.0
@@ -37,6 +38,25 @@ def positive(text: str) -> int:
 def non_negative(text: str) -> int:
     """An option's value: an integer from 0 on."""
     return _integer(text, least=0)
+
+
+def number(text: str) -> float:
+    """An option's value: a finite number from 0 on."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number, 0 or more, got {text!r}")
+    return value
+
+
+def positive_number(text: str) -> float:
+    """An option's value: a finite number above 0."""
+    value = number(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+    return value
 
 
 def _integer(text: str, least: int) -> int:

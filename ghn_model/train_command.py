@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from deepnets.cli import non_negative, positive
+from deepnets.cli import non_negative, number, positive, positive_number
 
 __all__ = ["add_arguments"]
 
@@ -32,21 +32,21 @@ def add_arguments(commands: Any) -> None:
     train.add_argument("--out", type=Path, default=None, help="folder of the run (runs/PRESET-IMAGES)")
 
     length = train.add_argument_group("length, by default the published epochs; whatever ends first")
-    length.add_argument("--minutes", type=_positive_number, help="of training")
+    length.add_argument("--minutes", type=positive_number, help="of training")
     length.add_argument("--steps", type=positive, help="meta-batches")
     length.add_argument("--epochs", type=positive, help="passes through the images")
 
     recipe = train.add_argument_group("recipe, by default the published one; with digits, one for minutes on a CPU")
     recipe.add_argument("--meta-batch", type=positive, help="networks in a step, of all processes together")
     recipe.add_argument("--batch", type=positive, help="images in a step")
-    recipe.add_argument("--learning-rate", type=_positive_number, help="the largest")
-    recipe.add_argument("--weight-decay", type=_number)
-    recipe.add_argument("--clip", type=_number, help="largest norm of the gradient; 0 for any")
-    recipe.add_argument("--penalty", type=_number, help="times the norms of predicted tensors is added to the loss")
-    recipe.add_argument("--label-smoothing", type=_number)
+    recipe.add_argument("--learning-rate", type=positive_number, help="the largest")
+    recipe.add_argument("--weight-decay", type=number)
+    recipe.add_argument("--clip", type=number, help="largest norm of the gradient; 0 for any")
+    recipe.add_argument("--penalty", type=number, help="times the norms of predicted tensors is added to the loss")
+    recipe.add_argument("--label-smoothing", type=number)
     recipe.add_argument("--max-params", type=non_negative, help="of the networks that are drawn; 0 for no limit")
     recipe.add_argument("--max-nodes", type=non_negative, help="of the networks that are drawn; 0 for no limit")
-    recipe.add_argument("--average", type=_number, help="decay of a moving average of the weights; 0 for none")
+    recipe.add_argument("--average", type=number, help="decay of a moving average of the weights; 0 for none")
     recipe.add_argument("--augment", action=argparse.BooleanOptionalAction, help="vary the images as is usual (yes)")
     recipe.add_argument("--seed", type=non_negative)
     recipe.add_argument("--max-skipped", type=non_negative, help="meta-batches with NaN or too little memory to bear")
@@ -62,7 +62,7 @@ def add_arguments(commands: Any) -> None:
     saving = train.add_argument_group("log and saved states")
     saving.add_argument("--log-steps", type=positive, default=20, help="steps between rows of the log (20)")
     saving.add_argument("--save-steps", type=positive, help="steps between saved states")
-    saving.add_argument("--save-minutes", type=_positive_number, default=5.0, help="minutes between saved states (5)")
+    saving.add_argument("--save-minutes", type=positive_number, default=5.0, help="minutes between saved states (5)")
     saving.add_argument("--quiet", action="store_true", help="no bar")
     train.set_defaults(do=run)
 
@@ -129,20 +129,3 @@ def run(options: argparse.Namespace) -> None:
         )
     finally:
         ranks.leave()
-
-
-def _positive_number(text: str) -> float:
-    value = _number(text)
-    if value == 0:
-        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
-    return value
-
-
-def _number(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"expected a number, 0 or more, got {text!r}")
-    return value

@@ -21,11 +21,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from filelock import FileLock, Timeout
 from torch import Tensor
 
 from deepnets.dataset import DeepNets1M
 from deepnets.errors import ConfigError, TrainingError
+from deepnets.folders import exclusive
+from deepnets.memory import is_out_of_memory
 from ghn_model.checkpoints import save_checkpoint
 from ghn_model.config import GHNConfig
 from ghn_model.ghn import GHN
@@ -127,7 +128,7 @@ def train(
         raise ConfigError(f"config: is for {config.num_classes} classes, the images have {images.num_classes}")
     if recipe.meta_batch % ranks.world_size:
         raise ConfigError(f"meta_batch: {recipe.meta_batch} networks cannot be shared by {ranks.world_size} processes")
-    with _locked(out, ranks), _random_numbers(ranks):
+    with exclusive(out) if ranks.first else contextlib.nullcontext(), _random_numbers(ranks):
         run = _Run(out, config, recipe, images, nets, length, saving or Saving(), ranks, workers, quiet)
         return run.to_the_end()
 
@@ -249,8 +250,8 @@ class _Run:
         """A backward pass; None if there was not enough memory for it."""
         try:
             return self.objective.backward(self.ghn, batch, images, labels, scale=self.optimization.scale)
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and not _is_out_of_memory(error):
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
                 raise
         if self.ranks.device.type == "cuda":  # outside of the handler, where nothing of the pass is held any longer
             torch.cuda.empty_cache()
@@ -319,11 +320,6 @@ def _seed(seed: int, step: int, rank: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed} {step} {rank}".encode()).digest()[:8], "little") >> 1
 
 
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    text = str(error)
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in text or "out of memory" in text
-
-
 def _compile(ghn: GHN) -> None:
     for part in (ghn.decoder, ghn.decoder_1d, *(ghn.gnn if ghn.config.hypernet == "graphormer" else ())):  # type: ignore[misc]
         part.compile(dynamic=True)
@@ -335,22 +331,6 @@ def _difference(before: Any, now: Any) -> str:
     keys = [key for key in before | now if before.get(key) != now.get(key)]
     parts = [f"{key} {before.get(key)!r}, not {now.get(key)!r}" for key in keys]
     return f" ({'; '.join(parts)})"
-
-
-@contextlib.contextmanager
-def _locked(out: Path, ranks: Ranks) -> Iterator[None]:
-    if not ranks.first:
-        yield
-        return
-    lock = FileLock(out / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise ConfigError(f"{out}: another training is running in this folder; choose another one") from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ OURS = {*MAY_IMPORT, "tests"}
 SOURCES = sorted(path for package in MAY_IMPORT for path in (ROOT / package).rglob("*.py"))
 TORCH_FREE = (
     *("blueprint", "cli", "compiled", "conversion", "dataset", "drawing", "drawing_layout", "encoding"),
-    *("errors", "fingerprint", "graph", "names"),
+    *("errors", "fingerprint", "folders", "graph", "memory", "names"),
     *(
         "official",
         "paths",

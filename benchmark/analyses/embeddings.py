@@ -10,9 +10,8 @@ Source: Knyazev et al., NeurIPS 2021, section 5.3.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-import os
-import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from tqdm import tqdm
 
 from deepnets.dataset import DeepNets1M
 from deepnets.errors import ConfigError
+from deepnets.folders import replace_file
 from deepnets.graph import Graph
 from deepnets.space import at_least, checked_integer
 from ghn_model.ghn import GHN
@@ -235,16 +235,9 @@ def _read(path: Path, identity: str, shape: tuple[int, int]) -> Vectors | None:
 
 
 def _write(path: Path, identity: str, vectors: Vectors) -> None:
-    """All of it or nothing."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            np.savez(file, identity=identity, checksum=_checksum(vectors), vectors=vectors)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    content = io.BytesIO()
+    np.savez(content, identity=identity, checksum=_checksum(vectors), vectors=vectors)
+    replace_file(path, content.getvalue())
 
 
 # --- looking ---

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from benchmark.evaluation import Summary, summarize
+from benchmark.networks import FOR_CHOOSING
 from benchmark.report.reading import KEY, METRICS, ROWS, read_rows, read_runs
 from benchmark.rows import FAILED, OK
 from deepnets.errors import ConfigError
@@ -45,7 +46,6 @@ LEADERBOARD = (
 """Columns of `leaderboard.csv`."""
 
 SPLITS = ("test", "val", "wide", "deep", "dense", "bnfree", "predefined", "search", "train")  # as tables show them
-_CHOOSING = ("train", "val", "search")  # on validation images, unless said otherwise
 
 NAMES = {"resnet50": "ResNet-50", "vit": "ViT"}
 IMAGE_NAMES = {"digits": "digits", "cifar10": "CIFAR-10", "imagenet": "ImageNet"}
@@ -60,7 +60,7 @@ class Column(NamedTuple):
     @property
     def usual(self) -> bool:
         """Whether the part is the one that the split is usually evaluated on."""
-        return self.part == ("val" if self.split in _CHOOSING else "test")
+        return self.part == ("val" if self.split in FOR_CHOOSING else "test")
 
     @property
     def rank(self) -> tuple[int, str, bool, str]:

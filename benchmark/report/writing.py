@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import tempfile
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +11,7 @@ from benchmark.report.page import page
 from benchmark.report.page_parts import clipped
 from benchmark.report.tables import LEADERBOARD, Board, Cell, leaderboard, read_results
 from deepnets.errors import ConfigError
+from deepnets.folders import replace_file
 
 __all__ = ["LEADERBOARD", "leaderboard_text", "write_report"]
 
@@ -60,8 +59,8 @@ def write_report(
     boards = found.boards(metric)
     text = page(found, boards, title=title, published=_published(published), data=None if data is None else Path(data))
     out = found.folder / "report.html"
-    _write(found.folder / "leaderboard.csv", leaderboard(boards).to_csv(index=False, lineterminator="\n"))
-    _write(out, text)
+    replace_file(found.folder / "leaderboard.csv", leaderboard(boards).to_csv(index=False, lineterminator="\n"))
+    replace_file(out, text)
     try:
         import matplotlib  # noqa: F401
     except ImportError:
@@ -173,16 +172,3 @@ def _published(folder: Path | str | None) -> dict[str, pd.DataFrame]:
     if not Path(folder).is_dir():
         raise ConfigError(f"--published: there is no folder {folder}; give that of the published result files")
     return {images: published.leaderboard(Path(folder), images) for images in PUBLISHED_IMAGES}
-
-
-def _write(path: Path, text: str) -> None:
-    """All or nothing: whoever looks while it is written sees the old file."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

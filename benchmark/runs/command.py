@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import math
 from pathlib import Path
 from typing import Any
 
-from deepnets.cli import non_negative, positive
+from deepnets.cli import non_negative, number, positive
 
 __all__ = ["add_arguments"]
 
@@ -29,7 +28,7 @@ def add_arguments(commands: Any) -> None:
         "--predictors",
         nargs="+",
         metavar="PREDICTOR",
-        help="what to evaluate; see below (the bundled hypernetworks and random)",
+        help="what to evaluate; see below (the bundled hypernetworks for these images, and random)",
     )
     run.add_argument(
         "--splits",
@@ -50,7 +49,7 @@ def add_arguments(commands: Any) -> None:
     )
     run.add_argument(
         "--noise",
-        type=_level,
+        type=number,
         nargs="+",
         default=[0.0],
         metavar="STD",
@@ -67,7 +66,7 @@ def add_arguments(commands: Any) -> None:
     machine.add_argument("--jobs", type=positive, help="networks at a time (one per GPU, or per core)")
     machine.add_argument("--threads", type=positive, default=1, help="of PyTorch, in each process (1)")
     machine.add_argument("--backend", choices=BACKENDS, default="threading", help="of joblib (threading)")
-    machine.add_argument("--timeout", type=_level, default=1800.0, help="seconds for a network; 0 for ever (1800)")
+    machine.add_argument("--timeout", type=number, default=1800.0, help="seconds for a network; 0 for ever (1800)")
     machine.add_argument(
         "--memory", type=positive, metavar="MB", help="for each process (its share of 90 %% of what is free)"
     )
@@ -82,7 +81,6 @@ def add_arguments(commands: Any) -> None:
 def _run(options: argparse.Namespace) -> None:
     from benchmark.report.writing import leaderboard_text, write_report
     from benchmark.runs.running import Machine, run
-    from ghn_model.checkpoints import list_pretrained
 
     machine = Machine(
         devices=tuple(options.device),
@@ -96,7 +94,7 @@ def _run(options: argparse.Namespace) -> None:
     common, special = options.limit
     limit = {name.partition(":")[0]: special.get(name.partition(":")[0], common) or None for name in splits}
     path = run(
-        options.predictors or [*list_pretrained(), "random"],
+        options.predictors or [*_bundled(options.images), "random"],
         splits,
         options.images,
         out=options.out,
@@ -138,11 +136,8 @@ def _limits(text: str) -> tuple[int, dict[str, int]]:
     return common, special
 
 
-def _level(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"expected a number, 0 or more, got {text!r}")
-    return value
+def _bundled(images: str) -> list[str]:
+    """The hypernetworks that come with the package and were trained on these images, as their names say."""
+    from ghn_model.checkpoints import list_pretrained
+
+    return [name for name in list_pretrained() if name.endswith(f"-{images}")]

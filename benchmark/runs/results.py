@@ -19,11 +19,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from benchmark.report.reading import read_runs
 from benchmark.rows import FAILED, ROW
-from deepnets.errors import ConfigError, FormatError
+from deepnets.errors import FormatError
+from deepnets.folders import exclusive, replace_file
 
 __all__ = ["COLUMNS", "Results", "run_id"]
 
@@ -67,17 +66,10 @@ class Results:
     @contextlib.contextmanager
     def opened(self) -> Iterator[Results]:
         """Keep other processes out, and cut off what a killed process has not finished writing."""
-        lock = FileLock(self.folder / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise ConfigError(f"{self.folder}: is in use by another process; choose another folder (--out)") from error
-        try:
+        with exclusive(self.folder):
             self.runs = read_runs(self.folder)
             self._repair()
             yield self
-        finally:
-            lock.release()
 
     def rows(self) -> list[dict[str, str]]:
         """All rows, as texts by column."""
@@ -143,14 +135,14 @@ class Results:
         if not whole:
             self.path.unlink()  # not even the heading was written
         elif len(whole) < len(content):
-            _replace(self.path, whole)
+            replace_file(self.path, whole)
 
     def _rewrite(self, rows: list[dict[str, str]]) -> None:
         text = _line(list(COLUMNS)) + "".join(_line(list(row.values())) for row in rows)
-        _replace(self.path, text.encode())
+        replace_file(self.path, text)
 
     def _write_runs(self) -> None:
-        _replace(self.folder / "runs.json", (json.dumps(self.runs, indent=1) + "\n").encode())
+        replace_file(self.folder / "runs.json", (json.dumps(self.runs, indent=1) + "\n"))
 
 
 def _text(value: Any) -> str:
@@ -163,20 +155,6 @@ def _line(fields: list[str]) -> str:
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerow(fields)
     return buffer.getvalue()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file that appears complete or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
 
 
 def _now() -> str:

@@ -16,7 +16,7 @@ import torch
 from tqdm import tqdm
 
 from benchmark.measuring import BATCH_SIZE
-from benchmark.networks import open_networks
+from benchmark.networks import FOR_CHOOSING, open_networks
 from benchmark.predictors import PredictorInfo, check_label, describe_predictor, open_predictor
 from benchmark.runs.driving import default_jobs, evaluate_all, memory_limit
 from benchmark.runs.results import Results, run_id
@@ -178,7 +178,7 @@ def _plans(
     image_root: Path | str | None,
 ) -> list[_Plan]:
     """What to do, checked as far as it can be without doing it."""
-    part = "val" if split in ("train", "val", "search") else "test"
+    part = "val" if split in FOR_CHOOSING else "test"
     found = open_images(shared["images"], part, root=image_root, noise=noise)
     networks = open_networks(
         split, data=shared["data"], num_classes=found.num_classes, image_size=found.image_size, limit=limit

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import math
 from pathlib import Path
 from typing import Any
 
-from deepnets.cli import non_negative, positive
+from deepnets.cli import non_negative, number, positive
 
 __all__ = ["add_arguments"]
 
@@ -73,14 +72,14 @@ def _add(parser: argparse.ArgumentParser, out: Path, recipe_help: str, presets: 
     recipe.add_argument("--preset", choices=tuple(presets), help=recipe_help)
     recipe.add_argument("--epochs", type=positive, help="length of the whole schedule (the preset's)")
     recipe.add_argument("--optimizer", choices=("sgd", "adam", "adamw"))
-    recipe.add_argument("--learning-rate", type=_number, help="of the first epoch")
-    recipe.add_argument("--weight-decay", type=_number)
+    recipe.add_argument("--learning-rate", type=number, help="of the first epoch")
+    recipe.add_argument("--weight-decay", type=number)
     recipe.add_argument("--schedule", choices=("cosine", "exponential", "multistep", "constant"))
     recipe.add_argument("--batch", type=positive, help="images in a step")
-    recipe.add_argument("--label-smoothing", type=_number)
-    recipe.add_argument("--clip", type=_number, help="largest norm of the gradient; 0 for any")
+    recipe.add_argument("--label-smoothing", type=number)
+    recipe.add_argument("--clip", type=number, help="largest norm of the gradient; 0 for any")
     recipe.add_argument("--augment", action=argparse.BooleanOptionalAction, help="vary the images as is usual (yes)")
-    recipe.add_argument("--noise", type=_number, help="added to predicted parameters, as ghn_model.vary does")
+    recipe.add_argument("--noise", type=number, help="added to predicted parameters, as ghn_model.vary does")
     recipe.add_argument("--orthogonal-from", type=positive, metavar="LAYER", help="make predicted weights orthogonal")
     recipe.add_argument("--seed", type=non_negative, default=0, help="of initial values and orders (0)")
 
@@ -201,13 +200,3 @@ def _indices(text: str, length: int) -> list[int]:
         else:
             found.append(int(piece))
     return list(dict.fromkeys(found))
-
-
-def _number(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"expected a number, 0 or more, got {text!r}")
-    return value

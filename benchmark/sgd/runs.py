@@ -15,7 +15,6 @@ import io
 import json
 import math
 import os
-import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from benchmark.rows import FAILED, OK
@@ -32,6 +30,7 @@ from benchmark.sgd.recipe import SGDRecipe
 from benchmark.sgd.start import Start, initialized
 from benchmark.sgd.training import evaluated_epochs, train_network
 from deepnets.errors import ConfigError, DeepNetsError, FormatError
+from deepnets.folders import exclusive, replace_file
 from deepnets.images import Images
 from ghn_model.tensor_files import write_tensors
 
@@ -71,16 +70,9 @@ class Curves:
     @contextlib.contextmanager
     def opened(self) -> Iterator[Curves]:
         """Keep other processes out, and drop the rows of trainings that a killed process has not finished writing."""
-        lock = FileLock(self.folder / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise ConfigError(f"{self.folder}: is in use by another process; choose another folder") from error
-        try:
+        with exclusive(self.folder):
             self._repair()
             yield self
-        finally:
-            lock.release()
 
     def table(self) -> pd.DataFrame:
         """All rows; without a file, none."""
@@ -124,7 +116,7 @@ class Curves:
                 f"{self.folder}: holds trainings from {what} with other settings ({'; '.join(parts)}); choose another "
                 "folder, or another label for the start"
             )
-        _replace(self.folder / "settings.json", json.dumps({**known, what: settings}, indent=1) + "\n")
+        replace_file(self.folder / "settings.json", json.dumps({**known, what: settings}, indent=1) + "\n")
 
     def _parsed(self, content: bytes) -> pd.DataFrame:
         try:
@@ -169,7 +161,7 @@ class Curves:
         return known
 
     def _rewrite(self, table: pd.DataFrame) -> None:
-        _replace(self.path, table.to_csv(index=False, lineterminator="\n"))
+        replace_file(self.path, table.to_csv(index=False, lineterminator="\n"))
 
 
 def train_all(
@@ -295,17 +287,3 @@ def _float(text: str) -> float:
 
 def _what(label: str, split: str, images: str) -> str:
     return f"{label} on {split} with {images}"
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file that is there whole, or as it was before."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()

@@ -24,10 +24,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from benchmark.measuring import BATCH_SIZE, Accuracy
+from benchmark.measuring import BATCH_SIZE, LAYOUT, Accuracy, checked_logits, count, generator_for
 from benchmark.sgd.recipe import SGDRecipe
 from deepnets.errors import ConfigError, TrainingError
-from deepnets.images import Images, ImageSet
+from deepnets.images import Images
 from deepnets.space import at_least, checked_integer
 
 __all__ = ["EPOCHS_EVALUATED", "Trained", "evaluate_trained", "evaluated_epochs", "track_statistics", "train_network"]
@@ -36,7 +36,6 @@ EPOCHS_EVALUATED = (1, 5, 10, 20, 30, 40, 50)
 """After how many epochs the published baselines were evaluated."""
 
 CURVE = ("epoch", "loss", "train_top1", "top1", "top5", "seconds", "learning_rate")
-LAYOUT = torch.channels_last  # of images and weights in memory: most of the networks are faster so
 _CHECK_STEPS = 50  # between looks at the loss, for which a GPU has to be waited for
 
 
@@ -127,7 +126,7 @@ def train_network(
     net.to(memory_format=LAYOUT)  # type: ignore[call-overload]
     optimizer = _optimizer(net, recipe)
     words = np.random.Philox(key=seed).random_raw(2).tolist()
-    generator = _generator(train_images, words[0] >> 1)
+    generator = generator_for(train_images, words[0] >> 1)
     curve: list[dict[str, float]] = []
     seconds = 0.0
     bar = tqdm(range(1, recipe.epochs + 1), disable=not progress, unit="epoch", desc=train_images.name)
@@ -281,7 +280,7 @@ def _train_epoch(
             continue
         step += 1
         batch, labels = batch.to(device, memory_format=LAYOUT), labels.to(device)
-        logits = _logits(net, batch, images)
+        logits = checked_logits(net(batch), len(batch), images)
         loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -307,40 +306,9 @@ def _diverged(what: str) -> str:
     return f"training has diverged: {what}; try a lower learning_rate, or clip"
 
 
-def _logits(net: nn.Module, batch: Tensor, images: Images) -> Tensor:
-    output = net(batch)
-    logits = output[0] if isinstance(output, tuple) else output
-    if not isinstance(logits, Tensor) or logits.shape != (len(batch), images.num_classes):
-        got = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
-        raise ConfigError(
-            f"model: expected outputs of shape {(len(batch), images.num_classes)}, for the classes of {images.name}, "
-            f"got {got}"
-        )
-    return logits
-
-
-@torch.no_grad()
 def _accuracy(net: nn.Module, images: Images, batch_size: int, device: torch.device, seed: int = 0) -> Accuracy:
     """Accuracies of a network in evaluation mode, in which it is left."""
-    net.eval()
-    hits = torch.zeros(3, dtype=torch.int64, device=device)  # top 1, top 5, images with an output that is not finite
-    seen = 0
-    for batch, labels in images.batches(batch_size, generator=_generator(images, seed)):
-        logits = _logits(net, batch.to(device, memory_format=LAYOUT), images)
-        ranked = logits.topk(min(5, images.num_classes), dim=1).indices == labels.to(device)[:, None]
-        hits += torch.stack([ranked[:, 0].sum(), ranked.sum(), (~logits.isfinite().all(dim=1)).sum()])
-        seen += len(labels)
-    if not seen:
-        raise ConfigError(f"images: {images.name} ({images.split}) has none")
-    top1, top5, broken = hits.tolist()
-    if broken:
-        raise FloatingPointError(f"the network's outputs are not finite, for {broken:,} of {seen:,} images")
-    return Accuracy(100 * top1 / seen, 100 * top5 / seen, seen)
-
-
-def _generator(images: Images, seed: int) -> torch.Generator:
-    """Of the random numbers of a pass; images in folders are drawn by the CPU, wherever they end up."""
-    return torch.Generator(images.device if isinstance(images, ImageSet) else "cpu").manual_seed(seed)
+    return count(net.eval(), images, batch_size, seed=seed, device=device)
 
 
 def _not_finite(state: Mapping[str, Tensor]) -> list[str]:

@@ -16,9 +16,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from small_corpus import CONFIGS, write_predictors, write_small_corpus
+from small_corpus import write_predictors, write_small_corpus
 
 from benchmark import evaluate, summarize
+from benchmark.runs.command import _bundled
 from benchmark.runs.results import COLUMNS, Results
 from benchmark.runs.running import Machine, run
 from deepnets import ConfigError, DeepNets1M, FormatError
@@ -396,6 +397,30 @@ def test_a_file_of_a_hypernetwork(data: Path, here: Path) -> None:
     )
 
 
+def test_an_official_checkpoint(data: Path, here: Path) -> None:
+    torch.manual_seed(0)
+    ghn = GHN("ghn2")
+    torch.save({"state_dict": ghn.state_dict()}, here / "ghn2_cifar10.pt")
+    table, expected = (evaluate(each, "test", data=data, limit=2) for each in (str(here / "ghn2_cifar10.pt"), ghn))
+    assert table["top5"].tolist() == expected["top5"].tolist()
+    assert table.attrs["predictor"] == "ghn2_cifar10"
+
+
+@pytest.mark.parametrize(("images", "names"), [("digits", 3), ("imagenet", 0)])
+def test_what_is_evaluated_unless_said_otherwise(images: str, names: int) -> None:
+    """What comes with the package for these images: predictions for others mean nothing."""
+    found = _bundled(images)
+    assert len(found) == names
+    assert all(name.endswith(images) for name in found)
+
+
+def test_models_of_timm(here: Path) -> None:
+    table = evaluate("random", "timm:resnet10t", data=here)
+    assert (table["network"][0], table["status"][0]) == ("resnet10t", "ok")
+    with pytest.raises(ConfigError, match="timm has no classifier 'resnet10'; did you mean"):
+        evaluate("random", "timm:resnet10", data=here)
+
+
 def test_models_of_a_library(here: Path) -> None:
     import_torchvision()
     table = evaluate("random", "torchvision:squeezenet1_1,shufflenet_v2_x0_5", data=here)
@@ -477,7 +502,3 @@ def test_the_predictor_of_the_readme(data: Path, here: Path) -> None:
     assert table_of(here / "out")["status"].tolist() == ["ok"] * 4
     about = json.loads((here / "out" / "runs.json").read_text()).values()
     assert {run["predictor"]["label"] for run in about} == {"mine:predict", "random"}
-
-
-def test_all_networks_have_a_config(data: Path) -> None:
-    assert len(DeepNets1M(data, "test")) == len(CONFIGS)

@@ -349,7 +349,7 @@ def test_damaged_states_are_refused(corpus: Path, tmp_path: Path) -> None:
 def test_one_run_at_a_time_in_a_folder(corpus: Path, tmp_path: Path) -> None:
     from filelock import FileLock
 
-    with FileLock(tmp_path / ".lock"), pytest.raises(ConfigError, match="another training is running"):
+    with FileLock(tmp_path / ".lock"), pytest.raises(ConfigError, match="is in use by another process"):
         train_here(corpus, tmp_path, steps=1)
 
 
