@@ -26,9 +26,16 @@ STARTUP_SECONDS = 600.0
 
 
 class Lane:
-    """A process that evaluates networks, and the wish that it answers in time."""
+    """A process that evaluates networks, and the wish that it answers in time.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    number
+        Of the lane: which of a task's devices is its own.
+    """
+
+    def __init__(self, number: int = 0) -> None:
+        self._number = number
         self._process: subprocess.Popen[bytes] | None = None
         self._task: Mapping[str, Any] | None = None
         self._rest = b""
@@ -40,7 +47,7 @@ class Lane:
         ----------
         task
             What is evaluated, and how: see `benchmark.runs.worker.open_task`; and `threads`, `memory` (bytes, or None),
-            `timeout` (seconds per network, or None), `folder` (the current one).
+            `timeout` (seconds per network, or None), `folder` (the current one), `devices` (to choose from).
         index
             Of the network.
 
@@ -58,7 +65,8 @@ class Lane:
         row, phase = empty_row(index) | {"batch_size": task["batch_size"]}, ""
         begun = time.monotonic()
         try:
-            self._send({"task": task if new else None, "index": index})
+            device = task["devices"][self._number % len(task["devices"])]
+            self._send({"task": {**task, "device": device} if new else None, "index": index})
             self._task = task
             while True:
                 patience = task["timeout"] if phase else STARTUP_SECONDS
@@ -158,7 +166,7 @@ def evaluate_in_lane(task: Mapping[str, Any], index: int) -> dict[str, Any]:
     with _lock:
         if _closed.is_set():
             raise errors.ConfigError("lanes: are closed")
-        lane = _lanes.setdefault(threading.get_ident(), Lane())
+        lane = _lanes.setdefault(threading.get_ident(), Lane(len(_lanes)))
     return lane.ask(task, index)
 
 

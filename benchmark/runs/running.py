@@ -36,7 +36,7 @@ class Machine:
     Attributes
     ----------
     devices
-        Of PyTorch; several GPUs share the networks.
+        Of PyTorch; lanes take turns in choosing one (with the backend "threading", the others know no turns).
     jobs
         Networks at a time; None: one per GPU, or per core.
     threads
@@ -143,12 +143,13 @@ def run(
     command = command or shlex.join(["python", "-m", "benchmark", *sys.argv[1:]])
     shared: dict[str, Any] = {"data": str(data), "image_root": str(image_root) if image_root else None}
     shared |= {"images": images, "batch_size": batch_size, "seed": seed, "threads": machine.threads}
-    shared |= {"folder": str(Path.cwd()), "timeout": machine.timeout, "memory": machine.memory or memory_limit(jobs)}
+    shared |= {"devices": list(machine.devices), "folder": str(Path.cwd())}
+    shared |= {"timeout": machine.timeout, "memory": machine.memory or memory_limit(jobs)}
     plans = []
     for split in networks:
         most = limit.get(split) if isinstance(limit, Mapping) else limit
         for level in noise:
-            for plan in _plans(infos, split, most, level, shared, machine.devices[0], image_root):
+            for plan in _plans(infos, split, most, level, shared, image_root):
                 plan.about |= {"machine": _machine(machine, jobs), "command": command}
                 plans.append(plan)
     results = Results(out)
@@ -174,7 +175,6 @@ def _plans(
     limit: int | None,
     noise: float,
     shared: Mapping[str, Any],
-    device: str,
     image_root: Path | str | None,
 ) -> list[_Plan]:
     """What to do, checked as far as it can be without doing it."""
@@ -188,10 +188,8 @@ def _plans(
         open_predictor(info.spec, networks, found, image_root=image_root)
         columns = {"predictor": info.label, "split": networks.name, "images": found.name, "part": part, "noise": noise}
         settings = {**columns, "spec": info.spec, "digest": info.digest, "networks": networks.identity}
-        settings |= {key: shared[key] for key in ("batch_size", "seed", "threads")} | {
-            "device": device.partition(":")[0]
-        }
-        settings |= {"image_count": len(found)}
+        settings |= {key: shared[key] for key in ("batch_size", "seed", "threads")}
+        settings |= {"device": shared["devices"][0].partition(":")[0], "image_count": len(found)}
         task = {**shared, "predictor": info.spec, "networks": split, "limit": limit, "part": part, "noise": noise}
         about = {"predictor": info.to_dict(), **{key: columns[key] for key in ("split", "images", "part", "noise")}}
         about |= {"limit": limit, "networks": len(networks), "split_size": networks.total}
@@ -206,7 +204,6 @@ def _do(
     results: Results, plans: list[_Plan], machine: Machine, jobs: int, *, retry_failed: bool, progress: bool
 ) -> None:
     """Evaluate what has no row yet."""
-    tasks: dict[tuple[int, str], dict[str, Any]] = {}
     work: list[tuple[dict[str, Any], int]] = []
     places: list[int] = []
     missing: dict[int, int] = {}
@@ -214,13 +211,11 @@ def _do(
         results.begin(plan.run, plan.about)
         if retry_failed:
             results.forget_failed(plan.run)
-        todo = [index for index in range(plan.count) if index not in results.finished(plan.run)]
+        done = results.finished(plan.run)
+        todo = [index for index in range(plan.count) if index not in done]
         missing[number] = len(todo)
-        for index in todo:
-            device = machine.devices[index % len(machine.devices)]
-            task = tasks.setdefault((number, device), {**plan.task, "device": device})
-            work.append((task, index))
-            places.append(number)
+        work += [(plan.task, index) for index in todo]
+        places += [number] * len(todo)
         if not todo:
             results.end(plan.run)
     bar = tqdm(total=len(work), unit="network", disable=not progress or not work)

@@ -124,6 +124,23 @@ def test_order_and_number_of_workers_do_not_matter(data: Path, here: Path) -> No
     assert len(table_of(here / "one")) == 16
 
 
+def test_lanes_share_devices(data: Path, here: Path) -> None:
+    """Of a machine with one device, by two of its names."""
+    for name, devices in (("one", ("cpu",)), ("two", ("cpu", "cpu:0"))):
+        machine = Machine(jobs=2, devices=devices)
+        run(["plugged_in:noisy"], ["test"], data=data, out=here / name, machine=machine)
+    assert lasting(here / "one") == lasting(here / "two")
+
+
+def test_what_is_there_is_looked_up_once(data: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not once per network: splits have a hundred thousand of them."""
+    asked: list[str] = []
+    finished = Results.finished
+    monkeypatch.setattr(Results, "finished", lambda self, run: asked.append(run) or finished(self, run))
+    run(["plugged_in:zeros"], ["test"], data=data, out=here / "out", machine=Machine(jobs=1))
+    assert len(asked) == 1
+
+
 def test_limits_by_split(data: Path, here: Path) -> None:
     run(["random"], ["test", "val"], data=data, out=here / "out", limit={"test": 1, "val": 2}, machine=Machine(jobs=1))
     assert table_of(here / "out")["split"].tolist() == ["test", "val", "val"]
