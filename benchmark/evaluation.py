@@ -217,7 +217,7 @@ def evaluate(
             rows = [found[place] for place in range(len(work))]
     table = pd.DataFrame(rows, columns=list(ROW))
     table.attrs = {"split": split, "images": images.name, "image_split": images.split, "num_images": len(images)}
-    table.attrs |= {"batch_size": batch_size, "batch_norm": "batch", "devices": [str(images.device)], "seed": seed}
+    table.attrs |= {"batch_size": batch_size, "batch_norm": "batch", "device": str(images.device), "seed": seed}
     table.attrs |= {"noise": noise, "predictor": label or getattr(predictor, "__name__", type(predictor).__name__)}
     return table
 
