@@ -21,6 +21,7 @@ from deepnets.network import Network
 from ghn_model.checkpoints import Unfilled
 from ghn_model.ghn import GHN
 from ghn_model.prepared import Prepared
+from ghn_model.step_parts import part
 
 __all__ = ["Objective", "Outcome", "on_meta"]
 
@@ -83,9 +84,11 @@ class Objective:
         scale
             What losses are multiplied by on the way back through the networks, for gradients in half precision.
         """
-        networks = [on_meta(graph, self.num_classes, self.image_size) for graph in batch.graphs]
+        with part("build"):
+            networks = [on_meta(graph, self.num_classes, self.image_size) for graph in batch.graphs]
         started = time.perf_counter()
-        predicted = ghn(batch)
+        with part("hypernetwork forward"):
+            predicted = ghn(batch)
         forward_seconds = time.perf_counter() - started
 
         share = 1 / len(networks)
@@ -95,13 +98,15 @@ class Objective:
         correct = torch.zeros((), dtype=torch.int64, device=images.device)
         for network, parameters in zip(networks, predicted):
             leaves = {name: tensor.detach().requires_grad_() for name, tensor in parameters.items()}
-            with self._autocast(images):
-                logits = functional_call(network, leaves, (images,))
-            loss_here = F.cross_entropy(_single(logits), labels, label_smoothing=self.label_smoothing)
-            if self.penalty:
-                norms = torch.stack([torch.linalg.vector_norm(leaf) for leaf in leaves.values()])
-                loss_here = loss_here + self.penalty * norms.sum()
-            torch.autograd.backward(loss_here * share if scale is None else loss_here * (share * scale))
+            with part("networks forward"):
+                with self._autocast(images):
+                    logits = functional_call(network, leaves, (images,))
+                loss_here = F.cross_entropy(_single(logits), labels, label_smoothing=self.label_smoothing)
+                if self.penalty:
+                    norms = torch.stack([torch.linalg.vector_norm(leaf) for leaf in leaves.values()])
+                    loss_here = loss_here + self.penalty * norms.sum()
+            with part("networks backward"):
+                torch.autograd.backward(loss_here * share if scale is None else loss_here * (share * scale))
             losses.append(loss_here.detach())
             correct += (logits.detach().argmax(1) == labels).sum()
             for name, leaf in leaves.items():
@@ -112,7 +117,8 @@ class Objective:
             torch._foreach_mul_(gradients, scale.reciprocal())
 
         started = time.perf_counter()
-        torch.autograd.backward(outputs, gradients)
+        with part("hypernetwork backward"):
+            torch.autograd.backward(outputs, gradients)
         seconds = forward_seconds + time.perf_counter() - started
         return Outcome(torch.stack(losses).mean(), correct, len(networks) * len(labels), seconds)
 

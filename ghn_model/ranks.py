@@ -57,6 +57,16 @@ class Ranks:
         """Whether this is the process that writes files and shows progress."""
         return self.rank == 0
 
+    @property
+    def hardware(self) -> str:
+        """What the processes run on, in words."""
+        processes = f"{self.world_size} processes" if self.world_size > 1 else "one process"
+        if self.device.type == "cuda":
+            hosts = max(1, self.world_size // _number("LOCAL_WORLD_SIZE", self.world_size))
+            count = hosts * min(torch.cuda.device_count(), _number("LOCAL_WORLD_SIZE", 1))
+            return f"{count} x {torch.cuda.get_device_name(self.device)}, {processes}"
+        return f"{processes} with {torch.get_num_threads()} of {os.cpu_count()} cores"
+
     def agree(self, values: Sequence[float]) -> list[float]:
         """The largest of each of some numbers over all processes; hosts wait for each other, devices do not."""
         if not self._joined:

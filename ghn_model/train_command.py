@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deepnets.cli import non_negative, number, positive, positive_number
+
+if TYPE_CHECKING:
+    from ghn_model.checkpoints import CheckpointInfo
 
 __all__ = ["add_arguments"]
 
@@ -63,6 +66,9 @@ def add_arguments(commands: Any) -> None:
     saving.add_argument("--log-steps", type=positive, default=20, help="steps between rows of the log (20)")
     saving.add_argument("--save-steps", type=positive, help="steps between saved states")
     saving.add_argument("--save-minutes", type=positive_number, default=5.0, help="minutes between saved states (5)")
+    saving.add_argument(
+        "--stop-after", type=positive_number, metavar="MINUTES", help="end this call then; the same command goes on"
+    )
     saving.add_argument("--quiet", action="store_true", help="no bar")
     train.set_defaults(do=run)
 
@@ -79,6 +85,7 @@ def run(options: argparse.Namespace) -> None:
     import torch
 
     from deepnets.dataset import DeepNets1M
+    from ghn_model.checkpoints import describe
     from ghn_model.config import GHNConfig
     from ghn_model.image_stream import image_stream
     from ghn_model.ranks import Ranks
@@ -115,17 +122,26 @@ def run(options: argparse.Namespace) -> None:
         steps = options.steps
         if options.epochs:
             steps = min(steps or math.inf, options.epochs * images.per_epoch)
-        train(
+        path = train(
             options.out or Path("runs") / f"{options.preset}-{options.images}",
             config,
             recipe,
             images,
             nets,
             length=Length(steps, options.minutes),
-            saving=Saving(options.log_steps, options.save_steps, options.save_minutes),
+            saving=Saving(options.log_steps, options.save_steps, options.save_minutes, options.stop_after),
             ranks=ranks,
             workers=workers,
             quiet=options.quiet,
         )
+        if ranks.first and not options.quiet:
+            print(_said(describe(path)))
     finally:
         ranks.leave()
+
+
+def _said(found: CheckpointInfo) -> str:
+    """Where the hypernetwork is, and how far its training has come."""
+    steps, seconds, progress = (found.metadata[name] for name in ("steps", "seconds", "progress"))
+    text = f"{found.path}: {steps:,} steps in {seconds / 60:.1f} minutes"
+    return text if progress >= 1 else f"{text}, {progress:.0%} of the training; the same command goes on"

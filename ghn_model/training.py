@@ -15,7 +15,7 @@ import contextlib
 import hashlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -39,6 +39,7 @@ from ghn_model.ranks import Ranks
 from ghn_model.recipe import Recipe
 from ghn_model.schedules import Length
 from ghn_model.signals import NotedSignals
+from ghn_model.step_parts import part
 from ghn_model.training_state import Moment, load_state, read_about, save_state
 
 __all__ = ["Images", "Saving", "train"]
@@ -59,11 +60,23 @@ class Images(Protocol):
 
 @dataclass(frozen=True)
 class Saving:
-    """How often figures are logged and states saved: every so many steps, or minutes."""
+    """How often figures are logged and states saved, and when to stop for now.
+
+    Parameters
+    ----------
+    log_steps
+        Steps between rows of the log.
+    steps, minutes
+        Between saved states, whichever comes first; the last state is always saved.
+    stop_after
+        Minutes after which this call ends, though the training has not; another goes on with it.  For machines that are
+        had for short times.
+    """
 
     log_steps: int = 20
     steps: int | None = None
     minutes: float = 5.0
+    stop_after: float | None = None
 
 
 def train(
@@ -78,6 +91,7 @@ def train(
     ranks: Ranks | None = None,
     workers: int = 0,
     quiet: bool = False,
+    after_step: Callable[[int], None] | None = None,
 ) -> Path:
     """Train a hypernetwork, or go on with a training that was interrupted.
 
@@ -94,13 +108,15 @@ def train(
     length
         When it ends; may change when a run is continued.
     saving
-        How often figures are logged and states saved.
+        How often figures are logged and states saved, and when to stop for now.
     ranks
         This process among others; by default alone, on a GPU if there is one.
     workers
         Processes that prepare graphs.
     quiet
         Whether to show no bar.
+    after_step
+        Called with the number of steps that are done, after each.
 
     Returns
     -------
@@ -130,6 +146,7 @@ def train(
         raise ConfigError(f"meta_batch: {recipe.meta_batch} networks cannot be shared by {ranks.world_size} processes")
     with exclusive(out) if ranks.first else contextlib.nullcontext(), _random_numbers(ranks):
         run = _Run(out, config, recipe, images, nets, length, saving or Saving(), ranks, workers, quiet)
+        run.after_step = after_step
         return run.to_the_end()
 
 
@@ -149,6 +166,7 @@ class _Run:
     ) -> None:
         self.out, self.recipe, self.images, self.length, self.saving = out, recipe, images, length, saving
         self.ranks, self.workers, self.quiet = ranks, workers, quiet or not ranks.first
+        self.after_step: Callable[[int], None] | None = None
         torch.manual_seed(_seed(recipe.seed, -1, 0))
         self.ghn = GHN(config).to(ranks.device).train()
         if recipe.compile:
@@ -210,18 +228,23 @@ class _Run:
             self.optimization.set_rate(progress)
             torch.manual_seed(_seed(self.recipe.seed, step, self.ranks.rank))
             clock.begin()
-            batch = next(batches).to(self.ranks.device)
-            images, labels = self.images.at(step)
-            if self.recipe.channels_last:
-                images = images.contiguous(memory_format=torch.channels_last)
+            with part("data"):
+                batch = next(batches).to(self.ranks.device)
+            with part("images"):
+                images, labels = self.images.at(step)
+                if self.recipe.channels_last:
+                    images = images.contiguous(memory_format=torch.channels_last)
             clock.waited()
             outcome = self._attempt(batch, images, labels)
             now = time.monotonic()
             due = now - saved > 60 * saving.minutes or bool(saving.steps and (step + 1) % saving.steps == 0)
-            failed, stop, due_anywhere, seconds = self.ranks.agree(
-                [outcome is None, signals.came, due, before + now - started]
-            )
-            self._update(None if failed else outcome)
+            enough = signals.came or (saving.stop_after is not None and now - started > 60 * saving.stop_after)
+            with part("agreement"):
+                failed, stop, due_anywhere, seconds = self.ranks.agree(
+                    [outcome is None, enough, due, before + now - started]
+                )
+            with part("optimizer"):
+                self._update(None if failed else outcome)
             self.moment = Moment(step + 1, seconds, self.moment.skipped + int(failed))
             clock.end(outcome.hyper_seconds if outcome else None, self.recipe.meta_batch, len(labels))
             over = self.length.progress(step + 1, seconds) >= 1
@@ -232,6 +255,8 @@ class _Run:
                 saved = time.monotonic()
             if log:
                 log.advance(seconds if self.length.steps is None else step + 1)
+            if self.after_step:
+                self.after_step(step + 1)
 
     def _batches(self) -> Iterator[MetaBatch]:
         return meta_batches(
@@ -307,6 +332,8 @@ class _Run:
             self.state, self.ghn, optimization.optimizer, optimization.averages, self._extra(), moment, self.about
         )
         metadata = {**self.about, "steps": moment.step, "seconds": round(moment.seconds, 1)}
+        metadata |= {"progress": round(self.length.progress(moment.step, moment.seconds), 4)}
+        metadata |= {"hardware": self.ranks.hardware, "software": f"PyTorch {torch.__version__}"}
         save_checkpoint(optimization.averaged(self.ghn), self.out / "ghn.safetensors", metadata)
 
     def _log(self) -> Log:
@@ -321,8 +348,9 @@ def _seed(seed: int, step: int, rank: int) -> int:
 
 
 def _compile(ghn: GHN) -> None:
-    for part in (ghn.decoder, ghn.decoder_1d, *(ghn.gnn if ghn.config.hypernet == "graphormer" else ())):  # type: ignore[misc]
-        part.compile(dynamic=True)
+    encoders = ghn.gnn if ghn.config.hypernet == "graphormer" else ()
+    for module in (ghn.decoder, ghn.decoder_1d, *encoders):  # type: ignore[misc]
+        module.compile(dynamic=True)
 
 
 def _difference(before: Any, now: Any) -> str:

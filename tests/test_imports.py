@@ -43,7 +43,7 @@ FOR_CONSOLES = {"__main__.py", "cli.py"}
 
 
 def for_consoles(path: Path) -> bool:
-    return path.name in FOR_CONSOLES or ("benchmark" in path.parts and path.name.endswith("command.py"))
+    return path.name in FOR_CONSOLES or path.name.endswith("command.py")
 
 
 def relative(path: Path) -> str:
