@@ -23,8 +23,9 @@ from ghn_model.shape_encoder import four_axes
 
 __all__ = ["Assembler", "Group", "Plan", "Wanted"]
 
-LARGEST_BLOCK = 1 << 22
-"""Most values of maps that are decoded at a time, which bounds the memory that predictions take on the way."""
+LARGEST = 1 << 22
+"""Most values of maps that are decoded, and of parameters that are repeated at a time: this bounds the memory that is
+taken on the way."""
 
 Part = tuple[int, int, int, int]
 
@@ -37,8 +38,8 @@ class Wanted(NamedTuple):
     slot: ParameterSlot
 
 
-Sink = Callable[[Wanted, Tensor], None]
-"""Takes a parameter and the block of values that is to be repeated to its shape."""
+Sink = Callable[[Sequence[Wanted], Tensor], None]
+"""Takes parameters of one shape, and for each of them a block of values that is to be repeated to it, `(n, ...)`."""
 
 
 class Group(NamedTuple):
@@ -46,8 +47,8 @@ class Group(NamedTuple):
 
     Attributes
     ----------
-    wanted
-        The parameters.
+    runs
+        The parameters, those of one shape side by side.
     nodes
         `(n,) int64`, their nodes.
     gains
@@ -56,17 +57,25 @@ class Group(NamedTuple):
         Of the map: rows, columns, height, width.
     """
 
-    wanted: list[Wanted]
+    runs: list[list[Wanted]]
     nodes: Tensor
     gains: Tensor
     part: Part
 
     @classmethod
-    def of(cls, wanted: list[Wanted], part: Part, normalise: bool) -> Group:
+    def of(cls, wanted: Sequence[Wanted], part: Part, normalise: bool) -> Group:
         """Some parameters; the gains are all 1 without normalisation."""
-        nodes = torch.tensor([entry.node for entry in wanted], dtype=torch.int64)
-        gains = torch.tensor([gain(entry.slot.shape) if normalise else 1.0 for entry in wanted], dtype=torch.float64)
-        return cls(wanted, nodes, gains, part)
+        alike: dict[tuple[int, ...], list[Wanted]] = {}
+        for entry in wanted:
+            alike.setdefault(entry.slot.shape, []).append(entry)
+        runs = [run for shape, some in alike.items() for run in _chunks(some, LARGEST // max(1, math.prod(shape)))]
+        gains = [gain(run[0].slot.shape) if normalise else 1.0 for run in runs for _ in run]
+        nodes = torch.tensor([entry.node for run in runs for entry in run], dtype=torch.int64)
+        return cls(runs, nodes, torch.tensor(gains, dtype=torch.float64), part)
+
+    def split(self, values: Tensor) -> Iterator[tuple[list[Wanted], Tensor]]:
+        """The runs, each with its part of values `(n, ...)`."""
+        return zip(self.runs, torch.split(values, [len(run) for run in self.runs]))
 
 
 class Plan(NamedTuple):
@@ -74,13 +83,17 @@ class Plan(NamedTuple):
 
     Attributes
     ----------
-    vectors, class_biases, class_weights
-        What the vector decoder, and the heads of classifiers make.
+    weights, biases, tokens
+        Vectors: weights of norms and scales; biases; others, which have no bounds.
+    class_biases, class_weights
+        What the heads of classifiers make.
     maps
         What the map decoder makes, by the part of the map, in groups of limited size.
     """
 
-    vectors: Group
+    weights: Group
+    biases: Group
+    tokens: Group
     class_biases: Group
     class_weights: Group
     maps: list[Group]
@@ -88,7 +101,7 @@ class Plan(NamedTuple):
     @classmethod
     def of(cls, graphs: Sequence[Graph], config: GHNConfig, class_layers: bool = True) -> Plan:
         """The plan for some graphs, with or without the layers whose outputs are the classes."""
-        found: dict[Part | str, list[Wanted]] = {"vectors": [], "class_bias": [], "class_weight": []}
+        found: dict[Part | str, list[Wanted]] = {}
         first = 0
         for number, graph in enumerate(graphs):
             for node, slots in enumerate(graph.parameters, start=first):
@@ -100,25 +113,31 @@ class Plan(NamedTuple):
             Group.of(some, part, config.weight_norm)
             for part, wanted in found.items()
             if not isinstance(part, str)
-            for some in _chunks(wanted, LARGEST_BLOCK // max(1, math.prod(part)))
+            for some in _chunks(wanted, LARGEST // max(1, math.prod(part)))
         ]
         row = (1, config.max_shape[0], 1, 1)
+        middle = (*config.max_shape[:2], 1, 1)
         return cls(
-            Group.of(found["vectors"], row, False),
-            Group.of(found["class_bias"], row, False),
-            Group.of(found["class_weight"], (*config.max_shape[:2], 1, 1), config.weight_norm),
+            Group.of(found.get("weight", ()), row, False),
+            Group.of(found.get("bias", ()), row, False),
+            Group.of(found.get("token", ()), row, False),
+            Group.of(found.get("class_bias", ()), row, False),
+            Group.of(found.get("class_weight", ()), middle, config.weight_norm),
             maps,
         )
 
+    def changed(self, change: Callable[[Tensor], Tensor]) -> Plan:
+        """The plan with its tensors changed."""
+
+        def of(group: Group) -> Group:
+            return group._replace(nodes=change(group.nodes), gains=change(group.gains))
+
+        vectors = (of(self.weights), of(self.biases), of(self.tokens))
+        return Plan(*vectors, of(self.class_biases), of(self.class_weights), [of(group) for group in self.maps])
+
     def to(self, device: torch.device, non_blocking: bool = False) -> Plan:
         """The plan with its tensors on a device."""
-
-        def moved(group: Group) -> Group:
-            nodes, gains = (tensor.to(device, non_blocking=non_blocking) for tensor in (group.nodes, group.gains))
-            return group._replace(nodes=nodes, gains=gains)
-
-        maps = [moved(group) for group in self.maps]
-        return Plan(moved(self.vectors), moved(self.class_biases), moved(self.class_weights), maps)
+        return self.changed(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
 
 def _decoder(slot: ParameterSlot, config: GHNConfig) -> Part | str:
@@ -126,7 +145,9 @@ def _decoder(slot: ParameterSlot, config: GHNConfig) -> Part | str:
     if slot.role == "class_bias":
         return "class_bias"
     if is_vector(slot):
-        return "vectors"
+        if slot.role in ("norm_weight", "scale", "weight"):
+            return "weight"
+        return "token" if slot.role == "token" and len(slot.shape) > 1 else "bias"
     if slot.role == "class_weight":
         return "class_weight"
     out, into, height, width = (min(size, most) for size, most in zip(four_axes(slot.shape), config.max_shape))
@@ -177,66 +198,67 @@ class Assembler(nn.Module):
         sink
             Is given every parameter, with a block of values of the same rank.
         """
-        self._vectors(plan, embeddings, sink)
-        if plan.class_weights.wanted:
-            self._classifiers(plan.class_weights, embeddings, sink)
+        bounded = self.config.weight_norm
+        for group, row in ((plan.weights, 0), (plan.biases, 1), (plan.tokens, 1)):
+            if group.runs:
+                vectors = self.decoder_1d(embeddings[group.nodes], row)  # (n, C)
+                if bounded and group is not plan.tokens:
+                    vectors = (0.2 * vectors).tanh() if row else 2 * (0.5 * vectors).sigmoid()
+                for run, values in group.split(vectors):
+                    sink(run, _spread(values, run[0].slot.shape))
+        self._classifiers(plan, embeddings, sink)
         for group in plan.maps:
-            maps = self.decoder(embeddings[group.nodes], *group.part)
+            maps = self._scaled(self.decoder(embeddings[group.nodes], *group.part), group)
+            for run, values in group.split(maps):
+                sink(run, self._shaped(values, run[0].slot.shape))
+
+    def _classifiers(self, plan: Plan, embeddings: Tensor, sink: Sink) -> None:
+        """Biases of classifiers; and weights, from all rows of the middle of a map."""
+        if plan.class_biases.runs:
+            biases = self.bias_class(self.decoder_1d(embeddings[plan.class_biases.nodes], 1))  # (n, K)
             if self.config.weight_norm:
-                maps = maps * group.gains.to(maps.dtype).view(-1, 1, 1, 1, 1)
-            for entry, block in zip(group.wanted, maps):
-                sink(entry, self._shaped(block, entry.slot.shape))
-
-    def _vectors(self, plan: Plan, embeddings: Tensor, sink: Sink) -> None:
-        """Norms, biases, scales and whatever else is a vector; and the biases of classifiers."""
-        weights, plain = self.decoder_1d(embeddings[plan.vectors.nodes]).unbind(1)  # (n, C) each
-        classes = self.bias_class(self.decoder_1d(embeddings[plan.class_biases.nodes])[:, 1])  # (n, K)
-        biases = plain
-        if self.config.weight_norm:
-            weights, biases, classes = 2 * (0.5 * weights).sigmoid(), (0.2 * plain).tanh(), (0.2 * classes).tanh()
-        for entry, weight, bias, as_it_is in zip(plan.vectors.wanted, weights, biases, plain):
-            role, shape = entry.slot.role, entry.slot.shape
-            if role in ("norm_weight", "scale", "weight"):
-                block = weight
-            else:
-                block = as_it_is if role == "token" and len(shape) > 1 else bias
-            sink(entry, _spread(block, shape))
-        for entry, block in zip(plan.class_biases.wanted, classes):
-            sink(entry, _spread(block, entry.slot.shape))
-
-    def _classifiers(self, group: Group, embeddings: Tensor, sink: Sink) -> None:
-        """Weights of classifiers, from all rows of the middle of a map."""
+                biases = (0.2 * biases).tanh()
+            for run, values in plan.class_biases.split(biases):
+                sink(run, _spread(values, run[0].slot.shape))
+        group = plan.class_weights
+        if not group.runs:
+            return
         x = embeddings[group.nodes]
         if isinstance(self.decoder, MLPDecoder):
             weights = self.decoder.classes_of(x)
         else:
             decoder: ConvDecoder = self.decoder  # type: ignore[assignment]
             weights = decoder.classes(decoder(x, *group.part))  # (n, K, C)
-        if self.config.weight_norm:
-            weights = weights * group.gains.to(weights.dtype).view(-1, 1, 1)
-        for entry, weight in zip(group.wanted, weights):
-            shape = entry.slot.shape
-            block = weight[: shape[0], : shape[1]]
-            sink(entry, block.view(*block.shape, *(1 for _ in shape[2:])))
+        for run, values in group.split(self._scaled(weights, group)):
+            shape = run[0].slot.shape
+            blocks = values[:, : shape[0], : shape[1]]
+            sink(run, blocks.view(*blocks.shape, *(1 for _ in shape[2:])))
 
-    def _shaped(self, block: Tensor, shape: Sequence[int]) -> Tensor:
-        """Part of a map `(rows, columns, height, width)` as a block of the rank of the wanted tensor."""
+    def _scaled(self, values: Tensor, group: Group) -> Tensor:
+        """Values `(n, ...)` times the gains, where weights are normalised."""
+        if not self.config.weight_norm:
+            return values
+        return values * group.gains.to(values.dtype).view(-1, *(1 for _ in values.shape[1:]))
+
+    def _shaped(self, maps: Tensor, shape: Sequence[int]) -> Tensor:
+        """Parts of maps `(n, rows, columns, height, width)` as blocks of the rank of the wanted tensors."""
         rank = len(shape)
         if rank == 2:
-            return block[:, :, 0, 0]
+            return maps[..., 0, 0]
         height, width = four_axes(shape)[2:]
-        if block.shape[2:] != (height, width):
-            block = self._enlarged(block, height, width)
+        if maps.shape[3:] != (height, width):
+            maps = self._enlarged(maps, height, width)
         if rank == 3:
             positions = shape[0] == 1 and shape[1] > 1 and shape[2] > 1
-            return _positions(block, shape[1]) if positions else block.squeeze(3)
-        return block.view(*block.shape[:2], *(1 for _ in shape[4:]), *block.shape[2:])
+            return _positions(maps, shape[1]) if positions else maps.squeeze(4)
+        return maps.view(*maps.shape[:3], *(1 for _ in shape[4:]), *maps.shape[3:])
 
-    def _enlarged(self, block: Tensor, height: int, width: int) -> Tensor:
-        """A map for kernels larger than any that is decoded."""
+    def _enlarged(self, maps: Tensor, height: int, width: int) -> Tensor:
+        """Maps for kernels larger than any that is decoded."""
         if self.config.window == "corner":
-            return tile(block, (*block.shape[:2], height, width))
-        return F.interpolate(block, (height, width), mode="bilinear", align_corners=False)
+            return tile(maps, (*maps.shape[:3], height, width))
+        larger = F.interpolate(maps.flatten(0, 1), (height, width), mode="bilinear", align_corners=False)
+        return larger.view(*maps.shape[:3], height, width)
 
 
 def _chunks(wanted: list[Wanted], size: int) -> Iterator[list[Wanted]]:
@@ -245,25 +267,26 @@ def _chunks(wanted: list[Wanted], size: int) -> Iterator[list[Wanted]]:
         yield wanted[start : start + size]
 
 
-def _spread(block: Tensor, shape: Sequence[int]) -> Tensor:
-    """A vector as a block of the wanted rank: along its one long axis, or repeated, where there are several."""
+def _spread(vectors: Tensor, shape: Sequence[int]) -> Tensor:
+    """Vectors `(n, C)` as blocks of the wanted rank: along its one long axis, or repeated, where there are several."""
     if len(shape) == 1:
-        return block[: shape[0]]
+        return vectors[:, : shape[0]]
     count = math.prod(shape)
+    vectors = vectors[:, :count]
     long = [axis for axis, size in enumerate(shape) if size > 1]
     if len(long) == 1:
-        return block[:count].view(*(-1 if axis == long[0] else 1 for axis in range(len(shape))))
-    return tile(block[:count], (count,)).view(torch.Size(shape))
+        return vectors.view(len(vectors), *(vectors.shape[1] if axis == long[0] else 1 for axis in range(len(shape))))
+    return tile(vectors, (len(vectors), count)).reshape(len(vectors), *shape)
 
 
-def _positions(block: Tensor, count: int) -> Tensor:
-    """Encodings of positions on a grid, `(1, count, columns)`; those beyond a square, of tokens, are random.
+def _positions(maps: Tensor, count: int) -> Tensor:
+    """Encodings of positions on a grid, `(n, 1, count, columns)`; those beyond a square, of tokens, are random.
 
     Random as in the published tools, but the same every time.
     """
-    grid = block.flatten(2).transpose(1, 2)  # (1, side * side, columns)
-    beyond = count - grid.shape[1]
+    grids = maps.flatten(3).transpose(2, 3)  # (n, 1, side * side, columns)
+    beyond = count - grids.shape[2]
     if not beyond:
-        return grid
-    noise = torch.randn(beyond, grid.shape[2], generator=torch.Generator().manual_seed(0)) * 0.02
-    return torch.cat([noise.to(grid)[None], grid], dim=1)
+        return grids
+    noise = torch.randn(beyond, grids.shape[3], generator=torch.Generator().manual_seed(0)) * 0.02
+    return torch.cat([noise.to(grids).expand(len(grids), 1, -1, -1), grids], dim=2)

@@ -119,9 +119,11 @@ class VectorDecoder(MLP):
         super().__init__(hidden, 2 * hidden, 2 * channels, last_relu=False)
         self.channels = channels
 
-    def forward(self, x: Tensor) -> Tensor:
-        """`(n, hidden)` -> `(n, 2, channels)`."""
-        return super().forward(x).view(len(x), 2, self.channels)
+    def forward(self, x: Tensor, row: int) -> Tensor:  # type: ignore[override]
+        """`(n, hidden)` -> `(n, channels)`: the weight of a norm (row 0), or a bias (row 1)."""
+        first, _, last = self.fc
+        part = slice(row * self.channels, (row + 1) * self.channels)
+        return F.linear(first(x).relu(), last.weight[part], last.bias[part])  # type: ignore[index]
 
 
 class ClassHead(nn.Sequential):

@@ -98,8 +98,9 @@ class GHN(Assembler):
         prepared = graphs if isinstance(graphs, Prepared) else self.prepare(graphs, predict_class_layers)
         results = _empty_results(prepared.graphs)
 
-        def collect(wanted: Wanted, block: Tensor) -> None:
-            results[wanted.graph][wanted.slot.name] = tile(block, wanted.slot.shape)
+        def collect(run: Sequence[Wanted], blocks: Tensor) -> None:
+            for wanted, values in zip(run, tile(blocks, (len(run), *run[0].slot.shape))):
+                results[wanted.graph][wanted.slot.name] = values
 
         self.assemble(prepared.plan, self._encoded(prepared), collect)
         return [_in_order(result) for result in results]
@@ -177,9 +178,10 @@ class GHN(Assembler):
         graphs = self._graphs(model, input, graph)
         results = _empty_results(graphs)
 
-        def collect(wanted: Wanted, block: Tensor) -> None:
-            tensor = block.new_empty(wanted.slot.shape)
-            results[wanted.graph][wanted.slot.name] = tile(block, wanted.slot.shape, out=tensor)
+        def collect(run: Sequence[Wanted], blocks: Tensor) -> None:
+            for wanted, block in zip(run, blocks):
+                tensor = block.new_empty(wanted.slot.shape)
+                results[wanted.graph][wanted.slot.name] = tile(block, wanted.slot.shape, out=tensor)
 
         self._predicted(graphs, predict_class_layers, collect)
         ordered = [_in_order(result) for result in results]
@@ -227,8 +229,9 @@ class GHN(Assembler):
                 targets[name].copy_(tensor)
         else:
 
-            def write(wanted: Wanted, block: Tensor) -> None:
-                tile(block, wanted.slot.shape, out=targets[wanted.slot.name])
+            def write(run: Sequence[Wanted], blocks: Tensor) -> None:
+                for wanted, block in zip(run, blocks):
+                    tile(block, wanted.slot.shape, out=targets[wanted.slot.name])
 
             self._predicted(graphs, predict_class_layers, write)
         if batch_statistics:

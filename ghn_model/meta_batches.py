@@ -19,7 +19,6 @@ from torch.utils.data import DataLoader, Dataset
 from deepnets.dataset import DeepNets1M, MetaBatchSampler
 from deepnets.errors import ConfigError
 from deepnets.graph import Graph
-from ghn_model.assembly import Group, Plan
 from ghn_model.config import GHNConfig
 from ghn_model.ghn import GHN
 from ghn_model.prepared import Prepared
@@ -150,20 +149,11 @@ def meta_batches(
 
 
 def _pinned(prepared: Prepared) -> Prepared:
-    def group(part: Group) -> Group:
-        return part._replace(nodes=part.nodes.pin_memory(), gains=part.gains.pin_memory())
-
-    plan = prepared.plan
     return prepared._replace(
         node_types=prepared.node_types.pin_memory(),
         shapes=prepared.shapes.pin_memory(),
         schedule=tree_map_only(Tensor, Tensor.pin_memory, prepared.schedule),
-        plan=Plan(
-            group(plan.vectors),
-            group(plan.class_biases),
-            group(plan.class_weights),
-            [group(part) for part in plan.maps],
-        ),
+        plan=prepared.plan.changed(Tensor.pin_memory),
     )
 
 

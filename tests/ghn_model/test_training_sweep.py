@@ -1,4 +1,4 @@
-"""The compiled sweeps with gradients: equal to the levels of PyTorch, and to differences."""
+"""The sweeps with gradients, node by node and level by level: equal to each other, to autograd, and to differences."""
 
 from __future__ import annotations
 
@@ -35,26 +35,70 @@ def test_gradients_are_those_of_the_levels(virtual_edges: int, dtype: torch.dtyp
         assert (ours - reference).abs().max() <= tolerance * reference.abs().max()
 
 
+def naive(gnn: GatedGNN, x: Tensor, graphs: list[Graph]) -> Tensor:
+    """The two sweeps as the paper says them, a node at a time, for autograd."""
+    rows = list(x)
+    first = 0
+    for graph in graphs:
+        lengths = graph.distances(gnn.virtual_edges).tolist()
+        last = first + graph.num_nodes
+        for order, paths_to in (
+            (range(first, last), lambda v: [row[v] for row in lengths]),  # noqa: B023
+            (range(last - 1, first - 1, -1), lambda v: lengths[v]),  # noqa: B023
+        ):
+            for v in order:
+                total = torch.zeros_like(rows[v])
+                for u, length in enumerate(paths_to(v - first), start=first):
+                    if length == 1:
+                        total = total + gnn.mlp(rows[u])
+                    if length and gnn.virtual_edges > 1:
+                        total = total + gnn.mlp_ve(rows[u]) / length
+                rows[v] = gnn.gru(total[None], rows[v][None])[0]
+        first = last
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("virtual_edges", [1, 3, 50])
+@pytest.mark.parametrize("by_levels", [False, True])
+def test_gradients_are_those_of_autograd(virtual_edges: int, by_levels: bool) -> None:
+    torch.manual_seed(3)
+    gnn = GatedGNN(8, virtual_edges).double()
+    graphs = [build_graph(VIT), build_graph(DARTS.replace(n_cells=1)), build_graph(VIT.replace(n_cells=1))]
+    x = torch.randn(sum(graph.num_nodes for graph in graphs), 8, dtype=torch.float64)
+    found = gradients(gnn, x, graphs, by_levels)
+    gnn.zero_grad()
+    x.requires_grad_()
+    expected = naive(gnn, x, graphs)
+    (expected * torch.linspace(-1, 2, expected.numel(), dtype=x.dtype).view_as(expected)).sum().backward()
+    for ours, reference in zip(found, [expected, x.grad, *(p.grad for p in gnn.parameters())], strict=True):
+        assert reference is not None
+        assert (ours - reference).abs().max() <= 1e-12 * reference.abs().max()
+
+
 @pytest.mark.parametrize("virtual_edges", [1, 50])
-def test_gradients_are_those_of_differences(virtual_edges: int) -> None:
+@pytest.mark.parametrize("by_levels", [False, True])
+def test_gradients_are_those_of_differences(virtual_edges: int, by_levels: bool) -> None:
     torch.manual_seed(2)
     gnn = GatedGNN(4, virtual_edges).double()
     graphs = [build_graph(DARTS.replace(n_cells=1)), build_graph(VIT.replace(n_cells=1))]
     x = torch.randn(sum(graph.num_nodes for graph in graphs), 4, dtype=torch.float64, requires_grad=True)
     names = [name for name, _ in gnn.named_parameters()]
+    schedule = gnn.schedule(graphs) if by_levels else None
 
     def sweep(x: Tensor, *weights: Tensor) -> Tensor:
-        result: Tensor = torch.func.functional_call(gnn, dict(zip(names, weights, strict=True)), (x, graphs))
+        values = dict(zip(names, weights, strict=True))
+        result: Tensor = torch.func.functional_call(gnn, values, (x, graphs, schedule))
         return result
 
     assert torch.autograd.gradcheck(sweep, (x, *gnn.parameters()), eps=1e-7, atol=1e-5, fast_mode=True)
 
 
-def test_going_back_twice_is_the_same() -> None:
+@pytest.mark.parametrize("by_levels", [False, True])
+def test_going_back_twice_is_the_same(by_levels: bool) -> None:
     gnn = GatedGNN(8, 50)
     graphs = [build_graph(VIT)]
     x = torch.randn(graphs[0].num_nodes, 8, requires_grad=True)
-    result = gnn(x, graphs)
+    result = gnn(x, graphs, gnn.schedule(graphs) if by_levels else None)
     (first,) = torch.autograd.grad(result.sum(), x, retain_graph=True)
     (second,) = torch.autograd.grad(result.sum(), x)
     assert torch.equal(first, second)
