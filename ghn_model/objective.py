@@ -102,25 +102,29 @@ class Objective:
                 with self._autocast(images):
                     logits = functional_call(network, leaves, (images,))
                 loss_here = F.cross_entropy(_single(logits), labels, label_smoothing=self.label_smoothing)
-                if self.penalty:
-                    norms = torch.stack([torch.linalg.vector_norm(leaf) for leaf in leaves.values()])
-                    loss_here = loss_here + self.penalty * norms.sum()
             with part("networks backward"):
                 torch.autograd.backward(loss_here * share if scale is None else loss_here * (share * scale))
             losses.append(loss_here.detach())
             correct += (logits.detach().argmax(1) == labels).sum()
             for name, leaf in leaves.items():
-                if leaf.grad is not None:  # what does not lead to the output has none
+                if leaf.grad is not None:
                     outputs.append(parameters[name])
                     gradients.append(leaf.grad)
+                elif self.penalty:  # what does not lead to the output of the network is small, too
+                    outputs.append(parameters[name])
+                    gradients.append(torch.zeros_like(leaf))
+        loss = torch.stack(losses).mean()
         if scale is not None:
             torch._foreach_mul_(gradients, scale.reciprocal())
+        if self.penalty:
+            with part("networks backward"):
+                loss = loss + _penalty(outputs, gradients, share * self.penalty)
 
         started = time.perf_counter()
         with part("hypernetwork backward"):
             torch.autograd.backward(outputs, gradients)
         seconds = forward_seconds + time.perf_counter() - started
-        return Outcome(torch.stack(losses).mean(), correct, len(networks) * len(labels), seconds)
+        return Outcome(loss, correct, len(networks) * len(labels), seconds)
 
     def _autocast(self, images: Tensor) -> contextlib.AbstractContextManager[object]:
         if self.precision == "fp32":
@@ -132,6 +136,18 @@ def on_meta(graph: Graph, num_classes: int = 10, image_size: int = 32) -> Networ
     """The network of a graph, in training mode, its parameters without memory."""
     with torch.device("meta"), Unfilled():
         return Network(graph.config, num_classes, image_size)
+
+
+def _penalty(tensors: list[Tensor], gradients: list[Tensor], factor: float) -> Tensor:
+    """A factor times the sum of the norms of tensors, whose gradient is added to gradients.
+
+    Written out, since autograd needs six operations for each tensor, of which there are hundreds in a network.
+    """
+    with torch.no_grad():
+        norms = torch.stack(torch._foreach_norm(tensors))
+        slopes = torch.where(norms > 0, factor / norms, 0.0)
+        torch._foreach_add_(gradients, torch._foreach_mul(tensors, slopes.unbind()))
+        return factor * norms.sum()
 
 
 def _single(logits: Tensor) -> Tensor:

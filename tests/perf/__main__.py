@@ -11,10 +11,10 @@ import os
 import tempfile
 from pathlib import Path
 
-from tests.perf import corpus, evaluation, prediction, training
+from tests.perf import corpus, evaluation, operations, prediction, training
 from tests.perf.timing import Row, machine
 
-PARTS = ("corpus", "prediction", "training", "evaluation")
+PARTS = ("corpus", "prediction", "operations", "training", "evaluation")
 
 
 def main() -> None:
@@ -38,6 +38,8 @@ def main() -> None:
         rows += prediction.tracing()
         rows += prediction.predicting()
         rows += prediction.propagation()
+    if options.only in (None, "operations"):
+        rows += operations.operations()
     if options.only in (None, "training"):
         rows += training.steps()
     if options.only in (None, "evaluation"):

@@ -1,0 +1,166 @@
+"""Training on devices other than the CPU: on `meta`, which shows that nothing is waited for; on a GPU, if there is one.
+
+What is tested on a GPU is tested on the CPU, too, as far as that says anything, so that the tests themselves are tried.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from deepnets import DeepNets1M
+from ghn_model import GHN
+from ghn_model.checkpoints import describe
+from ghn_model.config import GHNConfig
+from ghn_model.meta_batches import DrawnNetworks, meta_batches
+from ghn_model.objective import Objective
+from ghn_model.optimization import Optimization
+from ghn_model.prepared import Prepared
+from ghn_model.ranks import Ranks
+from ghn_model.recipe import Recipe
+from tests.ghn_model.training_runs import PATIENCE, ROOT, command, small_config, tensors
+from tests.perf.operations import META, Operations
+
+NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+DEVICES = ["cpu", pytest.param("cuda", marks=NO_GPU)]
+
+
+def prepared(corpus: Path, config: GHNConfig, count: int = 2, largest: int = 100_000) -> Prepared:
+    nets = DrawnNetworks(DeepNets1M(corpus, virtual_edges=config.virtual_edges), max_params=largest, max_nodes=120)
+    return next(meta_batches(nets, config, count, for_gpu=True)).prepared
+
+
+def some_images(device: str | torch.device = "cpu", count: int = 4) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    images, labels = torch.randn(count, 3, 32, 32, generator=generator), torch.arange(count) % 10
+    return images.to(device), labels.to(device)
+
+
+# --- nothing is waited for ---
+
+
+@pytest.mark.parametrize("preset", ["mlp", "ghn1", "ghn2", "ghn3-t"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_step_reads_nothing_from_its_device(corpus: Path, preset: str, precision: str) -> None:
+    """On `meta` there is nothing to read, nor does a tensor of the CPU get into it: where it runs, no step waits."""
+    config, recipe = small_config(preset), Recipe.preset(preset, precision=precision, average=0.9)
+    ghn = GHN(config).to(META).train()
+    ranks = Ranks("cpu")
+    ranks.device = META
+    recipe_of_optimizer = recipe.replace(optimizer="adam")
+    optimization = Optimization(ghn, recipe_of_optimizer, ranks)
+    optimization.optimizer.step = lambda closure=None: None  # type: ignore[method-assign]  # fused, there is none for meta
+    objective = Objective(10, 32, 0.1, 1e-3)
+    batch = prepared(corpus, config).to(META)
+    images, labels = some_images(META)
+    with Operations() as counter:
+        outcome = objective.backward(ghn, batch, images, labels, scale=optimization.scale)
+        figures = torch.stack([outcome.loss.float(), outcome.correct / outcome.answers])
+        failed, norm = optimization.step(figures)
+    assert {tensor.device for tensor in (outcome.loss, outcome.correct, failed, norm)} == {META}
+    assert counter.by_part["networks backward"] > counter.by_part["networks forward"] > 0
+
+
+@pytest.mark.parametrize("virtual_edges", [1, 50])
+def test_a_level_is_a_few_operations(corpus: Path, virtual_edges: int) -> None:
+    """Ten, and seven on the way back, and otherwise as many for a deep network as for a flat one."""
+    config = small_config("ghn2").replace(virtual_edges=virtual_edges)
+    ghn = GHN(config).to(META)
+    found = []
+    for largest in (60_000, 100_000):
+        ghn.zero_grad()
+        batch = prepared(corpus, config, 3, largest).to(META)
+        x = torch.zeros(len(batch.node_types), config.hidden, device=META, requires_grad=True)
+        with Operations() as there:
+            result = ghn.gnn(x, batch.graphs, batch.schedule)
+        with Operations() as back:
+            result.backward(torch.ones_like(result))
+        levels = sum(len(sweep.levels) for sweep in batch.schedule)
+        found.append((sum(there.by_name.values()) - 10 * levels, sum(back.by_name.values()) - 7 * levels))
+    assert found[0] == found[1]
+    assert max(found[0]) < 150
+
+
+# --- the same results ---
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("preset", ["ghn1", "ghn2", "ghn3-t"])
+def test_gradients_by_levels_are_those_of_a_cpu(corpus: Path, device: str, preset: str) -> None:
+    """In double precision, since rounding errors grow on the way through a deep network and back."""
+    torch.manual_seed(4)
+    config = small_config(preset)
+    ghn, batch, objective = GHN(config).double().train(), prepared(corpus, config), Objective(penalty=1e-3)
+    images, labels = some_images()
+    images = images.double()
+    torch.manual_seed(5)
+    objective.backward(ghn, batch._replace(schedule=None), images, labels)
+    expected = [parameter.grad.clone() for parameter in ghn.parameters() if parameter.grad is not None]
+    ghn.zero_grad()
+    ghn.to(device)
+    torch.manual_seed(5)
+    objective.backward(ghn, batch.to(device), images.to(device), labels.to(device))
+    found = [parameter.grad.cpu() for parameter in ghn.parameters() if parameter.grad is not None]
+    assert len(found) == len(expected) > 10
+    for ours, reference in zip(found, expected, strict=True):
+        assert (ours - reference).abs().max() <= 1e-6 * reference.abs().max()
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_predictions_are_those_of_a_cpu(corpus: Path, device: str) -> None:
+    torch.manual_seed(5)
+    ghn, net = GHN(small_config()).eval(), DeepNets1M(corpus).network(0)
+    expected = ghn.predict(net)
+    found = ghn.to(device).predict(net)
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert found[name].device.type == device
+        assert (found[name].cpu() - tensor).abs().max() <= 1e-4 * tensor.abs().max() + 1e-6
+
+
+@NO_GPU
+def test_a_step_on_a_gpu_does_not_wait(corpus: Path) -> None:
+    config, recipe = small_config(), Recipe.preset("ghn2", average=0.9)
+    ghn, ranks = GHN(config).cuda().train(), Ranks("cuda")
+    optimization = Optimization(ghn, recipe, ranks)
+    batches = [prepared(corpus, config).to("cuda") for _ in range(2)]
+    images, labels = some_images("cuda")
+    for number, batch in enumerate(batches):
+        torch.cuda.set_sync_debug_mode("error" if number else "default")  # libraries are loaded in the first step
+        try:
+            outcome = Objective().backward(ghn, batch, images, labels)
+            optimization.step(torch.stack([outcome.loss, outcome.correct / outcome.answers]))
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+
+# --- whole runs ---
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_run_goes_on_in_calls(corpus: Path, tmp_path: Path, device: str, processes: int) -> None:
+    """Two calls, by one process or two that share the device; half precision, averages, compiled decoders or not."""
+    words = command(corpus, tmp_path, images="digits", steps=4, average=0.9, precision="bf16", save_steps=1)
+    words[words.index("--device") + 1] = device
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    for steps, extra in ((1, ["--stop-after", "1e-9"]), (4, [])):
+        done = subprocess.run(
+            [sys.executable, *(launch if processes > 1 else []), *words, *extra],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            env=environment,
+        )
+        assert done.returncode == 0, done.stderr
+        assert describe(tmp_path / "ghn.safetensors").metadata["steps"] == steps
+    assert all(tensor.isfinite().all() for tensor in tensors(tmp_path / "ghn.safetensors").values())
