@@ -1,4 +1,4 @@
-"""Command line of the hypernetworks: `python -m ghn_model train | predict | list | info`."""
+"""Command line of the hypernetworks: `python -m ghn_model train | profile | predict | list | info`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from deepnets.cli import Parser, positive, run
 from deepnets.errors import ConfigError
-from ghn_model import train_command
+from ghn_model import profile_command, train_command
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -20,6 +20,7 @@ def main(arguments: Sequence[str]) -> None:
     commands = parser.add_subparsers(dest="command", required=True, metavar="command", parser_class=Parser)
 
     train_command.add_arguments(commands)
+    profile_command.add_arguments(commands)
 
     predict = commands.add_parser("predict", help="predict the parameters of a model, into a safetensors file")
     predict.add_argument(

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from deepnets.cli import non_negative, number, positive, positive_number
 
 if TYPE_CHECKING:
+    from deepnets.dataset import DeepNets1M
     from ghn_model.checkpoints import CheckpointInfo
+    from ghn_model.config import GHNConfig
+    from ghn_model.ranks import Ranks
+    from ghn_model.recipe import Recipe
+    from ghn_model.training import Images
 
-__all__ = ["add_arguments"]
+__all__ = ["CHANGES", "Opened", "add_arguments", "add_machine", "add_recipe", "add_subject", "opened"]
 
 IMAGES = ("digits", "cifar10", "imagenet")
 EPILOG = """
@@ -24,14 +31,8 @@ of the steps or of the minutes that is done, whichever is more.
 
 def add_arguments(commands: Any) -> None:
     """Add the command to those of a parser (what `add_subparsers` returned)."""
-    from ghn_model.config import PRESETS
-    from ghn_model.recipe import PRECISIONS
-
     train = commands.add_parser("train", help="train a hypernetwork, or go on with it", epilog=EPILOG)
-    train.add_argument("--preset", default="ghn2", choices=PRESETS, help="the hypernetwork (ghn2)")
-    train.add_argument("--images", default="digits", choices=IMAGES, help="what the networks see (digits)")
-    train.add_argument("--image-folder", type=Path, default=None, help="where cifar10 or imagenet is")
-    train.add_argument("--data", type=Path, default=Path("data"), help="folder of the corpus (data)")
+    add_subject(train)
     train.add_argument("--out", type=Path, default=None, help="folder of the run (runs/PRESET-IMAGES)")
 
     length = train.add_argument_group("length, by default the published epochs; whatever ends first")
@@ -39,7 +40,33 @@ def add_arguments(commands: Any) -> None:
     length.add_argument("--steps", type=positive, help="meta-batches")
     length.add_argument("--epochs", type=positive, help="passes through the images")
 
-    recipe = train.add_argument_group("recipe, by default the published one; with digits, one for minutes on a CPU")
+    add_recipe(train)
+    add_machine(train)
+
+    saving = train.add_argument_group("log and saved states")
+    saving.add_argument("--log-steps", type=positive, default=20, help="steps between rows of the log (20)")
+    saving.add_argument("--save-steps", type=positive, help="steps between saved states")
+    saving.add_argument("--save-minutes", type=positive_number, default=5.0, help="minutes between saved states (5)")
+    saving.add_argument(
+        "--stop-after", type=positive_number, metavar="MINUTES", help="end this call then; the same command goes on"
+    )
+    saving.add_argument("--quiet", action="store_true", help="no bar")
+    train.set_defaults(do=run)
+
+
+def add_subject(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what is trained, on what."""
+    from ghn_model.config import PRESETS
+
+    parser.add_argument("--preset", default="ghn2", choices=PRESETS, help="the hypernetwork (ghn2)")
+    parser.add_argument("--images", default="digits", choices=IMAGES, help="what the networks see (digits)")
+    parser.add_argument("--image-folder", type=Path, default=None, help="where cifar10 or imagenet is")
+    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the corpus (data)")
+
+
+def add_recipe(parser: argparse.ArgumentParser) -> None:
+    """Add the options that change the recipe."""
+    recipe = parser.add_argument_group("recipe, by default the published one; with digits, one for minutes on a CPU")
     recipe.add_argument("--meta-batch", type=positive, help="networks in a step, of all processes together")
     recipe.add_argument("--batch", type=positive, help="images in a step")
     recipe.add_argument("--learning-rate", type=positive_number, help="the largest")
@@ -54,23 +81,18 @@ def add_arguments(commands: Any) -> None:
     recipe.add_argument("--seed", type=non_negative)
     recipe.add_argument("--max-skipped", type=non_negative, help="meta-batches with NaN or too little memory to bear")
 
-    machine = train.add_argument_group("machine")
+
+def add_machine(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say where, and how, it is computed."""
+    from ghn_model.recipe import PRECISIONS
+
+    machine = parser.add_argument_group("machine")
     machine.add_argument("--device", help="cpu, cuda, cuda:1 (a GPU, if there is one)")
     machine.add_argument("--precision", choices=PRECISIONS, help="of the networks (fp32)")
     machine.add_argument("--channels-last", action=argparse.BooleanOptionalAction, help="memory layout of images (yes)")
     machine.add_argument("--compile", action=argparse.BooleanOptionalAction, help="torch.compile decoders (no)")
     machine.add_argument("--workers", type=non_negative, help="processes that prepare graphs (0; with a GPU 4)")
     machine.add_argument("--threads", type=positive, help="of PyTorch on the CPU, in each process")
-
-    saving = train.add_argument_group("log and saved states")
-    saving.add_argument("--log-steps", type=positive, default=20, help="steps between rows of the log (20)")
-    saving.add_argument("--save-steps", type=positive, help="steps between saved states")
-    saving.add_argument("--save-minutes", type=positive_number, default=5.0, help="minutes between saved states (5)")
-    saving.add_argument(
-        "--stop-after", type=positive_number, metavar="MINUTES", help="end this call then; the same command goes on"
-    )
-    saving.add_argument("--quiet", action="store_true", help="no bar")
-    train.set_defaults(do=run)
 
 
 CHANGES = (
@@ -80,22 +102,31 @@ CHANGES = (
 """Options that replace fields of the recipe."""
 
 
-def run(options: argparse.Namespace) -> None:
-    """Do what the parsed options say."""
+class Opened(NamedTuple):
+    """What the options name: what is trained, how, on what, and where."""
+
+    config: GHNConfig
+    recipe: Recipe
+    images: Images
+    nets: DeepNets1M
+    ranks: Ranks
+    workers: int
+
+
+@contextlib.contextmanager
+def opened(options: argparse.Namespace) -> Iterator[Opened]:
+    """Open what the options name, for this process; it leaves the others at the end."""
     import torch
 
     from deepnets.dataset import DeepNets1M
-    from ghn_model.checkpoints import describe
     from ghn_model.config import GHNConfig
     from ghn_model.image_stream import image_stream
     from ghn_model.ranks import Ranks
     from ghn_model.recipe import Recipe
-    from ghn_model.schedules import Length
-    from ghn_model.training import Saving, train
 
     if options.threads:
         torch.set_num_threads(options.threads)
-    changes = {name: getattr(options, name) for name in CHANGES if getattr(options, name) is not None}
+    changes = {name: getattr(options, name) for name in CHANGES if getattr(options, name, None) is not None}
     recipe = Recipe.preset(options.preset, options.images, **changes)
     ranks = Ranks(options.device)
     try:
@@ -119,6 +150,18 @@ def run(options: argparse.Namespace) -> None:
         workers = options.workers
         if workers is None:
             workers = 4 if ranks.device.type == "cuda" else 0
+        yield Opened(config, recipe, images, nets, ranks, workers)
+    finally:
+        ranks.leave()
+
+
+def run(options: argparse.Namespace) -> None:
+    """Do what the parsed options say."""
+    from ghn_model.checkpoints import describe
+    from ghn_model.schedules import Length
+    from ghn_model.training import Saving, train
+
+    with opened(options) as (config, recipe, images, nets, ranks, workers):
         steps = options.steps
         if options.epochs:
             steps = min(steps or math.inf, options.epochs * images.per_epoch)
@@ -136,8 +179,6 @@ def run(options: argparse.Namespace) -> None:
         )
         if ranks.first and not options.quiet:
             print(_said(describe(path)))
-    finally:
-        ranks.leave()
 
 
 def _said(found: CheckpointInfo) -> str:

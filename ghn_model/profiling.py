@@ -1,0 +1,146 @@
+"""Where the time of a training step goes: the trainer itself, watched for some steps.
+
+First some steps are timed as they are, then a few more under PyTorch's profiler, which makes them slower but says what
+they are made of.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from deepnets.dataset import DeepNets1M
+from ghn_model.config import GHNConfig
+from ghn_model.ranks import Ranks
+from ghn_model.recipe import Recipe
+from ghn_model.schedules import Length
+from ghn_model.trace_events import Profile, profile_of
+from ghn_model.training import Images, Saving, train
+
+__all__ = ["Measured", "profile_training"]
+
+WARM_UP = 5
+"""Steps before anything is measured: libraries are loaded, memory is taken, workers begin."""
+TRACE = "trace.json.gz"
+
+
+class Measured(NamedTuple):
+    """What was measured.
+
+    Attributes
+    ----------
+    steps
+        How many steps were timed.
+    step_ms
+        Milliseconds of one, without the profiler.
+    networks_per_s
+        Of all processes together.
+    profile
+        What a step is made of, in the first process.
+    """
+
+    steps: int
+    step_ms: float
+    networks_per_s: float
+    profile: Profile
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain values, ready for JSON."""
+        return {**self._asdict(), "profile": self.profile.to_dict()}
+
+
+def profile_training(
+    config: GHNConfig,
+    recipe: Recipe,
+    images: Images,
+    nets: DeepNets1M,
+    *,
+    ranks: Ranks | None = None,
+    workers: int = 0,
+    steps: int = 20,
+    profiled_steps: int = 3,
+    out: Path | str | None = None,
+) -> Measured:
+    """Measure some steps of a training, whose result is thrown away.
+
+    Parameters
+    ----------
+    config, recipe, images, nets, ranks, workers
+        As for `ghn_model.training.train`.
+    steps, profiled_steps
+        How many are timed, and then profiled.
+    out
+        Folder for `trace.json.gz`, which https://ui.perfetto.dev and chrome://tracing show; made if missing.
+
+    Returns
+    -------
+    What was measured; in every process the same time, but the profile of its own steps.
+
+    Raises
+    ------
+    ConfigError, TrainingError
+        As `train` does.
+    """
+    ranks = ranks or Ranks()
+    watch = _Watch(ranks, steps, profiled_steps)
+    with tempfile.TemporaryDirectory(prefix="profile-") as folder:
+        train(
+            Path(folder) / str(ranks.rank),
+            config,
+            recipe,
+            images,
+            nets,
+            length=Length(steps=WARM_UP + steps + profiled_steps),
+            saving=Saving(log_steps=10**9, minutes=1e6),
+            ranks=ranks,
+            workers=workers,
+            quiet=True,
+            after_step=watch,
+        )
+        keep = Path(folder) if out is None else Path(out)
+        keep.mkdir(parents=True, exist_ok=True)
+        trace = keep / (TRACE if ranks.first else f"{ranks.rank}-{TRACE}")
+        watch.profiler.export_chrome_trace(str(trace))
+        with gzip.open(trace, "rt", encoding="utf-8", errors="replace") as file:
+            found = profile_of(json.load(file)["traceEvents"])
+        if not ranks.first:
+            trace.unlink()
+    (seconds,) = ranks.agree([watch.seconds])
+    return Measured(steps, 1e3 * seconds / steps, steps * recipe.meta_batch / seconds, found)
+
+
+class _Watch:
+    """Called after each step."""
+
+    def __init__(self, ranks: Ranks, steps: int, profiled_steps: int) -> None:
+        self.device = ranks.device
+        self.steps, self.profiled_steps = steps, profiled_steps
+        activities = [ProfilerActivity.CPU]
+        if self.device.type == "cuda":
+            activities.append(ProfilerActivity.CUDA)
+        self.profiler = profile(activities=activities)
+        self.seconds = 0.0
+        self._started = 0.0
+
+    def __call__(self, done: int) -> None:
+        if done == WARM_UP:
+            self._synchronise()
+            self._started = time.perf_counter()
+        elif done == WARM_UP + self.steps:
+            self._synchronise()
+            self.seconds = time.perf_counter() - self._started
+            self.profiler.start()
+        elif done == WARM_UP + self.steps + self.profiled_steps:
+            self._synchronise()
+            self.profiler.stop()
+
+    def _synchronise(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
