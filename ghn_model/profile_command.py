@@ -81,30 +81,28 @@ def run(options: argparse.Namespace) -> None:
 def _table(measured: Measured) -> str:
     profile = measured.profile
     lines = [
-        f"{measured.step_ms:.3g} ms a step, {measured.networks_per_s:.3g} networks/s "
+        f"{_short(measured.step_ms)} ms a step, {_short(measured.networks_per_s)} networks/s "
         f"({measured.steps} steps, without the profiler)",
         "",
     ]
     columns = [("host ms", "host_ms"), ("operators", "operators")]
     if profile.gpu:
-        columns += [("kernels", "kernels"), ("GPU ms", "gpu_ms"), ("waits", "waits")]
+        columns += [("kernels", "kernels"), ("copies", "copies"), ("GPU ms", "gpu_ms"), ("waits", "waits")]
     whole = profile.step_ms
     lines.append(f"{'of a step':24}{'share':>7}" + "".join(f"{title:>11}" for title, _ in columns))
-    for costs in profile.parts:
+    for costs in (*profile.parts, profile.between):
         cells = "".join(f"{_short(getattr(costs, field)):>11}" for _, field in columns)
         lines.append(f"{costs.name:24}{costs.host_ms / whole:>7.0%}{cells}")
-    rest = whole - sum(costs.host_ms for costs in profile.parts)
-    lines.append(f"{'between them':24}{rest / whole:>7.0%}{_short(rest):>11}")
     lines.append(f"{'with the profiler':24}{'':7}{_short(whole):>11}  ({profile.steps} steps)")
     if gpu := profile.gpu:
         lines += [
             "",
-            f"the GPU is busy {gpu.busy:.0%} of the time; {gpu.gaps:,.0f} gaps a step, median {gpu.gap_us:.3g} us",
+            f"the GPU is busy {gpu.busy:.1%} of the time; in {gpu.idle:.1%} it waits, in {_short(gpu.gaps)} gaps "
+            f"a step, median {_short(gpu.gap_us)} us",
         ]
-    unit, count, field = ("GPU ms", "kernels", "gpu_ms") if profile.gpu else ("host ms", "operators", "host_ms")
-    lines += ["", f"{'most expensive':64}{count:>11}{unit:>11}"]
-    for costs in profile.operations:
-        lines.append(f"{costs.name[:62]:64}{_short(getattr(costs, count)):>11}{_short(getattr(costs, field)):>11}")
+    lines += ["", f"{'most expensive':64}{'in a step':>11}{'GPU ms' if profile.gpu else 'host ms':>11}"]
+    for operation in profile.operations:
+        lines.append(f"{operation.name[:62]:64}{_short(operation.times):>11}{_short(operation.ms):>11}")
     return "\n".join(lines)
 
 

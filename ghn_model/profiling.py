@@ -87,10 +87,13 @@ def profile_training(
     ------
     ConfigError, TrainingError
         As `train` does.
+    OSError
+        If the folder cannot be made, before anything is measured.
     """
     ranks = ranks or Ranks()
-    watch = _Watch(ranks, steps, profiled_steps)
-    with tempfile.TemporaryDirectory(prefix="profile-") as folder:
+    if out is not None:
+        Path(out).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="profile-") as folder, _Watch(ranks, steps, profiled_steps) as watch:
         train(
             Path(folder) / str(ranks.rank),
             config,
@@ -104,14 +107,10 @@ def profile_training(
             quiet=True,
             after_step=watch,
         )
-        keep = Path(folder) if out is None else Path(out)
-        keep.mkdir(parents=True, exist_ok=True)
-        trace = keep / (TRACE if ranks.first else f"{ranks.rank}-{TRACE}")
+        trace = (Path(out) if out is not None and ranks.first else Path(folder)) / TRACE
         watch.profiler.export_chrome_trace(str(trace))
         with gzip.open(trace, "rt", encoding="utf-8", errors="replace") as file:
             found = profile_of(json.load(file)["traceEvents"])
-        if not ranks.first:
-            trace.unlink()
     (seconds,) = ranks.agree([watch.seconds])
     return Measured(steps, 1e3 * seconds / steps, steps * recipe.meta_batch / seconds, found)
 
@@ -128,6 +127,15 @@ class _Watch:
         self.profiler = profile(activities=activities)
         self.seconds = 0.0
         self._started = 0.0
+        self._profiling = False
+
+    def __enter__(self) -> _Watch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._profiling:  # the training has failed on its way; the next profiler needs this one to have stopped
+            self._profiling = False
+            self.profiler.stop()
 
     def __call__(self, done: int) -> None:
         if done == WARM_UP:
@@ -137,8 +145,10 @@ class _Watch:
             self._synchronise()
             self.seconds = time.perf_counter() - self._started
             self.profiler.start()
+            self._profiling = True
         elif done == WARM_UP + self.steps + self.profiled_steps:
             self._synchronise()
+            self._profiling = False
             self.profiler.stop()
 
     def _synchronise(self) -> None:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from deepnets.errors import CheckpointError
 
-__all__ = ["TensorFile", "check_writable", "file_digest", "is_safetensors", "write_tensors"]
+__all__ = ["DIGEST", "TensorFile", "check_writable", "file_digest", "is_safetensors", "write_tensors"]
 
 DIGEST = "content_sha256"
 

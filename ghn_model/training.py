@@ -332,7 +332,8 @@ class _Run:
             self.state, self.ghn, optimization.optimizer, optimization.averages, self._extra(), moment, self.about
         )
         metadata = {**self.about, "steps": moment.step, "seconds": round(moment.seconds, 1)}
-        metadata |= {"progress": round(self.length.progress(moment.step, moment.seconds), 4)}
+        progress = round(self.length.progress(moment.step, moment.seconds), 4)
+        metadata |= {"progress": progress, "length": {"steps": self.length.steps, "minutes": self.length.minutes}}
         metadata |= {"hardware": self.ranks.hardware, "software": f"PyTorch {torch.__version__}"}
         save_checkpoint(optimization.averaged(self.ghn), self.out / "ghn.safetensors", metadata)
 

@@ -41,7 +41,7 @@ def _step(data: Path, device: str) -> list[Row]:
     rows = [(f"{where}: networks/s", f"{measured['networks_per_s']:.1f}", "")]
     for name in ("data", "networks", "hypernetwork", "optimizer"):
         share = 100 * shares[name] / measured["profile"]["step_ms"]
-        rows.append((f"{where}, {name}: % of its time, with a profiler", f"{share:.0f}", TARGETS.get(name, "")))
+        rows.append((f"{where}, {name}: % of its time", f"{share:.0f}", TARGETS.get(name, "")))
     return rows
 
 
