@@ -27,8 +27,6 @@ def add_arguments(commands: Any) -> None:
     said.add_argument("--corpus-command", metavar="TEXT", help="how the corpus was made")
     said.add_argument("--images-about", metavar="TEXT", help="what there is to say about the images")
     said.add_argument("--limits", metavar="TEXT", help="what the hypernetwork is not good for")
-    said.add_argument("--hardware", metavar="TEXT", help="of runs that do not say it")
-    said.add_argument("--software", metavar="TEXT", help="of runs that do not say it")
     card.set_defaults(do=_run)
 
 
@@ -39,7 +37,7 @@ def _run(options: argparse.Namespace) -> None:
     path = bundle(
         options.run, options.name, options.out or PRETRAINED, half=not options.full, overwrite=options.overwrite
     )
-    given = {name: getattr(options, name) for name in ("images_about", "limits", "hardware", "software")}
+    given = {name: getattr(options, name) for name in ("images_about", "limits")}
     card = make_card(
         options.run,
         path,

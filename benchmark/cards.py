@@ -83,12 +83,10 @@ def bundle(
     run, out = Path(run), Path(out)
     if not name or not name.replace("-", "").replace("_", "").isalnum():
         raise ConfigError(f"name: expected letters, digits, - and _, such as ghn2-cifar10; got {name!r}")
-    source, log = run / "ghn.safetensors", run / "log.csv"
-    for path in (source, log):
-        if not path.is_file():
-            raise ConfigError(
-                f"{run}: has no {path.name}; expected the folder of a training (python -m ghn_model train)"
-            )
+    source = run / "ghn.safetensors"
+    for needed in (source, run / "log.csv"):
+        if not needed.is_file():
+            raise ConfigError(f"{run}: has no {needed.name}; expected the folder of python -m ghn_model train")
     known = describe(source).metadata
     kept: dict[str, Any] = {key: known[key] for key in ("recipe", "steps", "images", "corpus") if key in known}
     text = _thinned(_read_log(run / "log.csv"))
@@ -128,7 +126,7 @@ def make_card(
     corpus_command
         How the corpus was made.
     given
-        What no file knows: `images_about`, `limits`; of runs that do not say it, `hardware` and `software`.
+        What no file knows: `images_about`, `limits`.
 
     Returns
     -------
@@ -149,7 +147,7 @@ def make_card(
     log, sha256 = _read_log(run / "log.csv"), hashlib.sha256(path.read_bytes()).hexdigest()
     preset = _preset_of(config, images)
     reached, evaluation = _results(Path(results), sha256, name, images) if results else ({}, [])
-    hardware = known.get("hardware") or given.get("hardware", "not recorded")
+    hardware = known.get("hardware", "not recorded")
     about = f"{TITLES.get(preset, preset.upper())} for {images}, {minutes:.0f} minutes on {hardware}"
     if test := reached.get("test"):
         about += f"; {test['mean_top1']:.0f} % on {test['networks']} networks of test"
@@ -162,7 +160,7 @@ def make_card(
         "evaluation": evaluation,
         "seed": recipe.seed,
         "hardware": hardware,
-        "software": known.get("software") or given.get("software", "not recorded"),
+        "software": known.get("software", "not recorded"),
         "minutes": round(minutes, 1),
         "steps": steps,
         "networks_seen": steps * recipe.meta_batch,
