@@ -307,7 +307,3 @@ def _busy(intervals: Iterable[tuple[float, float]]) -> tuple[float, list[float]]
         busy += max(0.0, end - until)
         until = max(until, end)
     return busy, gaps
-
-
-def _per_step(name: str, sums: Mapping[str, float], steps: int) -> Costs:
-    return Costs(name, **{field: sums.get(field, 0.0) / steps for field in Costs._fields[1:]})

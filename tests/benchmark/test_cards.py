@@ -82,7 +82,7 @@ def recipe_of(text: str) -> tuple[tuple[str, Recipe], str]:
     return (options.preset, Recipe.preset(options.preset, options.images, **changes)), options.images
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(
     preset=st.sampled_from(["mlp", "ghn1", "ghn2", "ghn3-t"]),
     images=st.sampled_from(["digits", "cifar10"]),

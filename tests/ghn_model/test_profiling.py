@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -157,6 +157,7 @@ def test_a_trace_without_steps() -> None:
         profile_of([event("cpu_op", "aten::mm", 0, 1)])
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 300), st.integers(0, 60)), min_size=1, max_size=30))
 def test_busy_and_idle_is_everything(spans: list[tuple[int, int]]) -> None:
     intervals = [(float(start), float(start + length)) for start, length in spans]
@@ -167,6 +168,7 @@ def test_busy_and_idle_is_everything(spans: list[tuple[int, int]]) -> None:
     assert all(gap > 0 for gap in gaps)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 1999), st.integers(0, 300), st.integers(0, 300)), min_size=1, max_size=20),
     st.integers(1, 2),
