@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import benchmark.card_command
+import benchmark.cards.command
 import benchmark.published.command
 import benchmark.report.command
 import benchmark.runs.command
@@ -19,7 +19,7 @@ COMMANDS = (
     properties_command,
     search_command,
     benchmark.published.command,
-    benchmark.card_command,
+    benchmark.cards.command,
 )
 
 
