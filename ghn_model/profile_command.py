@@ -13,6 +13,7 @@ from ghn_model.train_command import add_machine, add_recipe, add_subject, opened
 
 if TYPE_CHECKING:
     from ghn_model.profiling import Measured
+    from ghn_model.trace_events import Profile
 
 __all__ = ["add_arguments"]
 
@@ -54,7 +55,7 @@ def run(options: argparse.Namespace) -> None:
             profiled_steps=options.profiled_steps,
             out=options.out,
         )
-        if not ranks.first:
+        if not measured.profile:
             return
         about = {
             "preset": options.preset,
@@ -75,11 +76,10 @@ def run(options: argparse.Namespace) -> None:
             f"{options.preset} on {images.name}: {recipe.meta_batch} networks and {recipe.batch} images a step, "
             f"{config.virtual_edges} virtual edges, {recipe.precision}; {about['hardware']}, {about['software']}"
         )
-        print(_table(measured))
+        print(_table(measured, measured.profile))
 
 
-def _table(measured: Measured) -> str:
-    profile = measured.profile
+def _table(measured: Measured, profile: Profile) -> str:
     lines = [
         f"{_short(measured.step_ms)} ms a step, {_short(measured.networks_per_s)} networks/s "
         f"({measured.steps} steps, without the profiler)",

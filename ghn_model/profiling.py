@@ -43,17 +43,17 @@ class Measured(NamedTuple):
     networks_per_s
         Of all processes together.
     profile
-        What a step is made of, in the first process.
+        What a step is made of, in the first process; None in the others.
     """
 
     steps: int
     step_ms: float
     networks_per_s: float
-    profile: Profile
+    profile: Profile | None
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain values, ready for JSON."""
-        return {**self._asdict(), "profile": self.profile.to_dict()}
+        return {**self._asdict(), "profile": self.profile and self.profile.to_dict()}
 
 
 def profile_training(
@@ -81,7 +81,7 @@ def profile_training(
 
     Returns
     -------
-    What was measured; in every process the same time, but the profile of its own steps.
+    What was measured; the time is the same in every process.
 
     Raises
     ------
@@ -107,24 +107,25 @@ def profile_training(
             quiet=True,
             after_step=watch,
         )
-        trace = (Path(out) if out is not None and ranks.first else Path(folder)) / TRACE
-        watch.profiler.export_chrome_trace(str(trace))
-        with gzip.open(trace, "rt", encoding="utf-8", errors="replace") as file:
-            found = profile_of(json.load(file)["traceEvents"])
-    (seconds,) = ranks.agree([watch.seconds])
-    return Measured(steps, 1e3 * seconds / steps, steps * recipe.meta_batch / seconds, found)
+        found = None
+        if watch.profiler:
+            trace = Path(folder if out is None else out) / TRACE
+            watch.profiler.export_chrome_trace(str(trace))
+            with gzip.open(trace, "rt", encoding="utf-8", errors="replace") as file:
+                found = profile_of(json.load(file)["traceEvents"])
+    return Measured(steps, 1e3 * watch.seconds / steps, steps * recipe.meta_batch / watch.seconds, found)
 
 
 class _Watch:
     """Called after each step."""
 
     def __init__(self, ranks: Ranks, steps: int, profiled_steps: int) -> None:
-        self.device = ranks.device
+        self.ranks, self.device = ranks, ranks.device
         self.steps, self.profiled_steps = steps, profiled_steps
         activities = [ProfilerActivity.CPU]
         if self.device.type == "cuda":
             activities.append(ProfilerActivity.CUDA)
-        self.profiler = profile(activities=activities)
+        self.profiler = profile(activities=activities) if ranks.first else None
         self.seconds = 0.0
         self._started = 0.0
         self._profiling = False
@@ -133,7 +134,10 @@ class _Watch:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._profiling:  # the training has failed on its way; the next profiler needs this one to have stopped
+        self._stop()  # if the training has failed on its way: the next profiler needs this one to have stopped
+
+    def _stop(self) -> None:
+        if self.profiler and self._profiling:
             self._profiling = False
             self.profiler.stop()
 
@@ -143,13 +147,14 @@ class _Watch:
             self._started = time.perf_counter()
         elif done == WARM_UP + self.steps:
             self._synchronise()
-            self.seconds = time.perf_counter() - self._started
-            self.profiler.start()
-            self._profiling = True
+            # Here and not at the end: a process that leaves the others just after they have agreed may be aborted.
+            (self.seconds,) = self.ranks.agree([time.perf_counter() - self._started])
+            if self.profiler:
+                self.profiler.start()
+                self._profiling = True
         elif done == WARM_UP + self.steps + self.profiled_steps:
             self._synchronise()
-            self._profiling = False
-            self.profiler.stop()
+            self._stop()
 
     def _synchronise(self) -> None:
         if self.device.type == "cuda":
