@@ -258,6 +258,8 @@ def _read_ours(path: Path) -> _Content:
         config, metadata = GHNConfig.from_dict(json.loads(texts["config"])), json.loads(texts["metadata"])
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: has no valid configuration: {error}") from error
+    if not isinstance(metadata, dict):
+        raise CheckpointError(f"{path}: has no valid metadata: expected an object, got {type(metadata).__name__}")
     tensors = {
         name: tensor.float() if tensor.dtype == torch.float16 else tensor for name, tensor in file.tensors.items()
     }

@@ -146,8 +146,7 @@ def train(
         raise ConfigError(f"meta_batch: {recipe.meta_batch} networks cannot be shared by {ranks.world_size} processes")
     with exclusive(out) if ranks.first else contextlib.nullcontext(), _random_numbers(ranks):
         run = _Run(out, config, recipe, images, nets, length, saving or Saving(), ranks, workers, quiet)
-        run.after_step = after_step
-        return run.to_the_end()
+        return run.to_the_end(after_step)
 
 
 class _Run:
@@ -166,7 +165,6 @@ class _Run:
     ) -> None:
         self.out, self.recipe, self.images, self.length, self.saving = out, recipe, images, length, saving
         self.ranks, self.workers, self.quiet = ranks, workers, quiet or not ranks.first
-        self.after_step: Callable[[int], None] | None = None
         torch.manual_seed(_seed(recipe.seed, -1, 0))
         self.ghn = GHN(config).to(ranks.device).train()
         if recipe.compile:
@@ -204,12 +202,12 @@ class _Run:
     def _extra(self) -> dict[str, Tensor]:
         return {"totals": self.totals, **self.optimization.extra()}
 
-    def to_the_end(self) -> Path:
+    def to_the_end(self, after_step: Callable[[int], None] | None = None) -> Path:
         """Step after step, then the file of the hypernetwork."""
         log = self._log() if self.ranks.first else None
         try:
             with NotedSignals() as signals:
-                self._steps(log, signals)
+                self._steps(log, signals, after_step)
                 self._save()
                 signals.check()
         finally:
@@ -217,7 +215,7 @@ class _Run:
                 log.close()
         return self.out / "ghn.safetensors"
 
-    def _steps(self, log: Log | None, signals: NotedSignals) -> None:
+    def _steps(self, log: Log | None, signals: NotedSignals, after_step: Callable[[int], None] | None) -> None:
         before, saving = self.moment.seconds, self.saving
         started = saved = time.monotonic()
         clock = Clock()
@@ -255,8 +253,8 @@ class _Run:
                 saved = time.monotonic()
             if log:
                 log.advance(seconds if self.length.steps is None else step + 1)
-            if self.after_step:
-                self.after_step(step + 1)
+            if after_step:
+                after_step(step + 1)
 
     def _batches(self) -> Iterator[MetaBatch]:
         return meta_batches(

@@ -283,6 +283,8 @@ def test_oversized_headers_take_no_memory(tmp_path: Path) -> None:
         ({}, {"config": '{"hidden": -8}'}, "has no valid configuration: "),
         ({}, {"config": '{"hiden": 8}'}, "has no valid configuration: "),
         ({}, {"config": "[]"}, "has no valid configuration: "),
+        ({}, {"metadata": "[]"}, "has no valid metadata: expected an object, got list"),
+        ({}, {"metadata": "{"}, "has no valid configuration: "),
         ({}, {"config": '{"hidden": 16}'}, "its configuration says hidden=16, its tensors are those of 8; "),
         ({"embed.weight": None}, {}, "its tensors are not those of a hypernetwork; "),
         ({"ln.bias": None}, {}, "lacks 1 tensors of a hypernetwork with its configuration: ln.bias"),
