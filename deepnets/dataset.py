@@ -296,7 +296,8 @@ class MetaBatchSampler:
     seed
         Of the order.
     rank, world_size
-        Give every process of a distributed training its own groups: each the same number of them.
+        Share groups of `meta_batch_size * world_size` networks among the processes of a distributed training, each of
+        which gets `meta_batch_size` of every group and about as many nodes as the others.
 
     Notes
     -----
@@ -316,7 +317,9 @@ class MetaBatchSampler:
         world_size: int = 1,
     ) -> None:
         self._num_nodes = nets.num_nodes
-        self._size = checked_integer("meta_batch_size", meta_batch_size, at_least(1))
+        self._world_size = checked_integer("world_size", world_size, at_least(1))
+        self._rank = checked_integer("rank", rank, range(self._world_size))
+        self._size = checked_integer("meta_batch_size", meta_batch_size, at_least(1)) * self._world_size
         self._limit: int | None = None
         if max_nodes is not None:
             self._limit = checked_integer("max_nodes", max_nodes, at_least(1))
@@ -325,15 +328,21 @@ class MetaBatchSampler:
         if self._limit is not None and int(self._num_nodes.min()) > self._limit:
             raise ConfigError(f"max_nodes: no network has as few as {self._limit} nodes")
         self._seed = checked_integer("seed", seed, at_least(0))
-        self._world_size = checked_integer("world_size", world_size, at_least(1))
-        self._rank = checked_integer("rank", rank, range(self._world_size))
         self.position = 0
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        first = self.position * self._world_size + self._rank
-        for group in itertools.islice(self._groups(), first, None, self._world_size):
+        for group in itertools.islice(self._groups(), self.position, None):
             self.position += 1
-            yield group
+            yield self._share(group)
+
+    def _share(self, group: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        """The part of a group that is this process's: the networks by size, dealt out forth and back."""
+        if self._world_size == 1:
+            return group
+        group = sorted(group, key=lambda pair: (-int(self._num_nodes[pair[0]]), pair))
+        rounds = [group[start : start + self._world_size] for start in range(0, len(group), self._world_size)]
+        hands = [some if number % 2 == 0 else some[::-1] for number, some in enumerate(rounds)]
+        return [some[self._rank] for some in hands if self._rank < len(some)]
 
     def _groups(self) -> Iterator[list[tuple[int, int]]]:
         passes = 0
@@ -341,8 +350,10 @@ class MetaBatchSampler:
         while True:
             words = np.random.Philox(key=self._seed, counter=[0, 0, passes, 1])
             order = np.random.Generator(words).permutation(len(self._num_nodes))
-            starts = np.arange(0, len(order), self._size)
-            totals = np.add.reduceat(self._num_nodes[order], starts)
+            # Processes that share groups all need networks of the last one, too.
+            last = len(order) if self._world_size == 1 else len(order) // self._size * self._size
+            starts = np.arange(0, last, self._size)
+            totals = np.add.reduceat(self._num_nodes[order[:last]], starts) if last else starts
             fitting = starts if self._limit is None else starts[totals <= self._limit]
             empty = 0 if len(fitting) else empty + 1
             if empty == 100:

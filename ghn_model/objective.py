@@ -9,21 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.func import functional_call
 
-from deepnets.graph import Graph
-from deepnets.network import Network
-from ghn_model.checkpoints import Unfilled
+from deepnets.functional import run_network
 from ghn_model.ghn import GHN
 from ghn_model.prepared import Prepared
 from ghn_model.step_parts import part
 
-__all__ = ["Objective", "Outcome", "on_meta"]
+__all__ = ["Objective", "Outcome"]
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -40,6 +38,9 @@ class Outcome:
         `() int64`, right classifications, of all networks together.
     answers
         How many classifications there were.
+    log_norm
+        `()`, mean over networks of the logarithm of the norm of the gradient of one network's loss with respect to its
+        predicted parameters, before clipping.
     hyper_seconds
         Time that the hypernetwork took, on a CPU; elsewhere that of giving the orders.
     """
@@ -47,7 +48,21 @@ class Outcome:
     loss: Tensor
     correct: Tensor
     answers: int
+    log_norm: Tensor
     hyper_seconds: float
+
+    @classmethod
+    def joined(cls, outcomes: Sequence[Outcome]) -> Outcome:
+        """The outcome of a meta-batch that was done in parts."""
+        answers = [outcome.answers for outcome in outcomes]
+        share = torch.tensor(answers, device=outcomes[0].loss.device) / sum(answers)
+        return cls(
+            (torch.stack([outcome.loss for outcome in outcomes]) * share).sum(),
+            torch.stack([outcome.correct for outcome in outcomes]).sum(),
+            sum(answers),
+            (torch.stack([outcome.log_norm for outcome in outcomes]) * share).sum(),
+            sum(outcome.hyper_seconds for outcome in outcomes),
+        )
 
 
 @dataclass(frozen=True)
@@ -56,20 +71,27 @@ class Objective:
 
     Parameters
     ----------
-    num_classes, image_size
-        Of the task.
+    image_size
+        32 or 224: the style of the networks' stems.
     label_smoothing, penalty, precision
         As in `ghn_model.recipe.Recipe`.
     """
 
-    num_classes: int = 10
     image_size: int = 32
     label_smoothing: float = 0.0
     penalty: float = 0.0
     precision: str = "fp32"
 
     def backward(
-        self, ghn: GHN, batch: Prepared, images: Tensor, labels: Tensor, *, scale: Tensor | None = None
+        self,
+        ghn: GHN,
+        batch: Prepared,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        scale: Tensor | None = None,
+        largest_norm: Tensor | None = None,
+        weight: float = 1.0,
     ) -> Outcome:
         """Add the gradient of the loss to that of the hypernetwork's weights.
 
@@ -83,59 +105,64 @@ class Objective:
             `(B, 3, image_size, image_size)` and `(B,) int64`, there, too.
         scale
             What losses are multiplied by on the way back through the networks, for gradients in half precision.
+        largest_norm
+            `()`.  The gradient of one network's loss with respect to its predicted parameters is scaled down to this
+            norm if it is larger, so that no network dominates the meta-batch.
+        weight
+            What the gradient is multiplied by: the share of a meta-batch that is done in parts.
         """
-        with part("build"):
-            networks = [on_meta(graph, self.num_classes, self.image_size) for graph in batch.graphs]
         started = time.perf_counter()
         with part("hypernetwork forward"):
             predicted = ghn(batch)
         forward_seconds = time.perf_counter() - started
 
-        share = 1 / len(networks)
+        share = weight / len(predicted)
         outputs: list[Tensor] = []
         gradients: list[Tensor] = []
         losses: list[Tensor] = []
+        log_norms: list[Tensor] = []
         correct = torch.zeros((), dtype=torch.int64, device=images.device)
-        for network, parameters in zip(networks, predicted):
+        for graph, parameters in zip(batch.graphs, predicted):
             leaves = {name: tensor.detach().requires_grad_() for name, tensor in parameters.items()}
             with part("networks forward"):
                 with self._autocast(images):
-                    logits = functional_call(network, leaves, (images,))
+                    logits = run_network(graph.config, leaves, images, image_size=self.image_size)
                 loss_here = F.cross_entropy(_single(logits), labels, label_smoothing=self.label_smoothing)
             with part("networks backward"):
-                torch.autograd.backward(loss_here * share if scale is None else loss_here * (share * scale))
+                torch.autograd.backward(loss_here if scale is None else loss_here * scale)
             losses.append(loss_here.detach())
             correct += (logits.detach().argmax(1) == labels).sum()
+            reached = {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
+            norm = torch.stack(torch._foreach_norm(list(reached.values()))).norm()
+            if scale is not None:
+                norm = norm / scale
+            log_norms.append(norm.clamp(min=1e-12).log())
+            factor = torch.full_like(norm, share) if scale is None else share / scale
+            if largest_norm is not None:
+                factor = factor * (largest_norm / norm).clamp(max=1)
+            torch._foreach_mul_(list(reached.values()), factor)
             for name, leaf in leaves.items():
-                if leaf.grad is not None:
+                if name in reached:
                     outputs.append(parameters[name])
-                    gradients.append(leaf.grad)
+                    gradients.append(reached[name])
                 elif self.penalty:  # what does not lead to the output of the network is small, too
                     outputs.append(parameters[name])
                     gradients.append(torch.zeros_like(leaf))
         loss = torch.stack(losses).mean()
-        if scale is not None:
-            torch._foreach_mul_(gradients, scale.reciprocal())
         if self.penalty:
             with part("networks backward"):
-                loss = loss + _penalty(outputs, gradients, share * self.penalty)
+                loss = loss + _penalty(outputs, gradients, share * self.penalty) / weight
 
         started = time.perf_counter()
         with part("hypernetwork backward"):
             torch.autograd.backward(outputs, gradients)
         seconds = forward_seconds + time.perf_counter() - started
-        return Outcome(loss, correct, len(networks) * len(labels), seconds)
+        return Outcome(loss, correct, len(predicted) * len(labels), torch.stack(log_norms).mean(), seconds)
 
     def _autocast(self, images: Tensor) -> contextlib.AbstractContextManager[object]:
-        if self.precision == "fp32":
+        if self.precision not in DTYPES:
             return contextlib.nullcontext()
         return torch.autocast(images.device.type, dtype=DTYPES[self.precision])
-
-
-def on_meta(graph: Graph, num_classes: int = 10, image_size: int = 32) -> Network:
-    """The network of a graph, in training mode, its parameters without memory."""
-    with torch.device("meta"), Unfilled():
-        return Network(graph.config, num_classes, image_size)
 
 
 def _penalty(tensors: list[Tensor], gradients: list[Tensor], factor: float) -> Tensor:

@@ -17,6 +17,8 @@ __all__ = ["Optimization"]
 
 FIRST_SCALE = 65_536.0
 LEAST_SCALE = 1024.0
+NORM_MOMENTUM = 0.01  # share of a step in the running mean of log-norms
+FARTHEST = 2.0  # most that the log-norm of a step counts as being away from the mean
 GROWTH_INTERVAL = 100  # steps (Knyazev et al., ICML 2023)
 
 
@@ -41,6 +43,8 @@ class Optimization:
         `()`, what losses are to be multiplied by in half precision.
     rate : float
         The learning rate.
+    largest_norm : Tensor, or None
+        `()`, what the gradient of one network is clipped to; infinite before the first step.
     """
 
     def __init__(self, ghn: GHN, recipe: Recipe, ranks: Ranks) -> None:
@@ -57,12 +61,20 @@ class Optimization:
             self.scale = torch.tensor(FIRST_SCALE, device=ranks.device)
         self._clean = torch.zeros((), device=ranks.device)  # steps since the scale changed
         self._count = torch.zeros((), device=ranks.device)
+        self._log_typical = torch.zeros((), device=ranks.device)
         self.rate = recipe.learning_rate
 
     def extra(self) -> dict[str, Tensor]:
         """What belongs to its state beside weights, moments and averages."""
         scale = {} if self.scale is None else {"scale": self.scale}
-        return {"clean": self._clean, "count": self._count, **scale}
+        typical = {"log_typical": self._log_typical} if self.recipe.clip_network else {}
+        return {"clean": self._clean, "count": self._count, **typical, **scale}
+
+    @property
+    def largest_norm(self) -> Tensor | None:
+        if not self.recipe.clip_network:
+            return None
+        return torch.where(self._count > 0, self.recipe.clip_network * self._log_typical.exp(), torch.inf)
 
     def set_rate(self, progress: float) -> None:
         """Set the learning rate for what is done of the training, 0 to 1."""
@@ -80,7 +92,8 @@ class Optimization:
         Parameters
         ----------
         figures
-            `(n,) float32`, the first is the loss; their means over all processes take their place.
+            `(n,) float32`, the first is the loss, the last the mean logarithm of the norms of networks' gradients;
+            their means over all processes take their place.
 
         Returns
         -------
@@ -102,6 +115,8 @@ class Optimization:
         self.optimizer.grad_scale = None  # type: ignore[attr-defined]
         self.optimizer.found_inf = unusable.float()  # type: ignore[attr-defined]
         self.optimizer.step()
+        if self.recipe.clip_network:
+            self._follow(figures[-1], unusable)
         self._count += 1 - unusable.float()
         if self.averages:
             decay = torch.clamp((1 + self._count) / (10 + self._count), max=self.recipe.average)
@@ -112,6 +127,13 @@ class Optimization:
             return unusable, norm
         self._rescale(self.scale, unusable)
         return lost, norm
+
+    def _follow(self, log_norm: Tensor, unusable: Tensor) -> None:
+        """Move the typical norm towards that of a step; steps that fail or are far off count little."""
+        change = (log_norm - self._log_typical).clamp(-FARTHEST, FARTHEST)
+        share = torch.clamp(1 / (self._count + 1), min=NORM_MOMENTUM)
+        moved = torch.where(self._count > 0, self._log_typical + share * change, log_norm)
+        self._log_typical.copy_(torch.where(unusable, self._log_typical, moved))
 
     def _rescale(self, scale: Tensor, overflow: Tensor) -> None:
         """Halve the scale after an overflow, double it when there was none for a while."""

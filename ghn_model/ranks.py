@@ -43,11 +43,11 @@ class Ranks:
         self.rank, self.world_size = _number("RANK", 0), _number("WORLD_SIZE", 1)
         self.device = _device(device, _number("LOCAL_RANK", 0))
         self._joined = False
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
         if self.world_size > 1:
             crowded = _number("LOCAL_WORLD_SIZE", self.world_size) > max(1, torch.cuda.device_count())
             shared = self.device.type != "cuda" or crowded or not dist.is_nccl_available()
-            if self.device.type == "cuda":
-                torch.cuda.set_device(self.device)
             # NCCL refuses two processes on one device.
             dist.init_process_group("gloo" if shared else "cpu:gloo,cuda:nccl", timeout=PATIENCE)
             self._joined = True
@@ -114,7 +114,7 @@ def _device(device: str | torch.device | None, local_rank: int) -> torch.device:
     count: int = torch.cuda.device_count()
     try:
         chosen = torch.device(("cuda" if count else "cpu") if device is None else device)
-        if str(chosen) == "cuda" and count:
+        if chosen.type == "cuda" and chosen.index is None and count:
             chosen = torch.device("cuda", local_rank % count)
         torch.empty(0, device=chosen)
     except Exception as error:

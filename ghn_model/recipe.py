@@ -15,7 +15,7 @@ from ghn_model.schedules import Schedule
 __all__ = ["PRECISIONS", "Recipe"]
 
 OPTIMIZERS = ("adam", "adamw")
-PRECISIONS = ("fp32", "bf16", "fp16")
+PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 SMALL = {"meta_batch": 2, "batch": 16, "max_params": 100_000, "max_nodes": 120}
 CALM = {"learning_rate": 3e-3, "clip": 1.0, "average": 0.99}
 
@@ -36,6 +36,10 @@ class Recipe:
         Networks, of all processes together, and images in a step: all networks see the same images.
     clip
         Largest norm of the gradient; 0 for any.
+    clip_network
+        Largest norm of the gradient of one network's loss with respect to its predicted parameters, as a multiple of
+        the typical (running geometric mean) norm; 0 for any.  A few deep networks without norms have gradients a
+        thousand times larger than the others.
     label_smoothing
         Share of the target that is spread over all classes.
     penalty
@@ -45,7 +49,8 @@ class Recipe:
     max_params, max_nodes
         Draw no networks with more parameters or nodes; 0 for no limit.
     precision
-        Of the networks: "fp32", or autocast to "bf16" or "fp16".  The hypernetwork has single precision.
+        Of the networks: "fp32"; "tf32", which rounds the factors of products of matrices on GPUs, those of the
+        hypernetwork, too; or autocast to "bf16" or "fp16", with the hypernetwork in single precision.
     channels_last
         Whether the channels of a pixel of the images lie side by side in memory, which is faster nearly everywhere.
     compile
@@ -73,6 +78,7 @@ class Recipe:
     meta_batch: int = 8
     batch: int = 64
     clip: float = 5.0
+    clip_network: float = 0.0
     label_smoothing: float = 0.0
     penalty: float = 0.0
     wider_nets: bool = False
@@ -94,7 +100,7 @@ class Recipe:
             object.__setattr__(self, name, checked_integer(name, getattr(self, name), at_least(least)))
         for name in ("max_params", "max_nodes", "seed", "max_skipped"):
             object.__setattr__(self, name, checked_integer(name, getattr(self, name), at_least(0)))
-        for name in ("learning_rate", "weight_decay", "clip", "penalty"):
+        for name in ("learning_rate", "weight_decay", "clip", "clip_network", "penalty"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
                 raise ConfigError(f"{name}: expected a number of at least 0, got {value!r}")

@@ -14,7 +14,7 @@ from deepnets.space import at_least, checked_integer
 
 __all__ = ["SCHEDULES", "Length", "Schedule"]
 
-SCHEDULES = ("constant", "steps", "cosine")
+SCHEDULES = ("constant", "steps", "cosine", "wsd")
 
 
 @dataclass(frozen=True)
@@ -25,13 +25,17 @@ class Schedule:
     ----------
     kind
         "constant"; "steps": a tenth after two thirds, and again after five sixths (Knyazev et al., NeurIPS 2021, of 300
-        epochs: 200 and 250); "cosine": half a wave, from the rate down to 0 (ICML 2023).
+        epochs: 200 and 250); "cosine": half a wave, from the rate down to 0 (ICML 2023); "wsd" (warmup, stable,
+        decay): constant, then linearly down to 0 in the last share `decay`, so that a training can be extended from a
+        state before that.
     warmup
         Share of the training in which the rate rises linearly, before anything else; 0 for none.
     epochs
         The rate changes so many times, as if at the beginnings of so many epochs; 0 for smoothly.
     start
         The rate at the very beginning of the warm-up.
+    decay
+        Share of the training, at its end, in which the rate of "wsd" falls.
 
     Raises
     ------
@@ -43,6 +47,7 @@ class Schedule:
     warmup: float = 0.0
     epochs: int = 0
     start: float = 1e-5
+    decay: float = 0.2
 
     def __post_init__(self) -> None:
         if self.kind not in SCHEDULES:
@@ -51,6 +56,8 @@ class Schedule:
             raise ConfigError(f"warmup: expected a share of the training, from 0 to below 1, got {self.warmup!r}")
         if not 0 <= self.start < math.inf:
             raise ConfigError(f"start: expected a learning rate, got {self.start!r}")
+        if not 0 < self.decay <= 1 - self.warmup:
+            raise ConfigError(f"decay: expected a share of the training after the warm-up, got {self.decay!r}")
         checked_integer("epochs", self.epochs, at_least(0))
 
     def rate(self, highest: float, progress: float) -> float:
@@ -69,6 +76,8 @@ class Schedule:
             return self.start + (highest - self.start) * progress / risen
         if self.kind == "cosine":
             return highest * (1 + math.cos(math.pi * (progress - self.warmup) / (1 - self.warmup))) / 2
+        if self.kind == "wsd":
+            return highest * min(1.0, (1 - progress) / self.decay)
         if self.kind == "steps":
             return highest * 0.1 ** ((progress >= 2 / 3) + (progress >= 5 / 6))
         return highest

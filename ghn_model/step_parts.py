@@ -9,7 +9,6 @@ __all__ = ["PARTS", "part"]
 PARTS = (
     "data",
     "images",
-    "build",
     "hypernetwork forward",
     "networks forward",
     "networks backward",
@@ -17,8 +16,8 @@ PARTS = (
     "agreement",
     "optimizer",
 )
-"""In their order in a step: graphs are waited for and sent to the device; images are taken; networks are built without
-memory; their parameters are predicted; they are run; their gradients go back to the predicted parameters, and from
+"""In their order in a step: graphs are waited for and sent to the device; images are taken; parameters of networks are
+predicted; networks are run; their gradients go back to the predicted parameters, and from
 there to the weights of the hypernetwork; processes agree on what happened; weights change."""
 
 

@@ -6,18 +6,23 @@ import argparse
 import contextlib
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from deepnets.cli import non_negative, number, positive, positive_number
 
 if TYPE_CHECKING:
+    import torch
+
     from deepnets.dataset import DeepNets1M
     from ghn_model.checkpoints import CheckpointInfo
     from ghn_model.config import GHNConfig
+    from ghn_model.ghn import GHN
     from ghn_model.ranks import Ranks
     from ghn_model.recipe import Recipe
     from ghn_model.training import Images
+    from ghn_model.validation import Validation
 
 __all__ = ["CHANGES", "Opened", "add_arguments", "add_machine", "add_recipe", "add_subject", "opened"]
 
@@ -41,7 +46,15 @@ def add_arguments(commands: Any) -> None:
     length.add_argument("--epochs", type=positive, help="passes through the images")
 
     add_recipe(train)
+    train.add_argument(
+        "--init", metavar="FILE", help="start from the weights of this hypernetwork (a file or a bundled name)"
+    )
     add_machine(train)
+
+    validation = train.add_argument_group("validation, into curve.csv")
+    validation.add_argument("--validate-every", type=positive, metavar="STEPS", help="steps between validations (none)")
+    validation.add_argument("--validate-networks", type=positive, default=100, help="networks of the split val (100)")
+    validation.add_argument("--validate-images", type=positive, default=500, help="validation images (500)")
 
     saving = train.add_argument_group("log and saved states")
     saving.add_argument("--log-steps", type=positive, default=20, help="steps between rows of the log (20)")
@@ -66,12 +79,21 @@ def add_subject(parser: argparse.ArgumentParser) -> None:
 
 def add_recipe(parser: argparse.ArgumentParser) -> None:
     """Add the options that change the recipe."""
+    from ghn_model.recipe import OPTIMIZERS
+    from ghn_model.schedules import SCHEDULES
+
     recipe = parser.add_argument_group("recipe, by default the published one; with digits, one for minutes on a CPU")
     recipe.add_argument("--meta-batch", type=positive, help="networks in a step, of all processes together")
     recipe.add_argument("--batch", type=positive, help="images in a step")
     recipe.add_argument("--learning-rate", type=positive_number, help="the largest")
     recipe.add_argument("--weight-decay", type=number)
+    recipe.add_argument("--optimizer", choices=OPTIMIZERS)
+    recipe.add_argument("--schedule", choices=SCHEDULES, help="of the learning rate")
+    recipe.add_argument("--warmup", type=number, help="share of the training in which the learning rate rises")
     recipe.add_argument("--clip", type=number, help="largest norm of the gradient; 0 for any")
+    recipe.add_argument(
+        "--clip-network", type=number, help="largest norm of one network's gradient, times the typical one; 0 for any"
+    )
     recipe.add_argument("--penalty", type=number, help="times the norms of predicted tensors is added to the loss")
     recipe.add_argument("--label-smoothing", type=number)
     recipe.add_argument("--max-params", type=non_negative, help="of the networks that are drawn; 0 for no limit")
@@ -96,8 +118,19 @@ def add_machine(parser: argparse.ArgumentParser) -> None:
 
 
 CHANGES = (
-    *("epochs", "meta_batch", "batch", "learning_rate", "weight_decay", "clip", "penalty", "label_smoothing"),
+    *(
+        "epochs",
+        "meta_batch",
+        "batch",
+        "learning_rate",
+        "weight_decay",
+        "clip",
+        "clip_network",
+        "penalty",
+        "label_smoothing",
+    ),
     *("max_params", "max_nodes", "average", "augment", "seed", "max_skipped", "precision", "channels_last", "compile"),
+    "optimizer",
 )
 """Options that replace fields of the recipe."""
 
@@ -111,6 +144,7 @@ class Opened(NamedTuple):
     nets: DeepNets1M
     ranks: Ranks
     workers: int
+    init: GHN | None
 
 
 @contextlib.contextmanager
@@ -120,6 +154,7 @@ def opened(options: argparse.Namespace) -> Iterator[Opened]:
 
     from deepnets.dataset import DeepNets1M
     from ghn_model.config import GHNConfig
+    from ghn_model.ghn import GHN
     from ghn_model.image_stream import image_stream
     from ghn_model.ranks import Ranks
     from ghn_model.recipe import Recipe
@@ -128,6 +163,9 @@ def opened(options: argparse.Namespace) -> Iterator[Opened]:
         torch.set_num_threads(options.threads)
     changes = {name: getattr(options, name) for name in CHANGES if getattr(options, name, None) is not None}
     recipe = Recipe.preset(options.preset, options.images, **changes)
+    shape = {"kind": options.schedule, "warmup": options.warmup}
+    if shape := {name: value for name, value in shape.items() if value is not None}:
+        recipe = recipe.replace(schedule=replace(recipe.schedule, epochs=0, **shape))
     ranks = Ranks(options.device)
     try:
         images = image_stream(
@@ -139,6 +177,10 @@ def opened(options: argparse.Namespace) -> Iterator[Opened]:
             device=ranks.device,
         )
         config = GHNConfig.preset(options.preset, images.num_classes, images.image_size)
+        init = None
+        if getattr(options, "init", None):
+            init = GHN.from_pretrained(options.init)
+            config = init.config.replace(num_classes=images.num_classes)
         nets = DeepNets1M(
             options.data,
             virtual_edges=config.virtual_edges,
@@ -150,7 +192,7 @@ def opened(options: argparse.Namespace) -> Iterator[Opened]:
         workers = options.workers
         if workers is None:
             workers = 4 if ranks.device.type == "cuda" else 0
-        yield Opened(config, recipe, images, nets, ranks, workers)
+        yield Opened(config, recipe, images, nets, ranks, workers, init)
     finally:
         ranks.leave()
 
@@ -161,7 +203,7 @@ def run(options: argparse.Namespace) -> None:
     from ghn_model.schedules import Length
     from ghn_model.training import Saving, train
 
-    with opened(options) as (config, recipe, images, nets, ranks, workers):
+    with opened(options) as (config, recipe, images, nets, ranks, workers, init):
         steps = options.steps
         if options.epochs:
             steps = min(steps or math.inf, options.epochs * images.per_epoch)
@@ -173,12 +215,42 @@ def run(options: argparse.Namespace) -> None:
             nets,
             length=Length(steps, options.minutes),
             saving=Saving(options.log_steps, options.save_steps, options.save_minutes, options.stop_after),
+            init=init,
+            validation=_validation(options, recipe, images, ranks.device),
             ranks=ranks,
             workers=workers,
             quiet=options.quiet,
         )
         if ranks.first and not options.quiet:
             print(_said(describe(path)))
+
+
+def _validation(options: argparse.Namespace, recipe: Recipe, images: Images, device: torch.device) -> Validation | None:
+    """The first networks of the split val and the first validation images, as the options say."""
+    if not options.validate_every:
+        return None
+    import torch
+
+    from deepnets.dataset import DeepNets1M
+    from deepnets.images import open_images
+    from ghn_model.validation import Validation
+
+    nets = DeepNets1M(
+        options.data,
+        "val",
+        num_classes=images.num_classes,
+        image_size=images.image_size,
+        num_nets=options.validate_networks,
+    )
+    batches, wanted = [], options.validate_images
+    for pictures, labels in open_images(options.images, "val", root=options.image_folder, device=device).batches(64):
+        if wanted <= 0:
+            break
+        if recipe.channels_last:
+            pictures = pictures.contiguous(memory_format=torch.channels_last)
+        batches.append((pictures[:wanted], labels[:wanted]))
+        wanted -= len(labels)
+    return Validation(list(nets), batches, images.image_size, options.validate_every)
 
 
 def _said(found: CheckpointInfo) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ from torch import Tensor
 from deepnets.dataset import DeepNets1M
 from deepnets.errors import ConfigError, TrainingError
 from deepnets.folders import exclusive
+from deepnets.graph import Graph
 from deepnets.memory import is_out_of_memory
 from ghn_model.checkpoints import save_checkpoint
 from ghn_model.config import GHNConfig
@@ -41,6 +43,7 @@ from ghn_model.schedules import Length
 from ghn_model.signals import NotedSignals
 from ghn_model.step_parts import part
 from ghn_model.training_state import Moment, load_state, read_about, save_state
+from ghn_model.validation import Validation
 
 __all__ = ["Images", "Saving", "train"]
 
@@ -88,6 +91,8 @@ def train(
     *,
     length: Length | None = None,
     saving: Saving | None = None,
+    init: GHN | None = None,
+    validation: Validation | None = None,
     ranks: Ranks | None = None,
     workers: int = 0,
     quiet: bool = False,
@@ -109,6 +114,11 @@ def train(
         When it ends; may change when a run is continued.
     saving
         How often figures are logged and states saved, and when to stop for now.
+    init
+        A hypernetwork whose weights a new run starts from, with a fresh optimizer; a run that is resumed has its own.
+        Tensors of other shapes, which depend on the number of classes, start anew.
+    validation
+        How to measure the accuracy on networks and images that are not trained on, now and then, into `curve.csv`.
     ranks
         This process among others; by default alone, on a GPU if there is one.
     workers
@@ -145,7 +155,9 @@ def train(
     if recipe.meta_batch % ranks.world_size:
         raise ConfigError(f"meta_batch: {recipe.meta_batch} networks cannot be shared by {ranks.world_size} processes")
     with exclusive(out) if ranks.first else contextlib.nullcontext(), _random_numbers(ranks):
-        run = _Run(out, config, recipe, images, nets, length, saving or Saving(), ranks, workers, quiet)
+        run = _Run(
+            out, config, recipe, images, nets, length, saving or Saving(), init, validation, ranks, workers, quiet
+        )
         return run.to_the_end(after_step)
 
 
@@ -159,6 +171,8 @@ class _Run:
         nets: DeepNets1M,
         length: Length,
         saving: Saving,
+        init: GHN | None,
+        validation: Validation | None,
         ranks: Ranks,
         workers: int,
         quiet: bool,
@@ -166,13 +180,16 @@ class _Run:
         self.out, self.recipe, self.images, self.length, self.saving = out, recipe, images, length, saving
         self.ranks, self.workers, self.quiet = ranks, workers, quiet or not ranks.first
         torch.manual_seed(_seed(recipe.seed, -1, 0))
+        self.validation = validation
         self.ghn = GHN(config).to(ranks.device).train()
+        if init is not None:
+            _copy_weights(init, self.ghn)
         if recipe.compile:
             _compile(self.ghn)
+        if recipe.precision == "tf32":
+            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
         self.nets = DrawnNetworks(nets, recipe.max_params, recipe.max_nodes)
-        self.objective = Objective(
-            images.num_classes, images.image_size, recipe.label_smoothing, recipe.penalty, recipe.precision
-        )
+        self.objective = Objective(images.image_size, recipe.label_smoothing, recipe.penalty, recipe.precision)
         self.optimization = Optimization(self.ghn, recipe, ranks)
         self.totals = torch.zeros(5, dtype=torch.float64, device=ranks.device)
         self.about = {
@@ -181,6 +198,8 @@ class _Run:
             "images": images.name,
             "corpus": nets.file.content_digest if nets.file else nets.split,
         }
+        if init is not None:
+            self.about["init"] = _weights_digest(init)
         self.moment = Moment()
         self.state = out / "state.safetensors"
         if self.state.exists():
@@ -205,6 +224,8 @@ class _Run:
     def to_the_end(self, after_step: Callable[[int], None] | None = None) -> Path:
         """Step after step, then the file of the hypernetwork."""
         log = self._log() if self.ranks.first else None
+        if self.validation:
+            self.validation.resume(self.out, self.moment.step, write=self.ranks.first)
         try:
             with NotedSignals() as signals:
                 self._steps(log, signals, after_step)
@@ -216,38 +237,45 @@ class _Run:
         return self.out / "ghn.safetensors"
 
     def _steps(self, log: Log | None, signals: NotedSignals, after_step: Callable[[int], None] | None) -> None:
-        before, saving = self.moment.seconds, self.saving
+        before, cores_before, saving = self.moment.seconds, self.moment.core_seconds, self.saving
         started = saved = time.monotonic()
+        processor = time.process_time()
         clock = Clock()
         batches = self._batches()
         stop = 0.0
         while not stop and (progress := self.length.progress(self.moment.step, self.moment.seconds)) < 1:
             step = self.moment.step
             self.optimization.set_rate(progress)
-            torch.manual_seed(_seed(self.recipe.seed, step, self.ranks.rank))
             clock.begin()
             with part("data"):
                 batch = next(batches).to(self.ranks.device)
             with part("images"):
+                torch.manual_seed(_seed(self.recipe.seed, step, 0))  # the same images in every process
                 images, labels = self.images.at(step)
                 if self.recipe.channels_last:
                     images = images.contiguous(memory_format=torch.channels_last)
             clock.waited()
+            torch.manual_seed(_seed(self.recipe.seed, step, 1 + self.ranks.rank))
             outcome = self._attempt(batch, images, labels)
             now = time.monotonic()
             due = now - saved > 60 * saving.minutes or bool(saving.steps and (step + 1) % saving.steps == 0)
             enough = signals.came or (saving.stop_after is not None and now - started > 60 * saving.stop_after)
             with part("agreement"):
-                failed, stop, due_anywhere, seconds = self.ranks.agree(
-                    [outcome is None, enough, due, before + now - started]
+                spent = self.ranks.world_size * (time.process_time() - processor)
+                failed, stop, due_anywhere, seconds, cores = self.ranks.agree(
+                    [outcome is None, enough, due, before + now - started, cores_before + spent]
                 )
             with part("optimizer"):
                 self._update(None if failed else outcome)
-            self.moment = Moment(step + 1, seconds, self.moment.skipped + int(failed))
+            self.moment = Moment(step + 1, seconds, self.moment.skipped + int(failed), cores)
             clock.end(outcome.hyper_seconds if outcome else None, self.recipe.meta_batch, len(labels))
             over = self.length.progress(step + 1, seconds) >= 1
             if (step + 1) % saving.log_steps == 0 or over:
                 self._report(log, clock)
+            if self.validation and (self.validation.due(step + 1) or over):
+                self.validation.measure(
+                    self.optimization.averaged(self.ghn), self.ranks, self.moment, (step + 1) * self.recipe.meta_batch
+                )
             if due_anywhere:
                 self._save()
                 saved = time.monotonic()
@@ -271,8 +299,36 @@ class _Run:
 
     def _attempt(self, batch: Prepared, images: Tensor, labels: Tensor) -> Outcome | None:
         """A backward pass; None if there was not enough memory for it."""
+        outcome = self._pass(batch, images, labels, 1.0)
+        graphs, pieces = batch.graphs, 1
+        while outcome is None and pieces < len(graphs):  # again, in smaller pieces
+            pieces = min(2 * pieces, len(graphs))
+            self.optimization.forget()
+            outcome = self._in_pieces(graphs, pieces, images, labels)
+        return outcome
+
+    def _in_pieces(self, graphs: list[Graph], pieces: int, images: Tensor, labels: Tensor) -> Outcome | None:
+        bounds = [len(graphs) * piece // pieces for piece in range(pieces + 1)]
+        outcomes = []
+        for start, end in itertools.pairwise(bounds):
+            batch = self.ghn.prepare(graphs[start:end]).to(self.ranks.device)
+            outcome = self._pass(batch, images, labels, (end - start) / len(graphs))
+            if outcome is None:
+                return None
+            outcomes.append(outcome)
+        return Outcome.joined(outcomes)
+
+    def _pass(self, batch: Prepared, images: Tensor, labels: Tensor, weight: float) -> Outcome | None:
         try:
-            return self.objective.backward(self.ghn, batch, images, labels, scale=self.optimization.scale)
+            return self.objective.backward(
+                self.ghn,
+                batch,
+                images,
+                labels,
+                scale=self.optimization.scale,
+                largest_norm=self.optimization.largest_norm,
+                weight=weight,
+            )
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -285,7 +341,7 @@ class _Run:
         if outcome is None:
             self.optimization.forget()
             return
-        figures = torch.stack([outcome.loss.float(), outcome.correct / outcome.answers])
+        figures = torch.stack([outcome.loss.float(), outcome.correct / outcome.answers, outcome.log_norm])
         failed, norm = self.optimization.step(figures)
         new = torch.stack([torch.ones_like(norm), figures[0], figures[1], norm]).double()
         self.totals[:4] += torch.where(failed, 0.0, new)
@@ -295,8 +351,8 @@ class _Run:
         """Write a row; give up, if too many meta-batches were skipped."""
         done, loss, top1, norm, failed = self.totals.tolist()  # the one time that the device is waited for
         self.totals.zero_()
-        step, seconds, skipped = self.moment
-        self.moment = Moment(step, seconds, skipped := skipped + round(failed))
+        step, seconds, skipped, cores = self.moment
+        self.moment = Moment(step, seconds, skipped := skipped + round(failed), cores)
         if log:
             count = done or math.nan
             log.write(
@@ -330,6 +386,7 @@ class _Run:
             self.state, self.ghn, optimization.optimizer, optimization.averages, self._extra(), moment, self.about
         )
         metadata = {**self.about, "steps": moment.step, "seconds": round(moment.seconds, 1)}
+        metadata |= {"core_seconds": round(moment.core_seconds, 1)}
         progress = round(self.length.progress(moment.step, moment.seconds), 4)
         metadata |= {"progress": progress, "length": {"steps": self.length.steps, "minutes": self.length.minutes}}
         metadata |= {"hardware": self.ranks.hardware, "software": f"PyTorch {torch.__version__}"}
@@ -344,6 +401,22 @@ class _Run:
 
 def _seed(seed: int, step: int, rank: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed} {step} {rank}".encode()).digest()[:8], "little") >> 1
+
+
+def _copy_weights(source: GHN, target: GHN) -> None:
+    """Copy the weights of tensors that have the same shapes in both."""
+    values = source.state_dict()
+    with torch.no_grad():
+        for name, tensor in target.state_dict().items():
+            if name in values and values[name].shape == tensor.shape:
+                tensor.copy_(values[name])
+
+
+def _weights_digest(ghn: GHN) -> str:
+    digest = hashlib.sha256()
+    for tensor in ghn.state_dict().values():
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _compile(ghn: GHN) -> None:

@@ -33,11 +33,14 @@ class Moment(NamedTuple):
         That it took so far.
     skipped
         Meta-batches among them that could not be trained on.
+    core_seconds
+        Processor time that all processes together took so far.
     """
 
     step: int = 0
     seconds: float = 0.0
     skipped: int = 0
+    core_seconds: float = 0.0
 
 
 def save_state(
