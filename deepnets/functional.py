@@ -85,7 +85,10 @@ class _Pass:
         dilation: int = 1,
         groups: int = 1,
     ) -> Tensor:
-        return F.conv2d(x, self.parameters[f"{name}.weight"], None, stride, padding, dilation, groups)
+        weight = self.parameters[f"{name}.weight"]
+        if x.is_cuda and weight.shape[2:] == (1, 1) and groups == 1:
+            return _pointwise(weight, x, stride)
+        return F.conv2d(x, weight, None, stride, padding, dilation, groups)
 
     def norm(self, name: str, x: Tensor) -> Tensor:
         if self.config.norm is None:
@@ -251,6 +254,18 @@ def _used_states(genotype: Genotype, reduction: bool) -> tuple[bool, ...]:
             for primitive, source in genes[2 * j : 2 * j + 2]:
                 used[source] |= primitive != "none"
     return tuple(used)
+
+
+def _pointwise(weight: Tensor, x: Tensor, stride: int | tuple[int, int]) -> Tensor:
+    """A 1x1 convolution as a product of matrices.
+
+    On GPUs, cuDNN plans every convolution of a new shape anew, which costs the host more than the product costs the
+    device; networks that differ in width have few shapes in common.
+    """
+    if stride != 1:
+        x = x[:, :, ::2, ::2]
+    products = torch.matmul(weight.flatten(1), x.flatten(2))  # (B, C_out, H * W)
+    return products.view(x.shape[0], -1, *x.shape[2:])
 
 
 def _heads(tokens: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from ghn_model.step_parts import part
 
 __all__ = ["Objective", "Outcome"]
 
+MOST_AMPLIFIED = 4.0  # largest factor by which a small gradient of a network is multiplied
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -73,7 +74,7 @@ class Objective:
     ----------
     image_size
         32 or 224: the style of the networks' stems.
-    label_smoothing, penalty, precision
+    label_smoothing, penalty, precision, network_norm
         As in `ghn_model.recipe.Recipe`.
     """
 
@@ -81,6 +82,7 @@ class Objective:
     label_smoothing: float = 0.0
     penalty: float = 0.0
     precision: str = "fp32"
+    network_norm: str = "none"
 
     def backward(
         self,
@@ -90,7 +92,8 @@ class Objective:
         labels: Tensor,
         *,
         scale: Tensor | None = None,
-        largest_norm: Tensor | None = None,
+        halved: Tensor | None = None,
+        typical_norm: Tensor | None = None,
         weight: float = 1.0,
     ) -> Outcome:
         """Add the gradient of the loss to that of the hypernetwork's weights.
@@ -105,9 +108,11 @@ class Objective:
             `(B, 3, image_size, image_size)` and `(B,) int64`, there, too.
         scale
             What losses are multiplied by on the way back through the networks, for gradients in half precision.
-        largest_norm
-            `()`.  The gradient of one network's loss with respect to its predicted parameters is scaled down to this
-            norm if it is larger, so that no network dominates the meta-batch.
+        halved
+            `(B, 3, image_size / 2, image_size / 2)`, what networks are given that take images of any size.
+        typical_norm
+            `()`.  The gradient of each network's loss with respect to its predicted parameters is brought to this norm,
+            so that no network dominates the meta-batch; NaN, as before the first step, leaves them as they are.
         weight
             What the gradient is multiplied by: the share of a meta-batch that is done in parts.
         """
@@ -124,9 +129,11 @@ class Objective:
         correct = torch.zeros((), dtype=torch.int64, device=images.device)
         for graph, parameters in zip(batch.graphs, predicted):
             leaves = {name: tensor.detach().requires_grad_() for name, tensor in parameters.items()}
+            config = graph.config
+            seen = images if halved is None or config.is_vit or not config.glob_avg else halved
             with part("networks forward"):
                 with self._autocast(images):
-                    logits = run_network(graph.config, leaves, images, image_size=self.image_size)
+                    logits = run_network(config, leaves, seen, image_size=self.image_size)
                 loss_here = F.cross_entropy(_single(logits), labels, label_smoothing=self.label_smoothing)
             with part("networks backward"):
                 torch.autograd.backward(loss_here if scale is None else loss_here * scale)
@@ -138,8 +145,9 @@ class Objective:
                 norm = norm / scale
             log_norms.append(norm.clamp(min=1e-12).log())
             factor = torch.full_like(norm, share) if scale is None else share / scale
-            if largest_norm is not None:
-                factor = factor * (largest_norm / norm).clamp(max=1)
+            if typical_norm is not None:
+                most = MOST_AMPLIFIED if self.network_norm == "normalise" else 1.0
+                factor = factor * torch.nan_to_num(typical_norm / norm, nan=1.0, posinf=most).clamp(max=most)
             torch._foreach_mul_(list(reached.values()), factor)
             for name, leaf in leaves.items():
                 if name in reached:

@@ -43,8 +43,9 @@ class Optimization:
         `()`, what losses are to be multiplied by in half precision.
     rate : float
         The learning rate.
-    largest_norm : Tensor, or None
-        `()`, what the gradient of one network is clipped to; infinite before the first step.
+    typical_norm : Tensor, or None
+        `()`, running geometric mean of the norms of networks' gradients, NaN before the first step; None if it is not
+        needed.
     """
 
     def __init__(self, ghn: GHN, recipe: Recipe, ranks: Ranks) -> None:
@@ -53,7 +54,11 @@ class Optimization:
         self.parameters = list(ghn.parameters())
         kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
         self.optimizer: torch.optim.Optimizer = kind(
-            self.parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+            self.parameters,
+            lr=recipe.learning_rate,
+            betas=(0.9, recipe.beta2),
+            weight_decay=recipe.weight_decay,
+            fused=True,
         )
         self.averages = [parameter.detach().clone() for parameter in self.parameters] if recipe.average else []
         self.scale: Tensor | None = None
@@ -67,14 +72,14 @@ class Optimization:
     def extra(self) -> dict[str, Tensor]:
         """What belongs to its state beside weights, moments and averages."""
         scale = {} if self.scale is None else {"scale": self.scale}
-        typical = {"log_typical": self._log_typical} if self.recipe.clip_network else {}
+        typical = {"log_typical": self._log_typical} if self.recipe.network_norm != "none" else {}
         return {"clean": self._clean, "count": self._count, **typical, **scale}
 
     @property
-    def largest_norm(self) -> Tensor | None:
-        if not self.recipe.clip_network:
+    def typical_norm(self) -> Tensor | None:
+        if self.recipe.network_norm == "none":
             return None
-        return torch.where(self._count > 0, self.recipe.clip_network * self._log_typical.exp(), torch.inf)
+        return torch.where(self._count > 0, self._log_typical.exp(), torch.nan)
 
     def set_rate(self, progress: float) -> None:
         """Set the learning rate for what is done of the training, 0 to 1."""
@@ -115,7 +120,7 @@ class Optimization:
         self.optimizer.grad_scale = None  # type: ignore[attr-defined]
         self.optimizer.found_inf = unusable.float()  # type: ignore[attr-defined]
         self.optimizer.step()
-        if self.recipe.clip_network:
+        if self.recipe.network_norm != "none":
             self._follow(figures[-1], unusable)
         self._count += 1 - unusable.float()
         if self.averages:

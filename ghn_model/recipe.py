@@ -15,6 +15,7 @@ from ghn_model.schedules import Schedule
 __all__ = ["PRECISIONS", "Recipe"]
 
 OPTIMIZERS = ("adam", "adamw")
+NETWORK_NORMS = ("none", "clip", "normalise")
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 SMALL = {"meta_batch": 2, "batch": 16, "max_params": 100_000, "max_nodes": 120}
 CALM = {"learning_rate": 3e-3, "clip": 1.0, "average": 0.99}
@@ -26,8 +27,9 @@ class Recipe:
 
     Parameters
     ----------
-    optimizer, learning_rate, weight_decay
-        "adam" (whose decay is a part of the gradient) or "adamw", the largest rate, and the decay.
+    optimizer, learning_rate, weight_decay, beta2
+        "adam" (whose decay is a part of the gradient) or "adamw", the largest rate, the decay, and how slowly the mean
+        of squared gradients moves.
     schedule
         Of the learning rate.
     epochs
@@ -36,10 +38,10 @@ class Recipe:
         Networks, of all processes together, and images in a step: all networks see the same images.
     clip
         Largest norm of the gradient; 0 for any.
-    clip_network
-        Largest norm of the gradient of one network's loss with respect to its predicted parameters, as a multiple of
-        the typical (running geometric mean) norm; 0 for any.  A few deep networks without norms have gradients a
-        thousand times larger than the others.
+    network_norm
+        What is done with the norm of the gradient of each network's loss with respect to its predicted parameters,
+        which is a thousand times larger for a few deep networks without norms than for others: "none"; "clip", to the
+        typical norm (a running geometric mean); or "normalise", to the typical norm, small gradients too.
     label_smoothing
         Share of the target that is spread over all classes.
     penalty
@@ -51,6 +53,9 @@ class Recipe:
     precision
         Of the networks: "fp32"; "tf32", which rounds the factors of products of matrices on GPUs, those of the
         hypernetwork, too; or autocast to "bf16" or "fp16", with the hypernetwork in single precision.
+    low_resolution
+        Share of the training, at its beginning, in which networks that take images of any size see them at half the
+        resolution, which costs a quarter; 0 for never.
     channels_last
         Whether the channels of a pixel of the images lie side by side in memory, which is faster nearly everywhere.
     compile
@@ -73,18 +78,20 @@ class Recipe:
     optimizer: str = "adam"
     learning_rate: float = 1e-3
     weight_decay: float = 1e-5
+    beta2: float = 0.999
     schedule: Schedule = field(default_factory=Schedule)
     epochs: int = 300
     meta_batch: int = 8
     batch: int = 64
     clip: float = 5.0
-    clip_network: float = 0.0
+    network_norm: str = "none"
     label_smoothing: float = 0.0
     penalty: float = 0.0
     wider_nets: bool = False
     max_params: int = 0
     max_nodes: int = 0
     precision: str = "fp32"
+    low_resolution: float = 0.0
     channels_last: bool = True
     compile: bool = False
     average: float = 0.0
@@ -93,18 +100,18 @@ class Recipe:
     max_skipped: int = 20
 
     def __post_init__(self) -> None:
-        for name, choices in (("optimizer", OPTIMIZERS), ("precision", PRECISIONS)):
+        for name, choices in (("optimizer", OPTIMIZERS), ("precision", PRECISIONS), ("network_norm", NETWORK_NORMS)):
             if getattr(self, name) not in choices:
                 raise ConfigError(f"{name}: expected one of {', '.join(choices)}; got {getattr(self, name)!r}")
         for name, least in (("epochs", 1), ("meta_batch", 1), ("batch", 2)):
             object.__setattr__(self, name, checked_integer(name, getattr(self, name), at_least(least)))
         for name in ("max_params", "max_nodes", "seed", "max_skipped"):
             object.__setattr__(self, name, checked_integer(name, getattr(self, name), at_least(0)))
-        for name in ("learning_rate", "weight_decay", "clip", "clip_network", "penalty"):
+        for name in ("learning_rate", "weight_decay", "clip", "penalty"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
                 raise ConfigError(f"{name}: expected a number of at least 0, got {value!r}")
-        for name in ("label_smoothing", "average"):
+        for name in ("label_smoothing", "average", "beta2", "low_resolution"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name}: expected at least 0 and less than 1, got {getattr(self, name)!r}")
         if not isinstance(self.schedule, Schedule):

@@ -79,7 +79,7 @@ def add_subject(parser: argparse.ArgumentParser) -> None:
 
 def add_recipe(parser: argparse.ArgumentParser) -> None:
     """Add the options that change the recipe."""
-    from ghn_model.recipe import OPTIMIZERS
+    from ghn_model.recipe import NETWORK_NORMS, OPTIMIZERS
     from ghn_model.schedules import SCHEDULES
 
     recipe = parser.add_argument_group("recipe, by default the published one; with digits, one for minutes on a CPU")
@@ -91,13 +91,15 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
     recipe.add_argument("--schedule", choices=SCHEDULES, help="of the learning rate")
     recipe.add_argument("--warmup", type=number, help="share of the training in which the learning rate rises")
     recipe.add_argument("--clip", type=number, help="largest norm of the gradient; 0 for any")
-    recipe.add_argument(
-        "--clip-network", type=number, help="largest norm of one network's gradient, times the typical one; 0 for any"
-    )
+    recipe.add_argument("--network-norm", choices=NETWORK_NORMS, help="what is done with gradients of single networks")
+    recipe.add_argument("--beta2", type=number, help="of Adam and AdamW")
     recipe.add_argument("--penalty", type=number, help="times the norms of predicted tensors is added to the loss")
     recipe.add_argument("--label-smoothing", type=number)
     recipe.add_argument("--max-params", type=non_negative, help="of the networks that are drawn; 0 for no limit")
     recipe.add_argument("--max-nodes", type=non_negative, help="of the networks that are drawn; 0 for no limit")
+    recipe.add_argument(
+        "--low-resolution", type=number, help="share of the training in which images have half the resolution (0)"
+    )
     recipe.add_argument("--average", type=number, help="decay of a moving average of the weights; 0 for none")
     recipe.add_argument("--augment", action=argparse.BooleanOptionalAction, help="vary the images as is usual (yes)")
     recipe.add_argument("--seed", type=non_negative)
@@ -125,11 +127,23 @@ CHANGES = (
         "learning_rate",
         "weight_decay",
         "clip",
-        "clip_network",
+        "network_norm",
+        "beta2",
         "penalty",
         "label_smoothing",
     ),
-    *("max_params", "max_nodes", "average", "augment", "seed", "max_skipped", "precision", "channels_last", "compile"),
+    *(
+        "max_params",
+        "max_nodes",
+        "average",
+        "low_resolution",
+        "augment",
+        "seed",
+        "max_skipped",
+        "precision",
+        "channels_last",
+        "compile",
+    ),
     "optimizer",
 )
 """Options that replace fields of the recipe."""

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from deepnets.dataset import DeepNets1M
@@ -189,7 +190,9 @@ class _Run:
         if recipe.precision == "tf32":
             torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
         self.nets = DrawnNetworks(nets, recipe.max_params, recipe.max_nodes)
-        self.objective = Objective(images.image_size, recipe.label_smoothing, recipe.penalty, recipe.precision)
+        self.objective = Objective(
+            images.image_size, recipe.label_smoothing, recipe.penalty, recipe.precision, recipe.network_norm
+        )
         self.optimization = Optimization(self.ghn, recipe, ranks)
         self.totals = torch.zeros(5, dtype=torch.float64, device=ranks.device)
         self.about = {
@@ -256,7 +259,8 @@ class _Run:
                     images = images.contiguous(memory_format=torch.channels_last)
             clock.waited()
             torch.manual_seed(_seed(self.recipe.seed, step, 1 + self.ranks.rank))
-            outcome = self._attempt(batch, images, labels)
+            halved = F.avg_pool2d(images, 2) if progress < self.recipe.low_resolution else None
+            outcome = self._attempt(batch, images, labels, halved)
             now = time.monotonic()
             due = now - saved > 60 * saving.minutes or bool(saving.steps and (step + 1) % saving.steps == 0)
             enough = signals.came or (saving.stop_after is not None and now - started > 60 * saving.stop_after)
@@ -297,28 +301,32 @@ class _Run:
             for_gpu=self.ranks.device.type == "cuda",
         )
 
-    def _attempt(self, batch: Prepared, images: Tensor, labels: Tensor) -> Outcome | None:
+    def _attempt(self, batch: Prepared, images: Tensor, labels: Tensor, halved: Tensor | None) -> Outcome | None:
         """A backward pass; None if there was not enough memory for it."""
-        outcome = self._pass(batch, images, labels, 1.0)
+        outcome = self._pass(batch, images, labels, halved, 1.0)
         graphs, pieces = batch.graphs, 1
         while outcome is None and pieces < len(graphs):  # again, in smaller pieces
             pieces = min(2 * pieces, len(graphs))
             self.optimization.forget()
-            outcome = self._in_pieces(graphs, pieces, images, labels)
+            outcome = self._in_pieces(graphs, pieces, images, labels, halved)
         return outcome
 
-    def _in_pieces(self, graphs: list[Graph], pieces: int, images: Tensor, labels: Tensor) -> Outcome | None:
+    def _in_pieces(
+        self, graphs: list[Graph], pieces: int, images: Tensor, labels: Tensor, halved: Tensor | None
+    ) -> Outcome | None:
         bounds = [len(graphs) * piece // pieces for piece in range(pieces + 1)]
         outcomes = []
         for start, end in itertools.pairwise(bounds):
             batch = self.ghn.prepare(graphs[start:end]).to(self.ranks.device)
-            outcome = self._pass(batch, images, labels, (end - start) / len(graphs))
+            outcome = self._pass(batch, images, labels, halved, (end - start) / len(graphs))
             if outcome is None:
                 return None
             outcomes.append(outcome)
         return Outcome.joined(outcomes)
 
-    def _pass(self, batch: Prepared, images: Tensor, labels: Tensor, weight: float) -> Outcome | None:
+    def _pass(
+        self, batch: Prepared, images: Tensor, labels: Tensor, halved: Tensor | None, weight: float
+    ) -> Outcome | None:
         try:
             return self.objective.backward(
                 self.ghn,
@@ -326,7 +334,8 @@ class _Run:
                 images,
                 labels,
                 scale=self.optimization.scale,
-                largest_norm=self.optimization.largest_norm,
+                halved=halved,
+                typical_norm=self.optimization.typical_norm,
                 weight=weight,
             )
         except (MemoryError, RuntimeError) as error:
