@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from deepnets import (
@@ -474,22 +474,34 @@ def test_a_group_of_exactly_the_limit_is_kept() -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(1, 30), st.integers(1, 5), st.integers(1, 6), st.integers(0, 100))
+@given(st.integers(1, 30), st.integers(1, 5), st.integers(2, 6), st.integers(0, 100))
 def test_ranks_share_the_groups(n: int, size: int, world_size: int, seed: int) -> None:
+    """Each group is that of one process with as many networks; each process gets as many, and about as many nodes."""
+    assume(n >= size * world_size)
     num_nodes = np.random.default_rng(seed).integers(100, 1000, n)
-    options: dict[str, Any] = {"seed": seed, "max_nodes": 1000 * size - 1}
+    options: dict[str, Any] = {"seed": seed, "max_nodes": 1000 * size * world_size - 1}
 
-    def first(count: int, **more: int) -> list[Any]:
+    def first(size: int, count: int, **more: int) -> list[Any]:
         return list(itertools.islice(MetaBatchSampler(networks(num_nodes), size, **options, **more), count))
 
-    shares = [first(10, rank=rank, world_size=world_size) for rank in range(world_size)]
-    together = [shares[i % world_size][i // world_size] for i in range(10 * world_size)]
-    assert together == first(10 * world_size)
+    shares = [first(size, 10, rank=rank, world_size=world_size) for rank in range(world_size)]
+    whole = [group for group in first(size * world_size, 200) if len(group) == size * world_size][:10]
+    assert len(whole) == 10
+    for number, group in enumerate(whole):
+        mine = [share[number] for share in shares]
+        assert all(len(some) == size for some in mine)
+        assert sorted(pair for some in mine for pair in some) == sorted(group)
+        if size % 2 == 0:
+            totals = [sum(num_nodes[index] for index, _ in some) for some in mine]
+            sizes = [num_nodes[index] for index, _ in group]
+            assert max(totals) - min(totals) <= max(sizes) - min(sizes)
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 30), st.integers(1, 5), st.integers(0, 50), st.integers(1, 3))
 def test_continuing_from_a_position(n: int, size: int, done: int, world_size: int) -> None:
+    n *= world_size * size  # groups of all processes are whole
+
     def sampler() -> MetaBatchSampler:
         return MetaBatchSampler(networks([5] * n), size, rank=world_size - 1, world_size=world_size)
 

@@ -10,13 +10,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.func import functional_call
 
 from deepnets import GENOTYPES, DeepNets1M, Genotype, Network, NetworkConfig, build_graph
 from deepnets.errors import ConfigError
 from ghn_model import GHN, PRESETS
 from ghn_model.meta_batches import DrawnNetworks, meta_batches
-from ghn_model.objective import Objective, on_meta
+from ghn_model.objective import Objective, Outcome
 from ghn_model.optimization import Optimization
 from ghn_model.ranks import Ranks
 from ghn_model.recipe import Recipe
@@ -84,18 +83,91 @@ def test_a_scale_changes_no_gradient() -> None:
     assert all(torch.allclose(a, b, rtol=1e-9) for a, b in zip(*found))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("config", CONFIGS)
-def test_networks_without_memory(config: NetworkConfig) -> None:
-    """Predicted parameters are all that a network needs; what has none is not touched."""
-    graph = build_graph(config)
-    network = on_meta(graph)
-    assert {parameter.device.type for parameter in network.parameters()} == {"meta"}
-    assert network.training
-    reference = Network(config).train()
-    live = {slot.name for slots in graph.parameters for slot in slots}
-    given = {name: parameter for name, parameter in reference.named_parameters() if name in live}
-    images = torch.randn(4, 3, 32, 32)
-    assert torch.equal(functional_call(network, given, (images,)), reference(images))
+def gradient_norms(**options: object) -> tuple[list[float], list[float]]:
+    """Norms of the weights' gradients for each of `CONFIGS` alone, without and with the options."""
+    found = []
+    for given in ({}, options):
+        norms = []
+        for config in CONFIGS:
+            torch.manual_seed(0)
+            ghn = GHN(small_config()).double().train()
+            images, labels = torch.randn(4, 3, 32, 32, dtype=torch.float64), torch.tensor([3, 1, 4, 1])
+            typical = given.get("typical_norm")
+            objective = Objective(network_norm=str(given.get("network_norm", "none")))
+            objective.backward(ghn, ghn.prepare([build_graph(config)]), images, labels, typical_norm=typical)  # type: ignore[arg-type]
+            norms.append(float(torch.nn.utils.get_total_norm(p.grad for p in ghn.parameters() if p.grad is not None)))
+        found.append(norms)
+    return found[0], found[1]
+
+
+def network_log_norm(config: NetworkConfig) -> float:
+    torch.manual_seed(0)
+    ghn = GHN(small_config()).double().train()
+    images, labels = torch.randn(4, 3, 32, 32, dtype=torch.float64), torch.tensor([3, 1, 4, 1])
+    return Objective().backward(ghn, ghn.prepare([build_graph(config)]), images, labels).log_norm.item()
+
+
+@pytest.mark.parametrize("kind", ["clip", "normalise"])
+def test_gradients_of_networks_are_brought_to_a_norm(kind: str) -> None:
+    logs = [network_log_norm(config) for config in CONFIGS]
+    typical = math.exp(sorted(logs)[1])
+    plain, changed = gradient_norms(network_norm=kind, typical_norm=torch.tensor(typical, dtype=torch.float64))
+    for log, before, after in zip(logs, plain, changed):
+        most = 1.0 if kind == "clip" else 4.0
+        assert after / before == pytest.approx(min(most, typical / math.exp(log)), rel=1e-6)
+
+
+def test_before_the_first_step_no_norm_is_typical() -> None:
+    plain, changed = gradient_norms(network_norm="normalise", typical_norm=torch.tensor(math.nan))
+    assert changed == pytest.approx(plain)
+
+
+def test_the_log_norm_is_that_of_autograd() -> None:
+    torch.manual_seed(0)
+    ghn = GHN(small_config()).double().train()
+    images, labels = torch.randn(4, 3, 32, 32, dtype=torch.float64), torch.tensor([3, 1, 4, 1])
+    predicted = {name: p.detach().requires_grad_() for name, p in ghn(build_graph(CONFIGS[1]))[0].items()}
+    network = Network(CONFIGS[1]).double().train()
+    F.cross_entropy(torch.func.functional_call(network, predicted, (images,)), labels).backward()
+    norm = math.sqrt(sum(float(p.grad.square().sum()) for p in predicted.values() if p.grad is not None))
+    assert network_log_norm(CONFIGS[1]) == pytest.approx(math.log(norm), rel=1e-9)
+
+
+def test_parts_of_a_meta_batch_add_up() -> None:
+    """What is done when memory runs out gives the gradients of the whole."""
+    torch.manual_seed(0)
+    ghn = GHN(small_config()).double().train()
+    graphs = [build_graph(config) for config in CONFIGS]
+    images, labels = torch.randn(4, 3, 32, 32, dtype=torch.float64), torch.tensor([3, 1, 4, 1])
+    objective = Objective(penalty=1e-3)
+    whole = objective.backward(ghn, ghn.prepare(graphs), images, labels)
+    expected = [parameter.grad for parameter in ghn.parameters()]
+    ghn.zero_grad()
+    parts = [
+        objective.backward(ghn, ghn.prepare(some), images, labels, weight=len(some) / 3)
+        for some in (graphs[:1], graphs[1:])
+    ]
+    joined = Outcome.joined(parts)
+    assert joined.loss.item() == pytest.approx(whole.loss.item())
+    assert joined.log_norm.item() == pytest.approx(whole.log_norm.item())
+    assert (joined.correct.item(), joined.answers) == (whole.correct.item(), whole.answers)
+    for gradient, parameter in zip(expected, ghn.parameters()):
+        assert torch.allclose(gradient, parameter.grad, rtol=1e-9, atol=1e-14)  # type: ignore[arg-type]
+
+
+def test_networks_that_can_see_smaller_images() -> None:
+    """Position encodings fix the size of images, and so do classifiers of flattened features."""
+    torch.manual_seed(0)
+    ghn = GHN(small_config()).train()
+    flat = CONFIGS[1].replace(glob_avg=False)
+    images, labels, black = torch.randn(4, 3, 32, 32), torch.tensor([3, 1, 4, 1]), torch.zeros(4, 3, 16, 16)
+    for config, smaller in ((CONFIGS[1], True), (CONFIGS[2], False), (flat, False)):
+        batch = ghn.prepare([build_graph(config)])
+        torch.manual_seed(1)
+        full = Objective().backward(ghn, batch, images, labels)
+        torch.manual_seed(1)
+        halved = Objective().backward(ghn, batch, images, labels, halved=black)
+        assert (full.loss.item() != halved.loss.item()) == smaller
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
@@ -132,7 +204,7 @@ def test_a_step_that_is_not_finite_changes_nothing(optimizer: str, fault: str) -
         for parameter in ghn.parameters():
             parameter.grad = torch.full_like(parameter, 0.1)
         next(ghn.parameters()).grad.view(-1)[0] *= bad  # type: ignore[union-attr]
-        failed, _ = optimized.step(torch.tensor([loss, 0.5]))
+        failed, _ = optimized.step(torch.tensor([loss, 0.5, 0.0]))
         return bool(failed)
 
     assert not step(1.0, 1.0)
@@ -160,7 +232,7 @@ def test_the_optimizer_is_the_published_one() -> None:
             ours.grad = torch.randn(ours.shape, generator=torch.Generator().manual_seed(number))
             theirs.grad = ours.grad.clone()
         optimized.set_rate(0.5)
-        optimized.step(torch.tensor([1.0, 0.5]))
+        optimized.step(torch.tensor([1.0, 0.5, 0.0]))
         torch.nn.utils.clip_grad_norm_(other.parameters(), 5)
         plain.step()
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(weights(ghn), weights(other)))
@@ -172,7 +244,7 @@ def test_the_scale_follows_overflows() -> None:
     def step(value: float) -> tuple[bool, float]:
         for parameter in ghn.parameters():
             parameter.grad = torch.full_like(parameter, value)
-        failed, _ = optimized.step(torch.tensor([1.0, 0.5]))
+        failed, _ = optimized.step(torch.tensor([1.0, 0.5, 0.0]))
         assert optimized.scale is not None
         return bool(failed), optimized.scale.item()
 
@@ -191,7 +263,7 @@ def test_averages_of_weights() -> None:
     first = weights(ghn)[0]
     for parameter in ghn.parameters():
         parameter.grad = torch.ones_like(parameter)
-    optimized.step(torch.tensor([1.0, 0.5]))
+    optimized.step(torch.tensor([1.0, 0.5, 0.0]))
     second = weights(ghn)[0]
     decay = 2 / 11  # of a young average: (1 + n) / (10 + n)
     averaged = optimized.averaged(ghn)
