@@ -209,7 +209,7 @@ def draw_search(ranking: pd.DataFrame, path: Path, *, label: str = "val_acc", ti
     Parameters
     ----------
     ranking
-        Of `benchmark.analyses.search.search`, with `num_params`.
+        Of `benchmark.analyses.architecture_search.search`, with `num_params`.
     path, title
         The file, and a text above.
     label
