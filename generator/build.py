@@ -314,7 +314,7 @@ def _select_sharded(
 
 def shard_folder(split: str, seed: int) -> str:
     """A name with all that decides a shard in it, so that none of another seed, or of other code, is ever taken up."""
-    return f"{split}-seed{seed}-stream{STREAM_VERSION}-{digest_of_sources(Path(__file__).parent)}"
+    return f"{split}-seed{seed}-stream{STREAM_VERSION}-{digest_of_sources(__name__)}"
 
 
 def _fingerprints(selections: dict[str, Selection]) -> npt.NDArray[np.uint64]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import functools
 import os
 import shutil
 import subprocess
@@ -16,7 +14,7 @@ ROOT = Path(__file__).parents[3]
 
 # Two packages, one of which builds on the other, as `generator` on `deepnets`.
 LIBRARY = {
-    "numbers.py": """
+    "tables/numbers.py": """
 STEP = 1  # built into compiled code
 """,
     "helper.py": """
@@ -34,7 +32,7 @@ PROGRAM = {
     "kernel.py": """
 from deepnets.support.compilation import compiled
 from deepnets.helper import twice
-from deepnets.numbers import STEP
+from deepnets.tables.numbers import STEP
 
 @compiled
 def calculate(x):
@@ -58,8 +56,11 @@ def project(tmp_path: Path) -> Path:
         folder.mkdir(parents=True)
         (folder / "__init__.py").touch()
         for name, source in sources.items():
+            (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_text(source)
-    shutil.copy(ROOT / "deepnets" / "compiled.py", tmp_path / "project" / "deepnets")
+    support = tmp_path / "project" / "deepnets" / "support"
+    support.mkdir()
+    shutil.copy(ROOT / "deepnets" / "support" / "compilation.py", support)
     return tmp_path / "project"
 
 
@@ -92,7 +93,7 @@ def test_machine_code_lasts_as_long_as_its_sources(project: Path) -> None:
     environment = {"PYTHONDONTWRITEBYTECODE": "1"}  # Python trusts times; numba must not
     assert run(project, 3, **environment)[:2] == (7, False)
     assert run(project, 3, **environment)[:2] == (7, True)
-    change(project / "deepnets" / "numbers.py", "STEP = 1", "STEP = 5")
+    change(project / "deepnets" / "tables" / "numbers.py", "STEP = 1", "STEP = 5")
     assert run(project, 3, **environment)[:2] == (11, False)
     change(project / "deepnets" / "helper.py", "2 * x", "4 * x")
     assert run(project, 3, **environment)[:2] == (17, False)
@@ -100,8 +101,8 @@ def test_machine_code_lasts_as_long_as_its_sources(project: Path) -> None:
     change(project / "program" / "kernel.py", "+ STEP", "- STEP")
     assert run(project, 3, **environment)[:2] == (7, False)
     change(project / "deepnets" / "unrelated.py", "VALUE = 1", "VALUE = 2")
-    assert run(project, 3, **environment)[:2] == (7, True)
-    change(project / "deepnets" / "numbers.py", "STEP = 5", "STEP = 1")
+    assert run(project, 3, **environment)[:2] == (7, False)  # every source counts, used or not
+    change(project / "deepnets" / "tables" / "numbers.py", "STEP = 5", "STEP = 1")
     change(project / "deepnets" / "helper.py", "4 * x", "2 * x")
     change(project / "program" / "kernel.py", "- STEP", "+ STEP")
     assert run(project, 3, **environment)[:2] == (7, False)  # machine code of other sources is not kept
@@ -132,7 +133,7 @@ print(contains(record[0], 3))
         return done.stdout.strip()
 
     assert found_in_reduction_cells() == "True"
-    change(tmp_path / "deepnets" / "encoding.py", "NORMAL, REDUCE = 0, 1", "NORMAL, REDUCE = 0, 0")
+    change(tmp_path / "deepnets" / "architecture" / "encoding.py", "NORMAL, REDUCE = 0, 1", "NORMAL, REDUCE = 0, 0")
     assert found_in_reduction_cells() == "False"
 
 
@@ -148,7 +149,7 @@ def test_a_read_only_package_uses_the_cache_of_the_user(project: Path, tmp_path:
     environment = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache"), "PYTHONDONTWRITEBYTECODE": "1"}
     assert run(project, 3, **environment)[:2] == (7, False)
     assert run(project, 3, **environment)[:2] == (7, True)
-    change(project / "deepnets" / "numbers.py", "STEP = 1", "STEP = 5")
+    change(project / "deepnets" / "tables" / "numbers.py", "STEP = 1", "STEP = 5")
     assert run(project, 3, **environment)[:2] == (11, False)
 
 
@@ -178,44 +179,45 @@ def test_a_cache_folder_of_choice(project: Path, tmp_path: Path) -> None:
     assert run(project, 3, NUMBA_CACHE_DIR=str(folder))[:2] == (7, True)
 
 
-@functools.cache
-def statements(path: Path) -> list[ast.stmt]:
-    return ast.parse(path.read_text()).body
-
-
-def uses(module: str, name: str, seen: set[tuple[str, str]]) -> None:
-    """Collect the definitions, as (module, name), that one of ours depends on; those of other packages do not count."""
-    path = ROOT.joinpath(*module.split(".")).with_suffix(".py")
-    if (module, name) in seen or not path.exists():
-        return
-    for node in statements(path):
-        if isinstance(node, ast.ImportFrom) and name in [alias.name for alias in node.names]:
-            uses(node.module or "", name, seen)
-        targets = {
-            target.id for target in ast.walk(node) if isinstance(target, ast.Name) and isinstance(target.ctx, ast.Store)
-        }
-        if getattr(node, "name", None) == name or (isinstance(node, ast.Assign | ast.AnnAssign) and name in targets):
-            seen.add((module, name))
-            for used in ast.walk(node):
-                if isinstance(used, ast.Name) and isinstance(used.ctx, ast.Load):
-                    uses(module, used.id, seen)
-
-
-def test_the_cache_knows_every_source_that_compiled_code_depends_on() -> None:
-    """Those are the sources that speak of it, which constants, too, must therefore do."""
-    seen: set[tuple[str, str]] = set()
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("deepnets/architecture/vocabulary.py", "MAX_CELLS = 200", "MAX_CELLS = 201"),
+        ("deepnets/architecture/codes.py", "MAX_NODE_TYPES = 64", "MAX_NODE_TYPES = 65"),
+        (
+            "deepnets/support/errors.py",
+            "from __future__ import annotations",
+            "from __future__ import annotations\nX = 1",
+        ),
+        ("generator/splits.py", "import annotations\n", "import annotations\nX = 1\n"),
+    ],
+)
+def test_the_digest_covers_every_source_in_every_folder(tmp_path: Path, file: str, old: str, new: str) -> None:
+    """Constants that are compiled in are in files that do not mention compilation."""
     for package in ("deepnets", "generator"):
-        for path in (ROOT / package).glob("*.py"):
-            for node in statements(path):
-                if isinstance(node, ast.FunctionDef) and "compiled" in map(ast.unparse, node.decorator_list):
-                    uses(f"{package}.{path.stem}", node.name, seen)
-    assert {
-        ("deepnets.space", "PRIMITIVES"),
-        ("deepnets.encoding", "NORMAL"),
-        ("generator.splits", "NORM_NEVER"),
-    } <= seen
-    for module in sorted({module for module, _ in seen}):
-        assert "compiled" in ROOT.joinpath(*module.split(".")).with_suffix(".py").read_text(), module
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    program = "import generator.splits; from deepnets.support import digest_of_sources as digest; "
+    program += "print(digest('generator.splits'))"
+
+    def digest() -> str:
+        return subprocess.run(
+            [sys.executable, "-B", "-c", program],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+
+    before = digest()
+    assert len(before) == 16
+    path = tmp_path / file
+    source = path.read_text()
+    assert old in source
+    path.write_text(source.replace(old, new))
+    assert digest() != before
+    path.write_text(source)
+    assert digest() == before
 
 
 @pytest.mark.parametrize("damage", [b"", b"junk", None], ids=["empty", "junk", "truncated"])
