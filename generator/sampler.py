@@ -125,7 +125,7 @@ def _genotype_faults(net: Any) -> int:
 
 @compiled
 def sample(words: npt.NDArray[np.uint64], rules: Rules, net: Any) -> int:
-    """Draw one candidate into the record `net` (of `deepnets.architecture.encoding.ARCHITECTURE`).
+    """Draw one candidate into the record `net` (of `deepnets.architecture.ARCHITECTURE`).
 
     Returns the reasons of rejection that the genotype gives, 0 if none; after a rejection the record is incomplete.
     Width (32), `fc_dim` (256) and `imagenet_stride` (4) are the original generator's constants.

@@ -52,11 +52,11 @@ class Shard:
     reasons
         `(count,) uint8`, for every candidate the bits of `REJECTIONS`; 0: accepted.
     architectures
-        `(n,)`, records of `deepnets.architecture.encoding.ARCHITECTURE`.
+        `(n,)`, records of `deepnets.architecture.ARCHITECTURE`.
     measures
-        `(n,)`, records of `deepnets.corpus.statistics.MEASURE`.
+        `(n,)`, records of `deepnets.corpus.MEASURE`.
     wiring
-        Rows of `deepnets.corpus.wiring.WIRING` of all n graphs.
+        Rows of `deepnets.corpus.WIRING` of all n graphs.
     """
 
     reasons: npt.NDArray[np.uint8]

@@ -53,7 +53,7 @@ def published_targets(folder: Path | str, images: str, nets: DeepNets1M) -> pd.D
     Parameters
     ----------
     folder
-        With the files that `benchmark.literature.loading` reads.
+        With the files that `benchmark.literature.load` reads.
     images
         "cifar10" or "imagenet".
     nets
@@ -97,7 +97,7 @@ def choose_rows(
     Parameters
     ----------
     results
-        What `benchmark.results.tables.read_results` read.
+        What `benchmark.results.read_results` read.
     splits
         All of which the predictor must have been evaluated on.
     predictor, images

@@ -70,7 +70,7 @@ class SplitNetworks:
     data
         Folder of the corpus.
     split
-        One of `deepnets.corpus.dataset.SPLITS`.
+        One of `deepnets.corpus.SPLITS`.
     num_classes, image_size
         Of the networks.
     limit

@@ -29,7 +29,7 @@ def read_ours(folder: Path | str) -> pd.DataFrame | None:
 
     Returns
     -------
-    One row per network, as `benchmark.results.tables.read_results` reads them; None if there are none.
+    One row per network, as `benchmark.results.read_results` reads them; None if there are none.
 
     Raises
     ------

@@ -47,7 +47,7 @@ def page(
     title
         Of the page.
     published
-        Tables of `benchmark.published.leaderboard`, by images.
+        Tables of `benchmark.literature.leaderboard`, by images.
     data
         The folder of the corpus, for the architectures.
     """

@@ -14,7 +14,7 @@ from benchmark.results import IMAGE_NAMES, NAMES, Board, Cell, Column, Results, 
 
 __all__ = ["lede", "notes", "others", "tables"]
 
-Published = Mapping[str, pd.DataFrame]  # by images; the columns of `benchmark.published.leaderboard`
+Published = Mapping[str, pd.DataFrame]  # by images; the columns of `benchmark.literature.leaderboard`
 
 NOTHING = '<td data-v="">\u2013</td>'
 EXPLAINED = (

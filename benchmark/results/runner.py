@@ -49,7 +49,7 @@ class Machine:
     threads
         Of PyTorch in each process.  Their number can change the last digits of outputs: it does not depend on `jobs`.
     backend
-        Of joblib, one of `benchmark.evaluation.parallel.BACKENDS`.
+        Of joblib, one of `benchmark.evaluation.BACKENDS`.
     timeout
         Seconds that a network may take; None: as long as it wants.
     memory

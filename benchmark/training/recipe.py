@@ -102,7 +102,8 @@ class SGDRecipe:
             - "cifar10", "imagenet": the baselines of NeurIPS 2021.  Accuracies "after 5 epochs" on CIFAR-10 are those
               after 5 of these 50, with a rate that has hardly fallen, not those of a training of 5 epochs.
             - "digits": an adaptation of "cifar10" to minutes on a CPU; it is not published.
-            - "finetune-100shot": NeurIPS 2021, on the first 100 images per class of CIFAR-10 (`benchmark.n_shot`).  The
+            - "finetune-100shot": NeurIPS 2021, on the first 100 images per class of CIFAR-10
+              (`benchmark.training.n_shot`).  The
               rate is the one that was tuned for most networks.
             - "orth-resnet50", "orth-convnext": fine-tuning from orthogonalised predictions (arXiv 2207.10049).
             - "ghn3-resnet50": ImageNet from predictions of GHN-3 (ICML 2023); from random initial parameters, the

@@ -38,7 +38,7 @@ _conv = partial(nn.Conv2d, bias=False)
 
 
 def norm_layer(norm: str | None) -> Norm:
-    """The constructor of one of the normalisations of `deepnets.architecture.config.NORMS`.
+    """The constructor of one of the normalisations of `deepnets.architecture.NORMS`.
 
     Parameters
     ----------

@@ -255,7 +255,7 @@ class CorpusFile:
         return {name: self.column(name) for name in COLUMNS}
 
     def architectures(self, indices: npt.NDArray[np.int64] | slice) -> npt.NDArray[np.void]:
-        """Encoded configurations, records of `deepnets.architecture.encoding.ARCHITECTURE`, of some networks."""
+        """Encoded configurations, records of `deepnets.architecture.ARCHITECTURE`, of some networks."""
         parts = {name: self.column(name)[indices] for name in ARCHITECTURE.names or ()}
         records = np.zeros(len(parts["n_cells"]), ARCHITECTURE)
         for name, values in parts.items():

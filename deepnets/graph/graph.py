@@ -112,7 +112,7 @@ class Graph:
     sources
         `(E,)`, the nodes those edges come from, node after node; each smaller than the node it leads to.
     names
-        `(N,) uint16`, indices into `deepnets.graph.build.NAMES`, if known.
+        `(N,) uint16`, indices into `deepnets.architecture.NAMES`, if known.
     config
         The architecture, if the graph is that of a `NetworkConfig`.
     slots

@@ -47,7 +47,7 @@ class Layout(NamedTuple):
     Attributes
     ----------
     types, cells, names
-        `(N,)`, indices into `PUBLISHED_NODE_TYPES`, cells, and indices into `deepnets.graph.build.NAMES`.
+        `(N,)`, indices into `PUBLISHED_NODE_TYPES`, cells, and indices into `deepnets.architecture.NAMES`.
     edges
         `(E, 2)`, source and target, each source smaller than its target; sorted by target, then source.
     """

@@ -87,7 +87,7 @@ class Tables(NamedTuple):
     types
         Into `PUBLISHED_NODE_TYPES`; 255 where the table has no entry.
     weights, biases
-        Into `deepnets.graph.build.NAMES`, for nodes that stand for a weight (or a norm) and for a bias.
+        Into `deepnets.architecture.NAMES`, for nodes that stand for a weight (or a norm) and for a bias.
     """
 
     types: npt.NDArray[np.uint8]

@@ -165,7 +165,7 @@ def test_rows_that_the_columns_do_not_announce(corpus: Path, tmp_path: Path) -> 
 
 
 def test_plain_h5py_is_enough(corpus: Path) -> None:
-    """A reader of the file that knows no more than what the docstrings of `storage` and `records` say."""
+    """A reader of the file that knows no more than what the docstrings of `storage` and `wiring` say."""
     for split in SPLITS:
         with h5py.File(corpus / f"deepnets1m_{split}.h5") as file:
             about = json.loads(file.attrs["attributes"])
