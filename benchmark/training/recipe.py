@@ -103,8 +103,7 @@ class SGDRecipe:
               after 5 of these 50, with a rate that has hardly fallen, not those of a training of 5 epochs.
             - "digits": an adaptation of "cifar10" to minutes on a CPU; it is not published.
             - "finetune-100shot": NeurIPS 2021, on the first 100 images per class of CIFAR-10
-              (`benchmark.training.n_shot`).  The
-              rate is the one that was tuned for most networks.
+              (`benchmark.training.n_shot`).  The rate is the one that was tuned for most networks.
             - "orth-resnet50", "orth-convnext": fine-tuning from orthogonalised predictions (arXiv 2207.10049).
             - "ghn3-resnet50": ImageNet from predictions of GHN-3 (ICML 2023); from random initial parameters, the
               authors use a `learning_rate` of 0.1.

@@ -1,4 +1,4 @@
-"""Random networks, and files of the original release's format made of them, for the tests of `deepnets.original_format`."""
+"""Random networks, and files in the format of the original release, for the tests of `deepnets.original_format`."""
 
 from __future__ import annotations
 
