@@ -60,16 +60,17 @@ train: $(VENV)/core  ## train a hypernetwork [PRESET=ghn2 IMAGES=digits MINUTES=
 test: $(VENV)/development  ## run the tests
 	@$(BIN)/python -m pytest -n auto $(PYTEST)
 
-check: $(VENV)/development  ## lint, formatting, types
+check: $(VENV)/development  ## lint, formatting, types, import rules
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
 
 perf: $(VENV)/development  ## measure speed, size and memory on this machine [SIZE=1000000]
 	@$(BIN)/python -m tests.perf --size '$(SIZE)'
 
 clean:  ## remove the virtual environment and caches; data stays
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build *.egg-info
+	rm -rf $(VENV) .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Each stamp is a set of installed packages, pinned by constraints.txt.

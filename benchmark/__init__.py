@@ -8,6 +8,7 @@ A predictor is any callable `(model, graph) -> dict[str, Tensor]`, or a `ghn_mod
 
 from __future__ import annotations
 
-from benchmark.evaluation import Accuracy, Predictor, Summary, evaluate, evaluate_network, summarize
+from benchmark.accuracy import Accuracy, evaluate_network
+from benchmark.evaluation import Predictor, Summary, evaluate, summarize
 
 __all__ = ["Accuracy", "Predictor", "Summary", "evaluate", "evaluate_network", "summarize"]

@@ -4,23 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import benchmark.cards.command
-import benchmark.published.command
-import benchmark.report.command
-import benchmark.runs.command
-import benchmark.sgd.command
-from benchmark.analyses import properties_command, search_command
-from deepnets.cli import Parser, run
+from benchmark.commands import card, properties, published, report, run, search, sgd
+from deepnets.support import Parser
+from deepnets.support import run as run_main
 
-COMMANDS = (
-    benchmark.runs.command,
-    benchmark.report.command,
-    benchmark.sgd.command,
-    properties_command,
-    search_command,
-    benchmark.published.command,
-    benchmark.cards.command,
-)
+COMMANDS = (run, report, sgd, properties, search, published, card)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -34,4 +22,4 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    run(main, "what was evaluated is kept, and the same command goes on")
+    run_main(main, "what was evaluated is kept, and the same command goes on")

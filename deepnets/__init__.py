@@ -1,76 +1,82 @@
 """DeepNets-1M: random neural architectures as values, graphs, PyTorch networks and files.
 
-    NetworkConfig ── build_graph ──▶ Graph            what a hypernetwork reads
-                  ── Network ──────▶ torch.nn.Module  what runs on images
+    NetworkConfig ── build_graph ──▶ Graph            the input of a hypernetwork
+                  ── Network ──────▶ torch.nn.Module  a network that runs on images
                                          └─ trace ──▶ Graph   of any module
-    DeepNets1M("data", split="test")                  a million of them, from one small file per split
+    DeepNets1M("data", split="test")                  the networks of a split, from one HDF5 file
 
-Importing this package imports no torch: names are loaded when they are first used, so that the workers which build
-the corpus start fast and stay small.
+architecture     configurations, vocabulary, torch modules      corpus           the dataset and its files
+graph            graphs, building, batching                      original_format  files of the original release
+tracing          graphs of any torch module                      data             image sets
+drawing          pictures of graphs                              support          utilities
+
+Importing this package does not import torch: names are imported on first use, so that the processes that build the
+corpus start fast and use little memory.
 """
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from deepnets.support.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from deepnets.batch import GraphBatch as GraphBatch
-    from deepnets.blueprint import build_graph as build_graph
-    from deepnets.dataset import DeepNets1M as DeepNets1M
-    from deepnets.dataset import MetaBatchSampler as MetaBatchSampler
+    from deepnets.architecture import GENOTYPES as GENOTYPES
+    from deepnets.architecture import NODE_TYPES as NODE_TYPES
+    from deepnets.architecture import PRIMITIVES as PRIMITIVES
+    from deepnets.architecture import Genotype as Genotype
+    from deepnets.architecture import Network as Network
+    from deepnets.architecture import NetworkConfig as NetworkConfig
+    from deepnets.corpus import DeepNets1M as DeepNets1M
+    from deepnets.corpus import MetaBatchSampler as MetaBatchSampler
     from deepnets.drawing import draw as draw
-    from deepnets.errors import CheckpointError as CheckpointError
-    from deepnets.errors import ConfigError as ConfigError
-    from deepnets.errors import DeepNetsError as DeepNetsError
-    from deepnets.errors import FormatError as FormatError
-    from deepnets.errors import IntegrityError as IntegrityError
-    from deepnets.errors import TraceError as TraceError
-    from deepnets.errors import TrainingError as TrainingError
     from deepnets.graph import Graph as Graph
+    from deepnets.graph import GraphBatch as GraphBatch
     from deepnets.graph import ParameterSlot as ParameterSlot
-    from deepnets.network import Network as Network
-    from deepnets.space import GENOTYPES as GENOTYPES
-    from deepnets.space import NODE_TYPES as NODE_TYPES
-    from deepnets.space import PRIMITIVES as PRIMITIVES
-    from deepnets.space import Genotype as Genotype
-    from deepnets.space import NetworkConfig as NetworkConfig
+    from deepnets.graph import build_graph as build_graph
+    from deepnets.support import CheckpointError as CheckpointError
+    from deepnets.support import ConfigError as ConfigError
+    from deepnets.support import DeepNetsError as DeepNetsError
+    from deepnets.support import FormatError as FormatError
+    from deepnets.support import IntegrityError as IntegrityError
+    from deepnets.support import TraceError as TraceError
+    from deepnets.support import TrainingError as TrainingError
     from deepnets.tracing import trace as trace
 
 __version__ = "0.1.0"
 
-_HOME = {
-    "build_graph": "blueprint",
-    "DeepNets1M": "dataset",
-    "MetaBatchSampler": "dataset",
-    "GraphBatch": "batch",
-    "draw": "drawing",
-    "CheckpointError": "errors",
-    "ConfigError": "errors",
-    "DeepNetsError": "errors",
-    "FormatError": "errors",
-    "IntegrityError": "errors",
-    "TraceError": "errors",
-    "TrainingError": "errors",
-    "Graph": "graph",
-    "ParameterSlot": "graph",
-    "Network": "network",
-    "GENOTYPES": "space",
-    "NODE_TYPES": "space",
-    "PRIMITIVES": "space",
-    "Genotype": "space",
-    "NetworkConfig": "space",
-    "trace": "tracing",
-}
-
-__all__ = ["__version__", *sorted(_HOME)]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'deepnets' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"deepnets.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, _names = lazy_exports(
+    __name__,
+    {
+        "architecture": (
+            "GENOTYPES",
+            "NODE_TYPES",
+            "PRIMITIVES",
+            "Genotype",
+            "Network",
+            "NetworkConfig",
+        ),
+        "corpus": (
+            "DeepNets1M",
+            "MetaBatchSampler",
+        ),
+        "drawing": ("draw",),
+        "graph": (
+            "Graph",
+            "GraphBatch",
+            "ParameterSlot",
+            "build_graph",
+        ),
+        "support": (
+            "CheckpointError",
+            "ConfigError",
+            "DeepNetsError",
+            "FormatError",
+            "IntegrityError",
+            "TraceError",
+            "TrainingError",
+        ),
+        "tracing": ("trace",),
+    },
+)
+__all__ = ["__version__", *_names]

@@ -8,9 +8,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from deepnets.cli import Parser, non_negative, positive, run
-from deepnets.errors import ConfigError
-from deepnets.space import GENOTYPES, NetworkConfig
+from deepnets.architecture import GENOTYPES, NetworkConfig
+from deepnets.support import ConfigError, Parser, non_negative, positive, run
 
 PREFIX, SUFFIX = "deepnets1m_", ".h5"
 
@@ -63,7 +62,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _info(options: argparse.Namespace) -> None:
-    from deepnets.storage import CorpusFile
+    from deepnets.corpus import CorpusFile
 
     for path in _files(options.paths):
         with CorpusFile(path) as file:
@@ -92,7 +91,7 @@ def _info(options: argparse.Namespace) -> None:
 
 
 def _verify(options: argparse.Namespace) -> None:
-    from deepnets.verification import check_disjoint, verify
+    from deepnets.corpus import check_disjoint, verify
 
     for path in _files(options.paths):
         started = time.monotonic()
@@ -105,15 +104,15 @@ def _verify(options: argparse.Namespace) -> None:
 
 
 def _draw(options: argparse.Namespace) -> None:
-    from deepnets.blueprint import build_graph
-    from deepnets.dataset import DeepNets1M
+    from deepnets.corpus import DeepNets1M
     from deepnets.drawing import draw
+    from deepnets.graph import build_graph
 
     if options.config is not None:
         graph = build_graph(_read_config(options.config))
     elif options.model is not None:
+        from deepnets.support import load_model
         from deepnets.tracing import trace
-        from deepnets.vision import load_model
 
         graph = trace(load_model(options.model, meta=True))
     elif options.genotype is not None:
@@ -135,7 +134,7 @@ def _draw(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    from deepnets.conversion import export_official
+    from deepnets.original_format import export_official
 
     splits = _chosen(options.splits, [_split_of(path) for path in _files([options.data])])
     for path in export_official(options.data, options.out, splits, overwrite=options.overwrite, progress=True):
@@ -143,8 +142,7 @@ def _export(options: argparse.Namespace) -> None:
 
 
 def _import(options: argparse.Namespace) -> None:
-    from deepnets.conversion import import_official
-    from deepnets.official import list_splits
+    from deepnets.original_format import import_official, list_splits
 
     files = sorted(options.source.glob("*.hdf5")) if options.source.is_dir() else [options.source]
     if not files:

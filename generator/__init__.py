@@ -8,7 +8,7 @@ or `python -m generator build`, or `make dataset`.  Works without torch.
 
 from __future__ import annotations
 
-from generator.corpus import BuildPlan, SplitReport, build_corpus
+from generator.build import BuildPlan, SplitReport, build_corpus
 from generator.splits import SPLITS, SplitSpec
 from generator.workers import BACKENDS, Workers
 

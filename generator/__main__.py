@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from deepnets.cli import Parser, non_negative, positive, run
-from generator.corpus import BuildPlan, build_corpus
+from deepnets.support import Parser, non_negative, positive, run
+from generator.build import BuildPlan, build_corpus
 from generator.splits import SPLITS
 from generator.workers import BACKENDS, Workers
 

@@ -16,10 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from deepnets.compiled import compiled
-from deepnets.encoding import NORMAL, PADDING, REDUCE
-from deepnets.space import PRIMITIVES
-from deepnets.walk import contains
+from deepnets.architecture import NORMAL, PADDING, PRIMITIVES, REDUCE
+from deepnets.graph import contains
+from deepnets.support import compiled
 from generator.splits import NORM_ALWAYS, NORM_NEVER, Rules
 
 __all__ = ["REJECTIONS", "STREAM_VERSION", "WORDS", "random_words", "sample"]
@@ -126,7 +125,7 @@ def _genotype_faults(net: Any) -> int:
 
 @compiled
 def sample(words: npt.NDArray[np.uint64], rules: Rules, net: Any) -> int:
-    """Draw one candidate into the record `net` (of `deepnets.encoding.ARCHITECTURE`).
+    """Draw one candidate into the record `net` (of `deepnets.architecture.ARCHITECTURE`).
 
     Returns the reasons of rejection that the genotype gives, 0 if none; after a rejection the record is incomplete.
     Width (32), `fc_dim` (256) and `imagenet_stride` (4) are the original generator's constants.

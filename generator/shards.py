@@ -13,14 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from deepnets.compiled import compiled
-from deepnets.encoding import ARCHITECTURE
-from deepnets.errors import DeepNetsError
-from deepnets.fingerprint import fingerprint
-from deepnets.records import WIRING
-from deepnets.sealed import check_seal, create, open_hdf5
-from deepnets.tabulation import MEASURE, NUM_CLASSES, append_rows, measure
-from deepnets.walk import Tape, assemble, new_tape
+from deepnets.architecture import ARCHITECTURE
+from deepnets.corpus import MEASURE, NUM_CLASSES, WIRING, append_rows, measure
+from deepnets.graph import Tape, assemble, fingerprint, new_tape
+from deepnets.support import DeepNetsError, check_seal, compiled, create, open_hdf5
 from generator.sampler import NO_OUTPUT, TOO_LARGE_CIFAR10, TOO_LARGE_IMAGENET, random_words, sample
 from generator.splits import Rules, SplitSpec
 
@@ -56,11 +52,11 @@ class Shard:
     reasons
         `(count,) uint8`, for every candidate the bits of `REJECTIONS`; 0: accepted.
     architectures
-        `(n,)`, records of `deepnets.encoding.ARCHITECTURE`.
+        `(n,)`, records of `deepnets.architecture.ARCHITECTURE`.
     measures
-        `(n,)`, records of `deepnets.tabulation.MEASURE`.
+        `(n,)`, records of `deepnets.corpus.MEASURE`.
     wiring
-        Rows of `deepnets.records.WIRING` of all n graphs.
+        Rows of `deepnets.corpus.WIRING` of all n graphs.
     """
 
     reasons: npt.NDArray[np.uint8]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from deepnets.errors import ConfigError
+from deepnets.support import ConfigError
 
 __all__ = ["EVALUATION", "SPLITS", "Rules", "SplitSpec", "split_spec"]
 

@@ -32,7 +32,7 @@ import joblib
 from joblib.externals import loky
 from tqdm import tqdm
 
-from deepnets.errors import ConfigError, DeepNetsError
+from deepnets.support import ConfigError, DeepNetsError
 from generator.interrupts import Interrupts
 from generator.shards import ShardTask, write_shard
 

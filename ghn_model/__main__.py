@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from deepnets.cli import Parser, positive, run
-from deepnets.errors import ConfigError
-from ghn_model import profile_command, train_command
+from deepnets.support import ConfigError, Parser, positive, run
+from ghn_model.commands import profile as profile_command
+from ghn_model.commands import train as train_command
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -78,9 +78,8 @@ def _predict(options: argparse.Namespace) -> None:
 
     import torch
 
-    from deepnets.vision import load_model
-    from ghn_model.checkpoints import load_checkpoint
-    from ghn_model.tensor_files import check_writable, write_tensors
+    from deepnets.support import load_model
+    from ghn_model.checkpoints import check_writable, load_checkpoint, write_tensors
 
     check_writable(out)
     ghn = load_checkpoint(options.checkpoint, options.device)

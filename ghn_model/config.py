@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from deepnets.errors import ConfigError
 from deepnets.graph import MAX_DISTANCE
-from deepnets.space import at_least, checked_integer
+from deepnets.support import ConfigError, at_least, checked_integer
 
 __all__ = ["PRESETS", "GHNConfig"]
 

@@ -16,20 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from deepnets.batch import GraphBatch
-from deepnets.blueprint import build_graph
-from deepnets.errors import ConfigError
-from deepnets.graph import Graph
-from deepnets.network import Network
-from deepnets.space import PUBLISHED_NODE_TYPES, PUBLISHED_TYPE_OF
+from deepnets.architecture import PUBLISHED_NODE_TYPES, PUBLISHED_TYPE_OF, Network
+from deepnets.graph import Graph, GraphBatch, build_graph
+from deepnets.support import ConfigError
 from deepnets.tracing import trace
-from ghn_model.assembly import Assembler, Plan, Sink, Wanted
 from ghn_model.config import GHNConfig
-from ghn_model.fitting import tile
-from ghn_model.gated_gnn import GatedGNN, NodeMLP
-from ghn_model.graphormer import Graphormer
-from ghn_model.prepared import Prepared, check_fit, checked_graphs, shown
-from ghn_model.shape_encoder import ShapeEncoder, shape_indices
+from ghn_model.decoders import Assembler, Plan, Sink, Wanted, tile
+from ghn_model.encoders import GatedGNN, Graphormer, NodeMLP, ShapeEncoder, shape_indices
+from ghn_model.prepared_batch import Prepared, check_fit, checked_graphs, shown
 
 __all__ = ["GHN", "Parameters", "Prepared", "graph_of", "use_batch_statistics"]
 

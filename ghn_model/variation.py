@@ -13,8 +13,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from deepnets.errors import ConfigError
-from deepnets.space import at_least, checked_integer
+from deepnets.support import ConfigError, at_least, checked_integer
 
 __all__ = ["vary"]
 

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from deepnets import NODE_TYPES, DeepNetsError, trace
-from deepnets.vision import import_timm, import_torchvision
+from deepnets.support import import_timm, import_torchvision
 
 Maker = Callable[[], nn.Module]
 

@@ -22,13 +22,11 @@ import numpy.typing as npt
 import torch
 from tqdm import tqdm
 
-from deepnets.dataset import DeepNets1M
-from deepnets.errors import ConfigError
-from deepnets.folders import replace_file
+from deepnets.corpus import DeepNets1M
 from deepnets.graph import Graph
-from deepnets.space import at_least, checked_integer
+from deepnets.support import ConfigError, at_least, checked_integer, replace_file
+from ghn_model.checkpoints import content_digest
 from ghn_model.ghn import GHN
-from ghn_model.tensor_files import content_digest
 
 __all__ = ["PROJECTIONS", "cached_embeddings", "embed_networks", "project"]
 

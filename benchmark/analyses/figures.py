@@ -133,7 +133,7 @@ def draw_map(points: Values, properties: pd.DataFrame, names: Sequence[str], pat
     Parameters
     ----------
     points
-        `(n, 2)`, of `benchmark.analyses.embeddings.project`.
+        `(n, 2)`, of `benchmark.analyses.project`.
     properties
         `n` rows with the columns `names`.
     names
@@ -209,7 +209,7 @@ def draw_search(ranking: pd.DataFrame, path: Path, *, label: str = "val_acc", ti
     Parameters
     ----------
     ranking
-        Of `benchmark.analyses.search.search`, with `num_params`.
+        Of `benchmark.analyses.search`, with `num_params`.
     path, title
         The file, and a text above.
     label

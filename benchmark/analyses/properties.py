@@ -22,8 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from deepnets.errors import ConfigError
-from deepnets.space import at_least, checked_integer
+from deepnets.support import ConfigError, at_least, checked_integer
 
 __all__ = [
     "FOLDS",

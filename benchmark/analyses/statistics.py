@@ -20,8 +20,8 @@ import pandas as pd
 from tqdm import tqdm
 
 from benchmark.analyses.properties import kendall
-from deepnets.dataset import DeepNets1M
-from deepnets.errors import ConfigError
+from deepnets.corpus import DeepNets1M
+from deepnets.support import ConfigError
 
 __all__ = [
     "PUBLISHED",

@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 
 from benchmark.analyses.properties import PROPERTIES
-from benchmark.report.tables import Results, usual_metric
-from deepnets.dataset import DeepNets1M
-from deepnets.errors import ConfigError
+from benchmark.results import Results, usual_metric
+from deepnets.corpus import DeepNets1M
+from deepnets.support import ConfigError
 
 __all__ = [
     "NEVER",
@@ -53,7 +53,7 @@ def published_targets(folder: Path | str, images: str, nets: DeepNets1M) -> pd.D
     Parameters
     ----------
     folder
-        With the files that `benchmark.published.loading` reads.
+        With the files that `benchmark.literature.load` reads.
     images
         "cifar10" or "imagenet".
     nets
@@ -66,7 +66,7 @@ def published_targets(folder: Path | str, images: str, nets: DeepNets1M) -> pd.D
     FormatError
         If a file is damaged.
     """
-    from benchmark.published.loading import targets
+    from benchmark.literature import targets
 
     table = targets(folder, images, nets.split)
     sizes = nets.table["num_params" if nets.image_size == 32 else "num_params_imagenet"].to_numpy(np.float64)
@@ -97,7 +97,7 @@ def choose_rows(
     Parameters
     ----------
     results
-        What `benchmark.report.tables.read_results` read.
+        What `benchmark.results.read_results` read.
     splits
         All of which the predictor must have been evaluated on.
     predictor, images
@@ -218,7 +218,7 @@ def read_curves(folder: Path | str, predictor: str | None = None, images: str | 
     FormatError
         If the file is damaged.
     """
-    from benchmark.sgd.runs import Curves
+    from benchmark.baselines import Curves
 
     if not (Path(folder) / "curves.csv").is_file():
         raise ConfigError(f"--curves: {folder} has no curves.csv; python -m benchmark sgd makes one")

@@ -1,13 +1,20 @@
-"""A trained hypernetwork becomes one that comes with the package: its file, its card, and the log of its training.
+"""Bundling a trained hypernetwork with the package: its weights, its card and the log of its training.
 
-making.py   the three files                 reached.py    what it reaches, from a folder of results
-trained.py  what a folder of training says  published.py  what the literature's reach
+files               `bundle` and `make_card`, which write the three files
+training_run        what a training folder contains, and the command that made it
+results             accuracies from a folder of results
+published_accuracy  accuracies of the published hypernetworks
 """
 
 from __future__ import annotations
 
-from benchmark.cards.making import bundle, make_card
-from benchmark.cards.published import PUBLISHED
-from benchmark.cards.trained import training_command
+from benchmark.cards.files import bundle, make_card
+from benchmark.cards.published_accuracy import PUBLISHED
+from benchmark.cards.training_run import training_command
 
-__all__ = ["PUBLISHED", "bundle", "make_card", "training_command"]
+__all__ = [
+    "PUBLISHED",
+    "bundle",
+    "make_card",
+    "training_command",
+]

@@ -14,13 +14,12 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmark.report.page_parts import escape
-from benchmark.report.tables import NAMES, Board, Cell
-from deepnets.dataset import SPLITS, DeepNets1M
-from deepnets.drawing import LOOKS
-from deepnets.drawing_layout import Points, arrange
-from deepnets.errors import ConfigError, DeepNetsError
+from benchmark.results import NAMES, Board, Cell
+from deepnets.architecture import NODE_TYPES
+from deepnets.corpus import SPLITS, DeepNets1M
+from deepnets.drawing import LOOKS, Points, arrange
 from deepnets.graph import Graph
-from deepnets.space import NODE_TYPES
+from deepnets.support import ConfigError, DeepNetsError
 
 __all__ = ["Drawn", "draw_architectures", "legend", "shapes"]
 

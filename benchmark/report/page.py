@@ -17,7 +17,7 @@ import pandas as pd
 from benchmark.report import page_leaderboard, page_runs, page_sections
 from benchmark.report.page_parts import escape
 from benchmark.report.page_style import SCRIPT, STYLE
-from benchmark.report.tables import Board, Results
+from benchmark.results import Board, Results
 
 __all__ = ["Section", "page"]
 
@@ -47,7 +47,7 @@ def page(
     title
         Of the page.
     published
-        Tables of `benchmark.published.leaderboard`, by images.
+        Tables of `benchmark.literature.leaderboard`, by images.
     data
         The folder of the corpus, for the architectures.
     """

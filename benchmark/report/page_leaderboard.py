@@ -8,13 +8,13 @@ from typing import Any
 
 import pandas as pd
 
+from benchmark.evaluation import FAILED, OK
 from benchmark.report.page_parts import METRIC_NAMES, count, escape, label, scroll
-from benchmark.report.tables import IMAGE_NAMES, NAMES, Board, Cell, Column, Results, usual_metric
-from benchmark.rows import FAILED, OK
+from benchmark.results import IMAGE_NAMES, NAMES, Board, Cell, Column, Results, usual_metric
 
 __all__ = ["lede", "notes", "others", "tables"]
 
-Published = Mapping[str, pd.DataFrame]  # by images; the columns of `benchmark.published.leaderboard`
+Published = Mapping[str, pd.DataFrame]  # by images; the columns of `benchmark.literature.leaderboard`
 
 NOTHING = '<td data-v="">\u2013</td>'
 EXPLAINED = (

@@ -6,8 +6,7 @@ import json
 from typing import Any
 
 from benchmark.report.page_parts import escape, label, scroll
-from benchmark.report.reading import moment
-from benchmark.report.tables import Results
+from benchmark.results import Results, moment
 
 __all__ = ["again", "definitions", "runs"]
 

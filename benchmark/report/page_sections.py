@@ -13,7 +13,7 @@ from scipy.stats import kendalltau
 
 from benchmark.report.figures import Series, key, linear, logarithmic, scatter, strips
 from benchmark.report.page_parts import METRIC_NAMES, count, escape, label, number, ranges, scroll
-from benchmark.report.tables import Board, Cell, Column, Results
+from benchmark.results import Board, Cell, Column, Results
 
 __all__ = ["CHANCE", "MEASURES", "accuracy", "architectures", "distribution", "failures", "noise", "wins"]
 

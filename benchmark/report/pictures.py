@@ -14,7 +14,7 @@ import numpy.typing as npt
 from benchmark.report.figures import linear, logarithmic, spread
 from benchmark.report.page_parts import METRIC_NAMES, clipped, number
 from benchmark.report.page_sections import CHANCE, MEASURES
-from benchmark.report.tables import Board, Column
+from benchmark.results import Board, Column
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,9 +9,8 @@ import pandas as pd
 
 from benchmark.report.page import page
 from benchmark.report.page_parts import clipped
-from benchmark.report.tables import LEADERBOARD, Board, Cell, leaderboard, read_results
-from deepnets.errors import ConfigError
-from deepnets.folders import replace_file
+from benchmark.results import LEADERBOARD, Board, Cell, leaderboard, read_results
+from deepnets.support import ConfigError, replace_file
 
 __all__ = ["LEADERBOARD", "leaderboard_text", "write_report"]
 
@@ -167,8 +166,8 @@ def _published(folder: Path | str | None) -> dict[str, pd.DataFrame]:
     """Published leaderboards by images: those that the folder has files for."""
     if folder is None:
         return {}
-    from benchmark.published import loading as published
+    from benchmark import literature
 
     if not Path(folder).is_dir():
         raise ConfigError(f"--published: there is no folder {folder}; give that of the published result files")
-    return {images: published.leaderboard(Path(folder), images) for images in PUBLISHED_IMAGES}
+    return {images: literature.leaderboard(Path(folder), images) for images in PUBLISHED_IMAGES}

@@ -16,17 +16,9 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from deepnets.errors import TraceError
+from deepnets.support import TraceError
 from deepnets.tracing.recorder import INPUT, Pending, Recorder, Value
-from deepnets.tracing.tensors import (
-    asked_elements,
-    is_integer,
-    mapped,
-    mapped_parts,
-    on_cpu,
-    storage_key,
-    with_numbers,
-)
+from deepnets.tracing.tensors import asked_elements, is_integer, mapped, mapped_parts, on_cpu, storage_key, with_numbers
 
 __all__ = ["FACTORIES", "META", "Call", "Capture", "Rule", "in_place_target"]
 

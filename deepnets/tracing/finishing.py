@@ -13,9 +13,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from deepnets.errors import TraceError
+from deepnets.architecture import NODE_TYPES, PUBLISHED_NODE_TYPES
 from deepnets.graph import Graph, ParameterSlot, Slots
-from deepnets.space import NODE_TYPES, PUBLISHED_NODE_TYPES
+from deepnets.support import TraceError
 from deepnets.tracing.recorder import Node
 
 __all__ = ["VOCABULARIES", "finish", "main_output"]

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedTensorMixin  # type: ignore[attr-defined]
 
-from deepnets.errors import TraceError
 from deepnets.graph import ParameterSlot
+from deepnets.support import TraceError
 
 __all__ = ["constants", "first_guesses", "parameter_slots", "undisturbed", "unwrapped"]
 

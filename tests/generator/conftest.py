@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from generator import BuildPlan, Workers, build_corpus
-from tests.generator.processes import Corpus
+from tests.support.processes import Corpus
 
 
 @pytest.fixture(scope="session")

@@ -20,12 +20,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from deepnets.errors import DeepNetsError
+from deepnets.support import DeepNetsError
 from generator import SPLITS, Workers
-from generator.corpus import shard_folder
+from generator.build import shard_folder
 from generator.shards import ShardTask
 from generator.workers import make_shards
-from tests.generator.processes import (
+from tests.support.processes import (
     ROOT,
     Corpus,
     Terminal,

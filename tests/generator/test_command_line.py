@@ -13,12 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from deepnets import cli
-from deepnets.cli import Parser, run
-from deepnets.errors import DeepNetsError
+from deepnets.support import DeepNetsError, Parser, run
+from deepnets.support import command_line as cli
 from generator import SPLITS
 from generator.__main__ import main
-from tests.generator.processes import ROOT, Corpus, Terminal, build, command, digests, one_error
+from tests.support.processes import ROOT, Corpus, Terminal, build, command, digests, one_error
 
 HELP = "(see python -m generator build --help)"
 

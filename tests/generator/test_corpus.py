@@ -13,15 +13,14 @@ import numpy as np
 import pytest
 
 from deepnets import Graph, NetworkConfig, build_graph
-from deepnets.encoding import decode
-from deepnets.errors import ConfigError
-from deepnets.storage import COLUMNS, CorpusFile, corpus_path
-from deepnets.verification import verify
+from deepnets.architecture import decode
+from deepnets.corpus import COLUMNS, CorpusFile, corpus_path, verify
+from deepnets.support import ConfigError
 from generator import SPLITS, BuildPlan, Workers, build_corpus
-from generator.corpus import EXPECTED_YIELD, LARGEST_SIZE
+from generator.build import EXPECTED_YIELD, LARGEST_SIZE
 from generator.sampler import REJECTIONS, random_words
 from generator.shards import Shard, ShardTask, make_shard, read_shard, write_shard
-from tests.generator.processes import Corpus, digests
+from tests.support.processes import Corpus, digests
 
 EVALUATION = ("val", "test", "deep", "dense", "bnfree", "wide")
 BASE_WIDTH = {"C": 32, "fc_dim": 64}

@@ -13,8 +13,7 @@ import math
 import numpy as np
 import pytest
 
-from deepnets.encoding import NORMAL, REDUCE
-from deepnets.space import PRIMITIVES
+from deepnets.architecture import NORMAL, PRIMITIVES, REDUCE
 from generator.sampler import REJECTIONS
 from generator.shards import Shard, ShardTask, make_shard
 from generator.splits import SPLITS

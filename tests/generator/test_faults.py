@@ -22,14 +22,14 @@ from pathlib import Path
 import h5py
 import pytest
 
-from deepnets.errors import ConfigError, DeepNetsError
-from deepnets.storage import CorpusFile, corpus_path, write_corpus
+from deepnets.corpus import CorpusFile, corpus_path, write_corpus
+from deepnets.support import ConfigError, DeepNetsError
 from generator import SPLITS, BuildPlan, Workers, build_corpus
-from generator.corpus import shard_folder
+from generator.build import shard_folder
 from generator.interrupts import Interrupts
 from generator.shards import ShardTask
 from generator.workers import make_shards
-from tests.generator.processes import (
+from tests.support.processes import (
     ROOT,
     Corpus,
     Terminal,

@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from deepnets.encoding import decode
+from deepnets.architecture import decode
 from generator.sampler import STREAM_VERSION, WORDS, random_words
 from generator.shards import Shard, ShardTask, make_shard
 from generator.splits import SPLITS

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ghn_model.checkpoints import describe
-from tests.ghn_model.training_runs import ROOT
+from tests.support.training_runs import ROOT
 
 SCRIPTS = ROOT / "ghn_model" / "baselines"
 ARGS = "--max-params 100000 --max-nodes 90 --batch 4"

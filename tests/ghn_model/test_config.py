@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from deepnets.errors import ConfigError
+from deepnets.support import ConfigError
 from ghn_model import PRESETS, GHNConfig
 
 

@@ -18,14 +18,13 @@ from deepnets import DeepNets1M
 from ghn_model import GHN
 from ghn_model.checkpoints import describe
 from ghn_model.config import GHNConfig
-from ghn_model.meta_batches import DrawnNetworks, meta_batches
-from ghn_model.objective import Objective
-from ghn_model.optimization import Optimization
-from ghn_model.prepared import Prepared
-from ghn_model.ranks import Ranks
-from ghn_model.recipe import Recipe
-from tests.ghn_model.training_runs import PATIENCE, ROOT, command, small_config, tensors
+from ghn_model.prepared_batch import Prepared
+from ghn_model.training import Ranks, Recipe
+from ghn_model.training.meta_batches import DrawnNetworks, meta_batches
+from ghn_model.training.objective import Objective
+from ghn_model.training.optimization import Optimization
 from tests.perf.operations import META, Operations
+from tests.support.training_runs import PATIENCE, ROOT, command, small_config, tensors
 
 NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 DEVICES = ["cpu", pytest.param("cuda", marks=NO_GPU)]

@@ -20,7 +20,7 @@ TOLERANCE = 1e-5  # of the largest value of a tensor
 
 
 def models() -> Any:
-    return pytest.importorskip("deepnets.vision").import_torchvision().models
+    return pytest.importorskip("deepnets.support.optional_models").import_torchvision().models
 
 
 def on_meta(name: str, **options: Any) -> nn.Module:

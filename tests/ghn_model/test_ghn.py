@@ -22,9 +22,9 @@ from deepnets import (
     TraceError,
     build_graph,
 )
-from deepnets.space import NODE_TYPES, PUBLISHED_NODE_TYPES
+from deepnets.architecture import NODE_TYPES, PUBLISHED_NODE_TYPES
 from ghn_model import GHN, PRESETS, GHNConfig
-from tests.strategies import configs
+from tests.support.strategies import configs
 
 VIT = NetworkConfig(GENOTYPES["ViT"], n_cells=2, C=16, C_mult=1, preproc=False)
 SMALL = {"max_shape": (16, 16, 5, 5), "hidden": 8}

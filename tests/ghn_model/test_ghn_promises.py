@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from torch import Tensor, nn
 
 from deepnets import GENOTYPES, Graph, GraphBatch, Network, NetworkConfig, build_graph
-from deepnets.errors import ConfigError
+from deepnets.support import ConfigError
 from ghn_model import GHN, GHNConfig
-from tests.strategies import configs
+from tests.support.strategies import configs
 
 DARTS = NetworkConfig(GENOTYPES["DARTS"], n_cells=3, C=20)
 VIT = NetworkConfig(GENOTYPES["ViT"], n_cells=2, C=16, C_mult=1, preproc=False)

@@ -12,13 +12,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from deepnets import GENOTYPES, Graph, NetworkConfig, build_graph
-from ghn_model import graphormer
-from ghn_model.decoders import ConvDecoder, MLPDecoder
-from ghn_model.fitting import gain, tile
-from ghn_model.gated_gnn import GatedGNN
-from ghn_model.graphormer import Graphormer
-from ghn_model.shape_encoder import channel_grid, four_axes, shape_indices, spatial_grid
-from tests.strategies import configs
+from ghn_model.decoders import ConvDecoder, MLPDecoder, tile
+from ghn_model.decoders.tiling import gain
+from ghn_model.encoders import GatedGNN, Graphormer, four_axes, graphormer, shape_indices
+from ghn_model.encoders.shape_encoder import channel_grid, spatial_grid
+from tests.support.strategies import configs
 
 
 def chain(n: int) -> Graph:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from deepnets.errors import ConfigError
+from deepnets.support import ConfigError
 from ghn_model.variation import vary
 
 Array = npt.NDArray[np.float64]

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deepnets.space import NetworkConfig
+from deepnets.architecture import NetworkConfig
 
 __all__ = ["functional_forward"]
 

@@ -1,6 +1,6 @@
 """Readers of the original release's files as others wrote them, after the published description of the format.
 
-They know nothing of `deepnets.official`.
+They know nothing of `deepnets.original_format`.
 """
 
 from __future__ import annotations

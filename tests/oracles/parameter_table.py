@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from deepnets.space import NetworkConfig
+from deepnets.architecture import NetworkConfig
 
 __all__ = ["count_parameters", "list_parameters"]
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from deepnets import GENOTYPES, NetworkConfig, ParameterSlot, build_graph
-from deepnets.space import NODE_TYPES, PUBLISHED_TYPE_OF
+from deepnets.architecture import NODE_TYPES, PUBLISHED_TYPE_OF
 from tests.oracles import naive_ghn
 from tests.oracles.naive_ghn import list_shapes, naive_embeddings, naive_predict, random_state_dict
 

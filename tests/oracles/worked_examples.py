@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from deepnets.space import Genotype, NetworkConfig
+from deepnets.architecture import Genotype, NetworkConfig
 
 __all__ = ["EXAMPLES", "STREAM", "Example", "StreamNetwork", "example_parameters", "genes"]
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import networkx as nx
 
 from deepnets import Network, NetworkConfig, build_graph
-from deepnets.encoding import decode
-from deepnets.verification import verify
+from deepnets.architecture import decode
+from deepnets.corpus import verify
 from generator import BuildPlan, Workers, build_corpus
 from generator.shards import ShardTask, make_shard
 from generator.splits import SPLITS

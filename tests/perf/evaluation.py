@@ -10,11 +10,11 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from benchmark.networks import SplitNetworks
-from benchmark.rows import evaluate_one
-from benchmark.runs.running import Machine, run
+from benchmark.evaluation import SplitNetworks
+from benchmark.evaluation.rows import evaluate_one
+from benchmark.results import Machine, run
 from deepnets import DeepNets1M
-from deepnets.images import load_images
+from deepnets.data import load_images
 from generator import BuildPlan, build_corpus
 from ghn_model import GHN
 from ghn_model.ghn import use_batch_statistics

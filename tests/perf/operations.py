@@ -19,10 +19,10 @@ from deepnets import DeepNets1M
 from generator import BuildPlan, build_corpus
 from ghn_model.config import GHNConfig
 from ghn_model.ghn import GHN
-from ghn_model.meta_batches import DrawnNetworks, meta_batches
-from ghn_model.objective import Objective
-from ghn_model.recipe import Recipe
-from ghn_model.step_parts import PARTS
+from ghn_model.training import Recipe
+from ghn_model.training.meta_batches import DrawnNetworks, meta_batches
+from ghn_model.training.objective import Objective
+from ghn_model.training.step_parts import PARTS
 from tests.perf.timing import Row
 
 PRESETS = ("ghn1", "ghn2", "ghn3-t")

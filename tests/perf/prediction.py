@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from deepnets import GENOTYPES, Genotype, Graph, Network, NetworkConfig, build_graph, trace
-from deepnets.vision import import_torchvision
+from deepnets.support import import_torchvision
 from ghn_model import GHN, GHNConfig
 from tests.perf.timing import Row, median
 

@@ -1,0 +1,90 @@
+"""The command `python -m benchmark search`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmark.commands.analysis_options import NO_PICTURES, add_target_arguments
+from deepnets.support import positive
+
+if TYPE_CHECKING:
+    from benchmark.analyses import SearchResult
+
+__all__ = ["add_arguments"]
+
+EPILOG = """
+Fitted on the networks of val and test, as published; all networks of the split search are ranked by what is predicted
+about them.  The published search ended at network 35,133, which is one of the published corpus; the same index here is
+another network.  Written are ranking.csv and pictures.
+"""
+
+
+def add_arguments(commands: Any) -> None:
+    """Add the command to those of a parser (what `add_subparsers` returned)."""
+    from benchmark.analyses import PROPERTIES
+
+    search = commands.add_parser("search", help="rank architectures by what is predicted about them", epilog=EPILOG)
+    search.add_argument("--checkpoint", required=True, metavar="NAME", help="a hypernetwork: bundled name, or file")
+    add_target_arguments(search)
+    search.add_argument("--property", choices=PROPERTIES, default="val_acc", help="what to rank by (val_acc)")
+    search.add_argument("--limit", type=positive, help="rank so many networks, from the first on (all)")
+    search.add_argument("--top", type=positive, default=5, help="networks to print (5)")
+    search.add_argument("--out", type=Path, default=Path("results/search"), help="folder (results/search)")
+    search.set_defaults(do=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Do what the parsed options say."""
+    from benchmark.analyses import cached_embeddings, draw_search, has_matplotlib, search
+    from benchmark.commands.analysis_options import load_hypernetworks, load_inputs, opened_split, write_table
+
+    ghns = load_hypernetworks([options.checkpoint], options.device)
+    label, ghn = next(iter(ghns.items()))
+    with opened_split(options, "search", ghn, options.limit) as nets:  # first, since it is often missing
+        inputs = load_inputs(options, ghns)
+        print(f"{options.property} of {inputs.about}")
+        vectors = cached_embeddings(ghn, nets, options.cache, jobs=options.jobs, progress=not options.quiet)
+        size = "num_params" if nets.image_size == 32 else "num_params_imagenet"
+        table = nets.table
+        networks = table[[size, "num_nodes"]].rename(columns={size: "num_params"}).astype("int64")
+        networks.insert(0, "index", range(len(nets)))
+        val, test = (
+            (inputs.features[label][split], inputs.targets[split][options.property].to_numpy(float))
+            for split in ("val", "test")
+        )
+        progress = not options.quiet
+        found = search(options.property, val, test, vectors, networks, jobs=options.jobs, progress=progress)
+        best = nets[found.best]
+    out: Path = options.out
+    write_table(found.ranking, out / "ranking.csv")
+    _print_ranking(found, options)
+    files = ["ranking.csv"]
+    if has_matplotlib():
+        from deepnets.drawing import draw
+
+        title = f"{len(found.ranking):,} networks of search, embeddings of {label}"
+        draw_search(found.ranking, out / "search.png", label=options.property, title=title)
+        predicted = found.ranking["predicted"].iloc[0]
+        draw(
+            best, out / "best.png", title=f"search network {found.best:,}: predicted {options.property} {predicted:.2f}"
+        )
+        files += ["search.png", "best.png"]
+    print(f"\n{out}: {', '.join(files)}")
+    if len(files) == 1:
+        print(NO_PICTURES)
+
+
+def _print_ranking(found: SearchResult, options: argparse.Namespace) -> None:
+    from benchmark.analyses import PUBLISHED_BEST
+
+    chosen = ", ".join(f"{name} {value}" for name, value in found.parameters.items())
+    print(f"fitted on {found.num_fitted:,} networks ({chosen})\n")
+    print(f"{'rank':>4}  {'network':>9}  {'predicted':>9}  {'parameters':>12}  {'nodes':>6}")
+    for rank, row in enumerate(found.ranking.head(options.top).itertuples(index=False), 1):
+        print(f"{rank:4}  {row.index:9,}  {row.predicted:9.3f}  {row.num_params:12,}  {row.num_nodes:6,}")
+    print(
+        f"\nthe best of {len(found.ranking):,} is network {found.best:,}.  Published for the published corpus: network "
+        f"{PUBLISHED_BEST:,}, which is another network here unless --data is that corpus."
+    )

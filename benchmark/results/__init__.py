@@ -1,0 +1,42 @@
+"""Folders of results: evaluating into one, resuming it, and reading it.
+
+runner   `run`: predictors x networks x images, skipping the rows that exist
+store    writing `networks.csv` and `runs.json`
+reading  reading them, also while they grow
+tables   summaries per predictor and split, comparisons and failures
+"""
+
+from __future__ import annotations
+
+from benchmark.results.reading import moment, read_rows, read_runs
+from benchmark.results.runner import Machine, run
+from benchmark.results.tables import (
+    IMAGE_NAMES,
+    LEADERBOARD,
+    NAMES,
+    Board,
+    Cell,
+    Column,
+    Results,
+    leaderboard,
+    read_results,
+    usual_metric,
+)
+
+__all__ = [
+    "IMAGE_NAMES",
+    "LEADERBOARD",
+    "NAMES",
+    "Board",
+    "Cell",
+    "Column",
+    "Machine",
+    "Results",
+    "leaderboard",
+    "moment",
+    "read_results",
+    "read_rows",
+    "read_runs",
+    "run",
+    "usual_metric",
+]

@@ -1,0 +1,33 @@
+"""Training of single networks by gradient descent: the baseline of predicted parameters, and fine-tuning.
+
+recipe      `SGDRecipe` and the published recipes
+trainer     `train_network` and the evaluation of trained networks
+start       initial parameters: random, predicted or saved
+subsets     the first n images of every class
+adaptation  torchvision models for images of 32 pixels
+"""
+
+from __future__ import annotations
+
+from benchmark.training.adaptation import adapt_to_small_images
+from benchmark.training.recipe import PRESET_SHOTS, PRESETS, SGDRecipe
+from benchmark.training.start import Start, initialized, open_start, read_state
+from benchmark.training.subsets import n_shot
+from benchmark.training.trainer import Trained, evaluate_trained, evaluated_epochs, track_statistics, train_network
+
+__all__ = [
+    "PRESETS",
+    "PRESET_SHOTS",
+    "SGDRecipe",
+    "Start",
+    "Trained",
+    "adapt_to_small_images",
+    "evaluate_trained",
+    "evaluated_epochs",
+    "initialized",
+    "n_shot",
+    "open_start",
+    "read_state",
+    "track_statistics",
+    "train_network",
+]

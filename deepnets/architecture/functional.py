@@ -1,0 +1,279 @@
+"""`run_network`: the forward pass of an architecture with given parameters, without building a module.
+
+Training a hypernetwork runs every network once, with tensors that were predicted for it.  Building an `nn.Module` for
+that costs as much as a tenth of the step, so this function goes from the configuration to PyTorch's functions directly.
+It computes what `deepnets.Network` computes in training mode, in the same order; the tests compare the two bitwise.
+
+Two savings do not change results: a rectified state is computed once for all operations that read it, and operations
+whose results never reach the output are skipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from deepnets.architecture.config import Genotype, NetworkConfig
+from deepnets.architecture.operations import ATTENTION_HEADS
+
+__all__ = ["run_network"]
+
+INPUTS = 2
+"""States of a cell that are outputs of earlier cells."""
+
+
+def run_network(
+    config: NetworkConfig,
+    parameters: Mapping[str, Tensor],
+    images: Tensor,
+    *,
+    image_size: int = 32,
+    training: bool = True,
+) -> Tensor:
+    """Logits of a network whose parameters are given, as `Network(config)` computes them in training mode.
+
+    Parameters
+    ----------
+    config
+        The architecture.
+    parameters
+        Tensors by the names of `Network(config).named_parameters()`.  Tensors that do not influence the output may be
+        missing.
+    images
+        `(B, 3, H, W)`; batch norms use the statistics of this batch.
+    image_size
+        32 or 224: the style of the stem, as in `Network`.  Networks with global average pooling and without positional
+        encodings also take images of another size.
+    training
+        Whether hidden layers of the classifier have dropout.  Batch norms use the batch in any case.
+
+    Returns
+    -------
+    `(B, num_classes)`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepnets import GENOTYPES, Network, NetworkConfig
+    >>> from deepnets.architecture import run_network
+    >>> config = NetworkConfig(GENOTYPES["DARTS"], n_cells=4, C=16)
+    >>> network, images = Network(config), torch.randn(2, 3, 32, 32)
+    >>> torch.equal(network(images), run_network(config, dict(network.named_parameters()), images))
+    True
+    """
+    return _Pass(config, parameters, small=image_size == 32, training=training).logits(images)
+
+
+class _Pass:
+    """One forward pass."""
+
+    def __init__(self, config: NetworkConfig, parameters: Mapping[str, Tensor], small: bool, training: bool) -> None:
+        self.config, self.parameters, self.small, self.training = config, parameters, small, training
+
+    # --- layers ---
+
+    def conv(
+        self,
+        name: str,
+        x: Tensor,
+        stride: int | tuple[int, int] = 1,
+        padding: int | tuple[int, int] = 0,
+        dilation: int = 1,
+        groups: int = 1,
+    ) -> Tensor:
+        weight = self.parameters[f"{name}.weight"]
+        if x.is_cuda and weight.shape[2:] == (1, 1) and groups == 1:
+            return _pointwise(weight, x, stride)
+        return F.conv2d(x, weight, None, stride, padding, dilation, groups)
+
+    def norm(self, name: str, x: Tensor) -> Tensor:
+        if self.config.norm is None:
+            return x
+        weight, bias = self.parameters[f"{name}.weight"], self.parameters[f"{name}.bias"]
+        return F.batch_norm(x, None, None, weight, bias, training=True)
+
+    def linear(self, name: str, x: Tensor) -> Tensor:
+        return F.linear(x, self.parameters[f"{name}.weight"], self.parameters.get(f"{name}.bias"))
+
+    def layer_norm(self, name: str, x: Tensor) -> Tensor:
+        return F.layer_norm(x, x.shape[-1:], self.parameters[f"{name}.weight"], self.parameters[f"{name}.bias"])
+
+    # --- the network ---
+
+    def logits(self, images: Tensor) -> Tensor:
+        config = self.config
+        s0: Tensor | None
+        s1: Tensor | None
+        s0, s1 = self.stem(images)
+        halve = config.stem_type == 1
+        for k in range(config.n_cells):
+            s0, s1 = s1, self.cell(k, s0, s1, halve)
+            halve = k in config.reduction_cells
+        assert s1 is not None  # noqa: S101  a config whose output is cut off has no graph, hence no parameters
+        features = (F.adaptive_avg_pool2d(s1, 1) if config.glob_avg else s1).flatten(1)
+        device = features.device.type
+        if torch.is_autocast_enabled(device):  # as in `Network`: logits are never in half precision
+            with torch.autocast(device, enabled=False):
+                return self.classify(features.float())
+        return self.classify(features)
+
+    def classify(self, x: Tensor) -> Tensor:
+        for layer in range(self.config.fc_layers):
+            if layer:
+                x = F.dropout(F.relu(x), 0.5, self.training)
+            x = self.linear(f"classifier.{3 * layer}", x)
+        return x
+
+    def stem(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        config, small = self.config, self.small
+        if config.is_vit:
+            patch, padding = (3, 1) if small else (16, 0)
+            patches = self.conv("stem0", images, patch, padding) + self.parameters["pos_enc.weight"]
+            return patches, patches
+        if config.stem_type == 0:
+            stride = 1 if small else config.imagenet_stride
+            x = self.norm("stem.1", self.conv("stem.0", images, stride, config.ks // 2))
+            if config.stem_pool:
+                x = F.max_pool2d(x, 3, 2, 1)
+            return x, x
+        stride = 1 if small else 2
+        x = F.relu(self.norm("stem0.1", self.conv("stem0.0", images, stride, config.ks // 2)))
+        x = F.relu(self.norm("stem0.4", self.conv("stem0.3", x, stride, 1)))
+        return x, self.norm("stem1.2", self.conv("stem1.1", x, 2, 1))
+
+    # --- cells ---
+
+    def cell(self, k: int, s0: Tensor | None, s1: Tensor | None, halve: bool) -> Tensor | None:
+        config = self.config
+        reduction = k in config.reduction_cells
+        genotype = config.genotype
+        genes, concat = (
+            (genotype.reduce, genotype.reduce_concat) if reduction else (genotype.normal, genotype.normal_concat)
+        )
+        used = _used_states(genotype, reduction)
+        stride = 2 if reduction and not config.is_vit else 1
+        states: list[Tensor | None] = [
+            None
+            if s0 is None or not used[0]
+            else self.input(f"cells.{k}.preprocess0", s0, halve and not config.is_vit),
+            None if s1 is None or not used[1] else self.input(f"cells.{k}.preprocess1", s1, False),
+        ]
+        rectified: dict[int, Tensor] = {}
+        for j in range(0, len(genes), 2):
+            total: Tensor | None = None
+            for i in (j, j + 1) if used[INPUTS + j // 2] else ():
+                primitive, source = genes[i]
+                x = states[source]
+                if x is None or primitive == "none":
+                    continue
+                if primitive in RECTIFYING or (primitive == "skip_connect" and stride == 2 and source < INPUTS):
+                    if source not in rectified:
+                        rectified[source] = F.relu(x)
+                    x = rectified[source]
+                y = self.operation(f"cells.{k}._ops.{i}", primitive, x, stride if source < INPUTS else 1)
+                total = y if total is None else total + y
+            states.append(total)
+        return _concatenate([states[i] for i in concat])
+
+    def input(self, name: str, x: Tensor, halve: bool) -> Tensor:
+        if not self.config.preproc:
+            return x[:, :, ::2, ::2] if halve else x
+        x = F.relu(x)
+        return self.halved(name, x) if halve else self.norm(f"{name}.op.2", self.conv(f"{name}.op.1", x))
+
+    def halved(self, name: str, x: Tensor) -> Tensor:
+        """`FactorizedReduce` of a rectified state."""
+        halves = [self.conv(f"{name}.conv_1", x, 2), self.conv(f"{name}.conv_2", x[:, :, 1:, 1:], 2)]
+        return self.norm(f"{name}.bn", torch.cat(halves, dim=1))
+
+    def operation(self, name: str, primitive: str, x: Tensor, stride: int) -> Tensor:
+        """One primitive; those in `RECTIFYING` are given a rectified state."""
+        kind, _, kernel = primitive.rpartition("_")
+        size = int(kernel[0]) if kernel[0].isdigit() else 0
+        if primitive == "skip_connect":
+            return x if stride == 1 else self.halved(name, x)
+        if kind == "max_pool":
+            return F.max_pool2d(x, size, stride, 1)
+        if kind == "avg_pool":
+            return F.avg_pool2d(x, size, stride, 1, count_include_pad=False)
+        if primitive == "conv_7x1_1x7":
+            x = self.conv(f"{name}.op.1", x, (1, stride), (0, 3))
+            return self.norm(f"{name}.op.3", self.conv(f"{name}.op.2", x, (stride, 1), (3, 0)))
+        if kind == "conv":
+            return self.norm(f"{name}.op.2", self.conv(f"{name}.op.1", x, stride, size // 2))
+        if kind == "sep_conv":
+            x = self.conv(f"{name}.op.1", x, stride, size // 2, 1, x.shape[1])
+            x = F.relu(self.norm(f"{name}.op.3", self.conv(f"{name}.op.2", x)))
+            x = self.conv(f"{name}.op.5", x, 1, size // 2, 1, x.shape[1])
+            return self.norm(f"{name}.op.7", self.conv(f"{name}.op.6", x))
+        if kind == "dil_conv":
+            x = self.conv(f"{name}.op.1", x, stride, size - 1, 2, x.shape[1])
+            return self.norm(f"{name}.op.3", self.conv(f"{name}.op.2", x))
+        if primitive == "cse":
+            gate = F.hardswish(self.linear(f"{name}.fc2", F.relu(self.linear(f"{name}.fc1", x.mean(dim=(2, 3))))))
+            return (x * gate[:, :, None, None])[:, :, ::stride, ::stride]
+        return self.attention(name, x)
+
+    def attention(self, name: str, x: Tensor) -> Tensor:
+        """The primitive `msa`."""
+        tokens = x.flatten(2).transpose(1, 2)  # (B, H * W, C)
+        qkv = self.linear(f"{name}.to_qkv", self.layer_norm(f"{name}.ln1", tokens))
+        q, k, v = (_heads(part) for part in qkv.chunk(3, dim=2))
+        attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        tokens = tokens + self.linear(f"{name}.to_out.0", attended)
+        inner = F.gelu(self.linear(f"{name}.ff.net.0", self.layer_norm(f"{name}.ln2", tokens)))
+        tokens = tokens + self.linear(f"{name}.ff.net.3", inner)
+        return tokens.transpose(1, 2).reshape(x.shape)
+
+
+RECTIFYING = frozenset(
+    [
+        *("sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5", "conv_7x1_1x7"),
+        *("conv_1x1", "conv_3x3", "conv_5x5", "conv_7x7"),
+    ]
+)
+"""Primitives that begin with a ReLU."""
+
+
+@cache
+def _used_states(genotype: Genotype, reduction: bool) -> tuple[bool, ...]:
+    """Of every state of a cell, whether the output of the cell depends on it."""
+    genes, concat = (
+        (genotype.reduce, genotype.reduce_concat) if reduction else (genotype.normal, genotype.normal_concat)
+    )
+    used = [False] * (INPUTS + len(genes) // 2)
+    for state in concat:
+        used[state] = True
+    for j in reversed(range(len(genes) // 2)):
+        if used[INPUTS + j]:
+            for primitive, source in genes[2 * j : 2 * j + 2]:
+                used[source] |= primitive != "none"
+    return tuple(used)
+
+
+def _pointwise(weight: Tensor, x: Tensor, stride: int | tuple[int, int]) -> Tensor:
+    """A 1x1 convolution as a product of matrices.
+
+    On GPUs, cuDNN plans every convolution of a new shape anew, which costs the host more than the product costs the
+    device; networks that differ in width have few shapes in common.
+    """
+    if stride != 1:
+        x = x[:, :, ::2, ::2]
+    products = torch.matmul(weight.flatten(1), x.flatten(2))  # (B, C_out, H * W)
+    return products.view(x.shape[0], -1, *x.shape[2:])
+
+
+def _heads(tokens: Tensor) -> Tensor:
+    return tokens.reshape(*tokens.shape[:2], ATTENTION_HEADS, -1).transpose(1, 2)  # (B, 8, H * W, C / 8)
+
+
+def _concatenate(states: Sequence[Tensor | None]) -> Tensor | None:
+    """Concatenate channels; an absent state counts as zeros, unless all are absent."""
+    present = next((state for state in states if state is not None), None)
+    if present is None or len(states) == 1:
+        return present
+    return torch.cat([torch.zeros_like(present) if state is None else state for state in states], dim=1)

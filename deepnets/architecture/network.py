@@ -1,0 +1,397 @@
+"""A configuration as a PyTorch network (Knyazev et al., NeurIPS 2021, section 3 and appendix A).
+
+    images ─▶ stem ─▶ cell 0 ─▶ ... ─▶ cell L-1 ─▶ pooling ─▶ classifier ─▶ logits
+                             └▶ auxiliary head, on demand
+
+Every cell reads the outputs of the two before it.  The two reduction cells, at one third and two thirds of the depth,
+halve the resolution and multiply the width.  Networks with attention (`msa`) cut the image into patches and keep
+their resolution.
+
+Outputs can be absent, because the primitive `none` has none.  What would read an absent tensor is not run and is
+absent in turn, but its parameters exist.  Here an absent tensor is a None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from deepnets.architecture.config import Gene, NetworkConfig, checked_task
+from deepnets.architecture.operations import (
+    OPERATIONS,
+    FactorizedReduce,
+    Norm,
+    Subsample,
+    convolution,
+    drop_path,
+    norm_layer,
+)
+from deepnets.architecture.vocabulary import IMAGE_SIZES, INPUT_STATES
+from deepnets.support import ConfigError
+
+__all__ = ["AuxiliaryHead", "Cell", "Network"]
+
+CIFAR, IMAGENET = IMAGE_SIZES
+"""Sides of the images, in pixels, that the two styles of network are made for."""
+
+
+class Network(nn.Module):
+    """The network that a configuration describes, with PyTorch's default initialisation.
+
+    Names and order of the parameters are those of the original release, `stem*`, `pos_enc.weight`,
+    `cells.{k}.preprocess0.*`, `cells.{k}.preprocess1.*`, `cells.{k}._ops.{j}.*`, `auxiliary_head.*`, `classifier.*`.
+
+    Parameters
+    ----------
+    config
+        The architecture.
+    num_classes
+        Number of logits.
+    image_size
+        32: CIFAR-10 style, the stem keeps most of the resolution.  224: ImageNet style.
+    auxiliary
+        Whether to attach a second classifier to the second reduction cell, for training (Liu et al., ICLR 2019).
+    drop_path
+        Chance that the output of an operation is zeroed for a sample in training, at least 0 and below 1.
+
+    Attributes
+    ----------
+    drop_path : float
+        May be changed at any time.
+
+    Raises
+    ------
+    ConfigError
+        If an argument is not allowed, or if the output, or what the auxiliary head reads, does not exist because
+        `none` cuts it off.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepnets.architecture.config import GENOTYPES, NetworkConfig
+    >>> config = NetworkConfig(GENOTYPES["DARTS"], n_cells=4, C=16)
+    >>> Network(config)(torch.zeros(2, 3, 32, 32)).shape
+    torch.Size([2, 10])
+    """
+
+    def __init__(
+        self,
+        config: NetworkConfig,
+        num_classes: int = 10,
+        image_size: int = CIFAR,
+        *,
+        auxiliary: bool = False,
+        drop_path: float = 0.0,
+    ) -> None:
+        super().__init__()
+        num_classes, image_size = checked_task(num_classes, image_size)
+        if not 0 <= drop_path < 1:
+            raise ConfigError(f"drop_path: expected a probability of at least 0 and below 1, got {drop_path!r}")
+        _check_output(config, auxiliary)
+        self.config = config
+        self.num_classes = num_classes
+        self.image_size = image_size
+        self.auxiliary = auxiliary
+        self.drop_path = drop_path
+
+        norm = norm_layer(config.norm)
+        stem_width = self._add_stem(norm)
+        self.cells, widths = _cells(config, stem_width, norm)
+        if auxiliary:
+            self.auxiliary_head = AuxiliaryHead(widths[_auxiliary_cell(config)], config, num_classes, image_size, norm)
+        self.global_pooling = nn.AdaptiveAvgPool2d(1) if config.glob_avg else nn.Identity()
+        pixels = 1 if config.glob_avg else _final_side(config, image_size) ** 2
+        self.classifier = _classifier(widths[-1] * pixels, config, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """Classify images.
+
+        Parameters
+        ----------
+        images
+            (B, 3, image_size, image_size).
+
+        Returns
+        -------
+        Tensor or tuple of two tensors
+            The logits, (B, num_classes).  In training, a network with an auxiliary head returns the pair (logits,
+            auxiliary logits), both of this shape.
+        """
+        s0, s1 = self._run_stem(images)
+        auxiliary_input = None
+        for k, cell in enumerate(self.cells):
+            s0, s1 = s1, cell(s0, s1, self.drop_path if self.training else 0.0)
+            if k == _auxiliary_cell(self.config):
+                auxiliary_input = s1
+        logits = self._classify(self.global_pooling(s1).flatten(1))
+        if self.auxiliary and self.training:
+            return logits, self.auxiliary_head(auxiliary_input)
+        return logits
+
+    def _add_stem(self, norm: Norm) -> int:
+        """Register the layers before the cells and return their width.
+
+        They are children of the network, not of a module of their own, for the sake of the parameters' names.
+        """
+        C, ks, small = self.config.C, self.config.ks, self.image_size == CIFAR
+        if self.config.is_vit:
+            patch, padding, side = (3, 1, 11) if small else (16, 0, 14)
+            self.stem0: nn.Module = nn.Conv2d(3, C, patch, patch, padding, bias=False)
+            self.pos_enc = PositionalEncoding(C, side)
+            return C
+        if self.config.stem_type == 0:
+            width = 3 * C if small and self.config.preproc else C
+            self.stem = nn.Sequential(
+                nn.Conv2d(3, width, ks, 1 if small else self.config.imagenet_stride, ks // 2, bias=False),
+                norm(width),
+                nn.MaxPool2d(3, 2, padding=1) if self.config.stem_pool else nn.Identity(),
+            )
+            return width
+        stride = 1 if small else 2
+        self.stem0 = nn.Sequential(
+            *(nn.Conv2d(3, C // 2, ks, stride, ks // 2, bias=False), norm(C // 2), nn.ReLU()),
+            *(nn.Conv2d(C // 2, C, 3, stride, 1, bias=False), norm(C)),
+        )
+        self.stem1 = nn.Sequential(nn.ReLU(), nn.Conv2d(C, C, 3, 2, 1, bias=False), norm(C))
+        return C
+
+    def _run_stem(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        if self.config.is_vit:
+            patches = self.pos_enc(self.stem0(images))
+            return patches, patches
+        if self.config.stem_type == 0:
+            features = self.stem(images)
+            return features, features
+        # The original applies the first ReLU of stem1 in place, so cell 0 reads rectified features; without
+        # preprocessing, which rectifies them anyway, that matters.
+        s0 = F.relu(self.stem0(images))
+        return s0, self.stem1(s0)
+
+    def _classify(self, features: Tensor) -> Tensor:
+        """Logits of features (B, f), never in half precision: with predicted parameters they can be large."""
+        device = features.device.type
+        if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+            with torch.autocast(device, enabled=False):
+                logits: Tensor = self.classifier(features.float())
+        else:
+            logits = self.classifier(features)
+        return logits
+
+
+class Cell(nn.Module):
+    """One cell: a small graph of operations, two of which are added up in every step.
+
+    Parameters
+    ----------
+    genes
+        Pairs (primitive, state), two for each step.
+    concat
+        The states whose concatenation is the output.
+    input_widths
+        Channels of the outputs of the cell before the previous one, and of the previous one.
+    width
+        Channels of every state.
+    norm
+        The normalisation.
+    preproc
+        Whether 1x1 convolutions bring the two inputs to `width`; otherwise they have it already.
+    halve
+        Whether the first input has twice the resolution of the second.
+    stride
+        Of the operations that read an input of the cell.
+    """
+
+    def __init__(
+        self,
+        genes: Sequence[Gene],
+        concat: Sequence[int],
+        input_widths: tuple[int, int],
+        width: int,
+        norm: Norm,
+        *,
+        preproc: bool,
+        halve: bool,
+        stride: int,
+    ) -> None:
+        super().__init__()
+        if preproc:
+            self.preprocess0 = (
+                FactorizedReduce(input_widths[0], width, norm)
+                if halve
+                else convolution(input_widths[0], width, 1, 1, norm)
+            )
+            self.preprocess1 = convolution(input_widths[1], width, 1, 1, norm)
+        else:
+            self.preprocess0 = Subsample() if halve else nn.Identity()
+            self.preprocess1 = nn.Identity()
+        self._ops = nn.ModuleList(
+            OPERATIONS[primitive](width, stride if state < INPUT_STATES else 1, norm) for primitive, state in genes
+        )
+        self._sources = [state for _, state in genes]
+        self._concat = list(concat)
+
+    def forward(self, s0: Tensor | None, s1: Tensor | None, drop_probability: float = 0.0) -> Tensor | None:
+        """The output of the cell, (B, len(concat) * width, H, W), from those of the two cells before it."""
+        states = [_run(self.preprocess0, s0), _run(self.preprocess1, s1)]
+        for j in range(0, len(self._ops), 2):
+            first, second = (self._operand(i, states, drop_probability) for i in (j, j + 1))
+            states.append(_add(first, second))
+        return _concatenate([states[i] for i in self._concat])
+
+    def _operand(self, j: int, states: Sequence[Tensor | None], probability: float) -> Tensor | None:
+        operation = self._ops[j]
+        result = _run(operation, states[self._sources[j]])
+        if result is None or probability == 0 or isinstance(operation, nn.Identity):
+            return result
+        return drop_path(result, probability)
+
+
+class PositionalEncoding(nn.Module):
+    """Adds a learned value to every channel of every pixel: (B, C, side, side) -> the same."""
+
+    def __init__(self, C: int, side: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(1, C, side, side))
+        nn.init.normal_(self.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.weight
+
+
+class AuxiliaryHead(nn.Module):
+    """A second classifier for training, on the features after two thirds of the depth.
+
+    It does not change the features that it reads (in the original it rectifies them, in training only).  Where its
+    convolutions leave more than one pixel, for which the original has no answer, their average is classified.
+
+    Parameters
+    ----------
+    width
+        Channels of the features.
+    config, num_classes, image_size
+        As in `Network`.
+    norm
+        The normalisation.
+    """
+
+    def __init__(self, width: int, config: NetworkConfig, num_classes: int, image_size: int, norm: Norm) -> None:
+        super().__init__()
+        small = image_size == CIFAR
+        low_resolution = config.stem_type == 1 or config.stem_pool
+        window, stride = (5, 2) if not small else (2, 2) if low_resolution else (5, 3)
+        self.resize = nn.AdaptiveAvgPool2d(8) if small and config.is_vit else nn.Identity()
+        self.features = nn.Sequential(
+            *(nn.ReLU(), nn.AvgPool2d(window, stride, count_include_pad=False)),
+            *(nn.Conv2d(width, 128, 1, bias=False), norm(128), nn.ReLU()),
+            *(nn.Conv2d(128, 768, 2, bias=False), norm(768) if small else nn.Identity(), nn.ReLU()),
+        )
+        self.classifier = nn.Linear(768, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits, (B, num_classes), of features (B, width, H, W)."""
+        features = self.features(self.resize(x))
+        logits: Tensor = self.classifier(features.mean(dim=(2, 3)))
+        return logits
+
+
+def _cells(config: NetworkConfig, stem_width: int, norm: Norm) -> tuple[nn.ModuleList, list[int]]:
+    """The cells and the numbers of channels of their outputs."""
+    cells, widths = nn.ModuleList(), [stem_width, stem_width]
+    width = config.C
+    halve = config.stem_type == 1
+    for k in range(config.n_cells):
+        reduction = k in config.reduction_cells
+        if reduction:
+            width *= config.C_mult
+        genes, concat = _genes(config, k)
+        cells.append(
+            Cell(
+                genes,
+                concat,
+                (widths[-2], widths[-1]),
+                width,
+                norm,
+                preproc=config.preproc,
+                halve=halve and not config.is_vit,
+                stride=2 if reduction and not config.is_vit else 1,
+            )
+        )
+        widths.append(len(concat) * width)
+        halve = reduction
+    return cells, widths[2:]
+
+
+def _classifier(features: int, config: NetworkConfig, num_classes: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    widths = [features] + [config.fc_dim] * (config.fc_layers - 1)
+    for inputs, outputs in pairwise(widths):
+        layers += [nn.Linear(inputs, outputs), nn.ReLU(), nn.Dropout(0.5)]
+    return nn.Sequential(*layers, nn.Linear(widths[-1], num_classes))
+
+
+def _final_side(config: NetworkConfig, image_size: int) -> int:
+    """Height and width of the last feature map, in pixels (not for networks with attention)."""
+    if config.stem_type == 1:
+        stem_stride = 2 if image_size == CIFAR else 8
+    else:
+        stem_stride = (1 if image_size == CIFAR else config.imagenet_stride) * (2 if config.stem_pool else 1)
+    return image_size // stem_stride // 4  # a network that flattens has two reduction cells
+
+
+def _genes(config: NetworkConfig, k: int) -> tuple[Sequence[Gene], Sequence[int]]:
+    """The genes and the concatenation of cell k."""
+    genotype = config.genotype
+    if k in config.reduction_cells:
+        return genotype.reduce, genotype.reduce_concat
+    return genotype.normal, genotype.normal_concat
+
+
+def _auxiliary_cell(config: NetworkConfig) -> int:
+    return 2 * config.n_cells // 3
+
+
+def _run(module: nn.Module, x: Tensor | None) -> Tensor | None:
+    return None if x is None else module(x)
+
+
+def _add(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+    if a is None or b is None:
+        return b if a is None else a
+    return a + b
+
+
+def _concatenate(states: Sequence[Tensor | None]) -> Tensor | None:
+    """Concatenate channels; an absent state counts as zeros, unless all are absent."""
+    present = next((state for state in states if state is not None), None)
+    if present is None or len(states) == 1:
+        return present
+    return torch.cat([torch.zeros_like(present) if state is None else state for state in states], dim=1)
+
+
+def _check_output(config: NetworkConfig, auxiliary: bool) -> None:
+    present = _present_outputs(config)
+    if not present[-1]:
+        raise ConfigError(
+            "genotype: the network has no output, because `none` cuts every path from the input; replace a `none`"
+        )
+    if auxiliary and not present[_auxiliary_cell(config)]:
+        raise ConfigError(
+            f"auxiliary: cell {_auxiliary_cell(config)}, which the auxiliary head reads, has no output because of "
+            "`none`; build this network without the auxiliary head"
+        )
+
+
+def _present_outputs(config: NetworkConfig) -> list[bool]:
+    """Of every cell, whether it has an output."""
+    present = [True, True]
+    for k in range(config.n_cells):
+        genes, concat = _genes(config, k)
+        states = present[-2:]
+        for (op1, state1), (op2, state2) in zip(genes[::2], genes[1::2]):
+            states.append((op1 != "none" and states[state1]) or (op2 != "none" and states[state2]))
+        present.append(any(states[i] for i in concat))
+    return present[2:]

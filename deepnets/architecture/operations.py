@@ -1,0 +1,233 @@
+"""The operations of a cell as PyTorch modules (Knyazev et al., NeurIPS 2021, section 3 and appendix A).
+
+`OPERATIONS` maps the name of a primitive to its constructor.  Inside a cell every operation keeps the number of
+channels C and divides the resolution by its stride: (B, C, H, W) -> (B, C, H / stride, W / stride).
+
+The names of the submodules are those of the original release, because they are the names of the graph's nodes.
+Positions in a sequence count the layers without parameters, and a missing norm keeps its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = [
+    "OPERATIONS",
+    "Absent",
+    "ChannelAttention",
+    "FactorizedReduce",
+    "Norm",
+    "SelfAttention",
+    "Subsample",
+    "convolution",
+    "drop_path",
+    "norm_layer",
+]
+
+ATTENTION_HEADS = 8
+
+Norm = Callable[[int], nn.Module]
+"""Makes the normalisation of a number of channels."""
+
+_conv = partial(nn.Conv2d, bias=False)
+
+
+def norm_layer(norm: str | None) -> Norm:
+    """The constructor of one of the normalisations of `deepnets.architecture.NORMS`.
+
+    Parameters
+    ----------
+    norm
+        None: a placeholder without parameters.  "bnorm" and "bn": batch norm that uses the statistics of the batch
+        in evaluation, too.  "bn-track": batch norm with running statistics.
+    """
+    if norm is None:
+        return nn.Identity
+    return partial(nn.BatchNorm2d, track_running_stats=norm == "bn-track")
+
+
+class Absent(nn.Module):
+    """The primitive `none`: it has no output, which is not the same as an output of zeros."""
+
+    def forward(self, x: Tensor) -> None:
+        return None
+
+
+class Subsample(nn.Module):
+    """Every second pixel in both directions: (B, C, H, W) -> (B, C, H / 2, W / 2)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, :, ::2, ::2]
+
+
+class ReluFirst(nn.Module):
+    """A sequence of layers behind a ReLU, which makes their names `op.1`, `op.2` and so on."""
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.op = nn.Sequential(nn.ReLU(), *layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        output: Tensor = self.op(x)
+        return output
+
+
+def convolution(inputs: int, outputs: int, kernel: int, stride: int, norm: Norm) -> nn.Module:
+    """ReLU, k x k convolution and norm."""
+    return ReluFirst(_conv(inputs, outputs, kernel, stride, kernel // 2), norm(outputs))
+
+
+def _two_sided_convolution(C: int, stride: int, norm: Norm) -> nn.Module:
+    return ReluFirst(_conv(C, C, (1, 7), (1, stride), (0, 3)), _conv(C, C, (7, 1), (stride, 1), (3, 0)), norm(C))
+
+
+def _separable_convolution(C: int, stride: int, norm: Norm, kernel: int) -> nn.Module:
+    depthwise = partial(_conv, C, C, kernel, padding=kernel // 2, groups=C)
+    return ReluFirst(
+        *(depthwise(stride=stride), _conv(C, C, 1), norm(C)),
+        *(nn.ReLU(), depthwise(), _conv(C, C, 1), norm(C)),
+    )
+
+
+def _dilated_convolution(C: int, stride: int, norm: Norm, kernel: int) -> nn.Module:
+    return ReluFirst(
+        _conv(C, C, kernel, stride, padding=kernel - 1, dilation=2, groups=C),
+        _conv(C, C, 1),
+        norm(C),
+    )
+
+
+def _skip(C: int, stride: int, norm: Norm) -> nn.Module:
+    return nn.Identity() if stride == 1 else FactorizedReduce(C, C, norm)
+
+
+class FactorizedReduce(nn.Module):
+    """Halves the resolution without losing pixels: two strided 1x1 convolutions, the second shifted by one pixel.
+
+    Parameters
+    ----------
+    inputs, outputs
+        Numbers of channels; `outputs` is even.
+    norm
+        The normalisation of the result.
+    """
+
+    def __init__(self, inputs: int, outputs: int, norm: Norm) -> None:
+        super().__init__()
+        self.conv_1 = _conv(inputs, outputs // 2, 1, stride=2)
+        self.conv_2 = _conv(inputs, outputs // 2, 1, stride=2)
+        self.bn = norm(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(x)
+        halves = torch.cat([self.conv_1(x), self.conv_2(x[:, :, 1:, 1:])], dim=1)
+        output: Tensor = self.bn(halves)
+        return output
+
+
+class ChannelAttention(nn.Module):
+    """The primitive `cse`: channel-wise squeeze-and-excitation with a Hardswish gate.
+
+    Parameters
+    ----------
+    C
+        Number of channels.
+    stride
+        The resolution is reduced after the product, by leaving out pixels.
+    """
+
+    def __init__(self, C: int, stride: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(C, C // 2)
+        self.fc2 = nn.Linear(C // 2, C)
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate = F.hardswish(self.fc2(F.relu(self.fc1(x.mean(dim=(2, 3))))))  # (B, C)
+        return (x * gate[:, :, None, None])[:, :, :: self.stride, :: self.stride]
+
+
+class FeedForward(nn.Module):
+    """The two linear layers of a transformer block: (B, T, C) -> (B, T, C)."""
+
+    def __init__(self, C: int) -> None:
+        super().__init__()
+        dropout = nn.Identity()  # its probability is 0 in DeepNets-1M; the place is kept for the name `net.3`
+        self.net = nn.Sequential(nn.Linear(C, C), nn.GELU(), dropout, nn.Linear(C, C))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        output: Tensor = self.net(tokens)
+        return output
+
+
+class SelfAttention(nn.Module):
+    """The primitive `msa`: a pre-norm transformer block whose tokens are the pixels, with 8 heads.
+
+    Parameters
+    ----------
+    C
+        Number of channels, a multiple of 8.
+    """
+
+    def __init__(self, C: int) -> None:
+        super().__init__()
+        self.to_qkv = nn.Linear(C, 3 * C, bias=False)
+        self.to_out = nn.Sequential(nn.Linear(C, C))
+        self.ln1 = nn.LayerNorm(C)
+        self.ln2 = nn.LayerNorm(C)
+        self.ff = FeedForward(C)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = x.flatten(2).transpose(1, 2)  # (B, H * W, C)
+        mixed: Tensor = tokens + self.to_out(_attend(self.to_qkv(self.ln1(tokens))))
+        output: Tensor = mixed + self.ff(self.ln2(mixed))
+        return output.transpose(1, 2).reshape(x.shape)
+
+
+def _attend(qkv: Tensor) -> Tensor:
+    q, k, v = (_split_heads(part) for part in qkv.chunk(3, dim=2))
+    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)  # (B, H * W, C)
+
+
+def _split_heads(tokens: Tensor) -> Tensor:
+    return tokens.reshape(*tokens.shape[:2], ATTENTION_HEADS, -1).transpose(1, 2)  # (B, 8, H * W, C / 8)
+
+
+OPERATIONS: dict[str, Callable[[int, int, Norm], nn.Module]] = {
+    "none": lambda C, stride, norm: Absent(),
+    "max_pool_3x3": lambda C, stride, norm: nn.MaxPool2d(3, stride, padding=1),
+    "avg_pool_3x3": lambda C, stride, norm: nn.AvgPool2d(3, stride, padding=1, count_include_pad=False),
+    "skip_connect": _skip,
+    "sep_conv_3x3": partial(_separable_convolution, kernel=3),
+    "sep_conv_5x5": partial(_separable_convolution, kernel=5),
+    "dil_conv_3x3": partial(_dilated_convolution, kernel=3),
+    "dil_conv_5x5": partial(_dilated_convolution, kernel=5),
+    "conv_1x1": lambda C, stride, norm: convolution(C, C, 1, stride, norm),
+    "conv_7x1_1x7": _two_sided_convolution,
+    "conv_3x3": lambda C, stride, norm: convolution(C, C, 3, stride, norm),
+    "conv_5x5": lambda C, stride, norm: convolution(C, C, 5, stride, norm),
+    "conv_7x7": lambda C, stride, norm: convolution(C, C, 7, stride, norm),
+    "msa": lambda C, stride, norm: SelfAttention(C),  # networks with attention never change the resolution
+    "cse": lambda C, stride, norm: ChannelAttention(C, stride),
+}
+"""The constructor of every primitive: (channels, stride, norm) -> module."""
+
+
+def drop_path(x: Tensor, probability: float) -> Tensor:
+    """Zero whole samples at random and scale up the others, so that the expected value stays the same.
+
+    Parameters
+    ----------
+    x
+        (B, C, H, W).
+    probability
+        The chance of each sample to be zeroed, at least 0 and below 1.
+    """
+    keep = 1 - probability
+    mask = x.new_empty(x.shape[0], 1, 1, 1).bernoulli_(keep)
+    return x * (mask / keep)

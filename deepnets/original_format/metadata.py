@@ -1,0 +1,244 @@
+"""Names of the original files, and their JSON: indexed in one pass, read one network at a time.
+
+The metadata of a million networks is some 700 MB of JSON, several GB once parsed.  So the file is parsed piece by
+piece, and only where each network's entry starts and how many nodes it has is kept.
+"""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from deepnets.original_format.vocabulary import Tables
+from deepnets.support import ConfigError, FormatError, IntegrityError
+
+__all__ = ["MAX_NODES", "SPLITS", "SplitIndex", "index_metadata", "metadata_file", "official_file", "read_entry"]
+
+SPLITS = ("train", "search", "val", "test", "wide", "deep", "dense", "bnfree")
+"""Splits of the original release that are files; the two networks of `predefined` are built when they are asked for."""
+
+MAX_NODES = 8192
+"""Most nodes a network in a file may have (its matrix has the square of it); the largest known has 1,567."""
+
+_CHUNK = 1 << 20
+_MAX_VALUE = 8 << 20  # of JSON text that is parsed at once: a network's entry, or the tables of a split
+
+
+def official_file(folder: str | Path, split: str) -> Path:
+    """The HDF5 file of the original release that holds a split: its own, or `deepnets1m_eval.hdf5`.
+
+    Examples
+    --------
+    >>> official_file("data", "train").name, official_file("data", "wide").name
+    ('deepnets1m_train.hdf5', 'deepnets1m_eval.hdf5')
+    """
+    if split not in SPLITS:
+        raise ConfigError(f"split: expected one of {', '.join(SPLITS)}; got {split!r}")
+    return Path(folder) / f"deepnets1m_{split if split in ('train', 'search') else 'eval'}.hdf5"
+
+
+def metadata_file(path: Path) -> Path:
+    """The JSON file beside an HDF5 file."""
+    return path.with_name(f"{path.stem}_meta.json")
+
+
+class SplitIndex(NamedTuple):
+    """Where the metadata of a split's networks is.
+
+    Attributes
+    ----------
+    starts, lengths
+        `(n,) int64`, the bytes of each network's JSON object.
+    num_nodes
+        `(n,) int32`, nodes of each network.
+    tables
+        The vocabulary of the split.
+    """
+
+    starts: npt.NDArray[np.int64]
+    lengths: npt.NDArray[np.int64]
+    num_nodes: npt.NDArray[np.int32]
+    tables: Tables
+
+
+def index_metadata(path: Path, split: str) -> SplitIndex:
+    """Find the networks of a split in a metadata file.
+
+    Raises
+    ------
+    FormatError
+        If the file is missing, is not JSON of the expected form, lacks the split, or declares more than `MAX_NODES`.
+    """
+    try:
+        with path.open("rb") as stream:
+            found = _find_split(_Scanner(stream), split)
+    except FileNotFoundError:
+        raise FormatError(f"{path}: missing; the HDF5 file cannot be read without the metadata beside it") from None
+    except OSError as error:
+        raise FormatError(f"{path}: cannot be read ({error})") from error
+    except RecursionError:
+        raise FormatError(f"{path}: nested too deeply to be metadata of networks") from None
+    except FormatError as error:
+        raise type(error)(f"{path}: {error}") from error
+    if found is None:
+        raise FormatError(f"{path}: no split {split!r}, although the HDF5 file has it; get both files anew")
+    return found
+
+
+def read_entry(path: Path, index: SplitIndex, i: int) -> dict[str, Any]:
+    """The metadata entry of one network."""
+    try:
+        with path.open("rb") as stream:
+            stream.seek(int(index.starts[i]))
+            entry = json.loads(stream.read(int(index.lengths[i])))
+    except (OSError, ValueError) as error:
+        raise IntegrityError(f"the metadata file was changed while it was in use ({error}); open it again") from error
+    if not isinstance(entry, dict):
+        raise IntegrityError("the metadata file was changed while it was in use; open it again")
+    return entry
+
+
+def _find_split(scanner: _Scanner, wanted: str) -> SplitIndex | None:
+    found = None
+    for split in scanner.members():
+        here = _index_split(scanner, split)
+        if split == wanted:
+            found = here
+    scanner.end()
+    return found
+
+
+def _index_split(scanner: _Scanner, split: str) -> SplitIndex:
+    starts, lengths, num_nodes = array("q"), array("q"), array("i")
+    tables = None
+    keys = set()
+    for key in scanner.members():
+        keys.add(key)
+        if key == "nets":
+            for entry, start, length in scanner.items():
+                starts.append(start)
+                lengths.append(length)
+                num_nodes.append(_checked_size(entry, split, len(num_nodes)))
+        elif key == "meta":
+            try:
+                tables = Tables.from_meta(scanner.value()[0])
+            except FormatError as error:
+                raise FormatError(f"split {split}: {error}") from error
+        else:
+            scanner.value()
+    if tables is None or "nets" not in keys:
+        raise FormatError(f"split {split}: expected nets and meta, got {', '.join(sorted(keys)) or 'nothing'}")
+    return SplitIndex(np.array(starts, np.int64), np.array(lengths, np.int64), np.array(num_nodes, np.int32), tables)
+
+
+def _checked_size(entry: Any, split: str, index: int) -> int:
+    where = f"split {split}, network {index}"
+    if not isinstance(entry, dict):
+        raise FormatError(f"{where}: expected an object, got {type(entry).__name__}")
+    size = entry.get("num_nodes")
+    if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= MAX_NODES:
+        raise FormatError(f"{where}: num_nodes must be an integer, 1 to {MAX_NODES}; got {str(size)[:40]}")
+    return size
+
+
+class _Scanner:
+    """Reads JSON piece by piece: the outer objects and arrays by hand, the values in them with `json`.
+
+    Bytes are read as Latin-1, one character each, so that positions in the text are positions in the file; all that
+    matters here is ASCII.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._text = ""
+        self._offset = 0  # of the text's first character in the file
+        self._at = 0
+        self._decoder = json.JSONDecoder()
+
+    def members(self) -> Iterator[str]:
+        """Enter an object and yield its keys; the caller reads each value before it asks for the next key."""
+        self._take("{")
+        seen = set()
+        first = True
+        while self._another("}", first):
+            first = False
+            key = self.value()[0]
+            if not isinstance(key, str) or key in seen:
+                raise FormatError(f"byte {self._position()}: a key that is not a string, or is there twice")
+            seen.add(key)
+            self._take(":")
+            yield key
+
+    def items(self) -> Iterator[tuple[Any, int, int]]:
+        """Enter an array and yield its values, each with its first byte and its length."""
+        self._take("[")
+        first = True
+        while self._another("]", first):
+            first = False
+            yield self.value()
+
+    def value(self) -> tuple[Any, int, int]:
+        """Read a value, which must not be longer than `_MAX_VALUE`; also its first byte and its length."""
+        self._peek()
+        while True:
+            try:
+                value, end = self._decoder.raw_decode(self._text, self._at)
+            except json.JSONDecodeError as error:
+                if len(self._text) - self._at > _MAX_VALUE or not self._more():
+                    raise FormatError(f"byte {self._position()}: not valid JSON ({error.msg})") from None
+                continue
+            except ValueError as error:  # such as an integer of a million digits
+                raise FormatError(f"byte {self._position()}: not usable JSON ({error})") from None
+            if end == len(self._text) and self._more():
+                continue  # a number may go on
+            start, length = self._position(), end - self._at
+            self._at = end
+            return value, start, length
+
+    def end(self) -> None:
+        """Check that nothing follows."""
+        if self._peek():
+            raise FormatError(f"byte {self._position()}: something follows the metadata")
+
+    def _position(self) -> int:
+        return self._offset + self._at
+
+    def _another(self, closing: str, first: bool) -> bool:
+        """Whether an object or array goes on; moves past the comma or the closing bracket."""
+        if self._peek() == closing:
+            self._at += 1
+            return False
+        if not first:
+            self._take(",")
+        return True
+
+    def _take(self, expected: str) -> None:
+        if self._peek() != expected:
+            got = repr(self._peek()) if self._peek() else "the end of the file"
+            raise FormatError(f"byte {self._position()}: expected {expected!r}, got {got}")
+        self._at += 1
+
+    def _peek(self) -> str:
+        """The next character that is not white space, empty at the end of the file."""
+        while True:
+            while self._at < len(self._text) and self._text[self._at] in " \t\r\n":
+                self._at += 1
+            if self._at < len(self._text):
+                return self._text[self._at]
+            if not self._more():
+                return ""
+
+    def _more(self) -> bool:
+        chunk = self._stream.read(_CHUNK)
+        if not chunk:
+            return False
+        self._text = self._text[self._at :] + chunk.decode("latin-1")
+        self._offset += self._at
+        self._at = 0
+        return True

@@ -1,0 +1,129 @@
+"""Utilities that all packages share: errors, validation, files, compiled functions, memory, command lines.
+
+errors            the exceptions of the toolkit
+validation        validation of integer arguments
+files             atomic replacement of files, and locks on folders
+checksummed_hdf5  HDF5 files with a SHA-256 checksum, written atomically and read defensively
+pickles           an interpreter for untrusted pickles that executes no code
+compilation       `compiled`, numba functions cached on disk
+memory            available memory, peak memory and out-of-memory errors
+optional_models   torchvision and timm, which are optional, and models by name
+command_line      argument parsing and error reporting of the command lines
+lazy              lazy re-exports of packages
+
+Only `optional_models` imports torch; names are imported on first use.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from deepnets.support.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from deepnets.support.checksummed_hdf5 import check_seal as check_seal
+    from deepnets.support.checksummed_hdf5 import create as create
+    from deepnets.support.checksummed_hdf5 import create_group as create_group
+    from deepnets.support.checksummed_hdf5 import open_hdf5 as open_hdf5
+    from deepnets.support.checksummed_hdf5 import read_attribute as read_attribute
+    from deepnets.support.checksummed_hdf5 import reason as reason
+    from deepnets.support.checksummed_hdf5 import safe_datasets as safe_datasets
+    from deepnets.support.checksummed_hdf5 import safe_group as safe_group
+    from deepnets.support.command_line import Parser as Parser
+    from deepnets.support.command_line import non_negative as non_negative
+    from deepnets.support.command_line import number as number
+    from deepnets.support.command_line import positive as positive
+    from deepnets.support.command_line import positive_number as positive_number
+    from deepnets.support.command_line import run as run
+    from deepnets.support.compilation import compiled as compiled
+    from deepnets.support.compilation import digest_of_sources as digest_of_sources
+    from deepnets.support.errors import CheckpointError as CheckpointError
+    from deepnets.support.errors import ConfigError as ConfigError
+    from deepnets.support.errors import DeepNetsError as DeepNetsError
+    from deepnets.support.errors import FormatError as FormatError
+    from deepnets.support.errors import IntegrityError as IntegrityError
+    from deepnets.support.errors import TraceError as TraceError
+    from deepnets.support.errors import TrainingError as TrainingError
+    from deepnets.support.files import exclusive as exclusive
+    from deepnets.support.files import replace_file as replace_file
+    from deepnets.support.memory import PeakMemory as PeakMemory
+    from deepnets.support.memory import available_memory as available_memory
+    from deepnets.support.memory import is_out_of_memory as is_out_of_memory
+    from deepnets.support.optional_models import import_timm as import_timm
+    from deepnets.support.optional_models import import_torchvision as import_torchvision
+    from deepnets.support.optional_models import load_model as load_model
+    from deepnets.support.pickles import DAMAGED as DAMAGED
+    from deepnets.support.pickles import Bounded as Bounded
+    from deepnets.support.pickles import Name as Name
+    from deepnets.support.pickles import Unfinished as Unfinished
+    from deepnets.support.pickles import fill as fill
+    from deepnets.support.pickles import read_pickle as read_pickle
+    from deepnets.support.pickles import shown as shown
+    from deepnets.support.validation import abbreviated as abbreviated
+    from deepnets.support.validation import at_least as at_least
+    from deepnets.support.validation import checked_integer as checked_integer
+
+__getattr__, __dir__, __all__ = lazy_exports(
+    __name__,
+    {
+        "checksummed_hdf5": (
+            "check_seal",
+            "create",
+            "create_group",
+            "open_hdf5",
+            "read_attribute",
+            "reason",
+            "safe_datasets",
+            "safe_group",
+        ),
+        "command_line": (
+            "Parser",
+            "non_negative",
+            "number",
+            "positive",
+            "positive_number",
+            "run",
+        ),
+        "compilation": (
+            "compiled",
+            "digest_of_sources",
+        ),
+        "errors": (
+            "CheckpointError",
+            "ConfigError",
+            "DeepNetsError",
+            "FormatError",
+            "IntegrityError",
+            "TraceError",
+            "TrainingError",
+        ),
+        "files": (
+            "exclusive",
+            "replace_file",
+        ),
+        "memory": (
+            "PeakMemory",
+            "available_memory",
+            "is_out_of_memory",
+        ),
+        "optional_models": (
+            "import_timm",
+            "import_torchvision",
+            "load_model",
+        ),
+        "pickles": (
+            "DAMAGED",
+            "Bounded",
+            "Name",
+            "Unfinished",
+            "fill",
+            "read_pickle",
+            "shown",
+        ),
+        "validation": (
+            "abbreviated",
+            "at_least",
+            "checked_integer",
+        ),
+    },
+)

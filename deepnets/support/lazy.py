@@ -1,0 +1,44 @@
+"""Lazy re-exports: a package lists its public names, and imports the module of a name when the name is first used."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+__all__ = ["lazy_exports"]
+
+
+def lazy_exports(
+    package: str, names: Mapping[str, Sequence[str]]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+    """The `__getattr__`, `__dir__` and `__all__` of a package whose public names are imported on first use.
+
+    Importing the package then imports none of its modules, which keeps it free of torch and fast to start.  Type
+    checkers do not run this function: repeat the imports under `if TYPE_CHECKING`.
+
+    Parameters
+    ----------
+    package
+        Name of the package, `__name__`.
+    names
+        Public names by the module that defines them, relative to the package.  A name must differ from those of the
+        modules of the package.
+
+    Examples
+    --------
+    >>> __getattr__, __dir__, __all__ = lazy_exports("deepnets.graph", {"build": ["build_graph"]})
+    >>> __all__
+    ['build_graph']
+    >>> __getattr__("build_graph").__module__
+    'deepnets.graph.build'
+    """
+    home = {name: module for module, members in names.items() for name in members}
+    public = sorted(home)
+
+    def get(name: str) -> Any:
+        if name not in home:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(f"{package}.{home[name]}"), name)
+
+    return get, lambda: public, public

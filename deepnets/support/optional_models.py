@@ -1,0 +1,255 @@
+"""The one door to torchvision and timm, which are optional, and models of anybody's by name.
+
+The compiled part of torchvision only loads beside the very PyTorch it was compiled for.  Beside another one, for
+example a PyTorch for CPUs, the import fails because operators do not exist whose gradients it wants to register.  The
+classification models, the transforms and timm need none of them, so `import_torchvision` declares the missing operators
+(their signatures, no code) and imports again; to run one of them is still an error.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.metadata
+import logging
+import re
+import sys
+import threading
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+
+from deepnets.support.errors import ConfigError
+
+__all__ = ["import_timm", "import_torchvision", "load_model"]
+
+INSTALL = 'pip install "deepnets1m[vision]"'
+SCHEMAS = {
+    "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+}
+"""Operators of torchvision that its import needs to be declared."""
+
+_MISSING = re.compile(r"operator torchvision::(\w+) does not exist")
+_declared: dict[str, torch.library.Library] = {}  # what these declare lasts as long as they do
+_lock = threading.RLock()
+_log = logging.getLogger(__name__)
+
+
+def import_torchvision() -> ModuleType:
+    """The package torchvision, whether or not its compiled part loads.
+
+    Returns
+    -------
+    The module.
+
+    Raises
+    ------
+    ImportError
+        If torchvision is not installed, or cannot be imported beside this PyTorch; says what to install.
+
+    Examples
+    --------
+    >>> import_torchvision().models.resnet18(num_classes=10).fc  # doctest: +SKIP
+    Linear(in_features=512, out_features=10, bias=True)
+    """
+    with _lock:
+        while True:
+            try:
+                return _import("torchvision")
+            except RuntimeError as error:
+                operator = _missing_operator(error)
+                if operator not in SCHEMAS or operator in _declared:
+                    raise _not_importable("torchvision", error) from error
+                _declare(operator)
+
+
+def import_timm() -> ModuleType:
+    """The package timm, which needs torchvision.
+
+    Returns
+    -------
+    The module.
+
+    Raises
+    ------
+    ImportError
+        If timm or torchvision is not installed, or cannot be imported; says what to install.
+
+    Examples
+    --------
+    >>> import_timm().create_model("resnet18", num_classes=10).fc  # doctest: +SKIP
+    Linear(in_features=512, out_features=10, bias=True)
+    """
+    with _lock:
+        import_torchvision()
+        try:
+            return _import("timm")
+        except RuntimeError as error:
+            raise _not_importable("timm", error) from error
+
+
+def load_model(spec: str, /, *, meta: bool = False, **arguments: Any) -> nn.Module:
+    """Build a model from its name.
+
+    Parameters
+    ----------
+    spec
+        ``"module:callable"``, for example ``"torchvision.models:resnet50"`` or ``"my_models:Net"``, or
+        ``"timm:resnet50"`` for a model of timm's registry.  The callable is called with the arguments and returns the
+        model.  Importing a module runs its code: only name modules you trust.
+    meta
+        Whether to build the model on the ``meta`` device: without memory, and without values.
+    arguments
+        Passed on.
+
+    Returns
+    -------
+    The model, as it was built: on the CPU (or the current default device), in training mode.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such module or model (similar names are proposed), if its library is missing, if it cannot be
+        built with these arguments, or if what is built is no `torch.nn.Module`.
+
+    Examples
+    --------
+    >>> load_model("torch.nn:Linear", in_features=2, out_features=3)
+    Linear(in_features=2, out_features=3, bias=True)
+    """
+    module, colon, name = spec.partition(":")
+    if not colon or not name or not all(part.isidentifier() for part in module.split(".")):
+        raise ConfigError(f"model: expected 'module:callable' or 'timm:name', got {spec!r}")
+    make = _timm_model(name) if module == "timm" else _attribute(spec, module, name)
+    if isinstance(make, nn.Module) and not arguments:
+        return make.to("meta") if meta else make
+    if not callable(make) or isinstance(make, nn.Module):
+        raise ConfigError(f"model {spec}: expected something to call, got a {type(make).__name__}")
+    model = _build(spec, make, arguments, meta)
+    if not isinstance(model, nn.Module):
+        raise ConfigError(f"model {spec}: expected it to make a torch.nn.Module, got a {type(model).__name__}")
+    return model
+
+
+# --- imports ---
+
+
+def _import(name: str) -> ModuleType:
+    """Import a package: ImportError for what is wrong with it, but a RuntimeError stays one."""
+    if name not in sys.modules:
+        _purge(name)
+    try:
+        return importlib.import_module(name)
+    except RuntimeError:
+        raise
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == name:
+            raise ImportError(f"{name} is not installed; install it with {INSTALL}", name=name) from error
+        raise _not_importable(name, error) from error
+
+
+def _purge(name: str) -> None:
+    """Forget the parts of a package whose import failed: they hold references to a package that is not there."""
+    for module in [module for module in sys.modules if module.partition(".")[0] == name]:
+        del sys.modules[module]
+
+
+def _missing_operator(error: BaseException) -> str | None:
+    found = _MISSING.search(str(error))
+    return found[1] if found else None
+
+
+def _declare(operator: str) -> None:
+    if not _declared:
+        _log.info("torchvision's compiled operators are missing: they do not fit PyTorch %s", torch.__version__)
+    library: Any = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
+    library.define(SCHEMAS[operator])
+    _declared[operator] = library
+
+
+def _not_importable(name: str, error: BaseException) -> ImportError:
+    try:
+        version = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        version = ""
+    package = f"{name} {version}".strip()
+    return ImportError(
+        f"{package} cannot be imported beside torch {torch.__version__}: {_in_a_line(error)}; install versions that "
+        f"belong together, for example with {INSTALL}",
+        name=name,
+    )
+
+
+def _in_a_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
+
+
+# --- models by name ---
+
+
+def _timm_model(name: str) -> Callable[..., Any]:
+    try:
+        timm: Any = import_timm()
+    except ImportError as error:
+        raise ConfigError(f"model timm:{name}: {error}") from error
+    if not timm.is_model(name):
+        raise ConfigError(f"model timm:{name}: timm has no such model{_similar(name, timm.list_models())}")
+    return lambda **arguments: timm.create_model(name, **arguments)
+
+
+def _attribute(spec: str, module: str, name: str) -> Any:
+    found: Any = _module(spec, module)
+    for part in name.split("."):
+        if not hasattr(found, part):
+            public = [name for name in dir(found) if not name.startswith("_")]
+            raise ConfigError(f"model {spec}: {module} has no {name!r}{_similar(part, public)}")
+        found = getattr(found, part)
+    return found
+
+
+def _module(spec: str, name: str) -> ModuleType:
+    try:
+        doors = {"torchvision": import_torchvision, "timm": import_timm}
+        if door := doors.get(name.partition(".")[0]):
+            door()
+        try:
+            return importlib.import_module(name)
+        except RuntimeError as error:  # a module that imports torchvision itself
+            if _missing_operator(error) is None:
+                raise
+        import_torchvision()
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{name}.".startswith(f"{error.name}."):
+            hint = "; is it installed, or in the current folder?" if error.name == name.partition(".")[0] else ""
+            raise ConfigError(f"model {spec}: there is no module {error.name!r}{hint}") from error
+        raise ConfigError(f"model {spec}: {name} cannot be imported: {_in_a_line(error)}") from error
+    except ImportError as error:
+        raise ConfigError(f"model {spec}: {' '.join(str(error).split())}") from error
+    except Exception as error:
+        raise ConfigError(f"model {spec}: {name} cannot be imported: {_in_a_line(error)}") from error
+
+
+def _build(spec: str, make: Callable[..., Any], arguments: dict[str, Any], meta: bool) -> Any:
+    if meta:
+        try:
+            with torch.device("meta"):
+                return make(**arguments)
+        except Exception:  # the constructor reads values of tensors, or is wrong, which the next lines find out
+            model = _build(spec, make, arguments, meta=False)
+            return model.to("meta") if isinstance(model, nn.Module) else model
+    try:
+        return make(**arguments)
+    except Exception as error:
+        given = ", ".join(f"{name}={value!r}" for name, value in arguments.items()) or "no arguments"
+        raise ConfigError(f"model {spec}: cannot be built with {given}: {_in_a_line(error)}") from error
+
+
+def _similar(name: str, names: list[str]) -> str:
+    close = difflib.get_close_matches(name, names, n=5, cutoff=0.6)
+    return f"; did you mean {' or '.join(close)}?" if close else ""

@@ -1,0 +1,322 @@
+"""Reading the files of the original releases: PPUDA's (MLP, GHN-1, GHN-2) and GHN-3's, whichever way they were written.
+
+=================  ===============================================================================================
+PPUDA, ``.pt``     `torch.save` of `state_dict`, `config` (keywords of the class) and training state
+GHN-3, ``.pt``     the same with an optional `config`; trainers add `args`, an `argparse.Namespace`
+GHN-3, hub         joblib pickle of the bare `state_dict`
+=================  ===============================================================================================
+
+Nothing in a file is ever executed: pickles are read as data, by `deepnets.pickles`.  (So does `torch.load` with
+``weights_only=True``, but it knows neither joblib nor namespaces, and some files crash it or take all the memory.)
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import math
+import re
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deepnets.support import Bounded, CheckpointError
+from ghn_model.checkpoints.pickled_tensors import read_old_format, read_tensors, view_numbers
+
+__all__ = ["OfficialFile", "infer_config", "read_official", "read_saved"]
+
+Shapes = Mapping[str, Sequence[int]]
+
+LARGEST_RATIO = 16  # trained weights hardly compress
+_OLD_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+_KINDS = {  # how files start
+    b"PK\x03\x04": "zip",
+    _OLD_TORCH: "old torch",
+    b"\x80": "pickle",
+    b"\x78": "zlib",
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bz2",
+    b"\xfd7zXZ": "xz",
+    b"\x5d\x00\x00": "lzma",
+    b"\x04\x22\x4d\x18": "lz4",
+    b"\x89HDF\r\n\x1a\n": "HDF5",
+}
+_KEYWORDS = {
+    *("max_shape", "num_classes", "hypernet", "decoder", "weight_norm", "ve", "layernorm", "hid"),
+    *("layers", "heads", "is_ghn2"),
+}
+_MOVED = ("centrality_embed_in.weight", "centrality_embed_out.weight", "input_dist_embed.weight")
+
+
+class OfficialFile(NamedTuple):
+    """What a file of the original releases says about a hypernetwork."""
+
+    config: dict[str, Any]
+    """Keywords of the original classes; inferred where the file has none."""
+
+    tensors: dict[str, Tensor]
+    """The state_dict, under the names of the current layout."""
+
+    inferred: bool
+    """Whether the file had no config."""
+
+
+def read_official(path: Path) -> OfficialFile:
+    """Read a file of the original releases, whatever its suffix.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    Its content; tensors may be views of the file and are not checked against the config.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is of another kind, damaged, or holds anything but data.
+    """
+    payload = read_saved(path)
+    if type(payload) is not dict:
+        raise CheckpointError(f"{path}: holds a {type(payload).__name__}, expected a dictionary with a state_dict")
+    state = payload.get("state_dict", payload)
+    if not isinstance(state, dict) or not state or not all(isinstance(tensor, Tensor) for tensor in state.values()):
+        keys = ", ".join(str(key)[:40] for key in list(payload)[:6])
+        raise CheckpointError(
+            f"{path}: expected the state_dict of a hypernetwork, got a dictionary with {keys or 'nothing'}"
+        )
+    config = None if state is payload else payload.get("config")
+    if config is not None:
+        config = _checked_config(path, config)
+    tensors = {_current_name(str(name)): tensor.detach() for name, tensor in state.items()}
+    _check_claims(path, tensors)
+    found = infer_config({name: tuple(tensor.shape) for name, tensor in tensors.items()})
+    if found is None:
+        names = ", ".join(list(tensors)[:4])
+        raise CheckpointError(f"{path}: its tensors ({names}, ...) are not those of a hypernetwork")
+    for name in tensors:
+        if found["decoder"] == "conv":
+            tensors[name] = _current_rank(name, tensors[name], graphormer=found["hypernet"] == "graphormer")
+    told = {**found, **(config or {}), "hypernet": found["hypernet"], "is_ghn2": found["hypernet"] != "graphormer"}
+    return OfficialFile(told, tensors, config is None)
+
+
+def infer_config(shapes: Shapes) -> dict[str, Any] | None:
+    """The keywords of the original classes that names and shapes of tensors tell; None if they are of something else.
+
+    Parameters
+    ----------
+    shapes
+        Of the tensors of a state_dict in the current layout.
+
+    Returns
+    -------
+    All keywords.  `weight_norm` leaves no trace in a state_dict: it is true but for models without layer norm and
+    virtual edges, which the release has as GHN-1, trained without it.
+    """
+    layers = len({name for name in shapes if name.startswith("gnn.") and name.endswith(".ln1.weight")})
+    transformer = {}
+    try:
+        hidden = shapes["embed.weight"][1]
+        num_classes = shapes["bias_class.1.weight"][0]
+        if layers:
+            transformer = {"layers": layers, "heads": shapes["gnn.0.attn.proj_e.2.weight"][0]}
+        if "decoder.conv.2.weight" in shapes:
+            decoder, channels = "conv", math.isqrt(shapes["decoder.conv.2.weight"][0])
+            side = math.isqrt(shapes["decoder.fc.0.weight"][0] // (4 * hidden))
+        else:
+            decoder, channels = "mlp", shapes["decoder.class_layer_predictor.1.weight"][0] // num_classes
+            side = math.isqrt(shapes["decoder.mlp.fc.2.weight"][0]) // channels
+    except (KeyError, IndexError, ZeroDivisionError):
+        return None
+    hypernet = "graphormer" if layers else "gatedgnn" if "gnn.gru.weight_ih" in shapes else "mlp"
+    virtual_edges = hypernet != "gatedgnn" or "gnn.mlp_ve.fc.0.weight" in shapes
+    layernorm = "ln.weight" in shapes
+    return {
+        "max_shape": (channels, channels, side, side),
+        "num_classes": num_classes,
+        "hypernet": hypernet,
+        "decoder": decoder,
+        "weight_norm": layernorm or virtual_edges,
+        "ve": virtual_edges,
+        "layernorm": layernorm,
+        "hid": hidden,
+        **transformer,
+    }
+
+
+def _checked_config(path: Path, config: Any) -> dict[str, Any]:
+    """The keywords that are known, if they are plain values."""
+    if type(config) is not dict:
+        raise CheckpointError(f"{path}: config: expected a dictionary, got a {type(config).__name__}")
+    for name in (known := _KEYWORDS & config.keys()):
+        value = config[name]
+        for item in value if isinstance(value, tuple | list) else [value]:
+            if not isinstance(item, bool | int | float | str | None):
+                raise CheckpointError(f"{path}: config: {name}: expected a plain value, got a {type(item).__name__}")
+    return {name: config[name] for name in known}
+
+
+def _check_claims(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse tensors that claim more numbers than the file has: ones with strides of 0, or on no device."""
+    storages: dict[int, int] = {}
+    for name, tensor in tensors.items():
+        if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
+            raise CheckpointError(f"{path}: {name}: is not a plain tensor; refused")
+        storage = tensor.untyped_storage()
+        storages[storage.data_ptr()] = storage.nbytes()
+    claimed = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    if claimed > sum(storages.values()):
+        raise CheckpointError(f"{path}: its tensors claim {claimed:,} bytes, more than it holds; refused")
+
+
+# --- layouts ---
+
+
+def _current_name(name: str) -> str:
+    name = re.sub(r"^(module\.|_orig_mod\.)+", "", name)  # of parallel and compiled models
+    return f"gnn.0.{name}" if name in _MOVED else name
+
+
+def _current_rank(name: str, tensor: Tensor, graphormer: bool) -> Tensor:
+    """1x1 convolutions as matrices where the decoder has linear layers, and the other way round."""
+    if not re.fullmatch(r"decoder\.(conv\.\d+|class_layer_predictor\.1)\.weight", name):
+        return tensor
+    if graphormer and tensor.ndim == 4 and tensor.shape[2:] == (1, 1):
+        return tensor[:, :, 0, 0]
+    if not graphormer and tensor.ndim == 2:
+        return tensor[:, :, None, None]
+    return tensor
+
+
+# --- the formats of files ---
+
+
+def read_saved(path: Path) -> Any:
+    """What `torch.save` or joblib wrote: tensors on the CPU, in containers.  Nothing in the file is executed.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is of another kind, damaged, or holds anything but data.
+    """
+    try:
+        if not path.is_file():
+            raise CheckpointError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
+        with path.open("rb") as file:
+            start = file.read(len(_OLD_TORCH))
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
+    kind = next((kind for magic, kind in _KINDS.items() if start.startswith(magic)), "unknown")
+    if kind in ("HDF5", "unknown"):
+        what = (
+            "is an HDF5 file, maybe of networks" if kind == "HDF5" else "is of no known kind" if start else "is empty"
+        )
+        raise CheckpointError(f"{path}: {what}; expected a checkpoint: .safetensors, .pt or a joblib pickle")
+    if kind == "lz4":
+        raise CheckpointError(f"{path}: is compressed with lz4; decompress it first: lz4 -d FILE")
+    try:
+        if kind == "zip":
+            return _zipped(path)
+        if kind == "old torch":
+            return read_old_format(np.memmap(path, np.uint8, "c"))
+        size = path.stat().st_size
+        with _decompressed(path, kind) as stream:
+            bounded = Bounded(stream, size + 1 if kind == "pickle" else LARGEST_RATIO * size + (1 << 24))
+            payload = read_tensors(bounded)
+            if bounded.read(1):  # also lets gzip and others compare their checksums
+                raise ValueError("goes on behind its end")
+            return payload
+    except CheckpointError:
+        raise
+    except Exception as error:
+        raise CheckpointError(f"{path}: cannot be read as a checkpoint: {_reason(error)}") from error
+
+
+def _zipped(path: Path) -> Any:
+    """What `torch.save` wrote."""
+    with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+        entries = archive.infolist()
+        pickles = [entry for entry in entries if entry.filename.endswith("/data.pkl")]
+        if len(pickles) != 1:
+            raise CheckpointError(f"{path}: is a zip archive, but none that torch.save writes")
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+            raise CheckpointError(f"{path}: is a compressed zip archive, which torch.save does not write; refused")
+        if sum(entry.file_size for entry in entries) > path.stat().st_size:
+            raise CheckpointError(f"{path}: claims to hold more than its size; refused")
+        if (damaged := archive.testzip()) is not None:
+            raise CheckpointError(f"{path}: {damaged} does not match its checksum (CRC-32); the file is damaged")
+        folder = pickles[0].filename.removesuffix("data.pkl")
+        if f"{folder}byteorder" in archive.namelist() and archive.read(f"{folder}byteorder") != b"little":
+            raise ValueError("holds numbers of another byte order")
+        starts = {entry.filename: _start(file, entry) for entry in entries}
+        content = np.memmap(path, np.uint8, "c")
+        found: dict[str, Tensor] = {}
+
+        def storage(key: str, dtype: torch.dtype, number: int) -> Tensor:
+            name = f"{folder}data/{key}"
+            if archive.getinfo(name).file_size != number * dtype.itemsize:
+                raise ValueError("has a storage of another size than it says")
+            if key not in found:
+                found[key] = view_numbers(content, dtype, number, starts[name])
+            if found[key].dtype != dtype:
+                raise ValueError("has a storage of two types")
+            return found[key]
+
+        with archive.open(pickles[0]) as stream:
+            return read_tensors(Bounded(stream, pickles[0].file_size), storage)
+
+
+def _start(file: IO[bytes], entry: zipfile.ZipInfo) -> int:
+    """Where in an archive the content of an entry starts: behind a header of 30 bytes, its name and its extra field."""
+    file.seek(entry.header_offset)
+    header = file.read(30)
+    return entry.header_offset + 30 + int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
+
+
+def _decompressed(path: Path, kind: str) -> Any:
+    """A stream of the content; a context manager."""
+    if kind == "zlib":
+        return _Inflated(path)
+    openers: dict[str, Any] = {"gzip": gzip.open, "bz2": bz2.open, "xz": lzma.open, "lzma": lzma.open, "pickle": open}
+    return openers[kind](path, "rb")
+
+
+class _Inflated:
+    """A file of zlib data as a stream."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb")
+        self._inflate = zlib.decompressobj()
+
+    def __enter__(self) -> _Inflated:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def read(self, size: int, /) -> bytes:
+        """At most so many bytes, none only at the end."""
+        while size and not self._inflate.eof:
+            data = self._inflate.unconsumed_tail or self._file.read(1 << 16)
+            if part := self._inflate.decompress(data, size):
+                return part
+            if not data:
+                raise EOFError
+        return b""
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, MemoryError):
+        return "not enough memory"
+    text = " ".join(str(error).split())
+    return text[:200] if isinstance(error, ValueError | RuntimeError) and text else "is damaged"

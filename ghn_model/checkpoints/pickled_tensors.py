@@ -1,0 +1,260 @@
+"""What pickles of PyTorch, NumPy and joblib name, built as plain values: tensors, arrays, numbers, dictionaries.
+
+A tensor is pickled as a view of a storage.  A file of `torch.save` keeps the storages beside the pickle; joblib's
+pickles hold each as the bytes of a little file of its own, in PyTorch's format before 1.6.  joblib puts the numbers of
+a NumPy array between the instructions of the pickle.  An `argparse.Namespace` is read as a dictionary.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deepnets.support import DAMAGED, Bounded, Name, Unfinished, fill, read_pickle, shown
+
+__all__ = ["read_old_format", "read_tensors", "view_numbers"]
+
+Storages = Callable[[str, torch.dtype, int], Tensor]
+
+MOST_AXES = 16
+DTYPES = {
+    "DoubleStorage": torch.float64,
+    "FloatStorage": torch.float32,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+}
+_ARRAY_DTYPES = ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
+_MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # how files of PyTorch before 1.6 start
+
+
+def read_tensors(stream: Bounded, storages: Storages | None = None) -> Any:
+    """The value that a pickle with tensors describes.
+
+    Parameters
+    ----------
+    stream
+        Where the pickle starts.
+    storages
+        Finds the storages that are kept beside the pickle: key, dtype and number of elements to a 1-D tensor.
+
+    Returns
+    -------
+    Containers, texts, bytes, numbers, None, `torch.Tensor` and `numpy.ndarray`.
+
+    Raises
+    ------
+    ValueError
+        If the pickle refers to anything else.  Damaged ones raise other exceptions as well: treat all alike.
+    """
+
+    def find(key: Any) -> Tensor:
+        if storages is None or type(key) is not tuple or key[0] != "storage":
+            raise ValueError("refers to data outside of it")
+        kind, name, number = key[1], key[2], key[4]
+        if type(kind) is not Name or not kind.startswith("torch.") or kind[6:] not in DTYPES or type(name) is not str:
+            raise ValueError(f"has a storage of type {shown(kind)}")
+        return storages(name, DTYPES[kind[6:]], _size(number))
+
+    return read_pickle(stream, _BUILDERS, find)
+
+
+def read_old_format(buffer: Any) -> Any:
+    """The value in a file of PyTorch before 1.6: five pickles, the fourth of which is it, then the storages.
+
+    Parameters
+    ----------
+    buffer
+        The bytes of the file, writable; tensors are views of them.
+
+    Raises
+    ------
+    ValueError
+        As of `read_tensors`.
+    """
+    view = memoryview(buffer)
+    sizes: dict[str, tuple[torch.dtype, int]] = {}
+
+    def note(key: str, dtype: torch.dtype, number: int) -> Tensor:
+        sizes[key] = dtype, number
+        return torch.empty(number, dtype=dtype, device="meta")
+
+    stream = Bounded(_Bytes(view), len(view))
+    magic, protocol, _ = (read_tensors(stream) for _ in range(3))
+    if (magic, protocol) != (_MAGIC, _PROTOCOL):
+        raise ValueError("is in a format that is not known")
+    start = stream.position
+    read_tensors(stream, note)
+    keys = read_tensors(stream)
+
+    position, found = stream.position, dict[str, Tensor]()
+    for key in keys:
+        dtype, number = sizes[key]
+        if int.from_bytes(view[position : position + 8], "little") != number:
+            raise ValueError(DAMAGED)
+        found[key] = view_numbers(buffer, dtype, number, position + 8)
+        position += 8 + number * dtype.itemsize
+    if position != len(view):
+        raise ValueError(DAMAGED)
+
+    def storage(key: str, dtype: torch.dtype, number: int) -> Tensor:
+        if (found[key].dtype, len(found[key])) != (dtype, number):
+            raise ValueError(DAMAGED)
+        return found[key]
+
+    return read_tensors(Bounded(_Bytes(view[start:]), len(view) - start), storage)
+
+
+def view_numbers(buffer: Any, dtype: torch.dtype, number: int, start: int) -> Tensor:
+    """So many numbers of a writable buffer, from this byte on; ValueError if it is too short."""
+    if number * dtype.itemsize > len(buffer) - start:
+        raise ValueError("ends in the middle of a tensor")
+    return torch.frombuffer(buffer, dtype=dtype, count=number, offset=start) if number else torch.empty(0, dtype=dtype)
+
+
+def _dictionary(pairs: Any = ()) -> dict[Any, Any]:
+    filled: dict[Any, Any] = {}
+    fill(filled, [part for key, value in pairs for part in (key, value)])
+    return filled
+
+
+def _namespace(stream: Bounded, state: Any) -> dict[Any, Any]:
+    if type(state) is not dict:
+        raise ValueError(DAMAGED)
+    return state
+
+
+# --- tensors ---
+
+
+def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor:
+    """A view of a storage, which claims no more than its storage holds."""
+    shape, strides = _sizes(shape), _sizes(strides)
+    if type(storage) is not Tensor or storage.ndim != 1 or len(shape) != len(strides):
+        raise ValueError(DAMAGED)
+    if math.prod(shape) > len(storage):
+        raise ValueError(f"has a tensor of shape {tuple(shape)} on {len(storage):,} numbers")
+    return storage.as_strided(shape, strides, _size(offset))
+
+
+def _parameter(data: Any, *_: Any) -> Tensor:
+    if type(data) is not Tensor:
+        raise ValueError(DAMAGED)
+    return data
+
+
+def _storage(data: Any) -> Tensor:
+    """The storage in the bytes of a file of the old format."""
+    if not isinstance(data, bytes | bytearray):
+        raise ValueError(DAMAGED)
+    storage = read_old_format(data if isinstance(data, bytearray) else bytearray(data))
+    if type(storage) is not Tensor:
+        raise ValueError(DAMAGED)
+    return storage
+
+
+class _Bytes:
+    def __init__(self, view: memoryview) -> None:
+        self._view, self._position = view, 0
+
+    def read(self, size: int, /) -> bytes:
+        """At most so many bytes."""
+        start, self._position = self._position, min(self._position + size, len(self._view))
+        return bytes(self._view[start : self._position])
+
+
+# --- arrays ---
+
+
+def _numpy_dtype(name: Any, *_: Any) -> Unfinished:
+    if name not in _ARRAY_DTYPES:
+        raise ValueError(f"has an array of {shown(name)}")
+
+    def finish(_: Bounded, state: Any) -> np.dtype[Any]:
+        if state[1] not in ("<", "|", "="):
+            raise ValueError("holds numbers of another byte order")
+        return np.dtype(f"<{name}")
+
+    return Unfinished(finish)
+
+
+def _scalar(dtype: Any, data: Any) -> Any:
+    if not isinstance(dtype, np.dtype) or not isinstance(data, bytes):
+        raise ValueError(DAMAGED)
+    return np.frombuffer(data, dtype, count=1)[0].item()
+
+
+def _array(_: Bounded, state: Any) -> np.ndarray[Any, Any]:
+    _version, shape, dtype, fortran, data = state
+    if not isinstance(dtype, np.dtype) or not isinstance(data, bytes | bytearray):
+        raise ValueError(DAMAGED)
+    return np.frombuffer(data, dtype).reshape(_sizes(shape), order="F" if fortran else "C")
+
+
+def _joblib_array(stream: Bounded, state: Any) -> np.ndarray[Any, Any]:
+    if state["subclass"] not in ("numpy.ndarray", "numpy.memmap"):
+        raise ValueError(f"has an array of type {shown(state['subclass'])}")
+    dtype, shape = state["dtype"], _sizes(state["shape"])
+    if not isinstance(dtype, np.dtype):
+        raise ValueError(DAMAGED)
+    if state.get("numpy_array_alignment_bytes") is not None:
+        stream.read(stream.read(1)[0])
+    size = math.prod(shape) * dtype.itemsize
+    data = stream.read(size)
+    if len(data) != size:
+        raise ValueError("ends in the middle of an array")
+    return _array(stream, (1, tuple(shape), dtype, state["order"] == "F", bytearray(data)))
+
+
+# --- small values ---
+
+
+def _encoded(text: Any, encoding: Any) -> bytes:
+    if type(text) is not str or encoding != "latin1":
+        raise ValueError(DAMAGED)
+    return text.encode("latin1")
+
+
+def _device(kind: Any, index: Any = 0) -> str:
+    if type(kind) is not str or type(index) is not int:
+        raise ValueError(DAMAGED)
+    return f"{kind}:{index}"
+
+
+def _sizes(numbers: Any) -> list[int]:
+    if type(numbers) is not tuple or len(numbers) > MOST_AXES:
+        raise ValueError(DAMAGED)
+    return [_size(number) for number in numbers]
+
+
+def _size(number: Any) -> int:
+    if type(number) is not int or not 0 <= number < 1 << 48:
+        raise ValueError(DAMAGED)
+    return number
+
+
+_BUILDERS: dict[str, Callable[..., Any]] = {
+    "collections.OrderedDict": _dictionary,
+    "torch._utils._rebuild_tensor": _tensor,
+    "torch._utils._rebuild_tensor_v2": _tensor,
+    "torch._utils._rebuild_parameter": _parameter,
+    "torch.storage._load_from_bytes": _storage,
+    "torch.Size": lambda numbers: tuple(_sizes(numbers)),
+    "torch.device": _device,
+    "argparse.Namespace": lambda: Unfinished(_namespace),
+    "joblib.numpy_pickle.NumpyArrayWrapper": lambda: Unfinished(_joblib_array),
+    "numpy.dtype": _numpy_dtype,
+    "_codecs.encode": _encoded,
+    **{f"numpy.{core}.multiarray.scalar": _scalar for core in ("core", "_core")},
+    **{f"numpy.{core}.multiarray._reconstruct": lambda *_: Unfinished(_array) for core in ("core", "_core")},
+}

@@ -1,0 +1,400 @@
+"""Property prediction, against scikit-learn's own search, and the commands of the analyses."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from benchmark.analyses import (
+    ORDERS,
+    PROPERTIES,
+    STATISTICS,
+    choose_rows,
+    draw_correlations,
+    draw_map,
+    draw_predictions,
+    draw_scores,
+    graph_statistics,
+    own_targets,
+    predict_property,
+    properties,
+    published_targets,
+)
+from benchmark.analyses.embeddings import embed_networks
+from benchmark.analyses.properties import GRID, best_parameters, fit_regressor, kendall
+from benchmark.analyses.targets import converge_times
+from benchmark.commands import properties as properties_command
+from benchmark.results import read_results
+from deepnets import ConfigError, DeepNets1M
+from deepnets.support import Parser
+from ghn_model import GHN, GHNConfig
+from tests.oracles.naive_tau import naive_tau_b
+from tests.support.made_up_results import row, run, write
+
+PUBLISHED_FILES = Path(
+    os.environ.get("DEEPNETS_PUBLISHED", Path(__file__).parents[4] / "shared" / "data" / "published")
+)
+
+
+def small_ghn(seed: int = 0, preset: str = "ghn2") -> GHN:
+    torch.manual_seed(seed)
+    return GHN(GHNConfig.preset(preset, hidden=16, heads=4, layers=2, max_shape=(16, 16, 11, 11))).eval()
+
+
+@pytest.fixture(scope="module")
+def ghn() -> GHN:
+    return small_ghn()
+
+
+def data(n: int, seed: int, features: int = 4) -> tuple[Any, Any]:
+    """Features, and targets of the size of accuracies that depend on them."""
+    rng = np.random.default_rng(seed)
+    vectors = rng.normal(size=(n, features))
+    return vectors, 70 + 8 * np.sin(vectors[:, 0]) + 5 * vectors[:, 1] + rng.normal(size=n)
+
+
+# --- the regressor ---
+
+
+@pytest.fixture
+def few_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A grid for tests that are about other things."""
+    monkeypatch.setattr(properties, "GRID", {"C": (1, 10), "epsilon": (0.1,), "gamma": ("auto", 0.5)})
+
+
+def searched(vectors: Any, targets: Any, seed: int | None) -> Any:
+    """The published procedure, in scikit-learn's own words."""
+    from sklearn.model_selection import GridSearchCV
+    from sklearn.svm import SVR
+
+    order = np.arange(len(targets)) if seed is None else np.random.RandomState(seed).permutation(len(targets))
+    grid = {name: list(values) for name, values in properties.GRID.items()}
+    search = GridSearchCV(SVR(kernel="rbf"), grid, cv=5, scoring="r2").fit(vectors[order], targets[order])
+    return search.best_params_
+
+
+@pytest.mark.parametrize(("n", "seed"), [(23, None), (30, 0)])
+def test_parameters_are_those_of_the_plain_search(n: int, seed: int | None) -> None:
+    vectors, targets = data(n, n)
+    assert best_parameters(vectors, targets, seed) == searched(vectors, targets, seed)
+
+
+def test_equally_good_parameters_are_told_apart_as_scikit_learn_does() -> None:
+    """Targets within the tube: every candidate predicts a constant."""
+    vectors, _ = data(20, 0)
+    targets = np.where(np.arange(20) % 2, 0.01, 0.02)
+    assert best_parameters(vectors, targets) == searched(vectors, targets, None)
+
+
+@pytest.mark.usefixtures("few_candidates")
+@pytest.mark.parametrize("name", ["val_acc", "converge_time"])
+def test_scores_are_those_of_the_plain_procedure(name: str) -> None:
+    from scipy.stats import kendalltau
+    from sklearn.svm import SVR
+
+    (vectors, targets), (others, true) = data(25, 1), data(30, 2)
+    scale = 1 if name == "val_acc" else 0.01
+    targets, true = targets * scale, true * scale
+    taus = []
+    for seed in ORDERS:
+        predicted = SVR(**searched(vectors, targets, seed)).fit(vectors, targets).predict(others)
+        taus.append(kendalltau(true, predicted.round() if name == "val_acc" else predicted).statistic)
+    found = predict_property(name, vectors, targets, others, true)
+    assert found.taus == pytest.approx(taus, abs=1e-12)
+    assert found.tau == pytest.approx(sum(taus) / 5)
+    assert found.tau_std == pytest.approx(math.sqrt(sum((tau - found.tau) ** 2 for tau in taus) / 5))
+    assert (found.num_train, found.num_test, found.without_train, found.without_test) == (25, 30, 0, 0)
+    assert found.predictions == pytest.approx(predicted, abs=1e-9)
+
+
+def test_the_published_procedure() -> None:
+    assert PROPERTIES == ("val_acc", "val_acc_noise", "time", "converge_time")
+    assert set(ORDERS) == {None, 0, 1, 2, 3}
+    assert math.prod(len(values) for values in GRID.values()) == 105
+
+
+@pytest.mark.usefixtures("few_candidates")
+def test_networks_without_a_target_are_left_out_and_counted() -> None:
+    (vectors, targets), (others, true) = data(20, 1), data(12, 2)
+    expected = predict_property("time", vectors[2:], targets[2:], others[1:], true[1:], orders=(None,))
+    targets[:2], true[0] = math.nan, math.inf
+    found = predict_property("time", vectors, targets, others, true, orders=(None,))
+    assert (found.num_train, found.num_test, found.without_train, found.without_test) == (18, 11, 2, 1)
+    assert found.tau == expected.tau
+    assert np.isnan(found.predictions[0])
+    assert np.array_equal(found.predictions[1:], expected.predictions)
+
+
+@pytest.mark.usefixtures("few_candidates")
+def test_jobs_do_not_matter() -> None:
+    vectors, targets = data(12, 1)
+    assert best_parameters(vectors, targets, 1, jobs=2) == best_parameters(vectors, targets, 1)
+
+
+@pytest.mark.usefixtures("few_candidates")
+def test_constant_targets_have_no_tau() -> None:
+    vectors, targets = data(12, 0)
+    found = predict_property("val_acc", vectors, np.full(12, 10.0), vectors, targets)
+    assert math.isnan(found.tau)
+    assert found.note == "all training networks have the value 10"
+    assert (found.predictions == 10).all()
+    found = predict_property("val_acc", vectors, targets, vectors, np.full(12, 10.0), orders=(None,))
+    assert math.isnan(found.tau)
+    assert found.note == "all test networks have the value 10"
+    found = predict_property("val_acc", vectors, targets / 1000, vectors, targets, orders=(None,))
+    assert math.isnan(found.tau)
+    assert found.note == "predictions are the same for all test networks"
+
+
+def test_what_cannot_be_fitted() -> None:
+    vectors, targets = data(12, 0)
+    with pytest.raises(ConfigError, match="training networks: 9 of 9 have a value to compare with, 10 or more are"):
+        predict_property("val_acc", vectors[:9], targets[:9], vectors, targets)
+    with pytest.raises(ConfigError, match="test networks: 1 of 12 have a value"):
+        predict_property("val_acc", vectors, targets, vectors, np.where(np.arange(12) == 3, 1.0, math.nan))
+    with pytest.raises(ConfigError, match=r"features have shape \(12, 4\), targets \(11,\)"):
+        best_parameters(vectors, targets[:11])
+    with pytest.raises(ConfigError, match="features are not finite"):
+        best_parameters(vectors * math.inf, targets)
+    with pytest.raises(ConfigError, match="training networks have 4, test networks 3"):
+        predict_property("val_acc", vectors, targets, vectors[:, :3], targets)
+
+
+def test_kendall_corrects_for_ties() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        x, y = rng.integers(0, 6, 30).astype(float), rng.integers(0, 4, 30).astype(float)
+        assert kendall(x, y) == pytest.approx(naive_tau_b(x.tolist(), y.tolist()))
+    assert math.isnan(kendall([1, 2, 3], [2, 2, 2]))
+    assert math.isnan(kendall([1], [2]))
+
+
+# --- targets ---
+
+
+def results(folder: Path, data: Path, networks: int = 24, **changes: Any) -> Path:
+    """Results of a predictor that fails on network 1 and is better the deeper networks are, clean and noisy."""
+    rows, runs = [], {}
+    rng = np.random.default_rng(0)
+    for split in ("val", "test"):
+        nets = DeepNets1M(data, split, num_nets=networks)
+        depths = graph_statistics(nets)["depth"]
+        for part in ("val", "test") if split == "val" else ("test",):
+            for noise in (0.0, 0.08):
+                name = f"{split}-{part}-{noise}"
+                runs[name] = run("mine", split, networks, noise=noise, part=part, corpus=nets.file.content_digest)
+                runs[name].update(changes)
+                for i in range(networks):
+                    top1 = None if i == 1 else float(np.clip(depths[i] / 3 + rng.normal() + 100 * noise, 0, 100))
+                    rows.append(row(name, "mine", split, i, top1, part=part, noise=noise, depth=depths[i]))
+    return write(folder, rows, runs)
+
+
+def test_targets_from_our_own_runs(corpus: Path, tmp_path: Path) -> None:
+    found = read_results(results(tmp_path, corpus))
+    rows = choose_rows(found, ("val", "test"))
+    curves = pd.DataFrame(
+        {
+            "split": "val",
+            "index": [0, 0, 0, 0, 2, 2, 3],
+            "epoch": [1, 2, 3, 4, 1, 2, 1],
+            "train_top1": [50, 91.9, 92.0, 91, 60, 70, 99],
+            "status": ["ok"] * 6 + ["failed"],
+        }
+    )
+    table = own_targets(rows, DeepNets1M(corpus, "val"), runs=found.runs, curves=curves)
+    assert list(table) == ["index", *PROPERTIES]
+    assert len(table) == 500
+    assert table.attrs["about"] == "top1 on val images, noise 0.08"
+    here = found.rows[(found.rows["split"] == "val") & (found.rows["part"] == "val")]
+    clean, noisy = (here[here["noise"] == noise].set_index("index")["top1"] for noise in (0, 0.08))
+    assert table["val_acc"][:24].tolist() == pytest.approx(clean.tolist(), nan_ok=True)
+    assert table["val_acc_noise"][:24].tolist() == pytest.approx(noisy.tolist(), nan_ok=True)
+    assert table["time"][0] == pytest.approx(1.5 * 10_000 / 360)
+    assert table.loc[[1, *range(24, 500)], ["val_acc", "val_acc_noise", "time"]].isna().all(axis=None)
+    assert table["converge_time"][:4].tolist() == pytest.approx([0.75, math.nan, 2, math.nan], nan_ok=True)
+    test = own_targets(rows, DeepNets1M(corpus, "test"), runs=found.runs)
+    assert test.attrs["part"] == "test"
+    assert test["converge_time"].isna().all()
+
+
+def test_convergence() -> None:
+    curves = pd.DataFrame({"index": [4] * 50, "epoch": range(1, 51), "train_top1": np.arange(50, 100), "status": "ok"})
+    assert converge_times(curves).to_dict() == {4: 43 / 50}
+
+
+def test_results_of_other_networks_are_refused(corpus: Path, tmp_path: Path) -> None:
+    found = read_results(results(tmp_path, corpus, corpus="0" * 64))
+    with pytest.raises(ConfigError, match=r"deepnets1m_val.h5: holds other networks than those of run val-"):
+        own_targets(choose_rows(found, ("val", "test")), DeepNets1M(corpus, "val"), runs=found.runs)
+
+
+def test_which_results(tmp_path: Path) -> None:
+    rows = [row("a", name, split, 0, 50.0) for name in ("one", "two") for split in ("val", "test")]
+    rows += [row("a", "three", "val", 0, 50.0)]
+    found = read_results(write(tmp_path, rows, {}))
+    assert set(choose_rows(found, ("val", "test"), "two", "digits")["predictor"]) == {"two"}
+    with pytest.raises(ConfigError, match=r"--predictor: .* has results of val and test for one, two; choose one"):
+        choose_rows(found, ("val", "test"))
+    with pytest.raises(ConfigError, match=r"--predictor: .* has no results of val and test for 'three'; there are"):
+        choose_rows(found, ("val", "test"), "three")
+    with pytest.raises(ConfigError, match=r"--images: .* has no results of val and test for 'cifar10'"):
+        choose_rows(found, ("val", "test"), "two", "cifar10")
+    with pytest.raises(ConfigError, match="no images has results of wide"):
+        choose_rows(found, ("wide",))
+
+
+def test_published_properties_are_of_the_published_networks(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import benchmark.literature
+
+    nets = DeepNets1M(corpus, "val", num_nets=20)
+    table = pd.DataFrame({"index": range(500), **dict.fromkeys(PROPERTIES, 3.0)})
+    table["params"] = DeepNets1M(corpus, "val").table["num_params"].astype(float)
+    monkeypatch.setattr(benchmark.literature, "targets", lambda *_: table)
+    found = published_targets("folder", "cifar10", nets)
+    assert list(found) == ["index", *PROPERTIES]
+    assert (len(found), found["time"].unique().tolist()) == (20, [3.0])
+    table["params"] = table["params"].to_numpy()[::-1]
+    with pytest.raises(ConfigError, match=r"deepnets1m_val.h5: holds other networks than the published ones \(.*%"):
+        published_targets("folder", "cifar10", nets)
+
+
+@pytest.mark.skipif(not PUBLISHED_FILES.is_dir(), reason="the published files are not here")
+def test_published_properties_say_nothing_about_other_networks(corpus: Path) -> None:
+    with pytest.raises(ConfigError, match=r"holds other networks than the published ones"):
+        published_targets(PUBLISHED_FILES, "cifar10", DeepNets1M(corpus, "val"))
+
+
+# --- the commands ---
+
+
+def call(*arguments: str | Path) -> None:
+    parser = Parser(prog="benchmark")
+    properties_command.add_arguments(parser.add_subparsers(required=True, parser_class=Parser))
+    options = parser.parse_args([str(argument) for argument in arguments])
+    options.do(options)
+
+
+@pytest.fixture(scope="module")
+def folder(corpus: Path, ghn: GHN, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results, a checkpoint `small.safetensors` and the vectors of its networks."""
+    folder = tmp_path_factory.mktemp("analyses")
+    results(folder, corpus)
+    ghn.save(folder / "small.safetensors")
+    return folder
+
+
+def arguments(folder: Path, corpus: Path, out: Path) -> list[str | Path]:
+    common: list[str | Path] = ["--data", corpus, "--results", folder, "--cache", folder / "vectors", "--jobs", "1"]
+    return ["--checkpoint", folder / "small.safetensors", *common, "--out", out, "--quiet"]
+
+
+@pytest.mark.usefixtures("few_candidates")
+def test_properties(folder: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib")
+    chosen = ["--properties", "val_acc", "time"]
+    call("properties", *arguments(folder, corpus, tmp_path), *chosen)
+    text = capsys.readouterr().out
+    assert "properties of val: mine on digits, top1 on val images, noise 0.08; test: mine on digits" in text
+    table = pd.read_csv(tmp_path / "properties.csv")
+    assert table[["property", "features"]].values.tolist() == [
+        [name, features] for features in ("small", "graph statistics") for name in ("val_acc", "time")
+    ]
+    assert (table["num_train"] == 23).all()
+    assert (table["without_test"] == 1).all()
+    line = table.iloc[0]
+    assert line["tau"] == pytest.approx(np.mean([line[f"tau_{order}"] for order in (0, 1, 2, 3, "own")]))
+    assert f"{line['tau']:.3f}±{line['tau_std']:.3f}" in text
+    predictions = pd.read_csv(tmp_path / "predictions.csv")
+    vectors = {split: embed_networks(small_ghn(), DeepNets1M(corpus, split, num_nets=24)) for split in ("val", "test")}
+    targets = own_targets(choose_rows(read_results(folder), ("val", "test")), DeepNets1M(corpus, "val", num_nets=24))[
+        "val_acc"
+    ].to_numpy()
+    known = np.isfinite(targets)
+    parameters = best_parameters(vectors["val"], targets)
+    expected = fit_regressor(vectors["val"][known].astype(float), targets[known], parameters).predict(vectors["test"])
+    mine = predictions[(predictions["features"] == "small") & (predictions["property"] == "val_acc")]
+    assert mine["predicted"].to_numpy()[known] == pytest.approx(expected[known], abs=1e-4)
+    assert len(pd.read_csv(tmp_path / "map.csv")) == 48
+    assert set(pd.read_csv(tmp_path / "correlations.csv")["statistic"]) == set(STATISTICS)
+    for name in ("properties", "predictions", "map"):
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert f"{name}.png" in text
+    assert "all networks" not in text
+
+
+@pytest.mark.usefixtures("few_candidates")
+def test_without_matplotlib(
+    folder: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    call("properties", *arguments(folder, corpus, tmp_path), "--properties", "val_acc")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1].startswith("matplotlib is not installed, so there are no pictures: pip install")
+    assert {path.suffix for path in tmp_path.iterdir()} == {".csv"}
+
+
+@pytest.mark.usefixtures("few_candidates")
+def test_properties_that_are_not_known(
+    folder: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ConfigError, match="training networks: 0 of 24 have a value to compare with"):
+        call("properties", *arguments(folder, corpus, tmp_path), "--properties", "converge_time")
+    small = tmp_path / "small"
+    results(small, corpus, networks=6)
+    with pytest.raises(ConfigError, match="no property is known of 10 networks of val and 2 of test"):
+        call("properties", *arguments(folder, corpus, tmp_path), "--results", small)
+    assert "val_acc: known of 5 networks of val and 5 of test, which is too few; left out" in capsys.readouterr().out
+
+
+def test_a_split_that_is_missing(folder: Path, corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / "deepnets1m_val.h5").symlink_to(corpus / "deepnets1m_val.h5")
+    with pytest.raises(ConfigError, match=r"deepnets1m_test.h5: no such file; build it with `make dataset SPLITS=test"):
+        call("properties", *arguments(folder, tmp_path, tmp_path / "out"))
+    with pytest.raises(ConfigError, match=r"nowhere/networks.csv"):
+        call("properties", *arguments(folder, corpus, tmp_path), "--results", "nowhere")
+
+
+def test_statistics_command(folder: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib")
+    common = ["--data", corpus, "--out", tmp_path, "--quiet"]
+    call("statistics", *common, "--splits", "val,predefined", "--limit", "24", "--results", folder)
+    text = capsys.readouterr().out
+    assert "126-129 (127.5±1.5)" in text
+    assert len(pd.read_csv(tmp_path / "statistics.csv")) == 26
+    table = pd.read_csv(tmp_path / "correlations.csv")
+    depth = table[(table["statistic"] == "depth") & (table["part"] == "val") & (table["noise"] == 0)].iloc[0]
+    assert (depth["networks"], depth["failed"]) == (23, 1)
+    assert depth["kendall"] > 0.8
+    assert (tmp_path / "val-digits-val.png").read_bytes().startswith(b"\x89PNG")
+    call("statistics", *common, "--splits", "predefined", "--results", folder)
+    with pytest.raises(ConfigError, match="holds no corpus files; make them with"):
+        call("statistics", "--data", tmp_path)
+
+
+# --- pictures ---
+
+
+@pytest.mark.usefixtures("few_candidates")
+def test_pictures_of_what_is_not_known(tmp_path: Path) -> None:
+    """NaN, negative tau, a single value: a picture, or none, but no error and no warning."""
+    pytest.importorskip("matplotlib")
+    vectors, targets = data(12, 0)
+    constant = predict_property("val_acc", vectors, np.full(12, 1.0), vectors, targets)
+    plain = predict_property("time", vectors, targets, vectors, -targets, orders=(None,))
+    assert draw_scores({"a": [constant, plain], "b": [plain, constant]}, tmp_path / "scores.png")
+    truth = pd.DataFrame({"val_acc": targets, "time": math.nan})
+    assert draw_predictions([constant], truth, tmp_path / "predictions.png")
+    assert draw_map(vectors[:, :2], pd.DataFrame({"time": [1.0] * 12}), ["time"], tmp_path / "map.png")
+    assert not draw_map(vectors[:, :2], truth, ["time"], tmp_path / "none.png")
+    table = pd.DataFrame({"predictor": "a", "depth": 3, "top1": math.nan}, index=range(3))
+    assert not draw_correlations(table, ["depth"], "top1", tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists()

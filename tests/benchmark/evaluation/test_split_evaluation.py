@@ -1,0 +1,503 @@
+"""Evaluation: accuracies that a plain loop finds too, and an honest row per network, whatever a predictor does."""
+
+from __future__ import annotations
+
+import copy
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmark import Accuracy, evaluate, evaluate_network, summarize
+from deepnets import GENOTYPES, ConfigError, DeepNets1M, FormatError, Graph, Network, NetworkConfig, build_graph
+from deepnets.data import ImageSet, load_images
+from ghn_model import GHN, GHNConfig
+
+TIMES = ["graph_seconds", "build_seconds", "predict_seconds", "evaluate_seconds"]
+VARYING = [*TIMES, "memory_mb"]
+Parameters = dict[str, Tensor]
+
+
+def made(n: int = 150, classes: int = 10, side: int = 32) -> ImageSet:
+    """Images whose brightness goes with their class."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, classes, n)
+    noise = rng.integers(0, 120, (n, 3, side, side))
+    images = torch.from_numpy((noise + labels[:, None, None, None] * 100 // classes).astype(np.uint8))
+    return ImageSet("made", "test", images, torch.from_numpy(labels), classes, (0.4,) * 3, (0.2,) * 3, 0, False)
+
+
+class Toy(nn.Module):
+    """Everything that behaves differently in training: batch norms, dropout, and a buffer that counts."""
+
+    calls: Tensor
+
+    def __init__(self, classes: int = 10) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 6, 3)
+        self.norm = nn.BatchNorm2d(6)
+        self.features = nn.Sequential(nn.Linear(6, 12), nn.BatchNorm1d(12, track_running_stats=False), nn.ReLU())
+        self.dropout = nn.Dropout(0.5)
+        self.classifier = nn.Linear(12, classes)
+        self.idle = nn.Linear(2, 2)
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.calls += 1
+        x = F.relu(self.norm(self.conv(images))).mean(dim=(2, 3))
+        logits: Tensor = self.classifier(self.dropout(self.features(x)))
+        return logits
+
+
+def values(model: nn.Module, seed: int = 0) -> Parameters:
+    generator = torch.Generator().manual_seed(seed)
+    return {name: torch.randn(tensor.shape, generator=generator) for name, tensor in model.named_parameters()}
+
+
+def by_hand(model: nn.Module, parameters: Parameters, images: ImageSet, batch_size: int) -> Accuracy:
+    """The published formulas in a plain loop: percentages by batch, weighted by its size."""
+    model = copy.deepcopy(model)
+    model.load_state_dict(parameters, strict=False)
+    model.eval()
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.train()
+    pixels = (images.images.numpy() / 255 - 0.4) / 0.2
+    sums, sizes = np.zeros(2), []
+    for start in range(0, len(images), batch_size):
+        with torch.no_grad():
+            logits = model(torch.from_numpy(pixels[start : start + batch_size]).float()).numpy()
+        labels = images.labels[start : start + batch_size].numpy()
+        order = np.argsort(-logits, axis=1)
+        sizes.append(len(labels))
+        for k, number in enumerate((1, 5)):
+            percent = 100 * (order[:, :number] == labels[:, None]).any(axis=1).mean()
+            sums[k] += percent * len(labels)
+    return Accuracy(sums[0] / sum(sizes), sums[1] / sum(sizes), sum(sizes))
+
+
+# --- one network ---
+
+
+@pytest.mark.parametrize("batch_size", [64, 37, 150, 1000])
+def test_accuracies_are_those_of_a_plain_loop(batch_size: int) -> None:
+    images, model = made(), Toy()
+    for seed in range(5):
+        found = evaluate_network(model, values(model, seed), images, batch_size=batch_size)
+        expected = by_hand(model, values(model, seed), images, batch_size)
+        assert found.images == expected.images == 150
+        assert found.top1 == pytest.approx(expected.top1)
+        assert found.top5 == pytest.approx(expected.top5)
+
+
+@pytest.mark.parametrize("norm", ["bnorm", "bn-track", None])
+def test_accuracies_of_a_network_of_the_corpus(norm: str | None) -> None:
+    images = made(70)
+    model = Network(NetworkConfig(GENOTYPES["DARTS"], n_cells=4, C=8, norm=norm))
+    parameters = {name: tensor.detach() * 1.5 for name, tensor in model.named_parameters()}
+    expected = by_hand(model, parameters, images, 32)
+    assert evaluate_network(model, parameters, images, batch_size=32) == pytest.approx(expected)
+
+
+def test_batch_norms_use_the_statistics_of_the_batch() -> None:
+    """Running statistics would make all outputs the same here, and the size of batches irrelevant."""
+    images, model = made(), Toy()
+    model.norm.running_var = torch.full((6,), 1e12)
+    parameters = values(model, 1)
+    large, small = (evaluate_network(model, parameters, images, batch_size=size) for size in (150, 3))
+    assert large != small
+
+
+def test_a_network_is_left_as_it_is() -> None:
+    images, model = made(), Toy()
+    for training in (True, False):
+        model.train(training)
+        state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        kept = [*model.parameters(), *model.buffers()]
+        parameters = values(model)
+        given = {name: tensor.clone() for name, tensor in parameters.items()}
+        evaluate_network(model, parameters, images)
+        assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
+        assert all(now is before for now, before in zip([*model.parameters(), *model.buffers()], kept, strict=True))
+        assert [module.training for module in model.modules()] == [training] * len(list(model.modules()))
+        assert model.norm.track_running_stats
+        assert all(torch.equal(tensor, given[name]) for name, tensor in parameters.items())
+        assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_parameters_with_gradients_and_of_other_types() -> None:
+    images, model = made(), Toy()
+    parameters = values(model)
+    expected = evaluate_network(model, parameters, images)
+    double = {name: nn.Parameter(tensor.double()) for name, tensor in parameters.items()}
+    assert evaluate_network(model, double, images) == expected
+    assert all(tensor.grad is None for tensor in double.values())
+
+
+def test_a_network_on_meta() -> None:
+    images = made()
+    with torch.device("meta"):
+        model = Network(NetworkConfig(GENOTYPES["DARTS"], n_cells=4, C=8, norm="bn-track"))
+    real = Network(model.config)
+    parameters = dict(real.named_parameters())
+    assert evaluate_network(model, parameters, images) == evaluate_network(real, parameters, images)
+
+
+def test_shared_parameters() -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(48, 48, bias=False), nn.Linear(48, 48, bias=False)
+            self.second.weight = self.first.weight
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.second(self.first(images.flatten(1)[:, :48]))[:, :10]  # type: ignore[no-any-return]
+
+    images, model = made(), Tied()
+    parameters = values(model)
+    assert list(parameters) == ["first.weight"]
+    assert evaluate_network(model, parameters, images) == pytest.approx(by_hand(model, parameters, images, 64))
+
+
+def test_few_classes() -> None:
+    """Where there are no five classes, the right one is always among the first five."""
+    images, model = made(classes=3), Toy(3)
+    found = evaluate_network(model, values(model), images)
+    assert found.top5 == 100
+    assert 0 < found.top1 < 100
+
+
+def test_perfect_and_constant_outputs() -> None:
+    class Constant(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.logits = nn.Parameter(torch.zeros(10))
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.logits.expand(len(images), 10)
+
+    images = made()
+    counts = images.labels.bincount(minlength=10)
+    for label in range(10):
+        found = evaluate_network(Constant(), {"logits": F.one_hot(torch.tensor(label), 10).float()}, images)
+        assert found.top1 == pytest.approx(100 * int(counts[label]) / 150)
+    found = evaluate_network(Constant(), {"logits": -torch.arange(10.0)}, images)
+    assert found.top5 == pytest.approx(100 * int(counts[:5].sum()) / 150)
+
+
+def test_unused_parameters_may_be_missing() -> None:
+    images, model = made(), Toy()
+    parameters = values(model)
+    expected = evaluate_network(model, parameters, images)
+    del parameters["idle.weight"], parameters["idle.bias"]
+    assert evaluate_network(model, parameters, images, unused=["idle.weight", "idle.bias"]) == expected
+    with pytest.raises(ConfigError, match=r"^parameters: 2 of 12 are missing: idle\.weight, idle\.bias$"):
+        evaluate_network(model, parameters, images)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"conv.bias": None}, "conv.bias: expected floating-point numbers of shape (6,), got NoneType"),
+        ({"conv.bias": torch.zeros(6, dtype=torch.int64)}, "numbers of shape (6,), got torch.int64 (6,)"),
+        ({"conv.bias": torch.zeros(6, 1)}, "numbers of shape (6,), got torch.float32 (6, 1)"),
+        ({"conv.bias": torch.zeros(6, device="meta")}, "conv.bias: is on the meta device, which holds no values"),
+        ({"conv.bias": torch.full((6,), math.nan)}, "1 are not finite: conv.bias"),
+        ({"conv.bias": torch.tensor([0, 0, math.inf, 0, 0, 0])}, "1 are not finite: conv.bias"),
+        ({"surplus": torch.zeros(1)}, "the network has none of the name surplus"),
+        ({"norm.running_mean": torch.zeros(6)}, "the network has none of the name norm.running_mean"),
+        ({3: torch.zeros(1)}, "the network has none of the name 3"),
+    ],
+)
+def test_wrong_parameters(change: dict[Any, Any], message: str) -> None:
+    model = Toy()
+    with pytest.raises(ConfigError) as caught:
+        evaluate_network(model, {**values(model), **change}, made())
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_outputs_that_are_not_finite() -> None:
+    model = Toy()
+    large = {name: tensor * 1e30 for name, tensor in values(model).items()}
+    with pytest.raises(FloatingPointError, match="outputs are not finite, for 150 of 150 images"):
+        evaluate_network(model, large, made())
+
+
+@pytest.mark.parametrize("classes", [9, 1000])
+def test_another_number_of_classes(classes: int) -> None:
+    model = Toy(classes)
+    with pytest.raises(ConfigError, match=rf"outputs of shape \(64, 10\), for the classes of made, got .*{classes}\)"):
+        evaluate_network(model, values(model), made())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu() -> None:
+    images, model = made(), Toy()
+    assert evaluate_network(model, values(model), images.to("cuda")) == pytest.approx(
+        evaluate_network(model, values(model), images), abs=1.5
+    )
+
+
+# --- a split ---
+
+
+def own(model: nn.Module, _: Graph) -> Parameters:
+    """The initial values."""
+    return dict(model.named_parameters())
+
+
+@pytest.fixture(scope="module")
+def ghn() -> GHN:
+    torch.manual_seed(0)
+    return GHN("ghn2")
+
+
+def few(n: int = 70) -> ImageSet:
+    digits = load_images("digits", "test")
+    return ImageSet(**{**vars(digits), "images": digits.images[:n], "labels": digits.labels[:n]})
+
+
+def test_rows(corpus: Path, ghn: GHN) -> None:
+    table = evaluate(ghn, "test", few(), data=corpus, limit=3)
+    sizes = ["index", "network", "num_nodes", "num_params", "depth", "top1", "top5", "num_images"]
+    assert list(table.columns) == [*sizes, "batch_size", "batch_norm", *TIMES, "memory_mb", "status", "reason"]
+    nets = DeepNets1M(corpus, "test")
+    assert table["index"].tolist() == [0, 1, 2]
+    assert table["num_params"].tolist() == nets.table["num_params"][:3].tolist()
+    assert table["status"].tolist() == ["ok"] * 3
+    assert table["reason"].tolist() == [""] * 3
+    assert (table[TIMES] > 0).all(axis=None)
+    for index in range(3):
+        predicted = ghn.predict(nets.network(index))
+        unused = {slot.name for slot in nets[index].unused}
+        expected = evaluate_network(nets.network(index), predicted, few(), unused=unused)
+        assert (table["top1"][index], table["top5"][index]) == (expected.top1, expected.top5)
+    assert table.attrs == {
+        "split": "test",
+        "images": "digits",
+        "image_split": "test",
+        "num_images": 70,
+        "batch_size": 64,
+        "batch_norm": "batch",
+        "device": "cpu",
+        "seed": 0,
+        "noise": 0.0,
+        "predictor": "GHN",
+    }
+
+
+def test_same_seed_same_rows(corpus: Path) -> None:
+    """Whichever networks are evaluated beside it, and whatever random numbers were drawn before."""
+    images = few()
+
+    def noisy(model: nn.Module, _: Graph) -> Parameters:
+        return {name: tensor + 0.1 * torch.randn(tensor.shape) for name, tensor in model.named_parameters()}
+
+    first = evaluate(noisy, "bnfree", images, data=corpus, limit=3)
+    torch.randn(5)
+    before = torch.get_rng_state()
+    again = evaluate(noisy, "bnfree", images, data=corpus, limit=4)
+    assert torch.equal(torch.get_rng_state(), before)
+    pd.testing.assert_frame_equal(first.drop(columns=VARYING), again.drop(columns=VARYING)[:3], check_exact=True)
+    other = evaluate(noisy, "bnfree", images, data=corpus, limit=3, seed=1)
+    assert not first["top1"].equals(other["top1"])
+
+
+def test_initial_values_are_there_and_in_evaluation_mode(corpus: Path) -> None:
+    seen: list[Graph] = []
+
+    def look(model: nn.Module, graph: Graph) -> Parameters:
+        assert not model.training
+        assert all(parameter.device.type == "cpu" for parameter in model.parameters())
+        assert graph == build_graph(graph.config)
+        assert model.config == graph.config
+        seen.append(graph)
+        return own(model, graph)
+
+    table = evaluate(look, "val", few(), data=corpus, limit=2)
+    assert (table["status"] == "ok").all()
+    assert [graph.index for graph in seen] == [0, 1]
+
+
+def test_networks_with_parameters_that_no_data_reaches(corpus: Path, ghn: GHN) -> None:
+    nets = DeepNets1M(corpus, "test")
+    index = next(i for i in range(len(nets)) if nets[i].unused)
+    images = few(10)
+
+    def predict(model: nn.Module, graph: Graph) -> Parameters:
+        return ghn.predict(model, graph=graph) if graph.index == index else {}
+
+    table = evaluate(predict, "test", images, data=corpus, limit=index + 1)
+    assert table["status"].tolist() == ["failed"] * index + ["ok"]
+
+
+def test_what_a_predictor_may_do_wrong(corpus: Path) -> None:
+    class Strange(Exception):  # noqa: N818
+        pass
+
+    def fail(model: nn.Module, graph: Graph) -> Any:
+        parameters = own(model, graph)
+        name = next(name for name in reversed(parameters) if name.startswith("classifier"))
+        match graph.index:
+            case 0:
+                raise Strange("two\nlines " + "x" * 1000)
+            case 1:
+                del parameters[name]
+            case 2:
+                parameters["surplus"] = torch.zeros(1)
+            case 3:
+                parameters[name] = torch.zeros(3)
+            case 4:
+                parameters[name] = torch.full_like(parameters[name], math.nan)
+            case 5:
+                return None
+            case 6:
+                return list(parameters.items())
+            case 7:
+                parameters = {name: tensor * 1e30 for name, tensor in parameters.items()}
+            case 8:
+                raise MemoryError
+        return parameters
+
+    table = evaluate(fail, "bnfree", few(20), data=corpus, limit=10)
+    assert table["status"].tolist() == ["failed"] * 9 + ["ok"]
+    for reason, expected in zip(
+        table["reason"],
+        (
+            *("Strange: two lines xxx", "parameters: 1 of ", "the network has none of the name surplus"),
+            *("expected floating-point numbers of shape (10,), got torch.float32 (3,)", "1 are not finite: classifier"),
+            *("expected a dict of tensors, got NoneType", "expected a dict of tensors, got list"),
+            *("the network's outputs are not finite, for 20 of 20 images", "MemoryError", ""),
+        ),
+        strict=True,
+    ):
+        assert expected in reason
+        assert "\n" not in reason
+        assert len(reason) <= 300
+    failed = table[:9]
+    assert failed[["top1", "top5", "evaluate_seconds"]].isna().all(axis=None)
+    assert failed[["graph_seconds", "build_seconds"]].notna().all(axis=None)
+    assert (failed["num_params"] > 0).all()
+    summary = summarize(table)
+    assert (summary.networks, summary.failures, summary.best_index) == (10, 9, 9)
+    assert summary.mean == table["top1"][9]
+
+
+def test_interruptions_are_not_failures(corpus: Path) -> None:
+    def stop(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(stop, "val", few(5), data=corpus, limit=2)
+
+
+def test_damaged_images_are_not_a_failure_of_the_predictor(corpus: Path) -> None:
+    class Broken:
+        name, split, num_classes, image_size, device = "broken", "test", 10, 32, torch.device("cpu")
+
+        def __len__(self) -> int:
+            return 1
+
+        def batches(self, *_: Any, **__: Any) -> Any:
+            raise FormatError("1.JPEG: cannot be read as an image")
+
+    with pytest.raises(FormatError, match="cannot be read as an image"):
+        evaluate(own, "val", Broken(), data=corpus, limit=2)
+
+
+@pytest.mark.parametrize(
+    ("split", "part"), [("test", "test"), ("val", "val"), ("search", "val"), ("train", "val"), ("deep", "test")]
+)
+def test_images_by_name(corpus: Path, split: str, part: str) -> None:
+    """Networks that something is chosen by must not see the test images."""
+    table = evaluate(lambda model, graph: {}, split, "digits", data=corpus, limit=1)
+    assert table.attrs["image_split"] == part
+    assert table["status"].tolist() == ["failed"]
+
+
+def test_what_comes_with_the_package_has_learnt(corpus: Path) -> None:
+    """Networks of `test`, which it has never seen; the cards say 75, 43 and 26 % for a hundred of them."""
+    means = {
+        name: summarize(evaluate(name, "test", few(150), data=corpus, limit=3)).mean
+        for name in ("ghn2-digits", "mlp-digits", "ghn1-digits", "untrained:ghn2")
+    }
+    assert means["ghn2-digits"] > 60
+    assert means["ghn2-digits"] > means["mlp-digits"] > means["untrained:ghn2"] + 10
+    assert means["ghn1-digits"] > means["untrained:ghn2"] + 5
+
+
+def test_the_predefined_networks(tmp_path: Path, ghn: GHN) -> None:
+    table = evaluate(ghn, "predefined", few(8), data=tmp_path, batch_size=8)
+    assert table["reason"].tolist() == ["", ""]
+    assert table["num_params"].tolist() == [23_520_842, 1_012_234]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"predictor": "ghn2"}, "predictor: 'ghn2': expected a bundled hypernetwork"),
+        ({"predictor": 2}, "predictor: expected a callable, a GHN or a text, got int"),
+        ({"split": "tests"}, "split: unknown 'tests'; use one of train, val"),
+        ({"images": "mnist"}, "images: unknown 'mnist'; use one of digits"),
+        ({"limit": 0}, "limit: expected an integer, 1 or more; got 0"),
+        ({"batch_size": 0}, "batch_size: expected an integer, 1 or more; got 0"),
+        ({"seed": -1}, "seed: expected an integer, 0 to .*; got -1"),
+        ({"data": "nowhere"}, "nowhere/deepnets1m_test.h5: no such file; build it with"),
+        (
+            {"predictor": GHN(GHNConfig.preset("ghn2", 100))},
+            "predictor: predicts networks for 100 classes, digits has 10",
+        ),
+    ],
+)
+def test_wrong_options(corpus: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{message}"):
+        evaluate(**{"predictor": own, "data": corpus, **options})
+
+
+# --- summaries ---
+
+
+def results(values: list[float], failures: int = 0) -> pd.DataFrame:
+    n = len(values)
+    table = pd.DataFrame({"index": range(n), "top1": values, "top5": [100 - value for value in values], "status": "ok"})
+    failed = pd.DataFrame({"index": range(n, n + failures), "top1": math.nan, "top5": math.nan, "status": "failed"})
+    return pd.concat([failed, table], ignore_index=True) if failures else table
+
+
+def test_summary() -> None:
+    """The error is that of the population: divided by n, not by n - 1."""
+    summary = summarize(results([60.0, 70.0, 65.0, 61.0], failures=2))
+    assert summary.mean == 64
+    assert summary.standard_error == pytest.approx(math.sqrt((16 + 36 + 1 + 9) / 4) / math.sqrt(4))
+    assert (summary.best, summary.best_index, summary.networks, summary.failures) == (70, 1, 6, 2)
+    assert str(summary) == "64.0±2.0, best 70.0 (network 1), 6 networks, 2 failed"
+    assert summarize(results([60.0, 70.0]), "top5").best_index == 0
+
+
+def test_summary_without_results() -> None:
+    summary = summarize(results([], failures=3))
+    assert math.isnan(summary.mean)
+    assert math.isnan(summary.best)
+    assert (summary.best_index, summary.networks, summary.failures) == (-1, 3, 3)
+    with pytest.raises(ConfigError, match="metric: the table has no column 'top3'; it has index, top1"):
+        summarize(results([1.0]), "top3")
+
+
+def test_summary_of_the_published_results() -> None:
+    """66.9±0.3 for GHN-2 on CIFAR-10: with n - 1 the error would be 0.34826."""
+    file = Path(__file__).parents[4] / "shared" / "data" / "published" / "results_cifar10.json"
+    if not file.exists():
+        pytest.skip("the published results are not here")
+    import json
+
+    rows = json.loads(file.read_text())["test"]
+    summary = summarize(results([rows[str(i)]["ghn2_test_acc"] for i in range(len(rows))]))
+    assert (round(summary.mean, 4), round(summary.standard_error, 5)) == (66.878, 0.34792)
+    assert (round(summary.best, 2), summary.best_index) == (77.12, 210)

@@ -1,0 +1,538 @@
+"""`DeepNets1M` and `MetaBatchSampler`: every split, every way to index, the same in every process."""
+
+from __future__ import annotations
+
+import itertools
+import pickle
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from deepnets import (
+    GENOTYPES,
+    PRIMITIVES,
+    ConfigError,
+    DeepNets1M,
+    DeepNetsError,
+    FormatError,
+    Graph,
+    IntegrityError,
+    MetaBatchSampler,
+    NetworkConfig,
+    build_graph,
+)
+from deepnets.corpus import SPLITS, CorpusFile, corpus_path, write_corpus
+from deepnets.graph import count_parameters
+
+ROOT = Path(__file__).parents[3]
+SIZES = {"train": 300, "search": 100, "val": 500, "test": 500, "wide": 100, "deep": 100, "dense": 100, "bnfree": 100}
+SIZES["predefined"] = 2
+
+
+def some(nets: DeepNets1M, count: int = 25) -> list[int]:
+    return sorted(set(np.linspace(0, len(nets) - 1, count, dtype=int).tolist()))
+
+
+# --- graphs ---
+
+
+def test_there_are_nine_splits() -> None:
+    assert set(SPLITS) == set(SIZES)
+
+
+@pytest.mark.parametrize(("image_size", "num_classes"), [(32, 10), (224, 1000)])
+@pytest.mark.parametrize("split", SPLITS)
+def test_every_graph_is_that_of_its_config(corpus: Path, split: str, image_size: int, num_classes: int) -> None:
+    nets = DeepNets1M(corpus, split, image_size=image_size, num_classes=num_classes, virtual_edges=7)
+    assert len(nets) == SIZES[split]
+    for i in some(nets):
+        if (split, i) == ("predefined", 0):
+            continue  # the ResNet-50 has no config
+        graph = nets[i]
+        assert isinstance(graph, Graph)
+        assert isinstance(graph.config, NetworkConfig)
+        expected = build_graph(graph.config, num_classes, image_size)
+        assert graph == expected
+        assert np.array_equal(graph.names, expected.names)
+        assert (graph.parameters, graph.unused) == (expected.parameters, expected.unused)
+        assert (graph.index, graph.virtual_edges) == (i, 7)
+        assert graph.parameters[-1][0].shape == (num_classes,)
+        assert nets.config(i) == graph.config
+
+
+@pytest.mark.parametrize("split", ["train", "val", "predefined"])
+def test_indexing(corpus: Path, split: str) -> None:
+    nets = DeepNets1M(corpus, split)
+    n = len(nets)
+    for i in (0, n - 1, n // 2):
+        for same in (i, i - n, np.int64(i), np.uint16(i), (i, 0), (i - n, 0), (np.int32(i), np.int64(0))):
+            graph = nets[same]
+            assert graph == nets[i]
+            assert graph.parameters == nets[i].parameters
+            assert graph.index == i
+            assert type(graph.index) is int
+    for outside in (n, -n - 1, 10**12, -(10**12), (n, 0), 2**70):
+        number = outside[0] if isinstance(outside, tuple) else outside
+        with pytest.raises(IndexError, match=f"split {split} has {n} networks, there is no {number}"):
+            nets[outside]
+    with pytest.raises(IndexError, match="draws count from 0, got -1"):
+        nets[0, -1]
+    for junk in (slice(0, 2), 1.0, "1", None, [0], (0, 1, 2), (0,), (), (0, None), (None, 0), {}, np.arange(2)):
+        with pytest.raises(TypeError, match=r"expected an integer, or a pair .*; for several networks write \[nets\["):
+            nets[junk]
+
+
+def test_iteration(corpus: Path) -> None:
+    nets = DeepNets1M(corpus, "deep", num_nets=12)
+    assert [graph.index for graph in nets] == list(range(12))
+    assert all(graph == nets[i] for i, graph in enumerate(nets))
+    assert list(zip(nets, nets, strict=True))
+    assert next(iter(reversed(nets))).index == 11
+
+
+def test_a_smaller_number_of_networks_is_the_first(corpus: Path) -> None:
+    whole = DeepNets1M(corpus, "val")
+    for number in (1, 7, np.int64(7), 500, 10**9):
+        part = DeepNets1M(corpus, "val", num_nets=number)
+        assert len(part) == min(number, 500) == len(part.table) == len(part.num_nodes)
+        assert part[-1] == whole[len(part) - 1]
+        with pytest.raises(IndexError):
+            part[len(part)]
+    assert len(DeepNets1M(corpus, "predefined", num_nets=5)) == 2
+
+
+def test_draws_differ_in_width_alone(corpus: Path) -> None:
+    nets = DeepNets1M(corpus, "train", wider_nets=True)
+    widths = set()
+    for i in range(20):
+        for d in range(4):
+            graph, first = nets[i, d], nets[i]
+            assert graph == first
+            config = graph.config
+            widths.add((config.C, config.fc_dim))
+            assert config == first.config.replace(C=config.C, fc_dim=config.fc_dim)
+            assert graph.parameters == build_graph(config).parameters
+    assert len(widths) > 10
+    val = DeepNets1M(corpus, "val")
+    assert val[3, 2].config == val[3].config  # nothing to draw
+
+
+def test_two_open_datasets_do_not_disturb_each_other(corpus: Path) -> None:
+    one, other = DeepNets1M(corpus, "val"), DeepNets1M(str(corpus), split="val", virtual_edges=1)
+    assert one[4] == other[4]
+    one.close()
+    assert other[4].virtual_edges == 1
+    with pytest.raises(DeepNetsError, match="was closed"):
+        one[4]
+    one.close()
+    DeepNets1M(corpus, "predefined").close()
+
+
+def test_it_says_what_it_is(corpus: Path) -> None:
+    nets = DeepNets1M(corpus, "val")
+    assert repr(nets) == "DeepNets1M(split='val', 500 networks)"
+    assert (nets.split, nets.image_size, nets.num_classes, nets.virtual_edges) == ("val", 32, 10, 50)
+
+
+# --- the table ---
+
+
+@pytest.mark.parametrize("image_size", [32, 224])
+@pytest.mark.parametrize("split", [split for split in SPLITS if split != "predefined"])
+def test_table(corpus: Path, split: str, image_size: int) -> None:
+    nets = DeepNets1M(corpus, split, image_size=image_size)
+    table = nets.table
+    assert isinstance(table, pd.DataFrame)
+    assert list(table.index) == list(range(len(nets)))
+    assert list(table.columns) == [
+        *("n_cells", "ks", "stem_type", "stem_pool", "norm", "preproc", "C_mult", "glob_avg", "fc_layers"),
+        *("C", "fc_dim", "steps", "num_nodes", "num_edges", "num_params", "num_params_imagenet"),
+        *("fingerprint", "candidate", *PRIMITIVES),
+    ]
+    assert table["norm"].dtype == pd.CategoricalDtype(["None", "bnorm", "bn", "bn-track"])
+    assert {str(table[name].dtype) for name in ("stem_pool", "preproc", "glob_avg")} == {"bool"}
+    plain = table.columns.difference(["norm", "stem_pool", "preproc", "glob_avg"])
+    assert {np.dtype(table[name].dtype).kind for name in plain} == {"u"}
+    assert table["fingerprint"].is_unique
+    assert (table["num_nodes"] == nets.num_nodes).all()
+    assert nets.num_nodes.dtype == np.int64
+    for i in some(nets):
+        graph, row = nets[i], table.loc[i]
+        config = graph.config.replace(C=32, fc_dim=256) if split == "train" else graph.config
+        for name, value in config.to_dict().items():
+            if name not in ("genotype", "imagenet_stride"):
+                assert row[name] == ("None" if value is None else value), name
+        ops = [op for op, _ in config.genotype.normal + config.genotype.reduce]
+        assert [row[primitive] for primitive in PRIMITIVES] == [ops.count(primitive) for primitive in PRIMITIVES]
+        assert (row["steps"], row["num_nodes"], row["num_edges"]) == (
+            config.genotype.steps,
+            graph.num_nodes,
+            graph.num_edges,
+        )
+        for name, size in (("num_params", 32), ("num_params_imagenet", 224)):
+            as_loaded = DeepNets1M(corpus, split, image_size=size)[i].config if split == "wide" else config
+            assert row[name] == count_parameters(as_loaded, image_size=size)
+
+
+def test_a_table_is_the_readers_own(corpus: Path) -> None:
+    nets = DeepNets1M(corpus, "val")
+    table, num_nodes = nets.table, nets.num_nodes
+    table.loc[0, "n_cells"] = 99
+    num_nodes[0] = 99
+    assert nets.table["n_cells"][0] == nets.config(0).n_cells < 99
+    assert nets.num_nodes[0] == nets[0].num_nodes
+
+
+# --- predefined ---
+
+
+def test_predefined() -> None:
+    nets = DeepNets1M("no/such/folder", "predefined")
+    resnet, vit = nets
+    assert len(nets) == 2
+    assert vit.config.genotype == GENOTYPES["ViT"]
+    assert [(graph.num_nodes, graph.num_edges) for graph in nets] == [(126, 141), (129, 148)]
+    # Knyazev et al. (NeurIPS 2021), the authors' notebook
+    assert resnet.statistics().average_degree == 2.238095238095238
+    assert resnet.statistics().average_path == 11.193269841269842
+    with pytest.raises(ConfigError, match="no config"):
+        nets.config(0)
+    assert nets.num_nodes.tolist() == [126, 129]
+    table = nets.table
+    assert table["num_params"].tolist() == [23_520_842, 1_012_234]
+    assert table["num_nodes"].tolist() == [126, 129]
+    assert table.loc[1, "n_cells"] == 12
+    assert table.loc[0].drop(["num_nodes", "num_edges", "num_params", "num_params_imagenet"]).isna().all()
+
+
+@pytest.mark.parametrize(
+    ("image_size", "num_classes", "counts"),
+    [
+        (32, 10, [23_520_842, 1_012_234]),
+        (224, 1000, [25_557_032, 1_244_392]),
+    ],
+)
+def test_predefined_networks_fit_their_graphs(image_size: int, num_classes: int, counts: list[int]) -> None:
+    nets = DeepNets1M(split="predefined", num_classes=num_classes, image_size=image_size)
+    for graph, network, count in zip(nets, map(nets.network, range(2)), counts):
+        shapes = {slot.name: slot.shape for slots in graph.parameters for slot in slots}
+        assert shapes == {name: tuple(parameter.shape) for name, parameter in network.named_parameters()}
+        assert sum(parameter.numel() for parameter in network.parameters()) == count
+        assert network.eval()(torch.zeros(1, 3, image_size, image_size)).shape == (1, num_classes)
+
+
+def test_network_of_a_split(corpus: Path) -> None:
+    nets = DeepNets1M(corpus, "val")
+    network = nets.network(2)
+    assert network.config == nets[2].config
+
+
+# --- what is refused ---
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"split": "evaluation"},
+            "split: unknown 'evaluation'; use one of train, val, test, search, wide, deep",
+        ),
+        ({"split": None}, "split: unknown None; use one of train"),
+        ({"split": ["val"]}, r"split: unknown \['val'\]; use one of train"),
+        ({"image_size": 64}, "image_size: expected an integer, 32 or 224; got 64"),
+        ({"image_size": "32"}, "image_size: expected an integer, 32 or 224; got '32'"),
+        ({"virtual_edges": 0}, "virtual_edges: expected an integer, 1 to 254; got 0"),
+        ({"virtual_edges": 255}, "virtual_edges: expected an integer, 1 to 254; got 255"),
+        ({"virtual_edges": None}, "virtual_edges: expected an integer, 1 to 254; got None"),
+        ({"num_classes": 0}, "num_classes: expected an integer, 1 to 2147483647; got 0"),
+        ({"num_classes": "10"}, "num_classes: expected an integer, 1 to 2147483647; got '10'"),
+        ({"num_nets": 0}, "num_nets: expected an integer, 1 or more; got 0"),
+        ({"num_nets": 2.5}, "num_nets: expected an integer, 1 or more; got 2.5"),
+        ({"seed": -1}, "seed: expected an integer, 0 or more; got -1"),
+        ({"seed": None}, "seed: expected an integer, 0 or more; got None"),
+    ],
+)
+def test_wrong_options(corpus: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{message}"):
+        DeepNets1M(corpus, **options)
+
+
+@pytest.mark.parametrize("split", [name for name in SPLITS if name != "predefined"])
+def test_a_split_that_has_not_been_built(tmp_path: Path, split: str) -> None:
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        path = folder / f"deepnets1m_{split}.h5"
+        message = f"{path}: no such file; build it with `make dataset SPLITS={split} OUT={folder}`"
+        with pytest.raises(ConfigError, match=re.escape(message)) as caught:
+            DeepNets1M(folder, split)
+        assert f"python -m generator build --splits {split} --out {folder}" in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_file_under_the_name_of_another_split(corpus: Path, tmp_path: Path) -> None:
+    shutil.copy(corpus_path(corpus, "val"), corpus_path(tmp_path, "train"))
+    with pytest.raises(FormatError, match="holds the split 'val', not 'train'; was it renamed"):
+        DeepNets1M(tmp_path)
+
+
+def test_something_else_under_the_name_of_a_split(tmp_path: Path) -> None:
+    path = corpus_path(tmp_path, "val")
+    path.mkdir()
+    with pytest.raises(FormatError, match=f"{path}: not a file"):
+        DeepNets1M(tmp_path, "val")
+
+
+@pytest.mark.parametrize(
+    ("split", "column", "value", "message"),
+    [
+        ("val", "n_cells", 0, "n_cells: expected an integer, 1 to 200; got 0"),
+        ("val", "C", 33, "C: must be even"),
+        ("wide", "C", 30_000, "C: expected an integer, 2 to 65535; got 120000"),
+    ],
+)
+def test_an_invalid_architecture_in_a_file(
+    corpus: Path, tmp_path: Path, split: str, column: str, value: int, message: str
+) -> None:
+    """The graph is still there; what depends on the architecture says where the damage is."""
+    path = corpus_path(tmp_path, split)
+    with CorpusFile(corpus_path(corpus, split)) as file:
+        columns = file.columns
+        columns[column] = columns[column].copy()
+        columns[column][3] = value
+        write_corpus(path, file.attributes, columns, file.wiring_blocks())
+        assert DeepNets1M(tmp_path, split)[3].num_nodes == file.column("num_nodes")[3]
+    nets = DeepNets1M(tmp_path, split)
+    for call in (lambda: nets[3].config, lambda: nets[3].parameters, lambda: nets.config(3)):
+        with pytest.raises(IntegrityError, match=re.escape(f"{path}: split {split}, network 3: {message}")):
+            call()
+    assert nets[2].config == DeepNets1M(corpus, split)[2].config
+
+
+def test_a_graph_of_another_architecture_in_a_file(corpus: Path, tmp_path: Path) -> None:
+    with CorpusFile(corpus_path(corpus, "val")) as file:
+        columns = file.columns
+        columns["norm"] = np.zeros_like(columns["norm"])
+        write_corpus(corpus_path(tmp_path, "val"), file.attributes, columns, file.wiring_blocks())
+    normed = int(np.flatnonzero(DeepNets1M(corpus, "val").table["norm"] == "bnorm")[0])
+    with pytest.raises(IntegrityError, match=f"graph {normed}: its nodes are not those of its config"):
+        _ = DeepNets1M(tmp_path, "val")[normed].parameters
+
+
+# --- processes ---
+
+
+def test_a_graph_travels_without_its_dataset(corpus: Path, tmp_path: Path) -> None:
+    """What workers send back must be small, and must not open the file again."""
+    shutil.copy(corpus_path(corpus, "train"), tmp_path)
+    nets = DeepNets1M(tmp_path, seed=2)
+    graphs = [nets[i, 1] for i in range(8)]
+    sent = pickle.dumps(graphs)
+    assert len(sent) < 8 * 6000
+    corpus_path(tmp_path, "train").unlink()
+    for graph, again in zip(graphs, pickle.loads(sent), strict=True):
+        assert again == graph
+        assert again.config == graph.config
+        assert again.parameters == graph.parameters
+        assert again.index == graph.index
+
+
+def test_a_dataset_can_be_pickled(corpus: Path) -> None:
+    nets = DeepNets1M(corpus, "train", num_nets=50, wider_nets=True, seed=3, virtual_edges=9)
+    again = pickle.loads(pickle.dumps(nets))
+    assert len(again) == 50
+    assert all(again[i, 1].config == nets[i, 1].config for i in range(50))
+    assert again[0].virtual_edges == 9
+    assert again.table.equals(nets.table)
+
+
+def content(batch: Any) -> list[Any]:
+    tensors = (batch.node_types, batch.cells, batch.levels, batch.graph_index, batch.offsets, batch.edges)
+    return [
+        *(tensor.tolist() for tensor in (*tensors, batch.distances)),
+        *((graph.index, graph.config, graph.parameters) for graph in batch.graphs),
+    ]
+
+
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+def test_workers_load_the_same_batches(corpus: Path, context: str) -> None:
+    for split in ("train", "val") if context == "fork" else ("train",):
+        nets = DeepNets1M(corpus, split, num_nets=60)
+        nets[0].parameters  # noqa: B018 - the file is in use when workers are started
+        alone = [content(batch) for batch in itertools.islice(nets.loader(4, seed=1), 6)]
+        loader = nets.loader(4, seed=1, num_workers=2, multiprocessing_context=context)
+        assert [content(batch) for batch in itertools.islice(loader, 6)] == alone
+        nets[1].parameters  # noqa: B018 - and still works here
+
+
+def test_loaders(corpus: Path) -> None:
+    nets = DeepNets1M(corpus, "val", num_nets=5, virtual_edges=2)
+    batches = list(nets.loader(8))  # one network at a time, in order, once
+    assert [[graph.index for graph in batch.graphs] for batch in batches] == [[i] for i in range(5)]
+    assert max(int(batch.distances.max()) for batch in batches) == 2
+    train = DeepNets1M(corpus, "train")
+    groups = list(itertools.islice(MetaBatchSampler(train, 3, seed=7), 200))
+    batches = list(itertools.islice(train.loader(3, seed=7), 200))
+    assert [[graph.index for graph in batch.graphs] for batch in batches] == [[i for i, _ in group] for group in groups]
+    last = groups[-1]
+    assert last[0][1] > 0  # a later pass, with other widths
+    assert [graph.config for graph in batches[-1].graphs] == [train[place].config for place in last]
+
+
+def test_no_torch_until_it_is_needed(corpus: Path) -> None:
+    program = """
+import sys
+import deepnets, generator
+from deepnets import DeepNets1M, MetaBatchSampler, build_graph
+import generator.__main__, generator.shards, generator.workers
+nets = DeepNets1M(sys.argv[1], "train", wider_nets=True)
+graph = nets[0, 1]
+graph.config, graph.parameters, graph.distances(), graph.statistics(), graph.pruned(), nets.table, DeepNets1M.loader
+next(iter(MetaBatchSampler(nets)))
+build_graph(graph.config), DeepNets1M(split="predefined")[1]
+sys.exit("torch" in sys.modules or any(name.startswith("torch.") for name in sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", program, str(corpus)], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+# --- meta-batches ---
+
+
+def networks(num_nodes: Any) -> Any:
+    return SimpleNamespace(num_nodes=np.asarray(num_nodes))
+
+
+def passes(sampler: MetaBatchSampler, count: int) -> list[list[list[int]]]:
+    """The groups of the first passes."""
+    found: list[list[list[int]]] = [[] for _ in range(count)]
+    for group in sampler:
+        numbers = {number for _, number in group}
+        assert len(numbers) == 1
+        if max(numbers) >= count:
+            return found
+        found[max(numbers)].append([i for i, _ in group])
+    raise AssertionError("a sampler never ends")
+
+
+UNLIMITED = 10**9
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 50), st.integers(0, 2**63 - 2))
+def test_every_pass_is_a_permutation_in_consecutive_groups(n: int, size: int, seed: int) -> None:
+    found = passes(MetaBatchSampler(networks([5] * n), size, max_nodes=UNLIMITED, seed=seed), 3)
+    for groups in found:
+        assert sorted(itertools.chain(*groups)) == list(range(n))
+        assert [len(group) for group in groups] == [size] * (n // size) + [n % size] * (n % size > 0)
+    assert passes(MetaBatchSampler(networks([5] * n), size, max_nodes=UNLIMITED, seed=seed), 3) == found
+
+
+def test_orders_are_random() -> None:
+    orders = [
+        tuple(itertools.chain(*groups))
+        for seed in range(3)
+        for groups in passes(MetaBatchSampler(networks([5] * 100), 8, max_nodes=UNLIMITED, seed=seed), 4)
+    ]
+    assert len({*orders, tuple(range(100))}) == 13
+    firsts = np.bincount([groups[0][0] for groups in passes(MetaBatchSampler(networks([1] * 4), 1), 2000)])
+    assert abs(firsts - 500).max() < 100
+
+
+@pytest.mark.parametrize(("size", "limit"), [(1, None), (2, 2200), (4, 2200), (8, 2200), (9, 2475), (16, 4400)])
+def test_groups_with_too_many_nodes_are_skipped(size: int, limit: int | None) -> None:
+    """The limits of the literature: 2,200, and for larger groups 275 per network; none for single networks."""
+    rng = np.random.default_rng(size)
+    num_nodes = rng.integers(20, 2 * (limit or 3000) // size, 400)
+    assert limit is None or 2200 / 8 * max(8, size) == limit
+    every = passes(MetaBatchSampler(networks(num_nodes), size, max_nodes=UNLIMITED, seed=1), 3)
+    found = passes(MetaBatchSampler(networks(num_nodes), size, seed=1), 3)
+    most = limit or UNLIMITED
+    assert found == [[group for group in groups if num_nodes[group].sum() <= most] for groups in every]
+    if limit is not None:
+        assert 0 < sum(map(len, found)) < sum(map(len, every))
+        assert passes(MetaBatchSampler(networks(num_nodes), size, seed=1, max_nodes=limit), 3) == found
+        assert passes(MetaBatchSampler(networks(num_nodes), size, seed=1, max_nodes=limit * 9 // 10), 3) != found
+
+
+def test_a_group_of_exactly_the_limit_is_kept() -> None:
+    assert passes(MetaBatchSampler(networks([550] * 4), 4), 1) == passes(
+        MetaBatchSampler(networks([550] * 4), 4, max_nodes=2200), 1
+    )
+    with pytest.raises(ConfigError, match="in 100 passes no group of 4 had 2199 nodes or fewer"):
+        next(iter(MetaBatchSampler(networks([550] * 4), 4, max_nodes=2199)))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 30), st.integers(1, 5), st.integers(2, 6), st.integers(0, 100))
+def test_ranks_share_the_groups(n: int, size: int, world_size: int, seed: int) -> None:
+    """Each group is that of one process with as many networks; each process gets as many, and about as many nodes."""
+    assume(n >= size * world_size)
+    num_nodes = np.random.default_rng(seed).integers(100, 1000, n)
+    options: dict[str, Any] = {"seed": seed, "max_nodes": 1000 * size * world_size - 1}
+
+    def first(size: int, count: int, **more: int) -> list[Any]:
+        return list(itertools.islice(MetaBatchSampler(networks(num_nodes), size, **options, **more), count))
+
+    shares = [first(size, 10, rank=rank, world_size=world_size) for rank in range(world_size)]
+    whole = [group for group in first(size * world_size, 200) if len(group) == size * world_size][:10]
+    assert len(whole) == 10
+    for number, group in enumerate(whole):
+        mine = [share[number] for share in shares]
+        assert all(len(some) == size for some in mine)
+        assert sorted(pair for some in mine for pair in some) == sorted(group)
+        if size % 2 == 0:
+            totals = [sum(num_nodes[index] for index, _ in some) for some in mine]
+            sizes = [num_nodes[index] for index, _ in group]
+            assert max(totals) - min(totals) <= max(sizes) - min(sizes)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 30), st.integers(1, 5), st.integers(0, 50), st.integers(1, 3))
+def test_continuing_from_a_position(n: int, size: int, done: int, world_size: int) -> None:
+    n *= world_size * size  # groups of all processes are whole
+
+    def sampler() -> MetaBatchSampler:
+        return MetaBatchSampler(networks([5] * n), size, rank=world_size - 1, world_size=world_size)
+
+    whole = sampler()
+    groups = list(itertools.islice(whole, done + 20))
+    assert whole.position == done + 20
+    again = sampler()
+    again.position = done
+    assert list(itertools.islice(again, 20)) == groups[done:]
+    assert again.position == done + 20
+    assert next(iter(again)) == next(iter(whole))  # a new iterator goes on
+
+
+def test_real_networks(corpus: Path) -> None:
+    nets = DeepNets1M(corpus, "train")
+    for group in itertools.islice(MetaBatchSampler(nets, 8), 100):
+        assert sum(nets[place].num_nodes for place in group) <= 2200
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"meta_batch_size": 0}, "meta_batch_size: expected an integer, 1 or more; got 0"),
+        ({"meta_batch_size": 1.5}, "meta_batch_size: expected an integer, 1 or more; got 1.5"),
+        ({"max_nodes": 0}, "max_nodes: expected an integer, 1 or more; got 0"),
+        ({"max_nodes": 9}, "max_nodes: no network has as few as 9 nodes"),
+        ({"seed": -1}, "seed: expected an integer, 0 or more; got -1"),
+        ({"rank": 1}, "rank: expected an integer, 0 to 0; got 1"),
+        ({"rank": -1, "world_size": 2}, "rank: expected an integer, 0 to 1; got -1"),
+        ({"world_size": 0}, "world_size: expected an integer, 1 or more; got 0"),
+    ],
+)
+def test_wrong_sampler_options(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{message}"):
+        MetaBatchSampler(networks([10, 20]), **options)

@@ -1,0 +1,371 @@
+"""Trainings from beginning to end: what is killed goes on, what is broken is skipped, what is asked for is done."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from deepnets import DeepNets1M
+from deepnets.support import CheckpointError, ConfigError, TrainingError
+from ghn_model import GHN, describe
+from ghn_model.training import Length, Ranks, Saving, train
+from ghn_model.training.objective import Objective, Outcome
+from tests.support.training_runs import ROOT, command, run, small_config, small_recipe, stream, tensors, train_here
+
+
+def rows(out: Path) -> list[dict[str, float]]:
+    """The log, figures as numbers."""
+    with (out / "log.csv").open(newline="") as file:
+        return [{name: float(value or math.nan) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def lasting(log: list[dict[str, float]]) -> list[tuple[float, ...]]:
+    """What must be the same in every run."""
+    names = ("step", "epoch", "learning_rate", "loss", "top1", "gradient_norm", "skipped")
+    return [tuple(row[name] for name in names) for row in log]
+
+
+def same(one: Path, other: Path) -> bool:
+    a, b = tensors(one), tensors(other)
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+# --- a run ---
+
+
+def test_a_run_learns_and_leaves_a_hypernetwork(corpus: Path, tmp_path: Path) -> None:
+    path = train_here(corpus, tmp_path / "a" / "run", steps=48, batch=8, average=0.5, learning_rate=1e-2)
+    assert path == tmp_path / "a" / "run" / "ghn.safetensors"
+    log = rows(path.parent)
+    assert [row["step"] for row in log] == list(range(2, 50, 2))
+    assert sum(row["loss"] for row in log[-12:]) / 12 < log[0]["loss"] - 0.03
+    assert all(0 <= row["top1"] <= 100 and 0 < row["hypernetwork_share"] < 1 and row["memory_mb"] > 0 for row in log)
+    assert log[-1]["progress"] == 1
+    found = describe(path)
+    assert found.metadata["steps"] == 48
+    assert found.metadata["images"] == "plain"
+    assert found.metadata["recipe"]["meta_batch"] == 2
+    state = tensors(path.parent / "state.safetensors")
+    averaged, last = (state[f"{kind}.decoder.fc.0.weight"] for kind in ("average", "weights"))
+    assert torch.equal(GHN.from_pretrained(path).state_dict()["decoder.fc.0.weight"], averaged)
+    assert not torch.equal(averaged, last)
+
+
+def test_the_callers_random_numbers_stay(corpus: Path, tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    train_here(corpus, tmp_path, steps=1)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("changes", [{}, {"average": 0.9, "max_params": 0, "max_nodes": 60}])
+def test_in_parts_as_in_one(corpus: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
+    """Bitwise, with the state that an end leaves in the middle of a schedule; logs, too."""
+
+    def part(out: Path, until: int) -> None:
+        recipe, config = small_recipe(**changes), small_config()
+        images, nets = stream(recipe.batch), DeepNets1M(corpus)
+        calls = 0
+
+        class Cut(Ranks):
+            def agree(self, values: Any) -> list[float]:
+                nonlocal calls
+                calls += 1
+                return [values[0], float(calls == until), *values[2:]]
+
+        saving = Saving(log_steps=2)
+        train(out, config, recipe, images, nets, length=Length(steps=9), saving=saving, ranks=Cut("cpu"), quiet=True)
+
+    part(tmp_path / "one", 100)
+    for until in (3, 2, 100):
+        part(tmp_path / "parts", until)
+    assert same(tmp_path / "one" / "state.safetensors", tmp_path / "parts" / "state.safetensors")
+    assert same(tmp_path / "one" / "ghn.safetensors", tmp_path / "parts" / "ghn.safetensors")
+    assert lasting(rows(tmp_path / "one")) == lasting(rows(tmp_path / "parts"))
+
+
+def test_a_finished_run_stays_as_it_is(corpus: Path, tmp_path: Path) -> None:
+    train_here(corpus, tmp_path, steps=3)
+    before = tensors(tmp_path / "state.safetensors")
+    log = rows(tmp_path)
+    train_here(corpus, tmp_path, steps=3)
+    after = tensors(tmp_path / "state.safetensors")
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert rows(tmp_path) == log
+
+
+def test_time_and_steps_set_the_rate(corpus: Path, tmp_path: Path) -> None:
+    """A tenth of a minute: the rate has gone through all of its schedule when time is over."""
+    recipe = small_recipe()
+    images, nets = stream(recipe.batch), DeepNets1M(corpus)
+    started = time.monotonic()
+    length = Length(steps=100_000, minutes=0.1)
+    train(
+        tmp_path, small_config(), recipe, images, nets, length=length, saving=Saving(1), ranks=Ranks("cpu"), quiet=True
+    )
+    assert time.monotonic() - started < 60  # it was stopped by the time, not by the steps
+    log = rows(tmp_path)
+    assert log[-1]["progress"] == 1
+    assert log[-1]["seconds"] >= 6
+    for before, row in pairwise(log):  # the rate of a step is that of the moment when it began
+        assert row["progress"] == pytest.approx(min(1, row["seconds"] / 6), rel=1e-4)
+        expected = recipe.schedule.rate(recipe.learning_rate, before["progress"])
+        assert row["learning_rate"] == pytest.approx(expected, rel=1e-3, abs=1e-8)
+
+
+# --- killed ---
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_a_run_goes_on(corpus: Path, tmp_path: Path) -> None:
+    """Real processes, SIGKILL, a state after every step or every other one: the same weights, bit for bit."""
+    options = {"images": "digits", "steps": 10, "log_steps": 2, "average": 0.9}
+    done = run(command(corpus, tmp_path / "whole", **options))
+    assert done.returncode == 0, done.stderr
+    out, rng, kills = tmp_path / "killed", random.Random(5), 0
+    while kills < 4:
+        words = command(corpus, out, save_steps=1 + kills % 2, **options)
+        process = subprocess.Popen([sys.executable, *words], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        seen = _time(out / "state.safetensors")
+        end = time.monotonic() + 60
+        while _time(out / "state.safetensors") == seen and process.poll() is None:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 0.4))
+        process.kill()
+        if process.wait() == 0:
+            break
+        kills += 1
+    assert kills > 1
+    done = run(command(corpus, out, **options))
+    assert done.returncode == 0, done.stderr
+    assert same(tmp_path / "whole" / "ghn.safetensors", out / "ghn.safetensors")
+    whole, killed = (tensors(folder / "state.safetensors") for folder in (tmp_path / "whole", out))
+    assert all(torch.equal(whole[name], killed[name]) for name in whole)
+    assert lasting(rows(tmp_path / "whole")) == lasting(rows(out))
+    assert not list(out.glob(".*.tmp")) or kills  # what a kill left behind is never read
+
+
+def _time(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_saves_and_says_how_to_go_on(corpus: Path, tmp_path: Path, number: signal.Signals) -> None:
+    words = command(corpus, tmp_path, steps=10_000, log_steps=1, save_minutes=60)
+    process = subprocess.Popen([sys.executable, *words], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    end = time.monotonic() + 60
+    while not (tmp_path / "log.csv").exists() or len((tmp_path / "log.csv").read_text().splitlines()) < 3:
+        assert time.monotonic() < end
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    (line,) = errors.splitlines()
+    assert line.startswith("interrupted; ")
+    assert "same command" in line
+    state = json.loads(_metadata(tmp_path / "state.safetensors")["moment"])
+    assert state["step"] >= 2
+    assert describe(tmp_path / "ghn.safetensors").metadata["steps"] == state["step"]
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        return dict(file.metadata())
+
+
+# --- what cannot be trained on ---
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, fails: Callable[[int], object]) -> None:
+    """Let the backward passes of some steps fail: with an exception, or by a loss that is NaN."""
+    real, calls = Objective.backward, iter(range(10**6))
+
+    def backward(self: Objective, *arguments: Any, **options: Any) -> Outcome:
+        outcome = real(self, *arguments, **options)
+        fault = fails(next(calls))
+        if isinstance(fault, Exception):
+            raise fault
+        if fault:
+            return Outcome(outcome.loss * math.nan, outcome.correct, outcome.answers, outcome.hyper_seconds)
+        return outcome
+
+    monkeypatch.setattr(Objective, "backward", backward)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        True,
+        torch.OutOfMemoryError("CUDA out of memory"),
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_nan_and_want_of_memory_are_skipped(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: object
+) -> None:
+    failing(monkeypatch, lambda number: fault if number in (1, 4) else None)
+    train_here(corpus, tmp_path / "skipping", steps=6)
+    log = rows(tmp_path / "skipping")
+    assert [row["skipped"] for row in log] == [1, 1, 2]
+    assert all(math.isfinite(row["loss"]) for row in log)
+    state = tensors(tmp_path / "skipping" / "state.safetensors")
+    assert {float(value) for name, value in state.items() if name.startswith("optimizer.step.")} == {4.0}
+    assert all(tensor.isfinite().all() for tensor in state.values())
+
+
+def test_weights_do_not_change_in_a_step_that_is_skipped(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing(monkeypatch, lambda number: number > 1)
+    with monkeypatch.context() as patch:
+        patch.setattr("ghn_model.training.trainer._seed", lambda *_: 1)
+        train_here(corpus, tmp_path / "a", steps=2, schedule=small_recipe().schedule)
+        before = weights(tmp_path / "a")
+        train_here(corpus, tmp_path / "a", steps=5)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in weights(tmp_path / "a").items())
+
+
+def weights(out: Path) -> dict[str, Tensor]:
+    return {name: t for name, t in tensors(out / "state.safetensors").items() if name.startswith("weights.")}
+
+
+@pytest.mark.parametrize("fault", [True, torch.OutOfMemoryError("out of memory")])
+def test_too_many_of_them_end_the_run(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: object
+) -> None:
+    failing(monkeypatch, lambda number: fault if number >= 2 else None)
+    with pytest.raises(TrainingError, match=r"4 of 6 meta-batches .* lower the learning rate"):
+        train_here(corpus, tmp_path, steps=100, max_skipped=3, saving=Saving(log_steps=2, steps=2))
+    assert describe(tmp_path / "ghn.safetensors").metadata["steps"] == 4
+
+
+def test_other_errors_are_raised(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failing(monkeypatch, lambda number: RuntimeError("shapes do not match"))
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        train_here(corpus, tmp_path, steps=2)
+
+
+# --- several processes ---
+
+
+@pytest.mark.slow
+def test_two_processes_train_together(corpus: Path, tmp_path: Path) -> None:
+    """With torchrun and gloo: half of the networks each; and they go on together."""
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    options = {"log_steps": 1, "workers": 1}
+    for steps in (2, 4):
+        done = run([*torchrun, *command(corpus, tmp_path / "two", steps=steps, **options)])
+        assert done.returncode == 0, done.stderr
+    log = rows(tmp_path / "two")
+    assert [row["step"] for row in log] == [1, 2, 3, 4]
+    assert log[0]["loss"] == pytest.approx(math.log(10), abs=0.05)
+    assert all(row["networks_per_s"] > 0 for row in log)
+    done = run([*torchrun, *command(corpus, tmp_path / "odd", steps=4, meta_batch=3)])
+    assert done.returncode != 0
+    assert "3 networks cannot be shared by 2 processes" in done.stderr
+
+
+AVERAGES = """
+import sys, torch
+from ghn_model.training import Ranks
+ranks = Ranks("cpu")
+tensors = [torch.full((3, 2), 1.0 + ranks.rank), torch.arange(4.0) * ranks.rank]
+ranks.average(tensors)
+assert torch.equal(tensors[0], torch.full((3, 2), 1.5)), tensors
+assert torch.equal(tensors[1], torch.arange(4.0) / 2), tensors
+assert ranks.agree([ranks.rank, -ranks.rank]) == [1.0, 0.0]
+ranks.leave()
+"""
+
+
+def test_processes_average_and_agree(tmp_path: Path) -> None:
+    program = tmp_path / "averages.py"
+    program.write_text(AVERAGES)
+    script = f"import sys; sys.path.insert(0, {str(ROOT)!r}); exec(open({str(program)!r}).read())"
+    program.with_name("main.py").write_text(script)
+    words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(program.with_name("main.py"))]
+    done = run(words)
+    assert done.returncode == 0, done.stderr
+
+
+# --- mistakes ---
+
+
+def test_another_run_is_not_continued(corpus: Path, tmp_path: Path) -> None:
+    train_here(corpus, tmp_path, steps=1)
+    with pytest.raises(ConfigError, match=r"another recipe \(batch 4, not 6\)"):
+        train_here(corpus, tmp_path, steps=2, batch=6)
+
+
+def test_damaged_states_are_refused(corpus: Path, tmp_path: Path) -> None:
+    train_here(corpus, tmp_path, steps=1)
+    path = tmp_path / "state.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="SHA-256"):
+        train_here(corpus, tmp_path, steps=2)
+    path.write_bytes(content[:1000])
+    with pytest.raises(CheckpointError, match="damaged or incomplete"):
+        train_here(corpus, tmp_path, steps=2)
+    path.write_bytes((tmp_path / "ghn.safetensors").read_bytes())
+    with pytest.raises(CheckpointError, match="not the state of a training"):
+        train_here(corpus, tmp_path, steps=2)
+
+
+def test_one_run_at_a_time_in_a_folder(corpus: Path, tmp_path: Path) -> None:
+    from filelock import FileLock
+
+    with FileLock(tmp_path / ".lock"), pytest.raises(ConfigError, match="is in use by another process"):
+        train_here(corpus, tmp_path, steps=1)
+
+
+def test_what_does_not_go_together(corpus: Path, tmp_path: Path) -> None:
+    recipe, images, nets = small_recipe(), stream(), DeepNets1M(corpus, num_classes=10, image_size=224)
+    with pytest.raises(ConfigError, match="images of 224 pixels"):
+        train(tmp_path, small_config(), recipe, images, nets, ranks=Ranks("cpu"))
+    with pytest.raises(ConfigError, match="is for 7 classes"):
+        train(tmp_path, small_config(num_classes=7), recipe, images, DeepNets1M(corpus), ranks=Ranks("cpu"))
+    with pytest.raises(ConfigError, match="device: cannot use 'warp'"):
+        Ranks("warp")
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "message"),
+    [
+        ({"data": "nowhere"}, 1, "make dataset"),
+        ({"steps": 0}, 2, "an integer, 1 or more"),
+        ({"minutes": "soon"}, 2, "a number"),
+        ({"preset": "ghn4"}, 2, "ghn2"),
+        ({"max_params": 3}, 1, "at most 3 parameters"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(
+    corpus: Path, tmp_path: Path, options: dict[str, object], status: int, message: str
+) -> None:
+    done = run(command(corpus, tmp_path, **options))
+    (line,) = done.stderr.splitlines()
+    assert (done.returncode, done.stdout) == (status, "")
+    assert message in line

@@ -1,0 +1,79 @@
+"""A training in several calls that each end after a while, and what a call says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import torch
+
+from deepnets import DeepNets1M
+from ghn_model.checkpoints import describe
+from ghn_model.training import Length, Ranks, Saving, train
+from tests.support.training_runs import command, run, small_config, small_recipe, stream, tensors, train_here
+
+NO_TIME = 1e-9  # minutes: enough for one step, which is begun in any case
+
+
+def test_calls_that_stop_add_up_to_one_training(corpus: Path, tmp_path: Path) -> None:
+    """Each call makes a step; after the last one, calls change nothing; the weights are those of a single call."""
+    steps = []
+    for _ in range(6):
+        path = train_here(corpus, tmp_path / "parts", steps=4, saving=Saving(2, stop_after=NO_TIME))
+        steps.append(describe(path).metadata["steps"])
+    assert steps == [1, 2, 3, 4, 4, 4]
+    whole = train_here(corpus, tmp_path / "whole", steps=4)
+    for name in ("state.safetensors", "ghn.safetensors"):
+        parts, expected = tensors(tmp_path / "parts" / name), tensors(whole.parent / name)
+        assert parts.keys() == expected.keys()
+        assert all(torch.equal(parts[key], expected[key]) for key in expected)
+
+
+def test_after_each_step_somebody_is_told(corpus: Path, tmp_path: Path) -> None:
+    told: list[int] = []
+    recipe, length = small_recipe(), Length(steps=3)
+    nets, images = DeepNets1M(corpus), stream(recipe.batch)
+    for expected in ([1], [1, 2, 3]):
+        saving = Saving(stop_after=NO_TIME if len(expected) == 1 else None)
+        train(
+            tmp_path,
+            small_config(),
+            recipe,
+            images,
+            nets,
+            length=length,
+            saving=saving,
+            ranks=Ranks("cpu"),
+            quiet=True,
+            after_step=told.append,
+        )
+        assert told == expected
+
+
+def test_what_a_call_says(corpus: Path, tmp_path: Path) -> None:
+    words = command(corpus, tmp_path, images="digits", steps=3, stop_after=NO_TIME)
+    words.remove("--quiet")
+    path = re.escape(str(tmp_path / "ghn.safetensors"))
+    for said in (
+        r"1 steps in \d\.\d minutes, 33% of the training; the same command goes on",
+        r"2 steps in \d\.\d minutes, 67% of the training; the same command goes on",
+        r"3 steps in \d\.\d minutes",
+    ):
+        done = run(words)
+        assert done.returncode == 0, done.stderr
+        assert re.fullmatch(f"{path}: {said}\n", done.stdout)
+    metadata = describe(tmp_path / "ghn.safetensors").metadata
+    assert metadata["hardware"].startswith("one process with 1 of ")
+    assert metadata["software"] == f"PyTorch {torch.__version__}"
+
+
+def test_processes_stop_together(corpus: Path, tmp_path: Path) -> None:
+    """When the time of one is over, all end with the same step; the next call goes on with both."""
+    words = command(corpus, tmp_path, images="digits", steps=3, stop_after=NO_TIME)
+    words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *words]
+    for steps in (1, 2):
+        done = run(words)
+        assert done.returncode == 0, done.stderr
+        found = describe(tmp_path / "ghn.safetensors").metadata
+        assert found["steps"] == steps
+    assert found["hardware"].startswith("2 processes")

@@ -1,0 +1,104 @@
+"""The sweeps with gradients, node by node and level by level: equal to each other, to autograd, and to differences."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from deepnets import GENOTYPES, Graph, NetworkConfig, build_graph
+from ghn_model.encoders import GatedGNN
+
+DARTS = NetworkConfig(GENOTYPES["DARTS"], n_cells=4, C=8)
+VIT = NetworkConfig(GENOTYPES["ViT"], n_cells=3, C=16, C_mult=1, preproc=False)
+
+
+def gradients(gnn: GatedGNN, x: Tensor, graphs: list[Graph], by_levels: bool) -> list[Tensor]:
+    gnn.zero_grad()
+    x = x.clone().requires_grad_()
+    result = gnn(x, graphs, gnn.schedule(graphs) if by_levels else None)
+    (result * torch.linspace(-1, 2, result.numel(), dtype=x.dtype).view_as(result)).sum().backward()
+    found = [result.detach(), x.grad, *(parameter.grad for parameter in gnn.parameters())]
+    assert all(tensor is not None for tensor in found)
+    return [tensor for tensor in found if tensor is not None]
+
+
+@pytest.mark.parametrize("virtual_edges", [1, 2, 50])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+def test_gradients_are_those_of_the_levels(virtual_edges: int, dtype: torch.dtype, tolerance: float) -> None:
+    torch.manual_seed(1)
+    gnn = GatedGNN(16, virtual_edges).to(dtype)
+    graphs = [build_graph(DARTS), build_graph(VIT), build_graph(DARTS.replace(n_cells=1))]
+    x = torch.randn(sum(graph.num_nodes for graph in graphs), 16, dtype=dtype)
+    for ours, reference in zip(gradients(gnn, x, graphs, False), gradients(gnn, x, graphs, True), strict=True):
+        assert ours.dtype == dtype
+        assert (ours - reference).abs().max() <= tolerance * reference.abs().max()
+
+
+def naive(gnn: GatedGNN, x: Tensor, graphs: list[Graph]) -> Tensor:
+    """The two sweeps as the paper says them, a node at a time, for autograd."""
+    rows = list(x)
+    first = 0
+    for graph in graphs:
+        lengths = graph.distances(gnn.virtual_edges).tolist()
+        last = first + graph.num_nodes
+        for order, paths_to in (
+            (range(first, last), lambda v: [row[v] for row in lengths]),  # noqa: B023
+            (range(last - 1, first - 1, -1), lambda v: lengths[v]),  # noqa: B023
+        ):
+            for v in order:
+                total = torch.zeros_like(rows[v])
+                for u, length in enumerate(paths_to(v - first), start=first):
+                    if length == 1:
+                        total = total + gnn.mlp(rows[u])
+                    if length and gnn.virtual_edges > 1:
+                        total = total + gnn.mlp_ve(rows[u]) / length
+                rows[v] = gnn.gru(total[None], rows[v][None])[0]
+        first = last
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("virtual_edges", [1, 3, 50])
+@pytest.mark.parametrize("by_levels", [False, True])
+def test_gradients_are_those_of_autograd(virtual_edges: int, by_levels: bool) -> None:
+    torch.manual_seed(3)
+    gnn = GatedGNN(8, virtual_edges).double()
+    graphs = [build_graph(VIT), build_graph(DARTS.replace(n_cells=1)), build_graph(VIT.replace(n_cells=1))]
+    x = torch.randn(sum(graph.num_nodes for graph in graphs), 8, dtype=torch.float64)
+    found = gradients(gnn, x, graphs, by_levels)
+    gnn.zero_grad()
+    x.requires_grad_()
+    expected = naive(gnn, x, graphs)
+    (expected * torch.linspace(-1, 2, expected.numel(), dtype=x.dtype).view_as(expected)).sum().backward()
+    for ours, reference in zip(found, [expected, x.grad, *(p.grad for p in gnn.parameters())], strict=True):
+        assert reference is not None
+        assert (ours - reference).abs().max() <= 1e-12 * reference.abs().max()
+
+
+@pytest.mark.parametrize("virtual_edges", [1, 50])
+@pytest.mark.parametrize("by_levels", [False, True])
+def test_gradients_are_those_of_differences(virtual_edges: int, by_levels: bool) -> None:
+    torch.manual_seed(2)
+    gnn = GatedGNN(4, virtual_edges).double()
+    graphs = [build_graph(DARTS.replace(n_cells=1)), build_graph(VIT.replace(n_cells=1))]
+    x = torch.randn(sum(graph.num_nodes for graph in graphs), 4, dtype=torch.float64, requires_grad=True)
+    names = [name for name, _ in gnn.named_parameters()]
+    schedule = gnn.schedule(graphs) if by_levels else None
+
+    def sweep(x: Tensor, *weights: Tensor) -> Tensor:
+        values = dict(zip(names, weights, strict=True))
+        result: Tensor = torch.func.functional_call(gnn, values, (x, graphs, schedule))
+        return result
+
+    assert torch.autograd.gradcheck(sweep, (x, *gnn.parameters()), eps=1e-7, atol=1e-5, fast_mode=True)
+
+
+@pytest.mark.parametrize("by_levels", [False, True])
+def test_going_back_twice_is_the_same(by_levels: bool) -> None:
+    gnn = GatedGNN(8, 50)
+    graphs = [build_graph(VIT)]
+    x = torch.randn(graphs[0].num_nodes, 8, requires_grad=True)
+    result = gnn(x, graphs, gnn.schedule(graphs) if by_levels else None)
+    (first,) = torch.autograd.grad(result.sum(), x, retain_graph=True)
+    (second,) = torch.autograd.grad(result.sum(), x)
+    assert torch.equal(first, second)
