@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from deepnets import GENOTYPES, Network, NetworkConfig
 from deepnets.architecture import run_network
 from deepnets.architecture.functional import _pointwise
-from tests.strategies import configs
+from tests.support.strategies import configs
 
 DARTS, VIT = GENOTYPES["DARTS"], GENOTYPES["ViT"]
 
