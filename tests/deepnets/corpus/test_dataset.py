@@ -32,7 +32,7 @@ from deepnets import (
     NetworkConfig,
     build_graph,
 )
-from deepnets.corpus import SPLITS, CorpusFile, corpus_path, write_corpus
+from deepnets.corpus import NETWORK_SPLITS, CorpusFile, corpus_path, write_corpus
 from deepnets.graph import count_parameters
 
 ROOT = Path(__file__).parents[3]
@@ -48,11 +48,11 @@ def some(nets: DeepNets1M, count: int = 25) -> list[int]:
 
 
 def test_there_are_nine_splits() -> None:
-    assert set(SPLITS) == set(SIZES)
+    assert set(NETWORK_SPLITS) == set(SIZES)
 
 
 @pytest.mark.parametrize(("image_size", "num_classes"), [(32, 10), (224, 1000)])
-@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("split", NETWORK_SPLITS)
 def test_every_graph_is_that_of_its_config(corpus: Path, split: str, image_size: int, num_classes: int) -> None:
     nets = DeepNets1M(corpus, split, image_size=image_size, num_classes=num_classes, virtual_edges=7)
     assert len(nets) == SIZES[split]
@@ -149,7 +149,7 @@ def test_it_says_what_it_is(corpus: Path) -> None:
 
 
 @pytest.mark.parametrize("image_size", [32, 224])
-@pytest.mark.parametrize("split", [split for split in SPLITS if split != "predefined"])
+@pytest.mark.parametrize("split", [split for split in NETWORK_SPLITS if split != "predefined"])
 def test_table(corpus: Path, split: str, image_size: int) -> None:
     nets = DeepNets1M(corpus, split, image_size=image_size)
     table = nets.table
@@ -268,7 +268,7 @@ def test_wrong_options(corpus: Path, options: dict[str, Any], message: str) -> N
         DeepNets1M(corpus, **options)
 
 
-@pytest.mark.parametrize("split", [name for name in SPLITS if name != "predefined"])
+@pytest.mark.parametrize("split", [name for name in NETWORK_SPLITS if name != "predefined"])
 def test_a_split_that_has_not_been_built(tmp_path: Path, split: str) -> None:
     for folder in (tmp_path, tmp_path / "nowhere"):
         path = folder / f"deepnets1m_{split}.h5"
