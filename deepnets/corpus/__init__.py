@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING
 from deepnets.support.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from deepnets.corpus.dataset import NETWORK_SPLITS as NETWORK_SPLITS
     from deepnets.corpus.dataset import DeepNets1M as DeepNets1M
-    from deepnets.corpus.dataset import corpus_path as corpus_path
     from deepnets.corpus.layout import COLUMNS as COLUMNS
     from deepnets.corpus.layout import FORMAT_VERSION as FORMAT_VERSION
+    from deepnets.corpus.layout import NETWORK_SPLITS as NETWORK_SPLITS
     from deepnets.corpus.layout import Columns as Columns
+    from deepnets.corpus.layout import corpus_path as corpus_path
     from deepnets.corpus.sampler import MetaBatchSampler as MetaBatchSampler
     from deepnets.corpus.statistics import NUM_CLASSES as NUM_CLASSES
     from deepnets.corpus.statistics import STATISTICS as STATISTICS
@@ -46,15 +46,13 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
-        "dataset": (
-            "NETWORK_SPLITS",
-            "DeepNets1M",
-            "corpus_path",
-        ),
+        "dataset": ("DeepNets1M",),
         "layout": (
             "COLUMNS",
             "FORMAT_VERSION",
+            "NETWORK_SPLITS",
             "Columns",
+            "corpus_path",
         ),
         "sampler": ("MetaBatchSampler",),
         "statistics": (

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from deepnets.architecture import NORMS, PRIMITIVES, NetworkConfig, checked_task, decode, encode
+from deepnets.corpus.layout import NETWORK_SPLITS, Columns, corpus_path
 from deepnets.corpus.predefined import (
     NUM_PREDEFINED,
     RESNET_50,
@@ -23,20 +24,18 @@ from deepnets.corpus.predefined import (
 )
 from deepnets.corpus.sampler import MetaBatchSampler
 from deepnets.corpus.statistics import compute_statistics
-from deepnets.corpus.storage import Columns, CorpusFile
+from deepnets.corpus.storage import CorpusFile
 from deepnets.corpus.stored_network import StoredNetwork
 from deepnets.corpus.widths import WidthRule, evaluation_factor
 from deepnets.corpus.wiring import decode_wiring
 from deepnets.graph import MAX_DISTANCE, Graph, count_parameters
 from deepnets.support import (
-    NETWORK_SPLITS,
     ConfigError,
     FormatError,
     IntegrityError,
     MissingDataError,
     at_least,
     checked_integer,
-    corpus_path,
 )
 
 if TYPE_CHECKING:

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from deepnets.architecture import ARCHITECTURE, MAX_STEPS, NAMES, NORMS, PRIMITIVES, PUBLISHED_NODE_TYPES
 from deepnets.corpus.statistics import STATISTICS
+from deepnets.support import NETWORK_SPLITS, corpus_path
 
 __all__ = [
     "ATTRIBUTES",
@@ -31,8 +32,10 @@ __all__ = [
     "GENES",
     "LARGEST",
     "LICENCE",
+    "NETWORK_SPLITS",
     "VOCABULARY",
     "Columns",
+    "corpus_path",
     "digest",
 ]
 

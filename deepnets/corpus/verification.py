@@ -11,9 +11,10 @@ import numpy as np
 from tqdm import tqdm
 
 from deepnets.architecture import decode, encode
+from deepnets.corpus.layout import corpus_path
 from deepnets.corpus.statistics import STATISTICS, compute_statistics
 from deepnets.corpus.storage import CorpusFile, content_digest
-from deepnets.support import EVALUATION_SPLITS, ConfigError, IntegrityError, corpus_path, verify_checksum
+from deepnets.support import EVALUATION_SPLITS, ConfigError, IntegrityError, verify_checksum
 
 __all__ = ["Verification", "check_disjoint", "verify"]
 

@@ -74,9 +74,9 @@ class GraphBatch:
     >>> graph = build_graph(NetworkConfig(GENOTYPES["DARTS"], n_cells=4))
     >>> batch = GraphBatch([graph, graph], virtual_edges=1)
     >>> batch
-    GraphBatch(2 graphs, 306 nodes, 360 edges)
+    GraphBatch(2 graphs, 244 nodes, 302 edges)
     >>> batch.padded().distances.shape
-    torch.Size([2, 153, 153])
+    torch.Size([2, 122, 122])
     """
 
     def __init__(self, graphs: Iterable[Graph], virtual_edges: int | None = None) -> None:

@@ -94,7 +94,7 @@ def new_graph_buffer(n_cells: int, steps: int) -> GraphBuffer:
     Examples
     --------
     >>> len(new_graph_buffer(n_cells=4, steps=1).nodes)
-    152
+    153
     """
     # Per cell: preprocessing, two operations and a sum per step, and a concatenation.
     per_cell = 2 * 4 + steps * (2 * MAX_OPERATION_NODES + 1) + 1

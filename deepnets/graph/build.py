@@ -87,7 +87,7 @@ def count_parameters(config: NetworkConfig, num_classes: int = 10, image_size: i
     >>> from deepnets import GENOTYPES, NetworkConfig
     >>> vit = NetworkConfig(GENOTYPES["ViT"], n_cells=12, C=128, C_mult=1, preproc=False)
     >>> count_parameters(vit)
-    1211274
+    1012234
     """
     return _assembled(encode([config])[0], num_classes, image_size)[1]
 

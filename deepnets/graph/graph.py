@@ -80,7 +80,7 @@ class Graph:
     >>> graph.parameters[1]
     (ParameterSlot(name='stem.0.weight', shape=(32, 3, 3, 3), role='weight'),)
     >>> graph.distances(cutoff=5)[0, :4]
-    array([0, 1, 2, 3], dtype=uint8)
+    array([0, 1, 2, 2], dtype=uint8)
     """
 
     def __init__(

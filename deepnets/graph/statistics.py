@@ -34,7 +34,7 @@ class GraphStatistics:
     >>> from deepnets import GENOTYPES, NetworkConfig, build_graph
     >>> vit = NetworkConfig(GENOTYPES["ViT"], n_cells=12, C=128, C_mult=1, preproc=False)
     >>> build_graph(vit).statistics().longest_path
-    124
+    127
     """
 
     dead_included: bool

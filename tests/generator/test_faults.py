@@ -221,6 +221,17 @@ def test_a_finished_build_is_left_alone(small_corpus: Corpus) -> None:
     assert report.content_digest == small_corpus.digests["val"]
 
 
+def test_finished_files_are_read_once(small_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even if other splits are missing, which is found out before the folder is locked."""
+    read = []
+    monkeypatch.setattr("generator.build.verify_checksum", lambda path: read.append(path.name))
+    for split in ("val", "test"):
+        shutil.copy(corpus_path(small_corpus.out, split), tmp_path)
+    reports = build_corpus(tmp_path, BuildPlan(("val", "test", "bnfree")), workers=Workers(num_workers=1))
+    assert {report.split: report.built for report in reports} == {"val": False, "test": False, "bnfree": True}
+    assert sorted(read) == ["deepnets1m_test.h5", "deepnets1m_val.h5"]
+
+
 @pytest.fixture
 def val(small_corpus: Corpus, tmp_path: Path) -> Path:
     """A folder with a copy of the smallest file, that of `val`."""
