@@ -79,7 +79,7 @@ def test_untouched(tampered: Callable[[Change], Path], corpus: Path) -> None:
     assert snapshot(path.parent, SPLIT) == snapshot(corpus, SPLIT)
 
 
-ATTRIBUTES = r"its attributes format, .* are not the texts and numbers they should be"
+ATTRIBUTES = r"its attributes format, .* are not the strings and integers they should be"
 HEADERS: dict[str, tuple[Change, str]] = {
     "newer version": (
         attribute("format_version", 2),
