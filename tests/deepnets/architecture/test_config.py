@@ -187,7 +187,7 @@ def test_norms() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"C": 33}, r"C: must be even \(strided skips split it in two halves\), got 33"),
+        ({"C": 33}, r"C: must be even \(strided skip connections split it into two halves\), got 33"),
         ({"genotype": ATTENTIVE, "C": 36}, "C: networks with msa need a multiple of 8 .*, got 36"),
         ({"preproc": False}, "preproc: must be true if .* C_mult is 2"),
         (

@@ -252,7 +252,7 @@ FILLING = ["msa", "cse", "sep_conv_5x5", "conv_7x1_1x7", "skip_connect", "none"]
 
 
 @pytest.mark.parametrize("op", FILLING)
-def test_the_tape_is_long_enough(op: str) -> None:
+def test_the_buffer_is_long_enough(op: str) -> None:
     """Compiled code does not check bounds, so the capacity must hold for the largest networks there can be."""
     steps = 10
     genes = [(op, j) for i in range(steps) for j in (max(0, i - 1), i)]
@@ -271,13 +271,13 @@ def test_the_tape_is_long_enough(op: str) -> None:
 def test_the_walk_stays_in_bounds(tmp_path: Path) -> None:
     """The same code, compiled once more with a check of every index."""
     program = """
-from tests.deepnets.graph.test_build import FILLING, HARD, has_output, test_the_tape_is_long_enough
+from tests.deepnets.graph.test_build import FILLING, HARD, has_output, test_the_buffer_is_long_enough
 from deepnets import NetworkConfig, build_graph
 from deepnets.corpus import compute_statistics
 from generator.shards import ShardTask, make_shard
 from generator.splits import SPLITS
 for op in FILLING:
-    test_the_tape_is_long_enough(op)
+    test_the_buffer_is_long_enough(op)
 for genotype in HARD.values():
     config = NetworkConfig(genotype, 5, C=8)
     if has_output(config):

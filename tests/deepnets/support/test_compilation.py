@@ -161,7 +161,7 @@ def test_nothing_can_be_written(project: Path, tmp_path: Path) -> None:
     for _ in range(2):
         result, cached, log = run(project, 3, HOME=home, XDG_CACHE_HOME=home, IPYTHONDIR=home)
         assert (result, cached) == (7, False)
-        assert "calculate is compiled anew in every process" in log
+        assert "calculate is compiled again in every process" in log
 
 
 @pytest.mark.parametrize("kind", ["a file", "below a file", "/proc"])
