@@ -22,21 +22,22 @@ __all__ = ["depthwise_conv2d"]
 
 
 def depthwise_conv2d(x: Tensor, weight: Tensor, stride: int = 1, dilation: int = 1) -> Tensor:
-    """A depthwise convolution with an odd, square kernel and padding that keeps the size at stride 1.
+    """Compute a depthwise convolution with padding that keeps the resolution at stride 1.
 
     Parameters
     ----------
     x
         `(B, C, H, W)`.
     weight
-        `(C, 1, k, k)`, k odd.
+        `(C, 1, k, k)` with an odd k.
     stride, dilation
         As in `torch.nn.functional.conv2d`.
 
     Returns
     -------
-    `(B, C, ceil(H / stride), ceil(W / stride))`, equal to that of `conv2d`.  Gradients are computed once: second
-    derivatives raise a `RuntimeError`.
+    Tensor
+        `(B, C, ceil(H / stride), ceil(W / stride))`, equal to the result of `conv2d`.  It can be differentiated once;
+        second derivatives raise a `RuntimeError`.
 
     Examples
     --------
@@ -68,7 +69,7 @@ class _DepthwiseConv2d(torch.autograd.Function):
             _add_weight_gradient(_pixels(x), _pixels(gradient), stride, dilation, by_taps)
             by_weight = torch.from_numpy(by_taps).permute(2, 0, 1).unsqueeze(1)
         if ctx.needs_input_grad[0]:
-            if stride > 1:  # zeros between the values, as many as were skipped
+            if stride > 1:  # insert zeros for the pixels that were skipped
                 spread = torch.zeros_like(x)
                 spread[:, :, ::stride, ::stride] = gradient
                 gradient = spread

@@ -50,5 +50,5 @@ def test_only_the_gradient_that_is_needed(wanted: str) -> None:
 def test_second_derivatives_are_refused() -> None:
     x = torch.randn(1, 2, 4, 4, requires_grad=True)
     (gradient,) = torch.autograd.grad(depthwise_conv2d(x, torch.randn(2, 1, 3, 3)).square().sum(), x, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable|twice"):
+    with pytest.raises(RuntimeError, match=r"once_differentiable|twice"):
         gradient.sum().backward()
