@@ -23,7 +23,7 @@ import pytest
 import torch
 
 from deepnets.data import load_images
-from deepnets.data.cifar import ARCHIVE, FOLDER, SHA256, SIZE, URL, fetch
+from deepnets.data.cifar import ARCHIVE, FOLDER, SHA256, URL, fetch
 from deepnets.data.image_set import IMAGENET_MEAN
 from deepnets.support import ConfigError, FormatError, IntegrityError
 
@@ -187,8 +187,14 @@ def test_a_file_is_missing(tmp_path: Path) -> None:
     [
         (lambda content: [content], "expected a dictionary, got a list"),
         (lambda content: {}, r"data: expected an array of \(n, 3072\) bytes, got a NoneType"),
-        (lambda content: {**content, "data": content["data"][:, 1:]}, r"data: expected .*, got one of \(20, 3071\)"),
-        (lambda content: {**content, "data": content["data"][0]}, r"data: expected .*, got one of \(3072,\)"),
+        (
+            lambda content: {**content, "data": content["data"][:, 1:]},
+            r"data: expected .*, got an array of shape \(20, 3071\)",
+        ),
+        (
+            lambda content: {**content, "data": content["data"][0]},
+            r"data: expected .*, got an array of shape \(3072,\)",
+        ),
         (lambda content: {**content, "data": content["data"].astype(np.float32)}, "has an array of f4, not of bytes"),
         (
             lambda content: {**content, "labels": content["labels"][1:]},
@@ -215,7 +221,7 @@ def test_truncated_files(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for length in (0, 1, 2, 100, len(whole) // 2, len(whole) - 2, len(whole) - 1):
         path.write_bytes(whole[:length])
-        with pytest.raises(FormatError, match="is no file of CIFAR-10") as caught:
+        with pytest.raises(FormatError, match="is not a file of CIFAR-10") as caught:
             load_images("cifar10", "test", root=tmp_path)
         assert "\n" not in str(caught.value)
 
@@ -359,7 +365,7 @@ def server(tmp_path: Path) -> Iterator[str]:
 
 
 def official(archive: Path) -> dict[str, Any]:
-    return {"sha256": hashlib.sha256(archive.read_bytes()).hexdigest(), "size": archive.stat().st_size}
+    return {"sha256": hashlib.sha256(archive.read_bytes()).hexdigest()}
 
 
 def test_download(tmp_path: Path, server: str) -> None:
@@ -373,11 +379,11 @@ def test_download(tmp_path: Path, server: str) -> None:
 def test_only_an_explicit_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def refuse(url: str, **_: Any) -> Any:
+    def refuse(url: str, *_: Any, **__: Any) -> Any:
         asked.append(url)
         raise OSError(101, "Network is unreachable")
 
-    monkeypatch.setattr("urllib.request.urlopen", refuse)
+    monkeypatch.setattr("torch.hub.download_url_to_file", refuse)
     with pytest.raises(ConfigError, match="holds neither"):
         load_images("cifar10", root=tmp_path)
     assert asked == []
@@ -387,19 +393,16 @@ def test_only_an_explicit_download(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     write(tmp_path)
     load_images("cifar10", root=tmp_path, download=True)
     assert asked == [URL]
-    assert (len(SHA256), SIZE) == (64, 170_498_071)
+    assert len(SHA256) == 64
 
 
 def test_a_wrong_download(tmp_path: Path, server: str) -> None:
     target = tmp_path / "target"
     right = official(tmp_path / ARCHIVE)
-    with pytest.raises(IntegrityError, match="has another checksum than CIFAR-10; try again, or put") as caught:
+    with pytest.raises(IntegrityError, match="does not have the checksum of CIFAR-10; try again, or put") as caught:
         fetch(target, f"{server}/{ARCHIVE}", **{**right, "sha256": "0" * 64})
     assert "\n" not in str(caught.value)
     assert list(target.iterdir()) == []
-    (tmp_path / "large").write_bytes(bytes(5 << 20))
-    with pytest.raises(IntegrityError, match=r"what was downloaded \(2,097,152 bytes\)"):  # it stops in time
-        fetch(target, f"{server}/large", sha256=right["sha256"], size=1_500_000)
     for url in (f"{server}/missing.tar.gz", "http://127.0.0.1:9/x", "file:///nowhere/x", "no address"):
         with pytest.raises(ConfigError, match="cannot be downloaded into") as refused:
             fetch(target, url, **right)

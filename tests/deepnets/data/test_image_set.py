@@ -285,11 +285,6 @@ def test_wrong_options(load: Any, options: dict[str, Any], message: str) -> None
         load(**options)
 
 
-def test_imagenet_does_not_fit_into_memory() -> None:
-    with pytest.raises(ConfigError, match="does not fit into memory; use open_images"):
-        load_images("imagenet")
-
-
 @pytest.mark.parametrize("size", [0, -1, 1.5, None])
 def test_wrong_batch_sizes(size: Any) -> None:
     with pytest.raises(ConfigError, match=r"^batch_size: expected an integer, 1 or more; got"):

@@ -44,7 +44,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def load(root: Path | str | None, split: str = "test", **options: Any) -> ImageFolders:
-    return load_imagenet(split, root, **{"num_classes": 3, "workers": 0, "image_size": 8, **options})
+    return load_imagenet(split, root=root, **{"num_classes": 3, "workers": 0, "image_size": 8, **options})
 
 
 def joined(batches: Any) -> tuple[torch.Tensor, torch.Tensor]:
@@ -190,7 +190,7 @@ def test_images_of_other_kinds(tree: Path, tmp_path: Path) -> None:
 
 
 def test_no_folder(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"^root: imagenet needs the folder that holds its folders train and val"):
+    with pytest.raises(ConfigError, match=r"^root: imagenet needs the folder that holds the folders train and val"):
         load(None)
     (tmp_path / "train").mkdir()
     for root, missing in ((tmp_path / "nowhere", "train"), (tmp_path, "train|val")):
