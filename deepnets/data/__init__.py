@@ -6,7 +6,7 @@ digits     scikit-learn's handwritten digits
 cifar      CIFAR-10, with an optional download
 imagenet   `ImageFolders`, JPEG files read by worker processes
 
-Names are imported on first use; `IMAGE_SETS` and `SPLITS` need no torch.
+Names are imported on first use; `IMAGE_SETS` needs no torch.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from deepnets.data.image_set import ImageSet as ImageSet
     from deepnets.data.imagenet import ImageFolders as ImageFolders
     from deepnets.data.loading import IMAGE_SETS as IMAGE_SETS
-    from deepnets.data.loading import SPLITS as SPLITS
     from deepnets.data.loading import ImageLoader as ImageLoader
     from deepnets.data.loading import load_images as load_images
     from deepnets.data.loading import open_images as open_images
@@ -31,6 +30,6 @@ __getattr__, __dir__, __all__ = lazy_exports(
     {
         "image_set": ("ImageSet", "Images"),
         "imagenet": ("ImageFolders",),
-        "loading": ("IMAGE_SETS", "SPLITS", "ImageLoader", "load_images", "open_images", "register_image_set"),
+        "loading": ("IMAGE_SETS", "ImageLoader", "load_images", "open_images", "register_image_set"),
     },
 )

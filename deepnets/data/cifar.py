@@ -24,7 +24,17 @@ import torch
 import torch.hub
 
 from deepnets.data.image_set import IMAGENET_MEAN, IMAGENET_STD, ImageSet
-from deepnets.support import DAMAGED, Bounded, ConfigError, FormatError, IntegrityError, Unfinished, read_pickle, shown
+from deepnets.support import (
+    DAMAGED,
+    Bounded,
+    ConfigError,
+    FormatError,
+    IntegrityError,
+    MissingDataError,
+    Unfinished,
+    read_pickle,
+    shown,
+)
 
 __all__ = ["ARCHIVE", "FOLDER", "fetch", "load_cifar10"]
 
@@ -74,6 +84,8 @@ def load_cifar10(
     Raises
     ------
     ConfigError
+        If `root` is not given.
+    MissingDataError
         If there are no files, or they cannot be downloaded.
     FormatError, IntegrityError
         If a file has the wrong format, or is damaged.
@@ -117,7 +129,7 @@ def _contents(root: Path, names: tuple[str, ...], download: bool) -> list[tuple[
     archive = root / ARCHIVE
     if not archive.exists():
         if not download:
-            raise ConfigError(
+            raise MissingDataError(
                 f"root: {root} holds neither {FOLDER} (data_batch_1 to 5, test_batch) nor {ARCHIVE}; download the "
                 f"latter from {URL}, or pass download=True"
             )
@@ -133,7 +145,7 @@ def _file(path: Path) -> bytes:
         _check_size(str(path), path.stat().st_size)
         return path.read_bytes()
     except FileNotFoundError as error:
-        raise ConfigError(f"{path}: no such file; unpack {ARCHIVE} again") from error
+        raise MissingDataError(f"{path}: no such file; unpack {ARCHIVE} again") from error
     except OSError as error:
         raise FormatError(f"{path}: cannot be read: {_reason(error)}") from error
 
@@ -181,7 +193,7 @@ def fetch(folder: Path, url: str = URL, sha256: str = SHA256) -> Path:
 
     Raises
     ------
-    ConfigError
+    MissingDataError
         If the archive cannot be downloaded or written.
     IntegrityError
         If the checksum of the download differs.
@@ -209,7 +221,7 @@ def fetch(folder: Path, url: str = URL, sha256: str = SHA256) -> Path:
             "yourself"
         ) from error
     except (OSError, ValueError) as error:  # HTTP errors are subclasses of OSError; a malformed URL is a ValueError
-        raise ConfigError(f"{url}: cannot be downloaded into {folder}: {_reason(error)}") from error
+        raise MissingDataError(f"{url}: cannot be downloaded into {folder}: {_reason(error)}") from error
     return archive
 
 

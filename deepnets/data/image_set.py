@@ -31,7 +31,7 @@ class Images(Protocol):
 
     @property
     def split(self) -> str:
-        """Part of the set, one of `deepnets.data.SPLITS`."""
+        """Part of the set, one of `deepnets.support.IMAGE_SPLITS`."""
 
     @property
     def num_classes(self) -> int:

@@ -21,7 +21,15 @@ import torch
 from torch import Tensor
 
 from deepnets.data.image_set import IMAGENET_MEAN, IMAGENET_STD
-from deepnets.support import ConfigError, FormatError, at_least, checked_integer, import_torchvision
+from deepnets.support import (
+    ConfigError,
+    FormatError,
+    MissingDataError,
+    MissingDependencyError,
+    at_least,
+    checked_integer,
+    import_torchvision,
+)
 
 __all__ = ["ImageFolders", "evaluation_order", "load_imagenet"]
 
@@ -215,15 +223,19 @@ def load_imagenet(
     Raises
     ------
     ConfigError
-        If a folder is missing or holds no images, or torchvision is missing.
+        If an argument is not valid.
+    MissingDataError
+        If a folder is missing.
+    MissingDependencyError
+        If torchvision is not installed.
     FormatError
-        If the number of classes differs, or a class has too few images to hold out 50.
+        If the number of classes differs, or a class has no images, or too few to hold out 50.
 
     Examples
     --------
     >>> load_imagenet("test", root="no folder")
     Traceback (most recent call last):
-    deepnets.support.errors.ConfigError: root: no folder/train: no such folder; unpack the training and validation ...
+    deepnets.support.errors.MissingDataError: root: no folder/train: no such folder; unpack the training ...
     """
     image_size = checked_integer("image_size", 224 if image_size is None else image_size, at_least(1))
     if workers is None:
@@ -299,7 +311,7 @@ def _classes(root: Path, expected: int) -> list[str]:
     for part in ("train", "val"):
         folder = root / part
         if not folder.is_dir():
-            raise ConfigError(
+            raise MissingDataError(
                 f"root: {folder}: no such folder; unpack the training and validation images of ILSVRC 2012 "
                 f"(https://image-net.org/download) into {root}/train and {root}/val, one folder per class in each"
             )
@@ -326,7 +338,7 @@ def _torchvision() -> Any:
     try:
         torchvision: Any = import_torchvision()
     except ImportError as error:
-        raise ConfigError(f"the transforms of imagenet are torchvision's: {error}") from error
+        raise MissingDependencyError(f"images: imagenet needs the transforms of torchvision: {error}") from error
     return torchvision.transforms
 
 

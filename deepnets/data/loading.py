@@ -21,18 +21,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from deepnets.support import ConfigError, at_least, checked_integer
-from deepnets.support.registry import Registry
+from deepnets.support import IMAGE_SPLITS, ConfigError, Registry, at_least, checked_integer
 
 if TYPE_CHECKING:
     import torch
 
     from deepnets.data.image_set import Images, ImageSet
 
-__all__ = ["IMAGE_SETS", "SPLITS", "ImageLoader", "load_images", "open_images", "register_image_set"]
-
-SPLITS = ("train", "val", "test", "trainval")
-"""Parts of an image set, for training, selection and final evaluation; `trainval` is `train` and `val` together."""
+__all__ = ["IMAGE_SETS", "ImageLoader", "load_images", "open_images", "register_image_set"]
 
 
 class ImageLoader(Protocol):
@@ -41,7 +37,7 @@ class ImageLoader(Protocol):
     Parameters
     ----------
     split : str
-        The part, one of `SPLITS`.
+        The part, one of `deepnets.support.IMAGE_SPLITS`.
     root : Path or str, optional
         Folder that holds the files; `None` if the user named none.
     download : bool
@@ -63,7 +59,7 @@ class ImageLoader(Protocol):
 
     Raises
     ------
-    ConfigError
+    MissingDataError
         If files are missing; the message says how to get them.
     FormatError, IntegrityError
         If files have the wrong format, or are damaged.
@@ -175,8 +171,11 @@ def open_images(
     Raises
     ------
     ConfigError
-        If the name or the split is unknown, another argument is not valid, or files are missing; the message then says
-        how to get them.
+        If the name or the split is unknown, or another argument is not valid.
+    MissingDataError
+        If files are missing; the message says how to get them.
+    MissingDependencyError
+        If torchvision is needed and not installed.
     FormatError, IntegrityError
         If a file has the wrong format, or is damaged.
 
@@ -188,8 +187,8 @@ def open_images(
     (torch.Size([64, 3, 32, 32]), torch.Size([64]))
     """
     IMAGE_SETS.check(name)
-    if split not in SPLITS:
-        raise ConfigError(f"split of the images: unknown {split!r}; use one of {', '.join(SPLITS)}")
+    if split not in IMAGE_SPLITS:
+        raise ConfigError(f"split of the images: unknown {split!r}; use one of {', '.join(IMAGE_SPLITS)}")
     if not 0 <= noise < float("inf"):
         raise ConfigError(f"noise: expected a standard deviation, 0 or more; got {noise!r}")
     if image_size is not None:
@@ -224,7 +223,7 @@ def load_images(
 
     Raises
     ------
-    ConfigError, FormatError, IntegrityError
+    ConfigError, MissingDataError, MissingDependencyError, FormatError, IntegrityError
         As for `open_images`; `ConfigError` also if the set is read from folders.
 
     Examples

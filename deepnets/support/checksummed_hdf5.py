@@ -27,6 +27,7 @@ from typing import Any
 import h5py
 
 from deepnets.support.errors import DeepNetsError, FormatError, IntegrityError
+from deepnets.support.untrusted_hdf5 import refuse_external_data, refuse_link
 
 __all__ = [
     "check_seal",
@@ -159,8 +160,7 @@ def safe_group(group: Any, members: set[str]) -> h5py.Group:
             "kind"
         )
     for name in members:
-        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-            raise FormatError(f"{where.rstrip('/')}/{name} is a link; refused")
+        refuse_link(group, name, f"{where.rstrip('/')}/{name}")
     return group
 
 
@@ -173,8 +173,7 @@ def safe_datasets(group: h5py.Group, names: Iterable[str]) -> dict[str, h5py.Dat
         where = f"{file.filename}: {group.name.rstrip('/')}/{name}"
         if not isinstance(dataset, h5py.Dataset):
             raise FormatError(f"{where} is not a dataset")
-        if dataset.is_virtual or dataset.external:
-            raise FormatError(f"{where} takes its data from other files; refused")
+        refuse_external_data(dataset, where)
         storage = dataset.id.get_create_plist()
         if [storage.get_filter(i)[0] for i in range(storage.get_nfilters())] != _FILTERS:
             raise FormatError(f"{where} is not stored with compression and checksums")

@@ -25,7 +25,7 @@ import torch
 from deepnets.data import load_images
 from deepnets.data.cifar import ARCHIVE, FOLDER, SHA256, URL, fetch
 from deepnets.data.image_set import IMAGENET_MEAN
-from deepnets.support import ConfigError, FormatError, IntegrityError
+from deepnets.support import FormatError, IntegrityError, MissingDataError
 
 NAMES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
 COPY = Path(__file__).parents[4] / "shared" / "data" / "unpack_cifar10.py"
@@ -160,7 +160,7 @@ def test_a_real_copy(tmp_path: Path) -> None:
 
 def test_nothing_there(tmp_path: Path) -> None:
     for root in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(ConfigError) as caught:
+        with pytest.raises(MissingDataError) as caught:
             load_images("cifar10", root=root)
         message = str(caught.value)
         assert message.startswith(f"root: {root} holds neither {FOLDER} (data_batch_1 to 5, test_batch) nor {ARCHIVE};")
@@ -172,7 +172,7 @@ def test_nothing_there(tmp_path: Path) -> None:
 def test_a_file_is_missing(tmp_path: Path) -> None:
     folder = write(tmp_path / FOLDER)
     (folder / "data_batch_3").unlink()
-    with pytest.raises(ConfigError, match="data_batch_3: no such file; unpack"):
+    with pytest.raises(MissingDataError, match="data_batch_3: no such file; unpack"):
         load_images("cifar10", root=tmp_path)
     assert len(load_images("cifar10", "test", root=tmp_path)) == 20
     pack(folder, tmp_path / ARCHIVE)
@@ -384,10 +384,10 @@ def test_only_an_explicit_download(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         raise OSError(101, "Network is unreachable")
 
     monkeypatch.setattr("torch.hub.download_url_to_file", refuse)
-    with pytest.raises(ConfigError, match="holds neither"):
+    with pytest.raises(MissingDataError, match="holds neither"):
         load_images("cifar10", root=tmp_path)
     assert asked == []
-    with pytest.raises(ConfigError, match=f"^{URL}: cannot be downloaded into {tmp_path}: Network is unreachable"):
+    with pytest.raises(MissingDataError, match=f"^{URL}: cannot be downloaded into {tmp_path}: Network is unreachable"):
         load_images("cifar10", root=tmp_path, download=True)
     assert asked == [URL]
     write(tmp_path)
@@ -404,10 +404,10 @@ def test_a_wrong_download(tmp_path: Path, server: str) -> None:
     assert "\n" not in str(caught.value)
     assert list(target.iterdir()) == []
     for url in (f"{server}/missing.tar.gz", "http://127.0.0.1:9/x", "file:///nowhere/x", "no address"):
-        with pytest.raises(ConfigError, match="cannot be downloaded into") as refused:
+        with pytest.raises(MissingDataError, match="cannot be downloaded into") as refused:
             fetch(target, url, **right)
         assert "\n" not in str(refused.value)
         assert list(target.iterdir()) == []
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match=r"cannot be downloaded into .*: (Not a directory|File exists)"):
+    with pytest.raises(MissingDataError, match=r"cannot be downloaded into .*: (Not a directory|File exists)"):
         fetch(tmp_path / "file", f"{server}/{ARCHIVE}", **right)

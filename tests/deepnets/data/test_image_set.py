@@ -13,8 +13,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepnets.data import SPLITS, ImageSet, load_images, open_images
-from deepnets.support import ConfigError, import_torchvision
+from deepnets.data import ImageSet, load_images, open_images
+from deepnets.support import IMAGE_SPLITS, ConfigError, import_torchvision
 
 CONTENT = {
     "train": "411f6afd7bebe8a6a68a68a668488509a9e92e790484747a80867dd009dab291",
@@ -54,7 +54,7 @@ def joined(batches: Any) -> tuple[torch.Tensor, torch.Tensor]:
 # --- digits ---
 
 
-@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("split", IMAGE_SPLITS)
 def test_digits_never_change(split: str) -> None:
     digits = load_images("digits", split)
     assert (len(digits), digits.num_classes, digits.image_size) == (SIZES[split], 10, 32)
@@ -92,7 +92,7 @@ def test_digits_are_those_of_scikit_learn_enlarged() -> None:
 
 
 def test_digits_are_split_by_class() -> None:
-    parts = {split: load_images("digits", split) for split in SPLITS}
+    parts = {split: load_images("digits", split) for split in IMAGE_SPLITS}
     counts = {split: part.labels.bincount() for split, part in parts.items()}
     assert torch.equal(counts["val"], counts["test"])
     assert torch.equal(counts["train"] + counts["val"], counts["trainval"])

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from deepnets.data import ImageFolders, open_images
 from deepnets.data.imagenet import evaluation_order, load_imagenet
-from deepnets.support import ConfigError, FormatError, import_torchvision
+from deepnets.support import ConfigError, FormatError, MissingDataError, import_torchvision
 
 try:
     torchvision: Any = import_torchvision()
@@ -194,10 +194,12 @@ def test_no_folder(tmp_path: Path) -> None:
         load(None)
     (tmp_path / "train").mkdir()
     for root, missing in ((tmp_path / "nowhere", "train"), (tmp_path, "train|val")):
-        with pytest.raises((ConfigError, FormatError), match=f"{root}/({missing}): ") as caught:
+        with pytest.raises((MissingDataError, FormatError), match=f"{root}/({missing}): ") as caught:
             load(root)
         assert "\n" not in str(caught.value)
-    with pytest.raises(ConfigError, match=f"^root: {tmp_path}/nowhere/train: no such folder; unpack .* one folder per"):
+    with pytest.raises(
+        MissingDataError, match=f"^root: {tmp_path}/nowhere/train: no such folder; unpack .* one folder"
+    ):
         open_images("imagenet", root=tmp_path / "nowhere")
 
 
