@@ -145,13 +145,6 @@ class ImageFolders:
             If `batch_size` is not a positive integer.
         FormatError
             If a file cannot be read as an image.
-
-        Examples
-        --------
-        >>> images = ImageFolders("pets", "train", [], np.array([]), num_classes=2)
-        >>> images.batches(0)
-        Traceback (most recent call last):
-        deepnets.support.errors.ConfigError: batch_size: expected an integer, 1 or more; got 0
         """
         batch_size = checked_integer("batch_size", batch_size, at_least(1))
         return self._batches(batch_size, shuffle, augment, drop_last, generator)

@@ -1,7 +1,7 @@
 """`trace`: the computational graph of any `torch.nn.Module`, recorded in one run on the `meta` device.
 
 tracer          `trace`: selects an input and a mode in which the network runs
-capture         the `TorchFunctionMode` that intercepts every torch function of the run
+call, capture   the `TorchFunctionMode` that intercepts every torch function of the run
 rules           the rule for each torch function; `layers` and `merging` hold the rules, `parts` their helpers
 recorder        the nodes of a run, and what each tensor is computed from
 finishing       from the recorded nodes to a `Graph`: contraction, order, classification layer

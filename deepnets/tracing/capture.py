@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from deepnets.support import TraceError
+from deepnets.tracing.call import Call, in_place_target
 from deepnets.tracing.recorder import INPUT, Pending, Recorder, Value
 from deepnets.tracing.tensors import (
     is_integer,
@@ -28,7 +29,7 @@ from deepnets.tracing.tensors import (
     with_numbers,
 )
 
-__all__ = ["FACTORIES", "META", "Call", "Capture", "Rule", "in_place_target"]
+__all__ = ["FACTORIES", "META", "Capture", "Rule"]
 
 META = torch.device("meta")
 CPU = torch.device("cpu")
@@ -57,52 +58,6 @@ FACTORIES = frozenset(
     )
 )
 _FROM_EXAMPLE = ("_like", "new_")
-
-
-class Call:
-    """One call of a torch function, the argument of a rule.
-
-    Attributes
-    ----------
-    name : str
-        Name of the function, without its module.
-    function : callable
-        The function.
-    args : tuple
-        Positional arguments; parameters of the network are replaced by tensors on the `meta` device.
-    kwargs : dict
-        Keyword arguments, likewise.
-    tensors : list of Tensor
-        All tensors among the arguments.
-
-    Examples
-    --------
-    >>> call = Call("flatten", torch.flatten, (torch.zeros(2, 3), 1), {}, [])
-    >>> call.argument(1, "start_dim", 0), call.argument(2, "end_dim", -1)
-    (1, -1)
-    """
-
-    __slots__ = ("args", "function", "kwargs", "name", "tensors")
-
-    def __init__(
-        self,
-        name: str,
-        function: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        tensors: list[Tensor],
-    ) -> None:
-        self.name = name
-        self.function = function
-        self.args = args
-        self.kwargs = kwargs
-        self.tensors = tensors
-
-    def argument(self, position: int, name: str, default: Any = None) -> Any:
-        """Return an argument that is passed by position or by name."""
-        if position < len(self.args):
-            return self.args[position]
-        return self.kwargs.get(name, default)
 
 
 Rule = Callable[["Capture", Call], Any]
@@ -309,7 +264,7 @@ class Capture(TorchFunctionMode):
         return copy
 
     def _protect(self, call: Call, target: Tensor) -> None:
-        """Make an in-place function change a copy of a user's tensor, which replaces the tensor for the rest of the run."""
+        """Make an in-place function change a copy of the user's tensor, which replaces it for the rest of the run."""
         key = storage_key(target)
         if key in self._created or (key in self._values and not self._values[key].pending):
             return
@@ -390,18 +345,3 @@ class Capture(TorchFunctionMode):
 
 
 _CONSTANT = Value()
-
-_IN_PLACE = frozenset(
-    ("__setitem__", "__iadd__", "__isub__", "__imul__", "__itruediv__", "__ifloordiv__", "__ipow__", "__imod__")
-)
-
-
-def in_place_target(call: Call) -> Tensor | None:
-    """Return the tensor that a call changes in place: its first argument or `out`; None for other functions."""
-    name = call.name
-    out = call.kwargs.get("out")
-    if isinstance(out, Tensor):
-        return out
-    if (name in _IN_PLACE or (name.endswith("_") and not name.endswith("__"))) and isinstance(call.args[0], Tensor):
-        return call.args[0]
-    return None

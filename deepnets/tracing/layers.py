@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deepnets.tracing.capture import Call, Capture
+from deepnets.tracing.call import Call
+from deepnets.tracing.capture import Capture
 from deepnets.tracing.parts import chain, entry, given, settle, weighted
 from deepnets.tracing.recorder import Value
 
@@ -145,9 +146,7 @@ def recurrent(capture: Capture, call: Call) -> Any:
 def _states(capture: Capture, call: Call) -> tuple[Tensor, ...]:
     """Return the results of a recurrent layer on `meta`: its outputs at all time steps, and its last states."""
     x = call.args[0]
-    packed = isinstance(call.args[1], Tensor) and isinstance(
-        call.args[3], (list, tuple)
-    )  # the arguments are x, batch sizes, states, ...
+    packed = isinstance(call.args[1], Tensor) and isinstance(call.args[3], (list, tuple))  # x, batch sizes, states
     states = call.args[2 if packed else 1]
     states = [states] if isinstance(states, Tensor) else list(states)
     both_ways = bool(call.args[-1 if packed else -2])

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from deepnets.tracing.capture import META, Call, Capture, in_place_target
+from deepnets.tracing.call import Call, in_place_target
+from deepnets.tracing.capture import META, Capture
 from deepnets.tracing.parts import chain, entry, given, settle, sources, weighted
 from deepnets.tracing.recorder import Pending, Value
 
@@ -30,7 +31,7 @@ def _elementwise(capture: Capture, call: Call) -> Any:
 
 
 def add(capture: Capture, call: Call) -> Any:
-    """Sum or difference: a `sum` node for several tensors of data; parameters are `bias`, `pos_enc` or `rel_pos` nodes."""
+    """Sum or difference: a `sum` node for tensors of data; parameters are `bias`, `pos_enc` or `rel_pos` nodes."""
     return _added(capture, call, _elementwise(capture, call))
 
 

@@ -36,7 +36,7 @@ def sources(capture: Capture, pending: Iterable[Pending], kind: str) -> tuple[in
 def weighted(capture: Capture, source: int, weight: Value, bias: Value, kind: str = "conv") -> int:
     """Add the nodes of a layer: weight and bias.
 
-    If the weight is computed from several parameters, as in weight normalisation, all but the largest are `scale` nodes.
+    If the weight is computed from several parameters (weight normalisation), all but the largest are `scale` nodes.
     """
     pending = sorted(weight.pending, key=lambda parameter: -math.prod(parameter.shape))
     if pending:

@@ -13,7 +13,8 @@ from typing import Any
 from torch import Tensor
 
 from deepnets.tracing import layers, merging
-from deepnets.tracing.capture import FACTORIES, Call, Capture, Rule, in_place_target
+from deepnets.tracing.call import Call, in_place_target
+from deepnets.tracing.capture import FACTORIES, Capture, Rule
 from deepnets.tracing.parts import sources
 from deepnets.tracing.recorder import Value
 

@@ -245,7 +245,7 @@ def test_a_failure_that_is_caught_inside_still_counts(tmp_path: Path) -> None:
 def test_neither_file_is_overwritten_unasked(tmp_path: Path, which: str) -> None:
     path = written(tmp_path, random_graphs(1))
     (metadata(path) if which == "hdf5" else path).unlink()
-    with pytest.raises(ConfigError, match="already there"):
+    with pytest.raises(ConfigError, match="already exists"):
         written(tmp_path, random_graphs(1))
     written(tmp_path, random_graphs(2), overwrite=True)
     assert len(read_official(path)) == 2
