@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from deepnets.support import positive
+from deepnets.support import positive, replace_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -147,9 +146,4 @@ def load_hypernetworks(names: Sequence[str], device: str) -> dict[str, GHN]:
 def write_table(table: pd.DataFrame, path: Path) -> None:
     """Write a CSV file, all of it or nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    try:
-        table.to_csv(temporary, index=False, lineterminator="\n")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    replace_file(path, table.to_csv(index=False, lineterminator="\n"))

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from deepnets.corpus import SPLITS, DeepNets1M
+from deepnets.corpus import NETWORK_SPLITS, DeepNets1M
 from deepnets.graph import Graph
 from deepnets.support import ConfigError
 
@@ -66,7 +66,7 @@ class SplitNetworks:
     data
         Folder of the corpus.
     split
-        One of `deepnets.corpus.SPLITS`.
+        One of `deepnets.corpus.NETWORK_SPLITS`.
     num_classes, image_size
         Of the networks.
     limit
@@ -183,9 +183,7 @@ class ModelNetworks:
         with torch.device("meta"):
             model = self.build(index).eval()
         size = getattr(model, "expected_input_sz", None) or self.image_size
-        graph = trace(model, torch.empty(1, 3, size, size, device="meta"))
-        graph.index = index
-        return graph
+        return trace(model, torch.empty(1, 3, size, size, device="meta")).replace(index=index)
 
     def build(self, index: int) -> nn.Module:
         """A model with its own initialisation."""
@@ -244,8 +242,10 @@ def open_networks(
     """
     library, colon, names = text.partition(":")
     if not colon:
-        if text not in SPLITS:
-            expected = f"one of {', '.join(SPLITS)}, or models such as torchvision:resnet50,vit_b_16 or timm:resnet18"
+        if text not in NETWORK_SPLITS:
+            expected = (
+                f"one of {', '.join(NETWORK_SPLITS)}, or models such as torchvision:resnet50,vit_b_16 or timm:resnet18"
+            )
             raise ConfigError(f"split: unknown {text!r}; use {expected}")
         return SplitNetworks(data, text, num_classes=num_classes, image_size=image_size, limit=limit)
     if library not in LIBRARIES or not names:

@@ -60,7 +60,7 @@ class _DeprecatedOption(argparse.Action):
             nargs=replacement.nargs,
             const=replacement.const,
             default=argparse.SUPPRESS,
-            type=replacement.type,
+            type=replacement.type,  # type: ignore[arg-type]
             choices=replacement.choices,
             help=argparse.SUPPRESS,
             metavar=replacement.metavar,

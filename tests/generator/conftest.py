@@ -23,5 +23,5 @@ def small_corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 
 
 def _made(plan: BuildPlan, out: Path) -> Corpus:
-    reports = build_corpus(out, plan, workers=Workers(jobs=1))
+    reports = build_corpus(out, plan, workers=Workers(num_workers=1))
     return Corpus(out, plan, {report.split: report for report in reports})

@@ -25,10 +25,9 @@ import pytest
 from deepnets.corpus import CorpusFile, corpus_path, write_corpus
 from deepnets.support import ConfigError, DeepNetsError
 from generator import SPLITS, BuildPlan, Workers, build_corpus
-from generator.build import shard_folder
-from generator.interrupts import Interrupts
+from generator.selection import shard_folder
 from generator.shards import ShardTask
-from generator.workers import make_shards
+from tests.generator.make_shards import make_shards
 from tests.support.processes import (
     ROOT,
     Corpus,
@@ -44,7 +43,7 @@ from tests.support.processes import (
     workers_of,
 )
 
-INTERRUPTED = "interrupted; finished shards are kept: run the same command again to continue"
+INTERRUPTED = "interrupted; finished shards are kept: run the same command again to resume"
 SHARD_SIZE = 64
 SMALL = {"splits": "search,train", "shard_size": SHARD_SIZE}
 
@@ -60,7 +59,7 @@ def state(folder: Path) -> dict[str, tuple[int, int, bytes]]:
 
 def assert_resumes(out: Path, corpus: Corpus, splits: tuple[str, ...] = ("search", "train")) -> None:
     """Build again, to the end: the same content, and nothing else in the folder."""
-    workers = Workers(jobs=1, shard_size=SHARD_SIZE)
+    workers = Workers(num_workers=1, shard_size=SHARD_SIZE)
     build_corpus(out, replace(corpus.plan, splits=splits), workers=workers)
     assert digests(out) == {split: corpus.digests[split] for split in splits}
     assert sorted(path.name for path in out.iterdir()) == sorted(f"deepnets1m_{split}.h5" for split in splits)
@@ -74,7 +73,7 @@ def assert_resumes(out: Path, corpus: Corpus, splits: tuple[str, ...] = ("search
 def test_killed_at_any_moment_a_build_resumes(small_corpus: Corpus, tmp_path: Path, chain: int) -> None:
     """Twenty times, with one process and with several, on empty folders and on those that earlier kills left."""
     rng = random.Random(chain)
-    options = {**SMALL, **small_corpus.sizes, "splits": "all", "jobs": 1 + chain % 2}
+    options = {**SMALL, **small_corpus.sizes, "splits": "all", "workers": 1 + chain % 2}
     kills = 0
     while kills < 5:
         with start(tmp_path, **options) as process:
@@ -89,10 +88,10 @@ def test_killed_at_any_moment_a_build_resumes(small_corpus: Corpus, tmp_path: Pa
 
 
 def test_shards_that_were_finished_are_kept(small_corpus: Corpus, tmp_path: Path) -> None:
-    with start(tmp_path, jobs=1, **SMALL, **small_corpus.sizes) as process:
+    with start(tmp_path, workers=1, **SMALL, **small_corpus.sizes) as process:
         until(lambda: len(shards(tmp_path)) > 5)
     before = shards(tmp_path)
-    with start(tmp_path, jobs=1, **SMALL, **small_corpus.sizes) as process:
+    with start(tmp_path, workers=1, **SMALL, **small_corpus.sizes) as process:
         until(lambda: len(shards(tmp_path)) > len(before) or process.poll() is not None)
         after = shards(tmp_path)
     assert {name: after[name] for name in before if name in after} == before or not after
@@ -100,7 +99,7 @@ def test_shards_that_were_finished_are_kept(small_corpus: Corpus, tmp_path: Path
 
 
 def test_workers_end_when_the_builder_is_killed(small_corpus: Corpus, tmp_path: Path) -> None:
-    with start(tmp_path, jobs=2, **SMALL, **small_corpus.sizes) as process:
+    with start(tmp_path, workers=2, **SMALL, **small_corpus.sizes) as process:
         until(lambda: len(workers_of(process.pid)) == 2 and len(shards(tmp_path)) > 2)
         process.kill()
         process.wait()
@@ -109,20 +108,20 @@ def test_workers_end_when_the_builder_is_killed(small_corpus: Corpus, tmp_path: 
 
 
 def test_a_worker_that_is_killed_ends_the_build(small_corpus: Corpus, tmp_path: Path) -> None:
-    with start(tmp_path, jobs=2, **SMALL, **small_corpus.sizes) as process:
+    with start(tmp_path, workers=2, **SMALL, **small_corpus.sizes) as process:
         until(lambda: len(shards(tmp_path)) > 2)
         workers_of(process.pid)[0].kill()
         output, errors = process.communicate(timeout=30)
         line = one_error(process.returncode, output, errors)
         assert "a loky worker died" in line
-        assert "Finished shards are kept: build again to continue" in line
+        assert "Finished shards are kept: build again to resume" in line
         until(lambda: not members(process.pid), seconds=10)
     assert len(shards(tmp_path)) > 2
     assert_resumes(tmp_path, small_corpus)
 
 
 def test_what_killed_writers_left_is_removed(small_corpus: Corpus, tmp_path: Path) -> None:
-    with start(tmp_path, jobs=1, **SMALL, **small_corpus.sizes):
+    with start(tmp_path, workers=1, **SMALL, **small_corpus.sizes):
         until(lambda: shards(tmp_path))
     (folder,) = (path for path in tmp_path.joinpath(".partial").iterdir() if path.is_dir())
     for left in (folder / ".search-000000000000-64.h5.123.tmp", tmp_path / ".deepnets1m_train.h5.123.tmp"):
@@ -140,9 +139,9 @@ def test_shards_of_finished_splits_are_removed_and_others_stay(tmp_path: Path) -
     def kept() -> list[str]:
         return [path.name for path in tmp_path.joinpath(".partial").glob("*-*")]
 
-    build_corpus(tmp_path, BuildPlan(("search", "val"), search_size=5), workers=Workers(jobs=1))
+    build_corpus(tmp_path, BuildPlan(("search", "val"), search_size=5), workers=Workers(num_workers=1))
     assert kept() == ["train-seed7-stream1-0.0.1"]
-    build_corpus(tmp_path, BuildPlan(("train",), train_size=5), workers=Workers(jobs=1))
+    build_corpus(tmp_path, BuildPlan(("train",), train_size=5), workers=Workers(num_workers=1))
     assert not kept()
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "deepnets1m_search.h5",
@@ -154,10 +153,10 @@ def test_shards_of_finished_splits_are_removed_and_others_stay(tmp_path: Path) -
 # --- damaged shards ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_a_damaged_shard_is_made_again_and_others_are_not(tmp_path: Path, jobs: int) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_damaged_shard_is_made_again_and_others_are_not(tmp_path: Path, workers: int) -> None:
     tasks = [ShardTask(SPLITS["train"], 0, 50 * i, 50) for i in range(5)]
-    make_shards(tasks, tmp_path, Workers(jobs=jobs))
+    make_shards(tasks, tmp_path, Workers(num_workers=workers))
     before = state(tmp_path)
     good, cut, flipped, empty, foreign = (tmp_path / task.name for task in tasks)
     os.truncate(cut, cut.stat().st_size // 2)
@@ -166,7 +165,7 @@ def test_a_damaged_shard_is_made_again_and_others_are_not(tmp_path: Path, jobs: 
     flipped.write_bytes(content)
     empty.write_bytes(b"")
     foreign.write_bytes(b"not at all an HDF5 file" * 100)
-    make_shards(tasks, tmp_path, Workers(jobs=jobs))
+    make_shards(tasks, tmp_path, Workers(num_workers=workers))
     after = state(tmp_path)
     assert after[good.name] == before[good.name]
     assert {name: content for name, (_, _, content) in after.items()} == {
@@ -175,7 +174,7 @@ def test_a_damaged_shard_is_made_again_and_others_are_not(tmp_path: Path, jobs: 
 
 
 def test_a_build_with_damaged_shards_comes_to_the_same_end(small_corpus: Corpus, tmp_path: Path) -> None:
-    with start(tmp_path, jobs=1, **SMALL, **small_corpus.sizes):
+    with start(tmp_path, workers=1, **SMALL, **small_corpus.sizes):
         until(lambda: len(shards(tmp_path)) > 5)
     paths = sorted(tmp_path.glob(".partial/*/[!.]*.h5"))
     os.truncate(paths[0], 1_000)
@@ -189,10 +188,10 @@ def test_a_build_with_damaged_shards_comes_to_the_same_end(small_corpus: Corpus,
 
 
 def test_a_second_build_in_the_folder_is_refused(small_corpus: Corpus, tmp_path: Path) -> None:
-    with start(tmp_path, jobs=1, **SMALL, **small_corpus.sizes) as process:
+    with start(tmp_path, workers=1, **SMALL, **small_corpus.sizes) as process:
         until(lambda: shards(tmp_path))
         os.kill(process.pid, signal.SIGSTOP)
-        second = build(tmp_path, jobs=1, splits="val")
+        second = build(tmp_path, workers=1, splits="val")
         os.kill(process.pid, signal.SIGCONT)
         assert one_error(second.returncode, second.stdout, second.stderr) == (
             f"error: {tmp_path}: another build is running in this folder; wait for it or choose another"
@@ -202,9 +201,9 @@ def test_a_second_build_in_the_folder_is_refused(small_corpus: Corpus, tmp_path:
 
 
 def test_the_lock_of_a_killed_build_holds_nobody_up(small_corpus: Corpus, tmp_path: Path) -> None:
-    with start(tmp_path, jobs=1, **SMALL, **small_corpus.sizes):
+    with start(tmp_path, workers=1, **SMALL, **small_corpus.sizes):
         until(lambda: shards(tmp_path))
-    assert (tmp_path / ".partial" / "lock").exists()
+    assert (tmp_path / ".partial" / ".lock").exists()
     assert_resumes(tmp_path, small_corpus)
 
 
@@ -220,6 +219,17 @@ def test_a_finished_build_is_left_alone(small_corpus: Corpus) -> None:
     (report,) = build_corpus(small_corpus.out, BuildPlan(("val",)))
     assert not report.built
     assert report.content_digest == small_corpus.digests["val"]
+
+
+def test_finished_files_are_read_once(small_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even if other splits are missing, which is found out before the folder is locked."""
+    read = []
+    monkeypatch.setattr("generator.build.verify_checksum", lambda path: read.append(path.name))
+    for split in ("val", "test"):
+        shutil.copy(corpus_path(small_corpus.out, split), tmp_path)
+    reports = build_corpus(tmp_path, BuildPlan(("val", "test", "bnfree")), workers=Workers(num_workers=1))
+    assert {report.split: report.built for report in reports} == {"val": False, "test": False, "bnfree": True}
+    assert sorted(read) == ["deepnets1m_test.h5", "deepnets1m_val.h5"]
 
 
 @pytest.fixture
@@ -249,10 +259,10 @@ def test_other_parameters_are_refused_before_anything_is_done(val: Path, options
 
 def test_other_sizes_are_refused_and_replaced_on_demand(tmp_path: Path) -> None:
     small, large = BuildPlan(("search",), search_size=5), BuildPlan(("search",), search_size=6)
-    build_corpus(tmp_path, small, workers=Workers(jobs=1))
+    build_corpus(tmp_path, small, workers=Workers(num_workers=1))
     with pytest.raises(ConfigError, match=r"size 5 instead of 6.*--overwrite"):
         build_corpus(tmp_path, large)
-    (report,) = build_corpus(tmp_path, large, workers=Workers(jobs=1), overwrite=True)
+    (report,) = build_corpus(tmp_path, large, workers=Workers(num_workers=1), overwrite=True)
     assert report.built
     assert report.networks == 6
     (report,) = build_corpus(tmp_path, large, overwrite=True)
@@ -277,7 +287,7 @@ def test_files_in_the_way_are_refused_and_replaced_on_demand(val: Path, small_co
     with pytest.raises(ConfigError, match="--overwrite"):
         build_corpus(val, BuildPlan(("test", "val")))
     assert state(val) == before
-    build_corpus(val, BuildPlan(("test", "val")), workers=Workers(jobs=1), overwrite=True)
+    build_corpus(val, BuildPlan(("test", "val")), workers=Workers(num_workers=1), overwrite=True)
     assert digests(val) == {split: small_corpus.digests[split] for split in ("test", "val")}
 
 
@@ -300,7 +310,7 @@ def test_a_folder_in_the_way_is_refused(tmp_path: Path) -> None:
 def test_foreign_files_that_are_not_in_the_way_do_not_matter(val: Path) -> None:
     (val / "deepnets1m_test.h5").write_text("my notes")
     (val / "notes.txt").write_text("more of them")
-    build_corpus(val, BuildPlan(("bnfree",)), workers=Workers(jobs=1))
+    build_corpus(val, BuildPlan(("bnfree",)), workers=Workers(num_workers=1))
     assert (val / "deepnets1m_test.h5").read_text() == "my notes"
     assert (val / "notes.txt").exists()
 
@@ -309,19 +319,19 @@ def test_foreign_files_that_are_not_in_the_way_do_not_matter(val: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("limit", "jobs", "where", "kept"),
+    ("limit", "workers", "where", "kept"),
     [
         (5_000, 2, "search-000000000", False),
         (50_000, 1, "deepnets1m_search.h5", True),
     ],
 )
 def test_a_file_that_cannot_grow(
-    small_corpus: Corpus, tmp_path: Path, limit: int, jobs: int, where: str, kept: bool
+    small_corpus: Corpus, tmp_path: Path, limit: int, workers: int, where: str, kept: bool
 ) -> None:
     def limited() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
-    with start(tmp_path, before=limited, jobs=jobs, **SMALL, **small_corpus.sizes) as process:
+    with start(tmp_path, before=limited, workers=workers, **SMALL, **small_corpus.sizes) as process:
         output, errors = process.communicate(timeout=60)
     line = one_error(process.returncode, output, errors)
     assert where in line
@@ -346,7 +356,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_full_disk(small_corpus: Corpus, tiny_disk: Path) -> None:
     out = tiny_disk / "data"
-    full = build(out, jobs=2, **SMALL, **small_corpus.sizes)
+    full = build(out, workers=2, **SMALL, **small_corpus.sizes)
     line = one_error(full.returncode, full.stdout, full.stderr)
     assert line.endswith("cannot be written: No space left on device")
     kept = shards(out)
@@ -376,7 +386,7 @@ def test_folders_that_cannot_be_made(tmp_path: Path) -> None:
     "name", ["", ".partial", f".partial/{shard_folder('search', 0)}"], ids=["out", "partial", "shards"]
 )
 def test_a_folder_without_permission(tmp_path: Path, name: str) -> None:
-    words = command(tmp_path, splits="search", search_size=5, jobs=1)
+    words = command(tmp_path, splits="search", search_size=5, workers=1)
     if os.geteuid() == 0:
         if not shutil.which("setpriv"):
             pytest.skip("nothing is forbidden to root")
@@ -416,9 +426,9 @@ def assert_one_line(terminal: Terminal) -> None:
         assert set(line) <= set("^C") or "shard" in line or "split" in line, terminal.text
 
 
-@pytest.mark.parametrize(("jobs", "presses"), [(1, 1), (1, 2), (2, 1), (2, 3)])
-def test_control_c(small_corpus: Corpus, tmp_path: Path, jobs: int, presses: int) -> None:
-    with Terminal(command(tmp_path, jobs=jobs, **SMALL, **small_corpus.sizes)) as terminal:
+@pytest.mark.parametrize(("workers", "presses"), [(1, 1), (1, 2), (2, 1), (2, 3)])
+def test_control_c(small_corpus: Corpus, tmp_path: Path, workers: int, presses: int) -> None:
+    with Terminal(command(tmp_path, workers=workers, **SMALL, **small_corpus.sizes)) as terminal:
         until(lambda: len(shards(tmp_path)) > 4)
         for _ in range(presses):
             terminal.press(b"\x03")
@@ -434,7 +444,7 @@ def test_control_c(small_corpus: Corpus, tmp_path: Path, jobs: int, presses: int
 
 def test_control_c_at_other_moments(tmp_path: Path) -> None:
     """While the evaluation splits are made, while processes start, while the file is written."""
-    options = {"splits": "test,train", "train_size": 20_000, "shard_size": 2_000, "jobs": 2}
+    options = {"splits": "test,train", "train_size": 20_000, "shard_size": 2_000, "workers": 2}
     for moment in (".partial", "deepnets1m_test.h5", ".deepnets1m_train.h5.*.tmp"):
         shutil.rmtree(tmp_path / ".partial", ignore_errors=True)
         corpus_path(tmp_path, "test").unlink(missing_ok=True)
@@ -451,7 +461,7 @@ def test_control_c_at_other_moments(tmp_path: Path) -> None:
 @pytest.mark.parametrize("whole_group", [False, True])
 def test_a_polite_kill(small_corpus: Corpus, tmp_path: Path, whole_group: bool) -> None:
     """SIGTERM, to the builder alone or, as a service manager sends it, to its workers, too."""
-    with start(tmp_path, jobs=2, **SMALL, **small_corpus.sizes) as process:
+    with start(tmp_path, workers=2, **SMALL, **small_corpus.sizes) as process:
         until(lambda: len(shards(tmp_path)) > 4)
         (os.killpg if whole_group else os.kill)(process.pid, signal.SIGTERM)
         output, errors = process.communicate(timeout=30)
@@ -461,9 +471,9 @@ def test_a_polite_kill(small_corpus: Corpus, tmp_path: Path, whole_group: bool) 
 
 
 def test_a_finished_bar_says_so(small_corpus: Corpus, tmp_path: Path) -> None:
-    with start(tmp_path, jobs=1, **SMALL, **small_corpus.sizes):
+    with start(tmp_path, workers=1, **SMALL, **small_corpus.sizes):
         until(lambda: len(shards(tmp_path)) > 4)
-    with Terminal(command(tmp_path, jobs=1, **SMALL, **small_corpus.sizes)) as terminal:
+    with Terminal(command(tmp_path, workers=1, **SMALL, **small_corpus.sizes)) as terminal:
         assert terminal.wait() == 0
     search, train = (line for line in terminal.lines if "shard" in line)
     assert search.startswith("search: 100%|")
@@ -473,76 +483,13 @@ def test_a_finished_bar_says_so(small_corpus: Corpus, tmp_path: Path) -> None:
     )
 
 
-# --- interrupts in a library ------------------------------------------------------------------------------------------
-
-
-def test_interrupts_are_held_until_they_are_asked_for() -> None:
-    steps = []
-
-    def work() -> None:
-        with Interrupts() as interrupts:
-            assert interrupts.waiting == 0
-            for i in interrupts.between(range(5)):
-                steps.append(f"begin {i}")
-                if i == 2:
-                    signal.raise_signal(signal.SIGINT)
-                    signal.raise_signal(signal.SIGINT)
-                    assert interrupts.waiting > 0
-                steps.append(f"end {i}")
-
-    with pytest.raises(KeyboardInterrupt):
-        work()
-    assert steps == ["begin 0", "end 0", "begin 1", "end 1", "begin 2", "end 2"]
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-
-
-def test_an_interrupt_at_the_very_end_is_not_lost() -> None:
-    with pytest.raises(KeyboardInterrupt), Interrupts():
-        signal.raise_signal(signal.SIGINT)
-
-
-def test_an_interrupt_goes_before_the_error_it_has_caused() -> None:
-    def work() -> None:
-        with Interrupts():
-            signal.raise_signal(signal.SIGINT)
-            raise DeepNetsError("a worker died")
-
-    with pytest.raises(KeyboardInterrupt):
-        work()
-
-
-def test_an_impatient_interrupt_is_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("generator.interrupts.IMPATIENCE", 0.01)
-
-    def work() -> None:
-        with Interrupts():
-            signal.raise_signal(signal.SIGINT)
-            time.sleep(0.02)
-            signal.raise_signal(signal.SIGINT)
-            pytest.fail("was held")
-
-    with pytest.raises(KeyboardInterrupt):
-        work()
-
-
-def test_an_interrupt_is_not_held_forever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("generator.interrupts.PATIENCE", 0.05)
-    monkeypatch.setattr("generator.interrupts.IMPATIENCE", 0.01)
-
-    def work() -> None:
-        with Interrupts():
-            signal.raise_signal(signal.SIGINT)
-            time.sleep(10)
-            pytest.fail("was held")
-
-    with pytest.raises(KeyboardInterrupt):
-        work()
+# --- in a library ---
 
 
 def test_other_threads_can_build_too(tmp_path: Path) -> None:
     reports = []
     plan = BuildPlan(("search",), search_size=20)
-    workers = Workers(jobs=2, shard_size=8)
+    workers = Workers(num_workers=2, shard_size=8)
     thread = threading.Thread(target=lambda: reports.extend(build_corpus(tmp_path, plan, workers=workers)))
     thread.start()
     thread.join(60)

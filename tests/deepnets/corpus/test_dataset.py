@@ -29,10 +29,11 @@ from deepnets import (
     Graph,
     IntegrityError,
     MetaBatchSampler,
+    MissingDataError,
     NetworkConfig,
     build_graph,
 )
-from deepnets.corpus import SPLITS, CorpusFile, corpus_path, write_corpus
+from deepnets.corpus import NETWORK_SPLITS, CorpusFile, corpus_path, dataset, write_corpus
 from deepnets.graph import count_parameters
 
 ROOT = Path(__file__).parents[3]
@@ -48,11 +49,11 @@ def some(nets: DeepNets1M, count: int = 25) -> list[int]:
 
 
 def test_there_are_nine_splits() -> None:
-    assert set(SPLITS) == set(SIZES)
+    assert set(NETWORK_SPLITS) == set(SIZES)
 
 
 @pytest.mark.parametrize(("image_size", "num_classes"), [(32, 10), (224, 1000)])
-@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("split", NETWORK_SPLITS)
 def test_every_graph_is_that_of_its_config(corpus: Path, split: str, image_size: int, num_classes: int) -> None:
     nets = DeepNets1M(corpus, split, image_size=image_size, num_classes=num_classes, virtual_edges=7)
     assert len(nets) == SIZES[split]
@@ -88,9 +89,54 @@ def test_indexing(corpus: Path, split: str) -> None:
             nets[outside]
     with pytest.raises(IndexError, match="draws count from 0, got -1"):
         nets[0, -1]
-    for junk in (slice(0, 2), 1.0, "1", None, [0], (0, 1, 2), (0,), (), (0, None), (None, 0), {}, np.arange(2)):
-        with pytest.raises(TypeError, match=r"expected an integer, or a pair .*; for several networks write \[nets\["):
+    for junk in (1.0, "1", None, [0], (0, 1, 2), (0,), (), (0, None), (None, 0), {}, np.arange(2)):
+        with pytest.raises(
+            TypeError, match=r"expected an integer, a slice, or a pair .*; for several networks write \[nets\["
+        ):
             nets[junk]
+
+
+@pytest.mark.parametrize("part", [slice(2), slice(3, 20, 5), slice(-2, None), slice(None, None, -4), slice(9, 3)])
+def test_slices_are_lists_of_graphs(corpus: Path, part: slice) -> None:
+    nets = DeepNets1M(corpus, "deep", num_nets=12, virtual_edges=3)
+    graphs = nets[part]
+    assert isinstance(graphs, list)
+    assert [graph.index for graph in graphs] == list(range(12))[part]
+    assert all(graph == nets[graph.index] and graph.virtual_edges == 3 for graph in graphs)
+
+
+def test_configs_need_no_graphs(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nets = {split: DeepNets1M(corpus, split) for split in ("train", "wide", "predefined")}
+    expected = {split: [nets[split][i].config for i in (1, -1)] for split in nets}
+    drawn = nets["train"][4, 3].config
+    for name in ("wiring", "wiring_blocks"):
+        monkeypatch.setattr(CorpusFile, name, None)
+    for name in ("decode_wiring", "predefined_graph", "Graph"):
+        monkeypatch.setattr(dataset, name, None)
+    assert {split: [nets[split].config(np.int64(i)) for i in (1, -1)] for split in nets} == expected
+    assert nets["train"].config((4, 3)) == drawn
+    assert nets["wide"].network(1).config == expected["wide"][0]
+
+
+def test_parameters_come_from_the_record(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decoding validates the record once; nothing is encoded again."""
+    graph = DeepNets1M(corpus, "wide")[3]
+    expected = build_graph(graph.config).parameters
+    monkeypatch.setattr("deepnets.graph.build.encode", None)
+    monkeypatch.setattr("deepnets.corpus.stored_network.decode", None)
+    assert graph.parameters == expected
+    assert pickle.loads(pickle.dumps(graph)).parameters == expected
+
+
+def test_numpy_integers_are_integers(corpus: Path) -> None:
+    numbers = {"virtual_edges": 5, "num_classes": 7, "image_size": 32, "num_nets": 4, "seed": 3}
+    nets = DeepNets1M(corpus, **{name: np.int64(value) for name, value in numbers.items()})
+    same = DeepNets1M(corpus, **numbers)
+    assert len(nets) == 4
+    assert nets[np.uint8(1), np.int16(2)].parameters == same[1, 2].parameters
+    sampler = MetaBatchSampler(nets, np.int64(2), max_nodes=np.int64(5000), seed=np.int64(1), world_size=np.int64(1))
+    assert len(next(iter(sampler))) == 2
+    assert nets[0].distances(np.int32(4)).max() <= 4
 
 
 def test_iteration(corpus: Path) -> None:
@@ -149,7 +195,7 @@ def test_it_says_what_it_is(corpus: Path) -> None:
 
 
 @pytest.mark.parametrize("image_size", [32, 224])
-@pytest.mark.parametrize("split", [split for split in SPLITS if split != "predefined"])
+@pytest.mark.parametrize("split", [split for split in NETWORK_SPLITS if split != "predefined"])
 def test_table(corpus: Path, split: str, image_size: int) -> None:
     nets = DeepNets1M(corpus, split, image_size=image_size)
     table = nets.table
@@ -268,13 +314,14 @@ def test_wrong_options(corpus: Path, options: dict[str, Any], message: str) -> N
         DeepNets1M(corpus, **options)
 
 
-@pytest.mark.parametrize("split", [name for name in SPLITS if name != "predefined"])
+@pytest.mark.parametrize("split", [name for name in NETWORK_SPLITS if name != "predefined"])
 def test_a_split_that_has_not_been_built(tmp_path: Path, split: str) -> None:
     for folder in (tmp_path, tmp_path / "nowhere"):
         path = folder / f"deepnets1m_{split}.h5"
         message = f"{path}: no such file; build it with `make dataset SPLITS={split} OUT={folder}`"
-        with pytest.raises(ConfigError, match=re.escape(message)) as caught:
+        with pytest.raises(MissingDataError, match=re.escape(message)) as caught:
             DeepNets1M(folder, split)
+        assert isinstance(caught.value, FileNotFoundError)
         assert f"python -m generator build --splits {split} --out {folder}" in str(caught.value)
         assert "\n" not in str(caught.value)
 

@@ -32,16 +32,18 @@ from deepnets.corpus import (
     WIRING,
     CorpusFile,
     DeepNets1M,
+    compute_statistics,
     content_digest,
     corpus_path,
     decode_wiring,
+    layout,
     storage,
-    tabulate,
     verify,
     write_corpus,
+    writing,
 )
 from deepnets.graph import Graph, build_graph
-from deepnets.support import DeepNetsError, FormatError, IntegrityError, check_seal
+from deepnets.support import DeepNetsError, FormatError, IntegrityError, verify_checksum
 from tests.support.strategies import configs
 
 START = f"""
@@ -62,9 +64,9 @@ Change = Callable[[h5py.File], object]
 def corpus_of(networks: list[NetworkConfig]) -> tuple[Columns, Rows]:
     """Columns and rows of a corpus of these networks."""
     records = encode(networks)
-    measures, rows = tabulate(records)
-    measures["candidate"] = np.arange(len(networks))
-    return {name: part[name] for part in (records, measures) for name in part.dtype.names or ()}, rows
+    statistics, rows = compute_statistics(records)
+    statistics["candidate"] = np.arange(len(networks))
+    return {name: part[name] for part in (records, statistics) for name in part.dtype.names or ()}, rows
 
 
 def read_back(path: Path) -> tuple[Columns, Rows, dict[str, Any]]:
@@ -120,8 +122,8 @@ def test_digest_does_not_depend_on_blocks(corpus: Path, tmp_path: Path, monkeypa
         digest = file.content_digest
     assert write_corpus(tmp_path / "again.h5", about, columns, [rows]) == digest
     assert (tmp_path / "again.h5").read_bytes() == corpus_path(corpus, "train").read_bytes()
-    monkeypatch.setattr(storage, "_WIRING_CHUNK", 50)
-    monkeypatch.setattr(storage, "_COLUMN_CHUNK", 7)
+    monkeypatch.setattr(writing, "_WIRING_CHUNK", 50)
+    monkeypatch.setattr(writing, "_COLUMN_CHUNK", 7)
     bits = random.Random(0)
     cuts = sorted(bits.randrange(len(rows)) for _ in range(100))
     path = tmp_path / "cut.h5"
@@ -272,8 +274,8 @@ def small(request: pytest.FixtureRequest, corpus: Path, tmp_path: Path, monkeypa
     columns, rows, about = read_back(corpus_path(corpus, "search"))
     count = 12
     if request.param == "many chunks":
-        monkeypatch.setattr(storage, "_WIRING_CHUNK", 2)
-        monkeypatch.setattr(storage, "_COLUMN_CHUNK", 3)
+        monkeypatch.setattr(writing, "_WIRING_CHUNK", 2)
+        monkeypatch.setattr(writing, "_COLUMN_CHUNK", 3)
     columns = {name: values[:count] for name, values in columns.items()}
     write_corpus(tmp_path / "deepnets1m_search.h5", about, columns, [rows[: int(columns["num_rows"].sum())]])
     return tmp_path / "deepnets1m_search.h5"
@@ -289,8 +291,8 @@ def test_flipped_bytes(small: Path) -> None:
                 file.write(bytes([byte]))
                 if byte != good:
                     with pytest.raises(IntegrityError):
-                        check_seal(small)
-    check_seal(small)
+                        verify_checksum(small)
+    verify_checksum(small)
     assert not any(name in content for name in HEAPS)
     step = len(content) // 400
     code = "sweep(Path(sys.argv[1]), 'search', int(sys.argv[2]), int(sys.argv[3]))"
@@ -709,7 +711,7 @@ def forged(
     def forge(change: Callable[[Columns, Rows], Any], split: str = SPLIT) -> DeepNets1M:
         columns, rows, about = read_back(corpus_path(corpus, split))
         changed = change(columns, rows)
-        monkeypatch.setattr(storage, "_LARGEST", {})  # or what cannot be could not even be written
+        monkeypatch.setattr(storage, "LARGEST", {})  # or what cannot be could not even be written
         write_corpus(corpus_path(tmp_path, split), about, columns, [rows if changed is None else changed])
         monkeypatch.undo()
         return DeepNets1M(tmp_path, split)
@@ -774,7 +776,7 @@ def test_values_out_of_range(forged: Forge, corpus: Path, name: str, value: int)
             read()
     with pytest.raises(IntegrityError, match=message):
         verify(nets.file.path)
-    if name not in storage._LARGEST:  # the others are as they were
+    if name not in layout.LARGEST:  # the others are as they were
         good = DeepNets1M(corpus, SPLIT)
         for other in (index - 1, index + 1):
             assert (nets[other], nets[other].config) == (good[other], good[other].config)
@@ -786,7 +788,7 @@ def test_more_steps_than_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     genes = [("conv_1x1", 0)] * 20
     columns, rows = corpus_of([NetworkConfig(Genotype(genes, [11], genes, [11]), 4)])
     columns["steps"][0] = steps
-    monkeypatch.setattr(storage, "_LARGEST", {})
+    monkeypatch.setattr(storage, "LARGEST", {})
     write_corpus(corpus_path(tmp_path, "val"), {"split": "val"}, columns, [rows])
     monkeypatch.undo()
     nets = DeepNets1M(tmp_path, "val")

@@ -135,7 +135,7 @@ def test_what_else_is_wrong_is_said(tmp_path: Path, source: str, reason: str) ->
     lines = [line for line in output(REPORT, tmp_path) if "Error" in line]
     assert [line.split()[0] for line in lines] == ["ImportError", "ImportError", "ConfigError", "ConfigError"]
     for line in lines:
-        assert f"cannot be imported beside torch {torch.__version__}: " in line
+        assert f"cannot be imported with torch {torch.__version__}: " in line
         assert reason in line
         assert line.endswith(INSTALL)
 
