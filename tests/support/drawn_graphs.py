@@ -12,7 +12,7 @@ __all__ = ["DEAD", "MAKERS", "graph", "residual"]
 
 
 def graph_of(types: list[str], sources: list[list[int]], cells: list[int] | None = None) -> Graph:
-    """A graph that knows neither its config nor its parameters."""
+    """Return a graph without config and parameters."""
     numbers = [NODE_TYPES.index(name) for name in types]
     return Graph(numbers, cells or [0] * len(types), [len(s) for s in sources], [v for s in sources for v in sorted(s)])
 

@@ -1,4 +1,4 @@
-"""ImageNet from its folders, tiny ones made here: splits, orders, transforms, and what is said about wrong folders."""
+"""ImageNet from small folders of the standard layout: splits, orders, transforms and error messages."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def save(path: Path, seed: int, size: tuple[int, int] = (24, 20)) -> None:
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three classes, with 51 to 55 images for training and four for evaluation each."""
+    """Three classes, each with 51 to 55 training images and four test images."""
     root = tmp_path_factory.mktemp("imagenet")
     for part, counts in (("train", TRAIN), ("val", dict.fromkeys(CLASSES, 4))):
         for label, (name, count) in enumerate(counts.items()):
@@ -75,7 +75,7 @@ def test_splits(tree: Path) -> None:
 
 
 def test_the_order_of_evaluation_is_that_of_a_loader() -> None:
-    """As the published evaluation makes it: a loader whose generator is seeded anew for every network."""
+    """The published evaluation uses a loader whose generator is seeded again for every network."""
     loader: Any = DataLoader(range(1000), batch_size=64, shuffle=True, generator=seeded(1111))  # type: ignore[arg-type]
     assert torch.equal(torch.cat(list(loader)), evaluation_order(1000))
 

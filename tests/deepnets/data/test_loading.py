@@ -126,7 +126,7 @@ def test_what_cannot_be_imported(shapes: Path, name: str, message: str) -> None:
 
 
 def test_the_names_need_no_torch() -> None:
-    """Command lines list the names before they know whether they need torch."""
+    """Command lines list the names without importing torch."""
     program = "import sys; from deepnets.data import IMAGE_SETS; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
 

@@ -46,7 +46,7 @@ def assert_readable(graph: Graph) -> None:
 
 
 def drawn_edges(layout: object) -> set[tuple[int, int]]:
-    """What a reader sees who follows the lines from every node."""
+    """Return the edges that are found by following the lines from every node."""
     onwards = defaultdict(list)
     for line in layout.lines:
         onwards[tuple(line.curve[0][0])].append((tuple(line.curve[0][-1]), line.target))

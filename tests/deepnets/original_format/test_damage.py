@@ -1,4 +1,4 @@
-"""Damaged and hostile files of the original release's format: one clean error each, before memory is taken."""
+"""Damaged and malicious files of the original format: each raises one clear error, before memory is allocated."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def in_hdf5(change: Callable[[h5py.Group], object]) -> Callable[[Path], object]:
 
 
 def replaced(name: str, make: Callable[[h5py.Group, np.ndarray], Any]) -> Callable[[Path], object]:
-    """Damage that puts something else in the place of a dataset of network 1."""
+    """Return damage that replaces a dataset of network 1."""
 
     def change(group: h5py.Group) -> None:
         network = group["1"]
