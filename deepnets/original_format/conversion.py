@@ -14,7 +14,8 @@ from tqdm import tqdm
 from deepnets.architecture import ARCHITECTURE, decode, encode
 from deepnets.corpus import STATISTICS, CorpusFile, compute_statistics, corpus_path, decode_wiring, write_corpus
 from deepnets.graph import Graph, parameter_slots
-from deepnets.original_format.reader import OfficialReport, read_official
+from deepnets.original_format.network import OfficialReport
+from deepnets.original_format.reader import read_official
 from deepnets.original_format.writer import write_official
 from deepnets.support import ConfigError, MissingDataError
 

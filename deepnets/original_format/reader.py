@@ -309,7 +309,7 @@ def _located(where: str) -> Iterator[None]:
 def _open(path: Path) -> h5py.File:
     if not path.exists():
         raise MissingDataError(f"{path}: no such file; expected one of the original release's deepnets1m_*.hdf5")
-    return open_hdf5(path)
+    return open_hdf5(path, locking=None)  # users may open it with h5py as well
 
 
 def _rebuilt(config: NetworkConfig, stored_nodes: int) -> Graph:

@@ -162,13 +162,16 @@ def verify_checksum(path: Path) -> None:
         raise IntegrityError(f"{path}: does not match its SHA-256; the file is damaged or was changed")
 
 
-def open_hdf5(path: Path) -> h5py.File:
+def open_hdf5(path: Path, locking: bool | None = False) -> h5py.File:
     """Open an HDF5 file for reading.
 
     Parameters
     ----------
     path
         The file.
+    locking
+        Whether to lock the file; None for the default of HDF5.  Within a process, all handles of a file must have the
+        same value.
 
     Returns
     -------
@@ -194,7 +197,7 @@ def open_hdf5(path: Path) -> h5py.File:
             pass
         if not h5py.is_hdf5(path):
             raise FormatError(f"{path}: not an HDF5 file ({path.stat().st_size:,} bytes)")
-        return h5py.File(path, "r", locking=False)
+        return h5py.File(path, "r", locking=locking)
     except (OSError, RuntimeError, ValueError, LookupError, TypeError) as error:
         raise FormatError(f"{path}: cannot be opened as HDF5: {error_reason(error)}") from error
 
