@@ -32,6 +32,7 @@ from deepnets.support import (
     IntegrityError,
     MissingDataError,
     Unfinished,
+    error_reason,
     read_pickle,
     shown,
 )
@@ -147,7 +148,7 @@ def _file(path: Path) -> bytes:
     except FileNotFoundError as error:
         raise MissingDataError(f"{path}: no such file; unpack {ARCHIVE} again") from error
     except OSError as error:
-        raise FormatError(f"{path}: cannot be read: {_reason(error)}") from error
+        raise FormatError(f"{path}: cannot be read: {error_reason(error)}") from error
 
 
 def _members(archive: Path) -> dict[str, bytes]:
@@ -165,7 +166,7 @@ def _members(archive: Path) -> dict[str, bytes]:
     except FormatError:
         raise
     except Exception as error:  # zlib and tarfile raise many types
-        raise FormatError(f"{archive}: is damaged: {_reason(error)}; download it again") from error
+        raise FormatError(f"{archive}: is damaged: {error_reason(error)}; download it again") from error
     return found
 
 
@@ -221,7 +222,9 @@ def fetch(folder: Path, url: str = URL, sha256: str = SHA256) -> Path:
             "yourself"
         ) from error
     except (OSError, ValueError) as error:  # HTTP errors are subclasses of OSError; a malformed URL is a ValueError
-        raise MissingDataError(f"{url}: cannot be downloaded into {folder}: {_reason(error)}") from error
+        raise MissingDataError(
+            f"{url}: cannot be downloaded into {folder}: {error_reason(getattr(error, 'reason', None) or error)}"
+        ) from error
     return archive
 
 
@@ -233,7 +236,7 @@ def _read(where: str, pickled: bytes) -> LabelledImages:
     try:
         content = read_pickle(Bounded(io.BytesIO(pickled), len(pickled)), _BUILDERS)
     except Exception as error:  # damaged and malicious pickles raise many types
-        raise FormatError(f"{where}: is not a file of CIFAR-10: {_reason(error)}") from error
+        raise FormatError(f"{where}: is not a file of CIFAR-10: {error_reason(error)[:200]}") from error
     if not isinstance(content, dict):
         raise FormatError(f"{where}: is not a file of CIFAR-10: expected a dictionary, got a {type(content).__name__}")
     # The official files have text keys; files rewritten by Python 3 programs often have bytes keys.
@@ -281,9 +284,3 @@ def _described(value: Any) -> str:
     if isinstance(value, np.ndarray):
         return f"an array of shape {value.shape}"
     return f"a list of {len(value)}" if isinstance(value, list) else f"a {type(value).__name__}"
-
-
-def _reason(error: BaseException) -> str:
-    """Describe an error in one line."""
-    text = getattr(error, "strerror", None) or getattr(error, "reason", None) or error
-    return " ".join(str(text).split())[:200] or type(error).__name__

@@ -28,6 +28,7 @@ from deepnets.support import (
     MissingDependencyError,
     at_least,
     checked_integer,
+    error_reason,
     import_torchvision,
 )
 
@@ -382,8 +383,7 @@ class _ImageFiles(torch.utils.data.Dataset[Any]):
                 with Image.open(example.path) as image:
                     return self.transform(image.convert("RGB")), example.label
             except Exception as error:  # Pillow raises many types
-                text = " ".join(str(error).split())[:200] or type(error).__name__
-                return FormatError(f"{example.path}: cannot be read as an image: {text}")
+                return FormatError(f"{example.path}: cannot be read as an image: {error_reason(error)}")
 
 
 def _collate(items: list[tuple[Tensor, int] | FormatError]) -> tuple[Tensor, Tensor] | FormatError:

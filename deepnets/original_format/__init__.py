@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from deepnets.original_format.conversion import export_official, import_official
 from deepnets.original_format.diagnosis import DEFECTS
-from deepnets.original_format.metadata import MAX_NODES, SPLITS, official_file
+from deepnets.original_format.metadata import MAX_NODES, official_file
 from deepnets.original_format.network import OfficialNetwork, OfficialReport
 from deepnets.original_format.reader import OfficialSplit, list_splits, read_official
 from deepnets.original_format.writer import OfficialWriter, write_official
@@ -31,7 +31,6 @@ from deepnets.original_format.writer import OfficialWriter, write_official
 __all__ = [
     "DEFECTS",
     "MAX_NODES",
-    "SPLITS",
     "OfficialNetwork",
     "OfficialReport",
     "OfficialSplit",

@@ -16,15 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from deepnets.original_format.vocabulary import Tables
-from deepnets.support import ConfigError, FormatError, IntegrityError
+from deepnets.support import STORED_SPLITS, ConfigError, FormatError, IntegrityError
 
-__all__ = ["MAX_NODES", "SPLITS", "SplitIndex", "index_metadata", "metadata_file", "official_file", "read_entry"]
-
-SPLITS = ("train", "search", "val", "test", "wide", "deep", "dense", "bnfree")
-"""Splits of the original release that are stored in files; `predefined` is not."""
+__all__ = ["MAX_NODES", "SplitIndex", "index_metadata", "metadata_file", "official_file", "read_entry"]
 
 MAX_NODES = 8192
-"""Largest number of nodes of a network in a file; its matrix has the square of it.  The largest known has 1,567."""
+"""Largest number of nodes of a network in a file, which bounds the size of its matrix; the largest known is 1,567."""
 
 _CHUNK = 1 << 20
 _MAX_VALUE = 8 << 20  # largest JSON value in bytes: the entry of a network, or the tables of a split
@@ -38,7 +35,8 @@ def official_file(folder: str | Path, split: str) -> Path:
     folder : Path or str
         The folder of the files.
     split : str
-        One of `SPLITS`.  `train` and `search` have their own files; all others are in `deepnets1m_eval.hdf5`.
+        One of `deepnets.support.STORED_SPLITS`.  `train` and `search` have their own files; all others are in
+        `deepnets1m_eval.hdf5`.
 
     Returns
     -------
@@ -55,8 +53,8 @@ def official_file(folder: str | Path, split: str) -> Path:
     >>> official_file("data", "train").name, official_file("data", "wide").name
     ('deepnets1m_train.hdf5', 'deepnets1m_eval.hdf5')
     """
-    if split not in SPLITS:
-        raise ConfigError(f"split: expected one of {', '.join(SPLITS)}; got {split!r}")
+    if split not in STORED_SPLITS:
+        raise ConfigError(f"split: expected one of {', '.join(STORED_SPLITS)}; got {split!r}")
     return Path(folder) / f"deepnets1m_{split if split in ('train', 'search') else 'eval'}.hdf5"
 
 

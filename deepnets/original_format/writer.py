@@ -13,9 +13,9 @@ import numpy as np
 
 from deepnets.architecture import NetworkConfig
 from deepnets.graph import MAX_DISTANCE, Graph, build_graph, count_parameters
-from deepnets.original_format.metadata import MAX_NODES, SPLITS, metadata_file, official_file
+from deepnets.original_format.metadata import MAX_NODES, metadata_file, official_file
 from deepnets.original_format.vocabulary import Vocabulary
-from deepnets.support import ConfigError, sync
+from deepnets.support import STORED_SPLITS, ConfigError, sync
 
 __all__ = ["OfficialWriter", "write_official"]
 
@@ -138,7 +138,7 @@ class OfficialWriter:
         Parameters
         ----------
         split : str
-            One of `SPLITS`, which has not been written yet.
+            One of `deepnets.support.STORED_SPLITS`, which has not been written yet.
         networks : iterable of Graph
             Graphs with a config, in canonical order, with or without dead nodes.  `config.C` and `config.fc_dim` are
             stored unchanged; for `wide`, they are those of the `test` network, which readers multiply.  `C` is not
@@ -156,8 +156,8 @@ class OfficialWriter:
         """
         if self._open is None:
             raise ConfigError("writer: is not open; use it in a `with` statement")
-        if split not in SPLITS or split in self._splits:
-            raise ConfigError(f"split: expected one of {', '.join(SPLITS)}, once; got {split!r}")
+        if split not in STORED_SPLITS or split in self._splits:
+            raise ConfigError(f"split: expected one of {', '.join(STORED_SPLITS)}, once; got {split!r}")
         self._failed = True  # until the split is complete
         file, metadata = self._open
         group = file.create_group(split)

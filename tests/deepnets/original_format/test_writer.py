@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from deepnets import GENOTYPES, PRIMITIVES, Graph, NetworkConfig, build_graph
 from deepnets.architecture import PUBLISHED_NODE_TYPES
 from deepnets.graph import count_parameters
-from deepnets.original_format import SPLITS, OfficialWriter, list_splits, official_file, read_official, write_official
-from deepnets.support import ConfigError, FormatError
+from deepnets.original_format import OfficialWriter, list_splits, official_file, read_official, write_official
+from deepnets.support import STORED_SPLITS, ConfigError, FormatError
 from tests.oracles.official_reader import NaiveNetwork, naive_networks, parameter_table, shortest_paths
 from tests.support.original_files import metadata, random_config, random_graphs, written
 from tests.support.strategies import configs
@@ -145,11 +145,11 @@ def test_round_trip_of_any_architecture(tmp_path_factory: pytest.TempPathFactory
 
 
 def test_splits_share_a_file_with_their_own_tables(tmp_path: Path) -> None:
-    graphs = {split: random_graphs(3, seed=i) for i, split in enumerate(SPLITS)}
+    graphs = {split: random_graphs(3, seed=i) for i, split in enumerate(STORED_SPLITS)}
     paths = write_official(tmp_path, graphs)
-    assert [path.name for path in paths] == [f"deepnets1m_{name}.hdf5" for name in ("train", "search", "eval")]
-    assert set(list_splits(paths[2])) == set(SPLITS[2:])
-    tables = json.loads(metadata(paths[2]).read_text())
+    assert [path.name for path in paths] == [f"deepnets1m_{name}.hdf5" for name in ("train", "eval", "search")]
+    assert set(list_splits(paths[1])) == {*STORED_SPLITS} - {"train", "search"}
+    tables = json.loads(metadata(paths[1]).read_text())
     assert tables["val"]["meta"] != tables["test"]["meta"]
     assert h5py.File(paths[0])["train/0/nodes"].dtype == np.uint16
     assert h5py.File(paths[0]).attrs["title"] == "DeepNets-1M"
