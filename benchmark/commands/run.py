@@ -6,12 +6,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from deepnets.data import IMAGE_SETS
 from deepnets.support import non_negative, number, positive
 
 __all__ = ["add_arguments"]
 
 EVALUATION_SPLITS = ("test", "wide", "deep", "dense", "bnfree", "predefined")
-IMAGES = ("digits", "cifar10", "imagenet")
 EPILOG = """
 A predictor is a bundled hypernetwork, the file of one (or an official checkpoint), untrained:PRESET, module:attribute
 (its code runs; a callable (model, graph) -> {name: tensor}), a folder of saved states, random, or sgd:EPOCHS;
@@ -38,7 +38,13 @@ def add_arguments(commands: Any) -> None:
         help="splits, separated by spaces or commas, and models such as torchvision:resnet50,vit_b_16 or timm:all "
         f"({' '.join(EVALUATION_SPLITS)})",
     )
-    run.add_argument("--images", default="digits", choices=IMAGES, help="what the networks see (digits)")
+    run.add_argument(
+        "--images",
+        default="digits",
+        type=IMAGE_SETS.option,
+        metavar="NAME",
+        help=f"{', '.join(IMAGE_SETS)}, or module:attribute (digits)",
+    )
     run.add_argument("--image-root", type=Path, help="folder of cifar10 or imagenet")
     run.add_argument(
         "--limit",

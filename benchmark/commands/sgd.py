@@ -6,11 +6,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from deepnets.data import IMAGE_SETS
 from deepnets.support import non_negative, number, positive
 
 __all__ = ["add_arguments"]
 
-IMAGES = ("digits", "cifar10", "imagenet")
 EPILOG = """
 What a network starts from (--init): random; a bundled hypernetwork or a file of one, whose class layers are taken if
 it knows as many classes; a file of tensors (safetensors or torch.save); a folder of such files, named SPLIT-INDEX as
@@ -53,7 +53,13 @@ def _add(parser: argparse.ArgumentParser, out: Path, recipe_help: str, presets: 
     )
 
     images = parser.add_argument_group("images")
-    images.add_argument("--images", default="digits", choices=IMAGES, help="what the networks see (digits)")
+    images.add_argument(
+        "--images",
+        default="digits",
+        type=IMAGE_SETS.option,
+        metavar="NAME",
+        help=f"{', '.join(IMAGE_SETS)}, or module:attribute (digits)",
+    )
     images.add_argument("--image-root", type=Path, help="folder of cifar10 or imagenet")
     images.add_argument(
         "--train-on",

@@ -35,10 +35,6 @@ class Networks(Protocol):
     def name(self) -> str:
         """Of the split, or of the library."""
 
-    @property
-    def image_part(self) -> str:
-        """Part of an image set that they are evaluated on: "val" for networks by which something is chosen."""
-
     def __len__(self) -> int: ...
 
     @property
@@ -81,7 +77,6 @@ class SplitNetworks:
         self, data: Path | str, split: str, *, num_classes: int, image_size: int, limit: int | None = None
     ) -> None:
         self.name = split
-        self.image_part = "val" if split in FOR_CHOOSING else "test"
         self.nets = DeepNets1M(data, split, num_classes=num_classes, image_size=image_size, num_nets=limit)
 
     def __len__(self) -> int:
@@ -159,11 +154,6 @@ class ModelNetworks:
     def name(self) -> str:
         """The library's."""
         return self.library
-
-    @property
-    def image_part(self) -> str:
-        """Designed by people, without these images."""
-        return "test"
 
     def __len__(self) -> int:
         return min(len(self.names), self.limit or len(self.names))
