@@ -9,7 +9,6 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +25,7 @@ from deepnets.corpus import (
 )
 from deepnets.graph import Graph
 from deepnets.support import IntegrityError
-from tests.deepnets.corpus.corpus_files import (
-    read_back,
-    run_program,
-)
-
-program = partial(run_program, __name__)
-
-
-# --- processes --------------------------------------------------------------------------------------------------------
+from tests.deepnets.corpus.corpus_files import read_back
 
 
 def everything(nets: DeepNets1M) -> list[tuple[Graph, NetworkConfig]]:

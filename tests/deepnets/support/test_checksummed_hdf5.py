@@ -312,6 +312,7 @@ def test_no_permission(public: Path) -> None:
 def test_full_disk_at_any_moment(path: Path) -> None:
     """The system lets no file grow beyond a limit: every place where writing can fail.  HDF5 itself would crash."""
     code = """
+import resource
 path, size = Path(sys.argv[1]), int(sys.argv[2])
 for limit in [*range(0, size, 97), size - 1, size]:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
