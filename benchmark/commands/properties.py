@@ -20,15 +20,21 @@ if TYPE_CHECKING:
 __all__ = ["add_arguments"]
 
 EPILOG = """
-Fitted on the networks of val, judged on those of test, as published: support vector regression on mean embeddings,
-Kendall's tau-b, mean and standard deviation over five orders of the training networks.  Written are properties.csv,
-predictions.csv, map.csv, correlations.csv and pictures.
+Support vector regression from mean embeddings to a property is fitted on the networks of val and tested on those of
+test, as published: Kendall's tau-b, mean and standard deviation over five orders of the training networks.  The command
+writes properties.csv, predictions.csv, map.csv, correlations.csv and figures.
 """
 SIMPLE = "graph statistics"
 
 
 def add_arguments(commands: Any) -> None:
-    """Add the commands to those of a parser (what `add_subparsers` returned)."""
+    """Add the commands to the subparsers of a parser.
+
+    Parameters
+    ----------
+    commands
+        The result of `argparse.ArgumentParser.add_subparsers`.
+    """
     from benchmark.analyses import PROJECTIONS, PROPERTIES
 
     properties = commands.add_parser(
@@ -38,15 +44,15 @@ def add_arguments(commands: Any) -> None:
         "--checkpoint", required=True, nargs="+", metavar="NAME", help="hypernetworks: bundled names, or files"
     )
     add_target_arguments(properties)
-    properties.add_argument("--properties", nargs="+", choices=PROPERTIES, help="which (all that are known)")
-    properties.add_argument("--projection", choices=PROJECTIONS, default="pca", help="of the map (pca)")
-    properties.add_argument("--out", type=Path, default=Path("results/properties"), help="folder (results/properties)")
+    properties.add_argument("--properties", nargs="+", choices=PROPERTIES, help="default: all that are known")
+    properties.add_argument("--projection", choices=PROJECTIONS, default="pca", help="of the map (default: pca)")
+    properties.add_argument("--out", type=Path, default=Path("results/properties"), help="default: results/properties")
     properties.set_defaults(do=run)
     statistics_command.add_arguments(commands)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Do what the parsed options say."""
+    """Run the command with parsed options."""
     from benchmark.analyses import graph_statistics, simple_features
     from benchmark.commands.analysis_options import load_hypernetworks, load_inputs, opened_split, write_table
 
@@ -74,13 +80,13 @@ def run(options: argparse.Namespace) -> None:
         print(NO_PICTURES)
 
 
-def _chosen(inputs: Inputs, wanted: list[str] | None) -> list[str]:
-    """The properties to predict: those asked for, or those of which enough is known."""
+def _chosen(inputs: Inputs, requested: list[str] | None) -> list[str]:
+    """Return the requested properties, or those that are known for enough networks."""
     from benchmark.analyses import MINIMUM, PROPERTIES
     from deepnets.support import ConfigError
 
-    if wanted:
-        return list(dict.fromkeys(wanted))
+    if requested:
+        return list(dict.fromkeys(requested))
     names = []
     for name in PROPERTIES:
         train, test = (int(inputs.targets[split][name].notna().sum()) for split in ("val", "test"))
@@ -88,10 +94,10 @@ def _chosen(inputs: Inputs, wanted: list[str] | None) -> list[str]:
             names.append(name)
         else:
             hint = " (--curves)" if name == "converge_time" else ""
-            print(f"{name}: known of {train} networks of val and {test} of test, which is too few; left out{hint}")
+            print(f"{name}: known for {train} networks of val and {test} of test, which is too few; left out{hint}")
     if not names:
         raise ConfigError(
-            f"no property is known of {MINIMUM} networks of val and 2 of test; evaluate more networks "
+            f"no property is known for {MINIMUM} networks of val and 2 of test; evaluate more networks "
             "(python -m benchmark run)"
         )
     return names
@@ -109,7 +115,7 @@ def _scores(
             targets["val"][name].to_numpy(float),
             vectors["test"],
             targets["test"][name].to_numpy(float),
-            jobs=options.jobs,
+            jobs=options.workers,
             progress=not options.quiet,
         )
         for name in names
@@ -167,13 +173,13 @@ def _print_scores(scores: dict[str, list[PropertyScore]]) -> None:
             print(f"{line}  {score.note}".rstrip())
 
 
-# --- pictures ---
+# --- figures ---
 
 
 def _draw(
     scores: dict[str, list[PropertyScore]], inputs: Inputs, names: list[str], options: argparse.Namespace
 ) -> list[str]:
-    """Write the map, and all pictures if that is possible; the names of pictures."""
+    """Write the map, and all figures if matplotlib is installed; return the names of the figures."""
     import pandas as pd
 
     from benchmark.analyses import draw_map, draw_predictions, draw_scores

@@ -1,6 +1,6 @@
-"""What results say, in numbers: one summary per predictor and split, comparisons, failures in groups.
+"""Tables of results: a summary per predictor and split, comparisons, and failures in groups.
 
-Labels and reasons are whatever users and their code made of them.
+Labels and reasons are arbitrary texts of users and their code.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from benchmark.evaluation import FAILED, FOR_CHOOSING, OK, Summary, summarize
-from benchmark.results.reading import KEY, METRICS, ROWS, read_rows, read_runs
+from benchmark.evaluation import FAILED, OK, Summary, default_image_split, summarize
+from benchmark.metrics import get_metric
+from benchmark.results.reading import KEY, ROWS, read_rows, read_runs
 from deepnets.support import ConfigError
 
 __all__ = [
@@ -43,26 +44,40 @@ LEADERBOARD = (
 )
 """Columns of `leaderboard.csv`."""
 
-SPLITS = ("test", "val", "wide", "deep", "dense", "bnfree", "predefined", "search", "train")  # as tables show them
+SPLITS = ("test", "val", "wide", "deep", "dense", "bnfree", "predefined", "search", "train")
+"""Splits in the order of tables."""
 
 NAMES = {"resnet50": "ResNet-50", "vit": "ViT"}
 IMAGE_NAMES = {"digits": "digits", "cifar10": "CIFAR-10", "imagenet": "ImageNet"}
 
 
 class Column(NamedTuple):
-    """The networks of a split, on one part of the images."""
+    """A column of tables: the networks of a split, evaluated on one part of the images.
+
+    Attributes
+    ----------
+    split
+        The split of the networks.
+    part
+        The part of the image set, "test" or "val".
+
+    Examples
+    --------
+    >>> str(Column("wide", "test")), str(Column("wide", "val"))
+    ('wide', 'wide (val images)')
+    """
 
     split: str
     part: str
 
     @property
     def usual(self) -> bool:
-        """Whether the part is the one that the split is usually evaluated on."""
-        return self.part == ("val" if self.split in FOR_CHOOSING else "test")
+        """Whether the split is evaluated on this part by default."""
+        return self.part == default_image_split(self.split)
 
     @property
     def rank(self) -> tuple[int, str, bool, str]:
-        """The order of columns."""
+        """Sort key of columns."""
         place = SPLITS.index(self.split) if self.split in SPLITS else len(SPLITS)
         return place, self.split, not self.usual, self.part
 
@@ -72,29 +87,29 @@ class Column(NamedTuple):
 
 @dataclass(frozen=True)
 class Cell:
-    """One predictor on one column.
+    """The results of one predictor in one column.
 
     Attributes
     ----------
     rows
-        One row per network, by index.
+        One row per network, sorted by index.
     metric
-        What the summary is of.
+        Name of the metric that is summarized.
     run
-        The run that the rows are of.
+        Id of the run of the rows.
     wanted
-        How many networks the run is of; there are fewer rows if it has not finished.
-    asked
-        Images in a batch that were asked for; 0 if that is not known.
+        Number of networks of the run; a run that is not complete has fewer rows.
+    batch_size
+        Requested batch size; 0 if it is not known.
     split_size
-        How many networks the split has; 0 if that is not known.
+        Number of networks of the split; 0 if it is not known.
     """
 
     rows: pd.DataFrame
     metric: str
     run: str
     wanted: int
-    asked: int
+    batch_size: int
     split_size: int
 
     @cached_property
@@ -104,36 +119,36 @@ class Cell:
 
     @cached_property
     def fine(self) -> pd.DataFrame:
-        """The rows of networks that did not fail."""
+        """Rows of the networks that did not fail."""
         return self.rows[self.rows["status"] == OK]
 
     @property
     def values(self) -> npt.NDArray[np.float64]:
-        """The metric of the networks that did not fail."""
+        """Values of the metric, for the networks that did not fail."""
         return np.asarray(self.fine[self.metric], np.float64)
 
     @property
     def complete(self) -> bool:
-        """Whether the run has a row for every network it is of."""
+        """Whether the run has a row for each of its networks."""
         return len(self.rows) >= self.wanted
 
     @property
     def smaller_batches(self) -> int:
-        """Networks that were evaluated in smaller batches than asked for."""
-        return int((self.fine["batch_size"] < self.asked).sum())
+        """Number of networks that were evaluated with a smaller batch size than requested."""
+        return int((self.fine["batch_size"] < self.batch_size).sum())
 
     @property
     def running_statistics(self) -> int:
-        """Networks whose batch norms did not use the statistics of the batch."""
+        """Number of networks whose batch norms used running statistics."""
         return int((self.fine["batch_norm"] == "running").sum())
 
     @property
     def is_predefined(self) -> bool:
-        """Whether these are the two predefined networks, whose mean says nothing."""
+        """Whether the rows are those of the two predefined networks, whose mean is not meaningful."""
         return bool((self.rows["split"] == "predefined").all()) and len(self.rows) <= len(NAMES)
 
     def name(self, index: int) -> str:
-        """What to call a network: its own name, or its number."""
+        """Return the name of a network, or its index as text."""
         own = str(self.rows.loc[self.rows["index"] == index, "network"].iloc[0])
         if not own and self.is_predefined and index < len(NAMES):
             return [*NAMES.values()][index]
@@ -142,17 +157,19 @@ class Cell:
 
 @dataclass(frozen=True)
 class Board:
-    """Everything that was evaluated on the same images.
+    """All results on the same images.
 
     Attributes
     ----------
     images, noise
-        The set, and the standard deviation of what was added to it.
-    columns, predictors
-        In the order of tables: splits as published; predictors by their mean on the first column, those that were
-        evaluated on fewer of its networks, or failed on all, behind the others.
+        Name of the image set, and standard deviation of the noise that was added to it.
+    columns
+        Columns, in the order of published tables.
+    predictors
+        Labels of the predictors, the best mean in the first column first.  Predictors that were evaluated on fewer of
+        its networks, or failed on all of them, follow.
     cells
-        By predictor and column, where there is one.
+        Results by predictor and column, as far as there are any.
     """
 
     images: str
@@ -163,44 +180,51 @@ class Board:
 
     @property
     def title(self) -> str:
-        """The images in words."""
+        """The images, as text."""
         name = IMAGE_NAMES.get(self.images, self.images)
         return f"{name} with noise ({self.noise:g})" if self.noise else name
 
     def full(self, column: Column) -> int:
-        """The largest number of networks of a column that a predictor was evaluated on."""
+        """Return the largest number of networks that a predictor was evaluated on in a column."""
         return max(len(cell.rows) for (_, at), cell in self.cells.items() if at == column)
 
     def split_size(self, column: Column) -> int:
-        """How many networks the split has, or 0 if that is not known."""
+        """Return the number of networks of the split of a column; 0 if it is not known."""
         return max(cell.split_size for (_, at), cell in self.cells.items() if at == column)
 
     def metric(self, column: Column) -> str:
-        """The metric of a column."""
+        """Return the name of the metric of a column."""
         return next(cell.metric for (_, at), cell in self.cells.items() if at == column)
 
     def winner(self, column: Column) -> str | None:
-        """Who has the highest mean of those that were evaluated on all networks of a column and failed on none."""
+        """Return the predictor with the best mean in a column.
+
+        Only predictors that were evaluated on all of its networks without a failure are compared; None if there are
+        fewer than two of them.
+        """
         full = self.full(column)
         means = {
             predictor: cell.summary.mean
             for (predictor, at), cell in self.cells.items()
             if at == column and len(cell.rows) == full and cell.complete and not cell.summary.failures
         }
-        return max(means, key=means.__getitem__) if len(means) > 1 else None
+        sign = _sign(self.metric(column))
+        return max(means, key=lambda predictor: sign * means[predictor]) if len(means) > 1 else None
 
     def win_rates(self, column: Column) -> dict[tuple[str, str], tuple[float, int]]:
-        """For pairs of predictors, on how many of the networks that both were given the first one is better.
+        """Compare all pairs of predictors, network by network.
 
         Returns
         -------
-        The share, and the number of these networks.  A predictor that fails on a network is worse there than one that
-        does not; of equals, none is better.
+        For each ordered pair of predictors, the share of the networks that both were evaluated on for which the first
+        one is strictly better, and the number of these networks.  A predictor that fails for a network is worse than
+        one that does not.
         """
         scores = {}
         for predictor in self.predictors:
             if cell := self.cells.get((predictor, column)):
-                values = np.where(cell.rows["status"] == OK, cell.rows[cell.metric].to_numpy(float), -math.inf)
+                values = _sign(cell.metric) * cell.rows[cell.metric].to_numpy(float)
+                values = np.where(cell.rows["status"] == OK, values, -math.inf)
                 scores[predictor] = pd.Series(values, cell.rows["index"].to_numpy())
         rates = {}
         for first in scores:
@@ -212,16 +236,18 @@ class Board:
 
 
 class Failures(NamedTuple):
-    """Networks that a predictor failed on for the same reason, but for numbers in it.
+    """Networks for which a predictor failed with the same reason, up to numbers in it.
 
     Attributes
     ----------
-    predictor, where
-        Who failed; the split and the images in words.
+    predictor
+        Label of the predictor.
+    where
+        The split and the images, as text.
     reason
-        That of the first of the networks.
+        Reason of the first of the networks.
     networks
-        Their indices.
+        Indices of the networks.
     """
 
     predictor: str
@@ -232,16 +258,16 @@ class Failures(NamedTuple):
 
 @dataclass(frozen=True)
 class Results:
-    """A folder of results.
+    """A folder of results, as `read_results` reads it.
 
     Attributes
     ----------
     rows
-        The rows that count, sorted: for each predictor, split and images, those of the newest run that has any.
+        The current rows, sorted: for each predictor, split and images, those of the newest run with any rows.
     runs
-        What there is to say about each run, by its id, the oldest first.
+        Descriptions of the runs by id, the oldest first.
     folder
-        Where they are from.
+        The folder.
     """
 
     rows: pd.DataFrame
@@ -249,9 +275,22 @@ class Results:
     folder: Path
 
     def boards(self, metric: str | None = None) -> list[Board]:
-        """One board per set of images and noise, clean ones first; `metric` as for `benchmark.report.write_report`."""
-        if metric not in (None, *METRICS):
-            raise ConfigError(f"metric: expected {' or '.join(METRICS)}, got {metric!r}")
+        """Group the results by images and noise, images without noise first.
+
+        Parameters
+        ----------
+        metric
+            Name of a metric, as for `benchmark.metrics.get_metric`; by default `usual_metric`.
+
+        Raises
+        ------
+        ConfigError
+            If the metric is unknown, or the results do not have it.
+        """
+        if metric is not None:
+            metric = get_metric(metric).name
+            if metric not in self.rows:
+                raise ConfigError(f"metric: {self.folder} has no values of {metric}; evaluate with --metrics {metric}")
         grouped: dict[tuple[str, float], dict[tuple[str, Column], Cell]] = {}
         for (predictor, split, images, part, noise), rows in self.rows.groupby(KEY, sort=True):
             run = str(rows["run"].iloc[0])
@@ -262,7 +301,7 @@ class Results:
                 metric=metric or usual_metric(images, split),
                 run=run,
                 wanted=_count(about.get("networks")),
-                asked=_count(about.get("batch_size")),
+                batch_size=_count(about.get("batch_size")),
                 split_size=_count(about.get("split_size")),
             )
         sizes = self.rows.groupby("images").size()
@@ -271,11 +310,11 @@ class Results:
 
     @property
     def counted(self) -> set[str]:
-        """The runs that rows that count are of."""
+        """Ids of the runs that the current rows belong to."""
         return set(self.rows["run"])
 
     def disagreements(self) -> list[str]:
-        """Sentences on runs that should have had something in common, and had not."""
+        """Return sentences about runs that used different files under the same name."""
         found = []
         digests: dict[str, set[str]] = {}
         corpora: dict[str, set[str]] = {}
@@ -287,15 +326,15 @@ class Results:
                 if run.get("corpus"):
                     corpora.setdefault(str(run.get("split")), set()).add(str(run["corpus"]))
         for label in sorted(label for label, them in digests.items() if len(them) > 1):
-            found.append(f"{label}: its runs are of different parameters or code (their digests differ).")
+            found.append(f"{label}: its runs used different parameters or code (the digests differ).")
         for split in sorted(split for split, them in corpora.items() if len(them) > 1):
             found.append(
-                f"{split}: predictors were evaluated on different networks (the digests of the corpora differ)."
+                f"{split}: predictors were evaluated on different networks (the digests of the corpus files differ)."
             )
         return found
 
     def failures(self) -> list[Failures]:
-        """Failed networks in groups, those of a predictor and its most frequent failure first."""
+        """Group the failures by predictor and reason, the most frequent failures of each predictor first."""
         groups: dict[tuple[str, str, str], tuple[str, list[int]]] = {}
         for row in self.rows[self.rows["status"] == FAILED].itertuples():
             noise = f", noise {row.noise:g}" if row.noise else ""
@@ -307,12 +346,18 @@ class Results:
 
 
 def usual_metric(images: str, split: str) -> str:
-    """Top-5 for the networks of DeepNets-1M on ImageNet, as published; top-1 for everything else."""
+    """Return the metric of published results: top-5 for DeepNets-1M on ImageNet, else top-1 accuracy.
+
+    Examples
+    --------
+    >>> usual_metric("imagenet", "test"), usual_metric("imagenet", "timm"), usual_metric("cifar10", "test")
+    ('top5', 'top1', 'top1')
+    """
     return "top5" if images == "imagenet" and split in SPLITS else "top1"
 
 
 def leaderboard(boards: Iterable[Board]) -> pd.DataFrame:
-    """The summaries as a table with the columns of `LEADERBOARD`."""
+    """Return the summaries of all cells as a table with the columns `LEADERBOARD`."""
     lines = []
     for board in boards:
         for predictor in board.predictors:
@@ -329,10 +374,10 @@ def _board(images: str, noise: float, cells: dict[tuple[str, Column], Cell]) -> 
     full = {column: board.full(column) for column in columns}
 
     def rank(predictor: str) -> tuple[Any, ...]:
-        for i, column in enumerate(columns):  # the first that it was evaluated on
+        for i, column in enumerate(columns):  # the first column with results of the predictor
             if cell := cells.get((predictor, column)):
                 mean = cell.summary.mean
-                return i, math.isnan(mean), len(cell.rows) < full[column], -mean, predictor
+                return i, math.isnan(mean), len(cell.rows) < full[column], -_sign(cell.metric) * mean, predictor
         raise AssertionError("a predictor without a cell")
 
     board.predictors.extend(sorted({predictor for predictor, _ in cells}, key=rank))
@@ -340,29 +385,34 @@ def _board(images: str, noise: float, cells: dict[tuple[str, Column], Cell]) -> 
 
 
 def read_results(folder: Path | str) -> Results:
-    """Read `networks.csv` and `runs.json`.
+    """Read a folder of results of `python -m benchmark run`.
 
     Parameters
     ----------
     folder
-        Of results of `python -m benchmark run`.  A last line that is torn is left out; of two rows of a network and a
-        run, the later one counts.
+        The folder with `networks.csv` and `runs.json`.  An incomplete last line is skipped; if a network has several
+        rows in a run, the last one is current.
 
     Raises
     ------
-    ConfigError
+    MissingDataError
         If there are no results.
     FormatError
-        If a file is not what it should be.
+        If a file has another format.
     """
     folder = Path(folder)
     runs, rows = read_runs(folder), read_rows(folder)
     age = {run: i for i, run in enumerate(runs)}
-    rows["age"] = rows["run"].map(age).fillna(-1).astype(int)  # a run that nothing is known about is the oldest
+    rows["age"] = rows["run"].map(age).fillna(-1).astype(int)  # runs without a description are the oldest
     newest = rows.groupby(KEY)["age"].transform("max")
     rows = rows[rows["age"] == newest]
     rows = rows.drop_duplicates([*KEY, "index"], keep="last").drop(columns="age")
     return Results(rows.sort_values([*KEY, "index"], kind="stable").reset_index(drop=True), runs, folder)
+
+
+def _sign(metric: str) -> int:
+    """1 for a metric whose larger values are better, else -1."""
+    return 1 if get_metric(metric).higher_is_better else -1
 
 
 def _count(value: Any) -> int:
