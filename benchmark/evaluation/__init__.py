@@ -4,6 +4,7 @@ split_evaluation         `evaluate`: all networks of a split as a table
 summary                  `summarize`: mean, standard error and failures of a table
 networks                 the networks of a split, or models of torchvision and timm
 predictors               the registry of predictors, and predictors by name
+predictor_objects        functions and hypernetworks as predictors
 predictor_kinds          the built-in kinds of predictors
 jobs                     `EvaluationJob`, what is evaluated, and `Machine`, where
 rows                     the row of one network, whether it succeeds or fails
@@ -15,12 +16,18 @@ from __future__ import annotations
 
 import benchmark.evaluation.predictor_kinds  # noqa: F401 - registers the built-in kinds
 from benchmark.evaluation.jobs import BACKENDS, EvaluationJob, Machine
-from benchmark.evaluation.networks import LIBRARIES, ModelNetworks, Networks, SplitNetworks, default_image_split
-from benchmark.evaluation.networks import open_networks as open_networks
+from benchmark.evaluation.networks import (
+    LIBRARIES,
+    ModelNetworks,
+    Networks,
+    SplitNetworks,
+    default_image_split,
+    open_networks,
+)
 from benchmark.evaluation.parallel import evaluate_all
+from benchmark.evaluation.predictor_objects import Predictor
 from benchmark.evaluation.predictors import (
     PREDICTORS,
-    Predictor,
     PredictorContext,
     PredictorInfo,
     check_label,

@@ -13,13 +13,12 @@ import torch
 
 from benchmark.accuracy import BATCH_SIZE
 from benchmark.evaluation.networks import Networks, open_networks
+from benchmark.evaluation.predictor_objects import Predictor, as_predictor
 from benchmark.evaluation.predictors import (
     PREDICTORS,
-    Predictor,
     PredictorContext,
     PredictorInfo,
     PredictorKind,
-    as_predictor,
     open_predictor,
 )
 from benchmark.metrics import Metric, get_metrics
@@ -57,7 +56,7 @@ class EvaluationJob:
     Attributes
     ----------
     predictor
-        The description of a predictor, or an object as for `benchmark.evaluation.predictors.as_predictor`.
+        The description of a predictor, or an object as for `benchmark.evaluation.predictor_objects.as_predictor`.
     networks
         As for `benchmark.evaluation.open_networks`.
     images

@@ -9,14 +9,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from benchmark.evaluation.predictor_objects import Predictor, TrainedState, as_predictor
 from benchmark.evaluation.predictors import (
     PREDICTORS,
-    Predictor,
     PredictorContext,
     PredictorInfo,
     PredictorKind,
-    TrainedState,
-    as_predictor,
     begins_with,
     first_line,
     source_digest,
@@ -92,7 +90,7 @@ def _describe_python(spec: str) -> PredictorInfo:
 
 
 def _open_python(info: PredictorInfo, context: PredictorContext) -> Predictor | GHN:
-    return as_predictor(load_attribute(info.spec, "predictor"), info.spec, context)
+    return as_predictor(load_attribute(info.spec, "predictor"), info.spec, context.device)
 
 
 # --- states: a folder with a saved state for every network ---

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from benchmark.accuracy import BATCH_SIZE, Scores, evaluate_network
 from benchmark.evaluation.networks import Networks
-from benchmark.evaluation.predictors import HypernetworkPredictor, Predictor, TrainedState
+from benchmark.evaluation.predictor_objects import HypernetworkPredictor, Predictor, TrainedState
 from benchmark.metrics import DEFAULT_METRICS, Metric, get_metrics
 from deepnets.data import Images
 from deepnets.graph import Graph

@@ -22,7 +22,8 @@ from benchmark.accuracy import BATCH_SIZE
 from benchmark.evaluation.jobs import EvaluationJob, Machine
 from benchmark.evaluation.networks import default_image_split
 from benchmark.evaluation.parallel import evaluate_all
-from benchmark.evaluation.predictors import Predictor, describe_predictor
+from benchmark.evaluation.predictor_objects import Predictor
+from benchmark.evaluation.predictors import describe_predictor
 from benchmark.evaluation.rows import evaluate_one, row_columns
 from benchmark.metrics import Metric, get_metrics
 from deepnets.data import Images, open_images
