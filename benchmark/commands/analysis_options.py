@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ghn_model.ghn import GHN
 
 __all__ = [
-    "NO_PICTURES",
+    "NO_FIGURES",
     "Inputs",
     "add_target_arguments",
     "load_hypernetworks",
@@ -29,7 +29,7 @@ __all__ = [
     "write_table",
 ]
 
-NO_PICTURES = 'matplotlib is not installed, so no figures are drawn: pip install "deepnets1m[plotting]"'
+NO_FIGURES = 'matplotlib is not installed, so no figures are drawn: pip install "deepnets1m[plotting]"'
 
 
 class Inputs(NamedTuple):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.commands import statistics as statistics_command
-from benchmark.commands.analysis_options import NO_PICTURES, add_target_arguments
+from benchmark.commands.analysis_options import NO_FIGURES, add_target_arguments
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,11 +73,11 @@ def run(options: argparse.Namespace) -> None:
     write_table(_predictions(scores, inputs.targets["test"]), out / "predictions.csv")
     write_table(_correlations(graphs["test"], inputs.targets["test"], names), out / "correlations.csv")
     _print_scores(scores)
-    pictures = _draw(scores, inputs, names, options)
-    files = ["properties.csv", "predictions.csv", "correlations.csv", "map.csv", *pictures]
+    figures = _draw(scores, inputs, names, options)
+    files = ["properties.csv", "predictions.csv", "correlations.csv", "map.csv", *figures]
     print(f"\n{out}: {', '.join(files)}")
-    if not pictures:
-        print(NO_PICTURES)
+    if not figures:
+        print(NO_FIGURES)
 
 
 def _chosen(inputs: Inputs, requested: list[str] | None) -> list[str]:
@@ -189,21 +189,21 @@ def _draw(
     everything = pd.concat([table.assign(split=split) for split, table in inputs.targets.items()], ignore_index=True)
     first = next(iter(inputs.features))
     maps = []
-    pictures = []
+    figures = []
     for label, vectors in inputs.features.items():
         points = _projected(vectors, options.projection)
         place = pd.DataFrame({"features": label, "x": points[:, 0], "y": points[:, 1]})
         maps.append(pd.concat([everything[["split", "index"]], place], axis=1))
         name = "map.png" if label == first else f"map-{label.replace('/', '_')}.png"
         if draw_map(points, everything, names, out / name, f"embeddings of {label}, networks of val and test"):
-            pictures.append(name)
+            figures.append(name)
     write_table(pd.concat(maps, ignore_index=True), out / "map.csv")
     if draw_scores(scores, out / "properties.png"):
-        pictures.append("properties.png")
+        figures.append("properties.png")
     title = f"test networks, predicted from embeddings of {first}"
     if draw_predictions(scores[first], inputs.targets["test"], out / "predictions.png", title):
-        pictures.append("predictions.png")
-    return pictures
+        figures.append("predictions.png")
+    return figures
 
 
 def _projected(vectors: dict[str, npt.NDArray[np.float32]], method: str) -> npt.NDArray[np.float64]:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.commands.analysis_options import NO_PICTURES, add_target_arguments
+from benchmark.commands.analysis_options import NO_FIGURES, add_target_arguments
 from deepnets.support import positive
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def run(options: argparse.Namespace) -> None:
         files += ["search.png", "best.png"]
     print(f"\n{out}: {', '.join(files)}")
     if len(files) == 1:
-        print(NO_PICTURES)
+        print(NO_FIGURES)
 
 
 def _print_ranking(found: SearchResult, options: argparse.Namespace) -> None:

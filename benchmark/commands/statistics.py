@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.commands.analysis_options import NO_PICTURES
+from benchmark.commands.analysis_options import NO_FIGURES
 from deepnets.support import positive
 
 if TYPE_CHECKING:
@@ -76,10 +76,10 @@ def run(options: argparse.Namespace) -> None:
     if found:
         write_table(pd.concat([rows for _, rows in found], ignore_index=True), out / "correlations.csv")
         _print_correlations([rows for _, rows in found])
-        pictures = _draw([table for table, _ in found], out)
-        files += ["correlations.csv", *pictures]
-        if not pictures:
-            print(NO_PICTURES)
+        figures = _draw([table for table, _ in found], out)
+        files += ["correlations.csv", *figures]
+        if not figures:
+            print(NO_FIGURES)
     elif results is None:
         print(f"\n{folder} has no results to correlate with; create them with python -m benchmark run")
     print(f"\n{out}: {', '.join(files)}")
@@ -159,11 +159,11 @@ def _draw(tables: list[pd.DataFrame], out: Path) -> list[str]:
     from benchmark.analyses import STATISTICS, draw_correlations
 
     everything = pd.concat(tables, ignore_index=True)
-    pictures = []
+    figures = []
     for (split, images, part), rows in everything[everything["noise"] == 0].groupby(["split", "images", "part"]):
         name = f"{split}-{images}-{part}.png".replace("/", "_")
         metric = rows["metric"].iloc[0]
         title = f"networks of {split}, top-{metric[3:]} on {part} images of {images}"
         if draw_correlations(rows.rename(columns={"accuracy": metric}), STATISTICS, metric, out / name, title=title):
-            pictures.append(name)
-    return pictures
+            figures.append(name)
+    return figures

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from benchmark.accuracy import abbreviated_names
 from benchmark.training.recipe import SGDRecipe
 from benchmark.training.trainer import track_statistics
 from deepnets.graph import Graph
@@ -250,7 +251,7 @@ def _fitted(net: nn.Module, tensors: Mapping[str, Tensor], num_classes: int) -> 
             continue  # a classification layer for other classes
         raise ConfigError(f"init: {name} has shape {tuple(tensor.shape)} in the file, {tuple(shape)} in the network")
     if missing := [name for name, _ in net.named_parameters() if name not in tensors]:
-        some = ", ".join(missing[:3])
+        some = abbreviated_names(missing)
         raise ConfigError(
             f"init: the file lacks {len(missing)} parameters of the network: {some}; is it of another one?"
         )

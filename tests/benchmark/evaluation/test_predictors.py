@@ -29,7 +29,7 @@ class Hypernetwork(nn.Module):
 
     def forward(self, graphs):
         return [
-            {slot.name: self.value.expand(slot.shape) for node in graph.parameters for slot in node}
+            {slot.name: self.value.expand(slot.shape).clone() for node in graph.parameters for slot in node}
             for graph in graphs
         ]
 
