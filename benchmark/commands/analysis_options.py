@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from deepnets.support import atomic_write, deprecated_option, positive
+from deepnets.support import deprecated_option, positive, replace_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -174,5 +174,4 @@ def load_hypernetworks(names: Sequence[str], device: str) -> dict[str, GHN]:
 def write_table(table: pd.DataFrame, path: Path) -> None:
     """Write a CSV file atomically; its folder is created if it does not exist."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as temporary:
-        table.to_csv(temporary, index=False, lineterminator="\n")
+    replace_file(path, table.to_csv(index=False, lineterminator="\n"))

@@ -86,12 +86,12 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _splits(options: argparse.Namespace) -> list[str]:
-    from deepnets.corpus import SPLITS, corpus_path
+    from deepnets.corpus import NETWORK_SPLITS, corpus_path
     from deepnets.support import ConfigError
 
     if options.splits:
         return [split.strip() for split in options.splits.split(",")]
-    there = [split for split in SPLITS if split != "search" and corpus_path(options.data, split).exists()]
+    there = [split for split in NETWORK_SPLITS if split != "search" and corpus_path(options.data, split).exists()]
     if not there:
         raise ConfigError(f"{options.data}: has no corpus files; build them with `make dataset OUT={options.data}`")
     return [*there, "predefined"]

@@ -16,9 +16,9 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from deepnets.corpus import DeepNets1M
+from deepnets.corpus import NETWORK_SPLITS, DeepNets1M
 from deepnets.graph import Graph
-from deepnets.support import NETWORK_SPLITS, ConfigError
+from deepnets.support import ConfigError
 
 __all__ = [
     "LIBRARIES",
@@ -96,7 +96,7 @@ class SplitNetworks:
     data
         Folder of the corpus.
     split
-        One of `deepnets.support.NETWORK_SPLITS`.
+        One of `deepnets.corpus.NETWORK_SPLITS`.
     num_classes, image_size
         Number of classes, and height and width of the images, that the networks are built for.
     limit
@@ -222,9 +222,7 @@ class ModelNetworks:
         with torch.device("meta"):
             model = self.build(index).eval()
         size = getattr(model, "expected_input_sz", None) or self.image_size
-        graph = trace(model, torch.empty(1, 3, size, size, device="meta"))
-        graph.index = index
-        return graph
+        return trace(model, torch.empty(1, 3, size, size, device="meta")).replace(index=index)
 
     def build(self, index: int) -> nn.Module:
         """Build a model with its own initialization."""

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from deepnets.architecture import ARCHITECTURE, decode, encode
-from deepnets.corpus import MEASURE, CorpusFile, corpus_path, decode_wiring, tabulate, write_corpus
+from deepnets.corpus import STATISTICS, CorpusFile, compute_statistics, corpus_path, decode_wiring, write_corpus
 from deepnets.graph import Graph, parameter_slots
 from deepnets.original_format.reader import OfficialReport, read_official
 from deepnets.original_format.writer import write_official
@@ -60,9 +60,10 @@ def _stored_graphs(folder: Path | str, split: str, progress: bool) -> Iterator[G
     """The graphs of a split at the widths that the file states, which readers of either format change when loading."""
     with CorpusFile(corpus_path(folder, split)) as file:
         for i in tqdm(range(file.num_networks), desc=f"export {split}", disable=None if progress else True):
-            config = decode(file.architectures(np.array([i]))[0])
+            record = file.architectures(np.array([i]))[0]
+            config = decode(record)
             node_types, cells, names, in_degrees, sources = decode_wiring(file.wiring(i, i + 1))
-            slots = partial(parameter_slots, config, 10, 32)
+            slots = partial(parameter_slots, record, 10, 32)
             yield Graph(node_types, cells, in_degrees, sources, names=names, config=config, slots=slots, index=i)
 
 
@@ -104,24 +105,24 @@ def import_official(
         raise ConfigError(f"{path}: already there; remove it, or allow overwriting")
     with read_official(source, split, rebuild=True) as networks:
         report = networks.report(np.linspace(0, len(networks) - 1, min(check, len(networks)), dtype=int).tolist())
-        records, measures = [], []
+        records, statistics = [], []
         blocks = range(0, len(networks), _BLOCK)
         for start in tqdm(blocks, desc=f"import {split}", disable=None if progress else True):
             stop = min(start + _BLOCK, len(networks))
             block = encode([networks[i].config for i in range(start, stop)])
-            measured, _ = tabulate(block)
+            measured, _ = compute_statistics(block)
             measured["candidate"] = np.arange(start, stop)
             records.append(block)
-            measures.append(measured)
+            statistics.append(measured)
         Path(target).mkdir(parents=True, exist_ok=True)
         attributes = {"split": split, "size": len(networks), "origin": f"original release ({networks.path.name})"}
-        wiring = (tabulate(block)[1] for block in records)  # once more, rather than to keep all rows in memory
-        write_corpus(path, attributes, _columns(records, measures), wiring)
+        wiring = (compute_statistics(block)[1] for block in records)  # computed again, to save memory
+        write_corpus(path, attributes, _columns(records, statistics), wiring)
     return report
 
 
-def _columns(records: Iterable[npt.NDArray[np.void]], measures: Iterable[npt.NDArray[np.void]]) -> dict[str, Any]:
-    parts = (np.concatenate(list(records)), np.concatenate(list(measures)))
+def _columns(records: Iterable[npt.NDArray[np.void]], statistics: Iterable[npt.NDArray[np.void]]) -> dict[str, Any]:
+    parts = (np.concatenate(list(records)), np.concatenate(list(statistics)))
     assert parts[0].dtype == ARCHITECTURE  # noqa: S101
-    assert parts[1].dtype == MEASURE  # noqa: S101
+    assert parts[1].dtype == STATISTICS  # noqa: S101
     return {name: part[name] for part in parts for name in part.dtype.names or ()}

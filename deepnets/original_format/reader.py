@@ -242,7 +242,7 @@ class OfficialSplit:
                 graph, defects = diagnose(layout, distances, config)
                 if rebuild is False:
                     graph = _as_stored(layout, config)
-            graph.index = index
+            graph = graph.replace(index=index)
             return OfficialNetwork(
                 config=config,
                 has_width="C" in entry,

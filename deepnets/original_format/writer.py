@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +15,7 @@ from deepnets.architecture import NetworkConfig
 from deepnets.graph import MAX_DISTANCE, Graph, build_graph, count_parameters
 from deepnets.original_format.metadata import MAX_NODES, SPLITS, metadata_file, official_file
 from deepnets.original_format.vocabulary import Vocabulary
-from deepnets.support import ConfigError
+from deepnets.support import ConfigError, sync
 
 __all__ = ["OfficialWriter", "write_official"]
 
@@ -193,12 +192,12 @@ class OfficialWriter:
 
     def _publish(self) -> None:
         for partial in self._partial:
-            _sync(partial)
+            sync(partial)
         # Old metadata goes first: at no moment do an old and a new file lie side by side.
         self._targets[1].unlink(missing_ok=True)
         for partial, target in zip(self._partial, self._targets):
             partial.replace(target)
-        _sync(self.path.parent)
+        sync(self.path.parent)
 
 
 def _canonical(graph: Graph) -> Graph:
@@ -229,11 +228,3 @@ def _counts(config: NetworkConfig) -> dict[str, int]:
         "cifar10": count_parameters(config, num_classes=10, image_size=32),
         "imagenet": count_parameters(config, num_classes=10, image_size=224),
     }
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -24,14 +24,14 @@ from typing import TYPE_CHECKING
 from deepnets.support.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from deepnets.support.checksummed_hdf5 import check_seal as check_seal
-    from deepnets.support.checksummed_hdf5 import create as create
     from deepnets.support.checksummed_hdf5 import create_group as create_group
+    from deepnets.support.checksummed_hdf5 import create_hdf5 as create_hdf5
+    from deepnets.support.checksummed_hdf5 import error_reason as error_reason
     from deepnets.support.checksummed_hdf5 import open_hdf5 as open_hdf5
     from deepnets.support.checksummed_hdf5 import read_attribute as read_attribute
-    from deepnets.support.checksummed_hdf5 import reason as reason
     from deepnets.support.checksummed_hdf5 import safe_datasets as safe_datasets
     from deepnets.support.checksummed_hdf5 import safe_group as safe_group
+    from deepnets.support.checksummed_hdf5 import verify_checksum as verify_checksum
     from deepnets.support.command_line import Parser as Parser
     from deepnets.support.command_line import deprecated_option as deprecated_option
     from deepnets.support.command_line import non_negative as non_negative
@@ -86,12 +86,12 @@ __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
         "checksummed_hdf5": (
-            "check_seal",
-            "create",
+            "verify_checksum",
+            "create_hdf5",
             "create_group",
             "open_hdf5",
             "read_attribute",
-            "reason",
+            "error_reason",
             "safe_datasets",
             "safe_group",
         ),

@@ -24,7 +24,7 @@ from benchmark.commands.sgd import _indices
 from benchmark.training import SGDRecipe, Start, evaluate_trained, initialized, open_start, read_state
 from deepnets import GENOTYPES, ConfigError, DeepNetsError, FormatError, Network, NetworkConfig
 from deepnets.architecture import encode
-from deepnets.corpus import tabulate, write_corpus
+from deepnets.corpus import compute_statistics, write_corpus
 from deepnets.data import load_images
 from deepnets.support import BusyError, Parser, import_torchvision
 from ghn_model import GHN, GHNConfig, save_checkpoint, vary
@@ -90,9 +90,9 @@ def nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def data(tmp_path: Path) -> Path:
     """A corpus of three small networks."""
     records = encode([CONFIG, CONFIG.replace(norm=None), CONFIG.replace(C=4)])
-    measures, rows = tabulate(records)
-    measures["candidate"] = np.arange(3)
-    columns = {name: part[name] for part in (records, measures) for name in part.dtype.names or ()}
+    statistics, rows = compute_statistics(records)
+    statistics["candidate"] = np.arange(3)
+    columns = {name: part[name] for part in (records, statistics) for name in part.dtype.names or ()}
     write_corpus(tmp_path / "deepnets1m_test.h5", {"split": "test", "seed": 0}, columns, [rows])
     return tmp_path
 
