@@ -45,7 +45,9 @@ def add_arguments(commands: Any) -> None:
         help="splits, separated by spaces or commas, and models such as torchvision:resnet50,vit_b_16 or timm:all "
         f"(default: {' '.join(DEFAULT_SPLITS)})",
     )
-    run.add_argument("--images", default="digits", choices=tuple(IMAGE_SETS), help="image set (default: digits)")
+    run.add_argument(
+        "--images", default="digits", metavar="NAME", help=f"image set: {', '.join(IMAGE_SETS)} (default: digits)"
+    )
     run.add_argument("--image-root", type=Path, help="folder of the files of the image set")
     run.add_argument(
         "--limit",
@@ -70,7 +72,7 @@ def add_arguments(commands: Any) -> None:
         nargs="+",
         default=[],
         metavar="METRIC",
-        help="metrics beside top1 and top5: module:attribute of a benchmark.Metric, whose code runs",
+        help="metrics beside top1 and top5: registered names, or module:attribute of a Metric, whose code runs",
     )
     run.add_argument("--data", type=Path, default=Path("data"), help="folder of the corpus (default: data)")
     run.add_argument("--out", type=Path, default=Path("results"), help="folder of results (default: results)")

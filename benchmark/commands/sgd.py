@@ -62,7 +62,9 @@ def _add(parser: argparse.ArgumentParser, out: Path, preset_help: str) -> None:
     )
 
     images = parser.add_argument_group("images")
-    images.add_argument("--images", default="digits", choices=tuple(IMAGE_SETS), help="image set (default: digits)")
+    images.add_argument(
+        "--images", default="digits", metavar="NAME", help=f"image set: {', '.join(IMAGE_SETS)} (default: digits)"
+    )
     images.add_argument("--image-root", type=Path, help="folder of the files of the image set")
     images.add_argument(
         "--train-on",
