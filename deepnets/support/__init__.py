@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from deepnets.support.pickles import shown as shown
     from deepnets.support.registry import Registry as Registry
     from deepnets.support.registry import import_attribute as import_attribute
+    from deepnets.support.registry import is_attribute as is_attribute
     from deepnets.support.signals import DeferredSignals as DeferredSignals
     from deepnets.support.signals import ignore_signals as ignore_signals
     from deepnets.support.splits import EVALUATION_SPLITS as EVALUATION_SPLITS
@@ -150,6 +151,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "registry": (
             "Registry",
             "import_attribute",
+            "is_attribute",
         ),
         "signals": (
             "DeferredSignals",

@@ -12,12 +12,12 @@ from typing import Any, Generic, TypeVar
 
 from deepnets.support.errors import ConfigError
 
-__all__ = ["Registry", "import_attribute"]
+__all__ = ["Registry", "import_attribute", "is_attribute"]
 
 T = TypeVar("T")
 
 
-class Registry(Generic[T]):
+class Registry(Mapping[str, T], Generic[T]):
     """Implementations by name.
 
     Wherever a name is accepted, `"module:attribute"` is accepted as well: the attribute is imported and used without
@@ -99,6 +99,10 @@ class Registry(Generic[T]):
                 self._entries[name] = entry
         return entry
 
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return an entry, or a default if the name is not registered."""
+        return self[name] if name in self._entries else default
+
     def __contains__(self, name: object) -> bool:
         return name in self._entries
 
@@ -107,6 +111,18 @@ class Registry(Generic[T]):
 
     def __len__(self) -> int:
         return len(self._entries)
+
+
+def is_attribute(text: str) -> bool:
+    """Return whether a text has the form `"module:attribute"`.
+
+    Examples
+    --------
+    >>> is_attribute("my_package.models:build"), is_attribute("runs/model.pt")
+    (True, False)
+    """
+    module, colon, attribute = text.partition(":")
+    return bool(colon) and all(part.isidentifier() for part in (*module.split("."), *attribute.split(".")))
 
 
 def import_attribute(spec: str, kind: str) -> Any:
@@ -135,9 +151,9 @@ def import_attribute(spec: str, kind: str) -> Any:
     >>> import_attribute("math:pi", "number")
     3.141592653589793
     """
-    module, colon, path = spec.partition(":")
-    if not colon or not path or not all(part.isidentifier() for part in (*module.split("."), *path.split("."))):
+    if not is_attribute(spec):
         raise ConfigError(f"{kind}: expected 'module:attribute', got {spec!r}")
+    module, _, path = spec.partition(":")
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:
