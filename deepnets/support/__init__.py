@@ -6,11 +6,13 @@ files             atomic replacement of files, and locks on folders
 signals           signals deferred to a safe point
 splits            names of splits, and file names of the corpus
 checksummed_hdf5  HDF5 files with a SHA-256 checksum, written atomically and read defensively
+untrusted_hdf5    checks on HDF5 files from untrusted sources
 pickles           an interpreter for untrusted pickles that executes no code
 compilation       `compiled`, numba functions cached on disk
 memory            available memory, peak memory and out-of-memory errors
 optional_models   torchvision and timm, which are optional, and models by name
 command_line      argument parsing and error reporting of the command lines
+registry          named implementations, to which users add their own
 lazy              lazy re-exports of packages
 
 Only `optional_models` imports torch; names are imported on first use.
@@ -67,6 +69,9 @@ if TYPE_CHECKING:
     from deepnets.support.pickles import fill as fill
     from deepnets.support.pickles import read_pickle as read_pickle
     from deepnets.support.pickles import shown as shown
+    from deepnets.support.registry import Registry as Registry
+    from deepnets.support.registry import import_attribute as import_attribute
+    from deepnets.support.registry import is_attribute as is_attribute
     from deepnets.support.signals import DeferredSignals as DeferredSignals
     from deepnets.support.signals import ignore_signals as ignore_signals
     from deepnets.support.splits import EVALUATION_SPLITS as EVALUATION_SPLITS
@@ -74,6 +79,8 @@ if TYPE_CHECKING:
     from deepnets.support.splits import NETWORK_SPLITS as NETWORK_SPLITS
     from deepnets.support.splits import STORED_SPLITS as STORED_SPLITS
     from deepnets.support.splits import corpus_path as corpus_path
+    from deepnets.support.untrusted_hdf5 import get_member as get_member
+    from deepnets.support.untrusted_hdf5 import read_array as read_array
     from deepnets.support.validation import abbreviated as abbreviated
     from deepnets.support.validation import at_least as at_least
     from deepnets.support.validation import checked_integer as checked_integer
@@ -141,6 +148,11 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "read_pickle",
             "shown",
         ),
+        "registry": (
+            "Registry",
+            "import_attribute",
+            "is_attribute",
+        ),
         "signals": (
             "DeferredSignals",
             "ignore_signals",
@@ -151,6 +163,10 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "NETWORK_SPLITS",
             "STORED_SPLITS",
             "corpus_path",
+        ),
+        "untrusted_hdf5": (
+            "get_member",
+            "read_array",
         ),
         "validation": (
             "abbreviated",

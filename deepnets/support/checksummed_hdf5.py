@@ -27,6 +27,7 @@ import h5py
 
 from deepnets.support.errors import DeepNetsError, FormatError, IntegrityError
 from deepnets.support.files import atomic_write
+from deepnets.support.untrusted_hdf5 import refuse_external_data, refuse_link
 
 __all__ = [
     "create_group",
@@ -165,13 +166,16 @@ def verify_checksum(path: Path) -> None:
         raise IntegrityError(f"{path}: does not match its SHA-256; the file is damaged or was changed")
 
 
-def open_hdf5(path: Path) -> h5py.File:
+def open_hdf5(path: Path, locking: bool | None = False) -> h5py.File:
     """Open an HDF5 file for reading.
 
     Parameters
     ----------
     path
         The file.
+    locking
+        Whether to lock the file; None for the default of HDF5.  Within a process, all handles of a file must have the
+        same value.
 
     Returns
     -------
@@ -197,7 +201,7 @@ def open_hdf5(path: Path) -> h5py.File:
             pass
         if not h5py.is_hdf5(path):
             raise FormatError(f"{path}: not an HDF5 file ({path.stat().st_size:,} bytes)")
-        return h5py.File(path, "r", locking=False)
+        return h5py.File(path, "r", locking=locking)
     except (OSError, RuntimeError, ValueError, LookupError, TypeError) as error:
         raise FormatError(f"{path}: cannot be opened as HDF5: {error_reason(error)}") from error
 
@@ -275,8 +279,7 @@ def safe_group(group: Any, members: set[str]) -> h5py.Group:
             "kind"
         )
     for name in members:
-        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-            raise FormatError(f"{where.rstrip('/')}/{name} is a link; refused")
+        refuse_link(group, name, f"{where.rstrip('/')}/{name}")
     return group
 
 
@@ -316,8 +319,7 @@ def safe_datasets(group: h5py.Group, names: Iterable[str]) -> dict[str, h5py.Dat
         where = f"{file.filename}: {group.name.rstrip('/')}/{name}"
         if not isinstance(dataset, h5py.Dataset):
             raise FormatError(f"{where} is not a dataset")
-        if dataset.is_virtual or dataset.external:
-            raise FormatError(f"{where} takes its data from other files; refused")
+        refuse_external_data(dataset, where)
         storage = dataset.id.get_create_plist()
         if [storage.get_filter(i)[0] for i in range(storage.get_nfilters())] != _FILTERS:
             raise FormatError(f"{where} is not stored with compression and checksums")
