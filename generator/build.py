@@ -127,6 +127,10 @@ class SplitReport:
         Number of candidates that were rejected, by reason.  A candidate can have several reasons.
     duplicates
         Number of candidates that were dropped because they equal an earlier network.
+
+    Examples
+    --------
+    See `build_corpus`.
     """
 
     split: str

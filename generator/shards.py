@@ -73,6 +73,10 @@ class Shard:
         `(n,)` records of `deepnets.corpus.STATISTICS`.
     wiring
         `deepnets.corpus.WIRING` rows of all n graphs.
+
+    Examples
+    --------
+    See `make_shard`.
     """
 
     reasons: npt.NDArray[np.uint8]
@@ -258,6 +262,10 @@ def read_shard(task: ShardTask, folder: Path, *, wiring: bool = True) -> Shard:
     ------
     IntegrityError
         If the file is damaged.
+
+    Examples
+    --------
+    See `write_shard`.
     """
     path = folder / task.name
     verify_checksum(path)

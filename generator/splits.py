@@ -35,6 +35,10 @@ class Rules(NamedTuple):
         As in `SplitSpec`.
     sized
         As in `SplitSpec`.
+
+    Examples
+    --------
+    See `SplitSpec`.
     """
 
     min_cells: int

@@ -8,9 +8,10 @@ encoding    configurations as NumPy records of fixed size
 operations  the operations of a cell as torch modules
 cell        `Cell`, the torch module of a cell
 network     `Network`, the torch module of a configuration
+depthwise   depthwise convolutions with a fast backward pass on CPUs
 functional  `run_network`, the forward pass with given parameters
 
-Only `operations`, `cell`, `network` and `functional` import torch.  Names are imported on first use.
+Only `operations`, `cell`, `network`, `depthwise` and `functional` import torch.  Names are imported on first use.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from deepnets.architecture.cell import concatenate
 from deepnets.architecture.config import NetworkConfig
+from deepnets.architecture.depthwise import depthwise_conv2d
 from deepnets.architecture.genotype import Genotype
 from deepnets.architecture.operations import ATTENTION_HEADS
 from deepnets.architecture.vocabulary import INPUT_STATES
@@ -93,6 +94,12 @@ class _Pass:
         if x.is_cuda and weight.shape[2:] == (1, 1) and groups == 1:
             return _pointwise(weight, x, stride)
         return F.conv2d(x, weight, None, stride, padding, dilation, groups)
+
+    def depthwise(self, name: str, x: Tensor, stride: int, kernel: int, dilation: int = 1) -> Tensor:
+        large = dilation > 1 or kernel > 3  # where the backward pass of PyTorch is slow on a CPU
+        if large and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
+            return depthwise_conv2d(x, self.parameters[f"{name}.weight"], stride, dilation)
+        return self.conv(name, x, stride, dilation * (kernel // 2), dilation, x.shape[1])
 
     def norm(self, name: str, x: Tensor) -> Tensor:
         if self.config.norm is None:
@@ -206,12 +213,12 @@ class _Pass:
         if kind == "conv":
             return self.norm(f"{name}.op.2", self.conv(f"{name}.op.1", x, stride, size // 2))
         if kind == "sep_conv":
-            x = self.conv(f"{name}.op.1", x, stride, size // 2, 1, x.shape[1])
+            x = self.depthwise(f"{name}.op.1", x, stride, size)
             x = F.relu(self.norm(f"{name}.op.3", self.conv(f"{name}.op.2", x)))
-            x = self.conv(f"{name}.op.5", x, 1, size // 2, 1, x.shape[1])
+            x = self.depthwise(f"{name}.op.5", x, 1, size)
             return self.norm(f"{name}.op.7", self.conv(f"{name}.op.6", x))
         if kind == "dil_conv":
-            x = self.conv(f"{name}.op.1", x, stride, size - 1, 2, x.shape[1])
+            x = self.depthwise(f"{name}.op.1", x, stride, size, dilation=2)
             return self.norm(f"{name}.op.3", self.conv(f"{name}.op.2", x))
         if primitive == "cse":
             gate = F.hardswish(self.linear(f"{name}.fc2", F.relu(self.linear(f"{name}.fc1", x.mean(dim=(2, 3))))))

@@ -109,6 +109,14 @@ def fields_of(cls: type, what: str, values: Any) -> dict[str, Any]:
     ------
     ConfigError
         If a key is unknown or missing; the message lists the valid ones.
+
+    Examples
+    --------
+    >>> try:
+    ...     fields_of(Genotype, "genotype", {"normal": [], "depth": 3})
+    ... except ConfigError as error:
+    ...     print(str(error)[:61])
+    genotype: missing key 'normal_concat', 'reduce', 'reduce_conc
     """
     known = known_fields_of(cls, what, values)
     unknown = [abbreviated(name) for name in values if name not in known]
@@ -122,6 +130,12 @@ def known_fields_of(cls: type, what: str, values: Any) -> dict[str, Any]:
     """Return the values of the fields of a dataclass; other keys are ignored.
 
     Parameters and errors are those of `fields_of`.
+
+    Examples
+    --------
+    >>> values = GENOTYPES["ViT"].to_dict()
+    >>> known_fields_of(Genotype, "genotype", {**values, "score": 1}) == values
+    True
     """
     if not isinstance(values, Mapping):
         raise ConfigError(f"{what}: expected a dict, got {type(values).__name__}")

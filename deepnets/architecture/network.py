@@ -178,7 +178,20 @@ class Network(nn.Module):
 
 
 class PositionalEncoding(nn.Module):
-    """Add a learned value to every channel of every pixel: (B, C, side, side) -> (B, C, side, side)."""
+    """Add a learned value to every channel of every pixel: (B, C, side, side) -> (B, C, side, side).
+
+    Parameters
+    ----------
+    C
+        Number of channels.
+    side
+        Height and width of the feature map.
+
+    Examples
+    --------
+    >>> PositionalEncoding(8, side=11)(torch.zeros(1, 8, 11, 11)).shape
+    torch.Size([1, 8, 11, 11])
+    """
 
     def __init__(self, C: int, side: int) -> None:
         super().__init__()
@@ -186,6 +199,7 @@ class PositionalEncoding(nn.Module):
         nn.init.normal_(self.weight)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Add the encoding to x, (B, C, side, side)."""
         return x + self.weight
 
 

@@ -58,27 +58,52 @@ def norm_layer(norm: str | None) -> Norm:
 
 
 class Absent(nn.Module):
-    """The primitive `none`, which has no output.  That differs from an output of zeros."""
+    """The primitive `none`, which has no output.  That differs from an output of zeros.
+
+    Examples
+    --------
+    >>> print(Absent()(torch.zeros(1)))
+    None
+    """
 
     def forward(self, x: Tensor) -> None:
-        return None
+        """Return None."""
 
 
 class Subsample(nn.Module):
-    """Select every second pixel in both dimensions: (B, C, H, W) -> (B, C, H / 2, W / 2)."""
+    """Select every second pixel in both dimensions: (B, C, H, W) -> (B, C, H / 2, W / 2).
+
+    Examples
+    --------
+    >>> Subsample()(torch.zeros(1, 8, 4, 4)).shape
+    torch.Size([1, 8, 2, 2])
+    """
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the module to x, (B, C, H, W)."""
         return x[:, :, ::2, ::2]
 
 
 class ReluFirst(nn.Module):
-    """A ReLU followed by layers, whose names are `op.1`, `op.2` and so on."""
+    """A ReLU followed by layers, whose names are `op.1`, `op.2` and so on.
+
+    Parameters
+    ----------
+    layers
+        Modules.
+
+    Examples
+    --------
+    >>> ReluFirst(nn.Identity())(torch.tensor([-1.0, 2.0]))
+    tensor([0., 2.])
+    """
 
     def __init__(self, *layers: nn.Module) -> None:
         super().__init__()
         self.op = nn.Sequential(nn.ReLU(), *layers)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the module to x, (B, C, H, W)."""
         output: Tensor = self.op(x)
         return output
 
@@ -152,6 +177,7 @@ class FactorizedReduce(nn.Module):
         self.bn = norm(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the module to x, (B, C, H, W)."""
         x = F.relu(x)
         halves = torch.cat([self.conv_1(x), self.conv_2(x[:, :, 1:, 1:])], dim=1)
         output: Tensor = self.bn(halves)
@@ -181,12 +207,24 @@ class ChannelAttention(nn.Module):
         self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the module to x, (B, C, H, W)."""
         gate = F.hardswish(self.fc2(F.relu(self.fc1(x.mean(dim=(2, 3))))))  # (B, C)
         return (x * gate[:, :, None, None])[:, :, :: self.stride, :: self.stride]
 
 
 class FeedForward(nn.Module):
-    """The two linear layers of a transformer block: (B, T, C) -> (B, T, C)."""
+    """The two linear layers of a transformer block: (B, T, C) -> (B, T, C).
+
+    Parameters
+    ----------
+    C
+        Number of channels.
+
+    Examples
+    --------
+    >>> FeedForward(8)(torch.zeros(1, 4, 8)).shape
+    torch.Size([1, 4, 8])
+    """
 
     def __init__(self, C: int) -> None:
         super().__init__()
@@ -194,6 +232,7 @@ class FeedForward(nn.Module):
         self.net = nn.Sequential(nn.Linear(C, C), nn.GELU(), dropout, nn.Linear(C, C))
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """Apply the layers to tokens, (B, T, C)."""
         output: Tensor = self.net(tokens)
         return output
 
@@ -221,6 +260,7 @@ class SelfAttention(nn.Module):
         self.ff = FeedForward(C)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the module to x, (B, C, H, W)."""
         tokens = x.flatten(2).transpose(1, 2)  # (B, H * W, C)
         mixed: Tensor = tokens + self.to_out(_attend(self.to_qkv(self.ln1(tokens))))
         output: Tensor = mixed + self.ff(self.ln2(mixed))

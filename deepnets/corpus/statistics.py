@@ -49,6 +49,16 @@ def compute_sizes(net: Any, buffer: GraphBuffer, out: Any) -> bool:
     -------
     bool
         Whether the network has an output.
+
+    Examples
+    --------
+    >>> from deepnets import GENOTYPES, NetworkConfig
+    >>> from deepnets.architecture import encode
+    >>> from deepnets.graph import new_graph_buffer
+    >>> net, buffer = encode([NetworkConfig(GENOTYPES["DARTS"], n_cells=4)])[0], new_graph_buffer(n_cells=4, steps=4)
+    >>> out = np.zeros(1, STATISTICS)
+    >>> bool(compute_sizes(net, buffer, out[0])), int(out["num_nodes"][0])
+    (True, 122)
     """
     out.num_params_imagenet = 0
     imagenet = assemble(net, net.C, net.fc_dim, NUM_CLASSES, 224, buffer)
@@ -81,6 +91,17 @@ def append_rows(buffer: GraphBuffer, rows: npt.NDArray[np.void], used: int) -> t
         The same array, or a longer copy if it was too short.
     used
         Number of rows that are in use now.
+
+    Examples
+    --------
+    >>> from deepnets import GENOTYPES, NetworkConfig
+    >>> from deepnets.architecture import encode
+    >>> from deepnets.graph import assemble, new_graph_buffer
+    >>> net, buffer = encode([NetworkConfig(GENOTYPES["DARTS"], n_cells=4)])[0], new_graph_buffer(n_cells=4, steps=4)
+    >>> _ = assemble(net, 32, 256, 10, 32, buffer)
+    >>> rows, used = append_rows(buffer, np.zeros(0, WIRING), 0)
+    >>> used
+    152
     """
     end = used + num_rows(buffer)
     if end > len(rows):

@@ -306,6 +306,10 @@ def content_digest(file: CorpusFile) -> str:
     -------
     str
         SHA-256 in hexadecimal; equal to `file.content_digest` unless the file was changed.
+
+    Examples
+    --------
+    See `write_corpus`.
     """
     hashed = hashlib.sha256()
     for block in file.wiring_blocks():

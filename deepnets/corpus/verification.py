@@ -31,6 +31,10 @@ class Verification:
         The file, its split, its number of networks and its content digest.
     rebuilt
         Whether every graph was compared with the one rebuilt from its configuration.
+
+    Examples
+    --------
+    See `verify`.
     """
 
     path: Path

@@ -37,6 +37,11 @@ class Width(NamedTuple):
         Width of hidden classifier layers.
     imagenet_stride
         Stride of the stem for 224-pixel images, 2 or 4.
+
+    Examples
+    --------
+    >>> Width(C=48, fc_dim=128)
+    Width(C=48, fc_dim=128, imagenet_stride=4)
     """
 
     C: int
@@ -67,6 +72,20 @@ class WidthRule:
         `(n,) bool`, whether the stride of the stem is drawn.
     seed
         The argument.
+
+    Examples
+    --------
+    >>> from deepnets import GENOTYPES, NetworkConfig
+    >>> from deepnets.architecture import encode
+    >>> from deepnets.corpus import compute_statistics
+    >>> class Columns:
+    ...     architectures = encode([NetworkConfig(GENOTYPES["DARTS"], n_cells=4)])
+    ...     statistics, _ = compute_statistics(architectures)
+    ...     def column(self, name):
+    ...         return (self.statistics if name in self.statistics.dtype.names else self.architectures)[name]
+    >>> rule = WidthRule(Columns(), image_size=32, wider=False, seed=0)
+    >>> rule.draw(0, 1) == rule.draw(0, 1)
+    True
     """
 
     def __init__(self, file: CorpusFile, image_size: int, wider: bool, seed: int) -> None:

@@ -41,6 +41,18 @@ def num_rows(buffer: GraphBuffer) -> int:
     ----------
     buffer
         Filled by `deepnets.graph.assemble`.
+
+    Examples
+    --------
+    >>> from deepnets import GENOTYPES, NetworkConfig
+    >>> from deepnets.architecture import encode
+    >>> from deepnets.graph import assemble, new_graph_buffer
+    >>> net, buffer = encode([NetworkConfig(GENOTYPES["DARTS"], n_cells=4)])[0], new_graph_buffer(n_cells=4, steps=4)
+    >>> _ = assemble(net, 32, 256, 10, 32, buffer)
+    >>> rows = np.zeros(num_rows(buffer), WIRING)
+    >>> write_wiring(buffer, rows)
+    >>> len(rows), int((rows["back"] > 0).sum())
+    (152, 151)
     """
     rows = buffer.counters[N_EDGES]
     for v in range(buffer.counters[N_NODES]):
@@ -58,6 +70,10 @@ def write_wiring(buffer: GraphBuffer, rows: npt.NDArray[np.void]) -> None:
         Filled by `deepnets.graph.assemble`.
     rows
         `(num_rows(buffer),)` of `WIRING`, overwritten.
+
+    Examples
+    --------
+    See `num_rows`.
     """
     row = edge = 0
     for v in range(buffer.counters[N_NODES]):

@@ -26,6 +26,10 @@ class PaddedGraphs(NamedTuple):
         `(B, N, N) uint8`.  Row i, column j: 0 without an edge from i to j, 1 for an edge, larger for a virtual edge.
     mask
         `(B, N) bool`, True for nodes, False for padding.
+
+    Examples
+    --------
+    See `GraphBatch`.
     """
 
     node_types: Tensor

@@ -63,7 +63,19 @@ class GraphBuffer(NamedTuple):
     unused
         `(capacity,)` records of `NODE`, for layers that receive no data.
     counters
-        `(5,) int64`, indexed by `N_NODES`, `N_EDGES`, `N_UNUSED`, `N_PARAMETERS` and the current cell.
+        `(5,) int64`: number of nodes, edges, unused layers and parameters, and the current cell, indexed by `N_NODES`,
+        `N_EDGES`, `N_UNUSED`, `N_PARAMETERS` and `CELL`.
+
+    Examples
+    --------
+    A convolution that reads the input:
+
+    >>> buffer = new_graph_buffer(n_cells=1, steps=1)
+    >>> x = append_node(buffer, names.INPUT, NO_INPUT)
+    >>> append_layer(buffer, names.CONV, names.STEM_0, x, 16, 3, 5, 5)
+    1
+    >>> int(buffer.counters[N_EDGES]), int(buffer.counters[N_PARAMETERS])
+    (1, 1200)
     """
 
     nodes: npt.NDArray[np.void]
@@ -155,7 +167,26 @@ def _connect(
 
 @compiled
 def append_node(buffer: GraphBuffer, node_type: int, source: int) -> int:
-    """Add a node without parameters and with at most one source."""
+    """Add a node without parameters.
+
+    Parameters
+    ----------
+    buffer
+        The graph.
+    node_type
+        Code of the node type.
+    source
+        Number of the source node, or `NO_INPUT`.
+
+    Returns
+    -------
+    int
+        Number of the new node.
+
+    Examples
+    --------
+    See `GraphBuffer`.
+    """
     counters = buffer.counters
     n = counters[N_NODES]
     counters[N_NODES] = n + 1
@@ -166,7 +197,25 @@ def append_node(buffer: GraphBuffer, node_type: int, source: int) -> int:
 
 @compiled
 def append_plain(buffer: GraphBuffer, node_type: int, source: int) -> int:
-    """Add a node without parameters, unless its input is absent."""
+    """Add a node without parameters, unless its input is absent.
+
+    Parameters
+    ----------
+    buffer, node_type
+        As in `append_node`.
+    source
+        Number of the source node, or `ABSENT`.
+
+    Returns
+    -------
+    int
+        Number of the new node, or `ABSENT`.
+
+    Examples
+    --------
+    >>> append_plain(new_graph_buffer(n_cells=1, steps=1), names.MAX_POOL, ABSENT) == ABSENT
+    True
+    """
     return ABSENT if source == ABSENT else append_node(buffer, node_type, source)
 
 
@@ -181,7 +230,28 @@ def append_layer(
     height: int = 0,
     width: int = 0,
 ) -> int:
-    """Add a node with a parameter.  If its input is absent, the parameter is recorded as unused."""
+    """Add a node with a parameter.  If its input is absent, the parameter is recorded as unused.
+
+    Parameters
+    ----------
+    buffer, node_type
+        As in `append_node`.
+    name
+        Code of the parameter name.
+    source
+        Number of the source node, `NO_INPUT` or `ABSENT`.
+    out, inputs, height, width
+        Shape of the parameter; trailing zeros are omitted dimensions.
+
+    Returns
+    -------
+    int
+        Number of the new node, or `ABSENT`.
+
+    Examples
+    --------
+    See `GraphBuffer`.
+    """
     counters = buffer.counters
     tensors = 2 if node_type in (names.NORM, names.LN) else 1  # the weight and the bias of a norm share a node
     counters[N_PARAMETERS] += tensors * out * max(inputs, 1) * max(height, 1) * max(width, 1)
@@ -199,7 +269,25 @@ def append_layer(
 
 @compiled
 def join(buffer: GraphBuffer, node_type: int, a: int, b: int) -> int:
-    """Add a sum, product or concatenation of two tensors, unless one is absent or both are the same."""
+    """Add a sum, product or concatenation of two tensors, unless one is absent or both are the same.
+
+    Parameters
+    ----------
+    buffer, node_type
+        As in `append_node`.
+    a, b
+        Numbers of nodes, or `ABSENT`.
+
+    Returns
+    -------
+    int
+        Number of the node that represents the result, or `ABSENT`.
+
+    Examples
+    --------
+    >>> join(new_graph_buffer(n_cells=1, steps=1), names.SUM, ABSENT, 3)
+    3
+    """
     if a in (ABSENT, b):
         return b
     if b == ABSENT:
@@ -222,6 +310,23 @@ def concatenate(buffer: GraphBuffer, tensors: npt.NDArray[np.int64]) -> int:
     """Add the concatenation of the distinct present tensors, unless there is only one.
 
     The network replaces absent tensors by zeros, which the graph does not show.
+
+    Parameters
+    ----------
+    buffer
+        The graph.
+    tensors
+        `(n,) int64`, numbers of nodes or `ABSENT`.  The array is sorted in place.
+
+    Returns
+    -------
+    int
+        Number of the node that represents the result, or `ABSENT`.
+
+    Examples
+    --------
+    >>> concatenate(new_graph_buffer(n_cells=1, steps=1), np.array([3, ABSENT, 3]))
+    3
     """
     tensors.sort()
     node = first = previous = ABSENT

@@ -139,7 +139,7 @@ def verify_checksum(path: Path) -> None:
     Parameters
     ----------
     path
-        A file written by `create_hdf5`; see there for an example.
+        A file written by `create_hdf5`.
 
     Raises
     ------
@@ -147,6 +147,10 @@ def verify_checksum(path: Path) -> None:
         If the file has no checksum, or any of its bytes has changed.
     FormatError
         If the file cannot be read.
+
+    Examples
+    --------
+    See `create_hdf5`.
     """
     digest = hashlib.sha256()
     try:

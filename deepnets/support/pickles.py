@@ -99,7 +99,13 @@ class Bounded:
 
 
 class Name(str):
-    """The name of a function or class in a pickle.  It is never imported."""
+    """The name of a function or class in a pickle.  It is never imported.
+
+    Examples
+    --------
+    >>> Name("builtins.print")
+    'builtins.print'
+    """
 
     __slots__ = ()
 
@@ -111,6 +117,11 @@ class Unfinished:
     ----------
     finish
         Called with the stream, positioned after the instruction that sets the state, and the state.  Returns the value.
+
+    Examples
+    --------
+    >>> Unfinished(lambda stream, state: state["x"]).finish(None, {"x": 1})
+    1
     """
 
     def __init__(self, finish: Callable[[Bounded, Any], Any]) -> None:

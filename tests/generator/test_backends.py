@@ -24,7 +24,7 @@ from deepnets.support import DeepNetsError
 from generator import SPLITS, Workers
 from generator.selection import shard_folder
 from generator.shards import ShardTask
-from tests.generator.make_shards import make_shards
+from tests.generator.builds import make_shards
 from tests.support.processes import (
     ROOT,
     Corpus,

@@ -297,7 +297,7 @@ def test_make_passes_its_variables_on() -> None:
         "SIZE": 5,
         "SEARCH_SIZE": 6,
         "OUT": "my $$HOME & data",
-        "JOBS": 3,
+        "WORKERS": 3,
         "BACKEND": "other",
         "ADDRESS": "tcp://127.0.0.1:8786",
         "SEED": 9,
@@ -318,7 +318,7 @@ def test_make_passes_its_variables_on() -> None:
 
 def test_what_make_runs_works(tmp_path: Path) -> None:
     out = tmp_path / "my data"
-    line = make(SPLITS="search", SEARCH_SIZE=12, OUT=out, JOBS=1)
+    line = make(SPLITS="search", SEARCH_SIZE=12, OUT=out, WORKERS=1)
     done = subprocess.run(["sh", "-c", line], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert [path.name for path in out.iterdir()] == ["deepnets1m_search.h5"]
@@ -329,7 +329,7 @@ def test_what_make_runs_works(tmp_path: Path) -> None:
     [
         ({"SIZE": "huge"}, 2, "argument --train-size: expected an integer, 1 or more, got 'huge'"),
         ({"SIZE": ""}, 2, "argument --train-size: expected an integer, 1 or more, got ''"),
-        ({"JOBS": "-1"}, 2, "argument --workers: expected an integer, 1 or more, got '-1'"),
+        ({"WORKERS": "-1"}, 2, "argument --workers: expected an integer, 1 or more, got '-1'"),
         ({"BACKEND": "threads"}, 2, "argument --backend: invalid choice: 'threads'"),
         ({"SPLITS": "valid"}, 1, "error: split: unknown 'valid'; use one of train, val"),
     ],
