@@ -102,7 +102,7 @@ def _info(options: argparse.Namespace) -> None:
             params = file.column("num_params") / 1e6
             print(f"{path}")
             print(f"  split        {file.split}: {file.num_networks:,} networks, {path.stat().st_size / 1e6:.2f} MB")
-            if "seed" in about:
+            if "candidates" in about:
                 print(
                     f"  made from    seed {about['seed']}, stream {about['stream']} version {about['stream_version']}"
                 )
