@@ -121,7 +121,7 @@ _ISSUES = (
         f"{BASIC}, {EXTENDED} and {IMAGENET}",
         "time, converge_time",
         "time has no documented unit (its magnitude fits seconds per pass over the evaluation images); converge_time "
-        "is a fraction of the training, or 2 for a training that did not converge; for val and test it comes from another "
+        "is a fraction of the training, or 2 for a training that did not converge; for val and test it is of another "
         "training than the curves",
         "Read as they are; rank correlations need a variant that handles ties",
     ),
