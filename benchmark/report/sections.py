@@ -16,7 +16,6 @@ from typing import Any
 
 import pandas as pd
 from markupsafe import Markup
-from scipy.stats import kendalltau
 
 from benchmark.evaluation import FAILED, OK
 from benchmark.report.charts import MEASURES, draw_svg, measured
@@ -276,6 +275,8 @@ def _charts(inputs: ReportInputs, names: Sequence[str]) -> Values:
 def _tau(xs: Any, ys: Any) -> str:
     if len(xs) < 3:
         return "\u2013"
+    from scipy.stats import kendalltau
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # SciPy warns about constant values, for which tau is not defined
         tau = float(kendalltau(xs, ys).statistic)
