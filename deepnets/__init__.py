@@ -1,17 +1,17 @@
-"""DeepNets-1M: random neural architectures as values, graphs, PyTorch networks and files.
+"""DeepNets-1M: a million neural architectures as configurations, graphs, PyTorch networks and files.
 
     NetworkConfig ── build_graph ──▶ Graph            the input of a hypernetwork
-                  ── Network ──────▶ torch.nn.Module  a network that runs on images
-                                         └─ trace ──▶ Graph   of any module
-    DeepNets1M("data", split="test")                  the networks of a split, from one HDF5 file
+                  ── Network ──────▶ torch.nn.Module  an image classifier
+    torch.nn.Module ─── trace ─────▶ Graph            the graph of any module
+    DeepNets1M("data", split="test")                  the graphs of a split, read from one HDF5 file
 
 architecture     configurations, vocabulary, torch modules      corpus           the dataset and its files
 graph            graphs, building, batching                      original_format  files of the original release
 tracing          graphs of any torch module                      data             image sets
 drawing          pictures of graphs                              support          utilities
 
-Importing this package does not import torch: names are imported on first use, so that the processes that build the
-corpus start fast and use little memory.
+Names are imported on first use.  Importing this package does not import torch, so that the worker processes of the
+generator start fast and need little memory.
 """
 
 from __future__ import annotations
@@ -34,11 +34,14 @@ if TYPE_CHECKING:
     from deepnets.graph import GraphBatch as GraphBatch
     from deepnets.graph import ParameterSlot as ParameterSlot
     from deepnets.graph import build_graph as build_graph
+    from deepnets.support import BusyError as BusyError
     from deepnets.support import CheckpointError as CheckpointError
     from deepnets.support import ConfigError as ConfigError
     from deepnets.support import DeepNetsError as DeepNetsError
     from deepnets.support import FormatError as FormatError
     from deepnets.support import IntegrityError as IntegrityError
+    from deepnets.support import MissingDataError as MissingDataError
+    from deepnets.support import MissingDependencyError as MissingDependencyError
     from deepnets.support import TraceError as TraceError
     from deepnets.support import TrainingError as TrainingError
     from deepnets.tracing import trace as trace
@@ -68,11 +71,14 @@ __getattr__, __dir__, _names = lazy_exports(
             "build_graph",
         ),
         "support": (
+            "BusyError",
             "CheckpointError",
             "ConfigError",
             "DeepNetsError",
             "FormatError",
             "IntegrityError",
+            "MissingDataError",
+            "MissingDependencyError",
             "TraceError",
             "TrainingError",
         ),

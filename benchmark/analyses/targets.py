@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.analyses.properties import PROPERTIES
-from benchmark.report.metric_columns import METRICS
+from benchmark.metrics import get_metric
 from benchmark.results import Results, usual_metric
 from deepnets.corpus import DeepNets1M
 from deepnets.support import ConfigError
@@ -164,8 +164,7 @@ def own_targets(
     rows = rows[rows["split"] == nets.split]
     check_corpus(rows, nets, runs or {})
     metric = metric or usual_metric(str(rows["images"].iloc[0]) if len(rows) else "", nets.split)
-    if metric not in METRICS:
-        raise ConfigError(f"metric: expected {' or '.join(METRICS)}, got {metric!r}")
+    get_metric(metric)  # raises an error for an unknown name
     part = "val" if (rows["part"] == "val").any() else "test"
     rows = rows[(rows["part"] == part) & (rows["status"] == "ok")]
     clean, noisy = rows[rows["noise"] == 0], rows[rows["noise"] > 0]

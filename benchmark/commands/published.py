@@ -38,6 +38,8 @@ Table = tuple[str, Callable[[], str]]
 
 def add_arguments(commands: Any) -> None:
     """Add the command to the result of `ArgumentParser.add_subparsers`."""
+    from benchmark.metrics import DEFAULT_METRICS
+
     published = commands.add_parser(
         "published", help="show the tables of the papers, and own results next to them", epilog=EPILOG
     )
@@ -55,7 +57,7 @@ def add_arguments(commands: Any) -> None:
         help="show only this table, see below; may be repeated",
     )
     published.add_argument(
-        "--metric", choices=("top1", "top5"), help="metric of own results (default: top1, for imagenet top5)"
+        "--metric", choices=DEFAULT_METRICS, help="metric of own results (default: top1, for imagenet top5)"
     )
     published.set_defaults(do=run)
 

@@ -18,8 +18,8 @@ def add_arguments(commands: Any) -> None:
     )
     report.add_argument(
         "--metric",
-        choices=("top1", "top5"),
-        help="metric (default: top1; for networks of DeepNets-1M on imagenet top5, as published)",
+        metavar="NAME",
+        help="metric, such as top5 (default: top1; for networks of DeepNets-1M on imagenet top5, as published)",
     )
     report.add_argument(
         "--published", type=Path, metavar="DIR", help="folder of published result files, to show next to the results"

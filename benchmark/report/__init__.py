@@ -8,8 +8,7 @@ templates       jinja2 templates, the style sheet and the script of the page
 charts          charts, as PNG files and as SVG inside the page
 architectures   drawings of networks, as SVG inside the page
 style           the style that all charts of the benchmark share
-text            formatting of numbers and of untrusted labels
-metric_columns  the metrics that reports show
+text            formatting of numbers, metrics and untrusted labels
 """
 
 from __future__ import annotations

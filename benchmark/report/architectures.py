@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from benchmark.results import NAMES, Board, Cell
 from deepnets.architecture import NODE_TYPES
-from deepnets.corpus import SPLITS, DeepNets1M
+from deepnets.corpus import NETWORK_SPLITS, DeepNets1M
 from deepnets.drawing import LOOKS, Points, arrange
 from deepnets.graph import Graph
 from deepnets.support import ConfigError, DeepNetsError
@@ -86,7 +86,7 @@ def draw_architectures(board: Board, predictor: str, data: Path) -> tuple[list[D
     for column in board.columns:
         cell = board.cells.get((predictor, column))
         is_drawn = any(drawing.split == column.split for drawing in drawings)  # with another part of the images
-        if cell is None or column.split not in SPLITS or is_drawn:
+        if cell is None or column.split not in NETWORK_SPLITS or is_drawn:
             continue
         try:
             with contextlib.closing(DeepNets1M(data, column.split)) as nets:

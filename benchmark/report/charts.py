@@ -16,8 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.report import style
-from benchmark.report.metric_columns import CHANCE, metric_label, metric_unit
-from benchmark.report.text import clipped, count, visible
+from benchmark.report.text import clipped, count, metric_text, visible
 from benchmark.results import Board, Cell, Column
 
 if TYPE_CHECKING:
@@ -26,6 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["CHARTS", "MEASURES", "Chart", "draw_png_files", "draw_svg", "measured", "spread"]
 
 Values = npt.NDArray[np.float64]
+
+CHANCE = {("digits", "top1"): 10.0, ("cifar10", "top1"): 10.0, ("imagenet", "top1"): 0.1, ("imagenet", "top5"): 0.5}
+"""Accuracy of random guessing in percent, by image set and metric."""
 
 PANEL_WIDTH = 3.3
 """Width of a panel, in inches."""
@@ -122,7 +124,7 @@ def _finish_rows(axes: Axes, board: Board, column: Column) -> None:
     axes.set_ylim(len(cells) - 0.6, -0.75)
     low, high = _limits(board, column)
     axes.set_xlim(low, high)
-    axes.set_xlabel(_accuracy_label(board, column))
+    axes.set_xlabel(metric_text(board.metric(column)))
     _draw_chance(axes.axvline, board, column)
     style.style_axes(axes, clipped(visible(column), 30), horizontal_only=True)
 
@@ -141,7 +143,7 @@ def _draw_scatter(axes: Axes, board: Board, column: Column, series: Mapping[str,
         style.set_log_ticks(axes.xaxis, low, high)
     axes.set_ylim(*_limits(board, column))
     axes.set_xlabel(measure.label)
-    axes.set_ylabel(_accuracy_label(board, column))
+    axes.set_ylabel(metric_text(board.metric(column)))
     _draw_chance(axes.axhline, board, column)
     style.style_axes(axes, clipped(visible(column), 30))
 
@@ -168,11 +170,6 @@ def _limits(board: Board, column: Column) -> tuple[float, float]:
     known = np.concatenate([*values, [0.0]])
     margin = 0.02 * float(np.ptp(known)) or 1.0
     return float(known.min()) - margin, float(known.max()) + margin
-
-
-def _accuracy_label(board: Board, column: Column) -> str:
-    metric = board.metric(column)
-    return f"{metric_label(metric)}, {metric_unit(metric)}".rstrip(", ")
 
 
 def spread(values: Values) -> Values:
@@ -251,7 +248,7 @@ def draw_svg(name: str, board: Board, column: Column, series: Mapping[str, int],
     chart = CHARTS[name]
     cells = _cells(board, column)
     facts = "; ".join(_describe(predictor, cell) for predictor, cell in cells)
-    description = f"{visible(facts)}. {_accuracy_label(board, column)}."
+    description = f"{visible(facts)}. {metric_text(board.metric(column))}."
     with style.styled():
         figure = style.new_figure(PANEL_WIDTH, chart.height + chart.row_height * len(cells), layout=None)
         chart.draw(style.panels(figure, 1, 1)[0], board, column, series)

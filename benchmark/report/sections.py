@@ -18,10 +18,10 @@ import pandas as pd
 from markupsafe import Markup
 
 from benchmark.evaluation import FAILED, OK
+from benchmark.metrics import get_metric
 from benchmark.report.charts import MEASURES, draw_svg, measured
-from benchmark.report.metric_columns import metric_label, metric_unit
 from benchmark.report.style import NO_MATPLOTLIB, has_matplotlib
-from benchmark.report.text import count, number, signed
+from benchmark.report.text import count, metric_text, number, signed
 from benchmark.results import IMAGE_NAMES, NAMES, Board, Cell, Column, Results, usual_metric
 
 __all__ = [
@@ -90,7 +90,7 @@ def summary(inputs: ReportInputs) -> Values:
         best = board.cells[found["winner"], column].summary
         found |= {
             "column": column,
-            "metric": metric_label(board.metric(column)),
+            "metric": get_metric(board.metric(column)).label,
             **_mean(best.mean, best.standard_error),
         }
     return found
@@ -107,7 +107,7 @@ def leaderboard(inputs: ReportInputs) -> Values:
 
 
 def _table(board: Board, published_rows: list[Values]) -> Values:
-    labels = {column: metric_label(board.metric(column)) for column in board.columns}
+    labels = {column: get_metric(board.metric(column)).label for column in board.columns}
     winners = {column: board.winner(column) for column in board.columns}
     differ = len(set(labels.values())) > 1
     columns = []
@@ -128,7 +128,7 @@ def _table(board: Board, published_rows: list[Values]) -> Values:
         for predictor in board.predictors
     ]
     metric = board.metric(board.columns[0])
-    label = "metrics as given per column" if differ else f"{metric_label(metric)}, {metric_unit(metric)}".rstrip(", ")
+    label = "metrics as given per column" if differ else metric_text(metric)
     return {"title": board.title, "metric": label, "columns": columns, "rows": rows, "published": published_rows}
 
 
@@ -224,7 +224,7 @@ def published(inputs: ReportInputs) -> Values:
         if images not in shown and not table.empty:
             columns = [Column(split, "val" if split == "val" else "test") for split in set(map(str, table["split"]))]
             splits = [column.split for column in sorted(columns, key=lambda column: column.rank)]
-            label = metric_label(usual_metric(images, "test"))
+            label = get_metric(usual_metric(images, "test")).label
             rows = _rows_by_method(table, splits)
             tables.append({"title": IMAGE_NAMES.get(images, images), "metric": label, "columns": splits, "rows": rows})
     return {"tables": tables} if tables else {}

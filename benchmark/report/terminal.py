@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from benchmark.report.metric_columns import metric_label, metric_unit
-from benchmark.report.text import clipped, visible
+from benchmark.report.text import clipped, metric_text, visible
 from benchmark.results import Board, Cell, read_results
 
 __all__ = ["leaderboard_text"]
@@ -44,7 +43,7 @@ def leaderboard_text(results: Path | str, *, metric: str | None = None) -> str:
     parts = []
     for board in read_results(results).boards(metric):
         metrics = dict.fromkeys(board.metric(column) for column in board.columns)
-        names = "/".join(f"{metric_label(name)}, {metric_unit(name)}".rstrip(", ") for name in metrics)
+        names = "/".join(map(metric_text, metrics))
         parts.append(f"{visible(board.title)}: {names}; mean\u00b1standard error, best network below")
         parts += _blocks(board)
         parts += _remarks(board)

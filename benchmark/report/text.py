@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["clipped", "count", "number", "ranges", "signed", "visible"]
+from benchmark.metrics import get_metric
+
+__all__ = ["clipped", "count", "metric_text", "number", "ranges", "signed", "visible"]
 
 MAX_RANGES = 24
 """Most index ranges that `ranges` lists."""
@@ -55,6 +57,18 @@ def number(value: float) -> str:
         if abs(value) >= unit:
             return f"{value / unit:.3g}{sign}"
     return f"{value:.3g}"
+
+
+def metric_text(name: str) -> str:
+    """Return the label and the unit of a metric.
+
+    Examples
+    --------
+    >>> metric_text("top1")
+    'top-1 accuracy, %'
+    """
+    metric = get_metric(name)
+    return f"{metric.label}, {metric.unit}" if metric.unit else metric.label
 
 
 def signed(value: float) -> str:

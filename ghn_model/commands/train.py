@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from deepnets.data import IMAGE_SETS
 from deepnets.support import non_negative, number, positive, positive_number
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CHANGES", "Opened", "add_arguments", "add_machine", "add_recipe", "add_subject", "opened"]
 
-IMAGES = ("digits", "cifar10", "imagenet")
 EPILOG = """
 A run that was stopped, however it was, is continued by the same command.  For several processes: torchrun
 --nproc-per-node N -m ghn_model train ...; they share the networks of a meta-batch.  The learning rate follows the share
@@ -69,7 +69,13 @@ def add_subject(parser: argparse.ArgumentParser) -> None:
     from ghn_model.config import PRESETS
 
     parser.add_argument("--preset", default="ghn2", choices=PRESETS, help="the hypernetwork (ghn2)")
-    parser.add_argument("--images", default="digits", choices=IMAGES, help="what the networks see (digits)")
+    parser.add_argument(
+        "--images",
+        default="digits",
+        type=IMAGE_SETS.option,
+        metavar="NAME",
+        help=f"{', '.join(IMAGE_SETS)}, or module:attribute (digits)",
+    )
     parser.add_argument("--image-folder", type=Path, default=None, help="where cifar10 or imagenet is")
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the corpus (data)")
 

@@ -10,7 +10,6 @@ validation    `Validation`, accuracy on networks and images that are not trained
 state, log    the resumable state of a training, and its log
 distributed   training with several processes
 profiling     where the time of a step goes; `trace_events` reads the profiler's traces, `step_parts` names its parts
-signals       signals deferred to a safe point
 """
 
 from __future__ import annotations

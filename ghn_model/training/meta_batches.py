@@ -18,11 +18,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from deepnets.corpus import DeepNets1M, MetaBatchSampler
 from deepnets.graph import Graph
-from deepnets.support import ConfigError
+from deepnets.support import ConfigError, ignore_signals
 from ghn_model.config import GHNConfig
 from ghn_model.ghn import GHN
 from ghn_model.prepared_batch import Prepared
-from ghn_model.training.signals import ignore_signals
 
 __all__ = ["DrawnNetworks", "MetaBatch", "meta_batches"]
 

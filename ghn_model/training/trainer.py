@@ -29,7 +29,7 @@ from torch import Tensor
 
 from deepnets.corpus import DeepNets1M
 from deepnets.graph import Graph
-from deepnets.support import ConfigError, TrainingError, exclusive, is_out_of_memory
+from deepnets.support import ConfigError, DeferredSignals, TrainingError, exclusive, is_out_of_memory
 from ghn_model.checkpoints import save_checkpoint
 from ghn_model.config import GHNConfig
 from ghn_model.ghn import GHN
@@ -41,7 +41,6 @@ from ghn_model.training.objective import Objective, Outcome
 from ghn_model.training.optimization import Optimization
 from ghn_model.training.recipe import Recipe
 from ghn_model.training.schedules import Length
-from ghn_model.training.signals import NotedSignals
 from ghn_model.training.state import Moment, load_state, read_about, save_state
 from ghn_model.training.step_parts import part
 from ghn_model.training.validation import Validation
@@ -230,7 +229,7 @@ class _Run:
         if self.validation:
             self.validation.resume(self.out, self.moment.step, write=self.ranks.first)
         try:
-            with NotedSignals() as signals:
+            with DeferredSignals() as signals:
                 self._steps(log, signals, after_step)
                 self._save()
                 signals.check()
@@ -239,7 +238,7 @@ class _Run:
                 log.close()
         return self.out / "ghn.safetensors"
 
-    def _steps(self, log: Log | None, signals: NotedSignals, after_step: Callable[[int], None] | None) -> None:
+    def _steps(self, log: Log | None, signals: DeferredSignals, after_step: Callable[[int], None] | None) -> None:
         before, cores_before, saving = self.moment.seconds, self.moment.core_seconds, self.saving
         started = saved = time.monotonic()
         processor = time.process_time()
@@ -263,7 +262,7 @@ class _Run:
             outcome = self._attempt(batch, images, labels, halved)
             now = time.monotonic()
             due = now - saved > 60 * saving.minutes or bool(saving.steps and (step + 1) % saving.steps == 0)
-            enough = signals.came or (saving.stop_after is not None and now - started > 60 * saving.stop_after)
+            enough = signals.received or (saving.stop_after is not None and now - started > 60 * saving.stop_after)
             with part("agreement"):
                 spent = self.ranks.world_size * (time.process_time() - processor)
                 failed, stop, due_anywhere, seconds, cores = self.ranks.agree(

@@ -437,7 +437,7 @@ def test_images_in_folders_go_on_where_they_were(tmp_path: Path, monkeypatch: py
             (tmp_path / part / label).mkdir(parents=True)
             for number in range(count):
                 Image.new("L", (8, 8), next(levels)).save(tmp_path / part / label / f"{number:02}.png")
-    folders = load_imagenet("train", tmp_path, image_size=32, workers=0, num_classes=2)
+    folders = load_imagenet("train", root=tmp_path, image_size=32, workers=0, num_classes=2)
     assert len(folders) == 12
     monkeypatch.setattr(image_stream, "BLOCK", 2)
 
