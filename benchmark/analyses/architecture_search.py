@@ -1,7 +1,7 @@
-"""Search for an architecture by what is predicted about it (Knyazev et al., NeurIPS 2021, appendix C).
+"""Architecture search with predicted properties (Knyazev et al., NeurIPS 2021, appendix C).
 
 The regressor of `benchmark.analyses.properties` is fitted on the networks of `val` and `test` together, with the
-parameters that cross-validation on those of `val` chose, and predicts a property of all networks of `search` from their
+hyperparameters that cross-validation on `val` selects.  It predicts a property of all networks of `search` from their
 graphs.
 """
 
@@ -19,22 +19,28 @@ from deepnets.support import ConfigError
 __all__ = ["PUBLISHED_BEST", "SearchResult", "search"]
 
 PUBLISHED_BEST = 35_133
-"""The published `search` network with the best predicted accuracy on CIFAR-10; other corpora have others."""
+"""Index of the network of the published `search` split with the best predicted accuracy on CIFAR-10."""
 
 SMALLER_IS_BETTER = ("time", "converge_time")
 
 
 class SearchResult(NamedTuple):
-    """Networks in the order of what is predicted about them.
+    """Networks ranked by a predicted property.
 
     Attributes
     ----------
     ranking
         One row per network, the best first: `index`, `predicted`, and the other columns of `networks`.
     parameters
-        Of the regressor.
+        Hyperparameters of the regressor.
     num_fitted
-        Networks that it was fitted on.
+        Number of networks that the regressor was fitted on.
+
+    Examples
+    --------
+    >>> ranking = pd.DataFrame({"index": [7, 3], "predicted": [91.0, 88.5]})
+    >>> SearchResult(ranking, {"C": 1}, num_fitted=1000).best
+    7
     """
 
     ranking: pd.DataFrame
@@ -43,7 +49,7 @@ class SearchResult(NamedTuple):
 
     @property
     def best(self) -> int:
-        """The index of the first of them."""
+        """Index of the best network."""
         return int(self.ranking["index"].iloc[0])
 
 
@@ -62,22 +68,34 @@ def search(
     Parameters
     ----------
     name
-        One of `PROPERTIES`: of accuracies the highest, of times the lowest is best.
+        One of `PROPERTIES`.  The best networks have the highest accuracies or the lowest times.
     val, test
-        Features `(n, f)` and targets `(n,)` of the networks of these splits; where targets are NaN, networks are left
-        out.
+        Features `(n, f)` and targets `(n,)` of the networks of these splits.  Networks whose target is NaN are
+        omitted.
     features
-        `(m, f)`, of the networks to rank.
+        `(m, f)` features of the networks to rank.
     networks
-        One row for each of them, with `index` and whatever else is worth knowing.
-    jobs, progress
-        Processes for the choice of parameters, and whether to show a bar.
+        Table of `m` rows with `index` and any other columns.
+    jobs
+        Number of processes for cross-validation.
+    progress
+        Whether to show a progress bar.
 
     Raises
     ------
     ConfigError
-        For an unknown property, fewer than 10 networks of `val` with a target, targets that are all the same, or
-        arrays that do not fit together.
+        If the property is unknown, fewer than 10 networks of `val` have a target, all targets are equal, or the shapes
+        of the arrays do not match.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> vectors = rng.normal(size=(40, 2))
+    >>> accuracies = 50 + 10 * vectors[:, 0]
+    >>> networks = pd.DataFrame({"index": range(5)})
+    >>> candidates = np.array([[0.1, 0.0], [1.0, 0.0], [0.5, 0.0], [-0.5, 0.0], [-1.0, 0.0]])
+    >>> search("val_acc", (vectors[:30], accuracies[:30]), (vectors[30:], accuracies[30:]), candidates, networks).best
+    1
     """
     if name not in PROPERTIES:
         raise ConfigError(f"property: unknown {name!r}; use one of {', '.join(PROPERTIES)}")
@@ -88,7 +106,7 @@ def search(
     known = np.isfinite(values)
     if np.ptp(values[known]) == 0:
         raise ConfigError(
-            f"{name}: all {known.sum()} networks have the value {values[known][0]:g}, from which nothing can be learned"
+            f"{name}: all {known.sum()} networks have the value {values[known][0]:g}; a regressor needs varying values"
         )
     vectors = np.concatenate([val[0], test[0]])[known]
     predicted = fit_regressor(vectors, values[known], parameters).predict(features)

@@ -1,8 +1,8 @@
-"""Architectures as vectors: the mean of the embeddings that a hypernetwork gives a network's nodes.
+"""Embeddings of architectures: the mean of the node embeddings that a hypernetwork computes.
 
-    vectors = embed_networks(ghn, nets)                        (n, hidden)
-    vectors = cached_embeddings(ghn, nets, "results/embeddings")   the same, computed once
-    points = project(vectors)                                  (n, 2), to look at
+    vectors = embed_networks(ghn, nets)                            (n, hidden)
+    vectors = cached_embeddings(ghn, nets, "results/embeddings")   the same, stored in files
+    points = project(vectors)                                      (n, 2), for charts
 
 Source: Knyazev et al., NeurIPS 2021, section 5.3.
 """
@@ -31,13 +31,13 @@ from ghn_model.ghn import GHN
 __all__ = ["PROJECTIONS", "cached_embeddings", "embed_networks", "project"]
 
 PROJECTIONS = ("pca", "tsne")
-"""Ways to flatten vectors for a picture."""
+"""Methods that project embeddings to two dimensions."""
 
 BLOCK = 8_192
-"""Networks in a file of the cache: what an interruption costs at most."""
+"""Networks per file of the cache; an interruption loses at most this many embeddings."""
 
-_TASK = 256  # networks that a process is given at a time
-_MOST_PAIRS = 1 << 23  # of nodes in a batch, which bounds the memory for their distances
+_TASK = 256  # networks per task of a process
+_MOST_PAIRS = 1 << 23  # most node pairs per batch, which bounds the memory of their distances
 _FORMAT = 1
 
 Vectors = npt.NDArray[np.float32]
@@ -55,7 +55,7 @@ def embed_networks(
     batch: int = 32,
     progress: bool = False,
 ) -> Vectors:
-    """Represent networks by vectors, as `GHN.embed` does, many at a time.
+    """Embed many networks; every vector equals that of `GHN.embed`.
 
     Parameters
     ----------
@@ -64,24 +64,32 @@ def embed_networks(
     nets
         A split of the corpus, or a list of graphs.
     indices
-        Which of them; by default all.
+        Indices of the networks to embed.  Default: all.
     jobs
-        Processes; a hypernetwork on a GPU works in this one.
+        Number of processes.  A hypernetwork on a GPU always uses the current process.
     batch
-        Graphs that go through the hypernetwork at a time, at most.
+        Most graphs per batch.
     progress
-        Whether to show a bar.
+        Whether to show a progress bar.
 
     Returns
     -------
-    `(n, hidden) float32`, in the order of the indices, whatever the number of jobs.
+    `(n, hidden) float32`, in the order of the indices.  The result does not depend on the number of processes.
 
     Raises
     ------
     ConfigError
-        If there are no networks, or jobs or batch are not 1 or more.
+        If there are no networks, or `jobs` or `batch` is less than 1.
     FormatError
         If a graph of the corpus is damaged.
+
+    Examples
+    --------
+    >>> from deepnets import DeepNets1M
+    >>> from ghn_model.config import GHNConfig
+    >>> nets = DeepNets1M(split="predefined")
+    >>> embed_networks(GHN(GHNConfig(hidden=8)), [nets[0], nets[1]]).shape
+    (2, 8)
     """
     jobs = checked_integer("jobs", jobs, at_least(1))
     batch = checked_integer("batch", batch, at_least(1))
@@ -113,12 +121,12 @@ def _computed(
 def _in_order(
     ghn: GHN, nets: DeepNets1M | Sequence[Graph], tasks: list[list[int]], jobs: int, batch: int
 ) -> Iterator[Vectors]:
-    """The vectors of every task, one after the other."""
+    """Yield the vectors of the tasks in order."""
     if jobs == 1:
         return (_embed_part(ghn, nets, task, batch) for task in tasks)
     calls: list[Any] = []
     for task in tasks:
-        if isinstance(nets, DeepNets1M):  # every process opens the file for itself
+        if isinstance(nets, DeepNets1M):  # every process opens the file
             calls.append(joblib.delayed(_embed_part)(ghn, nets, task, batch))
         else:
             calls.append(joblib.delayed(_embed)(ghn, [nets[index] for index in task], batch))
@@ -131,7 +139,7 @@ def _embed_part(ghn: GHN, nets: DeepNets1M | Sequence[Graph], indices: list[int]
 
 @torch.no_grad()
 def _embed(ghn: GHN, graphs: list[Graph], batch: int) -> Vectors:
-    """Graphs of similar size go together, where they are laid side by side."""
+    """Embed graphs in batches of graphs of similar size, which need less padding."""
     vectors = np.empty((len(graphs), ghn.config.hidden), np.float32)
     order = sorted(range(len(graphs)), key=lambda position: graphs[position].num_nodes)
     while order:
@@ -140,13 +148,13 @@ def _embed(ghn: GHN, graphs: list[Graph], batch: int) -> Vectors:
             count -= 1
         places, order = order[:count], order[count:]
         group = [graphs[place] for place in places]
-        nodes = ghn.encode(ghn.prepare(group, schedule=False))  # encoders that need one make it themselves
+        nodes = ghn.encode(ghn.prepare(group, schedule=False))  # encoders that need a schedule create it
         for place, part in zip(places, torch.split(nodes, [graph.num_nodes for graph in group])):
             vectors[place] = part.mean(0).float().cpu().numpy()
     return vectors
 
 
-# --- keeping ---
+# --- cache ---
 
 
 def cached_embeddings(
@@ -158,16 +166,16 @@ def cached_embeddings(
     batch: int = 32,
     progress: bool = False,
 ) -> Vectors:
-    """The vectors of all networks of a split, from files of an earlier call where there are any.
+    """Embed all networks of a split, or read embeddings that an earlier call stored.
 
     Parameters
     ----------
     ghn, nets, jobs, batch, progress
-        As in `embed_networks`.
+        As for `embed_networks`.
     folder
-        Where they are kept: a file for every 8,192 networks, so that an interrupted call is continued by the next.
-        What another hypernetwork or another corpus was, or was damaged, is computed again.  Vectors of the training
-        split, whose widths are drawn, are not kept.
+        Folder of the cache, with one file per 8,192 networks, so that the next call resumes an interrupted one.  Files
+        of another hypernetwork or corpus, and damaged files, are not used.  Embeddings of the training split, whose
+        widths are random, are not stored.
 
     Returns
     -------
@@ -176,9 +184,17 @@ def cached_embeddings(
     Raises
     ------
     ConfigError, FormatError
-        As `embed_networks`.
+        As for `embed_networks`.
     OSError
         If a file cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from ghn_model.config import GHNConfig
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     cached_embeddings(GHN(GHNConfig(hidden=8)), DeepNets1M(split="predefined"), folder).shape
+    (2, 8)
     """
     jobs = checked_integer("jobs", jobs, at_least(1))
     batch = checked_integer("batch", batch, at_least(1))
@@ -205,7 +221,7 @@ def cached_embeddings(
 
 
 def _source(ghn: GHN, nets: DeepNets1M) -> dict[str, Any]:
-    """Everything that the vectors depend on."""
+    """Return everything that the embeddings depend on."""
     return {
         "format": _FORMAT,
         "hypernetwork": content_digest(dict(ghn.state_dict()), {"config": json.dumps(ghn.config.to_dict())}),
@@ -221,11 +237,11 @@ def _checksum(vectors: Vectors) -> str:
 
 
 def _read(path: Path, identity: str, shape: tuple[int, int]) -> Vectors | None:
-    """What a file of the cache holds, None if it is not there or not what it should be."""
+    """Return the embeddings in a file of the cache; None if it is missing, damaged or of another source."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
             found, checksum, vectors = str(content["identity"]), str(content["checksum"]), content["vectors"]
-    except Exception:  # whatever zip and NumPy stumble over in a damaged file
+    except Exception:  # zipfile and NumPy raise many types for damaged files
         return None
     if found != identity or vectors.shape != shape or vectors.dtype != np.float32 or _checksum(vectors) != checksum:
         return None
@@ -238,32 +254,36 @@ def _write(path: Path, identity: str, vectors: Vectors) -> None:
     replace_file(path, content.getvalue())
 
 
-# --- looking ---
+# --- projection ---
 
 
 def project(
     vectors: npt.NDArray[Any], method: str = "pca", *, seed: int = 0, perplexity: float = 30.0
 ) -> npt.NDArray[np.float64]:
-    """Flatten vectors for a map of architectures.
+    """Project embeddings to two dimensions.
 
     Parameters
     ----------
     vectors
-        `(n, hidden)`, 2 or more of them.
+        `(n, hidden)` embeddings, at least 2.
     method
-        "pca", the two directions in which they differ most, or "tsne" (van der Maaten & Hinton, 2008), which keeps
-        neighbours together.
+        "pca" for the first two principal components, or "tsne" (van der Maaten and Hinton, 2008).
     seed, perplexity
-        Of t-SNE; the perplexity is lowered where there are few vectors.
+        Options of t-SNE.  The perplexity is reduced for few vectors.
 
     Returns
     -------
-    `(n, 2) float64`.  The same vectors give the same map: of a principal component, the largest weight is positive.
+    `(n, 2) float64`.  The result is deterministic; the sign of a principal component makes its largest weight positive.
 
     Raises
     ------
     ConfigError
-        For another method, fewer than 2 vectors, or values that are not finite.
+        If the method is unknown, there are fewer than 2 vectors, or a value is not finite.
+
+    Examples
+    --------
+    >>> project(np.array([[0.0, 1.0], [0.0, 3.0]])).round(6).tolist()
+    [[-1.0, 0.0], [1.0, 0.0]]
     """
     if method not in PROJECTIONS:
         raise ConfigError(f"projection: unknown {method!r}; use one of {', '.join(PROJECTIONS)}")

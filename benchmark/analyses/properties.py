@@ -1,14 +1,14 @@
-"""Predicting properties of networks from their graphs, as published (Knyazev et al., NeurIPS 2021, section 5.3).
+"""Prediction of properties of networks from their graphs, as published (Knyazev et al., NeurIPS 2021, section 5.3).
 
-Four properties of trained networks are predicted by support vector regression from vectors that represent the
-architectures (`benchmark.analyses.embeddings`): fitted on the networks of `val`, judged on those of `test` by Kendall's
-tau-b.
+Support vector regression predicts four properties of trained networks from embeddings of their architectures
+(`benchmark.analyses.embeddings`).  It is fitted on the networks of `val` and evaluated on the networks of `test` with
+Kendall's tau-b.
 
     score = predict_property("val_acc", train_vectors, train_targets, test_vectors, test_targets)
     score.tau, score.tau_std
 
-The regressor's parameters are chosen five times by cross-validation, with the training networks in five orders; mean
-and standard deviation (of the population) are over these five.
+Cross-validation selects the hyperparameters five times, for five orders of the training networks; the mean and the
+population standard deviation are over these five.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ __all__ = [
 ]
 
 PROPERTIES = ("val_acc", "val_acc_noise", "time", "converge_time")
-"""Accuracy on clean and on noisy validation images (percent), evaluation time, and how soon a training converges."""
+"""Accuracy on clean and on noisy validation images (percent), evaluation time, and convergence time of training."""
 
 GRID: dict[str, tuple[Any, ...]] = {
     "C": (1, 10, 50, 100, 200, 500, 1000),
     "epsilon": (0.05, 0.1, 0.2),
     "gamma": ("auto", 0.05, 0.1, 0.2, 0.5),
 }
-"""The parameters to choose from; `gamma="auto"` is one over the number of features."""
+"""Candidate hyperparameters; `gamma="auto"` is 1 divided by the number of features."""
 
 FOLDS = 5
 ORDERS: tuple[int | None, ...] = (0, 1, 2, 3, None)
-"""Seeds of the orders of the training networks; None: as they are."""
+"""Seeds of the orders of the training networks; None for the original order."""
 
 MINIMUM = 2 * FOLDS
-"""Fewest training networks: R² of a fold needs two."""
+"""Fewest training networks; every fold needs two for R²."""
 
 _NOT_ROUNDED = ("converge_time",)
 
@@ -61,26 +61,26 @@ Parameters = dict[str, Any]
 
 
 class PropertyScore(NamedTuple):
-    """How well a property is predicted.
+    """The quality of the predictions of a property.
 
     Attributes
     ----------
     name
-        Of the property.
+        Name of the property.
     tau, tau_std
-        Mean and population standard deviation of Kendall's tau-b over the orders; NaN if it is not defined.
+        Mean and population standard deviation of Kendall's tau-b over the orders; NaN if undefined.
     taus
-        One for each of `ORDERS`.
+        Kendall's tau-b for each of `ORDERS`.
     parameters
-        What was chosen for each of `ORDERS`; the last is for the networks in their own order.
+        Selected hyperparameters for each of `ORDERS`; the last are for the original order.
     num_train, num_test
-        Networks that were used.
+        Number of networks that were used.
     without_train, without_test
-        Networks that were left out, because their target is not known.
+        Number of networks that were omitted, because their target is unknown.
     predictions
-        `(n_test,) float64`, with the last of the parameters, before rounding; NaN where the target is not known.
+        `(n_test,) float64` with the last hyperparameters, before rounding; NaN where the target is unknown.
     note
-        Why tau is NaN; else empty.
+        Why tau is NaN; empty otherwise.
     """
 
     name: str
@@ -97,7 +97,13 @@ class PropertyScore(NamedTuple):
 
 
 def kendall(targets: npt.ArrayLike, predictions: npt.ArrayLike) -> float:
-    """Kendall's tau-b, the rank correlation that is corrected for ties; NaN if either has but one value."""
+    """Return Kendall's tau-b, a rank correlation that handles ties; NaN if either array is constant.
+
+    Examples
+    --------
+    >>> kendall([1, 2, 3], [10, 20, 30])
+    1.0
+    """
     from scipy.stats import kendalltau
 
     first, second = np.asarray(targets, np.float64), np.asarray(predictions, np.float64)
@@ -117,27 +123,37 @@ def predict_property(
     orders: Sequence[int | None] = ORDERS,
     progress: bool = False,
 ) -> PropertyScore:
-    """Predict a property of test networks, and compare the order in which predictions put them with the true one.
+    """Predict a property of test networks, and compare their predicted and true ranks.
 
     Parameters
     ----------
     name
-        The property: predictions of all but `converge_time` are rounded to integers, as published; targets are not.
+        Name of the property.  As published, predictions of all properties but `converge_time` are rounded to integers.
     train_features, test_features
-        `(n, features)`, used as they are: no scaling.
+        `(n, features)`; they are not scaled.
     train_targets, test_targets
-        `(n,)`; networks whose target is NaN are left out.
+        `(n,)`; networks whose target is NaN are omitted.
     jobs
-        Processes; results do not depend on them.
+        Number of processes; results do not depend on it.
     orders
-        Of the training networks, for the choice of parameters; the last one's predictions are kept.
+        Seeds of the orders of the training networks for cross-validation; the predictions of the last are returned.
     progress
-        Whether to show a bar.
+        Whether to show a progress bar.
 
     Raises
     ------
     ConfigError
-        If there are fewer than 10 training or 2 test networks with a target, or arrays do not fit together.
+        If fewer than 10 training networks or 2 test networks have a target, or the shapes of the arrays do not match.
+
+    Examples
+    --------
+    >>> vectors = np.random.default_rng(0).normal(size=(40, 2))
+    >>> accuracies = 50 + 10 * vectors[:, 0]
+    >>> score = predict_property(
+    ...     "val_acc", vectors[:30], accuracies[:30], vectors[30:], accuracies[30:], orders=[None]
+    ... )
+    >>> score.tau > 0.9
+    True
     """
     train_features, train_targets, without_train = _known("training", train_features, train_targets, MINIMUM)
     keep = np.isfinite(np.asarray(test_targets, np.float64))
@@ -157,7 +173,7 @@ def predict_property(
         return PropertyScore(name, math.nan, math.nan, (math.nan,) * len(orders), (), *sizes, predictions, note)
     chosen = _choose(train_features, train_targets, orders, jobs, progress and name)
     taus = []
-    outputs: dict[str, npt.NDArray[np.float64]] = {}  # several orders often end at the same parameters
+    outputs: dict[str, npt.NDArray[np.float64]] = {}  # several orders often select the same hyperparameters
     for parameters in chosen:
         key = str(sorted(parameters.items()))
         if key not in outputs:
@@ -175,20 +191,21 @@ def predict_property(
 def best_parameters(
     features: Vectors, targets: npt.ArrayLike, order: int | None = None, *, jobs: int = 1, progress: bool = False
 ) -> Parameters:
-    """Choose parameters of the regressor from `GRID`, by 5-fold cross-validation: the best mean R².
+    """Select hyperparameters of the regressor from `GRID`: the best mean R² in 5-fold cross-validation.
 
     Parameters
     ----------
     features, targets
-        `(n, features)` and `(n,)`; networks whose target is NaN are left out.
+        `(n, features)` and `(n,)`; networks whose target is NaN are omitted.
     order
-        Seed of the order in which networks are cut into folds; None: as they are.
+        Seed of the order in which networks are divided into folds; None for the original order.
     jobs, progress
-        Processes, and whether to show a bar.
+        Number of processes, and whether to show a progress bar.
 
     Returns
     -------
-    What scikit-learn's `GridSearchCV` finds (of equally good ones the first), in less time: kernels are computed once.
+    The result of `GridSearchCV` of scikit-learn (the first among equals), in less time, because kernels are computed
+    once.
 
     Raises
     ------
@@ -200,26 +217,26 @@ def best_parameters(
 
 
 def fit_regressor(features: Vectors, targets: npt.ArrayLike, parameters: Parameters) -> Any:
-    """A fitted `sklearn.svm.SVR` with an RBF kernel and these parameters."""
+    """Fit an `sklearn.svm.SVR` with an RBF kernel and these hyperparameters."""
     from sklearn.svm import SVR
 
     return SVR(kernel="rbf", **parameters).fit(features, np.asarray(targets, np.float64))
 
 
-# --- the choice of parameters ---
+# --- cross-validation ---
 
 
 def _choose(
     features: Vectors, targets: npt.NDArray[np.float64], orders: Sequence[int | None], jobs: int, bar: str | bool
 ) -> list[Parameters]:
-    """The best candidate for each order; `bar` is the label of a bar, if there is to be one."""
+    """Return the best candidate for each order; `bar` is the label of the progress bar, or False."""
     from sklearn.model_selection import KFold, ParameterGrid
 
     candidates = list(ParameterGrid({name: list(values) for name, values in GRID.items()}))
     splits = list(KFold(FOLDS).split(features))
     tasks = []
     for seed in orders:
-        # The stream of the published orders, which NumPy's newer generators do not have.
+        # The published orders come from this generator; newer ones of NumPy give other numbers.
         order = np.arange(len(targets)) if seed is None else np.random.RandomState(seed).permutation(len(targets))
         tasks += [(order[train], order[test]) for train, test in splits]
     run = joblib.Parallel(n_jobs=min(checked_integer("jobs", jobs, at_least(1)), len(tasks)), return_as="generator")
@@ -236,7 +253,7 @@ def _fold_scores(
     test: npt.NDArray[np.intp],
     candidates: Sequence[Parameters],
 ) -> list[float]:
-    """R² of every candidate on the networks `test`, fitted to the networks `train`."""
+    """Return R² of every candidate on the networks `test`, fitted on the networks `train`."""
     from sklearn.metrics import r2_score
     from sklearn.metrics.pairwise import rbf_kernel
     from sklearn.svm import SVR
@@ -258,7 +275,7 @@ def _fold_scores(
 def _known(
     which: str, features: Any, targets: npt.ArrayLike, least: int
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], int]:
-    """The networks with a target, and how many others there are."""
+    """Return features and targets of the networks with a target, and the number of the others."""
     features, values = np.asarray(features, np.float64), np.asarray(targets, np.float64)
     if features.ndim != 2 or values.shape != features.shape[:1]:
         raise ConfigError(f"{which} networks: features have shape {features.shape}, targets {values.shape}")

@@ -1,11 +1,11 @@
-"""What the shape of a graph has to do with how well its network does.
+"""Statistics of graphs, and their correlation with the accuracy of networks.
 
     table = graph_statistics(nets)                 one row per network: size, depth, degree, path lengths
-    correlations(table, accuracies)                rank correlation of each with the accuracy
-    describe_split(table), PUBLISHED["test"]       a split in numbers, ours and the published one
+    correlations(table, accuracies)                rank correlation of each statistic with the accuracy
+    describe_split(table), PUBLISHED["test"]       means over a split, and the published means
 
-Definitions are those of Knyazev et al. (NeurIPS 2021, table 1): of the undirected graph, without virtual edges, dead
-nodes included.
+Definitions are those of Knyazev et al. (NeurIPS 2021, table 1): for the undirected graph without virtual edges,
+including nodes that do not contribute to the output.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ STATISTICS = ("num_params", "num_nodes", "depth", "average_degree", "average_pat
 
 
 class SplitStatistics(NamedTuple):
-    """A split in numbers; means with population standard deviations.
+    """Statistics of a split: means with population standard deviations.
 
     Attributes
     ----------
     networks
-        How many.
+        Number of networks.
     least_nodes, most_nodes, nodes, nodes_std
-        Numbers of nodes.
+        Minimum, maximum, mean and standard deviation of the number of nodes.
     degree, degree_std
-        Of average degrees.
+        Mean and standard deviation of the average degree.
     path, path_std
-        Of average shortest paths.
+        Mean and standard deviation of the average shortest path.
     """
 
     networks: int
@@ -63,7 +63,7 @@ class SplitStatistics(NamedTuple):
 
 
 PUBLISHED = {
-    "train": SplitStatistics(1000, 35, 681, 192.3, 94.9, 2.3, 0.1, 14.5, 4.8),  # of its first networks
+    "train": SplitStatistics(1000, 35, 681, 192.3, 94.9, 2.3, 0.1, 14.5, 4.8),  # of its first 1,000 networks
     "val": SplitStatistics(500, 33, 549, 190.5, 94.4, 2.3, 0.1, 14.5, 5.0),
     "test": SplitStatistics(500, 43, 579, 185.5, 91.2, 2.3, 0.1, 14.3, 4.8),
     "wide": SplitStatistics(100, 48, 381, 178.6, 75.1, 2.3, 0.1, 14.7, 4.9),
@@ -72,26 +72,32 @@ PUBLISHED = {
     "bnfree": SplitStatistics(100, 33, 503, 135.1, 78.1, 2.4, 0.1, 10.0, 2.8),
     "predefined": SplitStatistics(2, 126, 129, 127.5, 1.5, 2.3, 0.0, 10.9, 0.2),
 }
-"""The published corpus, to the digits with which it was published (of `train` the first 1,000 networks)."""
+"""Published statistics of the original corpus, with the published number of digits."""
 
 
 def graph_statistics(nets: DeepNets1M, indices: Sequence[int] | None = None, *, progress: bool = False) -> pd.DataFrame:
-    """Size, depth, degree and path lengths of networks.
+    """Compute size, depth, degree and path lengths of networks.
 
     Parameters
     ----------
     nets
-        A split; its graphs are left as they are.
+        A split of the corpus.
     indices
-        Which networks; by default all.
+        Indices of the networks.  Default: all.
     progress
-        Whether to show a bar.
+        Whether to show a progress bar.
 
     Returns
     -------
-    One row per network: `index`, `num_params` (with 10 classes, at the size of the images of `nets`), `num_nodes`,
-    `depth` (nodes on the longest path), `average_degree` (neighbours of a node), `average_path` (mean shortest path
-    between two nodes, whatever the direction of edges; infinite if there is none).
+    One row per network: `index`, `num_params` (with 10 classes, for the image size of `nets`), `num_nodes`, `depth`
+    (nodes on the longest path), `average_degree` (neighbours per node), `average_path` (mean length of the shortest
+    undirected path between two nodes; infinite if the graph is not connected).
+
+    Examples
+    --------
+    >>> table = graph_statistics(DeepNets1M(split="predefined"))
+    >>> table["num_nodes"].tolist(), list(table.columns)[:4]
+    ([126, 129], ['index', 'num_params', 'num_nodes', 'depth'])
     """
     sizes = nets.table["num_params" if nets.image_size == 32 else "num_params_imagenet"].to_numpy()
     wanted = range(len(nets)) if indices is None else [int(index) for index in indices]
@@ -108,7 +114,13 @@ def graph_statistics(nets: DeepNets1M, indices: Sequence[int] | None = None, *, 
 
 
 def describe_split(table: pd.DataFrame) -> SplitStatistics:
-    """A split in numbers, from what `graph_statistics` found."""
+    """Summarize the result of `graph_statistics`.
+
+    Examples
+    --------
+    >>> describe_split(graph_statistics(DeepNets1M(split="predefined"))).nodes == PUBLISHED["predefined"].nodes
+    True
+    """
     if not len(table):
         raise ConfigError("table: has no networks")
     nodes = table["num_nodes"]
@@ -118,21 +130,28 @@ def describe_split(table: pd.DataFrame) -> SplitStatistics:
 
 
 def correlations(table: pd.DataFrame, targets: npt.ArrayLike, names: Sequence[str] = STATISTICS) -> pd.DataFrame:
-    """Rank correlations of statistics with a property of networks.
+    """Compute rank correlations of statistics with a property of networks.
 
     Parameters
     ----------
     table
         One row per network, with columns `names`.
     targets
-        `(n,)`, for example accuracies; networks for which it, or a statistic, is not finite are left out.
+        `(n,)` values of the property, such as accuracies.  Networks with a target or statistic that is not finite are
+        omitted.
     names
-        The statistics.
+        Names of the statistics.
 
     Returns
     -------
-    One row per statistic: `statistic`, `kendall` (tau-b), `spearman`, `networks` (that were used).  A correlation is
-    NaN where one of both has a single value.
+    One row per statistic: `statistic`, `kendall` (tau-b), `spearman`, `networks` (number of networks used).
+    Correlations with constant values are NaN.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"depth": [10, 20, 30]})
+    >>> correlations(table, [50.0, 60.0, 70.0], names=["depth"])["kendall"].tolist()
+    [1.0]
     """
     from scipy.stats import spearmanr
 
@@ -155,23 +174,29 @@ def correlations(table: pd.DataFrame, targets: npt.ArrayLike, names: Sequence[st
 
 
 def simple_features(train: pd.DataFrame, *others: pd.DataFrame) -> list[npt.NDArray[np.float64]]:
-    """What can be said of a graph without a hypernetwork, as a baseline for the features of `predict_property`.
+    """Return features of graphs that need no hypernetwork, as a baseline for `predict_property`.
 
     Parameters
     ----------
     train, others
-        Tables of `graph_statistics`.
+        Results of `graph_statistics`.
 
     Returns
     -------
-    For each, `(n, 5) float64`: the statistics (of numbers of parameters and nodes the logarithm), scaled to mean 0 and
-    standard deviation 1 on the networks of `train`: unlike embeddings, they have different units, which a kernel of
-    distances cannot bear.
+    For each table, `(n, 5) float64`: the statistics, with logarithms of the numbers of parameters and nodes, scaled to
+    mean 0 and standard deviation 1 on the networks of `train`, because the RBF kernel needs features of the same scale.
+
+    Examples
+    --------
+    >>> simple_features(graph_statistics(DeepNets1M(split="predefined")))[0].shape
+    (2, 5)
     """
     parts = []
     for table in (train, *others):
         values = table[list(STATISTICS)].to_numpy(np.float64)
         values[:, :2] = np.log(np.maximum(values[:, :2], 1))
-        parts.append(np.where(np.isfinite(values), values, values[:, 1:2]))  # no path counts as one through all nodes
+        parts.append(
+            np.where(np.isfinite(values), values, values[:, 1:2])
+        )  # an infinite path is replaced by the number of nodes
     mean, deviation = parts[0].mean(axis=0), parts[0].std(axis=0)
     return [(values - mean) / np.where(deviation > 0, deviation, 1) for values in parts]

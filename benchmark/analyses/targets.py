@@ -1,6 +1,6 @@
-"""The properties of networks that are to be predicted: from the published files, or from runs of our own.
+"""Targets of property prediction, from the published files or from own results.
 
-Both give one row per network of a split: `index` and the `PROPERTIES` of `benchmark.analyses.properties`, NaN where
+Tables have one row per network of a split: `index` and the `PROPERTIES` of `benchmark.analyses.properties`, NaN where
 unknown.
 """
 
@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.analyses.properties import PROPERTIES
+from benchmark.metrics import get_metric
 from benchmark.results import Results, usual_metric
 from deepnets.corpus import DeepNets1M
 from deepnets.support import ConfigError
@@ -30,17 +31,15 @@ __all__ = [
 ]
 
 TRAINED = 92.0
-"""Percent of the training images: from there on, a training counts as converged."""
+"""Accuracy on training images, in percent, from which a training counts as converged."""
 
 NEVER = 2.0
-"""Convergence time of a training that has not got there."""
+"""Convergence time of a training that did not converge."""
 
 PER_IMAGES = 10_000
-"""Evaluation times of our own runs are for so many images: seconds of about the size of the published ones."""
+"""Number of images of evaluation times of own results, in seconds similar to the published ones."""
 
-METRICS = ("top1", "top5")
-
-# Of the published networks, the numbers of parameters agree but for pruned ones; of others, hardly any do.
+# The numbers of parameters of the published networks agree except for pruned ones; those of others rarely agree.
 _SAME_SIZE, _MOST = 0.01, 0.5
 
 
@@ -48,12 +47,12 @@ _SAME_SIZE, _MOST = 0.01, 0.5
 
 
 def published_targets(folder: Path | str, images: str, nets: DeepNets1M) -> pd.DataFrame:
-    """Properties of the published networks, from the published files.
+    """Return properties of the published networks, from the published files.
 
     Parameters
     ----------
     folder
-        With the files that `benchmark.literature.load` reads.
+        The folder of the published files.
     images
         "cifar10" or "imagenet".
     nets
@@ -62,9 +61,9 @@ def published_targets(folder: Path | str, images: str, nets: DeepNets1M) -> pd.D
     Raises
     ------
     ConfigError
-        If a file is missing, or the networks are other ones than the published: their properties are not known.
+        If a file is missing, or the networks are not the published ones.
     FormatError
-        If a file is damaged.
+        If a file is not the published one.
     """
     from benchmark.literature import targets
 
@@ -77,36 +76,36 @@ def published_targets(folder: Path | str, images: str, nets: DeepNets1M) -> pd.D
         if share < _MOST:
             where = nets.file.path if nets.file is not None else nets.split
             raise ConfigError(
-                f"{where}: holds other networks than the published ones ({share:.0%} of them have the published "
-                "number of parameters), so that published results say nothing about them; use the original release "
-                "(python -m deepnets import), or results of your own (--results)"
+                f"{where}: contains other networks than the published ones ({share:.0%} of them have the "
+                "published number of parameters); import the original release (python -m deepnets import), or use "
+                "own results (--results)"
             )
     table = _aligned(table[["index", *PROPERTIES]], len(nets))
     table.attrs = {"about": f"published results, {images}"}
     return table
 
 
-# --- our own ---
+# --- own results ---
 
 
 def choose_rows(
     results: Results, splits: Iterable[str], predictor: str | None = None, images: str | None = None
 ) -> pd.DataFrame:
-    """The rows of one predictor on one set of images.
+    """Select the rows of one predictor on one image set.
 
     Parameters
     ----------
     results
-        What `benchmark.results.read_results` read.
+        Results of `benchmark.results.read_results`.
     splits
-        All of which the predictor must have been evaluated on.
+        Splits that the predictor must have been evaluated on.
     predictor, images
-        Which; by default the only one that there is.
+        Names of the predictor and of the image set.  Default: the only one.
 
     Raises
     ------
     ConfigError
-        If there is none, or several to choose from.
+        If there is none, or several and none was chosen.
     """
     wanted = list(splits)
     rows = results.rows[results.rows["split"].isin(wanted)]
@@ -136,37 +135,36 @@ def own_targets(
     metric: str | None = None,
     curves: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """Properties of networks from the results of one predictor on one set of images.
+    """Return properties of networks, from the results of one predictor on one image set.
 
     Parameters
     ----------
     rows
-        What `choose_rows` returned.
+        Rows of `choose_rows`.
     nets
-        The split.
+        A split of the corpus.
     runs
-        What is known about the runs that the rows are of, by id: networks of another corpus are an error.
+        Descriptions of the runs by id, to check that the rows belong to this corpus.
     metric
-        "top1" or "top5", by default the usual one.
+        Name of the metric, such as "top1".  Default: the published metric.
     curves
-        Rows of `curves.csv`, of a training of these networks.
+        Rows of `curves.csv` from a training of these networks.
 
     Returns
     -------
-    `val_acc` and `val_acc_noise` are on validation images as far as there are any, or else on test images; `time` is
-    that of the evaluation, in seconds for 10,000 images; `converge_time` is as `converge_times` says.  `attrs` say
-    what they are of.
+    One row per network.  `val_acc` and `val_acc_noise` are on validation images if there are any, and on test images
+    otherwise; `time` is the evaluation time in seconds for 10,000 images; `converge_time` is that of `converge_times`.
+    `attrs` describes the values.
 
     Raises
     ------
     ConfigError
-        If the networks are of another corpus, or the metric is none.
+        If the rows belong to another corpus, or the metric is unknown.
     """
     rows = rows[rows["split"] == nets.split]
     check_corpus(rows, nets, runs or {})
     metric = metric or usual_metric(str(rows["images"].iloc[0]) if len(rows) else "", nets.split)
-    if metric not in METRICS:
-        raise ConfigError(f"metric: expected {' or '.join(METRICS)}, got {metric!r}")
+    get_metric(metric)  # raises an error for an unknown name
     part = "val" if (rows["part"] == "val").any() else "test"
     rows = rows[(rows["part"] == part) & (rows["status"] == "ok")]
     clean, noisy = rows[rows["noise"] == 0], rows[rows["noise"] > 0]
@@ -191,7 +189,7 @@ def own_targets(
 
 
 def converge_times(curves: pd.DataFrame) -> pd.Series:
-    """How soon trainings converge: the first epoch with 92 % of the training images right, as a share of all epochs.
+    """Return convergence times: the first epoch with a training accuracy of 92 %, as a fraction of all epochs.
 
     Parameters
     ----------
@@ -200,28 +198,35 @@ def converge_times(curves: pd.DataFrame) -> pd.Series:
 
     Returns
     -------
-    By index; 2 for a training that does not get there, as published.  Failed trainings are left out.
+    The convergence times by index, and 2 for trainings that did not converge, as published.  Failed trainings are
+    omitted.
+
+    Examples
+    --------
+    >>> curves = pd.DataFrame({"index": [5, 5], "epoch": [1, 2], "train_top1": [80.0, 95.0], "status": "ok"})
+    >>> converge_times(curves).to_dict()
+    {5: 1.0}
     """
     fine = curves[curves["status"] == "ok"]
     epochs = fine.groupby("index")["epoch"].max()
-    reached = fine[fine["train_top1"] >= TRAINED].groupby("index")["epoch"].min()
-    return (reached.reindex(epochs.index) / epochs).fillna(NEVER)
+    converged = fine[fine["train_top1"] >= TRAINED].groupby("index")["epoch"].min()
+    return (converged.reindex(epochs.index) / epochs).fillna(NEVER)
 
 
 def read_curves(folder: Path | str, predictor: str | None = None, images: str | None = None) -> pd.DataFrame:
-    """The rows of `curves.csv` of one training label, by default the only one that there is.
+    """Read the rows of `curves.csv` of one predictor.  Default: the only one.
 
     Raises
     ------
     ConfigError
-        If there is no such file or label, or several.
+        If the file or the predictor does not exist, or there are several predictors and none was chosen.
     FormatError
         If the file is damaged.
     """
     from benchmark.baselines import Curves
 
     if not (Path(folder) / "curves.csv").is_file():
-        raise ConfigError(f"--curves: {folder} has no curves.csv; python -m benchmark sgd makes one")
+        raise ConfigError(f"--curves: {folder} has no curves.csv; python -m benchmark sgd writes one")
     table = Curves(Path(folder)).table()
     if images is not None:
         table = table[table["images"] == images]
@@ -230,19 +235,19 @@ def read_curves(folder: Path | str, predictor: str | None = None, images: str | 
         labels = [str(predictor)]
     if len(labels) != 1:
         there = ", ".join(labels) or "nothing"
-        raise ConfigError(f"--curves: {folder} has {there}; expected one training, or that of --predictor")
+        raise ConfigError(f"--curves: {folder} has {there}; choose one with --predictor")
     return table[table["predictor"] == labels[0]]
 
 
 def check_corpus(rows: pd.DataFrame, nets: DeepNets1M, runs: Mapping[str, Mapping[str, Any]]) -> None:
-    """Make sure that results are of these networks: `ConfigError` if they are of another corpus."""
+    """Raise `ConfigError` if results belong to another corpus."""
     if nets.file is None:
         return
     for run in sorted(set(rows["run"])):
         digest = runs.get(run, {}).get("corpus")
         if isinstance(digest, str) and digest not in ("", nets.file.content_digest):
             raise ConfigError(
-                f"{nets.file.path}: holds other networks than those of run {run} (content "
+                f"{nets.file.path}: contains other networks than run {run} (content "
                 f"{nets.file.content_digest[:12]}, not {digest[:12]}); use the corpus of the results (--data)"
             )
     if len(rows) and int(rows["index"].max()) >= nets.file.num_networks:
@@ -253,5 +258,5 @@ def check_corpus(rows: pd.DataFrame, nets: DeepNets1M, runs: Mapping[str, Mappin
 
 
 def _aligned(table: pd.DataFrame, count: int) -> pd.DataFrame:
-    """A row for each of the first networks of a split."""
+    """Return one row for each of the first `count` networks of a split."""
     return table.set_index("index").reindex(range(count)).rename_axis("index").reset_index()

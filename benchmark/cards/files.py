@@ -1,8 +1,7 @@
-"""The three files of a bundled hypernetwork: weights, card, log.
+"""The three files of a bundled hypernetwork: weights, card and log.
 
-A card says what was trained and how, by which command, and what it reaches beside what is published.  Nothing in it is
-typed in that a file knows: figures are from the log, from the file's own metadata, or from results of evaluating the
-very file that the card is about.
+A card describes what was trained, by which command, and its accuracies next to published ones.  Its values come from
+files: from the log, from the metadata of the checkpoint, and from results of evaluating this checkpoint.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from typing import Any
 import torch
 
 from benchmark.cards.published_accuracy import PUBLISHED, SOURCE
-from benchmark.cards.results import read_reached
+from benchmark.cards.results import read_card_results
 from benchmark.cards.training_run import SIZES, Training, log_text, preset_of, read_training, training_command
 from deepnets.support import CheckpointError, ConfigError, replace_file
 from ghn_model.checkpoints import (
@@ -36,6 +35,7 @@ __all__ = ["bundle", "make_card"]
 
 TITLES = {"mlp": "MLP", "ghn1": "GHN-1", "ghn2": "GHN-2"}
 GIVEN = ("corpus_command", "images_about", "limits", "hardware", "software")
+METADATA = ("recipe", "steps", "images", "corpus")
 TASK = "predicts all parameters of image classifiers"
 UNKNOWN = "not recorded"
 KINDS: dict[str, Any] = {
@@ -44,7 +44,7 @@ KINDS: dict[str, Any] = {
     **dict.fromkeys(("data", "results"), dict),
     "minutes": (int, float),
 }
-"""Of fields of a card that another one may be made from."""
+"""Types of the fields of a card that a new card is made from."""
 
 
 def bundle(
@@ -57,33 +57,34 @@ def bundle(
     results: Path | str | None = None,
     given: Mapping[str, str] | None = None,
 ) -> Path:
-    """Write the files of a bundled hypernetwork; nothing is written if anything is wrong.
+    """Write the files of a bundled hypernetwork, all or none.
 
     Parameters
     ----------
     run
-        Folder of the training; None to add to the card that is there.
+        Folder of the training run; None to update the existing card.
     name
-        Of the hypernetwork, such as "ghn2-cifar10".
+        Name of the hypernetwork, such as "ghn2-cifar10".
     out
-        Where to: by default the folder of those that come with the package; made if missing.
+        Folder to write to, which is created if missing.  Default: the folder of the bundled hypernetworks.
     half
-        Whether weights are rounded to half precision.
+        Whether to store the weights in half precision.
     overwrite
-        Whether files of another training may be replaced.
+        Whether to replace files of another training.
     results, given
-        As of `make_card`.
+        As for `make_card`.
 
     Returns
     -------
-    The file of weights, `NAME.safetensors`; beside it are the card, `NAME.json`, and the log, `NAME.log.csv`.
+    The path of the weights, `NAME.safetensors`.  The card is `NAME.json`, the log is `NAME.log.csv`.
 
     Raises
     ------
     ConfigError
-        If the name cannot be one, the training has no files, files of another training are there, or as of `make_card`.
+        If the name is invalid, files of the training are missing, files of another training exist, or as for
+        `make_card`.
     CheckpointError, FormatError
-        If files are not what they should be.
+        If a file is damaged.
     """
     out = Path(out)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
@@ -94,14 +95,15 @@ def bundle(
         return path
     training = read_training(run)
     with tempfile.TemporaryDirectory() as folder:
-        # The same content need not be the same bytes, and results are known by the bytes: what is there stays.
+        # Results refer to the digest of the file, and the same tensors can be stored as different bytes: an existing
+        # file with the same content is kept.
         new = _weights(training, Path(folder) / path.name, half=half)
         there = _is_same(path, new)
         others = [] if there or overwrite else [each for each in (path, card, log) if each.exists()]
         if others:
             raise ConfigError(
-                f"{others[0]}: is of another training, or in other precision (--full); choose another name, or replace "
-                "it with --overwrite"
+                f"{others[0]}: belongs to another training, or has another precision (--full); choose another name, or "
+                "replace it with --overwrite"
             )
         text = _json(make_card(run, path if there else new, results, given=given))
         out.mkdir(parents=True, exist_ok=True)
@@ -119,33 +121,34 @@ def make_card(
     *,
     given: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """The card of a bundled hypernetwork.
+    """Return the card of a bundled hypernetwork.
 
-    A card of the same file that lies beside it already gives what is not given again: texts, and results.
+    If a card of the same weights exists, texts and results that are not given are taken from it.
 
     Parameters
     ----------
     run
-        Folder of the training; None to take everything about it from the card that is there.
+        Folder of the training run; None to take its description from the existing card.
     path
-        The file that `bundle` wrote.
+        The weights that `bundle` wrote.
     results
-        Folder of `python -m benchmark run` in which that file, or the one in `run`, was evaluated.
+        A folder that `python -m benchmark run` wrote, with results of these weights or of the checkpoint in `run`.
     given
-        What no file knows: `corpus_command`, how the corpus was made; `images_about`, about the images; `limits`, what
-        the hypernetwork is not good for; `hardware` and `software` of a training whose file does not say.
+        What no file contains: `corpus_command`, the command that built the corpus; `images_about`, a description of the
+        images; `limits`, the limitations of the hypernetwork; `hardware` and `software`, for a training that did not
+        record them.
 
     Returns
     -------
-    Values for JSON.
+    A dictionary that can be written as JSON.
 
     Raises
     ------
     ConfigError
-        If there are no results of these files, the weights are of another training, or something is given that a file
-        knows.
+        If there are no results of these weights, the weights belong to another training, or `given` contradicts a
+        file.
     CheckpointError, FormatError
-        If a file, the log or the results are not what they should be.
+        If a file is damaged.
     """
     path, given = Path(path), dict(given or {})
     if unknown := given.keys() - set(GIVEN):
@@ -156,43 +159,45 @@ def make_card(
     if run is not None:
         training = read_training(run)
         if not _holds(path, training):
-            raise ConfigError(f"{path}: has other weights than {training.source}; expected those, rounded or not")
+            raise ConfigError(
+                f"{path}: has other weights than {training.source}; expected the same weights, in any precision"
+            )
         digests.setdefault(training.sha256, "RUN/ghn.safetensors")
         half = any(tensor.dtype == torch.float16 for tensor in TensorFile(path).tensors.values())
         card = _of_training(training, name, sha256, before, half=half)
-        images, recorded = training.images, training.known
+        images, recorded = training.images, training.metadata
     elif before:
         card, images, recorded = before, str(describe(path).metadata.get("images")), before
     else:
         raise ConfigError(
-            f"{path.with_suffix('.json')}: is no card of the file beside it; give RUN, the folder of the training"
+            f"{path.with_suffix('.json')}: is not the card of these weights; give RUN, the folder of the training"
         )
-    preset = preset_of(describe(path).config, images)
-    _say(card, given, recorded)
+    preset = preset_of(describe(path).config)
+    _add_given(card, given, recorded)
     if results is not None:
-        card["results"], card["evaluation"], card["results_about"] = read_reached(results, digests, name, images)
+        card["results"], card["evaluation"], card["results_about"] = read_card_results(results, digests, name, images)
     if images == "cifar10" and preset in PUBLISHED:
         card["published"] = {**PUBLISHED[preset], "source": SOURCE}
-    card["about"] = _in_a_line(card, preset, images)
+    card["about"] = _summary(card, preset, images)
     return card
 
 
 def _of_training(
     training: Training, name: str, sha256: str, before: Mapping[str, Any], *, half: bool
 ) -> dict[str, Any]:
-    """A card with everything but what its file reaches, and with what an earlier one was told."""
-    config, recipe, images, known = training.config, training.recipe, training.images, training.known
-    command = training_command(config, recipe, images, known)
-    side, log_about = SIZES[images], log_text(training.log)[1]
+    """Return a card without new results; texts and results come from the existing card."""
+    recipe, images, metadata = training.recipe, training.images, training.metadata
+    log_about = log_text(training.log)[1]
+    pixels = f"{SIZES[images]} x {SIZES[images]} pixels and " if images in SIZES else ""
     card: dict[str, Any] = {
         "sha256": sha256,
         "about": "",
-        "task": f"{TASK} for {side} x {side} pixels and {config.num_classes} classes",
-        "command": [*before.get("command", [])[:-1], command],
+        "task": f"{TASK} for {pixels}{training.config.num_classes} classes",
+        "command": [*before.get("command", [])[:-1], training_command(training)],
         "evaluation": before.get("evaluation", []),
         "seed": recipe.seed,
-        "hardware": known.get("hardware") or before.get("hardware", UNKNOWN),
-        "software": known.get("software") or before.get("software", UNKNOWN),
+        "hardware": metadata.get("hardware") or before.get("hardware", UNKNOWN),
+        "software": metadata.get("software") or before.get("software", UNKNOWN),
         "minutes": round(training.seconds / 60, 1),
         "steps": training.steps,
         "networks_seen": training.steps * recipe.meta_batch,
@@ -204,7 +209,7 @@ def _of_training(
         "recipe": recipe.to_dict(),
         "data": {
             "networks": _networks(recipe),
-            "corpus": known.get("corpus"),
+            "corpus": metadata.get("corpus"),
             "images": before.get("data", {}).get("images", images),
         },
         "results": before.get("results", {}),
@@ -215,15 +220,15 @@ def _of_training(
     }
     if training.progress < 1:
         share = math.floor(100 * training.progress)
-        card["unfinished"] = f"the training was stopped after {share} % of its length"
+        card["unfinished"] = f"the training was stopped after {share} % of its budget"
     return card
 
 
-def _say(card: dict[str, Any], given: Mapping[str, str], recorded: Mapping[str, Any]) -> None:
-    """Write into a card what no file knows."""
+def _add_given(card: dict[str, Any], given: Mapping[str, str], recorded: Mapping[str, Any]) -> None:
+    """Add the values that no file contains."""
     for name in ("hardware", "software"):
         if name in given and recorded.get(name) not in (None, UNKNOWN, given[name]):
-            raise ConfigError(f"{name}: the training says {recorded[name]!r}; leave out {given[name]!r}")
+            raise ConfigError(f"{name}: the training recorded {recorded[name]!r}; omit {given[name]!r}")
         card[name] = given.get(name, card[name])
     card["limits"] = given.get("limits", card["limits"])
     if "images_about" in given:
@@ -232,8 +237,8 @@ def _say(card: dict[str, Any], given: Mapping[str, str], recorded: Mapping[str, 
         card["command"] = [*([given["corpus_command"]] if given["corpus_command"] else []), card["command"][-1]]
 
 
-def _in_a_line(card: Mapping[str, Any], preset: str, images: str) -> str:
-    title = TITLES.get(preset, preset.upper().replace("GHN", "GHN-", 1))
+def _summary(card: Mapping[str, Any], preset: str, images: str) -> str:
+    title = TITLES.get(preset, preset.upper().replace("GHN", "GHN-", 1)) or "Hypernetwork"
     text = f"{title} for {images}, {card['minutes']:.0f} minutes"
     if card["hardware"] != UNKNOWN:
         text += f" on {card['hardware']}"
@@ -253,21 +258,21 @@ def _networks(recipe: Recipe) -> str:
 
 
 def _weights(training: Training, path: Path, *, half: bool) -> Path:
-    """Write the weights of a training, with what `describe` should know of them."""
-    kept = {key: training.known[key] for key in ("recipe", "steps", "images", "corpus") if key in training.known}
+    """Write the weights of a training, with the metadata that `describe` shows."""
+    kept = {key: training.metadata[key] for key in METADATA if key in training.metadata}
     return save_checkpoint(load_checkpoint(training.source), path, kept, half=half)
 
 
 def _is_same(path: Path, other: Path) -> bool:
-    """Whether two files hold the same, byte for byte but for the order in which they do."""
+    """Return whether two files have the same tensors and metadata."""
     try:
         return TensorFile(path).metadata.get(DIGEST) == TensorFile(other).metadata[DIGEST]
-    except CheckpointError:  # there is none, or none that can be read
+    except CheckpointError:  # a file is missing or damaged
         return False
 
 
 def _holds(path: Path, training: Training) -> bool:
-    """Whether a file has the weights of a training, rounded or not."""
+    """Return whether a file has the weights of a training, in any precision."""
     ours, theirs = TensorFile(path).tensors, TensorFile(training.source).tensors
     return ours.keys() == theirs.keys() and all(
         tensor.shape == theirs[name].shape and bool((tensor == theirs[name].to(tensor.dtype)).all())
@@ -276,7 +281,7 @@ def _holds(path: Path, training: Training) -> bool:
 
 
 def _card_beside(path: Path, sha256: str) -> dict[str, Any]:
-    """The card of this very file that is there already; empty if there is none, or it is damaged."""
+    """Return the existing card of this file; empty if there is none, or it is damaged."""
     try:
         card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

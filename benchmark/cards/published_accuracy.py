@@ -1,4 +1,4 @@
-"""What the published hypernetworks reach on CIFAR-10, to stand beside ours in a card."""
+"""Accuracies of the published hypernetworks on CIFAR-10, which cards show next to their own results."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["PUBLISHED", "SOURCE"]
 SOURCE = "Knyazev et al., NeurIPS 2021, on their networks; from the published result files"
 
 _SPLITS = {"test": 500, "wide": 100, "deep": 100, "dense": 100, "bnfree": 100}
-_ROWS = {  # mean, standard error, best, and which network that is; then the two networks of `predefined`
+_ROWS = {  # mean, standard error, best, and index of the best network
     "mlp": (
         *((42.23, 0.62, 60.24, 167), (22.29, 0.88, 45.29, 6), (37.92, 1.23, 56.53, 30)),
         *((44.79, 1.06, 58.45, 10), (23.89, 0.75, 43.96, 41)),
@@ -35,5 +35,5 @@ def _card_of(name: str) -> dict[str, dict[str, Any]]:
 
 
 PUBLISHED: dict[str, dict[str, dict[str, Any]]] = {name: _card_of(name) for name in _ROWS}
-"""By preset and split, in the form of a card's `results`: top-1 accuracy in percent on CIFAR-10's test images, mean and
-standard error (population deviation) over the published networks, none of which is noted as failed."""
+"""Top-1 accuracies in percent on the test images of CIFAR-10, by preset and split, in the form of `results` of a card:
+mean and standard error (population standard deviation) over the published networks, of which none failed."""

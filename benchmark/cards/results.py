@@ -1,4 +1,4 @@
-"""What a hypernetwork reaches, from a folder of results: figures of each split, and the commands that gave them."""
+"""The results of a hypernetwork for its card: statistics of each split, and the commands that evaluated it."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from benchmark.accuracy import BATCH_SIZE
+from benchmark.cards.training_run import portable
 from benchmark.evaluation import OK, summarize
 from benchmark.results import read_rows, read_runs
 from deepnets.support import ConfigError, FormatError
 
-__all__ = ["Reached", "read_reached"]
+__all__ = ["CardResults", "read_card_results"]
 
 SPLITS = ("val", "test", "wide", "deep", "dense", "bnfree", "predefined")
 
 
-class Reached(NamedTuple):
+class CardResults(NamedTuple):
     """Three fields of a card.
 
     Attributes
@@ -29,9 +30,9 @@ class Reached(NamedTuple):
         By split: `mean_top1`, `standard_error`, `best_top1` (percent; None if all failed), `best_index`, `networks` and
         `failures`; by name of a network of `predefined`: `top1`.
     evaluation
-        Commands, without what is particular to a machine.
+        Commands, with placeholders for paths.
     about
-        What the figures are.
+        A description of the results.
     """
 
     results: dict[str, dict[str, Any]]
@@ -39,40 +40,41 @@ class Reached(NamedTuple):
     about: str
 
 
-def read_reached(folder: Path | str, digests: Mapping[str, str], name: str, images: str) -> Reached:
-    """Read what was reached.
+def read_card_results(folder: Path | str, digests: Mapping[str, str], name: str, images: str) -> CardResults:
+    """Read the results of a hypernetwork from a folder of results.
 
     Parameters
     ----------
     folder
-        What `python -m benchmark run` wrote to.
+        A folder that `python -m benchmark run` wrote.
     digests
-        SHA-256 of the files whose results count, the one that is preferred first, and what commands call each.
+        SHA-256 digests of the checkpoints whose results are accepted, the preferred one first, and the name of each in
+        commands.
     name
-        Of the hypernetwork.
+        Name of the hypernetwork.
     images
-        The set that it was trained on.
+        Name of the image set that it was trained on.
 
     Raises
     ------
     ConfigError
-        If there are no results of any of these files on these images, or those of a split are not complete.
+        If there are no results of these checkpoints on these images, or the results of a split are incomplete.
     FormatError
-        If the files are not what they should be.
+        If a file is damaged.
     """
     folder = Path(folder)
     chosen: dict[str, tuple[str, dict[str, Any], str]] = {}
     runs = read_runs(folder)
     for digest in reversed(list(digests)):
-        for run, about in runs.items():  # the newest is the last
+        for run, about in runs.items():  # from the oldest to the newest
             predictor = about.get("predictor")
             known = isinstance(predictor, dict) and predictor.get("digest") == digest
             if known and about.get("images") == images and not about.get("noise") and about.get("split") in SPLITS:
                 chosen[about["split"]] = run, about, digests[digest]
     if not chosen:
         raise ConfigError(
-            f"results: {folder} has none of this very file (SHA-256 {next(iter(digests))[:12]}...) on {images}; "
-            "evaluate it with python -m benchmark run --predictors, and its path"
+            f"results: {folder} has no results of this file (SHA-256 {next(iter(digests))[:12]}...) on {images}; "
+            "evaluate it with python -m benchmark run --predictors FILE"
         )
     rows = read_rows(folder)
     results: dict[str, dict[str, Any]] = {}
@@ -86,13 +88,13 @@ def read_reached(folder: Path | str, digests: Mapping[str, str], name: str, imag
                 raise FormatError(f"{folder}: runs.json: {run}: {key} is {about.get(key)!r}; expected an integer")
         if len(part) < about["networks"]:
             raise ConfigError(
-                f"results: {split} has {len(part)} of {about['networks']} networks; the command that evaluates them "
-                "goes on"
+                f"results: {split} has {len(part)} of {about['networks']} networks; run the evaluation again to "
+                "complete them"
             )
         results |= _figures(split, part)
         smaller += int(((part["status"] == OK) & (part["batch_size"] < about["batch_size"])).sum())
         commands.append(_command(about, call, name))
-    return Reached(results, list(dict.fromkeys(commands)), _about(chosen, name, smaller))
+    return CardResults(results, list(dict.fromkeys(commands)), _about(chosen, name, smaller))
 
 
 def _figures(split: str, part: pd.DataFrame) -> dict[str, dict[str, Any]]:
@@ -115,7 +117,7 @@ def _rounded(value: float) -> float | None:
 
 
 def _about(chosen: Mapping[str, tuple[str, dict[str, Any], str]], name: str, smaller: int) -> str:
-    """In words: on which images, in what batches, which networks, with which weights."""
+    """Describe the results: images, batch sizes, networks and weights."""
     runs = [about for _, about, _ in chosen.values()]
     sizes = " or ".join(str(size) for size in sorted({about["batch_size"] for about in runs}))
     whole = all(about.get("split_size") == about["networks"] for about in runs)
@@ -127,35 +129,27 @@ def _about(chosen: Mapping[str, tuple[str, dict[str, Any], str]], name: str, sma
     if "val" in chosen:
         text += "; val is on validation images"
     if smaller:
-        text += f"; {smaller} networks in smaller batches, for want of memory"
+        text += f"; {smaller} networks were evaluated with smaller batches, because memory ran out"
     if before := [split for split in SPLITS if split in chosen and chosen[split][2] != name]:
         whose = "was" if len(before) == 1 else "were"
-        text += f"; {', '.join(before)} {whose} evaluated with the file of the training, whose weights are not rounded"
+        text += f"; {', '.join(before)} {whose} evaluated with the weights of the training, before rounding"
     return text
 
 
 def _command(about: Mapping[str, Any], call: str, name: str) -> str:
-    """How to do the same again, on another machine."""
+    """Return the command of an evaluation, with placeholders for paths."""
     spec = str(about["predictor"].get("spec"))
     call = name if call == name else f"{name}={call}"
     try:
         words = shlex.split(str(about.get("command") or ""))
     except ValueError:
         words = []
-    if words[:4] != ["python", "-m", "benchmark", "run"]:  # it was run from Python
+    if words[:4] != ["python", "-m", "benchmark", "run"]:  # the evaluation was started from Python
         words = ["python", "-m", "benchmark", "run", "--predictors", spec, "--splits", str(about["split"])]
         words += ["--images", str(about["images"]), *(["--image-root", "/"] if about["images"] != "digits" else [])]
         words += ["--limit", str(about["limit"])] if about.get("limit") else []
-        words += ["--batch", str(about["batch_size"])] if about["batch_size"] != BATCH_SIZE else []
+        words += ["--batch-size", str(about["batch_size"])] if about["batch_size"] != BATCH_SIZE else []
         words += ["--seed", str(about["seed"])] if about.get("seed") else []
     return " ".join(
-        call if word == spec or word.endswith(f"={spec}") else shlex.quote(_without_path(word)) for word in words
+        call if word == spec or word.endswith(f"={spec}") else portable(shlex.quote(word)) for word in words
     )
-
-
-def _without_path(word: str) -> str:
-    """A word of a command, with a placeholder for a path in it."""
-    option, equals, value = word.rpartition("=")
-    if "/" not in value and "\\" not in value and not value.startswith("~"):
-        return word
-    return option + equals + ("FILE" if value.endswith((".safetensors", ".pt")) else "FOLDER")

@@ -1,9 +1,10 @@
-"""What the folder of a training says: the hypernetwork with what its file knows, the log, and the command."""
+"""The folder of a training run: the hypernetwork with its metadata, the log, and the command that was run."""
 
 from __future__ import annotations
 
 import csv
 import io
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,34 +17,46 @@ from ghn_model.checkpoints import describe
 from ghn_model.config import PRESETS, GHNConfig
 from ghn_model.training import COLUMNS, Recipe
 
-__all__ = ["LAST_ROWS", "LOG_ROWS", "SIZES", "Training", "log_text", "preset_of", "read_training", "training_command"]
+__all__ = [
+    "LAST_ROWS",
+    "LOG_ROWS",
+    "SIZES",
+    "Training",
+    "log_text",
+    "portable",
+    "preset_of",
+    "read_training",
+    "training_command",
+]
 
 SIZES = {"digits": 32, "cifar10": 32, "imagenet": 224}
-"""Side of the images of each set, in pixels."""
+"""Width and height of the images of each set, in pixels."""
 
 LOG_ROWS = 500
-"""A log that comes with the package has no more rows."""
+"""Most rows of a log that comes with the package."""
 
 LAST_ROWS = 10
-"""Of the end of a log, whose mean is a card's `last_training_top1`; these are always kept."""
+"""Number of last rows of a log, which are always kept, and whose mean accuracy is `last_training_top1` of a card."""
 
 
 @dataclass(frozen=True)
 class Training:
-    """What is known of a training.
+    """A training run.
 
     Attributes
     ----------
     source, sha256
-        The file that it left, and the digest of that.
-    config, recipe, images, steps, seconds
-        What was trained, how, on what, and for how long.
+        The checkpoint of the run, and its SHA-256 digest.
+    config, recipe, images
+        The configuration of the hypernetwork, the recipe, and the name of the image set.
+    steps, seconds
+        Number of steps, and duration.
     progress
-        Its share that is done, from 0 to 1.
-    known
-        Everything that its file says.
+        The completed fraction of the training, from 0 to 1.
+    metadata
+        All metadata of the checkpoint.
     log
-        Rows of the log as texts by column, up to the step of the file.
+        Rows of the log, as strings by column, up to the step of the checkpoint.
     """
 
     source: Path
@@ -54,49 +67,47 @@ class Training:
     steps: int
     seconds: float
     progress: float
-    known: Mapping[str, Any]
+    metadata: Mapping[str, Any]
     log: Sequence[Mapping[str, str]]
 
     @property
     def last_top1(self) -> float | None:
-        """Mean accuracy of the last rows, in percent; None if nothing could be trained on."""
+        """Mean accuracy of the last rows of the log, in percent; None if every step was skipped."""
         values = np.array([float(row["top1"]) for row in self.log[-LAST_ROWS:]])
         values = values[np.isfinite(values)]
         return round(float(values.mean()), 1) if len(values) else None
 
 
 def read_training(run: Path | str) -> Training:
-    """Read the folder of a training.
+    """Read the folder of a training run.
 
     Parameters
     ----------
     run
-        What `python -m ghn_model train` wrote to.
+        A folder that `python -m ghn_model train` wrote.
 
     Raises
     ------
     ConfigError
-        If it has not the files.
+        If a file is missing.
     CheckpointError, FormatError
-        If they are not what they should be, or not of the same training.
+        If a file is damaged, or the files do not belong to the same training.
     """
     run = Path(run)
     source, log = run / "ghn.safetensors", run / "log.csv"
     for needed in (source, log):
         if not needed.is_file():
-            raise ConfigError(f"{run}: has no {needed.name}; expected the folder of python -m ghn_model train")
+            raise ConfigError(f"{run}: has no {needed.name}; expected a folder that python -m ghn_model train wrote")
     found = describe(source)
-    known = found.metadata
+    metadata = found.metadata
     for key, kind in (("recipe", dict), ("images", str), ("steps", int), ("seconds", (int, float))):
-        if not isinstance(known.get(key), kind):
-            raise FormatError(
-                f"{source}: its {key} is {known.get(key)!r}; expected what python -m ghn_model train writes"
-            )
+        if not isinstance(metadata.get(key), kind):
+            raise FormatError(f"{source}: its metadata has no valid {key}: {metadata.get(key)!r}")
     try:
-        recipe = Recipe.from_dict(known["recipe"])
+        recipe = Recipe.from_dict(metadata["recipe"])
     except TypeError as error:
         raise FormatError(f"{source}: its recipe cannot be read: {error}; use the version that wrote it") from error
-    steps, progress = known["steps"], known.get("progress", 1.0)
+    steps, progress = metadata["steps"], metadata.get("progress", 1.0)
     if not isinstance(progress, (int, float)):
         raise FormatError(f"{source}: its progress is {progress!r}; expected a number from 0 to 1")
     return Training(
@@ -104,17 +115,17 @@ def read_training(run: Path | str) -> Training:
         sha256=found.sha256,
         config=found.config,
         recipe=recipe,
-        images=known["images"],
+        images=metadata["images"],
         steps=steps,
-        seconds=float(known["seconds"]),
+        seconds=float(metadata["seconds"]),
         progress=progress,
-        known=known,
+        metadata=metadata,
         log=_read_log(log, steps, finished=progress >= 1),
     )
 
 
 def _read_log(path: Path, steps: int, *, finished: bool) -> list[dict[str, str]]:
-    """Rows up to a step; a training that was killed may have written more of them after it last saved its state."""
+    """Return the rows up to a step; a killed training may have logged more steps after its last checkpoint."""
     with path.open(newline="", encoding="utf-8", errors="replace") as file:
         try:
             rows = list(csv.DictReader(file))
@@ -122,28 +133,36 @@ def _read_log(path: Path, steps: int, *, finished: bool) -> list[dict[str, str]]
                 int(row["step"]), float(row["top1"]), int(row["skipped"])
         except (KeyError, TypeError, ValueError, csv.Error) as error:
             raise FormatError(
-                f"{path}: is no log of a training: {error!r}; expected the columns {', '.join(COLUMNS)}"
+                f"{path}: is not a training log: {error!r}; expected the columns {', '.join(COLUMNS)}"
             ) from error
     rows = [row for row in rows if int(row["step"]) <= steps]
     if not rows:
         raise FormatError(
-            f"{path}: has no rows up to step {steps}; train for longer than the steps between them (--log-steps)"
+            f"{path}: has no rows up to step {steps}; train for more steps than one log interval (--log-steps)"
         )
     if finished and (last := int(rows[-1]["step"])) != steps:
         raise FormatError(
-            f"{path}: ends at step {last}, but ghn.safetensors was trained for {steps}; expected the log of the same "
-            "training"
+            f"{path}: ends at step {last}, but ghn.safetensors was trained for {steps} steps; expected the log of "
+            "the same training"
         )
     return rows
 
 
 def log_text(rows: Sequence[Mapping[str, str]]) -> tuple[str, str]:
-    """A log of at most so many rows, spread evenly, with the first and the last ones whole; and what was done to it."""
+    """Return a log as CSV, with at most `LOG_ROWS` rows: the last `LAST_ROWS`, and others at regular intervals.
+
+    Returns
+    -------
+    text
+        The CSV file.
+    about
+        A description of the selected rows; empty if all rows are kept.
+    """
     about = ""
     if (count := len(rows)) > LOG_ROWS:
         spread = np.linspace(0, count - LAST_ROWS - 1, LOG_ROWS - LAST_ROWS).round().astype(int)
         rows = [rows[place] for place in spread.tolist()] + list(rows[-LAST_ROWS:])
-        about = f"{LOG_ROWS} of {count:,} rows, spread evenly, and all of the last {LAST_ROWS}"
+        about = f"{LOG_ROWS} of {count:,} rows at regular intervals, and the last {LAST_ROWS} rows"
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, COLUMNS, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
@@ -151,58 +170,53 @@ def log_text(rows: Sequence[Mapping[str, str]]) -> tuple[str, str]:
     return buffer.getvalue(), about
 
 
-def training_command(config: GHNConfig, recipe: Recipe, images: str, known: Mapping[str, Any]) -> str:
-    """The command that trains with a recipe, as short as it can be.
+def training_command(training: Training) -> str:
+    """Return the command that started a training.
 
-    Parameters
-    ----------
-    config, recipe, images
-        Of the training.
-    known
-        What its file says: `steps`, and `length`, if it has one.
-
-    Returns
-    -------
-    The command; what no option can give is noted behind a #.
-
-    Raises
-    ------
-    ConfigError
-        If the configuration is of no preset, or the images of no set that the command knows.
+    The metadata of the checkpoint contain it.  For a checkpoint without it, from an older version or from a training in
+    Python, the command has only the preset, the images and the length of the training; the recipe of the card says the
+    rest.
     """
-    from ghn_model.commands import CHANGES
-
-    preset = preset_of(config, images)
-    usual = Recipe.preset(preset, images)
-    words = ["python -m ghn_model train", f"--preset {preset}", f"--images {images}"]
-    words += [] if images == "digits" else ["--image-folder FOLDER"]
-    length = known.get("length") or {"steps": known["steps"]}
-    words += [f"--{unit} {_plain(length[unit])}" for unit in ("minutes", "steps") if length.get(unit)]
-    for field in CHANGES:
-        value, option = getattr(recipe, field), field.replace("_", "-")
-        if value == getattr(usual, field):
-            continue
-        words.append(
-            (f"--{option}" if value else f"--no-{option}") if isinstance(value, bool) else f"--{option} {_plain(value)}"
-        )
-    others = [
-        name for name in recipe.to_dict() if name not in CHANGES and getattr(recipe, name) != getattr(usual, name)
-    ]
-    return " ".join(words) + (f"  # from Python: another {' and '.join(others)}, see recipe" if others else "")
+    command = training.metadata.get("command")
+    if isinstance(command, str) and command:
+        return portable(command)
+    if isinstance(command, list) and command:
+        return portable(shlex.join(map(str, command)))
+    words = ["python", "-m", "ghn_model", "train", "--preset", preset_of(training.config) or "PRESET"]
+    words += ["--images", training.images, *([] if training.images == "digits" else ["--image-root", "FOLDER"])]
+    length = training.metadata.get("length") or {"steps": training.steps}
+    for unit in ("minutes", "steps"):
+        if length.get(unit):
+            words += [f"--{unit}", f"{length[unit]:.17g}"]
+    return " ".join(words) + "  # for other options, see recipe"
 
 
-def preset_of(config: GHNConfig, images: str) -> str:
-    """The preset that a configuration is of; `ConfigError` if there is none."""
-    if images not in SIZES:
-        raise ConfigError(f"images: {images!r} are of no set that a command trains on; expected {', '.join(SIZES)}")
+def portable(command: str) -> str:
+    """Replace the paths of a command by placeholders, because they belong to one machine.
+
+    Examples
+    --------
+    >>> portable("python -m benchmark run --data /home/me/data --predictors raw=runs/1/ghn.safetensors")
+    'python -m benchmark run --data FOLDER --predictors raw=FILE'
+    """
+    words = []
+    for word in shlex.split(command):
+        option, equals, value = word.rpartition("=")
+        if "/" in value or "\\" in value or value.startswith("~"):
+            word = option + equals + ("FILE" if value.endswith((".safetensors", ".pt")) else "FOLDER")
+        words.append(shlex.quote(word))
+    return " ".join(words)
+
+
+def preset_of(config: GHNConfig) -> str:
+    """Return the name of the preset of a configuration; empty if it is none.
+
+    Examples
+    --------
+    >>> preset_of(GHNConfig.preset("ghn2")), preset_of(GHNConfig.preset("ghn2", hidden=7))
+    ('ghn2', '')
+    """
     for name in PRESETS:
-        if GHNConfig.preset(name, config.num_classes, SIZES[images]) == config:
+        if any(GHNConfig.preset(name, config.num_classes, size) == config for size in set(SIZES.values())):
             return name
-    raise ConfigError(
-        f"config: is of no preset ({', '.join(PRESETS)}), so no command trains it; write its card by hand"
-    )
-
-
-def _plain(value: float | str) -> str:
-    """A number with all its digits, and no more."""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    return ""

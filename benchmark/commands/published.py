@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import sys
 import textwrap
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
@@ -18,159 +19,178 @@ __all__ = ["add_arguments"]
 
 IMAGES = ("cifar10", "imagenet")
 TABLES = ("accuracy", "best", "noise", "images", "chance", "parameters", "correlations", "wins", "models")
-MORE_TABLES = ("each-model", "defects")
+MORE_TABLES = ("each-model", "known-issues")
 EPILOG = """
-Tables: accuracy (mean and standard error per split), best (networks), noise (accuracy on noisy images), images (test
-and validation images), chance (networks that SGD could not train), parameters, correlations (with the accuracy of
-trained networks), wins (of GHN-2 over other methods), models (of torchvision); and, only if asked for, each-model and
-defects (of the files).  DIR has results_cifar10.json, results_cifar10_extended.json, results_imagenet.json and
-ghn3_results.json, or some of them.
+Tables: accuracy (mean and standard error per split), best (best networks), noise (accuracy on noisy images), images
+(accuracy on test and validation images), chance (networks that SGD could not train), parameters (sizes of networks),
+correlations (with the accuracy of trained networks), wins (of GHN-2 over other methods), models (of torchvision); and,
+only on request, each-model and known-issues (of the files).  DIR contains results_cifar10.json,
+results_cifar10_extended.json, results_imagenet.json and ghn3_results.json, or some of them.
 """
-ABOUT_OURS = """
-Ours: means are over the networks that did not fail; `failed` says how many did, of how many were run.  The published
-networks are those of the original DeepNets-1M, ours those of the corpus that they were run on.
+ABOUT_OWN_RESULTS = """
+Own results: means are over the networks that did not fail; `failed` gives the number of failures and of networks.  The
+published networks are those of the original DeepNets-1M, own results are on the corpus that was evaluated.
 """
 
-Making = tuple[str, Callable[[], str]]
-"""A title, and what makes the table below it."""
+Table = tuple[str, Callable[[], str]]
+"""A title, and a function that returns the table below it."""
 
 
 def add_arguments(commands: Any) -> None:
-    """Add the command to those of a parser (what `add_subparsers` returned)."""
+    """Add the command to the result of `ArgumentParser.add_subparsers`."""
+    from benchmark.metrics import DEFAULT_METRICS
+
     published = commands.add_parser(
-        "published", help="the literature's tables, from its files, and ours", epilog=EPILOG
+        "published", help="show the tables of the papers, and own results next to them", epilog=EPILOG
     )
     published.add_argument("folder", type=Path, metavar="DIR", help="folder of the published files")
-    published.add_argument("--results", type=Path, default=Path("results"), help="folder of our results (results)")
-    published.add_argument("--images", choices=IMAGES, help="only those on these images")
+    published.add_argument(
+        "--results", type=Path, default=Path("results"), help="folder of own results (default: results)"
+    )
+    published.add_argument("--images", choices=IMAGES, help="show only tables on these images")
     published.add_argument(
         "--table",
+        type=_table_name,
         choices=(*TABLES, *MORE_TABLES),
         action="append",
         metavar="TABLE",
-        help="only this table, see below; may be repeated",
+        help="show only this table, see below; may be repeated",
     )
-    published.add_argument("--metric", choices=("top1", "top5"), help="of ours (as published: top1, imagenet top5)")
+    published.add_argument(
+        "--metric", choices=DEFAULT_METRICS, help="metric of own results (default: top1, for imagenet top5)"
+    )
     published.set_defaults(do=run)
 
 
+def _table_name(name: str) -> str:
+    if name == "defects":
+        print("--table defects is deprecated; use --table known-issues", file=sys.stderr)
+        return "known-issues"
+    return name
+
+
 def run(options: argparse.Namespace) -> None:
-    """Do what the parsed options say."""
-    from benchmark.literature import WIDTH, defects_text, load, read_ours
+    """Run the command with its parsed options."""
+    from benchmark.literature import WIDTH, known_issues_text, load, read_own_results
     from deepnets.support import ConfigError
 
     published = load(options.folder)
-    ours = read_ours(options.results)
+    results = read_own_results(options.results)
     metric = options.metric or ""
-    tables = options.table or TABLES
-    makings: list[Making] = []
+    names = options.table or TABLES
+    tables: list[Table] = []
     for images in [options.images] if options.images else IMAGES:
-        makings += _of_networks(published, ours, images, metric, tables)
+        tables += _network_tables(published, results, images, metric, names)
         if images == "imagenet":
-            makings += _of_models(published, ours, tables)
-    if ours is not None and not options.table and not options.images:
-        makings += _ours_alone(published, ours, metric)
-    if "defects" in tables:
-        makings.append(("What is wrong with the published files, or easily misread", defects_text))
-    for note in published.notes:
-        _say(f"note: {note}")
-    if not makings:
+            tables += _model_tables(published, results, names)
+    if results is not None and not options.table and not options.images:
+        tables += _own_tables(published, results, metric)
+    if "known-issues" in names:
+        tables.append(("Known issues of the published files", known_issues_text))
+    for name in published.missing:
+        _print(f"note: {name} is not in {options.folder}")
+    if not tables:
         raise ConfigError(
-            f"--table: nothing in {options.folder} is about {', '.join(tables)}"
+            f"--table: nothing in {options.folder} is about {', '.join(names)}"
             + (f" on {options.images}" if options.images else "")
         )
-    if ours is None:
-        _say(f"note: there are no results of ours in {options.results}; python -m benchmark run makes them")
-    for title, make in makings:
-        print(f"\n{textwrap.fill(title, WIDTH)}\n\n{make()}")
-    if ours is not None:
-        _say(f"\n{' '.join(ABOUT_OURS.split())}")
-        _say_what_is_not_shown(ours)
+    if results is None:
+        _print(f"note: there are no own results in {options.results}; python -m benchmark run creates them")
+    for title, table in tables:
+        print(f"\n{textwrap.fill(title, WIDTH)}\n\n{table()}")
+    if results is not None:
+        _print(f"\n{' '.join(ABOUT_OWN_RESULTS.split())}")
+        _print_omitted_noise(results)
     if not options.table:
-        _say("\nWhat is wrong with the published files, and how they are read: --table defects")
+        _print("\nErrors of the published files, and how they are handled: --table known-issues")
 
 
-def _of_networks(
-    published: Published, ours: pd.DataFrame | None, images: str, metric: str, tables: Collection[str]
-) -> Iterator[Making]:
-    """The tables of networks of DeepNets-1M."""
-    from benchmark.literature import METRICS, NAMES, accuracy_text, best_text, files_of, images_text, statistics_text
+def _network_tables(
+    published: Published, results: pd.DataFrame | None, images: str, metric: str, names: Collection[str]
+) -> Iterator[Table]:
+    """Yield the tables of networks of DeepNets-1M."""
+    from benchmark.literature import accuracy_text, best_text, files_of, images_text, statistics_text
+    from benchmark.results import IMAGE_NAMES, usual_metric
 
     if not any(file in published.networks for file in files_of(images)):
         return
-    name, trained = NAMES[images], "50 epochs of SGD" if images == "cifar10" else "one epoch of SGD"
-    measure = f"top-{METRICS[images][3]} in percent"
-    if ours is not None and metric and metric != METRICS[images]:
-        measure += f" (ours top-{metric[3]})"
+    name, trained = IMAGE_NAMES[images], "50 epochs of SGD" if images == "cifar10" else "one epoch of SGD"
+    usual = usual_metric(images, "test")
+    measure = f"{_metric_name(usual)} in percent"
+    if results is not None and metric and metric != usual:
+        measure += f" (own results {_metric_name(metric)})"
     statistics = functools.partial(statistics_text, published, images)
     error = "mean ± standard error over the networks of a split"
-    if "accuracy" in tables:
+    if "accuracy" in names:
         title = f"{name}, test images, {measure}: {error}"
-        yield title, functools.partial(accuracy_text, published, ours, images, metric)
-    if "best" in tables:
+        yield title, functools.partial(accuracy_text, published, results, images, metric)
+    if "best" in names:
         title = f"{name}, test images, {measure}: the best network of a split, and its index"
-        yield title, functools.partial(best_text, published, ours, images, metric)
-    for split in ("val", "test") if "images" in tables else ():
+        yield title, functools.partial(best_text, published, results, images, metric)
+    for split in ("val", "test") if "images" in names else ():
         title = f"{name}, networks of {split}, {measure}, on test and validation images, clean and noisy"
-        yield title, functools.partial(images_text, published, ours, images, split, metric)
-    # Of noisy test images of ImageNet nothing is published; what is there for validation images is in the table above.
-    ours_noisy = ours is not None and bool(((ours["images"] == images) & (ours["noise"] != 0)).any())
-    if "noise" in tables and (images == "cifar10" or ours_noisy):
-        title = f"{name}, noisy test images, {measure}: {error} (-: not in the files, or not to be used)"
-        yield title, functools.partial(accuracy_text, published, ours, images, metric, noise=True)
+        yield title, functools.partial(images_text, published, results, images, split, metric)
+    # For noisy test images of ImageNet nothing is published; validation images are in the table above.
+    has_noise = results is not None and bool(((results["images"] == images) & (results["noise"] != 0)).any())
+    if "noise" in names and (images == "cifar10" or has_noise):
+        title = f"{name}, noisy test images, {measure}: {error} (-: missing or unusable)"
+        yield title, functools.partial(accuracy_text, published, results, images, metric, noise=True)
     titles = {
-        "chance": f"{name}: networks that {trained} did not train (accuracy of chance)",
+        "chance": f"{name}: networks that {trained} did not train (accuracy of random guessing)",
         "parameters": f"{name}: parameters of the networks, in millions",
         "correlations": f"{name}, networks of test: Kendall's rank correlation with the accuracy after {trained}",
-        "wins": f"{name}, test images: share of the networks on which GHN-2 is better than",
+        "wins": f"{name}, test images: fraction of the networks on which GHN-2 is better than",
     }
     for table, title in titles.items():
-        if table in tables:
+        if table in names:
             yield title, functools.partial(statistics, table)
 
 
-def _of_models(published: Published, ours: pd.DataFrame | None, tables: Collection[str]) -> Iterator[Making]:
-    """The tables of models of torchvision."""
+def _model_tables(published: Published, results: pd.DataFrame | None, names: Collection[str]) -> Iterator[Table]:
+    """Yield the tables of models of torchvision."""
     from benchmark.literature import model_text, models_text
 
     if published.models is None:
         return
-    if "models" in tables:
-        title = "ImageNet, 74 models of torchvision, top-1 in percent: parameters predicted, or trained from them"
-        yield title, functools.partial(models_text, published, ours)
-    if "each-model" in tables:
-        yield "ImageNet, models of torchvision, top-1 in percent", functools.partial(model_text, published, ours)
+    if "models" in names:
+        title = "ImageNet, 74 models of torchvision, top-1 in percent: predicted, or trained from predicted parameters"
+        yield title, functools.partial(models_text, published, results)
+    if "each-model" in names:
+        yield "ImageNet, models of torchvision, top-1 in percent", functools.partial(model_text, published, results)
 
 
-def _ours_alone(published: Published, ours: pd.DataFrame, metric: str) -> Iterator[Making]:
-    """Our results on images for which the files have nothing."""
-    from benchmark.literature import METRICS, accuracy_text, best_text, files_of, images_text
+def _own_tables(published: Published, results: pd.DataFrame, metric: str) -> Iterator[Table]:
+    """Yield tables of own results on images without published results."""
+    from benchmark.literature import accuracy_text, best_text, files_of, images_text
+    from benchmark.results import usual_metric
 
-    for images in dict.fromkeys(ours["images"]):
+    for images in dict.fromkeys(results["images"]):
         if images in IMAGES and any(file in published.networks for file in files_of(images)):
             continue
-        measure = metric or METRICS.get(images, "top1")
-        about = f"Ours on {images}, top-{measure[3]} in percent; there is nothing published to compare with"
-        yield f"{about}: test images", functools.partial(accuracy_text, None, ours, images, measure)
-        yield f"Ours on {images}: best network", functools.partial(best_text, None, ours, images, measure)
-        if ((ours["images"] == images) & (ours["split"] == "val")).any():
-            yield (
-                f"Ours on {images}: networks of val",
-                functools.partial(images_text, None, ours, images, "val", measure),
-            )
+        name = metric or usual_metric(images, "test")
+        title = f"Own results on {images}, {_metric_name(name)} in percent, without published results to compare with"
+        yield f"{title}: test images", functools.partial(accuracy_text, None, results, images, name)
+        yield f"Own results on {images}: best network", functools.partial(best_text, None, results, images, name)
+        if ((results["images"] == images) & (results["split"] == "val")).any():
+            table = functools.partial(images_text, None, results, images, "val", name)
+            yield f"Own results on {images}: networks of val", table
 
 
-def _say_what_is_not_shown(ours: pd.DataFrame) -> None:
+def _metric_name(metric: str) -> str:
+    return metric.replace("top", "top-")
+
+
+def _print_omitted_noise(results: pd.DataFrame) -> None:
     from benchmark.literature import NOISE
 
-    other = ours[(ours["noise"] != 0) & (ours["noise"] != ours["images"].map(NOISE))]
+    other = results[(results["noise"] != 0) & (results["noise"] != results["images"].map(NOISE))]
     if len(other):
         kinds = sorted(set(zip(other["images"], other["noise"], strict=True)))
-        what = ", ".join(f"{noise:g} on {images}" for images, noise in kinds)
-        _say(f"note: ours with noise for which nothing is published is not shown: {what}")
+        levels = ", ".join(f"{noise:g} on {images}" for images, noise in kinds)
+        _print(f"note: own results with noise levels without published results are not shown: {levels}")
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     from benchmark.literature import WIDTH
 
     print(textwrap.fill(text, WIDTH, subsequent_indent="  ", replace_whitespace=False, break_long_words=False))

@@ -10,23 +10,25 @@ __all__ = ["add_arguments"]
 
 
 def add_arguments(commands: Any) -> None:
-    """Add the command to those of a parser (what `add_subparsers` returned)."""
-    report = commands.add_parser("report", help="write the tables, the page and the pictures of a folder of results")
-    report.add_argument("--results", type=Path, default=Path("results"), help="the folder (results)")
+    """Add the command to the result of `ArgumentParser.add_subparsers`."""
+    report = commands.add_parser("report", help="write a page, charts and tables about a folder of results")
+    report.add_argument("--results", type=Path, default=Path("results"), help="folder of results (default: results)")
     report.add_argument(
-        "--data", type=Path, default=Path("data"), help="folder of the corpus, to draw architectures (data)"
+        "--data", type=Path, default=Path("data"), help="folder of the corpus, to draw architectures (default: data)"
     )
     report.add_argument(
         "--metric",
-        choices=("top1", "top5"),
-        help="accuracy (top1; for the networks of DeepNets-1M on imagenet top5, as published)",
+        metavar="NAME",
+        help="metric, such as top5 (default: top1; for networks of DeepNets-1M on imagenet top5, as published)",
     )
-    report.add_argument("--published", type=Path, metavar="DIR", help="folder of published files, to show beside ours")
+    report.add_argument(
+        "--published", type=Path, metavar="DIR", help="folder of published result files, to show next to the results"
+    )
     report.set_defaults(do=run)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Do what the parsed options say."""
+    """Run the command with its parsed options."""
     from benchmark.report import leaderboard_text, write_report
 
     page = write_report(options.results, metric=options.metric, published=options.published, data=options.data)

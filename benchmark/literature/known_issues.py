@@ -1,7 +1,6 @@
-"""What is wrong with the published result files, and what is done about it.
+"""Known issues of the published result files, and how this package handles them.
 
-Found by comparing the files with each other and with themselves.  Values that are copies of others are recognized by
-that, so that a file in which they were repaired is read as it is.
+They were found by comparing the files with each other and with themselves.
 """
 
 from __future__ import annotations
@@ -12,24 +11,24 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from benchmark.literature.files import FILES, IMAGE_FIELDS, METHODS, SIZES, SPLITS
+from benchmark.literature.files import FILES, METHODS
 
-__all__ = ["Defect", "Unusable", "defects", "repair"]
+__all__ = ["KnownIssue", "Unusable", "correct", "known_issues"]
 
 
-class Defect(NamedTuple):
-    """Something that is wrong with a published file, or easily misread.
+class KnownIssue(NamedTuple):
+    """A value of a published file that is wrong or easily misread.
 
     Attributes
     ----------
     file
-        Its name.
+        Name of the file.
     where
         Splits and fields.
     what
-        What is wrong.
+        The issue.
     handling
-        What this toolkit does about it.
+        How this package reads the values.
     """
 
     file: str
@@ -43,16 +42,16 @@ class Defect(NamedTuple):
 
 
 class Unusable(NamedTuple):
-    """Values of a file that are NaN here because they are not what their name says.
+    """Values of a file that are read as NaN, because they are not what their name says.
 
     Attributes
     ----------
     file
-        The name the file has here, as "cifar10_extended".
+        One of `FILES`, such as "cifar10_extended".
     split, column
-        Which values.
+        Split and column of the values.
     reason
-        What they are instead.
+        What the values are instead.
     """
 
     file: str
@@ -63,106 +62,118 @@ class Unusable(NamedTuple):
 
 BASIC, EXTENDED, IMAGENET, GHN3 = (FILES[file].name for file in ("cifar10", "cifar10_extended", "imagenet", "ghn3"))
 
-_DEFECTS = (
-    Defect(
+_COPIED_FIELDS = ("val_acc", "val_acc_noise", "test_acc_noise")
+
+_ISSUES = (
+    KnownIssue(
         EXTENDED,
         "wide, deep, dense, bnfree and predefined: val_acc, val_acc_noise, test_acc_noise",
-        "the curves of networks trained with SGD are copies of those of the first networks of test (that of ResNet-50 "
-        "belongs to network 0 of test)",
-        "They are NaN; test_acc, training_loss, training_acc, params, time and converge_time are real",
+        "the curves of networks trained with SGD are copies of the curves of the first networks of test (for "
+        "ResNet-50, of network 0 of test)",
+        "They are NaN; test_acc, training_loss, training_acc, params, time and converge_time are usable",
     ),
-    Defect(
+    KnownIssue(
         EXTENDED,
         "deep, dense and bnfree: val_acc, val_acc_noise, test_acc_noise of ghn1 and mlp",
         "the values are copies of those of ghn2",
-        "They are NaN; test_acc is real, and so is all of wide and predefined",
+        "They are NaN; test_acc is usable, and so are all values of wide and predefined",
     ),
-    Defect(
+    KnownIssue(
         BASIC,
         "val: mlp_test_acc, ghn1_test_acc, ghn2_test_acc",
         "these accuracies are on validation images (they equal val_acc of the extended file for 93 to 97 % of the "
-        "networks, are never more than 0.10 apart, and up to 2.6 away from its test_acc)",
+        "networks, differ from it by at most 0.10, and from its test_acc by up to 2.6)",
         "They are read as mlp_val_acc, ghn1_val_acc, ghn2_val_acc",
     ),
-    Defect(
+    KnownIssue(
         f"{BASIC} and {EXTENDED}",
         "accuracies of predicted parameters",
         "measured twice: test_acc differs by up to 0.03, for two networks of wide by up to 1.63 (ghn1), 1.20 (ghn2) "
-        "and 0.57 (mlp); noisy accuracies were measured with other noise (at worst 38.54 and 46.16, network 414 of "
-        "test, SGD, validation images); time was measured again for wide, deep, dense and bnfree",
+        "and 0.57 (mlp); noisy accuracies were measured with different noise (largest difference: 38.54 and 46.16 for "
+        "network 414 of test, SGD, validation images); time was measured again for wide, deep, dense and bnfree",
         "Tables say which file they are from",
     ),
-    Defect(
+    KnownIssue(
         BASIC,
         "predefined: test_acc",
         "rounded to one decimal",
         "The extended file is preferred",
     ),
-    Defect(
+    KnownIssue(
         EXTENDED,
         "training_loss",
-        "a last value of the epoch, with its noise, not an average",
+        "the value of the last batch of the epoch, not an average over the epoch",
         "Read as it is",
     ),
-    Defect(
+    KnownIssue(
         f"{BASIC} and {EXTENDED}",
         "test_acc after 1 to 40 epochs",
-        "points on the way of one training of 50 epochs with a cosine schedule, not short trainings of their own",
+        "intermediate results of one training of 50 epochs with a cosine schedule, not separate short trainings",
         "Named by their epoch",
     ),
-    Defect(
+    KnownIssue(
         f"{BASIC} and {EXTENDED}",
         "networks that SGD could not train",
         "exactly 10.00 after 50 epochs: 2 networks of val, 2 of test, 2 of wide, 1 of deep, 1 of dense, 50 of bnfree",
-        "They count as all others, as in the published averages",
+        "Included in all averages, as in the published ones",
     ),
-    Defect(
+    KnownIssue(
         f"{BASIC}, {EXTENDED} and {IMAGENET}",
         "time, converge_time",
-        "time has no documented unit (its size fits seconds per pass over the evaluation images); converge_time is a "
-        "share of the training, 2 if it never got there; for val and test it is of another run than the curves",
-        "Read as they are; rank correlations must be those for ties",
+        "time has no documented unit (its magnitude fits seconds per pass over the evaluation images); converge_time "
+        "is a fraction of the training, or 2 for a training that did not converge; for val and test it is of another "
+        "training than the curves",
+        "Read as they are; rank correlations need a variant that handles ties",
     ),
-    Defect(
+    KnownIssue(
         IMAGENET,
         "val: ghn1_test_acc, ghn2_test_acc",
-        "nothing in the files tells whether these are on test or, as in the basic file of CIFAR-10, on validation "
+        "the files do not show whether these are on test images or, as in the basic file of CIFAR-10, on validation "
         "images",
-        "Read under the name they have",
+        "Read under the name in the file",
     ),
-    Defect(
+    KnownIssue(
         IMAGENET,
         "predefined: ghn2_test_acc",
-        "5.22 for ResNet-50, where the published text has 5.3 (and once 5.2)",
+        "5.22 for ResNet-50, where the published text says 5.3 (and once 5.2)",
         "Read as it is",
     ),
-    Defect(
+    KnownIssue(
         GHN3,
-        "all of it",
-        "JSON line by line, with numbers as texts; a prefix such as ghn3 also fits ghn3-t",
-        "Fields are looked up by their full names",
+        "all fields",
+        "one JSON object per line, with numbers as strings; a prefix such as ghn3 also matches ghn3-t",
+        "Fields are accessed by their full names",
     ),
 )
 
 
-def defects() -> tuple[Defect, ...]:
-    """What is wrong with the published files, in words: `print(*defects(), sep="\\n")`."""
-    return _DEFECTS
+def known_issues() -> tuple[KnownIssue, ...]:
+    """Return the known issues of the published files.
+
+    Examples
+    --------
+    >>> known_issues()[4].what
+    'rounded to one decimal'
+    """
+    return _ISSUES
 
 
-def repair(records: pd.DataFrame, file: str) -> tuple[pd.DataFrame, tuple[Unusable, ...]]:
-    """Give values the names of what they are, and make NaN of those that are copies of others.
+def correct(records: pd.DataFrame, file: str) -> tuple[pd.DataFrame, tuple[Unusable, ...]]:
+    """Rename mislabelled values, and replace copied values by NaN.
 
     Parameters
     ----------
     records
-        What `read_networks` made of the file.
+        The result of `read_networks`.
     file
-        The name it has here, as "cifar10_extended".
+        One of `FILES`, such as "cifar10_extended".
 
     Returns
     -------
-    The table, and what became NaN in it; a field is a copy if most of a split is.
+    records
+        The corrected table.
+    unusable
+        The values that were replaced by NaN.
     """
     records = records.copy()
     if file == "cifar10":
@@ -170,26 +181,15 @@ def repair(records: pd.DataFrame, file: str) -> tuple[pd.DataFrame, tuple[Unusab
         for method in METHODS:
             records[f"{method}_val_acc"] = records[f"{method}_test_acc"].where(val)
             records[f"{method}_test_acc"] = records[f"{method}_test_acc"].mask(val)
-    if file != "cifar10_extended":
-        return records, ()
     found = []
-    parts = {split: records[records["split"] == split] for split in SPLITS}
-    for split, rows in parts.items():
-        for field in IMAGE_FIELDS:
-            if split not in ("val", "test") and field != "test_acc":
-                curves = [f"sgd{epoch}_{field}" for epoch in FILES[file].epochs]
-                if _copied(rows[curves], parts["test"][curves][: SIZES[split]]):
-                    reason = f"a copy of the {field} of the first networks of test"
-                    found += [Unusable(file, split, column, reason) for column in curves]
-            for method in METHODS[:2]:
-                column, original = f"{method}_{field}", f"ghn2_{field}"
-                if _copied(rows[[column]], rows[[original]]):
-                    found.append(Unusable(file, split, column, f"a copy of {original}"))
-    for bad in found:
-        records.loc[records["split"] == bad.split, bad.column] = np.nan
+    if file == "cifar10_extended":
+        for field in _COPIED_FIELDS:
+            for split in ("wide", "deep", "dense", "bnfree", "predefined"):
+                reason = f"a copy of the {field} of the first networks of test"
+                found += [Unusable(file, split, f"sgd{epoch}_{field}", reason) for epoch in FILES[file].epochs]
+            for split in ("deep", "dense", "bnfree"):
+                reason = f"a copy of ghn2_{field}"
+                found += [Unusable(file, split, f"{method}_{field}", reason) for method in METHODS[:2]]
+    for values in found:
+        records.loc[records["split"] == values.split, values.column] = np.nan
     return records, tuple(found)
-
-
-def _copied(rows: pd.DataFrame, originals: pd.DataFrame) -> bool:
-    same = (rows.to_numpy() == originals.to_numpy()).all(axis=1)
-    return bool(same.mean() > 0.5)

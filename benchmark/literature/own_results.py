@@ -1,4 +1,4 @@
-"""Our own results, read from `results/networks.csv`, in the form of the published tables."""
+"""Results of the benchmark in the form of the published tables."""
 
 from __future__ import annotations
 
@@ -9,59 +9,64 @@ import pandas as pd
 
 from benchmark.evaluation import FAILED
 from benchmark.literature.files import SPLITS
-from benchmark.literature.tables import NETWORKS, summary_row
+from benchmark.literature.tables import ACCURACY_COLUMNS, NETWORKS, summary_row
 from benchmark.results import read_results
 from deepnets.support import ConfigError
 
-__all__ = ["NOISE", "our_accuracies", "our_models", "read_ours"]
+__all__ = ["NOISE", "own_accuracies", "own_models", "read_own_results"]
 
 NOISE = {"cifar10": 0.08, "imagenet": 0.18}
-"""Standard deviation of the noise in the published results on noisy images, of pixels from 0 to 1."""
+"""Standard deviation of the noise in the published results on noisy images, for pixels from 0 to 1."""
 
 
-def read_ours(folder: Path | str) -> pd.DataFrame | None:
-    """The rows of `networks.csv` in a folder of results, those of the newest run of each kind.
+def read_own_results(folder: Path | str) -> pd.DataFrame | None:
+    """Return the rows of a folder of results, of the newest run of each kind.
 
     Parameters
     ----------
     folder
-        What `python -m benchmark run` wrote to.
+        A folder that `python -m benchmark run` wrote.
 
     Returns
     -------
-    One row per network, as `benchmark.results.read_results` reads them; None if there are none.
+    One row per network, as `benchmark.results.read_results` reads them; None if there are no results.
 
     Raises
     ------
     FormatError
-        If a file is not as it should be.
+        If a file is damaged.
+
+    Examples
+    --------
+    >>> read_own_results("no/such/folder") is None
+    True
     """
     try:
         return read_results(folder).rows
-    except ConfigError:  # there is no such file, or there are no rows in it yet
+    except ConfigError:  # the file does not exist or has no rows yet
         return None
 
 
-def our_accuracies(
-    ours: pd.DataFrame, images: str, metric: str, *, part: str = "test", noise: float = 0.0
+def own_accuracies(
+    results: pd.DataFrame, images: str, metric: str, *, part: str = "test", noise: float = 0.0
 ) -> pd.DataFrame:
-    """Our accuracies per predictor and split, as `published_tables.accuracies` has the published ones.
+    """Return accuracies per predictor and split, in the form of `benchmark.literature.tables.accuracies`.
 
     Parameters
     ----------
-    ours
-        What `read_ours` returned.
+    results
+        The result of `read_own_results`.
     images, part, noise
-        Which of them: those on "test" or "val"idation images of a set, with that noise.
+        Image set, "test" or "val" for its test or validation images, and standard deviation of the noise.
     metric
-        "top1" or "top5".
+        Column of the metric, such as "top1".
 
     Returns
     -------
-    For the splits with published results, the same columns, `failures` among them; `networks` counts failed ones too.
+    The same columns, for the splits with published results; `networks` includes failed networks.
     """
     rows: list[dict[str, Any]] = []
-    chosen = ours[(ours["images"] == images) & (ours["part"] == part) & (ours["noise"] == noise)]
+    chosen = results[(results["images"] == images) & (results["part"] == part) & (results["noise"] == noise)]
     chosen = chosen[chosen["split"].isin(SPLITS)]
     for (predictor, split), table in chosen.groupby(["predictor", "split"], sort=False):
         groups = {"": table}
@@ -71,24 +76,23 @@ def our_accuracies(
         rows += [
             {**about, "network": name, **summary_row(group, metric)} for name, group in groups.items() if len(group)
         ]
-    columns = ["method", "split", "network", "mean", "standard_error", "best", "best_index", "networks", "failures"]
-    return pd.DataFrame(rows, columns=[*columns, "source"])
+    return pd.DataFrame(rows, columns=ACCURACY_COLUMNS)
 
 
-def our_models(ours: pd.DataFrame) -> pd.DataFrame:
-    """Our top-1 accuracies for models of torchvision on the test images of ImageNet.
+def own_models(results: pd.DataFrame) -> pd.DataFrame:
+    """Return top-1 accuracies of models of torchvision on the test images of ImageNet.
 
     Parameters
     ----------
-    ours
-        What `read_ours` returned.
+    results
+        The result of `read_own_results`.
 
     Returns
     -------
-    One row per model and one column per predictor, in percent, NaN where it failed or was not tried; `attrs` say for
-    each predictor on how many it failed.
+    One row per model and one column per predictor, in percent, NaN where it failed or was not evaluated; `attrs` gives
+    the number of failures of each predictor.
     """
-    chosen = ours[(ours["images"] == "imagenet") & (ours["part"] == "test") & (ours["noise"] == 0)]
+    chosen = results[(results["images"] == "imagenet") & (results["part"] == "test") & (results["noise"] == 0)]
     chosen = chosen[chosen["split"] == "torchvision"]
     columns = {
         str(predictor): rows.drop_duplicates("network", keep="last").set_index("network")["top1"]

@@ -1,7 +1,7 @@
-"""The tables of the literature, computed again from the published files, network by network.
+"""The tables of the papers, recomputed from the published results of single networks.
 
 Knyazev et al., NeurIPS 2021, section 5 (accuracies of predicted parameters, and of SGD), and ICML 2023 (models of
-torchvision).  Errors are standard errors of the mean, from the population's standard deviation.
+torchvision).  Standard errors of means are computed from the population standard deviation.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from benchmark.literature.loading import Published, checked_split, files_of, loa
 from deepnets.support import ConfigError
 
 __all__ = [
+    "ACCURACY_COLUMNS",
     "NETWORKS",
     "accuracies",
     "at_chance",
@@ -34,35 +35,46 @@ __all__ = [
 NETWORKS = ("resnet50", "vit")
 """The two networks of `predefined`."""
 
+ACCURACY_COLUMNS = [
+    *("method", "split", "network", "mean", "standard_error", "best", "best_index", "networks", "failures", "source")
+]
+"""Columns of tables of accuracies."""
+
 _LABELS = {"mlp": "MLP", "ghn1": "GHN-1", "ghn2": "GHN-2"}
-_CHANCE = {"cifar10": 10.0, "imagenet": 0.51}  # an accuracy of SGD that is not above this is none
+_CHANCE = {"cifar10": 10.0, "imagenet": 0.51}  # networks that SGD could not train have at most this accuracy
 _MILLION = 1e6
 
 
 def leaderboard(folder: Path | str | Published, images: str) -> pd.DataFrame:
-    """Published accuracies per method and split, to show beside one's own.
+    """Return published accuracies per method and split, to show next to other results.
 
     Parameters
     ----------
     folder
-        Of the published files, or what `load` made of it.
+        The folder of the published files, or the result of `load`.
     images
         "cifar10" (top-1) or "imagenet" (top-5).
 
     Returns
     -------
     One row per method and split: `method` ("MLP", "GHN-1", "GHN-2", "SGD 50 ep" ...), `split`, `mean` and
-    `standard_error` (percent), `best` and `best_index`, `networks`.  As published, accuracies are on test images, those
-    of networks of `val` on validation images where the files have them.  Of the two networks of `predefined`, index 0
-    is ResNet-50, 1 is ViT; that which is not the best has `2 * mean - best`.  No rows if the folder has no file for
-    these images.
+    `standard_error` (percent), `best` and `best_index`, `networks`.  As published, accuracies are on test images, and
+    for networks of `val` on validation images where the files have them.  In `predefined`, index 0 is ResNet-50 and 1
+    is ViT; the accuracy of the network that is not the best is `2 * mean - best`.  The table is empty if the folder
+    has no file for these images.
 
     Raises
     ------
     ConfigError
-        If there is no such folder, or none of the files in it, or nothing is published for these images.
+        If there is no such folder, it contains none of the files, or nothing is published for these images.
     FormatError
-        As `load`.
+        As for `load`.
+
+    Examples
+    --------
+    >>> published = Published(Path(), networks={}, training=None, models=None, unusable=(), missing=())
+    >>> leaderboard(published, "cifar10").empty
+    True
     """
     published = folder if isinstance(folder, Published) else load(folder)
     columns = ["method", "split", "mean", "standard_error", "best", "best_index", "networks"]
@@ -88,26 +100,25 @@ def leaderboard(folder: Path | str | Published, images: str) -> pd.DataFrame:
 def accuracies(
     published: Published, images: str = "cifar10", *, part: str = "test", noise: bool = False
 ) -> pd.DataFrame:
-    """Accuracies per method and split.
+    """Return published accuracies per method and split.
 
     Parameters
     ----------
     published
-        The files.
+        The published files.
     images
         "cifar10" (top-1) or "imagenet" (top-5).
     part
-        Accuracies on "test" or on "val"idation images.
+        "test" or "val", for test or validation images.
     noise
-        Of noisy images.
+        Whether the images are noisy.
 
     Returns
     -------
-    `method`, `split`, `network` ("", but for the two networks of `predefined`, which have a row each), `mean`,
-    `standard_error`, `best` (percent), `best_index`, `networks`, `failures` (0: none are noted in the files) and
-    `source`, the name of the file.  There is no row for what the files do not have, or do not have right.  For
-    CIFAR-10, clean accuracies of predicted parameters are from the basic file, all others from the extended one, if
-    both are there.
+    `ACCURACY_COLUMNS`: `method`, `split`, `network` (empty except for the two networks of `predefined`, which have one
+    row each), `mean`, `standard_error`, `best` (percent), `best_index`, `networks`, `failures` (0: the files contain
+    none) and `source`, the name of the file.  Missing and unusable values have no row.  For CIFAR-10, clean accuracies
+    of predicted parameters come from the basic file and all others from the extended file, if both exist.
 
     Raises
     ------
@@ -130,8 +141,7 @@ def accuracies(
                     about = {"method": _label(method), "split": split}
                     rows += _summary_rows(table, column, about, FILES[file].name)
                     break
-    columns = ["method", "split", "network", "mean", "standard_error", "best", "best_index", "networks", "failures"]
-    return pd.DataFrame(rows, columns=[*columns, "source"])
+    return pd.DataFrame(rows, columns=ACCURACY_COLUMNS)
 
 
 def _summary_rows(table: pd.DataFrame, column: str, about: dict[str, Any], source: str) -> list[dict[str, Any]]:
@@ -145,7 +155,7 @@ def _summary_rows(table: pd.DataFrame, column: str, about: dict[str, Any], sourc
 
 
 def summary_row(table: pd.DataFrame, metric: str) -> dict[str, Any]:
-    """What `summarize` says, by name; one network alone has no standard error."""
+    """Return the result of `summarize` by name; a single network has no standard error."""
     summary = summarize(table, metric)._asdict()
     if summary["networks"] - summary["failures"] < 2:
         summary["standard_error"] = np.nan
@@ -153,13 +163,13 @@ def summary_row(table: pd.DataFrame, metric: str) -> dict[str, Any]:
 
 
 def pair_row(rows: pd.DataFrame) -> dict[str, Any]:
-    """What `summarize` says of the networks of `predefined`, which have a row each, by name."""
+    """Return the summary of the two networks of `predefined`, which have one row each, by name."""
     table = pd.DataFrame({"index": rows["best_index"], "mean": rows["mean"], "status": OK})
     return dict(summarize(table, "mean")._asdict())
 
 
 def at_chance(published: Published, images: str = "cifar10") -> pd.DataFrame:
-    """How many networks SGD could not train: at exactly 10.00 % (CIFAR-10), or not above 0.51 % (ImageNet).
+    """Count networks that SGD could not train: exactly 10.00 % (CIFAR-10), or at most 0.51 % (ImageNet).
 
     Returns
     -------
@@ -179,7 +189,7 @@ def at_chance(published: Published, images: str = "cifar10") -> pd.DataFrame:
 
 
 def parameter_counts(published: Published, images: str = "cifar10") -> pd.DataFrame:
-    """Parameters of the networks of a split, in millions.
+    """Return the numbers of parameters of the networks of each split, in millions.
 
     Returns
     -------
@@ -199,21 +209,21 @@ def parameter_counts(published: Published, images: str = "cifar10") -> pd.DataFr
 
 
 def rank_correlations(published: Published, images: str = "cifar10", split: str = "test") -> pd.DataFrame:
-    """Rank correlations with the test accuracy of trained networks: Kendall's tau-b, the one for ties.
+    """Return rank correlations with the test accuracy of trained networks: Kendall's tau-b, which handles ties.
 
     Parameters
     ----------
     published
-        The files.
+        The published files.
     images
         "cifar10" (trained for 50 epochs) or "imagenet" (for one).
     split
-        Whose networks.
+        Split of the networks.
 
     Returns
     -------
     `property` ("MLP", "GHN-1", "GHN-2": accuracies of predicted parameters; "params", "time", "converge_time") and
-    `tau`; of the extended file, if it is there.
+    `tau`, from the extended file if it exists.
 
     Raises
     ------
@@ -238,26 +248,26 @@ def rank_correlations(published: Published, images: str = "cifar10", split: str 
 
 
 def win_rates(published: Published, images: str = "cifar10", winner: str = "ghn2") -> pd.DataFrame:
-    """On how many networks one method has a higher test accuracy than others.
+    """Return the fraction of networks on which one method has a higher test accuracy than the others.
 
     Parameters
     ----------
     published
-        The files.
+        The published files.
     images
         "cifar10" or "imagenet".
     winner
-        "mlp", "ghn1", "ghn2", or "sgd5" and the like.
+        "mlp", "ghn1", "ghn2", or training with SGD, such as "sgd5".
 
     Returns
     -------
-    `split`, and one column per other method, as "GHN-1": the share of networks, from 0 to 1; of the extended file, if
-    it is there.  Without `predefined`.
+    `split` (all but `predefined`), and one column per other method, such as "GHN-1": the fraction of networks, from 0
+    to 1, from the extended file if it exists.
 
     Raises
     ------
     ConfigError
-        If no file has results on these images, or it has no such method.
+        If no file has results on these images, or there is no such method.
     """
     file = _present(published, images)[-1]
     table = published.networks[file]
@@ -285,21 +295,21 @@ def _share(ours: pd.Series, others: pd.Series) -> float:
 
 
 def model_statistics(published: Published) -> pd.DataFrame:
-    """What `ghn3_results.json` says of 74 models of torchvision, all of them together.
+    """Return statistics of `ghn3_results.json` over the 74 models of torchvision.
 
     Returns
     -------
-    One row per field of the file: `key`, `mean`, `std` (of the population), `median`, `max`, `best` (the model of the
-    maximum) and `min`; and a row "gain": the accuracy after one epoch of SGD that starts from GHN-3 less that of one
-    that starts from random parameters.  `attrs["wins"]` is on how many models it is above 0.
+    One row per field of the file: `key`, `mean`, `std` (population), `median`, `max`, `best` (the model with the
+    maximum) and `min`; and a row "gain": the accuracy after one epoch of SGD from parameters of GHN-3 minus the
+    accuracy after one epoch from random parameters.  `attrs["wins"]` is the number of models with a positive gain.
 
     Raises
     ------
     ConfigError
-        If the file is not there.
+        If the file is missing.
     """
     if published.models is None:
-        raise ConfigError(f"{published.folder}: {FILES['ghn3'].name} is not there, which this needs")
+        raise ConfigError(f"{published.folder}: {FILES['ghn3'].name} is missing")
     models = published.models.set_index("model")
     models["gain"] = models["ghn3-sgd1ep"] - models["randinit-sgd1ep"]
     rows = [
@@ -328,11 +338,11 @@ def _present(published: Published, images: str) -> list[str]:
     present = [file for file in files if file in published.networks]
     if not present:
         names = " or ".join(FILES[file].name for file in files)
-        raise ConfigError(f"{published.folder}: has no {names}, which this needs")
+        raise ConfigError(f"{published.folder}: has no {names}")
     return present
 
 
 def _sgd(published: Published, images: str, split: str) -> Any:
-    """The test accuracies of trained networks."""
+    """Return the test accuracies of trained networks."""
     file = _present(published, images)[-1]
     return published.values(file, split, f"sgd{max(FILES[file].epochs)}_test_acc")

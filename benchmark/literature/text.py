@@ -1,4 +1,4 @@
-"""The published tables, and ours beside them, as text for a terminal of 100 columns."""
+"""The published tables, with own results next to them, as text for a terminal of 100 columns."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 import pandas as pd
 
 from benchmark.literature.files import SPLITS
-from benchmark.literature.known_issues import defects
+from benchmark.literature.known_issues import known_issues
 from benchmark.literature.loading import Published
-from benchmark.literature.own_results import NOISE, our_accuracies, our_models
+from benchmark.literature.own_results import NOISE, own_accuracies, own_models
 from benchmark.literature.tables import (
     NETWORKS,
     accuracies,
@@ -22,33 +22,37 @@ from benchmark.literature.tables import (
     rank_correlations,
     win_rates,
 )
+from benchmark.results import usual_metric
 
 __all__ = [
     "WIDTH",
     "accuracy_text",
     "best_text",
     "decimal",
-    "defects_text",
     "grid",
     "images_text",
+    "known_issues_text",
     "model_text",
     "models_text",
     "statistics_text",
 ]
 
 WIDTH = 100
-"""Columns of the terminal that every table fits."""
+"""Most characters per line."""
 
-NAMES = {"cifar10": "CIFAR-10", "imagenet": "ImageNet"}
-METRICS = {"cifar10": "top1", "imagenet": "top5"}
 NONE = "-"
-_MEASURE = {"top1": "top-1", "top5": "top-5"}
 _SPLITS = SPLITS[1:-1]  # without val and predefined
 _LONGEST_LABEL = 17
 
 
 def decimal(value: float, digits: int = 2) -> str:
-    """A number with so many digits, halves away from 0 whatever their last bit is; "-" for NaN."""
+    """Format a number with a fixed number of decimals, rounding halves away from 0; "-" for NaN.
+
+    Examples
+    --------
+    >>> decimal(15.785), decimal(float("nan"))
+    ('15.79', '-')
+    """
     if math.isnan(value):
         return NONE
     exact = Decimal(f"{value:.9f}")
@@ -56,7 +60,16 @@ def decimal(value: float, digits: int = 2) -> str:
 
 
 def grid(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of texts: the first column flush left, the others flush right."""
+    """Format a table of texts with a left-aligned first column and right-aligned other columns.
+
+    Examples
+    --------
+    >>> print(grid(["", "mean"], [["test", "66.88"], ["deep", "-"]]))
+           mean
+    -----------
+    test  66.88
+    deep      -
+    """
     lines = [list(header), *(list(row) for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
     made = [
@@ -70,27 +83,27 @@ def grid(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def accuracy_text(
-    published: Published | None, ours: pd.DataFrame | None, images: str, metric: str = "", *, noise: bool = False
+    published: Published | None, results: pd.DataFrame | None, images: str, metric: str = "", *, noise: bool = False
 ) -> str:
-    """Mean accuracies per method and split, the published ones first, then ours with their failures.
+    """Return mean accuracies per method and split, published ones first, then own results with their failures.
 
     Parameters
     ----------
     published
-        The files; None for ours alone.
-    ours
-        What `read_ours` returned, or None.
+        The published files, or None.
+    results
+        The result of `read_own_results`, or None.
     images
-        Of either.
+        Image set.
     metric
-        Of ours, "top1" or "top5"; as published, if it is not given.
+        Metric of own results, such as "top1".  Default: the published metric.
     noise
-        Of noisy images.
+        Whether the images are noisy.
     """
-    metric = metric or METRICS.get(images, "top1")
+    metric = metric or usual_metric(images, "test")
     header = ["", "test", "max", *_SPLITS[1:], "ResNet-50/ViT"]
     rows: list[list[str]] = []
-    for table, own in _both(published, ours, images, metric, "test", noise):
+    for table, own in _both(published, results, images, metric, "test", noise):
         for method, group in table[table["split"] != "val"].groupby("method", sort=False):
             cells = _by_split(group)
             test = cells.get(("test", ""))
@@ -105,11 +118,11 @@ def accuracy_text(
     return grid(header, rows)
 
 
-def best_text(published: Published | None, ours: pd.DataFrame | None, images: str, metric: str = "") -> str:
-    """The best network per method and split, as its accuracy and index; arguments as of `accuracy_text`."""
-    metric = metric or METRICS.get(images, "top1")
+def best_text(published: Published | None, results: pd.DataFrame | None, images: str, metric: str = "") -> str:
+    """Return the accuracy and index of the best network per method and split; arguments as for `accuracy_text`."""
+    metric = metric or usual_metric(images, "test")
     rows = []
-    for table, _ in _both(published, ours, images, metric, "test", False):
+    for table, _ in _both(published, results, images, metric, "test", False):
         for method, group in table[table["split"].isin(_SPLITS)].groupby("method", sort=False):
             cells = _by_split(group)
             rows.append([_label(method), *(_best(cells.get((split, ""))) for split in _SPLITS)])
@@ -117,22 +130,22 @@ def best_text(published: Published | None, ours: pd.DataFrame | None, images: st
 
 
 def images_text(
-    published: Published | None, ours: pd.DataFrame | None, images: str, split: str, metric: str = ""
+    published: Published | None, results: pd.DataFrame | None, images: str, split: str, metric: str = ""
 ) -> str:
-    """Accuracies of the networks of `val` or `test` on test and validation images, clean and noisy.
+    """Return accuracies of the networks of `val` or `test` on test and validation images, clean and noisy.
 
     Parameters
     ----------
-    published, ours, images, metric
-        As of `accuracy_text`.
+    published, results, images, metric
+        As for `accuracy_text`.
     split
         "val" or "test".
     """
-    metric = metric or METRICS.get(images, "top1")
+    metric = metric or usual_metric(images, "test")
     kinds = [("test", False), ("val", False), ("test", True), ("val", True)]
     lines: dict[tuple[str, bool], dict[tuple[str, bool], Any]] = {}
     for kind in kinds:
-        for table, own in _both(published, ours, images, metric, *kind):
+        for table, own in _both(published, results, images, metric, *kind):
             for cell in table[table["split"] == split].itertuples():
                 lines.setdefault((cell.method, own), {})[kind] = cell
     rows = []
@@ -150,15 +163,15 @@ def images_text(
 
 
 def _both(
-    published: Published | None, ours: pd.DataFrame | None, images: str, metric: str, part: str, noise: bool
+    published: Published | None, results: pd.DataFrame | None, images: str, metric: str, part: str, noise: bool
 ) -> list[tuple[pd.DataFrame, bool]]:
-    """The published accuracies, and ours; which they are."""
+    """Return published and own accuracies, each with whether they are own results."""
     tables = []
     if published is not None:
         tables.append((accuracies(published, images, part=part, noise=noise), False))
-    if ours is not None:
+    if results is not None:
         level = NOISE.get(images, math.nan) if noise else 0.0
-        tables.append((our_accuracies(ours, images, metric, part=part, noise=level), True))
+        tables.append((own_accuracies(results, images, metric, part=part, noise=level), True))
     return tables
 
 
@@ -187,16 +200,16 @@ def _label(name: str) -> str:
     return name if len(name) <= _LONGEST_LABEL else f"{name[: _LONGEST_LABEL - 7]}…{name[-6:]}"
 
 
-# --- what else the files tell ---
+# --- other tables ---
 
 
 def statistics_text(published: Published, images: str, table: str) -> str:
-    """One of the smaller tables.
+    """Return one of the tables of published results without own results.
 
     Parameters
     ----------
     published
-        The files.
+        The published files.
     images
         "cifar10" or "imagenet".
     table
@@ -216,16 +229,16 @@ def statistics_text(published: Published, images: str, table: str) -> str:
     return grid(["", *names], [[row.split, *map(decimal, row[2:])] for row in rates.itertuples()])
 
 
-def defects_text() -> str:
-    """What is wrong with the files."""
-    return "\n".join(map(str, defects()))
+def known_issues_text() -> str:
+    """Return the known issues of the published files."""
+    return "\n".join(map(str, known_issues()))
 
 
 # --- models of torchvision ---
 
 
-def models_text(published: Published, ours: pd.DataFrame | None) -> str:
-    """All models of torchvision together, and ours on those models that both have."""
+def models_text(published: Published, results: pd.DataFrame | None) -> str:
+    """Return statistics over all models of torchvision, and own results on the common models."""
     statistics = model_statistics(published)
     columns = ("mean", "std", "median", "max", "min")
     rows = [
@@ -234,7 +247,7 @@ def models_text(published: Published, ours: pd.DataFrame | None) -> str:
     ]
     text = grid(["", *columns, "model of the max"], rows)
     text += f"\ngain: ghn3-sgd1ep - randinit-sgd1ep, above 0 on {statistics.attrs['wins']} models"
-    mine = our_models(ours) if ours is not None else pd.DataFrame()
+    mine = own_models(results) if results is not None else pd.DataFrame()
     if mine.empty or published.models is None:
         return text
     theirs = published.models.set_index("model")
@@ -246,18 +259,18 @@ def models_text(published: Published, ours: pd.DataFrame | None) -> str:
         means = [theirs.loc[common, key].mean() for key in keys]
         numbers = [decimal(value, 3) for value in (values[common].mean(), *means)]
         rows.append([_label(predictor), *numbers, str(len(common)), str(mine.attrs[predictor])])
-    text += "\n\nMean top-1 over the models that both have, without training:\n"
-    return text + grid(["", "ours", *keys, "models", "ours failed"], rows)
+    text += "\n\nMean top-1 accuracy over the common models, without training:\n"
+    return text + grid(["", "own", *keys, "models", "own failed"], rows)
 
 
-def model_text(published: Published, ours: pd.DataFrame | None) -> str:
-    """Every model of torchvision, by its accuracy when fully trained, with as many of ours as there is room for."""
+def model_text(published: Published, results: pd.DataFrame | None) -> str:
+    """Return one row per model of torchvision, sorted by its fully trained accuracy, with the first own predictor."""
     if published.models is None:
-        model_statistics(published)  # says what is missing
+        model_statistics(published)  # raises the error that names the file
         return ""
     keys = ["ghn2", "ghn3-t", "ghn3", "randinit-sgd1ep", "ghn3-sgd1ep", "ghn3-sgd10ep", "randinit-sota"]
     short = ["ghn2", "ghn3-t", "ghn3", "rand 1ep", "ghn3 1ep", "ghn3 10ep", "trained"]
-    mine = our_models(ours) if ours is not None else pd.DataFrame()
+    mine = own_models(results) if results is not None else pd.DataFrame()
     labels = list(mine.columns)[:1]
     rows = []
     for _, row in published.models.iterrows():

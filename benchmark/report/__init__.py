@@ -1,14 +1,20 @@
-"""Reports: a folder of results as tables, an HTML page and pictures.
+"""Reports on a folder of results: a leaderboard for the terminal, tables, an HTML page and charts.
 
-writing        `write_report` and `leaderboard_text`
-page, page_*   the HTML page, section by section
-figures        charts as SVG; `architectures` draws networks as SVG
-pictures       charts as PNG
+writing         `write_report`, which writes all files
+terminal        `leaderboard_text`
+page            the HTML page, with the list of its sections
+sections, runs  the contents of the sections
+templates       jinja2 templates, the style sheet and the script of the page
+charts          charts, as PNG files and as SVG inside the page
+architectures   drawings of networks, as SVG inside the page
+style           the style that all charts of the benchmark share
+text            formatting of numbers, metrics and untrusted labels
 """
 
 from __future__ import annotations
 
-from benchmark.report.writing import leaderboard_text, write_report
+from benchmark.report.terminal import leaderboard_text
+from benchmark.report.writing import write_report
 
 __all__ = [
     "leaderboard_text",

@@ -1,7 +1,7 @@
-"""Architectures as SVG inside the page, in the layout and the colours of `deepnets.drawing`, without matplotlib.
+"""Drawings of architectures as SVG elements of the page, with the layout and the colours of `deepnets.drawing`.
 
-A page holds two dozen of them, so each is short: coordinates are integers, lines are one path, and nodes refer to one
-drawing of their type.
+A page contains about two dozen drawings, so each is kept small: coordinates are integers, all edges are one path, and
+nodes refer to one shared shape per node type.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from markupsafe import Markup
 
-from benchmark.report.page_parts import escape
 from benchmark.results import NAMES, Board, Cell
 from deepnets.architecture import NODE_TYPES
 from deepnets.corpus import NETWORK_SPLITS, DeepNets1M
@@ -21,25 +21,25 @@ from deepnets.drawing import LOOKS, Points, arrange
 from deepnets.graph import Graph
 from deepnets.support import ConfigError, DeepNetsError
 
-__all__ = ["Drawn", "draw_architectures", "legend", "shapes"]
+__all__ = ["Drawing", "NodeShape", "draw_architectures", "node_shapes"]
 
-UNIT = 24  # of the picture in a unit of the layout, which is as large as a node
-SEGMENTS = {1: ("M", 1), 2: ("L", 1), 3: ("Q", 2), 4: ("C", 3)}  # of the layout's curves: the letter, and points
+UNIT = 24  # SVG units per unit of the layout, which is the size of a node
+SEGMENTS = {1: ("M", 1), 2: ("L", 1), 3: ("Q", 2), 4: ("C", 3)}  # matplotlib path code: SVG command, number of points
 
 
-class Drawn(NamedTuple):
-    """A network with its picture.
+class Drawing(NamedTuple):
+    """A drawing of a network.
 
     Attributes
     ----------
     split, network
-        Which one.
+        The split, and the index of the network in it.
     role
-        Why it is shown: "best", "median", "worst", or its name.
+        Why it is shown: "best", "median", "worst", or the name of the network.
     value, num_params
-        The accuracy of the predictor that it was chosen by (NaN if that failed), and its size.
+        Accuracy with the parameters of the predictor, NaN if it failed, and number of parameters.
     svg
-        The picture.
+        The SVG element.
     types
         The node types that occur.
     """
@@ -49,42 +49,54 @@ class Drawn(NamedTuple):
     role: str
     value: float
     num_params: float
-    svg: str
+    svg: Markup
     types: frozenset[int]
 
 
-def draw_architectures(board: Board, predictor: str, data: Path) -> tuple[list[Drawn], list[str]]:
+class NodeShape(NamedTuple):
+    """The shape of a node type: its index in `NODE_TYPES`, its name, its fill colour and its outline in SVG units."""
+
+    kind: int
+    name: str
+    colour: str
+    points: str
+
+
+def draw_architectures(board: Board, predictor: str, data: Path) -> tuple[list[Drawing], list[str]]:
     """Draw the best, the median and the worst network of a predictor in each split, and the predefined networks.
 
     Parameters
     ----------
     board
-        What was evaluated on some images.
+        Results on one image set.
     predictor
-        By whose accuracies to choose.
+        The predictor whose accuracies select the networks.
     data
         The folder of the corpus.
 
     Returns
     -------
-    The drawn networks, by split; and a sentence for each split that could not be drawn.
+    drawings
+        The drawings, by split.
+    problems
+        An error message for each split that could not be drawn.
     """
-    drawn: list[Drawn] = []
+    drawings: list[Drawing] = []
     problems: list[str] = []
     for column in board.columns:
         cell = board.cells.get((predictor, column))
-        is_drawn = any(one.split == column.split for one in drawn)  # on the other part of the images
+        is_drawn = any(drawing.split == column.split for drawing in drawings)  # with another part of the images
         if cell is None or column.split not in NETWORK_SPLITS or is_drawn:
             continue
         try:
             with contextlib.closing(DeepNets1M(data, column.split)) as nets:
-                drawn += [_draw(nets, column.split, index, role, cell) for role, index in _chosen(cell, column.split)]
+                drawings += [_draw(nets, index, role, cell) for role, index in _selected(cell, column.split)]
         except (DeepNetsError, ImportError, OSError) as error:
             problems.append(f"{column.split}: {' '.join(str(error).split())}")
-    return drawn, problems
+    return drawings, problems
 
 
-def _chosen(cell: Cell, split: str) -> Iterator[tuple[str, int]]:
+def _selected(cell: Cell, split: str) -> Iterator[tuple[str, int]]:
     if split == "predefined":
         for row in cell.rows.itertuples():
             yield NAMES.get(row.network.lower(), row.network) or f"#{row.index}", int(row.index)
@@ -96,18 +108,17 @@ def _chosen(cell: Cell, split: str) -> Iterator[tuple[str, int]]:
             yield role, int(indices[order[place]])
 
 
-def _draw(nets: DeepNets1M, split: str, index: int, role: str, cell: Cell) -> Drawn:
+def _draw(nets: DeepNets1M, index: int, role: str, cell: Cell) -> Drawing:
     if index >= len(nets):
-        raise ConfigError(f"the corpus has {len(nets)} networks, the results have a network {index}")
+        raise ConfigError(f"the corpus has {len(nets)} networks, but the results are about network {index}")
     graph = nets[index]
     row = cell.rows[cell.rows["index"] == index].iloc[0]
+    value, num_params = float(row[cell.metric]), float(row["num_params"])
     types = frozenset(np.unique(graph.node_types).tolist())
-    return Drawn(
-        split, index, role, float(row[cell.metric]), float(row["num_params"]), _svg(graph, split, index), types
-    )
+    return Drawing(nets.split, index, role, value, num_params, _svg(graph, nets.split, index), types)
 
 
-def _svg(graph: Graph, split: str, index: int) -> str:
+def _svg(graph: Graph, split: str, index: int) -> Markup:
     layout = arrange(graph)
     low, high = layout.extent
     width, height = (np.ceil(UNIT * (high - low))).astype(int).tolist()
@@ -128,38 +139,31 @@ def _svg(graph: Graph, split: str, index: int) -> str:
             letter, count = SEGMENTS[codes[i]]
             lines[line.live].append(letter + " ".join(f"{x} {y}" for x, y in spots[i : i + count]))
             i += count
-    nodes = [
+    nodes = "".join(
         f'<use href="#n{kind}" x="{x}" y="{y}"/>'
         for kind, (x, y) in zip(graph.node_types.tolist(), place(layout.positions))
-    ]
-    text = f"{graph.num_nodes:,} nodes, {graph.num_edges:,} edges, drawn from left to right and row by row."
+    )
     name = f"net-{split}-{index}"
-    return (
+    return Markup(  # noqa: S704 - numbers and names of splits
         f'<svg class="net" viewBox="0 0 {width} {height}" role="img" aria-labelledby="{name}-t {name}-d">'
-        f'<title id="{name}-t">{escape(f"Network {index} of {split}")}</title><desc id="{name}-d">{text}</desc>'
+        f'<title id="{name}-t">Network {index} of {split}</title>'
+        f'<desc id="{name}-d">{graph.num_nodes:,} nodes and {graph.num_edges:,} edges.</desc>'
         f'<path class="cell" d="{"".join(boxes)}"/><path class="edge dead" d="{"".join(lines[False])}"/>'
-        f'<path class="edge" d="{"".join(lines[True])}"/>{"".join(nodes)}</svg>'
+        f'<path class="edge" d="{"".join(lines[True])}"/>{nodes}</svg>'
     )
 
 
-def shapes(types: frozenset[int]) -> str:
-    """An invisible picture with the shapes of these node types, which all others refer to."""
-    parts = []
+def node_shapes(types: frozenset[int]) -> list[NodeShape]:
+    """Return the shapes of node types, to which the drawings refer.
+
+    Examples
+    --------
+    >>> [shape.name for shape in node_shapes(frozenset([0]))] == [NODE_TYPES[0]]
+    True
+    """
+    shapes = []
     for kind in sorted(types):
         look = LOOKS[NODE_TYPES[kind]]
         points = " ".join(f"{x:.3g},{y:.3g}" for x, y in (look.outline * (UNIT, -UNIT)).tolist())
-        plus = f'<path d="M{-UNIT / 5:g} 0h{UNIT / 2.5:g}M0 {-UNIT / 5:g}v{UNIT / 2.5:g}"/>'
-        cross = plus if NODE_TYPES[kind] == "sum" else ""
-        parts.append(f'<g id="n{kind}" class="node"><polygon fill="{look.colour}" points="{points}"/>{cross}</g>')
-    return f'<svg class="shapes" width="0" height="0" aria-hidden="true"><defs>{"".join(parts)}</defs></svg>'
-
-
-def legend(types: frozenset[int]) -> str:
-    """What the shapes mean, as a list."""
-    half = UNIT // 2 + 1
-    box = f"{-half} {-half} {2 * half} {2 * half}"
-    items = (
-        f'<li><svg class="key" viewBox="{box}" aria-hidden="true"><use href="#n{kind}"/></svg>{NODE_TYPES[kind]}</li>'
-        for kind in sorted(types)
-    )
-    return f'<ul class="legend">{"".join(items)}</ul>'
+        shapes.append(NodeShape(kind, NODE_TYPES[kind], look.colour, points))
+    return shapes

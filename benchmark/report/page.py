@@ -1,91 +1,121 @@
-"""The report as one HTML page that needs nothing else: no file beside it, no network, no script to be read.
+"""The report as one HTML page that needs no other file and no network.
 
-Labels, reasons and commands are whatever users made of them: everything goes through `escape`, and the page's own
-policy lets no script run but the one that sorts its tables.
+Labels, reasons and commands come from users: the templates escape every value, and the policy of the page allows no
+script but the one that sorts tables.
+
+To add a section, write a template into `templates/` and a function in `benchmark.report.sections` that returns its
+variables, and add a line to `SECTIONS`.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
-from pathlib import Path
-from typing import NamedTuple
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
-import pandas as pd
+import jinja2
+from markupsafe import Markup, escape
 
-from benchmark.report import page_leaderboard, page_runs, page_sections
-from benchmark.report.page_parts import escape
-from benchmark.report.page_style import SCRIPT, STYLE
-from benchmark.results import Board, Results
+from benchmark.report import runs, sections
+from benchmark.report.sections import ReportInputs
+from benchmark.report.text import ranges, visible
 
-__all__ = ["Section", "page"]
+__all__ = ["SECTIONS", "Section", "render_page"]
 
 
 class Section(NamedTuple):
-    """A part of the page: the id of its heading, the heading, and what follows it, as HTML."""
+    """A section of the page.
+
+    Attributes
+    ----------
+    name
+        The id of the section, and the name of its template without `.html`.
+    heading
+        The heading.
+    variables
+        Function that returns the variables of the template.  A section whose function returns an empty dictionary is
+        left out.
+    """
 
     name: str
     heading: str
-    body: str
+    variables: Callable[[ReportInputs], dict[str, Any]]
 
 
-def page(
-    results: Results,
-    boards: Sequence[Board],
-    *,
-    title: str,
-    published: dict[str, pd.DataFrame],
-    data: Path | None,
-) -> str:
-    """The whole page.
+SECTIONS = [
+    Section("leaderboard", "Leaderboard", sections.leaderboard),
+    Section("distribution", "Distribution of accuracy", sections.distribution),
+    Section("accuracy", "Accuracy against size, depth and time", sections.accuracy),
+    Section("wins", "Win rates", sections.wins),
+    Section("noise", "Noisy images", sections.noise),
+    Section("failures", "Failures", sections.failures),
+    Section("architectures", "Architectures", sections.architectures),
+    Section("published", "Published results", sections.published),
+    Section("runs", "Runs", runs.runs),
+    Section("commands", "Commands", runs.commands),
+    Section("definitions", "Definitions", lambda _: {"always": True}),
+]
+"""The sections of the page, in order."""
+
+
+def render_page(inputs: ReportInputs, title: str) -> str:
+    """Render the page.
 
     Parameters
     ----------
-    results, boards
+    inputs
         What to show.
     title
-        Of the page.
-    published
-        Tables of `benchmark.literature.leaderboard`, by images.
-    data
-        The folder of the corpus, for the architectures.
+        Title of the page.
+
+    Returns
+    -------
+    The HTML document.  The same inputs give the same text.
     """
-    looks: dict[str, int] = {}
-    for board in boards:
-        for predictor in board.predictors:
-            looks.setdefault(predictor, len(looks))
-    clean = [board for board in boards if not board.noise] or list(boards)
-    headline = page_leaderboard.tables(clean, published) + page_leaderboard.notes(results, boards)
-    sections = [
-        Section("leaderboard", "Leaderboard", headline),
-        Section("distribution", "Distribution over networks", page_sections.distribution(clean, looks)),
-        Section("accuracy", "Accuracy against size, depth and time", page_sections.accuracy(clean, looks)),
-        Section("wins", "Who wins on how many networks", page_sections.wins(clean)),
-        Section("noise", "Corrupted images", page_sections.noise(boards)),
-        Section("failures", "Failures", page_sections.failures(results)),
-        Section("architectures", "Architectures", page_sections.architectures(clean[0], data)),
-        Section("published", "Published results", page_leaderboard.others(clean, published)),
-        Section("runs", "What was run", page_runs.runs(results)),
-        Section("again", "Run it again", page_runs.again(results)),
-        Section("figures", "How the figures are defined", page_runs.definitions()),
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("benchmark.report"),
+        autoescape=True,
+        finalize=_printable,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"breakable": _breakable, "ranges": ranges, "thousands": "{:,}".format}
+    found = [(section, section.variables(inputs)) for section in SECTIONS]
+    shown = [
+        {
+            "name": section.name,
+            "heading": section.heading,
+            "body": Markup(environment.get_template(f"{section.name}.html").render(variables)),  # noqa: S704
+        }
+        for section, variables in found
+        if variables
     ]
-    sections = [section for section in sections if section.body]
-    links = "".join(f'<li><a href="#{one.name}">{one.heading}</a></li>' for one in sections)
-    body = "".join(
-        f'<section aria-labelledby="{one.name}"><h2 id="{one.name}">{one.heading}</h2>{one.body}</section>'
-        for one in sections
+    script, sheet = (_source(environment, name) for name in ("sort.js", "style.css"))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return environment.get_template("page.html").render(
+        title=title,
+        summary=sections.summary(inputs),
+        sections=shown,
+        style=sheet,
+        script=script,
+        policy=f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; base-uri 'none'",
     )
-    digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; base-uri 'none'"
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f'<meta name="color-scheme" content="light dark">\n<title>{escape(title)}</title>\n<style>{STYLE}</style>\n'
-        f"</head>\n<body>\n<header><h1>{escape(title)}</h1>{page_leaderboard.lede(results, clean)}"
-        f'<nav aria-label="Sections"><ul>{links}</ul></nav></header>\n<main>{body}</main>\n'
-        '<footer class="soft"><p>Written by <code>python -m benchmark report</code> of the DeepNets-1M toolkit from '
-        "<code>networks.csv</code> and <code>runs.json</code>, which hold everything that is shown here.</p></footer>\n"
-        f"<script>{SCRIPT}</script>\n</body>\n</html>\n"
-    )
+
+
+def _source(environment: jinja2.Environment, name: str) -> Markup:
+    """Return a file of the templates unchanged."""
+    assert environment.loader is not None  # noqa: S101 - for the type checker
+    return Markup(environment.loader.get_source(environment, name)[0])  # noqa: S704 - a file of this package
+
+
+def _printable(value: object) -> object:
+    """Make control characters in values visible; text that is HTML already is left as it is."""
+    return value if isinstance(value, Markup) else visible(value)
+
+
+def _breakable(text: object) -> Markup:
+    """Escape a name and allow line breaks after its punctuation."""
+    return Markup(re.sub(r"([_:./\-])(?=\w)", r"\1<wbr>", str(escape(visible(text)))))  # noqa: S704 - escaped above

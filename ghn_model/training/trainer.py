@@ -15,6 +15,8 @@ import contextlib
 import hashlib
 import itertools
 import math
+import shlex
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -396,6 +398,7 @@ class _Run:
         progress = round(self.length.progress(moment.step, moment.seconds), 4)
         metadata |= {"progress": progress, "length": {"steps": self.length.steps, "minutes": self.length.minutes}}
         metadata |= {"hardware": self.ranks.hardware, "software": f"PyTorch {torch.__version__}"}
+        metadata |= _command()
         save_checkpoint(optimization.averaged(self.ghn), self.out / "ghn.safetensors", metadata)
 
     def _log(self) -> Log:
@@ -445,3 +448,11 @@ def _random_numbers(ranks: Ranks) -> Iterator[None]:
     devices = [ranks.device] if ranks.device.type == "cuda" else []
     with torch.random.fork_rng(devices):
         yield
+
+
+def _command() -> dict[str, str]:
+    """Return the command that started the training as metadata; empty if it was started from Python."""
+    main = getattr(sys.modules.get("__main__"), "__spec__", None)
+    if main is None or main.name != "ghn_model.__main__":
+        return {}
+    return {"command": shlex.join(["python", "-m", "ghn_model", *sys.argv[1:]])}

@@ -1,21 +1,22 @@
-"""Files of the form of the published ones, with made-up numbers and the same defects."""
+"""Files of the form of the published ones, with made-up numbers and the same known issues."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmark.literature.files import FILES, SIZES
+from benchmark.literature.files import DIGESTS, FILES, SIZES
 
 METHODS = ("mlp", "ghn1", "ghn2")
 OUT = ("wide", "deep", "dense", "bnfree")
 
 
 def made_up(file: str, seed: int = 0) -> dict[str, dict[str, dict[str, Any]]]:
-    """A file of the right form, with the defects that the published one has."""
+    """Return the content of a file with the known issues of the published one."""
     rng = np.random.default_rng(seed)
 
     def some(n: int | None = None) -> Any:
@@ -67,10 +68,12 @@ IMAGE_NET = made_up("imagenet", 2)
 
 
 def write_made_up(folder: Path, *files: str) -> Path:
-    """Write some of the files into a folder, all four by default."""
+    """Write some of the files into a folder, all four by default, and accept their digests as published."""
     contents = {"cifar10": BASIC, "cifar10_extended": EXTENDED, "imagenet": IMAGE_NET}
     folder.mkdir(exist_ok=True)
     for file in files or FILES:
         lines = [contents[file]] if file in contents else made_up_models()
-        (folder / FILES[file].name).write_text("".join(json.dumps(line) + "\n" for line in lines))
+        content = "".join(json.dumps(line) + "\n" for line in lines).encode()
+        DIGESTS[hashlib.sha256(content).hexdigest()] = file
+        (folder / FILES[file].name).write_bytes(content)
     return folder

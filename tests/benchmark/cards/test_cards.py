@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from benchmark.cards import PUBLISHED, bundle, make_card, training_command
+from benchmark.cards import PUBLISHED, bundle, make_card
+from benchmark.cards.training_run import read_training, training_command
 from deepnets.support import CheckpointError, ConfigError, FormatError, Parser
 from ghn_model import GHN
 from ghn_model.checkpoints import PRETRAINED, list_pretrained, load_checkpoint, save_checkpoint
@@ -150,63 +149,32 @@ def recipe_of(text: str) -> tuple[tuple[str, Recipe], str]:
     return (options.preset, Recipe.preset(options.preset, options.images, **changes)), options.images
 
 
-@settings(max_examples=40, deadline=None)
-@given(
-    preset=st.sampled_from(["mlp", "ghn1", "ghn2", "ghn3-t"]),
-    images=st.sampled_from(["digits", "cifar10"]),
-    changes=st.fixed_dictionaries(
-        {},
-        optional={
-            "meta_batch": st.integers(1, 64),
-            "batch": st.integers(2, 512),
-            "learning_rate": st.floats(1e-6, 1),
-            "clip": st.floats(0, 10),
-            "average": st.floats(0, 0.999),
-            "max_params": st.integers(0, 10**7),
-            "epochs": st.integers(1, 400),
-            "weight_decay": st.floats(0, 1),
-            "label_smoothing": st.floats(0, 0.9),
-            "penalty": st.floats(0, 1),
-            "max_nodes": st.integers(0, 10**4),
-            "max_skipped": st.integers(0, 10**9),
-            "channels_last": st.booleans(),
-            "augment": st.booleans(),
-            "compile": st.booleans(),
-            "precision": st.sampled_from(["fp32", "bf16", "fp16"]),
-            "seed": st.integers(0, 99),
-        },
-    ),
-    steps=st.integers(1, 10**9),
-)
-def test_commands_give_the_recipe_back(preset: str, images: str, changes: dict[str, Any], steps: int) -> None:
-    recipe = Recipe.preset(preset, images, **changes)
-    text = training_command(GHNConfig.preset(preset, 10, 32), recipe, images, {"steps": steps})
-    assert recipe_of(text) == ((preset, recipe), images)
-    assert f" --steps {steps}" in text
+def test_recorded_commands_are_used(trained: Path, tmp_path: Path) -> None:
+    command = f"python -m ghn_model train --preset ghn1 --out {tmp_path} --seed 3 --data=/data/corpus"
+    expected = "python -m ghn_model train --preset ghn1 --out FOLDER --seed 3 --data=FOLDER"
+    for place, recorded in enumerate((command, command.split())):
+        folder = altered(trained, tmp_path / f"run{place}", command=recorded)
+        assert card_at(bundle(folder, f"x{place}", tmp_path))["command"] == [expected]
 
 
 @pytest.mark.parametrize("minutes", [75.0, 0.1, 1_234_567.5])
-def test_lengths_have_all_their_digits(minutes: float) -> None:
-    known = {"steps": 7, "length": {"minutes": minutes, "steps": 1_501_200}}
-    text = training_command(GHNConfig.preset("ghn2"), Recipe(), "cifar10", known)
-    assert text.endswith(" --steps 1501200")
+def test_commands_that_were_not_recorded(trained: Path, tmp_path: Path, minutes: float) -> None:
+    length = {"minutes": minutes, "steps": 1_501_200}
+    folder = altered(trained, tmp_path / "run", command=None, images="cifar10", length=length)
+    text = training_command(read_training(folder))
+    assert text.startswith("python -m ghn_model train --preset ghn1 --images cifar10 --image-root FOLDER --minutes ")
+    assert text.endswith(" --steps 1501200  # for other options, see recipe")
     assert float(text.split()[text.split().index("--minutes") + 1]) == minutes
 
 
-def test_what_no_option_can_say_is_said() -> None:
-    recipe = Recipe.preset("ghn2", optimizer="adamw")
-    text = training_command(GHNConfig.preset("ghn2"), recipe, "cifar10", {"steps": 7, "length": {"minutes": 2.5}})
-    assert text.startswith(
-        "python -m ghn_model train --preset ghn2 --images cifar10 --image-folder FOLDER --minutes 2.5"
-    )
-    assert text.endswith("# from Python: another optimizer, see recipe")
-
-
-def test_a_config_of_ones_own_has_no_command() -> None:
-    with pytest.raises(ConfigError, match="is of no preset"):
-        training_command(GHNConfig.preset("ghn2", hidden=8), Recipe(), "cifar10", {"steps": 7})
-    with pytest.raises(ConfigError, match="'my own' are of no set"):
-        training_command(GHNConfig.preset("ghn2"), Recipe(), "my own", {"steps": 7})
+def test_hypernetworks_without_a_preset(trained: Path, tmp_path: Path) -> None:
+    folder = altered(trained, tmp_path / "run", command=None, images="my own")
+    ghn = GHN(GHNConfig.preset("ghn1", 10, 32, hidden=8))
+    save_checkpoint(ghn, folder / "ghn.safetensors", load_metadata(folder / "ghn.safetensors"))
+    card = card_at(bundle(folder, "x", tmp_path))
+    assert card["about"].startswith("Hypernetwork for my own, 0 minutes")
+    assert "--preset PRESET" in card["command"][-1]
+    assert card["task"] == "predicts all parameters of image classifiers for 10 classes"
 
 
 # --- from a training to a card ---
@@ -224,10 +192,10 @@ def test_first_without_results(made: Made, trained: Path) -> None:
     assert (card["steps"], card["networks_seen"], card["limits"]) == (STEPS, 2 * STEPS, "a test")
     assert card["precision"] == "weights are stored in half precision"
     assert rows(path.parent / card["log"]) == rows(trained / "log.csv")
-    assert card["command"] == [
-        "make corpus",
-        f"python -m ghn_model train --preset ghn1 --images digits --steps {STEPS} --batch 4 --max-nodes 90",
-    ]
+    corpus_command, training = card["command"]
+    assert corpus_command == "make corpus"
+    assert training.startswith("python -m ghn_model train --data FOLDER --out FOLDER --device cpu ")
+    assert f"--steps {STEPS}" in training
     assert GHN.from_pretrained(str(path)).config == GHNConfig.preset("ghn1", 10, 32)
     assert not {"published", "unfinished", "log_about"} & card.keys()
 
@@ -278,12 +246,12 @@ def test_results_of_the_file_of_the_training(copied: Made, trained: Path) -> Non
     change_runs(
         results, lambda about: about["predictor"].update(digest="") if about["predictor"]["label"] != "raw" else None
     )
-    with pytest.raises(ConfigError, match="has none of this very file"):
+    with pytest.raises(ConfigError, match="has no results of this file"):
         make_card(None, path, results)
     card = make_card(trained, path, results)
     assert card["results"]["wide"]["networks"] == 4
     assert card["results_about"].endswith(
-        "; test, wide were evaluated with the file of the training, whose weights are not rounded"
+        "; test, wide were evaluated with the weights of the training, before rounding"
     )
     assert "--predictors FILE ghn1-digits=RUN/ghn.safetensors --splits" in card["evaluation"][0]
 
@@ -320,7 +288,9 @@ def test_a_split_that_failed(copied: Made) -> None:
 
 def test_smaller_batches_are_told(copied: Made) -> None:
     change_rows(copied.results, batch_size="32")
-    assert make_card(None, *copied)["results_about"].endswith("; 4 networks in smaller batches, for want of memory")
+    assert make_card(None, *copied)["results_about"].endswith(
+        "; 4 networks were evaluated with smaller batches, because memory ran out"
+    )
 
 
 def test_predefined_networks_have_their_names(copied: Made) -> None:
@@ -331,10 +301,12 @@ def test_predefined_networks_have_their_names(copied: Made) -> None:
 
 def test_trainings_that_are_not_over(trained: Path, tmp_path: Path) -> None:
     """The file may be older than the log, if the training was killed."""
-    folder = altered(trained, tmp_path / "run", steps=4, progress=0.666, length={"minutes": None, "steps": STEPS})
+    folder = altered(
+        trained, tmp_path / "run", command=None, steps=4, progress=0.666, length={"minutes": None, "steps": STEPS}
+    )
     path = bundle(folder, "x", tmp_path)
     card = card_at(path)
-    assert card["unfinished"] == "the training was stopped after 66 % of its length"
+    assert card["unfinished"] == "the training was stopped after 66 % of its budget"
     assert f"--steps {STEPS}" in card["command"][-1]
     log = rows(tmp_path / "x.log.csv")
     assert [int(row["step"]) for row in log] == [1, 2, 3, 4]
@@ -350,7 +322,7 @@ def test_older_trainings(trained: Path, tmp_path: Path) -> None:
     bundle(folder, "x", tmp_path, given={"hardware": "a slide rule"})
     bundle(folder, "x", tmp_path)
     assert card_at(path)["about"] == "GHN-1 for digits, 0 minutes on a slide rule"
-    with pytest.raises(ConfigError, match="hardware: the training says"):
+    with pytest.raises(ConfigError, match="hardware: the training recorded"):
         make_card(trained, path, given={"hardware": "an abacus"})
 
 
@@ -378,9 +350,9 @@ def test_mistakes(trained: Path, tmp_path: Path) -> None:
     path = bundle(trained, "x", tmp_path)
     before = path.read_bytes()
     assert bundle(trained, "x", tmp_path).read_bytes() == before  # the same again is no matter
-    with pytest.raises(ConfigError, match="is of another training"):
+    with pytest.raises(ConfigError, match="belongs to another training"):
         bundle(trained, "x", tmp_path, half=False)
-    with pytest.raises(ConfigError, match="has none of this very file"):
+    with pytest.raises(ConfigError, match="has no results of this file"):
         bundle(trained, "x", tmp_path, half=False, overwrite=True, results=tmp_path)
     assert path.read_bytes() == before
     assert card_at(path)["sha256"] == digest_of(path)
@@ -389,7 +361,7 @@ def test_mistakes(trained: Path, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     save_checkpoint(load_checkpoint(path), tmp_path / "run" / "ghn.safetensors")
     shutil.copy(trained / "log.csv", tmp_path / "run")
-    with pytest.raises(FormatError, match="its recipe is None"):
+    with pytest.raises(FormatError, match="no valid recipe: None"):
         bundle(tmp_path / "run", "y", tmp_path)
     done = card_command(tmp_path / "nothing", "--name", "x", "--out", tmp_path)
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
@@ -399,7 +371,7 @@ def test_files_of_others_stay(trained: Path, tmp_path: Path) -> None:
     for suffix in (".safetensors", ".json", ".log.csv"):
         there = tmp_path / f"x{suffix}"
         there.write_text("mine")
-        with pytest.raises(ConfigError, match=f"x{suffix}: is of another training"):
+        with pytest.raises(ConfigError, match=f"x{suffix}: belongs to another training"):
             bundle(trained, "x", tmp_path)
         assert [each.read_text() for each in tmp_path.iterdir()] == ["mine"]
         there.unlink()
@@ -419,7 +391,7 @@ def test_weights_of_another_training(trained: Path, made: Made, tmp_path: Path) 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"sha256": 3}', "[" * 100_000])
 def test_cards_that_are_none(copied: Made, trained: Path, text: str) -> None:
     copied.path.with_suffix(".json").write_text(text)
-    with pytest.raises(ConfigError, match="is no card of the file beside it; give RUN"):
+    with pytest.raises(ConfigError, match="is not the card of these weights; give RUN"):
         bundle(None, copied.path.stem, copied.path.parent, results=copied.results)
     assert card_at(bundle(trained, copied.path.stem, copied.path.parent))["limits"] == ""
 
@@ -429,7 +401,7 @@ def test_cards_that_are_none(copied: Made, trained: Path, text: str) -> None:
 )
 def test_cards_with_damage(copied: Made, change: dict[str, Any]) -> None:
     copied.path.with_suffix(".json").write_text(json.dumps({**card_at(copied.path), **change}))
-    with pytest.raises(ConfigError, match="is no card of the file beside it"):
+    with pytest.raises(ConfigError, match="is not the card of these weights"):
         make_card(None, *copied)
 
 
@@ -441,9 +413,9 @@ def test_nothing_to_add_to(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"predictor": None}, ConfigError, "has none of this very file"),
-        ({"noise": 0.1}, ConfigError, "has none of this very file"),
-        ({"images": "cifar10"}, ConfigError, "has none of this very file"),
+        ({"predictor": None}, ConfigError, "has no results of this file"),
+        ({"noise": 0.1}, ConfigError, "has no results of this file"),
+        ({"images": "cifar10"}, ConfigError, "has no results of this file"),
         ({"networks": 9}, ConfigError, "test has 3 of 9 networks"),
         ({"networks": "many"}, FormatError, "networks is 'many'; expected an integer"),
         ({"batch_size": None}, FormatError, "batch_size is None; expected an integer"),
@@ -477,7 +449,9 @@ def test_logs_that_are_none(trained: Path, tmp_path: Path, text: str | None) -> 
 
 def test_a_log_of_another_training(trained: Path, tmp_path: Path) -> None:
     folder = altered(trained, tmp_path / "run", steps=STEPS + 1)
-    with pytest.raises(FormatError, match=f"ends at step {STEPS}, but ghn.safetensors was trained for {STEPS + 1}"):
+    with pytest.raises(
+        FormatError, match=f"ends at step {STEPS}, but ghn.safetensors was trained for {STEPS + 1} steps"
+    ):
         bundle(folder, "x", tmp_path)
 
 
@@ -500,7 +474,7 @@ def test_long_logs_are_thinned(trained: Path, tmp_path: Path) -> None:
     assert (steps[0], steps[-10:]) == (1, list(range(2991, 3001)))
     gaps = [after - before for before, after in pairwise(steps[:490])]
     assert {min(gaps), max(gaps)} <= {5, 6, 7}
-    assert card_at(path)["log_about"] == "500 of 3,000 rows, spread evenly, and all of the last 10"
+    assert card_at(path)["log_about"] == "500 of 3,000 rows at regular intervals, and the last 10 rows"
 
 
 # --- what is published ---

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from benchmark.commands import published as published_command
-from benchmark.literature import WIDTH, read_ours
+from benchmark.literature import WIDTH, read_own_results
 from benchmark.literature.files import FILES
-from benchmark.literature.own_results import our_accuracies
+from benchmark.literature.own_results import own_accuracies
 from benchmark.literature.text import decimal
 from deepnets.support import ConfigError, Parser
 from tests.support.made_up_published import write_made_up
@@ -83,15 +83,15 @@ def command(*arguments: Any) -> None:
 
 
 def test_ours_are_summarized_as_the_published_ones(results: Path) -> None:
-    ours = read_ours(results)
+    ours = read_own_results(results)
     assert ours is not None
-    table = our_accuracies(ours, "cifar10", "top1").set_index("split")
+    table = own_accuracies(ours, "cifar10", "top1").set_index("split")
     row = table.loc["test"]
     assert (row["mean"], row["best"], row["best_index"], row["networks"], row["failures"]) == (60, 70, 1, 4, 1)
     assert row["standard_error"] == pytest.approx(math.sqrt(200 / 3 / 3))
     assert math.isnan(table.loc["deep", "mean"])
     assert table.loc["deep", "failures"] == 2
-    assert list(our_accuracies(ours, "imagenet", "top5")["mean"]) == [15.5]
+    assert list(own_accuracies(ours, "imagenet", "top5")["mean"]) == [15.5]
 
 
 def test_the_command_shows_ours_below_the_published_ones(
@@ -111,18 +111,18 @@ def test_the_command_shows_ours_below_the_published_ones(
     assert "20.50±0.00" in out, "noisy images"
     assert "my_module_…redict" in out
     assert re.search(r"15\.50±0\.00 +15\.50", out), "top-5 on ImageNet"
-    common = next(line for line in lines if line.startswith("ghn2-mine") and line.endswith("1            1"))
+    common = next(line for line in lines if line.startswith("ghn2-mine") and line.split()[-2:] == ["1", "1"])
     assert common.split() == ["ghn2-mine", "7.000", "77.500", "79.500", "77.500", "1", "1"]
-    assert "Ours on digits, top-1 in percent; there is nothing published to compare with: test images" in out
+    assert "Own results on digits, top-1 in percent, without published results to compare with: test images" in out
     assert re.search(r"11\.00±0\.47 +12\.00", out)
-    assert "note: ours with noise for which nothing is published is not shown: 0.5 on cifar10" in out
+    assert "own results with noise levels without published results are not shown: 0.5 on cifar10" in out
     assert "1.00±0.00" not in out.replace("11.00", ""), "the older run does not count"
 
 
 def test_the_command_shows_one_table(folder: Path, results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command(folder, "--results", results, "--table", "accuracy", "--images", "imagenet", "--metric", "top1")
     out = capsys.readouterr().out
-    assert "ImageNet, test images, top-5 in percent (ours top-1): mean" in out
+    assert "ImageNet, test images, top-5 in percent (own results top-1): mean" in out
     assert re.search(r"5\.50±0\.00 +5\.50", out)
     assert "CIFAR" not in out
     assert "digits" not in out
@@ -133,8 +133,8 @@ def test_the_command_shows_one_table(folder: Path, results: Path, capsys: pytest
         "-",
         "7.000",
     ]
-    command(folder, "--table", "defects", "--results", results)
-    assert "copies of those of the first networks of test" in " ".join(capsys.readouterr().out.split())
+    command(folder, "--table", "known-issues", "--results", results)
+    assert "copies of the curves of the first networks of test" in " ".join(capsys.readouterr().out.split())
 
 
 def test_the_command_without_results_or_files(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -142,7 +142,7 @@ def test_the_command_without_results_or_files(folder: Path, tmp_path: Path, caps
     command(tmp_path / "some", "--results", tmp_path / "absent")
     out = capsys.readouterr().out
     assert f"note: {FILES['cifar10'].name} is not in" in out
-    assert "note: there are no results of ours" in out
+    assert "note: there are no own results" in out
     assert "ImageNet, 74 models of torchvision" in out
     with pytest.raises(ConfigError, match=r"--table: nothing in .* is about accuracy on cifar10"):
         command(tmp_path / "some", "--images", "cifar10", "--table", "accuracy")
@@ -152,7 +152,7 @@ def test_ours_on_images_whose_file_is_missing(results: Path, capsys: pytest.Capt
     some = write_made_up(results.parent / "some", "ghn3")
     command(some, "--results", results)
     out = capsys.readouterr().out
-    assert "Ours on cifar10, top-1 in percent; there is nothing published to compare with: test images" in out
+    assert "Own results on cifar10, top-1 in percent, without published results to compare with: test images" in out
     assert "60.00±4.71" in out
 
 

@@ -1,0 +1,368 @@
+"""What the sections of a report show, as plain values for the templates of the page.
+
+Every function takes the `ReportInputs` and returns the variables of one template, or an empty dictionary if there is
+nothing to show; `benchmark.report.page.SECTIONS` lists them.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup
+
+from benchmark.evaluation import FAILED, OK
+from benchmark.metrics import get_metric
+from benchmark.report.charts import MEASURES, draw_svg, measured
+from benchmark.report.style import NO_MATPLOTLIB, has_matplotlib
+from benchmark.report.text import count, metric_text, number, signed
+from benchmark.results import IMAGE_NAMES, NAMES, Board, Cell, Column, Results, usual_metric
+
+__all__ = [
+    "ReportInputs",
+    "accuracy",
+    "architectures",
+    "distribution",
+    "failures",
+    "leaderboard",
+    "noise",
+    "published",
+    "summary",
+    "wins",
+]
+
+Values = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ReportInputs:
+    """Everything that a report is made from.
+
+    Attributes
+    ----------
+    results
+        The rows and the runs of the folder.
+    boards
+        One board per image set and noise level.
+    published
+        Tables of `benchmark.literature.leaderboard`, by image set.
+    data
+        The folder of the corpus, to draw architectures; None to leave them out.
+    """
+
+    results: Results
+    boards: Sequence[Board]
+    published: Mapping[str, pd.DataFrame]
+    data: Path | None
+
+    @cached_property
+    def clean(self) -> list[Board]:
+        """The boards without noise, or all boards if there are only noisy ones."""
+        return [board for board in self.boards if not board.noise] or list(self.boards)
+
+    @cached_property
+    def series(self) -> dict[str, int]:
+        """The position of each predictor, which determines its colour and marker in all charts."""
+        names = dict.fromkeys(predictor for board in self.boards for predictor in board.predictors)
+        return {predictor: place for place, predictor in enumerate(names)}
+
+
+def summary(inputs: ReportInputs) -> Values:
+    """Return what the introduction says: how much was evaluated, which predictor is best, and what failed."""
+    board, rows = inputs.clean[0], inputs.results.rows
+    column = board.columns[0]
+    found: Values = {
+        "images": ", ".join(dict.fromkeys(IMAGE_NAMES.get(name, name) for name in rows["images"])),
+        "predictors": count(rows["predictor"].nunique(), "predictor"),
+        "networks": count(len(rows.drop_duplicates(["split", "index"])), "network"),
+        "splits": count(rows["split"].nunique(), "split"),
+        "evaluations": len(rows),
+        "failed": int((rows["status"] == FAILED).sum()),
+        "winner": board.winner(column),
+    }
+    if found["winner"]:
+        best = board.cells[found["winner"], column].summary
+        found |= {
+            "column": column,
+            "metric": get_metric(board.metric(column)).label,
+            **_mean(best.mean, best.standard_error),
+        }
+    return found
+
+
+# --- leaderboard ---
+
+
+def leaderboard(inputs: ReportInputs) -> Values:
+    """Return one table per image set, with published rows below, and notes that affect comparisons."""
+    boards = inputs.clean
+    tables = [_table(board, _published_rows(board, inputs.published)) for board in boards]
+    return {"tables": tables, "has_titles": len(boards) > 1, "notes": _notes(inputs)}
+
+
+def _table(board: Board, published_rows: list[Values]) -> Values:
+    labels = {column: get_metric(board.metric(column)).label for column in board.columns}
+    winners = {column: board.winner(column) for column in board.columns}
+    differ = len(set(labels.values())) > 1
+    columns = []
+    for column in board.columns:
+        full, size = board.full(column), board.split_size(column)
+        networks = f"{full:,} of {count(size, 'network')}" if full < size else count(full, "network")
+        columns.append({"name": column, "facts": f"{labels[column]}, {networks}" if differ else networks})
+    rows = [
+        {
+            "name": predictor,
+            "cells": [
+                _cell(board.cells[predictor, column], board.full(column), is_best=winners[column] == predictor)
+                if (predictor, column) in board.cells
+                else None
+                for column in board.columns
+            ],
+        }
+        for predictor in board.predictors
+    ]
+    metric = board.metric(board.columns[0])
+    label = "metrics as given per column" if differ else metric_text(metric)
+    return {"title": board.title, "metric": label, "columns": columns, "rows": rows, "published": published_rows}
+
+
+def _cell(cell: Cell, full: int, *, is_best: bool) -> Values:
+    found = cell.summary
+    values: Values = {"best": "", "pairs": (), "is_best": is_best, "networks": found.networks}
+    values |= {"remarks": [], **_mean(found.mean, found.standard_error)}
+    if found.failures and values["mean"]:
+        values["remarks"].append(f"{found.failures:,} of {found.networks:,} failed")
+    if not cell.complete:
+        values["remarks"].append(f"unfinished: {found.networks:,} of {cell.wanted:,}")
+    elif found.networks < full:
+        values["remarks"].append(f"{count(found.networks, 'network')} only")
+    if not values["mean"]:
+        return values
+    if cell.is_predefined:
+        values["pairs"] = [
+            (cell.name(row.index), f"{getattr(row, cell.metric):.2f}" if row.status == OK else None)
+            for row in cell.rows.itertuples()
+        ]
+    else:
+        values["best"] = f"{found.best:.2f} ({cell.name(found.best_index)})"
+    return values
+
+
+def _mean(mean: float, error: float) -> Values:
+    known = not math.isnan(mean)
+    return {
+        "sort_key": f"{mean:.6f}" if known else "",
+        "mean": f"{mean:.2f}" if known else "",
+        "error": f"{error:.2f}" if known else "",
+    }
+
+
+def _notes(inputs: ReportInputs) -> list[str]:
+    """Return what makes means of predictors not comparable, one sentence per kind."""
+    unfinished, smaller, running = [], [], []
+    for board in inputs.boards:
+        title = f", {board.title}" if len(inputs.boards) > 1 else ""
+        for predictor in board.predictors:
+            for column in board.columns:
+                if (cell := board.cells.get((predictor, column))) is None:
+                    continue
+                place = f"{predictor} on {column}{title}"
+                if not cell.complete:
+                    unfinished.append(f"{place} ({len(cell.rows):,} of {count(cell.wanted, 'network')})")
+                if cell.smaller_batches:
+                    smaller.append(f"{place} ({count(cell.smaller_batches, 'network')})")
+                if cell.running_statistics:
+                    running.append(f"{place} ({count(cell.running_statistics, 'network')})")
+    kinds = (
+        ("Unfinished", unfinished),
+        ("Evaluated with a smaller batch size than requested, because memory ran out", smaller),
+        ("Evaluated with running statistics of batch norms instead of batch statistics", running),
+    )
+    return [f"{kind}: {'; '.join(places)}." for kind, places in kinds if places] + inputs.results.disagreements()
+
+
+def _published_rows(board: Board, tables: Mapping[str, pd.DataFrame]) -> list[Values]:
+    """Return published rows in the columns of a board; none if no column has a published counterpart."""
+    table = tables.get(board.images)
+    if table is None or board.noise:
+        return []
+    metric = usual_metric(board.images, "test")
+    splits = [column.split if column.usual and board.metric(column) == metric else "" for column in board.columns]
+    return _rows_by_method(table, splits)
+
+
+def _rows_by_method(table: pd.DataFrame, splits: Sequence[str]) -> list[Values]:
+    rows = []
+    for method, lines in table.groupby("method", sort=False):
+        cells = {str(line.split): _published_cell(line) for line in lines.itertuples()}
+        if any(split in cells for split in splits):
+            rows.append({"name": method, "cells": [cells.get(split) for split in splits]})
+    return rows
+
+
+def _published_cell(line: Any) -> Values:
+    mean, best, index = float(line.mean), float(line.best), int(line.best_index)
+    values: Values = {"best": f"{best:.2f} (#{index})", "pairs": (), "is_best": False, "remarks": ()}
+    values |= _mean(mean, float(line.standard_error))
+    if line.split == "predefined" and line.networks == 2 and index in (0, 1):
+        pair = (best, 2 * mean - best)  # the mean and the larger of two numbers determine both
+        values["pairs"] = [(name, f"{value:.2f}") for name, value in zip(NAMES.values(), pair[:: 1 - 2 * index])]
+    return values
+
+
+def published(inputs: ReportInputs) -> Values:
+    """Return published tables that cannot stand beside the results: other images, or another metric."""
+    shown = {board.images for board in inputs.clean if _published_rows(board, inputs.published)}
+    tables = []
+    for images, table in inputs.published.items():
+        if images not in shown and not table.empty:
+            columns = [Column(split, "val" if split == "val" else "test") for split in set(map(str, table["split"]))]
+            splits = [column.split for column in sorted(columns, key=lambda column: column.rank)]
+            label = get_metric(usual_metric(images, "test")).label
+            rows = _rows_by_method(table, splits)
+            tables.append({"title": IMAGE_NAMES.get(images, images), "metric": label, "columns": splits, "rows": rows})
+    return {"tables": tables} if tables else {}
+
+
+# --- charts ---
+
+
+def distribution(inputs: ReportInputs) -> Values:
+    """Return a chart of the accuracies of all networks for each split."""
+    return _charts(inputs, ["distribution"])
+
+
+def accuracy(inputs: ReportInputs) -> Values:
+    """Return charts of accuracy against size, depth and time, with rank correlations."""
+    found = _charts(inputs, [f"accuracy_{name}" for name in MEASURES])
+    correlations = []
+    for board in inputs.clean:
+        for measure in MEASURES.values():
+            rows = []
+            for predictor in board.predictors:
+                cells = (board.cells.get((predictor, column)) for column in board.columns)
+                rows.append(
+                    {"name": predictor, "cells": [_tau(*measured(c, measure)) if c else "\u2013" for c in cells]}
+                )
+            correlations.append({"of": measure.label, "title": board.title, "columns": board.columns, "rows": rows})
+    return {**found, "correlations": correlations}
+
+
+def _charts(inputs: ReportInputs, names: Sequence[str]) -> Values:
+    """Return the SVG panels of charts, by board, with the predictors for a legend."""
+    legend = [
+        {"name": predictor, "colour": f"s{place % 8}", "shape": place % 5} for predictor, place in inputs.series.items()
+    ]
+    charts: list[Values] = []
+    for name in names if has_matplotlib() else ():
+        for place, board in enumerate(inputs.clean):
+            panels = [
+                Markup(draw_svg(name, board, column, inputs.series, f"{name}-{place}-{i}"))  # noqa: S704 - escaped XML
+                for i, column in enumerate(board.columns)
+            ]
+            measure = MEASURES.get(name.removeprefix("accuracy_"))
+            charts.append({"of": measure.label if measure else "", "title": board.title, "panels": panels})
+    missing = "" if charts else NO_MATPLOTLIB
+    return {"charts": charts, "legend": legend, "missing": missing, "has_titles": len(inputs.clean) > 1}
+
+
+def _tau(xs: Any, ys: Any) -> str:
+    if len(xs) < 3:
+        return "\u2013"
+    from scipy.stats import kendalltau
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # SciPy warns about constant values, for which tau is not defined
+        tau = float(kendalltau(xs, ys).statistic)
+    return "\u2013" if math.isnan(tau) else signed(tau)
+
+
+# --- comparisons ---
+
+
+def wins(inputs: ReportInputs) -> Values:
+    """Return a table of win rates between predictors for each split with two predictors or more."""
+    tables = []
+    for board in inputs.clean:
+        for column in board.columns:
+            here = [predictor for predictor in board.predictors if (predictor, column) in board.cells]
+            if len(here) < 2:
+                continue
+            rates = board.win_rates(column)
+            rows = []
+            for first in here:
+                cells = []
+                for second in here:
+                    rate, networks = rates.get((first, second), (math.nan, 0))
+                    facts = {
+                        "rate": f"{rate:.2f}",
+                        "percent": f"{100 * rate:.0f}",
+                        "networks": count(networks, "network"),
+                    }
+                    cells.append(None if math.isnan(rate) else facts)
+                rows.append({"name": first, "cells": cells})
+            title = f"{column}, {board.title}" if len(inputs.clean) > 1 else str(column)
+            tables.append({"title": title, "columns": here, "rows": rows})
+    return {"tables": tables} if tables else {}
+
+
+def noise(inputs: ReportInputs) -> Values:
+    """Return clean and noisy accuracies side by side, one table per noisy board."""
+    clean = {board.images: board for board in inputs.boards if not board.noise}
+    tables = []
+    for board in inputs.boards:
+        if not board.noise:
+            continue
+        rows = []
+        for predictor in board.predictors:
+            for column in board.columns:
+                if cell := board.cells.get((predictor, column)):
+                    other = clean[board.images].cells.get((predictor, column)) if board.images in clean else None
+                    rows.append({"name": predictor, "column": column, **_noise_row(cell, other)})
+        tables.append({"title": board.title, "noise": f"{board.noise:g}", "rows": rows})
+    return {"tables": tables} if tables else {}
+
+
+def _noise_row(cell: Cell, clean: Cell | None) -> Values:
+    change, networks = math.nan, 0
+    if clean is not None:
+        both = cell.fine.merge(clean.fine, on="index", suffixes=("", "_clean"))
+        networks = len(both)
+        change = float((both[cell.metric] - both[f"{cell.metric}_clean"]).mean())
+    means = []
+    for one in (clean, cell):
+        found = one.summary if one else None
+        failed = f"{found.failures:,} of {found.networks:,} failed" if found and found.failures else ""
+        means.append({**_mean(found.mean, found.standard_error), "failed": failed} if found else None)
+    return {"means": means, "networks": networks, "change": "\u2013" if math.isnan(change) else signed(change)}
+
+
+def failures(inputs: ReportInputs) -> Values:
+    """Return the failures in groups of the same reason."""
+    return {"groups": inputs.results.failures()}
+
+
+def architectures(inputs: ReportInputs) -> Values:
+    """Return drawings of the best, median and worst networks of the leading predictor, by split."""
+    from benchmark.report.architectures import draw_architectures, node_shapes
+
+    board, data = inputs.clean[0], inputs.data
+    predictor = board.predictors[0]
+    if data is None or not data.is_dir():
+        reason = "no folder of the corpus was given" if data is None else f"there is no folder {data}"
+        return {"splits": {}, "problems": [f"{reason} (option --data)"]}
+    drawn, problems = draw_architectures(board, predictor, data)
+    splits: dict[str, list[Values]] = {}
+    for one in drawn:
+        label = one.role if one.split == "predefined" else f"{one.role}: #{one.network}"
+        value = "failed" if math.isnan(one.value) else f"{one.value:.2f} %"
+        facts = f"{value}, {number(one.num_params)} parameters"
+        splits.setdefault(one.split, []).append({"label": label, "facts": facts, "svg": one.svg})
+    shapes = node_shapes(frozenset().union(*(one.types for one in drawn)))
+    return {"splits": splits, "problems": problems, "shapes": shapes, "predictor": predictor, "title": board.title}

@@ -1,0 +1,118 @@
+"""The leaderboard of a folder of results as text for a terminal."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from benchmark.report.text import clipped, metric_text, visible
+from benchmark.results import Board, Cell, read_results
+
+__all__ = ["leaderboard_text"]
+
+WIDTH = 100
+"""Most characters per line."""
+
+LABEL = 22
+"""Most characters of a predictor's label."""
+
+
+def leaderboard_text(results: Path | str, *, metric: str | None = None) -> str:
+    """Return the leaderboard as lines of at most 100 characters.
+
+    Parameters
+    ----------
+    results, metric
+        As for `write_report`, with the same errors.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import pandas as pd
+    >>> from benchmark.results.store import COLUMNS
+    >>> row = dict.fromkeys(COLUMNS, 1) | {"split": "test", "images": "digits", "part": "test", "status": "ok"}
+    >>> row |= {"predictor": "mine", "top1": 52.5, "network": "", "noise": 0, "index": 0}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     pd.DataFrame([row]).to_csv(Path(folder) / "networks.csv", index=False)
+    ...     print(leaderboard_text(folder), end="")
+    digits: top-1 accuracy, %; mean±standard error, best network below
+              test
+    mine  52.5±0.0
+           52.5 #0
+    """
+    parts = []
+    for board in read_results(results).boards(metric):
+        metrics = dict.fromkeys(board.metric(column) for column in board.columns)
+        names = "/".join(map(metric_text, metrics))
+        parts.append(f"{visible(board.title)}: {names}; mean\u00b1standard error, best network below")
+        parts += _blocks(board)
+        parts += _remarks(board)
+        parts.append("")
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _blocks(board: Board) -> list[str]:
+    """Return the table, divided into blocks of columns that fit the terminal."""
+    labels = ["", *(clipped(visible(predictor), LABEL) for predictor in board.predictors)]
+    width = max(map(len, labels))
+    columns: list[list[tuple[str, str]]] = []
+    for column in board.columns:
+        heads = [(clipped(visible(column), 20), "")]
+        columns.append(heads + [_short(board.cells.get((predictor, column))) for predictor in board.predictors])
+    widths = [max(len(text) for pair in column for text in pair) + 2 for column in columns]
+    lines, first = [], 0
+    while first < len(columns):
+        last = first + 1
+        while last < len(columns) and width + sum(widths[first : last + 1]) <= WIDTH:
+            last += 1
+        for i, label in enumerate(labels):
+            for part in (0, 1):
+                cells = [columns[c][i][part].rjust(widths[c]) for c in range(first, last)]
+                if line := ((label if part == 0 else "").ljust(width) + "".join(cells)).rstrip():
+                    lines.append(line)
+        first = last
+        lines += [""] * (first < len(columns))
+    return lines
+
+
+def _short(cell: Cell | None) -> tuple[str, str]:
+    """Return two lines: the mean with its standard error, and the best network; "!" marks a remark below."""
+    if cell is None:
+        return "-", ""
+    summary = cell.summary
+    mark = "!" if summary.failures or not cell.complete else ""
+    if math.isnan(summary.mean):
+        return "failed" + mark, ""
+    if cell.is_predefined:
+        values = (
+            f"{getattr(row, cell.metric):.1f}" if row.status == "ok" else "failed" for row in cell.rows.itertuples()
+        )
+        return "/".join(values) + mark, ""
+    best = visible(cell.name(summary.best_index))
+    return f"{summary.mean:.1f}\u00b1{summary.standard_error:.1f}{mark}", f"{summary.best:.1f} {clipped(best, 16)}"
+
+
+def _remarks(board: Board) -> list[str]:
+    """Return what limits the comparison of predictors, one line or more per predictor."""
+    lines = []
+    for predictor in board.predictors:
+        found = []
+        for column in board.columns:
+            if cell := board.cells.get((predictor, column)):
+                networks, failed = len(cell.rows), cell.summary.failures
+                if failed:
+                    found.append(f"{failed:,} of {networks:,} failed on {column}")
+                if not cell.complete:
+                    found.append(f"{networks:,} of {cell.wanted:,} done on {column}")
+                elif networks < board.full(column):
+                    found.append(f"only {networks:,} on {column}")
+        line = f"! {clipped(visible(predictor), LABEL)}:"
+        for i, remark in enumerate(found):
+            text = f" {visible(remark)}{',' * (i + 1 < len(found))}"
+            if len(line) + len(text) > WIDTH:
+                lines.append(line)
+                line = " " * 3
+            line += clipped(text, WIDTH - 4)
+        if found:
+            lines.append(line)
+    return lines

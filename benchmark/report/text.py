@@ -1,0 +1,103 @@
+"""Text for pages, charts and terminals: numbers, counts, index ranges, and untrusted labels made visible."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from benchmark.metrics import get_metric
+
+__all__ = ["clipped", "count", "metric_text", "number", "ranges", "signed", "visible"]
+
+MAX_RANGES = 24
+"""Most index ranges that `ranges` lists."""
+
+
+def visible(text: object) -> str:
+    """Replace characters that are not printable, such as control sequences, by the replacement character.
+
+    Examples
+    --------
+    >>> visible("red: \\x1b[31m")
+    'red: \ufffd[31m'
+    """
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in str(text))
+
+
+def clipped(text: str, length: int) -> str:
+    """Shorten a text to at most `length` characters.
+
+    Examples
+    --------
+    >>> clipped("predictor", 5)
+    'pred…'
+    """
+    return text if len(text) <= length else text[: length - 1] + "\u2026"
+
+
+def count(value: int, noun: str) -> str:
+    """Format a number of things.
+
+    Examples
+    --------
+    >>> count(1, "network"), count(1200, "network")
+    ('1 network', '1,200 networks')
+    """
+    return f"{value:,} {noun}{'s' * (value != 1)}"
+
+
+def number(value: float) -> str:
+    """Format a number with three significant digits and a unit prefix.
+
+    Examples
+    --------
+    >>> number(1500), number(2.5e6), number(0.25)
+    ('1.5k', '2.5M', '0.25')
+    """
+    for unit, sign in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= unit:
+            return f"{value / unit:.3g}{sign}"
+    return f"{value:.3g}"
+
+
+def metric_text(name: str) -> str:
+    """Return the label and the unit of a metric.
+
+    Examples
+    --------
+    >>> metric_text("top1")
+    'top-1 accuracy, %'
+    """
+    metric = get_metric(name)
+    return f"{metric.label}, {metric.unit}" if metric.unit else metric.label
+
+
+def signed(value: float) -> str:
+    """Format a difference with its sign and two decimals.
+
+    Examples
+    --------
+    >>> signed(1.5)
+    '+1.50'
+    """
+    return f"{value:+.2f}".replace("-", "\u2212")
+
+
+def ranges(indices: Iterable[int]) -> str:
+    """List indices as ranges; after 24 ranges, only the number of the remaining indices is given.
+
+    Examples
+    --------
+    >>> ranges([9, 1, 4])
+    '1, 4, 9'
+    >>> len(ranges(range(100)))  # one range, from 0 to 99
+    4
+    """
+    runs: list[list[int]] = []
+    for index in sorted(indices):
+        if runs and index == runs[-1][-1] + 1:
+            runs[-1].append(index)
+        else:
+            runs.append([index])
+    texts = [str(run[0]) if len(run) == 1 else f"{run[0]}\u2013{run[-1]}" for run in runs[:MAX_RANGES]]
+    rest = sum(map(len, runs[MAX_RANGES:]))
+    return ", ".join(texts) + (f" and {rest:,} more" if rest else "")

@@ -1,0 +1,93 @@
+"""Charts: complete, accessible and deterministic, inside the page and as PNG files."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmark.report import style, write_report
+from benchmark.report.charts import CHARTS, spread
+from tests.benchmark.report.pages import Page, one
+from tests.support.made_up_results import row
+
+pytestmark = pytest.mark.usefixtures("charts")
+
+LABELS = ("ghn2", '$x$ </text><script>alert(1)</script> url(#a) id="b" #0072b2')
+
+
+def small(folder: Path, networks: int = 6) -> Path:
+    """Two predictors on two splits; the second one fails on `wide`."""
+    rows = [row("a", LABELS[0], "test", i, 40.0 + i) for i in range(networks)]
+    rows += [row("b", LABELS[1], "test", i, 20.0 + i, num_params=10**5 * (i + 1)) for i in range(networks)]
+    rows += [row("c", LABELS[0], "wide", 0, 50.0), row("d", LABELS[1], "wide", 0, None)]
+    return one(folder, rows)
+
+
+@pytest.fixture(scope="module")
+def charted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("matplotlib")
+    folder = small(tmp_path_factory.mktemp("charted"))
+    write_report(folder)
+    return folder
+
+
+def test_page_with_charts(charted: Path) -> None:
+    text = (charted / "report.html").read_text(encoding="utf-8")
+    page = Page(text)
+    page.check()
+    charts = [attributes for tag, attributes in page.elements if tag == "svg" and attributes.get("class") == "chart"]
+    assert len(charts) == (len(CHARTS) - 1) * 2  # every chart but that of means, for two splits
+    assert all(len(str(chart["aria-labelledby"]).split()) == 2 for chart in charts)
+    assert "alert" not in "".join(tag for tag, _ in page.elements)
+    assert "2 networks" not in page.text
+    svg = "".join(re.findall(r'<svg class="chart".*?</svg>', text, re.DOTALL))
+    assert not re.search(r"<text[^>]*#[0-9a-f]{6}", svg), "colours are variables of the style sheet"
+    assert "all failed" in svg
+    assert "clip-path=" not in svg
+
+
+def test_every_network_is_a_point(charted: Path) -> None:
+    text = (charted / "report.html").read_text(encoding="utf-8")
+    first = text[text.index('id="accuracy_size-0-0-t"') :].partition("</svg>")[0]
+    assert first.count("<use ") == 12
+
+
+@pytest.mark.filterwarnings("error")
+def test_files_do_not_depend_on_the_settings_of_the_user(charted: Path, tmp_path: Path) -> None:
+    import matplotlib as mpl
+
+    with mpl.rc_context({"axes.facecolor": "red", "font.size": 30, "svg.fonttype": "path"}):
+        before = dict(mpl.rcParams)
+        write_report(small(tmp_path))
+        assert dict(mpl.rcParams) == before
+    names = ["report.html", *(f"{name}.png" for name in CHARTS)]
+    for name in names:
+        content = (tmp_path / name).read_bytes()
+        assert name == "report.html" or content.startswith(b"\x89PNG")
+        if name != "report.html":  # which names its folder
+            assert content == (charted / name).read_bytes()
+    pages = [(folder / "report.html").read_text(encoding="utf-8") for folder in (charted, tmp_path)]
+    assert pages[0].replace(charted.name, "FOLDER") == pages[1].replace(tmp_path.name, "FOLDER")
+
+
+@pytest.mark.parametrize(("low", "high"), [(1.0, 1.1), (2e5, 3e6), (0.003, 5e7), (9.0, 9.01)])
+def test_log_axes_have_few_ticks(low: float, high: float) -> None:
+    with style.styled():
+        axes = style.new_figure(3, 2).subplots()
+        axes.set_xscale("log")
+        axes.set_xlim(low, high)
+        style.set_log_ticks(axes.xaxis, low, high)
+        ticks = axes.get_xticks()
+    assert len(ticks) <= 6
+    assert all(low <= tick <= high for tick in ticks)
+
+
+def test_points_with_similar_values_are_spread() -> None:
+    offsets = spread(np.array([50.0] * 100 + [90.0]))
+    assert len(set(offsets.tolist())) == 101
+    assert offsets[-1] == 0
+    assert math.isclose(np.abs(offsets).max(), 1, abs_tol=0.05)

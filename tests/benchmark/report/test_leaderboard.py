@@ -1,0 +1,230 @@
+"""Leaderboards: statistics as pandas computes them, damaged files, and the text for a terminal."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmark.commands import report as report_command
+from benchmark.report import leaderboard_text, write_report
+from benchmark.results import LEADERBOARD, Column, read_results
+from deepnets.support import ConfigError, FormatError, Parser
+from tests.benchmark.report.pages import Page, one
+from tests.support.made_up_results import HEADER, row, run
+
+# --- numbers ---
+
+
+def test_leaderboard_is_what_pandas_finds(folder: Path) -> None:
+    table = pd.read_csv(folder / "leaderboard.csv")
+    assert tuple(table.columns) == LEADERBOARD
+    with (folder / "networks.csv").open(newline="") as file:
+        rows = pd.DataFrame([r for r in csv.DictReader(file) if r["status"]])
+    expected = 0
+    for (predictor, split, noise), group in rows.groupby(["predictor", "split", "noise"]):
+        fine = group[group["status"] == "ok"]
+        values = dict(zip(fine["index"].astype(int), fine["top1"].astype(float)))
+        found = table[(table["method"] == predictor) & (table["split"] == split) & (table["noise"] == float(noise))]
+        (line,) = found.itertuples()
+        expected += 1
+        assert (line.networks, line.failures) == (len(group), len(group) - len(fine))
+        if not values:
+            assert math.isnan(line.mean)
+            assert math.isnan(line.best)
+            assert line.best_index == -1
+            continue
+        numbers = np.array(list(values.values()))
+        mean = math.fsum(numbers) / len(numbers)
+        deviation = math.sqrt(math.fsum((numbers - mean) ** 2) / len(numbers))
+        assert line.mean == pytest.approx(mean)
+        assert line.standard_error == pytest.approx(deviation / math.sqrt(len(numbers)))
+        assert line.best == max(numbers)
+        assert line.best_index == min(index for index, value in values.items() if value == max(numbers))
+    assert expected == len(table) > 25
+
+
+def test_order_is_by_mean_on_test_and_fewer_networks_come_last(tmp_path: Path) -> None:
+    rows = [row("a", "low", "test", i, 20 + i) for i in range(4)]
+    rows += [row("b", "high", "test", i, 60 + i) for i in range(4)]
+    rows += [row("c", "lucky", "test", 2, 99.0)]
+    rows += [row("d", "broken", "test", i, None) for i in range(4)]
+    (board,) = read_results(one(tmp_path, rows)).boards()
+    assert board.predictors == ["high", "low", "lucky", "broken"]
+    assert board.winner(Column("test", "test")) == "high"
+    assert "only" in leaderboard_text(tmp_path)
+
+
+def test_win_rates_count_failures_as_losses_and_ties_for_nobody(tmp_path: Path) -> None:
+    first = [row("a", "first", "test", i, value) for i, value in enumerate([50, 50, None, None, 70, 80])]
+    second = [row("b", "second", "test", i, value) for i, value in enumerate([40, 50, 10, None, 90])]
+    (board,) = read_results(one(tmp_path, first + second)).boards()
+    rates = board.win_rates(Column("test", "test"))
+    assert rates["first", "second"] == (pytest.approx(1 / 5), 5)  # of the five networks that both have
+    assert rates["second", "first"] == (pytest.approx(2 / 5), 5)
+
+
+def test_newest_run_counts_and_so_does_the_last_row_of_a_network(tmp_path: Path) -> None:
+    rows = [row("old", "p", "test", i, 10.0) for i in range(3)]
+    rows += [row("new", "p", "test", 0, 40.0), row("new", "p", "test", 1, None), row("new", "p", "test", 1, 60.0)]
+    rows += [row("unknown", "p", "test", 0, 99.0)]
+    runs = {"new": run("p", "test", 2, hour=9), "old": run("p", "test", 3), "later": run("p", "test", 3, hour=10)}
+    (board,) = read_results(one(tmp_path, rows, runs)).boards()
+    (cell,) = board.cells.values()
+    assert (cell.run, list(cell.values)) == ("new", [40.0, 60.0])
+    assert cell.complete
+
+
+@pytest.mark.parametrize(
+    ("images", "split", "metric", "expected"),
+    [
+        ("digits", "test", None, "top1"),
+        ("imagenet", "test", None, "top5"),
+        ("imagenet", "torchvision", None, "top1"),
+        ("imagenet", "test", "top1", "top1"),
+    ],
+)
+def test_metric_is_the_published_one_unless_chosen(
+    tmp_path: Path, images: str, split: str, metric: str | None, expected: str
+) -> None:
+    one(tmp_path, [row("a", "p", split, i, 10.0 + i, images=images) for i in range(2)])
+    write_report(tmp_path, metric=metric)
+    table = pd.read_csv(tmp_path / "leaderboard.csv")
+    assert list(table["metric"]) == [expected]
+    assert float(table["mean"].iloc[0]) == (10.5 if expected == "top1" else 40.5)
+
+
+def test_number_of_networks_says_if_the_split_has_more(tmp_path: Path) -> None:
+    rows = [row("a", "p", "test", i, 50.0) for i in range(3)] + [row("b", "p", "wide", 0, 50.0)]
+    runs = {"a": run("p", "test", 3), "b": run("p", "wide", 1, split_size=1)}
+    text = Page(write_report(one(tmp_path, rows, runs)).read_text(encoding="utf-8")).text
+    assert "test3 of 500 networks" in text
+    assert "wide1 network" in text
+
+
+# --- files as they are found ---
+
+
+@pytest.mark.parametrize("cut", [1, 2, 5, 20, 60, 90])
+def test_torn_last_line_is_left_out(tmp_path: Path, cut: int) -> None:
+    one(tmp_path, [row("a", "p", "test", i, 50.0 + i) for i in range(3)])
+    path = tmp_path / "networks.csv"
+    path.write_bytes(path.read_bytes()[:-cut])
+    rows = read_results(tmp_path).rows
+    assert len(rows) == (3 if cut <= 1 else 2)
+    write_report(tmp_path)
+
+
+def test_torn_inside_quotes_and_letters(tmp_path: Path) -> None:
+    one(tmp_path, [row("a", "p", "test", i, None, reason='a "quoted", reason: \u00e9') for i in range(3)])
+    path = tmp_path / "networks.csv"
+    path.write_bytes(path.read_bytes()[:-3])
+    assert set(read_results(tmp_path).rows["index"]) == {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "match"),
+    [
+        (None, ConfigError, "there is no"),
+        ("", ConfigError, "no rows yet"),
+        ("run,pred", ConfigError, "no rows yet"),
+        (",".join(HEADER) + "\n", ConfigError, "no rows yet"),
+        ("a,b\n1,2\n", FormatError, "no column"),
+        (",".join(HEADER) + "\n1,2\n", FormatError, "row 2: expected 23 fields, got 2"),
+        (",".join(HEADER) + "\n" + ",".join(["x"] * 23) + "\n", FormatError, "row 2: noise: expected a number"),
+    ],
+)
+def test_no_results_and_other_files_are_one_line(
+    tmp_path: Path, text: str | None, error: type[Exception], match: str
+) -> None:
+    if text is not None:
+        (tmp_path / "networks.csv").write_text(text)
+    with pytest.raises(error, match=match) as caught:
+        write_report(tmp_path)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "match"),
+    [
+        ("top1", "", "top1: expected percent"),
+        ("top1", "101", "top1: expected percent"),
+        ("top5", "nan", "top5: expected percent"),
+        ("status", "fine", "status: expected ok or failed"),
+        ("index", "-1", "index: expected an integer"),
+        ("num_params", "inf", "num_params: expected a number"),
+    ],
+)
+def test_wrong_values_are_named(tmp_path: Path, column: str, value: str, match: str) -> None:
+    one(tmp_path, [row("a", "p", "test", 0, 50.0), row("a", "p", "test", 1, 50.0) | {column: value}])
+    with pytest.raises(FormatError, match=f"row 3: {match}"):
+        read_results(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"a": 1}', "[" * 100_000])
+def test_damaged_runs_are_refused(tmp_path: Path, text: str) -> None:
+    one(tmp_path, [row("a", "p", "test", 0, 50.0)])
+    (tmp_path / "runs.json").write_text(text)
+    with pytest.raises(FormatError, match=r"runs\.json"):
+        write_report(tmp_path)
+
+
+@pytest.mark.parametrize("about", [None, {}, {"predictor": 3, "networks": "x", "versions": [1], "started": 5}])
+def test_runs_that_say_little_are_enough(tmp_path: Path, about: dict[str, Any] | None) -> None:
+    one(tmp_path, [row("a", "p", "test", 0, 50.0)], {} if about is None else {"a": about})
+    if about is None:
+        (tmp_path / "runs.json").unlink()
+    text = write_report(tmp_path).read_text(encoding="utf-8")
+    assert not Page(text).errors
+
+
+# --- the terminal ---
+
+
+def test_text_fits_a_terminal_and_says_what_is_missing(folder: Path) -> None:
+    text = leaderboard_text(folder)
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= 100
+    assert text.isprintable() or all(line.isprintable() for line in lines)
+    assert "all" not in lines[0]
+    assert "10 of 10 failed on deep" in text
+    assert "5 of 10 done on dense" in text
+    table = pd.read_csv(folder / "leaderboard.csv")
+    (best,) = table[
+        (table["method"] == "ghn2-digits") & (table["split"] == "test") & (table["noise"] == 0)
+    ].itertuples()
+    assert f"{best.mean:.1f}\u00b1{best.standard_error:.1f}" in text
+
+
+def test_command_writes_and_prints(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    parser = Parser()
+    report_command.add_arguments(parser.add_subparsers())
+    options = parser.parse_args(["report", "--results", str(folder), "--metric", "top5"])
+    options.do(options)
+    out = capsys.readouterr().out
+    assert "top-5 accuracy" in out
+    assert str(folder / "report.html") in out
+    write_report(folder)  # as it was
+    with pytest.raises(SystemExit):
+        parser.parse_args(["report", "--metric", "top2"])
+    capsys.readouterr()
+
+
+def test_metric_is_checked(folder: Path) -> None:
+    with pytest.raises(ConfigError, match="metric: expected top1 or top5, got 'loss'"):
+        write_report(folder, metric="loss")
+
+
+def test_json_of_another_tool_is_a_run_like_any(tmp_path: Path) -> None:
+    one(tmp_path, [row("a", "p", "timm", i, 50.0 + i, network=f"model_{i}", part="val") for i in range(2)])
+    text = Page(write_report(tmp_path).read_text(encoding="utf-8")).text
+    assert "timm (val images)" in text
+    assert "best 51.00 (model_1)" in text
+    assert json.loads((tmp_path / "runs.json").read_text())["a"]["split"] == "timm"
