@@ -11,7 +11,7 @@ from benchmark.evaluation import FAILED
 from benchmark.literature.files import SPLITS
 from benchmark.literature.tables import NETWORKS, summary_row
 from benchmark.results import read_results
-from deepnets.support import ConfigError
+from deepnets.support import MissingDataError
 
 __all__ = ["NOISE", "our_accuracies", "our_models", "read_ours"]
 
@@ -38,7 +38,7 @@ def read_ours(folder: Path | str) -> pd.DataFrame | None:
     """
     try:
         return read_results(folder).rows
-    except ConfigError:  # there is no such file, or there are no rows in it yet
+    except MissingDataError:  # there is no such file, or there are no rows in it yet
         return None
 
 

@@ -18,7 +18,7 @@ import pytest
 from benchmark.commands import report as report_command
 from benchmark.report import leaderboard_text, write_report
 from benchmark.results import LEADERBOARD, Column, read_results
-from deepnets.support import ConfigError, FormatError, Parser
+from deepnets.support import ConfigError, FormatError, MissingDataError, Parser
 from tests.support.made_up_results import HEADER, realistic, row, run, write
 
 HOSTILE = '<script>alert("1")</script><img src=x onerror=alert(2)>\'"&\x1b[31m'
@@ -202,10 +202,10 @@ def test_torn_inside_quotes_and_letters(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "error", "match"),
     [
-        (None, ConfigError, "there is no"),
-        ("", ConfigError, "no rows yet"),
-        ("run,pred", ConfigError, "no rows yet"),
-        (",".join(HEADER) + "\n", ConfigError, "no rows yet"),
+        (None, MissingDataError, "there is no"),
+        ("", MissingDataError, "no rows yet"),
+        ("run,pred", MissingDataError, "no rows yet"),
+        (",".join(HEADER) + "\n", MissingDataError, "no rows yet"),
         ("a,b\n1,2\n", FormatError, "no column"),
         (",".join(HEADER) + "\n1,2\n", FormatError, "row 2: expected 23 fields, got 2"),
         (",".join(HEADER) + "\n" + ",".join(["x"] * 23) + "\n", FormatError, "row 2: noise: expected a number"),
