@@ -133,7 +133,7 @@ def get_metric(metric: str | Metric) -> Metric:
         return METRICS[metric]
     found = import_attribute(metric, "metric")
     if not isinstance(found, Metric):
-        raise ConfigError(f"metric: {metric} is a {type(found).__name__}; expected a benchmark.Metric")
+        raise ConfigError(f"metric: {metric} is of type {type(found).__name__}; expected a benchmark.Metric")
     return found if METRICS.get(found.name) == found else register_metric(found)
 
 

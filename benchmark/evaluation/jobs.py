@@ -131,7 +131,7 @@ class EvaluationJob:
         context = PredictorContext(networks, images, self.image_root, images.device, self.seed)
         if isinstance(self.predictor, PredictorInfo):
             return OpenedJob(networks, open_predictor(self.predictor, context, self.predictor_kind), images)
-        return OpenedJob(networks, as_predictor(self.predictor, type(self.predictor).__name__), images)
+        return OpenedJob(networks, as_predictor(self.predictor, "the object"), images)
 
     @cached_property
     def payload(self) -> str:

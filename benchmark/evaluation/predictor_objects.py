@@ -72,7 +72,7 @@ def as_predictor(found: Any, name: str, device: torch.device | str | None = None
         return HypernetworkPredictor(found)
     if not callable(found):
         raise ConfigError(
-            f"predictor: {name} is a {type(found).__name__}; expected a callable (model, graph), a GHN, or an object "
+            f"predictor: {name} is of type {type(found).__name__}; expected a callable (model, graph), a GHN, or an object "
             "with a method forward(graphs)"
         )
     predictor: Predictor = found

@@ -115,13 +115,13 @@ def read_rows(folder: Path) -> pd.DataFrame:
     >>> read_rows(Path("no-such-folder"))
     Traceback (most recent call last):
         ...
-    deepnets.support.errors.MissingDataError: results: no-such-folder/networks.csv does not exist; \
+    deepnets.support.errors.MissingDataError: results: there is no no-such-folder/networks.csv; \
 create it with python -m benchmark run, or give another --results
     """
     path = folder / ROWS
     if not path.is_file():
         hint = "create it with python -m benchmark run, or give another --results"
-        raise MissingDataError(f"results: {path} does not exist; {hint}")
+        raise MissingDataError(f"results: there is no {path}; {hint}")
     empty = f"results: {path} has no rows yet; evaluate networks with python -m benchmark run"
     data = path.read_bytes()
     text = data.decode("utf-8-sig", "replace").replace("\0", "\ufffd")

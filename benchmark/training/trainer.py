@@ -222,9 +222,7 @@ def evaluate_trained(
         kind = "; without running statistics it cannot be evaluated" if "running_" in missing[0] else ""
         raise ConfigError(f"state: lacks {len(missing)} tensors: {abbreviated_names(missing)}{kind}")
     if unknown := [name for name in state if name not in own]:
-        raise ConfigError(
-            f"state: has {len(unknown)} tensors that the network does not have: {abbreviated_names(unknown)}"
-        )
+        raise ConfigError(f"state: has {len(unknown)} tensors unknown to the network: {abbreviated_names(unknown)}")
     for name, tensor in state.items():
         if not isinstance(tensor, Tensor) or tensor.shape != own[name].shape or tensor.is_meta:
             got = f"{tuple(tensor.shape)} on {tensor.device}" if isinstance(tensor, Tensor) else type(tensor).__name__
@@ -348,7 +346,7 @@ def _check_loss(totals: Tensor, epoch: int, step: int) -> None:
 
 
 def _diverged(what: str) -> str:
-    return f"training diverged: {what}; try a lower lr, or clip_grad"
+    return f"training has diverged: {what}; try a lower lr, or clip_grad"
 
 
 def _not_finite(state: Mapping[str, Tensor]) -> list[str]:

@@ -34,7 +34,7 @@ from benchmark.analyses.targets import converge_times
 from benchmark.commands import properties as properties_command
 from benchmark.results import read_results
 from deepnets import ConfigError, DeepNets1M
-from deepnets.support import Parser
+from deepnets.support import MissingDataError, Parser
 from ghn_model import GHN, GHNConfig
 from tests.oracles.naive_tau import naive_tau_b
 from tests.support.made_up_results import row, run, write
@@ -359,7 +359,7 @@ def test_a_split_that_is_missing(folder: Path, corpus: Path, tmp_path: Path) -> 
     (tmp_path / "deepnets1m_val.h5").symlink_to(corpus / "deepnets1m_val.h5")
     with pytest.raises(ConfigError, match=r"deepnets1m_test.h5: no such file; build it with `make dataset SPLITS=test"):
         call("properties", *arguments(folder, tmp_path, tmp_path / "out"))
-    with pytest.raises(ConfigError, match=r"nowhere/networks.csv"):
+    with pytest.raises(MissingDataError, match=r"nowhere/networks.csv"):
         call("properties", *arguments(folder, corpus, tmp_path), "--results", "nowhere")
 
 

@@ -443,7 +443,7 @@ def test_the_predefined_networks(tmp_path: Path, ghn: GHN) -> None:
     ("options", "message"),
     [
         ({"predictor": "ghn2"}, "predictor: 'ghn2': expected a bundled hypernetwork"),
-        ({"predictor": 2}, "predictor: int is a int; expected a callable"),
+        ({"predictor": 2}, "predictor: the object is of type int; expected a callable"),
         ({"split": "tests"}, "split: unknown 'tests'; use one of train, val"),
         ({"images": "mnist"}, "images: unknown 'mnist'; use one of digits"),
         ({"limit": 0}, "limit: expected an integer, 1 or more; got 0"),

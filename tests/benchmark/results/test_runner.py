@@ -474,7 +474,7 @@ def test_models_of_a_library(here: Path) -> None:
     [
         ({"predictors": ["nothing"]}, "expected a bundled hypernetwork"),
         ({"predictors": ["plugged_in:zero"]}, "did you mean zeros"),
-        ({"predictors": ["plugged_in:number"]}, "is a int; expected a callable"),
+        ({"predictors": ["plugged_in:number"]}, "is of type int; expected a callable"),
         ({"predictors": ["no_such_module:f"]}, "cannot be imported"),
         ({"predictors": ["sgd:0"]}, "number of epochs"),
         ({"predictors": ["untrained:ghn9"]}, "expected one of"),
