@@ -1,7 +1,7 @@
-"""From the embedding of a node to a block of values: maps for kernels and matrices, vectors for norms and biases.
+"""The modules that turn the embedding of a node into values: maps for kernels and matrices, vectors for the rest.
 
-(Knyazev et al., NeurIPS 2021, section 4.1; the `centre` window: ICML 2023.)  A kernel's element [o, i, y, x] depends on
-its own rows of the decoder's weights only, so that no more is computed than is wanted.
+(Knyazev et al., NeurIPS 2021, section 4.1; the `centre` window: ICML 2023.)  An element [o, i, y, x] of a kernel
+depends only on its own rows of the decoder's weights, so only the requested elements are computed.
 """
 
 from __future__ import annotations
@@ -19,19 +19,27 @@ __all__ = ["ClassHead", "ConvDecoder", "MLPDecoder", "VectorDecoder"]
 
 
 class ConvDecoder(nn.Module):
-    """Decodes maps: a linear layer spreads an embedding over S x S positions, pointwise layers make the channels.
+    """Decodes maps: a linear layer produces S x S positions, pointwise layers produce the channels.
 
     Parameters
     ----------
     hidden
         Width of the embeddings, h.
     max_shape
-        Channels out and in, height and width (S) of the whole map.
+        Output channels, input channels, height and width (S) of the whole map.
     num_classes
-        Rows of the classifiers that `class_layer_predictor` makes.
+        Number of classes of the predicted classifiers.
     window
-        "corner" or "centre", as in `GHNConfig`.  With it goes the layout of the weights in the published files:
-        convolutions for the one, linear layers for the other.
+        "corner" or "centre", as in `GHNConfig`.  It also selects the layout of the weights in the official files:
+        convolutions for "corner", linear layers for "centre".
+
+    Examples
+    --------
+    >>> decoder = ConvDecoder(hidden=8, max_shape=(16, 16, 5, 5), num_classes=10, window="corner")
+    >>> decoder(torch.zeros(2, 8), rows=16, columns=3, height=5, width=5).shape
+    torch.Size([2, 16, 3, 5, 5])
+    >>> decoder.class_weights(torch.zeros(2, 8)).shape
+    torch.Size([2, 10, 16])
     """
 
     def __init__(self, hidden: int, max_shape: tuple[int, int, int, int], num_classes: int, window: str) -> None:
@@ -45,27 +53,26 @@ class ConvDecoder(nn.Module):
         self.class_layer_predictor = nn.Sequential(nn.ReLU(), pointwise(out, num_classes))
 
     def forward(self, x: Tensor, rows: int, columns: int, height: int, width: int) -> Tensor:
-        """Part of the maps of several nodes.
+        """Decode a window of the maps of several nodes.
 
         Parameters
         ----------
         x
-            `(n, hidden)`.
+            `(n, hidden)`, embeddings of the nodes.
         rows, columns, height, width
-            Wanted channels out and in, and window, none larger than `max_shape`.
+            Output channels, input channels, height and width of the window, at most those of `max_shape`.
 
         Returns
         -------
-        `(n, rows, columns, height, width)`, channels last in memory.
+        `(n, rows, columns, height, width)`, with the channels last in memory.
         """
         out, into, side, _ = self.max_shape
-        spread, first, last = (_affine(layer) for layer in (self.fc[0], self.conv[0], self.conv[2]))
+        spread, first, last = (_as_linear(layer) for layer in (self.fc[0], self.conv[0], self.conv[2]))
         rows_at, columns_at = self._window(height), self._window(width)
-        # channels last, so that every layer is one product of matrices for all nodes and positions (P)
-        w0 = spread.weight.view(-1, side, side, x.shape[1])[:, rows_at, columns_at].permute(
-            1, 2, 0, 3
-        )  # (kh, kw, 4h, h)
-        b0 = spread.bias.view(-1, side, side)[:, rows_at, columns_at].permute(1, 2, 0)  # (kh, kw, 4h)
+        # With the channels last, each layer is one matrix product for all nodes and all P positions.
+        w0 = spread.weight.view(-1, side, side, x.shape[1])[:, rows_at, columns_at]
+        w0 = w0.permute(1, 2, 0, 3)  # (height, width, 4h, h)
+        b0 = spread.bias.view(-1, side, side)[:, rows_at, columns_at].permute(1, 2, 0)  # (height, width, 4h)
         w1, w2 = first.weight.flatten(1), last.weight.flatten(1)  # (8h, 4h), (out * into, 8h)
         b2: Tensor = last.bias
         if rows < out or columns < into:
@@ -76,65 +83,110 @@ class ConvDecoder(nn.Module):
         maps = F.linear(u, w2, b2).view(len(x), height, width, rows, columns)
         return maps.permute(0, 3, 4, 1, 2)
 
-    def classes(self, maps: Tensor) -> Tensor:
-        """Weights of classifiers `(n, num_classes, columns)` from maps `(n, out, columns, 1, 1)` with all rows."""
-        head = _affine(self.class_layer_predictor[1])
-        return torch.matmul(head.weight.flatten(1), maps.flatten(2).relu()) + head.bias[:, None]
+    def class_weights(self, x: Tensor) -> Tensor:
+        """Decode the weights of classifiers `(n, num_classes, input channels)` from embeddings `(n, hidden)`."""
+        out, into, _, _ = self.max_shape
+        head = _as_linear(self.class_layer_predictor[1])
+        maps = self(x, out, into, 1, 1).flatten(2).relu()  # (n, out, into)
+        return torch.matmul(head.weight.flatten(1), maps) + head.bias[:, None]
+
+    def output_layers(self) -> tuple[nn.Module, ...]:
+        """The last layers, which `GHN` initializes with small weights."""
+        return self.conv[2], self.class_layer_predictor[1]
 
     def _window(self, size: int) -> slice:
-        """The part of S rows or columns that a kernel of this size takes."""
+        """The rows or columns of the map that a kernel of this size takes."""
         start = self.max_shape[2] // 2 - size // 2 if self.window == "centre" else 0
         return slice(start, start + size)
 
 
 class MLPDecoder(nn.Module):
-    """The ablation of `ConvDecoder`: two linear layers make the whole map, of which a part is taken."""
+    """The ablation of `ConvDecoder`: two linear layers produce the whole map.
+
+    Parameters
+    ----------
+    hidden, max_shape, num_classes
+        As in `ConvDecoder`; the window is "corner".
+
+    Examples
+    --------
+    >>> decoder = MLPDecoder(hidden=8, max_shape=(16, 16, 5, 5), num_classes=10)
+    >>> decoder(torch.zeros(2, 8), rows=16, columns=3, height=5, width=5).shape
+    torch.Size([2, 16, 3, 5, 5])
+    """
 
     def __init__(self, hidden: int, max_shape: tuple[int, int, int, int], num_classes: int) -> None:
         super().__init__()
         self.max_shape = max_shape
-        self.window = "corner"
         self.mlp = MLP(hidden, 2 * hidden, math.prod(max_shape), last_relu=False)
         self.class_layer_predictor = nn.Sequential(nn.ReLU(), nn.Linear(2 * hidden, num_classes * max_shape[0]))
 
     def forward(self, x: Tensor, rows: int, columns: int, height: int, width: int) -> Tensor:
-        """As `ConvDecoder.forward`."""
-        last = _affine(self.mlp.fc[2])
+        """Decode a window of the maps of several nodes, as `ConvDecoder.forward`."""
+        last = _as_linear(self.mlp.fc[2])
         part = (slice(rows), slice(columns), slice(height), slice(width))
         weight = last.weight.view(*self.max_shape, -1)[part].flatten(0, 3)  # (rows * columns * height * width, 2h)
         bias = last.bias.view(self.max_shape)[part].flatten()
         hidden = self.mlp.fc[0](x).relu()
         return torch.addmm(bias, hidden, weight.t()).view(len(x), rows, columns, height, width)
 
-    def classes_of(self, x: Tensor) -> Tensor:
-        """Weights of classifiers `(n, num_classes, out)` from embeddings `(n, hidden)`."""
+    def class_weights(self, x: Tensor) -> Tensor:
+        """Decode the weights of classifiers `(n, num_classes, input channels)` from embeddings `(n, hidden)`."""
         weights: Tensor = self.class_layer_predictor(self.mlp.fc[0](x))
         return weights.view(len(x), -1, self.max_shape[0])
 
+    def output_layers(self) -> tuple[nn.Module, ...]:
+        """The last layers, which `GHN` initializes with small weights."""
+        return self.mlp.fc[2], self.class_layer_predictor[1]
+
 
 class VectorDecoder(MLP):
-    """Decodes two vectors of a node: the weight of a norm, and a bias."""
+    """Decodes two vectors of a node: the weight of a normalization layer and a bias.
+
+    Parameters
+    ----------
+    hidden
+        Width of the embeddings.
+    channels
+        Length of the vectors.
+
+    Examples
+    --------
+    >>> VectorDecoder(hidden=8, channels=16)(torch.zeros(5, 8), row=1).shape
+    torch.Size([5, 16])
+    """
 
     def __init__(self, hidden: int, channels: int) -> None:
         super().__init__(hidden, 2 * hidden, 2 * channels, last_relu=False)
         self.channels = channels
 
     def forward(self, x: Tensor, row: int) -> Tensor:  # type: ignore[override]
-        """`(n, hidden)` -> `(n, channels)`: the weight of a norm (row 0), or a bias (row 1)."""
+        """`(n, hidden)` -> `(n, channels)`: the weight of a normalization layer (row 0) or a bias (row 1)."""
         first, _, last = self.fc
         part = slice(row * self.channels, (row + 1) * self.channels)
         return F.linear(first(x).relu(), last.weight[part], last.bias[part])  # type: ignore[index]
 
 
 class ClassHead(nn.Sequential):
-    """The bias of a classifier from a decoded bias: `(n, channels)` -> `(n, num_classes)`."""
+    """Turns a decoded bias into the bias of a classifier: `(n, channels)` -> `(n, num_classes)`.
+
+    Parameters
+    ----------
+    channels, num_classes
+        Length of the decoded bias and number of classes.
+
+    Examples
+    --------
+    >>> ClassHead(channels=16, num_classes=10)(torch.zeros(5, 16)).shape
+    torch.Size([5, 10])
+    """
 
     def __init__(self, channels: int, num_classes: int) -> None:
         super().__init__(nn.ReLU(), nn.Linear(channels, num_classes))
 
 
-def _affine(layer: nn.Module) -> nn.Linear:
-    """A linear layer, or a pointwise convolution used as one."""
+def _as_linear(layer: nn.Module) -> nn.Linear:
+    """A linear layer, or a pointwise convolution that is used as one."""
     return cast(nn.Linear, layer)
 
 

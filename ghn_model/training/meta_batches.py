@@ -7,24 +7,25 @@ is continued sees what it would have seen.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from functools import partial
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
-from torch.utils._pytree import tree_map_only
 from torch.utils.data import DataLoader, Dataset
 
 from deepnets.corpus import DeepNets1M, MetaBatchSampler
 from deepnets.graph import Graph
 from deepnets.support import ConfigError
+from ghn_model.collation import collate_graphs
 from ghn_model.config import GHNConfig
-from ghn_model.ghn import GHN
-from ghn_model.prepared_batch import Prepared
+from ghn_model.encoders import Encoder, make_encoder
+from ghn_model.prepared_batch import PreparedBatch
 from ghn_model.training.signals import ignore_signals
 
-__all__ = ["DrawnNetworks", "MetaBatch", "meta_batches"]
+__all__ = ["DrawnNetworks", "meta_batches"]
 
 DRAWS = 16
 """How often a width is drawn for a network until it is small enough."""
@@ -74,33 +75,6 @@ class DrawnNetworks(Dataset[Graph]):
         return graph
 
 
-class MetaBatch:
-    """Graphs, prepared for a hypernetwork; what a `DataLoader` needs to move them."""
-
-    def __init__(self, prepared: Prepared) -> None:
-        self.prepared = prepared
-
-    def to(self, device: torch.device) -> Prepared:
-        """What the hypernetwork reads, on a device that need not be waited for."""
-        return self.prepared.to(device, non_blocking=True)
-
-    def pin_memory(self) -> MetaBatch:
-        """The same with tensors in page-locked memory."""
-        return MetaBatch(_pinned(self.prepared))
-
-
-class _Collate:
-    """Prepares graphs for hypernetworks of a configuration, with or without what encoders on a GPU need."""
-
-    def __init__(self, config: GHNConfig, schedule: bool) -> None:
-        self._schedule = schedule
-        with torch.device("meta"):
-            self._ghn = GHN(config)
-
-    def __call__(self, graphs: Sequence[Graph]) -> MetaBatch:
-        return MetaBatch(self._ghn.prepare(graphs, schedule=self._schedule))
-
-
 def meta_batches(
     nets: DrawnNetworks,
     config: GHNConfig,
@@ -112,7 +86,7 @@ def meta_batches(
     world_size: int = 1,
     workers: int = 0,
     for_gpu: bool = False,
-) -> Iterator[MetaBatch]:
+) -> Iterator[PreparedBatch]:
     """The meta-batches of a training, without end.
 
     Parameters
@@ -134,27 +108,20 @@ def meta_batches(
     for_gpu
         Whether they are prepared for a GPU, in page-locked memory.
     """
+    with torch.device("meta"):
+        encoder = cast(Encoder, make_encoder(config))  # prepares graphs without its weights
     sampler = MetaBatchSampler(nets, meta_batch, seed=seed, rank=rank, world_size=world_size)
     sampler.position = first
     ahead = {"multiprocessing_context": "forkserver", "prefetch_factor": 4, "worker_init_fn": ignore_signals}
-    loader: DataLoader[MetaBatch] = DataLoader(
+    loader: DataLoader[PreparedBatch] = DataLoader(
         nets,  # type: ignore[arg-type]
         batch_sampler=sampler,
-        collate_fn=_Collate(config, for_gpu or config.hypernet == "graphormer"),
+        collate_fn=partial(collate_graphs, config=config, encoder=encoder),
         num_workers=workers,
         pin_memory=for_gpu and torch.cuda.is_available(),
         **(ahead if workers else {}),  # type: ignore[arg-type]
     )
     return iter(loader)
-
-
-def _pinned(prepared: Prepared) -> Prepared:
-    return prepared._replace(
-        node_types=prepared.node_types.pin_memory(),
-        shapes=prepared.shapes.pin_memory(),
-        schedule=tree_map_only(Tensor, Tensor.pin_memory, prepared.schedule),
-        plan=prepared.plan.changed(Tensor.pin_memory),
-    )
 
 
 def _size(graph: Graph) -> int:

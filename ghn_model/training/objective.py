@@ -18,7 +18,7 @@ from torch import Tensor
 
 from deepnets.architecture import run_network
 from ghn_model.ghn import GHN
-from ghn_model.prepared_batch import Prepared
+from ghn_model.prepared_batch import PreparedBatch
 from ghn_model.training.step_parts import part
 
 __all__ = ["Objective", "Outcome"]
@@ -87,7 +87,7 @@ class Objective:
     def backward(
         self,
         ghn: GHN,
-        batch: Prepared,
+        batch: PreparedBatch,
         images: Tensor,
         labels: Tensor,
         *,

@@ -31,10 +31,10 @@ from deepnets.support import ConfigError, TrainingError, exclusive, is_out_of_me
 from ghn_model.checkpoints import save_checkpoint
 from ghn_model.config import GHNConfig
 from ghn_model.ghn import GHN
-from ghn_model.prepared_batch import Prepared
+from ghn_model.prepared_batch import PreparedBatch
 from ghn_model.training.distributed import Ranks
 from ghn_model.training.log import Clock, Log, gpu_busy, memory_in_use
-from ghn_model.training.meta_batches import DrawnNetworks, MetaBatch, meta_batches
+from ghn_model.training.meta_batches import DrawnNetworks, meta_batches
 from ghn_model.training.objective import Objective, Outcome
 from ghn_model.training.optimization import Optimization
 from ghn_model.training.recipe import Recipe
@@ -249,7 +249,7 @@ class _Run:
             self.optimization.set_rate(progress)
             clock.begin()
             with part("data"):
-                batch = next(batches).to(self.ranks.device)
+                batch = next(batches).to(self.ranks.device, non_blocking=True)
             with part("images"):
                 torch.manual_seed(_seed(self.recipe.seed, step, 0))  # the same images in every process
                 images, labels = self.images.at(step)
@@ -286,7 +286,7 @@ class _Run:
             if after_step:
                 after_step(step + 1)
 
-    def _batches(self) -> Iterator[MetaBatch]:
+    def _batches(self) -> Iterator[PreparedBatch]:
         return meta_batches(
             self.nets,
             self.ghn.config,
@@ -299,7 +299,7 @@ class _Run:
             for_gpu=self.ranks.device.type == "cuda",
         )
 
-    def _attempt(self, batch: Prepared, images: Tensor, labels: Tensor, halved: Tensor | None) -> Outcome | None:
+    def _attempt(self, batch: PreparedBatch, images: Tensor, labels: Tensor, halved: Tensor | None) -> Outcome | None:
         """A backward pass; None if there was not enough memory for it."""
         outcome = self._pass(batch, images, labels, halved, 1.0)
         graphs, pieces = batch.graphs, 1
@@ -323,7 +323,7 @@ class _Run:
         return Outcome.joined(outcomes)
 
     def _pass(
-        self, batch: Prepared, images: Tensor, labels: Tensor, halved: Tensor | None, weight: float
+        self, batch: PreparedBatch, images: Tensor, labels: Tensor, halved: Tensor | None, weight: float
     ) -> Outcome | None:
         try:
             return self.objective.backward(
