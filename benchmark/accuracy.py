@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from deepnets.data import Images, ImageSet
 from deepnets.support import ConfigError
-from ghn_model.ghn import use_batch_statistics
+from ghn_model import use_batch_statistics
 
 __all__ = ["BATCH_SIZE", "LAYOUT", "Accuracy", "checked_logits", "count", "evaluate_network", "generator_for"]
 

@@ -32,8 +32,8 @@ def graph_of(model: nn.Module, input: Any = None) -> Graph:
     Examples
     --------
     >>> import torch
-    >>> graph_of(torch.nn.Linear(8, 4), torch.zeros(1, 8)).num_nodes
-    2
+    >>> graph_of(torch.nn.Linear(8, 4), torch.zeros(1, 8)).num_nodes  # the input, the layer and its bias
+    3
     """
     if type(model) is Network and not model.auxiliary:
         return build_graph(model.config, model.num_classes, model.image_size)

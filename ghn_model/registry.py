@@ -1,8 +1,9 @@
 """Registries of the exchangeable parts of a hypernetwork: encoders and decoders.
 
-A `GHNConfig` names a part by a registered name or as ``"module:attribute"``.  Code outside this package is imported only
-if the user names it: in a configuration that the user constructs, or in the environment variable ``DEEPNETS_PLUGINS``, a
-comma-separated list of modules.  A checkpoint never causes an import, because checkpoints are untrusted input.
+A `GHNConfig` names a part by a registered name or as ``"module:attribute"``.  Code outside this package is imported
+only if the user names it: in a configuration that the user constructs, or in the environment variable
+``DEEPNETS_PLUGINS``, a comma-separated list of modules.  A checkpoint never causes an import, because checkpoints are
+untrusted input.
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ def check_part(registry: Registry[Factory], name: Any) -> None:
     """
     if not isinstance(name, str) or not (_is_registered(registry, name) or is_attribute(name)):
         raise ConfigError(
-            f"{registry.kind}: expected one of {', '.join(registry)}, or module:attribute; got {abbreviated(name)}; if a "
-            f"module of yours registers this name, import it first or list it in {PLUGINS_VARIABLE}"
+            f"{registry.kind}: expected one of {', '.join(registry)}, or module:attribute; got {abbreviated(name)}; if "
+            f"a module of yours registers this name, import it first or list it in {PLUGINS_VARIABLE}"
         )
 
 

@@ -21,15 +21,8 @@ from benchmark.cards.published_accuracy import PUBLISHED, SOURCE
 from benchmark.cards.results import read_reached
 from benchmark.cards.training_run import SIZES, Training, log_text, preset_of, read_training, training_command
 from deepnets.support import CheckpointError, ConfigError, replace_file
-from ghn_model.checkpoints import (
-    DIGEST,
-    PRETRAINED,
-    TensorFile,
-    describe,
-    file_digest,
-    load_checkpoint,
-    save_checkpoint,
-)
+from ghn_model import describe, load_checkpoint
+from ghn_model.checkpoints import DIGEST, PRETRAINED, TensorFile, file_digest, save_checkpoint
 from ghn_model.training import Recipe
 
 __all__ = ["bundle", "make_card"]

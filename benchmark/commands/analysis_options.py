@@ -133,7 +133,7 @@ def opened_split(
 
 def load_hypernetworks(names: Sequence[str], device: str) -> dict[str, GHN]:
     """Hypernetworks by labels: bundled names, or the stems of files, made different where they are the same."""
-    from ghn_model.checkpoints import load_checkpoint
+    from ghn_model import load_checkpoint
 
     loaded: dict[str, GHN] = {}
     for name in names:

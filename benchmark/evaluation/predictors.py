@@ -29,7 +29,8 @@ from torch import Tensor, nn
 from benchmark.evaluation.networks import Networks
 from deepnets.graph import Graph
 from deepnets.support import ConfigError
-from ghn_model.checkpoints import describe, list_pretrained
+from ghn_model import describe
+from ghn_model.checkpoints import list_pretrained
 from ghn_model.config import PRESETS, GHNConfig
 from ghn_model.ghn import GHN
 

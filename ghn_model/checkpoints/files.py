@@ -286,8 +286,8 @@ def _read_ours(path: Path) -> Checkpoint:
     for registry, name in ((ENCODERS, config.hypernet), (DECODERS, config.decoder)):
         if not is_trusted(registry, name):
             raise CheckpointError(
-                f"{path}: its {registry.kind} {name!r} is code outside this package; if you trust it, list its module in the "
-                f"environment variable {PLUGINS_VARIABLE}"
+                f"{path}: its {registry.kind} {name!r} is code outside this package; if you trust it, list its module "
+                f"in the environment variable {PLUGINS_VARIABLE}"
             )
     if not isinstance(metadata, dict):
         raise CheckpointError(f"{path}: has no valid metadata: expected an object, got {type(metadata).__name__}")

@@ -15,7 +15,9 @@ __all__ = ["add_arguments", "model_argument", "run"]
 
 def add_arguments(commands: Any) -> None:
     """Add the command to `commands`, the result of `argparse.ArgumentParser.add_subparsers`."""
-    parser = commands.add_parser("predict", help="predict the parameters of a model and write them to a safetensors file")
+    parser = commands.add_parser(
+        "predict", help="predict the parameters of a model and write them to a safetensors file"
+    )
     parser.add_argument(
         "--model",
         required=True,

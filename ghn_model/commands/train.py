@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
 
     from deepnets.corpus import DeepNets1M
-    from ghn_model.checkpoints import CheckpointInfo
+    from ghn_model import CheckpointInfo
     from ghn_model.config import GHNConfig
     from ghn_model.ghn import GHN
     from ghn_model.training import Images, Ranks, Recipe, Validation
@@ -208,7 +208,7 @@ def opened(options: argparse.Namespace) -> Iterator[Opened]:
 
 def run(options: argparse.Namespace) -> None:
     """Do what the parsed options say."""
-    from ghn_model.checkpoints import describe
+    from ghn_model import describe
     from ghn_model.training import Length, Saving, train
 
     with opened(options) as (config, recipe, images, nets, ranks, workers, init):

@@ -69,7 +69,7 @@ class LevelSchedule(NamedTuple):
     >>> from deepnets import GENOTYPES, NetworkConfig, build_graph
     >>> graph = build_graph(NetworkConfig(GENOTYPES["DARTS"], n_cells=2, C=8))
     >>> schedule = LevelSchedule.from_graphs([graph], virtual_edges=50)
-    >>> len(schedule.forward.levels) == graph.levels.max() + 1
+    >>> len(schedule.forward.levels) == int(graph.levels.max()) + 1
     True
     """
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ghn_model.checkpoints import describe
+from ghn_model import describe
 from tests.support.training_runs import ROOT
 
 SCRIPTS = ROOT / "ghn_model" / "baselines"

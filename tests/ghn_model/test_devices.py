@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,9 @@ import torch
 from torch import Tensor
 
 from deepnets import DeepNets1M
-from ghn_model import GHN
-from ghn_model.checkpoints import describe
+from ghn_model import GHN, describe
 from ghn_model.config import GHNConfig
-from ghn_model.prepared_batch import Prepared
+from ghn_model.prepared_batch import PreparedBatch
 from ghn_model.training import Ranks, Recipe
 from ghn_model.training.meta_batches import DrawnNetworks, meta_batches
 from ghn_model.training.objective import Objective
@@ -30,9 +30,9 @@ NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 DEVICES = ["cpu", pytest.param("cuda", marks=NO_GPU)]
 
 
-def prepared(corpus: Path, config: GHNConfig, count: int = 2, largest: int = 100_000) -> Prepared:
+def prepared(corpus: Path, config: GHNConfig, count: int = 2, largest: int = 100_000) -> PreparedBatch:
     nets = DrawnNetworks(DeepNets1M(corpus, virtual_edges=config.virtual_edges), max_params=largest, max_nodes=120)
-    return next(meta_batches(nets, config, count, for_gpu=True)).prepared
+    return next(meta_batches(nets, config, count, for_gpu=True))
 
 
 def some_images(device: str | torch.device = "cpu", count: int = 4) -> tuple[Tensor, Tensor]:
@@ -77,10 +77,10 @@ def test_a_level_is_a_few_operations(corpus: Path, virtual_edges: int) -> None:
         batch = prepared(corpus, config, 3, largest).to(META)
         x = torch.zeros(len(batch.node_types), config.hidden, device=META, requires_grad=True)
         with Operations() as there:
-            result = ghn.gnn(x, batch.graphs, batch.schedule)
+            result = ghn.gnn(x, batch)
         with Operations() as back:
             result.backward(torch.ones_like(result))
-        levels = sum(len(sweep.levels) for sweep in batch.schedule)
+        levels = sum(len(sweep.levels) for sweep in batch.encoder_inputs)
         found.append((sum(there.by_name.values()) - 10 * levels, sum(back.by_name.values()) - 7 * levels))
     assert found[0] == found[1]
     assert max(found[0]) < 150
@@ -99,7 +99,7 @@ def test_gradients_by_levels_are_those_of_a_cpu(corpus: Path, device: str, prese
     images, labels = some_images()
     images = images.double()
     torch.manual_seed(5)
-    objective.backward(ghn, batch._replace(schedule=None), images, labels)
+    objective.backward(ghn, replace(batch, encoder_inputs=None), images, labels)
     expected = [parameter.grad.clone() for parameter in ghn.parameters() if parameter.grad is not None]
     ghn.zero_grad()
     ghn.to(device)

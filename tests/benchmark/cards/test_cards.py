@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from benchmark.cards import PUBLISHED, bundle, make_card, training_command
 from deepnets.support import CheckpointError, ConfigError, FormatError, Parser
-from ghn_model import GHN
-from ghn_model.checkpoints import PRETRAINED, list_pretrained, load_checkpoint, save_checkpoint
+from ghn_model import GHN, load_checkpoint
+from ghn_model.checkpoints import PRETRAINED, list_pretrained, save_checkpoint
 from ghn_model.checkpoints.files import model_card
 from ghn_model.commands import CHANGES
 from ghn_model.commands.train import add_arguments
@@ -101,7 +101,7 @@ def altered(trained: Path, folder: Path, **changes: Any) -> Path:
 
 
 def load_metadata(path: Path) -> dict[str, Any]:
-    from ghn_model.checkpoints import describe
+    from ghn_model import describe
 
     return describe(path).metadata
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from deepnets import DeepNets1M
-from ghn_model.checkpoints import describe
+from ghn_model import describe
 from ghn_model.training import Length, Ranks, Saving, train
 from tests.support.training_runs import command, run, small_config, small_recipe, stream, tensors, train_here
 

@@ -385,7 +385,7 @@ def test_meta_batches_go_on_where_they_were(corpus: Path, workers: int) -> None:
         batches = meta_batches(
             nets, small_config(), 2, seed=5, first=first, rank=rank, world_size=world_size, workers=workers
         )
-        return [[graph.config for graph in next(batches).prepared.graphs] for _ in range(count)]
+        return [[graph.config for graph in next(batches).graphs] for _ in range(count)]
 
     whole = configs(0, 8)
     assert configs(3, 5, workers=workers) == whole[3:]
