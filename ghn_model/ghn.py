@@ -2,8 +2,7 @@
 
     graph -> node types and shapes -> node embeddings -> encoder -> node embeddings -> decoders -> {name: tensor}
 
-One class serves MLP, GHN-1, GHN-2 (Knyazev et al., NeurIPS 2021) and GHN-3 (Knyazev et al., ICML 2023): a `GHNConfig`
-names the encoder and the decoder.
+It can be MLP, GHN-1, GHN-2 (Knyazev et al., NeurIPS 2021) or GHN-3 (Knyazev et al., ICML 2023); see `GHNConfig`.
 """
 
 from __future__ import annotations

@@ -249,7 +249,7 @@ def test_other_files_are_refused(tmp_path: Path, path: Path) -> None:
     (tmp_path / "empty").touch()
     assert error(tmp_path / "empty").startswith(f"{tmp_path}/empty: is empty; expected a checkpoint")
     (tmp_path / "text.pt").write_text("hello, world, this is a text")
-    assert error(tmp_path / "text.pt").startswith(f"{tmp_path}/text.pt: is of no known kind; expected a checkpoint")
+    assert error(tmp_path / "text.pt").startswith(f"{tmp_path}/text.pt: is of an unknown kind; expected a checkpoint")
     save_file({"weight": torch.zeros(3)}, tmp_path / "other")
     assert error(tmp_path / "other").startswith(f"{tmp_path}/other: is a safetensors file, but not of a hypernetwork")
     os.mkfifo(tmp_path / "pipe")

@@ -237,7 +237,7 @@ def test_as_a_program(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_file("net.safetensors")["0.weight"].shape == (5, 3)
     done = program("info", "mine.py")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("error: mine.py: is of no known kind; expected a checkpoint: ")
+    assert done.stderr.startswith("error: mine.py: is of an unknown kind; expected a checkpoint: ")
     done = program("predict", "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert "--no-class-layers" in done.stdout
