@@ -319,16 +319,16 @@ def _check_fit(content: Checkpoint, build: Callable[[GHNConfig], nn.Module]) -> 
                 f"{path}: {verb} {len(names)} tensors of a hypernetwork with its configuration: {some}"
             )
     for name, tensor in tensors.items():
-        for got, wanted in (
+        for got, required in (
             (tuple(tensor.shape), tuple(expected[name].shape)),
             (tensor.dtype, expected[name].dtype),
             (tensor.layout, torch.strided),
             (tensor.device.type, "cpu"),
         ):
-            if got != wanted:
+            if got != required:
                 raise CheckpointError(
-                    f"{path}: {name}: expected {wanted}, got {got}; the file is damaged, or its configuration is that "
-                    "of another one"
+                    f"{path}: {name}: expected {required}, got {got}; the file is damaged, or its configuration is "
+                    "that of another one"
                 )
 
 

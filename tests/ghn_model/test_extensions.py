@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from deepnets import GENOTYPES, Network, NetworkConfig, build_graph
+from deepnets import GENOTYPES, DeepNets1M, Network, NetworkConfig, build_graph
 from deepnets.support import CheckpointError, ConfigError
 from ghn_model import DECODERS, ENCODERS, GHN, GHNConfig, register_decoder, register_encoder
 from ghn_model.checkpoints import save_checkpoint
+from ghn_model.training import train
+from tests.support.training_runs import small_recipe, stream
 
 ROOT = Path(__file__).parents[2]
 SMALL = {"hidden": 8, "max_shape": (16, 16, 3, 3)}
@@ -153,6 +155,13 @@ def test_registered_parts_load_back(registered: GHNConfig, tmp_path: Path) -> No
     expected, found = ghn.predict(model), loaded.predict(model)
     assert list(expected) == parameter_names()
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+
+
+def test_registered_parts_are_trained(registered: GHNConfig, corpus: Path, tmp_path: Path) -> None:
+    path = train(tmp_path, registered, small_recipe(epochs=1), stream(), DeepNets1M(corpus), quiet=True)
+    loaded = GHN.from_pretrained(path)
+    assert loaded.config == registered
+    assert list(loaded.predict(Network(DARTS))) == parameter_names()
 
 
 def parameter_names() -> list[str]:
