@@ -1,4 +1,4 @@
-"""Signals that are noted, and handed on when the program is ready for them."""
+"""Signals that are deferred until the training has saved its state."""
 
 from __future__ import annotations
 
@@ -6,27 +6,34 @@ import signal
 import threading
 from typing import Any
 
-__all__ = ["NotedSignals", "ignore_signals"]
+__all__ = ["DeferredSignals", "ignore_signals"]
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
 
-class NotedSignals:
-    """Hold the first SIGINT or SIGTERM back while the block runs, as far as they have handlers; pass on a second one.
+class DeferredSignals:
+    """Context manager that records the first SIGINT or SIGTERM instead of handling it; a second one is handled at once.
 
-    In other threads than the main one, which signals do not reach, it does nothing.
+    Only signals with a Python handler are deferred.  Outside of the main thread, which alone receives signals, it does
+    nothing.
+
+    Examples
+    --------
+    >>> with DeferredSignals() as signals:
+    ...     signals.received
+    False
     """
 
     def __init__(self) -> None:
         self._handlers: dict[int, Any] = {}
-        self._noted = 0
+        self._number = 0
 
-    def __enter__(self) -> NotedSignals:
+    def __enter__(self) -> DeferredSignals:
         if threading.current_thread() is threading.main_thread():
             for number in NUMBERS:
                 if callable(handler := signal.getsignal(number)):
                     self._handlers[number] = handler
-                    signal.signal(number, self._note)
+                    signal.signal(number, self._record)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -34,23 +41,26 @@ class NotedSignals:
             signal.signal(number, handler)
 
     @property
-    def came(self) -> bool:
-        """Whether there was one."""
-        return bool(self._noted)
+    def received(self) -> bool:
+        """Whether a signal has been recorded."""
+        return bool(self._number)
 
-    def check(self) -> None:
-        """Hand the signal that was noted, if any, to the handler that it was meant for."""
-        if number := self._noted:
-            self._noted = 0
+    def handle(self) -> None:
+        """Call the original handler of the recorded signal, if there is one."""
+        if number := self._number:
+            self._number = 0
             self._handlers[number](number, None)
 
-    def _note(self, number: int, frame: Any) -> None:
-        if self._noted:
+    def _record(self, number: int, frame: Any) -> None:
+        if self._number:
             self._handlers[number](number, frame)
-        self._noted = number
+        self._number = number
 
 
 def ignore_signals(*_: object) -> None:
-    """In helping processes: what is sent to a whole group of processes is for the one that they help."""
+    """Ignore SIGINT and SIGTERM in a worker process: a signal to the process group is for the main process.
+
+    The parameters are those of a `worker_init_fn` of `torch.utils.data.DataLoader`, and unused.
+    """
     for number in NUMBERS:
         signal.signal(number, signal.SIG_IGN)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from ghn_model.training.trace_events import _busy, profile_of, short_name
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -18,7 +19,6 @@ from deepnets.support import FormatError
 from ghn_model.training import Ranks, profile_training
 from ghn_model.training.profiling import WARM_UP
 from ghn_model.training.step_parts import PARTS
-from ghn_model.training.trace_events import _busy, profile_of, short_name
 from tests.support.training_runs import command, run, small_config, small_recipe, stream
 
 
