@@ -34,11 +34,14 @@ if TYPE_CHECKING:
     from deepnets.graph import GraphBatch as GraphBatch
     from deepnets.graph import ParameterSlot as ParameterSlot
     from deepnets.graph import build_graph as build_graph
+    from deepnets.support import BusyError as BusyError
     from deepnets.support import CheckpointError as CheckpointError
     from deepnets.support import ConfigError as ConfigError
     from deepnets.support import DeepNetsError as DeepNetsError
     from deepnets.support import FormatError as FormatError
     from deepnets.support import IntegrityError as IntegrityError
+    from deepnets.support import MissingDataError as MissingDataError
+    from deepnets.support import MissingDependencyError as MissingDependencyError
     from deepnets.support import TraceError as TraceError
     from deepnets.support import TrainingError as TrainingError
     from deepnets.tracing import trace as trace
@@ -68,11 +71,14 @@ __getattr__, __dir__, _names = lazy_exports(
             "build_graph",
         ),
         "support": (
+            "BusyError",
             "CheckpointError",
             "ConfigError",
             "DeepNetsError",
             "FormatError",
             "IntegrityError",
+            "MissingDataError",
+            "MissingDependencyError",
             "TraceError",
             "TrainingError",
         ),

@@ -3,6 +3,8 @@
 errors            the exceptions of the toolkit
 validation        validation of integer arguments
 files             atomic replacement of files, and locks on folders
+signals           signals deferred to a safe point
+splits            names of splits, and file names of the corpus
 checksummed_hdf5  HDF5 files with a SHA-256 checksum, written atomically and read defensively
 pickles           an interpreter for untrusted pickles that executes no code
 compilation       `compiled`, numba functions cached on disk
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from deepnets.support.checksummed_hdf5 import safe_datasets as safe_datasets
     from deepnets.support.checksummed_hdf5 import safe_group as safe_group
     from deepnets.support.command_line import Parser as Parser
+    from deepnets.support.command_line import deprecated_option as deprecated_option
     from deepnets.support.command_line import non_negative as non_negative
     from deepnets.support.command_line import number as number
     from deepnets.support.command_line import positive as positive
@@ -37,15 +40,20 @@ if TYPE_CHECKING:
     from deepnets.support.command_line import run as run
     from deepnets.support.compilation import compiled as compiled
     from deepnets.support.compilation import digest_of_sources as digest_of_sources
+    from deepnets.support.errors import BusyError as BusyError
     from deepnets.support.errors import CheckpointError as CheckpointError
     from deepnets.support.errors import ConfigError as ConfigError
     from deepnets.support.errors import DeepNetsError as DeepNetsError
     from deepnets.support.errors import FormatError as FormatError
     from deepnets.support.errors import IntegrityError as IntegrityError
+    from deepnets.support.errors import MissingDataError as MissingDataError
+    from deepnets.support.errors import MissingDependencyError as MissingDependencyError
     from deepnets.support.errors import TraceError as TraceError
     from deepnets.support.errors import TrainingError as TrainingError
+    from deepnets.support.files import atomic_write as atomic_write
     from deepnets.support.files import exclusive as exclusive
     from deepnets.support.files import replace_file as replace_file
+    from deepnets.support.files import sync as sync
     from deepnets.support.memory import PeakMemory as PeakMemory
     from deepnets.support.memory import available_memory as available_memory
     from deepnets.support.memory import is_out_of_memory as is_out_of_memory
@@ -59,6 +67,13 @@ if TYPE_CHECKING:
     from deepnets.support.pickles import fill as fill
     from deepnets.support.pickles import read_pickle as read_pickle
     from deepnets.support.pickles import shown as shown
+    from deepnets.support.signals import DeferredSignals as DeferredSignals
+    from deepnets.support.signals import ignore_signals as ignore_signals
+    from deepnets.support.splits import EVALUATION_SPLITS as EVALUATION_SPLITS
+    from deepnets.support.splits import IMAGE_SPLITS as IMAGE_SPLITS
+    from deepnets.support.splits import NETWORK_SPLITS as NETWORK_SPLITS
+    from deepnets.support.splits import STORED_SPLITS as STORED_SPLITS
+    from deepnets.support.splits import corpus_path as corpus_path
     from deepnets.support.validation import abbreviated as abbreviated
     from deepnets.support.validation import at_least as at_least
     from deepnets.support.validation import checked_integer as checked_integer
@@ -78,6 +93,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         ),
         "command_line": (
             "Parser",
+            "deprecated_option",
             "non_negative",
             "number",
             "positive",
@@ -89,17 +105,22 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "digest_of_sources",
         ),
         "errors": (
+            "BusyError",
             "CheckpointError",
             "ConfigError",
             "DeepNetsError",
             "FormatError",
             "IntegrityError",
+            "MissingDataError",
+            "MissingDependencyError",
             "TraceError",
             "TrainingError",
         ),
         "files": (
+            "atomic_write",
             "exclusive",
             "replace_file",
+            "sync",
         ),
         "memory": (
             "PeakMemory",
@@ -119,6 +140,17 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "fill",
             "read_pickle",
             "shown",
+        ),
+        "signals": (
+            "DeferredSignals",
+            "ignore_signals",
+        ),
+        "splits": (
+            "EVALUATION_SPLITS",
+            "IMAGE_SPLITS",
+            "NETWORK_SPLITS",
+            "STORED_SPLITS",
+            "corpus_path",
         ),
         "validation": (
             "abbreviated",

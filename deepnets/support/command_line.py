@@ -1,4 +1,8 @@
-"""What the command lines share: errors in one line, options that are checked, a clean end on Ctrl-C."""
+"""Argument parsing and error reporting of the command lines.
+
+Errors about the input are printed in one line, Ctrl-C ends a program with exit status 130, and old names of options
+are accepted with a deprecation note.
+"""
 
 from __future__ import annotations
 
@@ -15,33 +19,152 @@ from typing import Any, NoReturn
 
 from deepnets.support.errors import DeepNetsError
 
-__all__ = ["Parser", "non_negative", "number", "positive", "positive_number", "run"]
+__all__ = ["Parser", "deprecated_option", "non_negative", "number", "positive", "positive_number", "run"]
 
 
 GRACE = 5.0
-"""Seconds that a program gets to clean up after Ctrl-C, during which another one does nothing."""
+"""Seconds for cleaning up after Ctrl-C, during which further signals are ignored."""
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that says what is wrong in one line."""
+    """An argument parser that reports errors in one line.
+
+    Parameters are those of `argparse.ArgumentParser`.
+
+    Examples
+    --------
+    >>> parser = Parser(prog="tool")
+    >>> _ = parser.add_argument("--workers", type=positive, default=1)
+    >>> parser.parse_args(["--workers", "2"])
+    Namespace(workers=2)
+    """
 
     def error(self, message: str) -> NoReturn:
-        """End the program with what is wrong, and where help is to be had."""
+        """Print the error and how to get help, and exit with status 2.
+
+        Parameters
+        ----------
+        message
+            Description of the error; line breaks become spaces.
+        """
         self.exit(2, f"{self.prog}: error: {' '.join(message.split())} (see {self.prog} --help)\n")
 
 
+class _DeprecatedOption(argparse.Action):
+    """An alias that prints a note and otherwise acts as another option."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, replacement: argparse.Action, new: str) -> None:
+        super().__init__(
+            option_strings,
+            dest,
+            nargs=replacement.nargs,
+            const=replacement.const,
+            default=argparse.SUPPRESS,
+            type=replacement.type,
+            choices=replacement.choices,
+            help=argparse.SUPPRESS,
+            metavar=replacement.metavar,
+        )
+        self.replacement = replacement
+        self.new = new
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: Any = None
+    ) -> None:
+        print(f"{parser.prog}: {self.option_strings[0]} is deprecated; use {self.new}", file=sys.stderr)
+        self.replacement(parser, namespace, values, self.new)
+        self.replacement.required = False  # it was given under its old name
+
+
+def deprecated_option(parser: Any, old: str, new: str) -> None:
+    """Accept the old name of an option, with a deprecation note on stderr.
+
+    Parameters
+    ----------
+    parser
+        A parser, or an argument group of one, that has the option `new`.
+    old
+        The old name, such as `"--jobs"`.  It is not listed in the help text.
+    new
+        The name of the existing option, such as `"--workers"`.
+
+    Raises
+    ------
+    KeyError
+        If the parser has no option `new`.
+
+    Examples
+    --------
+    >>> parser = Parser(prog="tool")
+    >>> _ = parser.add_argument("--workers", type=positive, default=1)
+    >>> deprecated_option(parser, "--jobs", "--workers")
+    >>> parser.parse_args(["--jobs", "2"])
+    Namespace(workers=2)
+    """
+    replacement = parser._option_string_actions[new]
+    parser.add_argument(old, dest=replacement.dest, action=_DeprecatedOption, replacement=replacement, new=new)
+
+
 def positive(text: str) -> int:
-    """An option's value: an integer from 1 on."""
+    """Parse an integer of 1 or more; underscores and commas may separate its digits.
+
+    Parameters
+    ----------
+    text
+        The value of an option.
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        For any other text.
+
+    Examples
+    --------
+    >>> positive("10,000")
+    10000
+    """
     return _integer(text, least=1)
 
 
 def non_negative(text: str) -> int:
-    """An option's value: an integer from 0 on."""
+    """Parse an integer of 0 or more; underscores and commas may separate its digits.
+
+    Parameters
+    ----------
+    text
+        The value of an option.
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        For any other text.
+
+    Examples
+    --------
+    >>> non_negative("0")
+    0
+    """
     return _integer(text, least=0)
 
 
 def number(text: str) -> float:
-    """An option's value: a finite number from 0 on."""
+    """Parse a finite number of 0 or more.
+
+    Parameters
+    ----------
+    text
+        The value of an option.
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        For any other text.
+
+    Examples
+    --------
+    >>> number("1e-3")
+    0.001
+    """
     try:
         value = float(text)
     except ValueError:
@@ -52,7 +175,23 @@ def number(text: str) -> float:
 
 
 def positive_number(text: str) -> float:
-    """An option's value: a finite number above 0."""
+    """Parse a finite number above 0.
+
+    Parameters
+    ----------
+    text
+        The value of an option.
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        For any other text.
+
+    Examples
+    --------
+    >>> positive_number("0.5")
+    0.5
+    """
     value = number(text)
     if value == 0:
         raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
@@ -70,27 +209,30 @@ def _integer(text: str, least: int) -> int:
 
 
 def run(command: Callable[[Sequence[str]], None], after_interrupt: str = "") -> NoReturn:
-    """Run a command line: one line for every error of the user's, 130 after Ctrl-C.
+    """Run a command line and end the process.
+
+    The exit status is 0 after success, 1 after an error about the input, which is printed in one line, and 130 after
+    Ctrl-C or SIGTERM.  Other exceptions are raised: they are bugs, and their traceback is needed.
 
     Parameters
     ----------
     command
-        Takes the arguments behind the program's name.
+        Called with the arguments of the process, without the program name.
     after_interrupt
-        What the user should know after stopping it, for example how to continue.
+        Message to print after Ctrl-C, for example how to resume.
     """
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     interrupt = _Interrupt()
     sys.unraisablehook = interrupt.was_lost
     signal.signal(signal.SIGINT, interrupt)
-    signal.signal(signal.SIGTERM, interrupt)  # a polite kill is a Ctrl-C
+    signal.signal(signal.SIGTERM, interrupt)
     try:
         command(sys.argv[1:])
         sys.stdout.flush()
         status = 0
     except BaseException as error:
-        if interrupt.came:  # whatever it has turned into on its way here
-            start = "\r" if sys.stderr.isatty() else ""  # over the ^C that the terminal shows
+        if interrupt.came:  # the exception may have been converted to another one
+            start = "\r" if sys.stderr.isatty() else ""  # overwrites the ^C that the terminal shows
             print(f"{start}interrupted{after_interrupt and '; '}{after_interrupt}", file=sys.stderr)
             status = 130
             _leave_within_grace()
@@ -103,7 +245,7 @@ def run(command: Callable[[Sequence[str]], None], after_interrupt: str = "") -> 
         elif isinstance(error, OSError) and error.filename is not None:
             print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
             status = 1
-        elif isinstance(error, BrokenPipeError):  # the reader, say `head`, has seen enough
+        elif isinstance(error, BrokenPipeError):  # the reader of the output, such as `head`, has ended
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             status = 0
         else:
@@ -112,7 +254,10 @@ def run(command: Callable[[Sequence[str]], None], after_interrupt: str = "") -> 
 
 
 class _Interrupt:
-    """Interrupts the program once: an impatient second Ctrl-C must not interrupt its cleaning up, unless that hangs."""
+    """A signal handler that interrupts the program once, so that a second Ctrl-C does not interrupt the cleanup.
+
+    A signal that comes after `GRACE` seconds ends the process at once.
+    """
 
     came = 0.0
 
@@ -125,7 +270,7 @@ class _Interrupt:
             os._exit(130)
 
     def was_lost(self, event: Any) -> None:
-        """Forget an interrupt that struck in a callback, where Python can only report it; the next one counts."""
+        """Forget an interrupt that was raised in a callback, where Python only reports it; the next one counts."""
         if issubclass(event.exc_type, KeyboardInterrupt):
             self.came = 0.0
         else:
@@ -133,7 +278,7 @@ class _Interrupt:
 
 
 def _leave_within_grace() -> None:
-    """Let nothing stop the program from ending: neither another Ctrl-C, nor what runs at its exit."""
+    """Ignore further signals, and end the process after `GRACE` seconds even if an exit handler hangs."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     last = threading.Timer(GRACE, os._exit, (130,))

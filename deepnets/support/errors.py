@@ -1,44 +1,82 @@
-"""The one family of errors: everything this toolkit raises about its input is a `DeepNetsError`.
+"""The exceptions of the toolkit: everything it raises about its input is a `DeepNetsError`.
 
-A message says what is wrong, where (file, split, index), what was given, what is expected and what to do about it.
+A message says what is wrong, where (file, split, index), which value was given, which values are allowed, and what to
+do about it.
+
+| exception                | raised when                                              | also a              |
+|--------------------------|----------------------------------------------------------|---------------------|
+| `ConfigError`            | an argument, option or configuration is not allowed      | `ValueError`        |
+| `MissingDataError`       | a data set or file has not been built or downloaded      | `FileNotFoundError` |
+| `MissingDependencyError` | an optional package is not installed                     | `ImportError`       |
+| `BusyError`              | another process holds the lock of a folder               |                     |
+| `FormatError`            | a file has the wrong format, version or layout           |                     |
+| `IntegrityError`         | a file has the right format, but its content is damaged  | `FormatError`       |
+| `CheckpointError`        | a hypernetwork checkpoint cannot be read or written      |                     |
+| `TraceError`             | a module cannot be converted to a graph                  |                     |
+| `TrainingError`          | training failed, for example because the loss is not finite |                  |
 """
 
 from __future__ import annotations
 
 __all__ = [
+    "BusyError",
     "CheckpointError",
     "ConfigError",
     "DeepNetsError",
     "FormatError",
     "IntegrityError",
+    "MissingDataError",
+    "MissingDependencyError",
     "TraceError",
     "TrainingError",
 ]
 
 
 class DeepNetsError(Exception):
-    """Base of every error that this toolkit raises about what it was given."""
+    """Base class of every error that the toolkit raises about its input.
+
+    Examples
+    --------
+    >>> from deepnets import DeepNetsError, DeepNets1M
+    >>> try:
+    ...     DeepNets1M("data", split="tset")
+    ... except DeepNetsError as error:
+    ...     print(error)
+    split: unknown 'tset'; use one of train, val, test, search, wide, deep, dense, bnfree, predefined
+    """
 
 
 class ConfigError(DeepNetsError, ValueError):
-    """A configuration, option or argument is outside what is allowed."""
+    """A configuration, option or argument is not allowed."""
+
+
+class MissingDataError(DeepNetsError, FileNotFoundError):
+    """A data set or file does not exist yet; the message says how to build or download it."""
+
+
+class MissingDependencyError(DeepNetsError, ImportError):
+    """An optional package is not installed or cannot be imported; the message says what to install."""
+
+
+class BusyError(DeepNetsError):
+    """Another process holds the lock of a folder that this process needs for writing."""
 
 
 class FormatError(DeepNetsError):
-    """A file is not what it should be: another kind, another version, or a layout that breaks the rules."""
+    """A file has the wrong format, an unsupported version or an invalid layout."""
 
 
 class IntegrityError(FormatError):
-    """A file has the right form, but its content is damaged."""
+    """A file has the right format, but its content is damaged."""
 
 
 class CheckpointError(DeepNetsError):
-    """A hypernetwork checkpoint cannot be used."""
+    """A hypernetwork checkpoint cannot be read or written."""
 
 
 class TrainingError(DeepNetsError):
-    """A training cannot go on."""
+    """Training cannot be continued, for example because the loss is not finite."""
 
 
 class TraceError(DeepNetsError):
-    """A network cannot be turned into a graph."""
+    """A module cannot be converted to a graph."""

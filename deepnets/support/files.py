@@ -1,4 +1,7 @@
-"""What is written into folders that others may look into: files appear whole, and one process writes at a time."""
+"""Atomic replacement of files and locks on folders.
+
+A file written by these functions is either complete and on the disk, or the previous file is still in its place.
+"""
 
 from __future__ import annotations
 
@@ -10,40 +13,132 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from deepnets.support.errors import ConfigError
+from deepnets.support.errors import BusyError
 
-__all__ = ["exclusive", "replace_file"]
+__all__ = ["atomic_write", "exclusive", "replace_file", "sync"]
 
 
 @contextlib.contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
-    """Keep other processes that ask for the same out of a folder; a lock does not outlive its process.
+    """Lock a folder while the block runs, so that one process at a time writes to it.
+
+    The operating system releases the lock when the process ends, even when it is killed.
+
+    Parameters
+    ----------
+    folder
+        An existing folder.  The lock is the file `.lock` in it.
 
     Raises
     ------
-    ConfigError
-        If another one has it.
+    BusyError
+        If another process holds the lock.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as name, exclusive(Path(name)):
+    ...     print("locked")
+    locked
     """
     lock = FileLock(folder / ".lock")
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise ConfigError(f"{folder}: is in use by another process; choose another folder") from error
+        raise BusyError(f"{folder}: is in use by another process; choose another folder") from error
     try:
         yield
     finally:
         lock.release()
 
 
-def replace_file(path: Path, content: bytes | str) -> None:
-    """Write a file that is there whole, and on the disk, or as it was before; a text is written in UTF-8 as it is."""
+@contextlib.contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Replace a file by the one that the block writes, if the block ends without an exception.
+
+    The block writes to a temporary file in the same folder.  At the end of the block the file is flushed to the disk
+    and renamed, and the folder is flushed as well.  After an exception the temporary file is removed, and the previous
+    file keeps its place.
+
+    Parameters
+    ----------
+    path
+        The file; replaced if it exists.
+
+    Yields
+    ------
+    Path
+        The empty temporary file, to be written by the block.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as name:
+    ...     with atomic_write(Path(name, "a.txt")) as temporary:
+    ...         _ = temporary.write_text("complete")
+    ...     Path(name, "a.txt").read_text(), len(os.listdir(name))
+    ('complete', 1)
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
-        with temporary.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
+        temporary.touch(exist_ok=False)
+        yield temporary
+        sync(temporary)
         temporary.replace(path)
+        sync(path.parent)
     finally:
-        with contextlib.suppress(OSError):  # where nothing can be written, there is nothing to remove either
+        with contextlib.suppress(OSError):  # already renamed, or the folder is not writable
             temporary.unlink()
+
+
+def replace_file(path: Path, content: bytes | str) -> None:
+    """Write a file atomically.
+
+    Parameters
+    ----------
+    path
+        The file; replaced if it exists.
+    content
+        Bytes, or a text, which is encoded in UTF-8 without changing its line endings.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written; the previous file is unchanged.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as name:
+    ...     replace_file(Path(name, "a.txt"), "new")
+    ...     Path(name, "a.txt").read_text()
+    'new'
+    """
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def sync(path: Path) -> None:
+    """Flush a file, or the entries of a folder, to the disk.
+
+    Parameters
+    ----------
+    path
+        An existing file or folder.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as name:
+    ...     sync(Path(name))
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
