@@ -10,6 +10,7 @@ pickles           an interpreter for untrusted pickles that executes no code
 compilation       `compiled`, numba functions cached on disk
 memory            available memory, peak memory and out-of-memory errors
 optional_models   torchvision and timm, which are optional, and models by name
+registry          registries of named components, and objects given as "module:attribute"
 command_line      argument parsing and error reporting of the command lines
 lazy              lazy re-exports of packages
 
@@ -67,6 +68,9 @@ if TYPE_CHECKING:
     from deepnets.support.pickles import fill as fill
     from deepnets.support.pickles import read_pickle as read_pickle
     from deepnets.support.pickles import shown as shown
+    from deepnets.support.registry import Registry as Registry
+    from deepnets.support.registry import is_attribute as is_attribute
+    from deepnets.support.registry import load_attribute as load_attribute
     from deepnets.support.signals import DeferredSignals as DeferredSignals
     from deepnets.support.signals import ignore_signals as ignore_signals
     from deepnets.support.splits import EVALUATION_SPLITS as EVALUATION_SPLITS
@@ -140,6 +144,11 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "fill",
             "read_pickle",
             "shown",
+        ),
+        "registry": (
+            "Registry",
+            "is_attribute",
+            "load_attribute",
         ),
         "signals": (
             "DeferredSignals",
