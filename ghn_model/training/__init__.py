@@ -13,7 +13,6 @@ validation    `Validation`, accuracy on networks and images that are not trained
 state, log    the state of a training in a file, and its log
 distributed   training with several processes
 profiling     time of the parts of a step; `step_parts` defines them
-signals       signals deferred until the state is saved
 """
 
 from __future__ import annotations

@@ -39,10 +39,10 @@ FORMAT, FORMAT_VERSION = "deepnets1m custom hypernetwork", "1"
 class Hypernetwork(Protocol):
     """A model that predicts the parameters of networks from their graphs.
 
-    Two methods are optional.  ``prepare(graphs)`` returns what `forward` takes in place of the graphs; the trainer calls
-    it in the processes of the data loader, on a copy of the hypernetwork without weights, so it must not read weights.
-    If its result has the methods ``to(device, non_blocking=...)`` and ``pin_memory()``, they are used.  For a
-    `torch.nn.Module`, the trainer also uses ``train``, ``eval``, ``to`` and ``state_dict``.
+    The method ``prepare(graphs)`` is optional.  It returns what `forward` takes in place of the graphs.  The trainer
+    calls it in the workers of the data loader, on a copy of the hypernetwork without weights, so it must not read
+    weights.  If its result has the methods ``to(device, non_blocking=...)`` and ``pin_memory()``, they are used.  For
+    a `torch.nn.Module`, the trainer also uses ``train``, ``eval``, ``to`` and ``state_dict``.
 
     Examples
     --------
@@ -52,7 +52,7 @@ class Hypernetwork(Protocol):
     """
 
     def forward(self, graphs: Sequence[Graph]) -> list[dict[str, Tensor]]:
-        """Predict one dict per graph: a tensor for each name in ``graph.parameters``, differentiable by `parameters`."""
+        """Return one dict per graph, from each parameter name in ``graph.parameters`` to a tensor of its shape."""
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """Return the trainable tensors, leaves of the autograd graph, always in the same order."""
@@ -172,6 +172,47 @@ def save_hypernetwork(hypernetwork: nn.Module, folder: Path, metadata: Mapping[s
     return path
 
 
+def read_metadata(path: Path | str) -> dict[str, Any]:
+    """Return the metadata of a file that `save_hypernetwork` has written.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is damaged or not such a file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     read_metadata(save_hypernetwork(GHN(GHNConfig(hidden=8)), Path(folder), {"steps": 3}))["steps"]
+    3
+    """
+    metadata: dict[str, Any] = json.loads(TensorFile(Path(path)).metadata.get("metadata", "{}"))
+    return metadata
+
+
+def read_weights(path: Path | str) -> dict[str, Tensor]:
+    """Return the state dict in a file ``hypernetwork.safetensors``.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is damaged or not such a file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     list(read_weights(save_hypernetwork(nn.Linear(1, 2), Path(folder), {})))
+    ['bias', 'weight']
+    """
+    file = TensorFile(Path(path))
+    if file.metadata.get("format") != FORMAT:
+        raise CheckpointError(f"{path}: is not a custom hypernetwork; load a GHN with GHN.from_pretrained")
+    file.check()
+    return file.tensors
+
+
 AnyHypernetwork = TypeVar("AnyHypernetwork", bound=Hypernetwork)
 
 
@@ -206,16 +247,13 @@ def load_weights(hypernetwork: AnyHypernetwork, path: Path | str) -> AnyHypernet
     ...     load_weights(Scale(1, 1), path)
     Scale(in_features=1, out_features=1, bias=True)
     """
-    file = TensorFile(Path(path))
-    if file.metadata.get("format") != FORMAT:
-        raise CheckpointError(f"{path}: is not a custom hypernetwork; load a GHN with GHN.from_pretrained")
-    file.check()
+    weights = read_weights(path)
     module = hypernetwork if isinstance(hypernetwork, nn.Module) else HypernetworkModule(hypernetwork)
     try:
-        module.load_state_dict(file.tensors)
+        module.load_state_dict(weights)
     except RuntimeError as error:
         text = " ".join(str(error).split())[:300]
-        raise CheckpointError(f"{path}: was written by {file.metadata.get('class')}: {text}") from error
+        raise CheckpointError(f"{path}: is of another hypernetwork: {text}") from error
     module.eval()
     return hypernetwork
 

@@ -21,8 +21,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from deepnets.data import ImageFolders, ImageSet, open_images
-from deepnets.support import ConfigError
-from ghn_model.training.signals import ignore_signals
+from deepnets.support import ConfigError, ignore_signals
 
 __all__ = ["FolderStream", "ImageStream", "Images", "image_stream"]
 

@@ -36,12 +36,13 @@ COLUMNS = (
 )
 """Columns of `log.csv`.
 
-`step` is the number of meta-batches, `seconds` the duration of the training, `progress` the fraction of it that is done
-and `epoch` the number of passes through the images.  `loss`, `top1` (percent) and `gradient_norm` (before clipping) are
-means over the steps since the previous row.  `networks_per_s` and `images_per_s` (images times networks) are rates over
-the same steps.  `data_wait` and `hypernetwork_share` are fractions of the time: waiting for data, and in the forward and
-backward pass of the hypernetwork.  `gpu_busy` is the utilization that the GPU driver reports.  `memory_mb` is the peak
-memory of the GPU or, on a CPU, of the process.  `skipped` is the number of skipped meta-batches since the start.
+`step` is the number of meta-batches, `seconds` the duration of the training, `progress` the fraction of it that is
+done, and `epoch` the number of passes through the images.  `loss`, `top1` (percent) and `gradient_norm` (before
+clipping) are means over the steps since the previous row.  `networks_per_s` and `images_per_s` (images times networks)
+are rates over the same steps.  `data_wait` and `hypernetwork_share` are fractions of the time: waiting for data, and in
+the forward and backward pass of the hypernetwork.  `gpu_busy` is the utilization that the GPU driver reports.
+`memory_mb` is the peak memory of the GPU or, on a CPU, of the process.  `skipped` is the number of skipped
+meta-batches since the start.
 """
 
 

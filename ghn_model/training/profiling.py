@@ -102,7 +102,7 @@ def profile_training(
     >>> from deepnets import DeepNets1M
     >>> from ghn_model.training import image_stream
     >>> config = GHNConfig(hidden=8, max_shape=(16, 16, 11, 11))
-    >>> recipe = Recipe.preset("ghn2", "digits", max_params=0, max_nodes=150, meta_batch_size=1, batch_size=2)
+    >>> recipe = Recipe.preset("ghn2", "digits", max_params=2_000_000, max_nodes=0, meta_batch_size=1, batch_size=2)
     >>> images = image_stream("digits", 2, device=torch.device("cpu"))
     >>> nets = DeepNets1M(split="predefined")
     >>> found = profile_training(
@@ -114,10 +114,8 @@ def profile_training(
     distributed = distributed or Distributed()
     if out is not None:
         Path(out).mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory(prefix="profile-") as folder,
-        _Measurement(distributed, steps, profiled_steps) as m,
-    ):
+    measurement = _Measurement(distributed, steps, profiled_steps)
+    with tempfile.TemporaryDirectory(prefix="profile-") as folder, measurement:
         train(
             Path(folder) / str(distributed.rank),
             config,
@@ -129,15 +127,15 @@ def profile_training(
             distributed=distributed,
             workers=workers,
             quiet=True,
-            after_step=m.after_step,
+            after_step=measurement.after_step,
         )
-    if m.profiler and out is not None:
-        m.profiler.export_chrome_trace(str(Path(out) / "trace.json.gz"))
+    if measurement.profiler and out is not None:
+        measurement.profiler.export_chrome_trace(str(Path(out) / "trace.json.gz"))
     return StepProfile(
         steps,
-        1e3 * m.seconds / steps,
-        steps * recipe.meta_batch_size / m.seconds,
-        *_summary(m.profiler, profiled_steps),
+        1e3 * measurement.seconds / steps,
+        steps * recipe.meta_batch_size / measurement.seconds,
+        *_summary(measurement.profiler, profiled_steps),
     )
 
 

@@ -94,7 +94,7 @@ def train(
     >>> from ghn_model import GHN
     >>> from ghn_model.training import image_stream
     >>> config = GHNConfig(hidden=8, max_shape=(16, 16, 11, 11))
-    >>> recipe = Recipe.preset("ghn2", "digits", max_params=0, max_nodes=150, meta_batch_size=1, batch_size=2)
+    >>> recipe = Recipe.preset("ghn2", "digits", max_params=2_000_000, max_nodes=0, meta_batch_size=1, batch_size=2)
     >>> images = image_stream("digits", 2, device=torch.device("cpu"))
     >>> nets = DeepNets1M(split="predefined")  # use DeepNets1M("data", split="train")
     >>> with tempfile.TemporaryDirectory() as folder:

@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deepnets.corpus import DeepNets1M
-from deepnets.support import ConfigError, TrainingError, is_out_of_memory
+from deepnets.support import ConfigError, DeferredSignals, TrainingError, is_out_of_memory
 from ghn_model.config import GHNConfig
 from ghn_model.ghn import GHN
 from ghn_model.training.distributed import Distributed
@@ -43,7 +43,6 @@ from ghn_model.training.objective import Objective, Outcome
 from ghn_model.training.optimization import Optimization
 from ghn_model.training.recipe import Recipe
 from ghn_model.training.schedules import Budget
-from ghn_model.training.signals import DeferredSignals
 from ghn_model.training.state import CheckpointPolicy, Progress, load_state, read_identity, save_state
 from ghn_model.training.step_parts import part
 from ghn_model.training.validation import Validation, start_curve
@@ -125,7 +124,7 @@ class Trainer:
             with DeferredSignals() as signals:
                 self._loop(log, signals)
                 path = self._save()
-                signals.handle()
+                signals.check()
         finally:
             if log:
                 log.close()
@@ -186,7 +185,7 @@ class Trainer:
             return batch, images.contiguous(memory_format=self.recipe.memory_format(device)), labels
 
     def _backward(self, batch: MetaBatch, images: Tensor, labels: Tensor, half_images: Tensor | None) -> Outcome | None:
-        """Compute gradients, if memory runs out in smaller and smaller pieces; None if even one network is too large."""
+        """Compute gradients, in smaller pieces if memory runs out; return None if one network alone is too large."""
         outcome = self._try_backward(batch, images, labels, half_images, 1.0)
         graphs, pieces = batch.graphs, 1
         while outcome is None and pieces < len(graphs):
