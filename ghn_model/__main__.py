@@ -130,4 +130,4 @@ def _info(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    run(main, "a training is continued by the same command")
+    run(main, "use the same command to resume a training")

@@ -111,9 +111,9 @@ class MetaBatch:
         """Prepare graphs for a hypernetwork, which needs no weights for that."""
         graphs = list(graphs)
         if isinstance(hypernetwork, GHN):
-            # Gated graph networks process nodes one by one on a CPU, without a schedule of parallel levels.
-            levels = for_gpu or hypernetwork.config.hypernet == "graphormer"
-            return cls(graphs, hypernetwork.prepare(graphs, schedule=levels))
+            # On a CPU, gated graph networks process nodes one by one, which needs no prepared encoder inputs.
+            encoder_inputs = for_gpu or hypernetwork.config.hypernet != "gatedgnn"
+            return cls(graphs, hypernetwork.prepare(graphs, True, encoder_inputs))
         prepare: Any = getattr(hypernetwork, "prepare", list)
         return cls(graphs, prepare(graphs))
 

@@ -21,7 +21,7 @@ ARGS = "--max-params 100000 --max-nodes 90 --batch-size 4"
 def settings(tmp_path: Path) -> dict[str, str]:
     """Everything small, and in a folder of its own."""
     small = {"PYTHON": sys.executable, "DEVICE": "cpu", "IMAGES": "digits", "PRESET": "ghn1", "SIZE": "2000"}
-    small |= {"DATA": str(tmp_path / "data"), "OUT": str(tmp_path / "runs"), "META_BATCH": "2", "ARGS": ARGS}
+    small |= {"DATA": str(tmp_path / "data"), "OUT": str(tmp_path / "runs"), "META_BATCH_SIZE": "2", "ARGS": ARGS}
     return {**os.environ, **small}
 
 
@@ -48,7 +48,7 @@ def test_a_failure_is_one(settings: dict[str, str]) -> None:
 
 @pytest.mark.slow
 def test_the_profile(settings: dict[str, str], tmp_path: Path) -> None:
-    said = script("2-profile.sh", **settings, RANKS="1 2", STEPS="2", BATCH="4")
+    said = script("2-profile.sh", **settings, RANKS="1 2", STEPS="2", BATCH_SIZE="4")
     assert said.count("ms per step") == 2
     for ranks in (1, 2):
         found = json.loads((tmp_path / "runs" / "profile" / str(ranks) / "profile.json").read_text())
@@ -66,7 +66,7 @@ def test_training_in_calls_then_the_bundle(settings: dict[str, str], tmp_path: P
     assert "30 steps in" in said
     assert "ghn1-digits" in said.partition("top-1")[2]  # the leaderboard of validation
     bundle = tmp_path / "bundle"
-    evaluate = {**settings, "ARGS": "", "BUNDLE": str(bundle), "SPLITS": "test", "LIMIT": "1", "JOBS": "1"}
+    evaluate = {**settings, "ARGS": "", "BUNDLE": str(bundle), "SPLITS": "test", "LIMIT": "1", "WORKERS": "1"}
     for _ in range(2):  # the second time, nothing is to be done but the card
         said = script("4-evaluate.sh", **evaluate)
         card = json.loads((bundle / "ghn1-digits.json").read_text())

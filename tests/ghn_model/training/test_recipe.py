@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from deepnets.support import ConfigError
-from ghn_model import PRESETS
-from ghn_model.checkpoints import list_pretrained, model_card
+from ghn_model import PRESETS, describe, list_pretrained
 from ghn_model.training import Budget, Recipe, Schedule
 
 
@@ -79,7 +78,7 @@ def test_recipes_survive_json(preset: str, images: str) -> None:
         ({"lr": math.nan}, "lr"),
         ({"ema_decay": 1.0}, "ema_decay"),
         ({"label_smoothing": -0.1}, "label_smoothing"),
-        ({"precision": "int8"}, "fp32, bf16, fp16"),
+        ({"precision": "int8"}, "fp32, tf32, bf16, fp16"),
         ({"schedule": "cosine"}, "Schedule"),
         ({"channels_last": "yes"}, "channels_last"),
     ],
@@ -122,7 +121,7 @@ def test_recipes_of_the_previous_version() -> None:
 
 @pytest.mark.parametrize("name", list_pretrained())
 def test_recipes_of_bundled_cards_load(name: str) -> None:
-    recipe = Recipe.from_dict(model_card(name)["recipe"])
+    recipe = Recipe.from_dict(describe(name).metadata["recipe"])
     assert recipe == Recipe.preset(name.partition("-")[0], "digits", channels_last=True)
     assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
 

@@ -211,17 +211,17 @@ def _metadata(path: Path) -> dict[str, str]:
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, fails: Callable[[int], object]) -> None:
-    """Make the backward passes of some steps fail, with an exception or with a loss of NaN."""
-    real, calls = Objective.backward, iter(range(10**6))
+    """Make the backward passes of some steps fail, also in pieces: with an exception, or with a loss of NaN."""
+    real, steps = Objective.backward, []
 
-    def backward(self: Objective, *arguments: Any, **options: Any) -> Outcome:
-        outcome = real(self, *arguments, **options)
-        fault = fails(next(calls))
+    def backward(self: Objective, *arguments: Any, weight: float, **options: Any) -> Outcome:
+        if weight == 1.0:
+            steps.append(weight)
+        outcome = real(self, *arguments, weight=weight, **options)
+        fault = fails(len(steps) - 1)
         if isinstance(fault, Exception):
             raise fault
-        if fault:
-            return replace(outcome, loss=outcome.loss * math.nan)
-        return outcome
+        return replace(outcome, loss=outcome.loss * math.nan) if fault else outcome
 
     monkeypatch.setattr(Objective, "backward", backward)
 
