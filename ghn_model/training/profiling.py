@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch.autograd import DeviceType
+from torch.autograd import DeviceType  # type: ignore[attr-defined]
 from torch.profiler import ProfilerActivity, profile
 
 from deepnets.corpus import DeepNets1M
@@ -147,7 +147,7 @@ def _summary(profiler: profile | None, steps: int) -> tuple[dict[str, float], fl
     parts = {name: host[name].cpu_time_total / 1e3 / steps for name in PARTS if name in host}
     kernels: list[Any] = [
         event
-        for event in profiler.events() or ()
+        for event in profiler.events() or ()  # type: ignore[no-untyped-call]
         if event.device_type != DeviceType.CPU and event.name not in PARTS and not event.name.startswith("Mem")
     ]
     order = "self_device_time_total" if kernels else "self_cpu_time_total"

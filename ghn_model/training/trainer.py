@@ -87,7 +87,7 @@ class Trainer:
         self.state_path = out / "state.safetensors"
         torch.manual_seed(step_seed(recipe.seed, -1, 0))
         self.hypernetwork = build_hypernetwork(hypernetwork).to(distributed.device).train()
-        self.identity = {
+        self.identity: dict[str, Any] = {
             "recipe": recipe.to_dict(),
             "images": images.name,
             "corpus": nets.file.content_digest if nets.file else nets.split,
