@@ -19,4 +19,4 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    run(main, "repeat the command to resume a training")
+    run(main, "use the same command to resume a training")

@@ -175,7 +175,7 @@ def training_command(config: GHNConfig, recipe: Recipe, images: str, known: Mapp
     preset = preset_of(config, images)
     usual = Recipe.preset(preset, images)
     words = ["python -m ghn_model train", f"--preset {preset}", f"--images {images}"]
-    words += [] if images == "digits" else ["--image-folder FOLDER"]
+    words += [] if images == "digits" else ["--image-root FOLDER"]
     length = known.get("length") or {"steps": known["steps"]}
     words += [f"--{unit} {_plain(length[unit])}" for unit in ("minutes", "steps") if length.get(unit)]
     for field in CHANGES:

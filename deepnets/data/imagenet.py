@@ -9,6 +9,7 @@ norms which normalise by the batch see mixed classes.  The transforms are torchv
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -120,6 +121,30 @@ class ImageFolders:
         """
         batch_size = checked_integer("batch_size", batch_size, at_least(1))
         return self._batches(batch_size, shuffle, augment, drop_last, generator)
+
+    def decode(self, row: int, seed: int = 0, *, augment: bool = False) -> Tensor:
+        """Read one image from its file.
+
+        Parameters
+        ----------
+        row : int
+            Number of the image, from 0.
+        seed : int, default 0
+            Seed of the augmentation and the noise.
+        augment : bool, default False
+            Whether to augment the image.
+
+        Returns
+        -------
+        Tensor
+            `(3, image_size, image_size) float32`, normalized, on the CPU.
+
+        Raises
+        ------
+        FormatError
+            If the file cannot be read as an image.
+        """
+        return _decode(self.paths[row], seed, _transform(self.image_size, augment, self.noise, self.mean, self.std))
 
     def _batches(
         self, batch_size: int, shuffle: bool, augment: bool, drop_last: bool, generator: torch.Generator | None
@@ -268,6 +293,7 @@ def _torchvision() -> Any:
     return torchvision.transforms
 
 
+@functools.cache
 def _transform(
     size: int, augment: bool, noise: float, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> Callable[[Any], Tensor]:
@@ -306,17 +332,25 @@ class _Decoded(torch.utils.data.Dataset[Any]):
         return len(self.jobs)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int] | FormatError:
-        from PIL import Image
-
         job = self.jobs[index]
-        with torch.random.fork_rng(devices=[]):  # each image has random numbers of its own, whichever worker makes it
-            torch.default_generator.manual_seed(job.seed)
-            try:
-                with Image.open(job.path) as image:
-                    return self.transform(image.convert("RGB")), job.label
-            except Exception as error:  # Pillow raises anything
-                text = " ".join(str(error).split())[:200] or type(error).__name__
-                return FormatError(f"{job.path}: cannot be read as an image: {text}")
+        try:
+            return _decode(job.path, job.seed, self.transform), job.label
+        except FormatError as error:
+            return error
+
+
+def _decode(path: str, seed: int, transform: Callable[[Any], Tensor]) -> Tensor:
+    """Decode and transform an image, with random numbers of its own."""
+    from PIL import Image
+
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        try:
+            with Image.open(path) as image:
+                return transform(image.convert("RGB"))
+        except Exception as error:  # Pillow raises any exception
+            text = " ".join(str(error).split())[:200] or type(error).__name__
+            raise FormatError(f"{path}: cannot be read as an image: {text}") from error
 
 
 def _collated(items: list[tuple[Tensor, int] | FormatError]) -> tuple[Tensor, Tensor] | FormatError:
