@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from benchmark.metrics import Metric, get_metrics
 from deepnets.data import Images, ImageSet
 from deepnets.support import ConfigError
-from ghn_model.ghn import use_batch_statistics
+from ghn_model import use_batch_statistics
 
 __all__ = [
     "BATCH_SIZE",

@@ -1,29 +1,44 @@
-"""Graph hypernetworks: from the graph of a network to all of its parameters, in one forward pass.
+"""Graph hypernetworks: they predict all parameters of a network from its graph, in one forward pass.
 
-    ghn = GHN.from_pretrained("path/of/a/checkpoint")
-    ghn.predict(model)       a dict from names to tensors
-    ghn.initialize(model)    the same, written into the model
-    ghn.embed(model)         a vector that represents the architecture
+>>> from deepnets import GENOTYPES, Network, NetworkConfig
+>>> from ghn_model import GHN
+>>> ghn = GHN.from_pretrained("ghn2-digits")
+>>> model = Network(NetworkConfig(GENOTYPES["DARTS"], n_cells=4, C=16))
+>>> parameters = ghn.predict(model)             # dict from names to tensors
+>>> model = ghn.initialize(model)               # writes them into the model
+>>> vector = ghn.embed(model)                   # (32,), represents the architecture
 
-`GHN` is the whole; `gated_gnn`, `graphormer` (encoders) and `decoders` are its parts, `checkpoints` and `official` its
-files.
+The parts of a hypernetwork are exchangeable: see `GHNConfig`, `register_encoder` and `register_decoder`.
 """
 
 from __future__ import annotations
 
-from ghn_model.checkpoints import describe, list_pretrained, load_checkpoint, save_checkpoint
+from ghn_model.checkpoints import list_pretrained, save_checkpoint
 from ghn_model.config import PRESETS, GHNConfig
-from ghn_model.ghn import GHN, graph_of, use_batch_statistics
+from ghn_model.decoders import DECODERS, Decoder, register_decoder
+from ghn_model.encoders import ENCODERS, Encoder, register_encoder
+from ghn_model.ghn import GHN
+from ghn_model.loading import CheckpointInfo, describe, load_checkpoint
+from ghn_model.networks import graph_of, use_batch_statistics
+from ghn_model.prepared_batch import PreparedBatch
 from ghn_model.variation import vary
 
 __all__ = [
+    "DECODERS",
+    "ENCODERS",
     "GHN",
     "PRESETS",
+    "CheckpointInfo",
+    "Decoder",
+    "Encoder",
     "GHNConfig",
+    "PreparedBatch",
     "describe",
     "graph_of",
     "list_pretrained",
     "load_checkpoint",
+    "register_decoder",
+    "register_encoder",
     "save_checkpoint",
     "use_batch_statistics",
     "vary",

@@ -1,23 +1,21 @@
-"""`GHNConfig`: everything that decides the shape of a hypernetwork and what it computes, as plain validated values."""
+"""`GHNConfig`: the validated configuration of a hypernetwork."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from deepnets.graph import MAX_DISTANCE
 from deepnets.support import ConfigError, at_least, checked_integer
+from ghn_model.registry import DECODERS, ENCODERS, check_part
 
 __all__ = ["PRESETS", "GHNConfig"]
 
-_CHOICES = {
-    "hypernet": ("gatedgnn", "mlp", "graphormer"),
-    "decoder": ("conv", "mlp"),
-    "window": ("corner", "centre"),
-}
-_MAP_SIZES = {32: 11, 224: 16}  # side of the predicted kernels, by side of the images
-_GHN3 = {"t": (64, 3, 8), "s": (128, 5, 16), "l": (256, 12, 16), "xl": (384, 24, 16)}  # width, layers, heads
+_WINDOWS = ("corner", "centre")
+_MAP_SIZES = {32: 11, 224: 16}  # height and width of the predicted kernels, by image size
+_GHN3 = {"t": (64, 3, 8), "s": (128, 5, 16), "l": (256, 12, 16), "xl": (384, 24, 16)}  # hidden, layers, heads
 
 PRESETS = ("mlp", "ghn1", "ghn2", *(f"ghn3-{size}" for size in _GHN3))
 """The published hypernetworks (Knyazev et al., NeurIPS 2021, table 2; ICML 2023, table 1)."""
@@ -25,35 +23,50 @@ PRESETS = ("mlp", "ghn1", "ghn2", *(f"ghn3-{size}" for size in _GHN3))
 
 @dataclass(frozen=True)
 class GHNConfig:
-    """The configuration of a `GHN`; the defaults are those of GHN-2 for CIFAR-10.
+    """The configuration of a `GHN`.  The defaults are those of GHN-2 for CIFAR-10.
 
     Parameters
     ----------
     hypernet
-        How nodes learn of each other: "gatedgnn" (GHN-1, GHN-2), "graphormer" (GHN-3), or "mlp" (not at all).
+        Encoder, which passes information between nodes: "gatedgnn" (GHN-1, GHN-2), "graphormer" (GHN-3), "mlp" (each
+        node alone), a name given to `ghn_model.register_encoder`, or ``"module:attribute"``.
     decoder
-        How an embedding becomes a tensor: "conv", or the ablation "mlp".
+        Decoder, which turns a node embedding into a tensor: "conv", the ablation "mlp", a name given to
+        `ghn_model.register_decoder`, or ``"module:attribute"``.
     hidden
-        Width of the node embeddings, h; a multiple of 4.
+        Width of the node embeddings; a multiple of 4, from 4 to 4096.
     max_shape
-        Largest tensor that is predicted as a whole: channels out and in, height, width.  Larger ones are tiled.
+        Largest tensor that is decoded: output channels, input channels, height, width.  Larger tensors are filled by
+        repeating a decoded tensor.
     num_classes
-        Outputs of the classifiers that are predicted.
+        Number of classes of the predicted classifiers.
     virtual_edges
-        Longest shortest path that nodes are joined by; 1 for the graph's own edges alone.
+        Largest shortest-path distance at which the encoder connects two nodes; 1 for the edges of the graph alone.
     layernorm
-        Whether embeddings are normalised before they are decoded.
+        Whether layer normalization is applied to the embeddings before decoding.
     weight_norm
         Whether predicted tensors are scaled by their fan-in (NeurIPS 2021, appendix B).
     layers, heads
-        Of a graphormer.
+        Number of layers and of attention heads of the "graphormer"; ignored by the other encoders.
     window
-        Which part of a predicted map a smaller kernel takes: the upper left "corner", or the "centre" (GHN-3).
+        Part of the decoded map that a smaller kernel takes: the upper left "corner", or the "centre" (GHN-3).
+    options
+        Options of encoders and decoders that are defined outside this package: a mapping of JSON values.
 
     Raises
     ------
     ConfigError
-        If a value is not allowed, or two of them do not go together.
+        If a value is not allowed, or two values contradict each other.
+
+    Examples
+    --------
+    >>> config = GHNConfig(hidden=64, num_classes=100)
+    >>> config.hypernet, config.max_shape
+    ('gatedgnn', (64, 64, 11, 11))
+    >>> GHNConfig(hidden=30)
+    Traceback (most recent call last):
+        ...
+    deepnets.support.errors.ConfigError: hidden: must be a multiple of 4 (four sizes are embedded), got 30
     """
 
     hypernet: str = "gatedgnn"
@@ -67,11 +80,13 @@ class GHNConfig:
     layers: int = 1
     heads: int = 8
     window: str = "corner"
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise ConfigError(f"{name}: expected one of {', '.join(choices)}; got {getattr(self, name)!r}")
+        check_part(ENCODERS, self.hypernet)
+        check_part(DECODERS, self.decoder)
+        if self.window not in _WINDOWS:
+            raise ConfigError(f"window: expected one of {', '.join(_WINDOWS)}; got {self.window!r}")
         for name in ("layernorm", "weight_norm"):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name}: expected true or false, got {getattr(self, name)!r}")
@@ -83,6 +98,7 @@ class GHNConfig:
         if not isinstance(shape, (tuple, list)) or len(shape) != 4:
             raise ConfigError(f"max_shape: expected four integers, got {shape!r}")
         object.__setattr__(self, "max_shape", tuple(checked_integer("max_shape", n, range(1, 4097)) for n in shape))
+        object.__setattr__(self, "options", _checked_options(self.options))
         self._check_combinations()
 
     def _check_combinations(self) -> None:
@@ -93,8 +109,8 @@ class GHNConfig:
         if self.hypernet == "graphormer":
             if self.hidden % self.heads:
                 raise ConfigError(f"heads: must divide hidden ({self.hidden}), got {self.heads}")
-            if self.decoder != "conv":
-                raise ConfigError("decoder: a graphormer has the decoder 'conv'")
+            if self.decoder == "mlp":
+                raise ConfigError("decoder: the decoder 'mlp' cannot be combined with the encoder 'graphormer'")
 
     @classmethod
     def preset(cls, name: str, num_classes: int = 10, image_size: int = 32, **changes: Any) -> GHNConfig:
@@ -104,10 +120,24 @@ class GHNConfig:
         ----------
         name
             One of `PRESETS`.
-        num_classes, image_size
-            Of the task: 10 classes of 32-pixel images for CIFAR-10, 1,000 of 224 pixels for ImageNet.
+        num_classes
+            Number of classes of the data set: 10 for CIFAR-10, 1,000 for ImageNet.
+        image_size
+            Height and width of the images in pixels: 32 or 224.
         changes
-            Other fields.
+            Fields that differ from the published configuration.
+
+        Raises
+        ------
+        ConfigError
+            If the name or a value is not allowed.
+
+        Examples
+        --------
+        >>> GHNConfig.preset("ghn3-t", num_classes=1000, image_size=224).max_shape
+        (64, 64, 16, 16)
+        >>> GHNConfig.preset("ghn2", hidden=16).hidden
+        16
         """
         if name not in PRESETS:
             raise ConfigError(f"preset: unknown {name!r}; use one of {', '.join(PRESETS)}")
@@ -125,10 +155,25 @@ class GHNConfig:
 
     @classmethod
     def from_official(cls, config: Mapping[str, Any]) -> GHNConfig:
-        """Read the `config` of an official checkpoint: the keywords its class was made with.
+        """Convert the `config` of an official checkpoint.
 
-        Keys of PPUDA (`max_shape`, `num_classes`, `hypernet`, `decoder`, `weight_norm`, `ve`, `layernorm`, `hid`), of
-        GHN-3 (`layers`, `heads`, `is_ghn2`); others are ignored.
+        Parameters
+        ----------
+        config
+            Constructor arguments of the original classes: `max_shape`, `num_classes`, `hypernet`, `decoder`,
+            `weight_norm`, `ve`, `layernorm` and `hid` (PPUDA), `layers`, `heads` and `is_ghn2` (GHN-3).  Other keys
+            are ignored.
+
+        Raises
+        ------
+        ConfigError
+            If a value is not allowed.
+
+        Examples
+        --------
+        >>> official = {"max_shape": (64, 64, 11, 11), "num_classes": 10, "ve": True, "layernorm": True, "hid": 32}
+        >>> GHNConfig.from_official(official).virtual_edges
+        50
         """
         layers = config.get("layers", 0)
         graphormer = bool(layers) and not config.get("is_ghn2", False)
@@ -148,16 +193,47 @@ class GHNConfig:
         return cls(**values)
 
     def replace(self, **changes: Any) -> GHNConfig:
-        """A copy with some fields changed, validated again."""
+        """A validated copy with other values for some fields.
+
+        Examples
+        --------
+        >>> GHNConfig().replace(num_classes=100).num_classes
+        100
+        """
         return replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
-        """The configuration as plain values, ready for JSON."""
-        return {**asdict(self), "max_shape": list(self.max_shape)}
+        """The configuration as JSON values; `options` is left out if it is empty.
+
+        Examples
+        --------
+        >>> GHNConfig().to_dict()["max_shape"]
+        [64, 64, 11, 11]
+        """
+        values = {**asdict(self), "max_shape": list(self.max_shape)}
+        if not values["options"]:
+            del values["options"]
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> GHNConfig:
-        """Inverse of `to_dict`; missing keys take their defaults, unknown ones are a `ConfigError`."""
+        """Inverse of `to_dict`.
+
+        Parameters
+        ----------
+        values
+            Values by field name; fields that are missing take their defaults.
+
+        Raises
+        ------
+        ConfigError
+            If a key is unknown or a value is not allowed.
+
+        Examples
+        --------
+        >>> GHNConfig.from_dict({"hidden": 16}) == GHNConfig(hidden=16)
+        True
+        """
         if not isinstance(values, Mapping):
             raise ConfigError(f"hypernetwork config: expected a dict, got {type(values).__name__}")
         names = [field.name for field in fields(cls)]
@@ -167,3 +243,14 @@ class GHNConfig:
                 f"hypernetwork config: unknown key {', '.join(unknown)}; valid keys are {', '.join(names)}"
             )
         return cls(**values)
+
+
+def _checked_options(options: Any) -> dict[str, Any]:
+    """A deep copy of the options as JSON represents them."""
+    try:
+        if isinstance(options, Mapping) and all(isinstance(key, str) for key in options):
+            copied: dict[str, Any] = json.loads(json.dumps(dict(options), allow_nan=False))
+            return copied
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ConfigError(f"options: expected JSON values: {error}") from error
+    raise ConfigError(f"options: expected a mapping with string keys, got {type(options).__name__}")

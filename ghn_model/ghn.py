@@ -1,139 +1,175 @@
 """`GHN`: a graph hypernetwork, which reads the graph of a network and predicts all of its parameters.
 
-    graph ── node types, shapes ──▶ embeddings ── encoder ──▶ embeddings ── decoders ──▶ {name: tensor}
+    graph -> node types and shapes -> node embeddings -> encoder -> node embeddings -> decoders -> {name: tensor}
 
-One class for MLP, GHN-1, GHN-2 (Knyazev et al., NeurIPS 2021) and GHN-3 (Knyazev et al., ICML 2023): a `GHNConfig` says
-which encoder (`gated_gnn`, `graphormer`) and which decoder (`decoders`) it has.
+It can be MLP, GHN-1, GHN-2 (Knyazev et al., NeurIPS 2021) or GHN-3 (Knyazev et al., ICML 2023); see `GHNConfig`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from deepnets.architecture import PUBLISHED_NODE_TYPES, PUBLISHED_TYPE_OF, Network
-from deepnets.graph import Graph, GraphBatch, build_graph
+from deepnets.architecture import PUBLISHED_NODE_TYPES
+from deepnets.graph import Graph, GraphBatch
 from deepnets.support import ConfigError
-from deepnets.tracing import trace
+from ghn_model.checkpoints import build_from, checked_device, read_checkpoint, save_checkpoint
+from ghn_model.collation import collate_graphs
 from ghn_model.config import GHNConfig
-from ghn_model.decoders import Assembler, Plan, Sink, Wanted, tile
-from ghn_model.encoders import GatedGNN, Graphormer, NodeMLP, ShapeEncoder, shape_indices
-from ghn_model.prepared_batch import Prepared, check_fit, checked_graphs, shown
+from ghn_model.decoders import (
+    ClassHead,
+    Decoders,
+    Parameters,
+    VectorDecoder,
+    decode_batch,
+    decode_parameters,
+    make_decoder,
+    tile,
+)
+from ghn_model.encoders import Encoder, ShapeEncoder, make_encoder
+from ghn_model.initialization import initialize_weights
+from ghn_model.networks import check_parameters, graphs_of, use_batch_statistics
+from ghn_model.prepared_batch import ParameterRequest, PreparedBatch
+from ghn_model.variation import vary
 
-__all__ = ["GHN", "Parameters", "Prepared", "graph_of", "use_batch_statistics"]
-
-Parameters = dict[str, Tensor]
-"""Predicted tensors by the names that `named_parameters()` has for them."""
+__all__ = ["GHN", "Parameters"]
 
 
-class GHN(Assembler):
+class GHN(nn.Module):
     """A graph hypernetwork.
 
     Parameters
     ----------
     config
-        What it is made of, or the name of a preset (`ghn_model.PRESETS`, for CIFAR-10).
+        The configuration, or the name of a published one (`ghn_model.PRESETS`) for CIFAR-10; available as attribute.
+        The weights are random; `GHN.from_pretrained` loads trained ones.
+
+    Raises
+    ------
+    ConfigError
+        If `config` is neither, or names an encoder or decoder that cannot be imported.
 
     Examples
     --------
-    >>> import torch
-    >>> from torchvision.models import resnet18                              # doctest: +SKIP
-    >>> ghn = GHN(GHNConfig.preset("ghn2", num_classes=1000, image_size=224))  # doctest: +SKIP
-    >>> parameters = ghn.predict(resnet18())                                 # doctest: +SKIP
-    >>> len(parameters), parameters["conv1.weight"].shape                    # doctest: +SKIP
-    (62, torch.Size([64, 3, 7, 7]))
+    >>> from deepnets import GENOTYPES, Network, NetworkConfig
+    >>> model = Network(NetworkConfig(GENOTYPES["DARTS"], n_cells=4, C=16))
+    >>> ghn = GHN(GHNConfig.preset("ghn2", num_classes=10))
+    >>> parameters = ghn.predict(model)
+    >>> len(parameters) == len(list(model.parameters()))
+    True
     """
 
     def __init__(self, config: GHNConfig | str) -> None:
+        super().__init__()
         config = GHNConfig.preset(config) if isinstance(config, str) else config
         if not isinstance(config, GHNConfig):
             raise ConfigError(f"config: expected a GHNConfig or the name of a preset, got {type(config).__name__}")
-        super().__init__(config)
-        hidden, side = config.hidden, config.max_shape[2]
+        self.config = config
+        hidden, channels = config.hidden, config.max_shape[0]
         if config.layernorm:
             self.ln = nn.LayerNorm(hidden)
-        # `embed` is what the published files call this table, and what users call to embed a network.
+        # The official checkpoints call this table `embed`, which is also the name of a method.
         self._modules["embed"] = nn.Embedding(len(PUBLISHED_NODE_TYPES), hidden)
-        self.shape_enc = ShapeEncoder(hidden, config.num_classes, side)
-        self.gnn = _encoder(config)
-        self._add_decoders()
-        self.apply(_draw_tables)
-        self._scale_last_layers()
+        self.shape_enc = ShapeEncoder(hidden, config.num_classes, config.max_shape[2])
+        self.gnn = make_encoder(config)
+        self.decoder = make_decoder(config)
+        self.decoder_1d = VectorDecoder(hidden, channels)
+        self.bias_class = ClassHead(channels, config.num_classes)
+        output_layers = getattr(self.decoder, "output_layers", tuple)
+        initialize_weights(self, (self.decoder_1d.fc[2], *output_layers()))
 
     # --- prediction ---
 
     def forward(
-        self, graphs: Prepared | GraphBatch | Sequence[Graph] | Graph, *, predict_class_layers: bool = True
+        self, graphs: PreparedBatch | GraphBatch | Sequence[Graph] | Graph, *, predict_class_layers: bool = True
     ) -> list[Parameters]:
-        """Predict the parameters of networks, differentiably.
+        """Predict the parameters of networks, differentiably with respect to the weights of the hypernetwork.
 
         Parameters
         ----------
         graphs
-            One or more graphs, or what `prepare` has made of them (with or without the layers of classes).
+            One or more graphs, or a batch from `prepare`.
         predict_class_layers
-            Whether to predict the layer whose outputs are the classes, too.
+            Whether to predict the layers whose outputs are the classes, too; a prepared batch has its own setting.
 
         Returns
         -------
-        One dict per graph: for every parameter that a node stands for a tensor of its shape, on the device and of the
-        type of the hypernetwork.  Tensors may be views of others.
+        One dict per graph, with a contiguous tensor for every parameter that a node of the graph has, on the device and
+        of the dtype of the hypernetwork.  Tensors of equal shapes share memory; do not change them in place.
 
         Raises
         ------
         ConfigError
-            If there is no graph, or one that does not know its parameters.
+            If there is no graph, or a graph does not know its parameters.
+
+        Examples
+        --------
+        >>> from deepnets import GENOTYPES, NetworkConfig, build_graph
+        >>> graph = build_graph(NetworkConfig(GENOTYPES["DARTS"], n_cells=2, C=8))
+        >>> parameters, _ = GHN("ghn2")([graph, graph])
+        >>> parameters["classifier.0.weight"].requires_grad
+        True
         """
-        prepared = graphs if isinstance(graphs, Prepared) else self.prepare(graphs, predict_class_layers)
-        results = _empty_results(prepared.graphs)
-
-        def collect(run: Sequence[Wanted], blocks: Tensor) -> None:
-            for wanted, values in zip(run, tile(blocks, (len(run), *run[0].slot.shape))):
-                results[wanted.graph][wanted.slot.name] = values
-
-        self.assemble(prepared.plan, self._encoded(prepared), collect)
-        return [_in_order(result) for result in results]
+        batch = graphs if isinstance(graphs, PreparedBatch) else self.prepare(graphs, predict_class_layers)
+        embeddings = self.encode(batch)
+        return decode_batch(batch.to(embeddings.device), embeddings, self._decoders, self.config)
 
     def prepare(
-        self, graphs: GraphBatch | Sequence[Graph] | Graph, predict_class_layers: bool = True, schedule: bool = True
-    ) -> Prepared:
-        """Everything that `forward` needs to know about graphs and that does not depend on weights.
+        self,
+        graphs: GraphBatch | Sequence[Graph] | Graph,
+        predict_class_layers: bool = True,
+        encoder_inputs: bool = True,
+    ) -> PreparedBatch:
+        """Compute everything that `forward` needs to know about graphs and that does not depend on weights.
 
         Parameters
         ----------
         graphs, predict_class_layers
             As in `forward`.
-        schedule
-            Whether to prepare the encoder, too; it prepares itself, where that is not done.
+        encoder_inputs
+            Whether to prepare the inputs of the encoder, too; otherwise `forward` does if necessary.
 
         Returns
         -------
-        What `forward` takes in the place of the graphs, on the CPU; its method `to` takes it to a GPU.
+        The batch, on the CPU; its method `to` copies it to another device.
+
+        Examples
+        --------
+        >>> from deepnets import GENOTYPES, NetworkConfig, build_graph
+        >>> ghn = GHN("ghn2")
+        >>> batch = ghn.prepare(build_graph(NetworkConfig(GENOTYPES["DARTS"], n_cells=2, C=8)))
+        >>> (parameters,) = ghn(batch)
         """
-        graphs = checked_graphs(graphs)
-        rows = [shape_indices(graph, self.config.num_classes, self.config.max_shape[2]) for graph in graphs]
-        return Prepared(
-            graphs,
-            torch.from_numpy(_PUBLISHED[np.concatenate([graph.node_types for graph in graphs])]),
-            torch.from_numpy(np.concatenate(rows)),
-            self.gnn.schedule(graphs) if schedule else None,  # type: ignore[operator]
-            Plan.of(graphs, self.config, predict_class_layers),
-        )
+        encoder = cast(Encoder, self.gnn) if encoder_inputs else None
+        return collate_graphs(graphs, self.config, encoder, predict_class_layers)
 
-    def encode(self, graphs: Prepared | GraphBatch | Sequence[Graph] | Graph) -> Tensor:
-        """Embeddings of all nodes of all graphs, `(N, hidden)`, as decoders read them."""
-        return self._encoded(graphs if isinstance(graphs, Prepared) else self.prepare(graphs))
+    def encode(self, graphs: PreparedBatch | GraphBatch | Sequence[Graph] | Graph) -> Tensor:
+        """Compute the embeddings `(N, hidden)` of the N nodes of all graphs, as the decoders read them.
 
-    def _encoded(self, prepared: Prepared) -> Tensor:
+        Parameters
+        ----------
+        graphs
+            As in `forward`.
+
+        Examples
+        --------
+        >>> from deepnets import GENOTYPES, NetworkConfig, build_graph
+        >>> graph = build_graph(NetworkConfig(GENOTYPES["DARTS"], n_cells=2, C=8))
+        >>> GHN("ghn2").encode(graph).shape == (graph.num_nodes, 32)
+        True
+        """
+        batch = graphs if isinstance(graphs, PreparedBatch) else self.prepare(graphs, encoder_inputs=False)
+        if batch.encoder_inputs is None and getattr(self.gnn, "requires_inputs", True):
+            batch = replace(batch, encoder_inputs=cast(Encoder, self.gnn).prepare(batch.graphs))
         table: nn.Embedding = self._modules["embed"]  # type: ignore[assignment]
-        prepared = prepared.to(table.weight.device)
-        x: Tensor = table(prepared.node_types) + self.shape_enc(prepared.shapes)  # (N, hidden)
-        x = self.gnn(x, prepared.graphs, prepared.schedule)
+        batch = batch.to(table.weight.device)
+        x: Tensor = table(batch.node_types) + self.shape_enc(batch.shapes)  # (N, hidden)
+        x = self.gnn(x, batch)
         return self.ln(x) if self.config.layernorm else x
 
     @torch.no_grad()
@@ -145,41 +181,53 @@ class GHN(Assembler):
         graph: Graph | Sequence[Graph] | None = None,
         predict_class_layers: bool = True,
     ) -> Any:
-        """Predict the parameters of a network, or of several at once; the networks are left as they are.
+        """Predict the parameters of a network, or of several networks at once.  The networks are not changed.
 
         Parameters
         ----------
         model
-            Any module, or a list of modules; their own parameters are not looked at and may be on `meta`.
+            Any `torch.nn.Module`, or a list of modules.  Only the shapes of its parameters matter; they may be on the
+            ``meta`` device.
         input
-            As for `deepnets.trace`, for all of them; not needed for `deepnets.Network` and most classifiers of images.
+            Example input for `deepnets.trace`, used for every module.  Not needed for `deepnets.Network` and most image
+            classifiers.
         graph
-            The graph of each, if it is known already.
+            The graph of each module, if you already have it; the module is then not traced.
         predict_class_layers
-            As in `forward`.
+            Whether to predict the layers whose outputs are the classes, too.
 
         Returns
         -------
-        A dict (a list of dicts, for a list of modules) from names, those of `named_parameters()`, to tensors of their
-        own.  Parameters that no data reaches are missing.
+        A dict from parameter names, as in `named_parameters()`, to new contiguous tensors without gradients, on the
+        device of the hypernetwork; for a list of modules, a list of dicts.  Parameters that do not affect the output
+        of the network are missing.
 
         Raises
         ------
+        ConfigError
+            If the arguments do not fit together.
         TraceError
-            If a network has no graph.
+            If a network cannot be traced.
+
+        Examples
+        --------
+        >>> from deepnets import GENOTYPES, Network, NetworkConfig
+        >>> ghn = GHN.from_pretrained("ghn2-digits")
+        >>> model = Network(NetworkConfig(GENOTYPES["DARTS"], n_cells=4, C=16))
+        >>> parameters = ghn.predict(model)
+        >>> parameters["classifier.0.weight"].shape == model.classifier[0].weight.shape
+        True
+        >>> model.load_state_dict(parameters, strict=False).unexpected_keys
+        []
+        >>> mlp = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.Linear(16, 10))
+        >>> list(ghn.predict(mlp, torch.zeros(1, 8)))
+        ['0.weight', '0.bias', '2.weight', '2.bias']
         """
-        several = isinstance(model, Sequence)
-        graphs = self._graphs(model, input, graph)
-        results = _empty_results(graphs)
-
-        def collect(run: Sequence[Wanted], blocks: Tensor) -> None:
-            for wanted, block in zip(run, blocks):
-                tensor = block.new_empty(wanted.slot.shape)
-                results[wanted.graph][wanted.slot.name] = tile(block, wanted.slot.shape, out=tensor)
-
-        self._predicted(graphs, predict_class_layers, collect)
-        ordered = [_in_order(result) for result in results]
-        return ordered if several else ordered[0]
+        graphs = graphs_of(model, input, graph)
+        batch = self.prepare(graphs, predict_class_layers, encoder_inputs=False)
+        embeddings = self.encode(batch)
+        predicted = decode_batch(batch.to(embeddings.device), embeddings, self._decoders, self.config, separate=True)
+        return predicted if isinstance(model, Sequence) else predicted[0]
 
     @torch.no_grad()
     def initialize(
@@ -193,44 +241,56 @@ class GHN(Assembler):
         orthogonal_from: int | None = None,
         batch_statistics: bool = False,
     ) -> nn.Module:
-        """Write predicted parameters into a network.
+        """Write predicted parameters into a network, in place.
 
         Parameters
         ----------
         model, input, graph, predict_class_layers
-            As in `predict`.  Values are converted to the type and device of each parameter.
+            As in `predict`, for one module.  Values are converted to the dtype and device of each parameter.
         noise, orthogonal_from
-            What `ghn_model.vary` does to predicted tensors before fine-tuning: the size of the noise that makes copies
-            differ, and the number of the first layer whose weight is made orthogonal.
+            As in `ghn_model.vary`, which is applied to the predicted tensors, to start fine-tuning from them.
         batch_statistics
-            Whether batch norms are to normalise by the batch in evaluation, too.  With running statistics, which nobody
-            has gathered for the new parameters, predictions only become useful by training.
+            Whether to apply `use_batch_statistics`.  The running statistics of a network are wrong for new parameters.
 
         Returns
         -------
         The model.
+
+        Raises
+        ------
+        ConfigError
+            If the model has parameters on the ``meta`` device, or the graph does not fit it.
+        TraceError
+            If the network cannot be traced.
+
+        Examples
+        --------
+        >>> from deepnets import GENOTYPES, Network, NetworkConfig
+        >>> ghn = GHN.from_pretrained("ghn2-digits")
+        >>> model = ghn.initialize(Network(NetworkConfig(GENOTYPES["DARTS"], n_cells=4, C=16)), batch_statistics=True)
+        >>> model.eval()(torch.rand(8, 3, 32, 32)).shape
+        torch.Size([8, 10])
         """
         targets = dict(model.named_parameters())
         if any(parameter.device.type == "meta" for parameter in targets.values()):
             raise ConfigError("model: has parameters on the meta device, which hold no values; call to_empty() first")
-        graphs = self._graphs(model, input, graph)
-        check_fit(graphs[0], targets)
+        graphs = graphs_of(model, input, graph)
+        check_parameters(graphs[0], targets)
         if noise or orthogonal_from is not None:
-            from ghn_model.variation import vary
-
             predicted = self.predict(model, graph=graphs[0], predict_class_layers=predict_class_layers)
             for name, tensor in vary(model, predicted, noise=noise, orthogonal_from=orthogonal_from).items():
                 targets[name].copy_(tensor)
         else:
 
-            def write(run: Sequence[Wanted], blocks: Tensor) -> None:
-                for wanted, block in zip(run, blocks):
-                    tile(block, wanted.slot.shape, out=targets[wanted.slot.name])
+            def write(run: Sequence[ParameterRequest], blocks: Tensor) -> None:
+                for request, block in zip(run, blocks):
+                    tile(block, request.slot.shape, out=targets[request.slot.name])
 
-            self._predicted(graphs, predict_class_layers, write)
-        if batch_statistics:
-            use_batch_statistics(model)
-        return model
+            batch = self.prepare(graphs, predict_class_layers, encoder_inputs=False)
+            embeddings = self.encode(batch)
+            plan = batch.to(embeddings.device).decoding_plan
+            decode_parameters(plan, embeddings, self._decoders, self.config, write)
+        return use_batch_statistics(model) if batch_statistics else model
 
     @torch.no_grad()
     def embed(
@@ -240,7 +300,7 @@ class GHN(Assembler):
         *,
         graph: Graph | Sequence[Graph] | None = None,
     ) -> Tensor:
-        """Represent an architecture by a vector, or several by one each: the mean of its nodes' embeddings.
+        """Represent an architecture by a vector: the mean of its node embeddings (NeurIPS 2021, section 5.3).
 
         Parameters
         ----------
@@ -249,10 +309,16 @@ class GHN(Assembler):
 
         Returns
         -------
-        `(hidden,)`, or `(B, hidden)` for a list of modules.  Distances between vectors say how alike architectures are
-        to the hypernetwork (NeurIPS 2021, section 5.3).
+        `(hidden,)`, or `(B, hidden)` for a list of B modules.
+
+        Examples
+        --------
+        >>> from deepnets import GENOTYPES, Network, NetworkConfig
+        >>> ghn = GHN.from_pretrained("ghn2-digits")
+        >>> ghn.embed(Network(NetworkConfig(GENOTYPES["DARTS"], n_cells=4, C=16))).shape
+        torch.Size([32])
         """
-        graphs = self._graphs(model, input, graph)
+        graphs = graphs_of(model, input, graph)
         nodes = torch.split(self.encode(graphs), [graph.num_nodes for graph in graphs])
         means = torch.stack([part.mean(0) for part in nodes])
         return means if isinstance(model, Sequence) else means[0]
@@ -263,101 +329,72 @@ class GHN(Assembler):
     def from_pretrained(
         cls, name_or_path: str | Path, *, device: torch.device | str = "cpu", num_classes: int | None = None
     ) -> GHN:
-        """Load a bundled hypernetwork by name, or one from a file: of this toolkit, or of the original releases.
+        """Load a trained hypernetwork: a bundled one by name, or a file.
 
         Parameters
         ----------
         name_or_path
-            One of `ghn_model.list_pretrained()`, or a file.
+            A bundled name (see `ghn_model.list_pretrained`), a file that `GHN.save` wrote, or a checkpoint of the
+            original releases of GHN-1, GHN-2 and GHN-3.  The content of a file decides, not its suffix.  No code in a
+            file is executed.
         device
-            Where it is to be.
+            Device to load the hypernetwork to.
         num_classes
-            What it must have been trained for; by default anything will do.
+            If given, the number of classes that the hypernetwork must have been trained for.
+
+        Returns
+        -------
+        The hypernetwork, in evaluation mode.
 
         Raises
         ------
         CheckpointError
-            If there is none, or the file is not what it should be.
+            If there is no such name or file, or the file is damaged, unsafe, of another kind, or for another number of
+            classes.
+        ConfigError
+            If the device cannot be used.
+
+        Examples
+        --------
+        >>> ghn = GHN.from_pretrained("ghn2-digits", num_classes=10)
+        >>> ghn.config.hypernet, ghn.training
+        ('gatedgnn', False)
         """
-        from ghn_model.checkpoints import load_checkpoint
+        device = checked_device(device)
+        return build_from(read_checkpoint(name_or_path, cls, num_classes), cls, device)
 
-        return load_checkpoint(name_or_path, device=device, num_classes=num_classes)
+    def save(self, path: str | Path, metadata: Mapping[str, Any] | None = None, *, half: bool = False) -> Path:
+        """Write the hypernetwork to a safetensors file, atomically; an existing file is replaced.
 
-    def save(self, path: str | Path) -> None:
-        """Write the hypernetwork into a file (safetensors, the configuration in its metadata), atomically."""
-        from ghn_model.checkpoints import save_checkpoint
+        Parameters
+        ----------
+        path
+            The file, usually with the suffix ``.safetensors``.
+        metadata
+            JSON values to store with it, such as the data set and the number of epochs.
+        half
+            Whether to store half-precision weights, in half the space; they are loaded in single precision.
 
-        save_checkpoint(self, path)
+        Returns
+        -------
+        The path.
 
-    # --- parts ---
+        Raises
+        ------
+        ConfigError
+            If the metadata are not JSON values.
+        CheckpointError
+            If a weight is NaN or infinite, or the file cannot be written.
 
-    def _scale_last_layers(self) -> None:
-        """Small first predictions: the last layers of decoders begin with a fifth of their weights, without biases."""
-        parts = ("decoder_1d.fc.2", "decoder.class_layer_predictor.1")
-        last = "decoder.conv.2" if self.config.decoder == "conv" else "decoder.mlp.fc.2"
-        with torch.no_grad():
-            for name in (*parts, last):
-                self.get_parameter(f"{name}.weight").div_(5)
-                self.get_parameter(f"{name}.bias").zero_()
+        Examples
+        --------
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = GHN("ghn2").save(f"{folder}/ghn.safetensors", {"epochs": 0})
+        ...     ghn = GHN.from_pretrained(path)
+        """
+        return save_checkpoint(self, path, metadata, half=half)
 
-    def _predicted(self, graphs: Sequence[Graph], class_layers: bool, sink: Sink) -> None:
-        prepared = self.prepare(graphs, class_layers, schedule=False)
-        self.assemble(prepared.plan, self._encoded(prepared), sink)
-
-    def _graphs(
-        self, model: nn.Module | Sequence[nn.Module], input: Any, graph: Graph | Sequence[Graph] | None
-    ) -> list[Graph]:
-        """The graphs of one or several modules."""
-        models = list(model) if isinstance(model, Sequence) else [model]
-        if not models or not all(isinstance(part, nn.Module) for part in models):
-            raise ConfigError(f"model: expected a torch.nn.Module, or a list of them, got {shown(model)}")
-        if graph is None:
-            return [graph_of(part, input) for part in models]
-        graphs = checked_graphs(graph)
-        if len(graphs) != len(models):
-            raise ConfigError(f"graph: expected one for each of {len(models)} models, got {len(graphs)}")
-        return graphs
-
-
-def graph_of(model: nn.Module, input: Any = None) -> Graph:
-    """The graph of a network: built from its configuration, where it has one, else traced."""
-    if type(model) is Network and not model.auxiliary:
-        return build_graph(model.config, model.num_classes, model.image_size)
-    return trace(model, input)
-
-
-def use_batch_statistics(model: nn.Module) -> nn.Module:
-    """Let all batch norms normalise by the batch, in evaluation, too (as the published evaluations do)."""
-    for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.track_running_stats = False
-            module.running_mean = module.running_var = module.num_batches_tracked = None
-    return model
-
-
-def _encoder(config: GHNConfig) -> nn.Module:
-    if config.hypernet == "graphormer":
-        return Graphormer(config.hidden, config.layers, config.heads, config.virtual_edges)
-    if config.hypernet == "mlp":
-        return NodeMLP(config.hidden)
-    return GatedGNN(config.hidden, config.virtual_edges)
-
-
-def _draw_tables(module: nn.Module) -> None:
-    """Values of a new table of embeddings (ICML 2023): their variance adds up to 1."""
-    if isinstance(module, nn.Embedding):
-        nn.init.trunc_normal_(module.weight, std=module.embedding_dim**-0.5)
-
-
-def _empty_results(graphs: Sequence[Graph]) -> list[Parameters]:
-    """A dict per graph with its parameters' names in the order of its nodes."""
-    names = [[slot.name for slots in graph.parameters for slot in slots] for graph in graphs]
-    return [dict.fromkeys(order) for order in names]  # type: ignore[misc]
-
-
-def _in_order(result: Parameters) -> Parameters:
-    """Without the names that were not asked for."""
-    return {name: tensor for name, tensor in result.items() if tensor is not None}
-
-
-_PUBLISHED = np.array(PUBLISHED_TYPE_OF)
+    @property
+    def _decoders(self) -> Decoders:
+        return Decoders(self.decoder, self.decoder_1d, self.bias_class)

@@ -1,74 +1,126 @@
-"""What hypernetworks read from graphs: arrays made once, in another process if need be, and checks of the input."""
+"""`PreparedBatch`: graphs as the tensors that a hypernetwork reads."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
-from deepnets.graph import Graph, GraphBatch
-from deepnets.support import ConfigError
-from ghn_model.decoders import Plan
+from deepnets.graph import Graph, ParameterSlot
 
-__all__ = ["Prepared", "check_fit", "checked_graphs", "shown"]
+__all__ = ["DecodingGroup", "ParameterRequest", "PreparedBatch", "Window"]
+
+Window = tuple[int, int, int, int]
+"""Part of a decoded map: output channels, input channels, height, width."""
 
 
-class Prepared(NamedTuple):
-    """What a hypernetwork reads from graphs (`GHN.prepare`).
+class ParameterRequest(NamedTuple):
+    """A parameter to predict.
+
+    Attributes
+    ----------
+    graph
+        Index of the graph in the batch.
+    node
+        Index of the node among the nodes of all graphs.
+    slot
+        Name, shape and role of the parameter.
+    """
+
+    graph: int
+    node: int
+    slot: ParameterSlot
+
+
+class DecodingGroup(NamedTuple):
+    """Parameters that are decoded in one call.
+
+    Attributes
+    ----------
+    kind
+        Decoder to use: "weight", "bias" or "token" (vectors), "class_bias", "class_weight", or "map" (all others).
+    runs
+        The n parameters; the parameters of one run have the same shape.
+    nodes
+        `(n,) int64`, node of each parameter.
+    gains
+        `(n,) float64`, factor by which each parameter is multiplied (see `ghn_model.decoders.gain`).
+    window
+        Part of the map to decode.
+    """
+
+    kind: str
+    runs: list[list[ParameterRequest]]
+    nodes: Tensor
+    gains: Tensor
+    window: Window
+
+    def split(self, values: Tensor) -> Iterator[tuple[list[ParameterRequest], Tensor]]:
+        """The runs, each with its rows of `values` `(n, ...)`."""
+        return zip(self.runs, torch.split(values, [len(run) for run in self.runs]))
+
+
+@dataclass(frozen=True)
+class PreparedBatch:
+    """Graphs with everything that `GHN.forward` needs and that does not depend on weights.
+
+    `GHN.prepare` and `ghn_model.collation.collate_graphs` make it on the CPU, also in a worker process of a
+    `DataLoader`.
 
     Attributes
     ----------
     graphs
-        The graphs, N nodes together.
-    node_types, shapes
-        `(N,) int64` and `(N, 4) int64`, rows of the tables of embeddings.
-    schedule
-        What the encoder has prepared.
-    plan
-        What decodes which parameter.
+        The graphs, N nodes in total.
+    node_types
+        `(N,) int64`, index of each node's type in the embedding table.
+    shapes
+        `(N, 4) int64`, indices of the sizes of each node's parameter in the embedding tables.
+    encoder_inputs
+        What the `prepare` method of the encoder returned for the graphs; None if it was not called.
+    decoding_plan
+        The parameters to predict.
+
+    Examples
+    --------
+    >>> from deepnets import GENOTYPES, NetworkConfig, build_graph
+    >>> from ghn_model import GHN
+    >>> graph = build_graph(NetworkConfig(GENOTYPES["DARTS"], n_cells=2, C=8))
+    >>> batch = GHN("ghn2").prepare([graph, graph])
+    >>> len(batch.graphs), batch.shapes.shape == (2 * graph.num_nodes, 4)
+    (2, True)
     """
 
     graphs: list[Graph]
     node_types: Tensor
     shapes: Tensor
-    schedule: Any
-    plan: Plan
+    encoder_inputs: Any
+    decoding_plan: list[DecodingGroup]
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> Prepared:
-        """The same with its tensors on a device."""
-        device = torch.device(device)
-        if self.node_types.device == device:
-            return self
-        node_types, shapes = (t.to(device, non_blocking=non_blocking) for t in (self.node_types, self.shapes))
-        schedule = tree_map_only(Tensor, lambda t: t.to(device, non_blocking=non_blocking), self.schedule)
-        return Prepared(self.graphs, node_types, shapes, schedule, self.plan.to(device, non_blocking))
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> PreparedBatch:
+        """The batch with its tensors on a device.
 
+        Parameters
+        ----------
+        device
+            The device.
+        non_blocking
+            As in `torch.Tensor.to`.
+        """
+        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
-def checked_graphs(graphs: Any) -> list[Graph]:
-    """One graph or several as a list; `ConfigError` for anything else."""
-    if isinstance(graphs, GraphBatch):
-        return graphs.graphs
-    several = [graphs] if isinstance(graphs, Graph) else graphs
-    if not isinstance(several, Sequence) or not several or not all(isinstance(graph, Graph) for graph in several):
-        raise ConfigError(f"graphs: expected one Graph or more, or a GraphBatch, got {shown(graphs)}")
-    return list(several)
+    def pin_memory(self) -> PreparedBatch:
+        """The batch with its tensors in page-locked memory, for fast copies to a GPU."""
+        return self._map(Tensor.pin_memory)
 
-
-def check_fit(graph: Graph, targets: Mapping[str, Tensor]) -> None:
-    """Make sure that a graph is that of a network with these parameters."""
-    for slot in (slot for slots in graph.parameters for slot in slots):
-        if slot.name not in targets:
-            raise ConfigError(f"graph: has the parameter {slot.name}, which the model lacks; is it of another model?")
-        if targets[slot.name].shape != slot.shape:
-            shape = tuple(targets[slot.name].shape)
-            raise ConfigError(f"graph: {slot.name} has shape {slot.shape}, in the model {shape}; trace the model anew")
-
-
-def shown(value: Any) -> str:
-    """The type of a value, and of what is in it, for messages."""
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return f"a list of {', '.join(sorted({type(part).__name__ for part in value})) or 'nothing'}"
-    return type(value).__name__
+    def _map(self, change: Callable[[Tensor], Tensor]) -> PreparedBatch:
+        return PreparedBatch(
+            self.graphs,
+            change(self.node_types),
+            change(self.shapes),
+            tree_map_only(Tensor, change, self.encoder_inputs),
+            [group._replace(nodes=change(group.nodes), gains=change(group.gains)) for group in self.decoding_plan],
+        )

@@ -1,8 +1,8 @@
-"""Making predicted parameters a better start for training: noise, and orthogonal matrices.
+"""Noise and orthogonal matrices, which make predicted parameters a better starting point for training.
 
-Predicted tensors repeat blocks, so many of their rows are equal and stay equal under gradient descent.  `vary` breaks
-the symmetry with a little noise, more where rows correlate more, and can replace matrices by orthogonal ones that span
-the same space, as the authors of GHN-3 do before fine-tuning (Knyazev et al., ICML 2023).
+Predicted tensors consist of repeated blocks, so many of their rows are equal and stay equal under gradient descent.
+`vary` breaks the symmetry with noise and can replace matrices by orthogonal ones that span the same space, as the
+authors of GHN-3 do before fine-tuning (Knyazev et al., ICML 2023).
 """
 
 from __future__ import annotations
@@ -27,34 +27,36 @@ def vary(
     *,
     seed: int | torch.Generator = 0,
 ) -> dict[str, Tensor]:
-    """Predicted parameters with noise added and, from a layer on, matrices made orthogonal.
+    """Add noise to predicted weights and make them orthogonal.
 
-    The layers are the modules of the model, in its order, whose `weight` has two axes or more; the last one, the
-    classifier, stays as it is.  M is a weight as a matrix, its first axis against the others, turned so that it has at
-    least as many rows as columns.  A weight gets normal noise of standard deviation `noise` times that of the entries
-    of the correlation matrix of M's rows, then its M is replaced by the Q of its QR decomposition with the signs of
-    R's diagonal.
+    Layers are the modules whose `weight` has at least two axes, in the order of `named_modules()`.  The last one, the
+    classifier, is not changed.  The weight of a layer is treated as a matrix M, with the first axis as rows and the
+    other axes as columns, transposed if it has fewer rows than columns.
+
+    - Noise is normally distributed.  Its standard deviation is `noise` times the standard deviation of the entries of
+      the correlation matrix of the rows of M, so it is larger where rows are more correlated.
+    - Then M is replaced by Q of its QR decomposition, with signs such that the diagonal of R is not negative.
 
     Parameters
     ----------
     model
         The network, or one of the same structure on the ``meta`` device.
     parameters
-        Its predicted tensors by name; not changed.  Layers without are counted, and left alone.
+        Predicted tensors by name; they are not changed.  Layers without a predicted weight are counted, but skipped.
     noise
-        At least 0; the authors use 1e-5, or 3e-5 together with orthogonal matrices.
+        Scale of the noise, at least 0.  The authors use 1e-5, or 3e-5 together with orthogonal matrices.
     orthogonal_from
-        Number of the first layer that is changed, from 1 on; the authors use 37 for a ResNet-50.  Given, it holds for
-        the noise as well.  None: noise everywhere, and no orthogonal matrices.
+        Number of the first layer to make orthogonal, from 1; earlier layers get no noise, either.  The authors use 37
+        for a ResNet-50.  If None, all layers get noise and none is made orthogonal.
     max_size
-        Only layers that are larger than this along one of the first two axes are changed; in them, noise leaves what
-        lies within this size along either axis as it is.
+        Only layers that are larger than this along the first or second axis are changed.  Noise is added only to the
+        elements beyond this size along both axes.
     seed
-        Of the noise, or a generator on the CPU.
+        Seed of the noise, or a generator on the CPU.
 
     Returns
     -------
-    All the parameters, in the same order; what is not changed is the same tensor, not a copy.
+    All parameters, in the same order.  Tensors that are not changed are not copied.
 
     Raises
     ------
@@ -90,7 +92,7 @@ def vary(
 
 
 def _layers(model: nn.Module) -> list[str]:
-    """Names of the weights with two axes or more, in the order of the modules."""
+    """Names of the weights with at least two axes, in the order of the modules."""
     names = []
     for name, module in model.named_modules():
         weight = getattr(module, "weight", None)
@@ -100,41 +102,41 @@ def _layers(model: nn.Module) -> list[str]:
 
 
 def _tall(weight: Tensor) -> tuple[Tensor, bool]:
-    """A weight as a matrix at least as tall as wide, in single precision or better, and whether it was turned."""
+    """A weight as a matrix with at least as many rows as columns, float32 or better, and whether it was transposed."""
     matrix = weight.flatten(1)
     if matrix.dtype not in (torch.float32, torch.float64):
         matrix = matrix.float()
-    turned = matrix.shape[0] < matrix.shape[1]
-    return (matrix.T if turned else matrix), turned
+    transposed = matrix.shape[0] < matrix.shape[1]
+    return (matrix.T if transposed else matrix), transposed
 
 
 def _with_noise(weight: Tensor, noise: float, max_size: int, generator: torch.Generator) -> Tensor:
     noisy = weight.clone()
     part = noisy[max_size:, max_size:]
-    draw = torch.randn(part.shape, generator=generator).to(part)  # on the CPU: the same on every device
+    draw = torch.randn(part.shape, generator=generator).to(part)  # drawn on the CPU, equal on every device
     part += noise * _correlation_spread(_tall(weight)[0]).to(part) * draw
     return noisy
 
 
 def _correlation_spread(matrix: Tensor) -> Tensor:
-    """Standard deviation of the entries of the correlation matrix of a matrix's rows; rows of equal entries count as 0.
+    """Standard deviation of the entries of the correlation matrix of the rows; constant rows have correlation 0.
 
-    With rows z of zero mean and length one, the entries sum to |sum of z|^2 and their squares to |ZᵀZ|^2, so that the
-    matrix itself, (rows, rows), is not needed: for the first fully connected layer of a VGG it has 2.5 GB.
+    For rows z with mean 0 and norm 1, the entries sum to |sum of z|^2 and their squares to |ZᵀZ|^2.  The correlation
+    matrix itself is not computed, because it would take 2.5 GB for the first fully connected layer of a VGG.
     """
     rows = len(matrix)
     if rows < 2:
         return matrix.new_zeros(())
     centred = matrix - matrix.mean(dim=1, keepdim=True)
     length = centred.norm(dim=1, keepdim=True)
-    equal = length <= 10 * torch.finfo(matrix.dtype).eps * matrix.norm(dim=1, keepdim=True)  # rounding noise
-    z = torch.where(equal, 0, centred / length)
+    constant = length <= 10 * torch.finfo(matrix.dtype).eps * matrix.norm(dim=1, keepdim=True)  # rounding noise
+    z = torch.where(constant, 0, centred / length)
     total, squares, number = z.sum(dim=0).square().sum(), (z.T @ z).square().sum(), rows * rows
     return ((squares - total * total / number) / (number - 1)).clamp(min=0).sqrt()
 
 
 def _orthogonal(weight: Tensor) -> Tensor:
-    tall, turned = _tall(weight)
+    tall, transposed = _tall(weight)
     q, r = torch.linalg.qr(tall)
-    q = torch.where(r.diagonal() < 0, -q, q)  # of a 0 the sign is 1: no column vanishes
-    return (q.T if turned else q).reshape(weight.shape).to(weight)
+    q = torch.where(r.diagonal() < 0, -q, q)  # a diagonal element of 0 leaves the sign
+    return (q.T if transposed else q).reshape(weight.shape).to(weight)

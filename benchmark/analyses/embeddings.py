@@ -148,7 +148,7 @@ def _embed(ghn: GHN, graphs: list[Graph], batch: int) -> Vectors:
             count -= 1
         places, order = order[:count], order[count:]
         group = [graphs[place] for place in places]
-        nodes = ghn.encode(ghn.prepare(group, schedule=False))  # encoders that need a schedule create it
+        nodes = ghn.encode(ghn.prepare(group, encoder_inputs=False))  # encoders that need one make it themselves
         for place, part in zip(places, torch.split(nodes, [graph.num_nodes for graph in group])):
             vectors[place] = part.mean(0).float().cpu().numpy()
     return vectors

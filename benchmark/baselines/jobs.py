@@ -13,7 +13,7 @@ from torch import nn
 from benchmark.evaluation import LIBRARIES, Networks, open_networks
 from deepnets.graph import Graph
 from deepnets.support import ConfigError, load_model
-from ghn_model.ghn import graph_of
+from ghn_model import graph_of
 
 __all__ = ["TrainingJob", "jobs_of", "model_jobs"]
 

@@ -20,15 +20,8 @@ from benchmark.cards.published_accuracy import PUBLISHED, SOURCE
 from benchmark.cards.results import read_card_results
 from benchmark.cards.training_run import SIZES, Training, log_text, preset_of, read_training, training_command
 from deepnets.support import CheckpointError, ConfigError, replace_file
-from ghn_model.checkpoints import (
-    DIGEST,
-    PRETRAINED,
-    TensorFile,
-    describe,
-    file_digest,
-    load_checkpoint,
-    save_checkpoint,
-)
+from ghn_model import describe, load_checkpoint
+from ghn_model.checkpoints import DIGEST, PRETRAINED, TensorFile, file_digest, save_checkpoint
 from ghn_model.training import Recipe
 
 __all__ = ["bundle", "make_card"]
@@ -200,8 +193,8 @@ def _of_training(
         "software": metadata.get("software") or before.get("software", UNKNOWN),
         "minutes": round(training.seconds / 60, 1),
         "steps": training.steps,
-        "networks_seen": training.steps * recipe.meta_batch,
-        "images_per_network": recipe.batch,
+        "networks_seen": training.steps * recipe.meta_batch_size,
+        "images_per_network": recipe.batch_size,
         "last_training_top1": training.last_top1,
         "skipped": int(training.log[-1]["skipped"]),
         "log": f"{name}.log.csv",

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from deepnets.support import ConfigError, FormatError
-from ghn_model.checkpoints import describe
+from ghn_model import describe
 from ghn_model.config import PRESETS, GHNConfig
 from ghn_model.training import COLUMNS, Recipe
 

@@ -160,7 +160,7 @@ def opened_split(
 
 def load_hypernetworks(names: Sequence[str], device: str) -> dict[str, GHN]:
     """Load hypernetworks by label: the bundled name, or the stem of the file (its path, if stems are equal)."""
-    from ghn_model.checkpoints import load_checkpoint
+    from ghn_model import load_checkpoint
 
     loaded: dict[str, GHN] = {}
     for name in names:

@@ -22,7 +22,8 @@ from benchmark.evaluation.predictors import (
 from deepnets.data import Images, open_images
 from deepnets.graph import Graph
 from deepnets.support import ConfigError, import_attribute, is_attribute
-from ghn_model.checkpoints import describe, list_pretrained
+from ghn_model import describe
+from ghn_model.checkpoints import list_pretrained
 from ghn_model.config import PRESETS, GHNConfig
 from ghn_model.ghn import GHN
 

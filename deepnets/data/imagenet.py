@@ -9,6 +9,7 @@ normalise by the statistics of the batch need batches of mixed classes.  The tra
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -149,6 +150,30 @@ class ImageFolders:
         """
         batch_size = checked_integer("batch_size", batch_size, at_least(1))
         return self._batches(batch_size, shuffle, augment, drop_last, generator)
+
+    def decode(self, row: int, seed: int = 0, *, augment: bool = False) -> Tensor:
+        """Read one image from its file.
+
+        Parameters
+        ----------
+        row : int
+            Number of the image, from 0.
+        seed : int, default 0
+            Seed of the augmentation and the noise.
+        augment : bool, default False
+            Whether to augment the image.
+
+        Returns
+        -------
+        Tensor
+            `(3, image_size, image_size) float32`, normalized, on the CPU.
+
+        Raises
+        ------
+        FormatError
+            If the file cannot be read as an image.
+        """
+        return _decode(self.paths[row], seed, _transform(self.image_size, augment, self.noise, self.mean, self.std))
 
     def _batches(
         self, batch_size: int, shuffle: bool, augment: bool, drop_last: bool, generator: torch.Generator | None
@@ -336,6 +361,7 @@ def _torchvision() -> Any:
     return torchvision.transforms
 
 
+@functools.cache
 def _transform(
     size: int, augment: bool, noise: float, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> Callable[[Any], Tensor]:
@@ -374,16 +400,24 @@ class _ImageFiles(torch.utils.data.Dataset[Any]):
         return len(self.examples)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int] | FormatError:
-        from PIL import Image
-
         example = self.examples[index]
-        with torch.random.fork_rng(devices=[]):  # results must not depend on the worker
-            torch.default_generator.manual_seed(example.seed)
-            try:
-                with Image.open(example.path) as image:
-                    return self.transform(image.convert("RGB")), example.label
-            except Exception as error:  # Pillow raises many types
-                return FormatError(f"{example.path}: cannot be read as an image: {error_reason(error)}")
+        try:
+            return _decode(example.path, example.seed, self.transform), example.label
+        except FormatError as error:
+            return error
+
+
+def _decode(path: str, seed: int, transform: Callable[[Any], Tensor]) -> Tensor:
+    """Decode and transform an image, with random numbers that do not depend on the process."""
+    from PIL import Image
+
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        try:
+            with Image.open(path) as image:
+                return transform(image.convert("RGB"))
+        except Exception as error:  # Pillow raises many types
+            raise FormatError(f"{path}: cannot be read as an image: {error_reason(error)}") from error
 
 
 def _collate(items: list[tuple[Tensor, int] | FormatError]) -> tuple[Tensor, Tensor] | FormatError:

@@ -1,23 +1,23 @@
-# What the scripts of this folder have in common; each of these can be set from outside.  Read by them, not run.
+# Settings of the scripts in this folder, which source this file.  Each can be set as an environment variable.
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 export PYTHONUNBUFFERED=1 OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 
-: "${PYTHON:=python3}"          # one that has PyTorch and the packages of pyproject.toml
-: "${DEVICE:=cuda}"             # cpu to try a script
+: "${PYTHON:=python3}"          # Python with PyTorch and the packages of pyproject.toml
+: "${DEVICE:=cuda}"             # cpu or cuda
 : "${PRESET:=ghn2}"             # mlp, ghn1, ghn2, ghn3-t, ...
-: "${IMAGES:=cifar10}"          # or digits, which needs no folder
-: "${IMAGE_ROOT:=}"             # folder of cifar-10-batches-py
+: "${IMAGES:=cifar10}"          # or digits, which needs no IMAGE_ROOT
+: "${IMAGE_ROOT:=}"             # folder that contains cifar-10-batches-py
 : "${DATA:=data}"               # folder of the corpus
-: "${SIZE:=1000000}"            # networks in its training split
-: "${OUT:=runs}"                # where results go
-: "${NAME:=$PRESET-$IMAGES}"    # of the hypernetwork
-: "${PROCESSES:=1}"             # that train; they share the device
-: "${META_BATCH:=8}"            # networks in a step, of all of them together
-: "${ARGS:=}"                   # more options for the command
+: "${SIZE:=1000000}"            # number of training networks
+: "${OUT:=runs}"                # folder of results
+: "${NAME:=$PRESET-$IMAGES}"    # name of the hypernetwork
+: "${PROCESSES:=1}"             # training processes, which share the device
+: "${META_BATCH_SIZE:=8}"       # networks per step, of all processes together
+: "${ARGS:=}"                   # further options of the command
 
-corpus() {  # corpus SPLIT...: make what is missing
+corpus() {  # corpus SPLIT...: build the splits that are missing
   local split
   for split; do
     test -e "$DATA/deepnets1m_$split.h5" ||
@@ -25,7 +25,7 @@ corpus() {  # corpus SPLIT...: make what is missing
   done
 }
 
-launch() {  # launch PROCESSES COMMAND...: one process of ghn_model, or several
+launch() {  # launch PROCESSES COMMAND...: run a command of ghn_model in one process or several
   local count="$1"
   shift
   if test "$count" -gt 1; then

@@ -1,6 +1,6 @@
-"""Checkpoints of hypernetworks: reading and writing our format, reading the official files.
+"""Checkpoints of hypernetworks: our own format and the official files.
 
-files            `load_checkpoint`, `save_checkpoint`, and the bundled hypernetworks
+files            finding, reading, checking and writing of hypernetworks, and the bundled ones
 tensor_files     safetensors files with checksums, written atomically
 official         the files of PPUDA (MLP, GHN-1, GHN-2) and GHN-3
 pickled_tensors  tensors in untrusted pickles
@@ -11,11 +11,13 @@ from __future__ import annotations
 from ghn_model.checkpoints.files import (
     FORMAT,
     PRETRAINED,
-    CheckpointInfo,
-    Unfilled,
-    describe,
+    Checkpoint,
+    build_from,
+    checked_device,
     list_pretrained,
-    load_checkpoint,
+    model_card,
+    read_checkpoint,
+    read_config,
     save_checkpoint,
 )
 from ghn_model.checkpoints.official import read_saved
@@ -33,16 +35,18 @@ __all__ = [
     "DIGEST",
     "FORMAT",
     "PRETRAINED",
-    "CheckpointInfo",
+    "Checkpoint",
     "TensorFile",
-    "Unfilled",
+    "build_from",
     "check_writable",
+    "checked_device",
     "content_digest",
-    "describe",
     "file_digest",
     "is_safetensors",
     "list_pretrained",
-    "load_checkpoint",
+    "model_card",
+    "read_checkpoint",
+    "read_config",
     "read_saved",
     "save_checkpoint",
     "write_tensors",

@@ -1,37 +1,38 @@
-"""Hypernetworks in files: ours, those that come with the package, and the official ones.
+"""Hypernetworks in files: our own format, the bundled files and the official ones.
 
-Ours is one safetensors file: the tensors under the names of the state_dict, and as metadata the format, its version,
-the configuration and what else is known, as JSON.  Bundled ones lie in `ghn_model/pretrained`, each with a model card
-that holds the SHA-256 of its file.  Other files are read by `ghn_model.official`.  Loading succeeds or raises one
-`CheckpointError`: names, shapes and types are compared with the model's before memory is taken, then the numbers.
+Our format is one safetensors file: the tensors under their names in the state_dict and, as metadata, the format, its
+version, the configuration and the user's metadata as JSON.  Bundled files are in `ghn_model/pretrained`, each with a
+card that contains the SHA-256 of the file.  Official files are read by `ghn_model.checkpoints.official`.
+
+Files are untrusted input.  Names, shapes and dtypes are compared with those of the model before memory is allocated,
+then the values are checked.  Anything wrong raises one `CheckpointError`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from deepnets.support import CheckpointError, ConfigError
 from ghn_model.checkpoints.official import infer_config, read_official
 from ghn_model.checkpoints.tensor_files import TensorFile, file_digest, is_safetensors, write_tensors
 from ghn_model.config import GHNConfig
-
-if TYPE_CHECKING:
-    from ghn_model.ghn import GHN
+from ghn_model.initialization import skip_initialization
+from ghn_model.registry import DECODERS, ENCODERS, PLUGINS_VARIABLE, is_trusted
 
 __all__ = [
-    "CheckpointInfo",
-    "describe",
+    "Checkpoint",
+    "build_from",
+    "checked_device",
     "list_pretrained",
-    "load_checkpoint",
     "model_card",
+    "read_checkpoint",
     "read_config",
     "save_checkpoint",
 ]
@@ -42,24 +43,37 @@ PRETRAINED = Path(__file__).parents[1] / "pretrained"
 
 KINDS = "a file of GHN.save (.safetensors) or of the original releases (.pt, joblib pickle)"
 
+Model = TypeVar("Model", bound=nn.Module)
+
+
+class Savable(Protocol):
+    """A hypernetwork, as far as saving is concerned."""
+
+    config: GHNConfig
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors by name, as in `torch.nn.Module`."""
+
 
 @dataclass(frozen=True)
-class CheckpointInfo:
-    """What there is to know about a checkpoint without using it."""
+class Checkpoint:
+    """The content of a checkpoint file.
+
+    Attributes
+    ----------
+    path
+        The file.
+    kind
+        ``"deepnets1m"`` (our format), ``"official"``, or ``"official, config inferred"``.
+    config
+        Configuration of the hypernetwork.
+    tensors
+        The state_dict.
+    metadata
+        Metadata that were saved with the hypernetwork, and the card of a bundled one.
+    """
 
     path: Path
-    kind: str
-    """``"deepnets1m"``, ``"official"`` or ``"official, config inferred"``."""
-    config: GHNConfig
-    num_parameters: int
-    sha256: str
-    """Of the file."""
-    metadata: dict[str, Any]
-    """What was saved with it, or the model card of a bundled one."""
-
-
-@dataclass(frozen=True)
-class _Content:
     kind: str
     config: GHNConfig
     tensors: dict[str, Tensor]
@@ -67,39 +81,29 @@ class _Content:
 
 
 def save_checkpoint(
-    ghn: GHN, path: str | Path, metadata: Mapping[str, Any] | None = None, *, half: bool = False
+    ghn: Savable, path: str | Path, metadata: Mapping[str, Any] | None = None, *, half: bool = False
 ) -> Path:
-    """Write a hypernetwork to a file, which appears complete or not at all, and replaces one that is there.
+    """Write a hypernetwork to a file; see `GHN.save`.
 
-    Parameters
-    ----------
-    ghn
-        The hypernetwork.
-    path
-        The file; by custom with the suffix ``.safetensors``.
-    metadata
-        Anything else worth keeping that JSON can hold, such as the data set and the number of epochs.
-    half
-        Whether to write numbers in half precision, into a file of half the size; when loaded they are single again.
-
-    Returns
-    -------
-    The path.
-
-    Raises
-    ------
-    ConfigError
-        If the metadata are not JSON.
-    CheckpointError
-        If weights are NaN or infinite, or the file cannot be written.
+    Examples
+    --------
+    >>> import tempfile
+    >>> from ghn_model import GHN
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = save_checkpoint(GHN("ghn2"), f"{folder}/ghn.safetensors", {"epochs": 0})
+    ...     read_config(path).hypernet
+    'gatedgnn'
     """
     path = Path(path)
     try:
         about = json.dumps(dict(metadata or {}), allow_nan=False, sort_keys=True)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"metadata: expected what JSON can hold: {error}") from error
-    tensors = {name: tensor.half() if half else tensor for name, tensor in ghn.state_dict().items()}
-    _check_numbers(path, tensors)
+        raise ConfigError(f"metadata: expected JSON values: {error}") from error
+    tensors = {
+        name: tensor.half() if half and tensor.is_floating_point() else tensor
+        for name, tensor in ghn.state_dict().items()
+    }
+    _check_finite(path, tensors)
     texts = {
         "format": FORMAT,
         "format_version": str(FORMAT_VERSION),
@@ -110,70 +114,90 @@ def save_checkpoint(
     return path
 
 
-def load_checkpoint(
-    name_or_path: str | Path, device: str | torch.device = "cpu", *, num_classes: int | None = None
-) -> GHN:
-    """Load a hypernetwork.
+def read_checkpoint(
+    name_or_path: str | Path, build: Callable[[GHNConfig], nn.Module], num_classes: int | None = None
+) -> Checkpoint:
+    """Read a checkpoint and check everything in it.
 
     Parameters
     ----------
-    name_or_path
-        A bundled name (`list_pretrained`), or a file of ours or of the original releases; what a file is, its content
-        tells, not its suffix.
-    device
-        Where to put it.
-    num_classes
-        If given, the number of classes that it must have been trained for.
+    name_or_path, num_classes
+        As in `GHN.from_pretrained`.
+    build
+        Makes the hypernetwork of a configuration, for example `GHN`; it is called under the ``meta`` device.
 
     Returns
     -------
-    The hypernetwork, in evaluation mode.
+    The content of the file; its tensors fit the hypernetwork and are finite.
 
     Raises
     ------
     CheckpointError
-        If there is no such name or file, or the file is damaged, unsafe, of another kind, or for another number of
-        classes.
-    ConfigError
-        If the device cannot be used.
+        As in `GHN.from_pretrained`.
 
     Examples
     --------
-    >>> ghn = load_checkpoint("ghn2_cifar10.pt", num_classes=10)  # doctest: +SKIP
+    >>> from ghn_model import GHN
+    >>> read_checkpoint("ghn2-digits", GHN).config.num_classes
+    10
     """
-    from ghn_model.ghn import GHN
-
-    device = _usable(device)
     path, card = _locate(name_or_path)
     content = _read(path, card)
     if num_classes is not None and content.config.num_classes != num_classes:
         raise CheckpointError(
-            f"{path}: is for {content.config.num_classes} classes, {num_classes} were asked for; use another one, "
+            f"{path}: is for {content.config.num_classes} classes, expected {num_classes}; use another hypernetwork, "
             "or leave out the class layers of networks (predict_class_layers=False)"
         )
-    _check_fit(path, content)
-    _check_numbers(path, content.tensors)
-    try:
-        with torch.random.fork_rng(devices=[]), Unfilled():
-            ghn = GHN(content.config)
-        ghn.load_state_dict(content.tensors)
-        return ghn.to(device).eval()
-    except (RuntimeError, MemoryError) as error:
-        raise CheckpointError(f"{path}: cannot be loaded: {' '.join(str(error).split())[:200]}") from error
+    _check_fit(content, build)
+    _check_finite(path, content.tensors)
+    return content
 
 
-def list_pretrained() -> list[str]:
-    """Names of the bundled hypernetworks, sorted; there may be none."""
-    return sorted(path.stem for path in PRETRAINED.glob("*.safetensors") if path.with_suffix(".json").is_file())
-
-
-def model_card(name: str) -> dict[str, Any]:
-    """What is known about a bundled hypernetwork: `sha256` of its file, and free fields.
+def build_from(content: Checkpoint, build: Callable[[GHNConfig], Model], device: torch.device) -> Model:
+    """Make the hypernetwork of a checkpoint on a device, in evaluation mode.
 
     Raises
     ------
     CheckpointError
-        If there is none of this name, or its card is damaged.
+        If the device has too little memory.
+    """
+    try:
+        with torch.random.fork_rng(devices=[]), skip_initialization():
+            ghn = build(content.config)
+        ghn.load_state_dict(content.tensors)
+        return ghn.to(device).eval()
+    except (RuntimeError, MemoryError) as error:
+        raise CheckpointError(f"{content.path}: cannot be loaded: {_one_line(error)}") from error
+
+
+def list_pretrained() -> list[str]:
+    """The names of the bundled hypernetworks, sorted, for `GHN.from_pretrained`.
+
+    Examples
+    --------
+    >>> list_pretrained()
+    ['ghn1-digits', 'ghn2-digits', 'mlp-digits']
+    """
+    return sorted(path.stem for path in PRETRAINED.glob("*.safetensors") if path.with_suffix(".json").is_file())
+
+
+def model_card(name: str) -> dict[str, Any]:
+    """The card of a bundled hypernetwork: the `sha256` of its file, and how it was trained.
+
+    Parameters
+    ----------
+    name
+        One of `list_pretrained`.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no such hypernetwork, or its card is damaged.
+
+    Examples
+    --------
+    >>> model_card("ghn2-digits")["licence"]
+    'MIT'
     """
     path = PRETRAINED / f"{name}.json"
     if name not in list_pretrained():
@@ -188,25 +212,24 @@ def model_card(name: str) -> dict[str, Any]:
 
 
 def read_config(name_or_path: str | Path) -> GHNConfig:
-    """The configuration of a hypernetwork in a file; errors as of `load_checkpoint`."""
-    return _read(*_locate(name_or_path)).config
-
-
-def describe(name_or_path: str | Path) -> CheckpointInfo:
-    """What is in a checkpoint, all of which is checked; errors as of `load_checkpoint`.
+    """The configuration of the hypernetwork in a file, without a check of its tensors.
 
     Parameters
     ----------
     name_or_path
-        As for `load_checkpoint`.
+        As in `GHN.from_pretrained`.
+
+    Raises
+    ------
+    CheckpointError
+        As in `GHN.from_pretrained`.
+
+    Examples
+    --------
+    >>> read_config("ghn2-digits").virtual_edges
+    50
     """
-    path, card = _locate(name_or_path)
-    content = _read(path, card)
-    _check_fit(path, content)
-    _check_numbers(path, content.tensors)
-    number = sum(tensor.numel() for tensor in content.tensors.values())
-    metadata = {**content.metadata, **(card or {})}
-    return CheckpointInfo(path, content.kind, content.config, number, file_digest(path), metadata)
+    return _read(*_locate(name_or_path)).config
 
 
 # --- finding and reading ---
@@ -230,20 +253,22 @@ def _bundled() -> str:
     return f"the bundled hypernetworks are {', '.join(names)}" if names else "no hypernetwork is bundled"
 
 
-def _read(path: Path, card: Mapping[str, Any] | None) -> _Content:
+def _read(path: Path, card: Mapping[str, Any] | None) -> Checkpoint:
     if card is not None and file_digest(path) != card["sha256"]:
         raise CheckpointError(f"{path}: does not match the SHA-256 in its card; install the package again")
     if is_safetensors(path):
-        return _read_ours(path)
+        content = _read_ours(path)
+        return replace(content, metadata={**content.metadata, **(card or {})})
     official = read_official(path)
     try:
         config = GHNConfig.from_official(official.config)
     except ConfigError as error:
         raise CheckpointError(f"{path}: config: {error}") from error
-    return _Content("official, config inferred" if official.inferred else "official", config, official.tensors, {})
+    kind = "official, config inferred" if official.inferred else "official"
+    return Checkpoint(path, kind, config, official.tensors, {})
 
 
-def _read_ours(path: Path) -> _Content:
+def _read_ours(path: Path) -> Checkpoint:
     file = TensorFile(path)
     texts = file.metadata
     if texts.get("format") != FORMAT:
@@ -258,78 +283,98 @@ def _read_ours(path: Path) -> _Content:
         config, metadata = GHNConfig.from_dict(json.loads(texts["config"])), json.loads(texts["metadata"])
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: has no valid configuration: {error}") from error
+    for registry, name in ((ENCODERS, config.hypernet), (DECODERS, config.decoder)):
+        if not is_trusted(registry, name):
+            raise CheckpointError(
+                f"{path}: its {registry.kind} {name!r} is code outside this package; if you trust it, list its module "
+                f"in the environment variable {PLUGINS_VARIABLE}"
+            )
     if not isinstance(metadata, dict):
         raise CheckpointError(f"{path}: has no valid metadata: expected an object, got {type(metadata).__name__}")
     tensors = {
         name: tensor.float() if tensor.dtype == torch.float16 else tensor for name, tensor in file.tensors.items()
     }
-    return _Content("deepnets1m", config, tensors, metadata)
+    return Checkpoint(path, "deepnets1m", config, tensors, metadata)
 
 
 # --- checking ---
 
 
-def _check_fit(path: Path, content: _Content) -> None:
-    """Compare tensors with those of the model that the configuration describes, without taking memory for either."""
-    from ghn_model.ghn import GHN
-
-    config, tensors = content.config, content.tensors
-    found = infer_config({name: tuple(tensor.shape) for name, tensor in tensors.items()})
-    if found is None:
-        raise CheckpointError(f"{path}: its tensors are not those of a hypernetwork; expected {KINDS}")
-    told = GHNConfig.to_dict(config)
-    same = {"hidden": "hid", **{name: name for name in ("hypernet", "decoder", "num_classes")}}
-    if config.hypernet == "graphormer":
-        same |= {"layers": "layers", "heads": "heads"}
-    for field, keyword in same.items():  # before a model of these sizes is made
-        if told[field] != found[keyword]:
-            raise CheckpointError(
-                f"{path}: its configuration says {field}={told[field]!r}, its tensors are those of {found[keyword]!r}; "
-                "the file is damaged, or its configuration is of another one"
-            )
-    with torch.device("meta"), Unfilled():
-        model = GHN(config)
-    expected = dict(model.state_dict())
-    for names, what in ((expected.keys() - tensors.keys(), "lacks"), (tensors.keys() - expected.keys(), "also holds")):
+def _check_fit(content: Checkpoint, build: Callable[[GHNConfig], nn.Module]) -> None:
+    """Compare the tensors with those of the model of the configuration, without allocating memory for either."""
+    path, tensors = content.path, content.tensors
+    if content.kind != "deepnets1m":
+        _check_official(content)
+    try:
+        with torch.device("meta"), torch.random.fork_rng(devices=[]), skip_initialization():
+            expected = dict(build(content.config).state_dict())
+    except Exception as error:  # encoders of the user may raise any error; sizes may overflow
+        raise CheckpointError(
+            f"{path}: no hypernetwork can be built from its configuration: {_one_line(error)}"
+        ) from error
+    for names, verb in ((expected.keys() - tensors.keys(), "lacks"), (tensors.keys() - expected.keys(), "also holds")):
         if names:
             some = ", ".join(sorted(names)[:3]) + (", ..." if len(names) > 3 else "")
             raise CheckpointError(
-                f"{path}: {what} {len(names)} tensors of a hypernetwork with its configuration: {some}"
+                f"{path}: {verb} {len(names)} tensors of a hypernetwork with its configuration: {some}"
             )
     for name, tensor in tensors.items():
-        for got, wanted in (
+        for got, required in (
             (tuple(tensor.shape), tuple(expected[name].shape)),
             (tensor.dtype, expected[name].dtype),
             (tensor.layout, torch.strided),
             (tensor.device.type, "cpu"),
         ):
-            if got != wanted:
+            if got != required:
                 raise CheckpointError(
-                    f"{path}: {name}: expected {wanted}, got {got}; the file is damaged or of another kind"
+                    f"{path}: {name}: expected {required}, got {got}; the file is damaged, or its configuration is "
+                    "that of another one"
                 )
 
 
-def _check_numbers(path: Path, tensors: Mapping[str, Tensor]) -> None:
+def _check_official(content: Checkpoint) -> None:
+    """Compare the configuration of an official file with the one inferred from its tensors."""
+    found = infer_config({name: tuple(tensor.shape) for name, tensor in content.tensors.items()})
+    if found is None:
+        raise CheckpointError(f"{content.path}: its tensors are not those of a hypernetwork; expected {KINDS}")
+    fields = {"hypernet": "hypernet", "decoder": "decoder", "num_classes": "num_classes", "hidden": "hid"}
+    if content.config.hypernet == "graphormer":
+        fields |= {"layers": "layers", "heads": "heads"}
+    for field, keyword in fields.items():
+        value = getattr(content.config, field)
+        if value != found[keyword]:
+            raise CheckpointError(
+                f"{content.path}: its configuration says {field}={value!r}, its tensors are those of "
+                f"{found[keyword]!r}; the file is damaged, or its configuration is that of another one"
+            )
+
+
+def _check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
     for name, tensor in tensors.items():
         if not tensor.isfinite().all():
-            raise CheckpointError(f"{path}: {name}: holds NaN or infinity; the hypernetwork is of no use")
+            raise CheckpointError(f"{path}: {name}: holds NaN or infinity; the hypernetwork cannot be used")
 
 
-class Unfilled(TorchFunctionMode):
-    """Parameters get no values while modules are made, which takes time for nothing: others will replace them."""
+def checked_device(device: str | torch.device) -> torch.device:
+    """The device, after a check that tensors can be created on it.
 
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = getattr(function, "__name__", "")
-        in_place = name.endswith("_") and not name.startswith("_") and name != "requires_grad_"
-        kwargs = kwargs or {}
-        target = args[0] if args else kwargs.get("tensor")
-        return target if in_place and isinstance(target, nn.Parameter) else function(*args, **kwargs)
+    Raises
+    ------
+    ConfigError
+        If the device cannot be used.
 
-
-def _usable(device: str | torch.device) -> torch.device:
+    Examples
+    --------
+    >>> checked_device("cpu")
+    device(type='cpu')
+    """
     try:
         device = torch.device(device)
         torch.empty(0, device=device)
     except Exception as error:
-        raise ConfigError(f"device: cannot use {str(device)!r}: {' '.join(str(error).split())[:200]}") from error
+        raise ConfigError(f"device: cannot use {str(device)!r}: {_one_line(error)}") from error
     return device
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]

@@ -1,13 +1,14 @@
-"""Reading the files of the original releases: PPUDA's (MLP, GHN-1, GHN-2) and GHN-3's, whichever way they were written.
+"""Checkpoints of the original releases: PPUDA (MLP, GHN-1, GHN-2) and GHN-3, in all formats that were used.
 
 =================  ===============================================================================================
-PPUDA, ``.pt``     `torch.save` of `state_dict`, `config` (keywords of the class) and training state
+PPUDA, ``.pt``     `torch.save` of `state_dict`, `config` (constructor arguments) and training state
 GHN-3, ``.pt``     the same with an optional `config`; trainers add `args`, an `argparse.Namespace`
 GHN-3, hub         joblib pickle of the bare `state_dict`
 =================  ===============================================================================================
 
-Nothing in a file is ever executed: pickles are read as data, by `deepnets.pickles`.  (So does `torch.load` with
-``weights_only=True``, but it knows neither joblib nor namespaces, and some files crash it or take all the memory.)
+No code in a file is executed: `deepnets.support.read_pickle` reads pickles as data.  (`torch.load` with
+``weights_only=True`` does not execute code, either, but it supports neither joblib nor namespaces, and some damaged
+files make it crash or allocate all memory.)
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ __all__ = ["OfficialFile", "infer_config", "read_official", "read_saved"]
 
 Shapes = Mapping[str, Sequence[int]]
 
-LARGEST_RATIO = 16  # trained weights hardly compress
+LARGEST_RATIO = 16  # limit of decompression; trained weights compress much less
 _OLD_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
-_KINDS = {  # how files start
+_KINDS = {  # first bytes of files
     b"PK\x03\x04": "zip",
     _OLD_TORCH: "old torch",
     b"\x80": "pickle",
@@ -56,34 +57,49 @@ _MOVED = ("centrality_embed_in.weight", "centrality_embed_out.weight", "input_di
 
 
 class OfficialFile(NamedTuple):
-    """What a file of the original releases says about a hypernetwork."""
+    """The content of a file of the original releases.
+
+    Attributes
+    ----------
+    config
+        Constructor arguments of the original classes, inferred from the tensors where the file has none.
+    tensors
+        The state_dict, with the tensor names of `GHN`.
+    inferred
+        Whether the file has no config.
+    """
 
     config: dict[str, Any]
-    """Keywords of the original classes; inferred where the file has none."""
-
     tensors: dict[str, Tensor]
-    """The state_dict, under the names of the current layout."""
-
     inferred: bool
-    """Whether the file had no config."""
 
 
 def read_official(path: Path) -> OfficialFile:
-    """Read a file of the original releases, whatever its suffix.
+    """Read a file of the original releases.
 
     Parameters
     ----------
     path
-        The file.
+        The file; its content decides, not its suffix.
 
     Returns
     -------
-    Its content; tensors may be views of the file and are not checked against the config.
+    The content.  Tensors may be memory-mapped; their shapes are not compared with the config.
 
     Raises
     ------
     CheckpointError
-        If the file is of another kind, damaged, or holds anything but data.
+        If the file is of another kind, damaged, or contains anything but data.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from ghn_model import GHN
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     torch.save({"state_dict": GHN("ghn1").state_dict()}, f"{folder}/ghn1.pt")
+    ...     official = read_official(Path(folder, "ghn1.pt"))
+    >>> official.inferred, official.config["hypernet"], official.config["ve"]
+    (True, 'gatedgnn', False)
     """
     payload = read_saved(path)
     if type(payload) is not dict:
@@ -111,17 +127,24 @@ def read_official(path: Path) -> OfficialFile:
 
 
 def infer_config(shapes: Shapes) -> dict[str, Any] | None:
-    """The keywords of the original classes that names and shapes of tensors tell; None if they are of something else.
+    """Infer the constructor arguments of the original classes from the names and shapes of tensors.
 
     Parameters
     ----------
     shapes
-        Of the tensors of a state_dict in the current layout.
+        Shapes of the tensors of a state_dict, by their names in `GHN`.
 
     Returns
     -------
-    All keywords.  `weight_norm` leaves no trace in a state_dict: it is true but for models without layer norm and
-    virtual edges, which the release has as GHN-1, trained without it.
+    All arguments, or None if the tensors are not those of a hypernetwork.  `weight_norm` does not affect the tensors;
+    it is assumed to be True except for models without layer normalization and virtual edges, since the released GHN-1
+    was trained without it.
+
+    Examples
+    --------
+    >>> from ghn_model import GHN
+    >>> infer_config({name: tensor.shape for name, tensor in GHN("ghn2").state_dict().items()})["hid"]
+    32
     """
     layers = len({name for name in shapes if name.startswith("gnn.") and name.endswith(".ln1.weight")})
     transformer = {}
@@ -155,7 +178,7 @@ def infer_config(shapes: Shapes) -> dict[str, Any] | None:
 
 
 def _checked_config(path: Path, config: Any) -> dict[str, Any]:
-    """The keywords that are known, if they are plain values."""
+    """The known arguments, after a check that they are plain values."""
     if type(config) is not dict:
         raise CheckpointError(f"{path}: config: expected a dictionary, got a {type(config).__name__}")
     for name in (known := _KEYWORDS & config.keys()):
@@ -167,11 +190,11 @@ def _checked_config(path: Path, config: Any) -> dict[str, Any]:
 
 
 def _check_claims(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Refuse tensors that claim more numbers than the file has: ones with strides of 0, or on no device."""
+    """Refuse tensors that claim to be larger than their storage, such as expanded or sparse ones."""
     storages: dict[int, int] = {}
     for name, tensor in tensors.items():
         if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
-            raise CheckpointError(f"{path}: {name}: is not a plain tensor; refused")
+            raise CheckpointError(f"{path}: {name}: is not a dense tensor on the CPU; refused")
         storage = tensor.untyped_storage()
         storages[storage.data_ptr()] = storage.nbytes()
     claimed = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
@@ -183,12 +206,12 @@ def _check_claims(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def _current_name(name: str) -> str:
-    name = re.sub(r"^(module\.|_orig_mod\.)+", "", name)  # of parallel and compiled models
+    name = re.sub(r"^(module\.|_orig_mod\.)+", "", name)  # prefixes of parallel and compiled models
     return f"gnn.0.{name}" if name in _MOVED else name
 
 
 def _current_rank(name: str, tensor: Tensor, graphormer: bool) -> Tensor:
-    """1x1 convolutions as matrices where the decoder has linear layers, and the other way round."""
+    """Convert 1x1 convolutions to matrices where the decoder has linear layers, and vice versa."""
     if not re.fullmatch(r"decoder\.(conv\.\d+|class_layer_predictor\.1)\.weight", name):
         return tensor
     if graphormer and tensor.ndim == 4 and tensor.shape[2:] == (1, 1):
@@ -202,12 +225,29 @@ def _current_rank(name: str, tensor: Tensor, graphormer: bool) -> Tensor:
 
 
 def read_saved(path: Path) -> Any:
-    """What `torch.save` or joblib wrote: tensors on the CPU, in containers.  Nothing in the file is executed.
+    """Read a file written by `torch.save` or `joblib.dump`, without executing code.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    The stored object: tensors on the CPU, in containers.
 
     Raises
     ------
     CheckpointError
-        If the file is of another kind, damaged, or holds anything but data.
+        If the file is of another kind, damaged, or contains anything but data.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     torch.save({"x": torch.ones(2)}, f"{folder}/file.pt")
+    ...     read_saved(Path(folder, "file.pt"))
+    {'x': tensor([1., 1.])}
     """
     try:
         if not path.is_file():
@@ -218,9 +258,7 @@ def read_saved(path: Path) -> Any:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
     kind = next((kind for magic, kind in _KINDS.items() if start.startswith(magic)), "unknown")
     if kind in ("HDF5", "unknown"):
-        what = (
-            "is an HDF5 file, maybe of networks" if kind == "HDF5" else "is of no known kind" if start else "is empty"
-        )
+        what = "is an HDF5 file" if kind == "HDF5" else "is of an unknown kind" if start else "is empty"
         raise CheckpointError(f"{path}: {what}; expected a checkpoint: .safetensors, .pt or a joblib pickle")
     if kind == "lz4":
         raise CheckpointError(f"{path}: is compressed with lz4; decompress it first: lz4 -d FILE")
@@ -233,8 +271,8 @@ def read_saved(path: Path) -> Any:
         with _decompressed(path, kind) as stream:
             bounded = Bounded(stream, size + 1 if kind == "pickle" else LARGEST_RATIO * size + (1 << 24))
             payload = read_tensors(bounded)
-            if bounded.read(1):  # also lets gzip and others compare their checksums
-                raise ValueError("goes on behind its end")
+            if bounded.read(1):  # also makes gzip and others verify their checksums
+                raise ValueError("has data after its end")
             return payload
     except CheckpointError:
         raise
@@ -243,16 +281,16 @@ def read_saved(path: Path) -> Any:
 
 
 def _zipped(path: Path) -> Any:
-    """What `torch.save` wrote."""
+    """Read the zip format of `torch.save`."""
     with path.open("rb") as file, zipfile.ZipFile(file) as archive:
         entries = archive.infolist()
         pickles = [entry for entry in entries if entry.filename.endswith("/data.pkl")]
         if len(pickles) != 1:
-            raise CheckpointError(f"{path}: is a zip archive, but none that torch.save writes")
+            raise CheckpointError(f"{path}: is a zip archive, but not one of torch.save")
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
             raise CheckpointError(f"{path}: is a compressed zip archive, which torch.save does not write; refused")
         if sum(entry.file_size for entry in entries) > path.stat().st_size:
-            raise CheckpointError(f"{path}: claims to hold more than its size; refused")
+            raise CheckpointError(f"{path}: claims to contain more than its size; refused")
         if (damaged := archive.testzip()) is not None:
             raise CheckpointError(f"{path}: {damaged} does not match its checksum (CRC-32); the file is damaged")
         folder = pickles[0].filename.removesuffix("data.pkl")
@@ -265,7 +303,7 @@ def _zipped(path: Path) -> Any:
         def storage(key: str, dtype: torch.dtype, number: int) -> Tensor:
             name = f"{folder}data/{key}"
             if archive.getinfo(name).file_size != number * dtype.itemsize:
-                raise ValueError("has a storage of another size than it says")
+                raise ValueError("has a storage whose size differs from the stated one")
             if key not in found:
                 found[key] = view_numbers(content, dtype, number, starts[name])
             if found[key].dtype != dtype:
@@ -277,14 +315,14 @@ def _zipped(path: Path) -> Any:
 
 
 def _start(file: IO[bytes], entry: zipfile.ZipInfo) -> int:
-    """Where in an archive the content of an entry starts: behind a header of 30 bytes, its name and its extra field."""
+    """Offset of the content of an entry: after a header of 30 bytes, the name and the extra field."""
     file.seek(entry.header_offset)
     header = file.read(30)
     return entry.header_offset + 30 + int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
 
 
 def _decompressed(path: Path, kind: str) -> Any:
-    """A stream of the content; a context manager."""
+    """A context manager that returns a stream of the decompressed content."""
     if kind == "zlib":
         return _Inflated(path)
     openers: dict[str, Any] = {"gzip": gzip.open, "bz2": bz2.open, "xz": lzma.open, "lzma": lzma.open, "pickle": open}
@@ -292,7 +330,7 @@ def _decompressed(path: Path, kind: str) -> Any:
 
 
 class _Inflated:
-    """A file of zlib data as a stream."""
+    """A zlib-compressed file as a stream."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("rb")
@@ -305,7 +343,7 @@ class _Inflated:
         self._file.close()
 
     def read(self, size: int, /) -> bytes:
-        """At most so many bytes, none only at the end."""
+        """Return at most `size` bytes; an empty result means the end of the stream."""
         while size and not self._inflate.eof:
             data = self._inflate.unconsumed_tail or self._file.read(1 << 16)
             if part := self._inflate.decompress(data, size):

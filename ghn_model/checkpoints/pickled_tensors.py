@@ -1,8 +1,8 @@
-"""What pickles of PyTorch, NumPy and joblib name, built as plain values: tensors, arrays, numbers, dictionaries.
+"""Tensors, arrays and other plain values in untrusted pickles of PyTorch, NumPy and joblib.
 
-A tensor is pickled as a view of a storage.  A file of `torch.save` keeps the storages beside the pickle; joblib's
-pickles hold each as the bytes of a little file of its own, in PyTorch's format before 1.6.  joblib puts the numbers of
-a NumPy array between the instructions of the pickle.  An `argparse.Namespace` is read as a dictionary.
+A tensor is pickled as a view of a storage.  Files of `torch.save` contain the storages outside of the pickle; joblib
+pickles each storage as the bytes of a file in the format of PyTorch before 1.6, and inserts the values of NumPy arrays
+between the instructions of the pickle.  An `argparse.Namespace` is read as a dictionary.
 """
 
 from __future__ import annotations
@@ -35,32 +35,39 @@ DTYPES = {
     "BoolStorage": torch.bool,
 }
 _ARRAY_DTYPES = ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
-_MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # how files of PyTorch before 1.6 start
+_MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # first values in files of PyTorch before 1.6
 
 
 def read_tensors(stream: Bounded, storages: Storages | None = None) -> Any:
-    """The value that a pickle with tensors describes.
+    """Read a pickle that contains tensors, without executing code.
 
     Parameters
     ----------
     stream
-        Where the pickle starts.
+        Stream at the start of the pickle.
     storages
-        Finds the storages that are kept beside the pickle: key, dtype and number of elements to a 1-D tensor.
+        Returns a storage that is not part of the pickle as a 1-D tensor, given its key, dtype and number of elements.
 
     Returns
     -------
-    Containers, texts, bytes, numbers, None, `torch.Tensor` and `numpy.ndarray`.
+    Containers, strings, bytes, numbers, None, `torch.Tensor` and `numpy.ndarray`.
 
     Raises
     ------
     ValueError
-        If the pickle refers to anything else.  Damaged ones raise other exceptions as well: treat all alike.
+        If the pickle refers to anything else.  Damaged pickles may raise any exception.
+
+    Examples
+    --------
+    >>> import io, pickle
+    >>> data = pickle.dumps({"epochs": 3})
+    >>> read_tensors(Bounded(io.BytesIO(data), len(data)))
+    {'epochs': 3}
     """
 
     def find(key: Any) -> Tensor:
         if storages is None or type(key) is not tuple or key[0] != "storage":
-            raise ValueError("refers to data outside of it")
+            raise ValueError("refers to data outside of the pickle")
         kind, name, number = key[1], key[2], key[4]
         if type(kind) is not Name or not kind.startswith("torch.") or kind[6:] not in DTYPES or type(name) is not str:
             raise ValueError(f"has a storage of type {shown(kind)}")
@@ -70,17 +77,29 @@ def read_tensors(stream: Bounded, storages: Storages | None = None) -> Any:
 
 
 def read_old_format(buffer: Any) -> Any:
-    """The value in a file of PyTorch before 1.6: five pickles, the fourth of which is it, then the storages.
+    """Read a file in the format of PyTorch before 1.6: five pickles, the fourth with the value, then the storages.
 
     Parameters
     ----------
     buffer
         The bytes of the file, writable; tensors are views of them.
 
+    Returns
+    -------
+    As in `read_tensors`.
+
     Raises
     ------
     ValueError
-        As of `read_tensors`.
+        As in `read_tensors`.
+
+    Examples
+    --------
+    >>> import io
+    >>> file = io.BytesIO()
+    >>> torch.save(torch.ones(2), file, _use_new_zipfile_serialization=False)
+    >>> read_old_format(bytearray(file.getvalue()))
+    tensor([1., 1.])
     """
     view = memoryview(buffer)
     sizes: dict[str, tuple[torch.dtype, int]] = {}
@@ -92,7 +111,7 @@ def read_old_format(buffer: Any) -> Any:
     stream = Bounded(_Bytes(view), len(view))
     magic, protocol, _ = (read_tensors(stream) for _ in range(3))
     if (magic, protocol) != (_MAGIC, _PROTOCOL):
-        raise ValueError("is in a format that is not known")
+        raise ValueError("is in an unknown format")
     start = stream.position
     read_tensors(stream, note)
     keys = read_tensors(stream)
@@ -116,7 +135,27 @@ def read_old_format(buffer: Any) -> Any:
 
 
 def view_numbers(buffer: Any, dtype: torch.dtype, number: int, start: int) -> Tensor:
-    """So many numbers of a writable buffer, from this byte on; ValueError if it is too short."""
+    """View part of a writable buffer as a 1-D tensor.
+
+    Parameters
+    ----------
+    buffer
+        The buffer.
+    dtype, number
+        Dtype and number of elements.
+    start
+        Offset in bytes.
+
+    Raises
+    ------
+    ValueError
+        If the buffer is too short.
+
+    Examples
+    --------
+    >>> view_numbers(bytearray(8), torch.float32, number=1, start=4)
+    tensor([0.])
+    """
     if number * dtype.itemsize > len(buffer) - start:
         raise ValueError("ends in the middle of a tensor")
     return torch.frombuffer(buffer, dtype=dtype, count=number, offset=start) if number else torch.empty(0, dtype=dtype)
@@ -138,12 +177,12 @@ def _namespace(stream: Bounded, state: Any) -> dict[Any, Any]:
 
 
 def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor:
-    """A view of a storage, which claims no more than its storage holds."""
+    """A view of a storage; refused if it claims to be larger than the storage."""
     shape, strides = _sizes(shape), _sizes(strides)
     if type(storage) is not Tensor or storage.ndim != 1 or len(shape) != len(strides):
         raise ValueError(DAMAGED)
     if math.prod(shape) > len(storage):
-        raise ValueError(f"has a tensor of shape {tuple(shape)} on {len(storage):,} numbers")
+        raise ValueError(f"has a tensor of shape {tuple(shape)} on a storage of {len(storage):,} elements")
     return storage.as_strided(shape, strides, _size(offset))
 
 
@@ -154,7 +193,7 @@ def _parameter(data: Any, *_: Any) -> Tensor:
 
 
 def _storage(data: Any) -> Tensor:
-    """The storage in the bytes of a file of the old format."""
+    """The storage in the bytes of a file in the old format."""
     if not isinstance(data, bytes | bytearray):
         raise ValueError(DAMAGED)
     storage = read_old_format(data if isinstance(data, bytearray) else bytearray(data))
@@ -168,7 +207,7 @@ class _Bytes:
         self._view, self._position = view, 0
 
     def read(self, size: int, /) -> bytes:
-        """At most so many bytes."""
+        """Return at most `size` bytes."""
         start, self._position = self._position, min(self._position + size, len(self._view))
         return bytes(self._view[start : self._position])
 

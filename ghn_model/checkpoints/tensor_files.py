@@ -1,7 +1,6 @@
-"""safetensors files that are whole or not there at all, and that know when a byte of them changed.
+"""safetensors files that are written atomically and contain a checksum.
 
-`write_tensors` writes beside the target, waits for the disk and renames.  The metadata of a file hold a SHA-256 of its
-tensors and of its other metadata, which `TensorFile.check` compares.
+The metadata of a file contain the SHA-256 of its tensors and of its other metadata, which `TensorFile.check` verifies.
 """
 
 from __future__ import annotations
@@ -25,21 +24,31 @@ DIGEST = "content_sha256"
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write tensors and texts to a safetensors file, which is replaced if it exists.
+    """Write tensors and strings to a safetensors file, atomically; an existing file is replaced.
 
     Parameters
     ----------
     path
-        The file; it appears when everything is on the disk, or not at all.
+        The file.
     tensors
-        By name, on any device.  Tensors that share memory are written each for itself.
+        Tensors by name, on any device.  Tensors that share memory are written separately.
     metadata
-        Texts by name.
+        Strings by name.
 
     Raises
     ------
     CheckpointError
-        If the file cannot be written: no folder, no space, no permission.
+        If the file cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_tensors(Path(folder, "file.safetensors"), {"x": torch.ones(2)}, {"key": "value"})
+    ...     file = TensorFile(Path(folder, "file.safetensors"))
+    ...     file.check()
+    >>> file.tensors["x"], file.metadata["key"]
+    (tensor([1., 1.]), 'value')
     """
     plain = _separate(tensors)
     metadata = {**metadata, DIGEST: content_digest(plain, metadata)}
@@ -48,14 +57,22 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
         with atomic_write(path) as temporary:
             mode = temporary.stat().st_mode
             save_file(plain, temporary, metadata)
-            temporary.chmod(mode)  # the library makes files that nobody else can read
+            temporary.chmod(mode)  # safetensors makes files that only their owner can read
     except (OSError, SafetensorError) as error:
         reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
         raise CheckpointError(f"{path}: cannot be written: {reason}") from error
 
 
 def check_writable(path: Path) -> None:
-    """Raise the `CheckpointError` that `write_tensors` would, if the folder is missing or nothing can be made in it."""
+    """Raise a `CheckpointError` if `write_tensors` could not create a file, because the folder is missing or read-only.
+
+    Examples
+    --------
+    >>> check_writable(Path("/no/such/folder/file"))
+    Traceback (most recent call last):
+        ...
+    deepnets.support.errors.CheckpointError: /no/such/folder/file: cannot be written: No such file or directory
+    """
     _refuse_folder(path)
     try:
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}."):
@@ -65,7 +82,7 @@ def check_writable(path: Path) -> None:
 
 
 class TensorFile:
-    """A safetensors file, open for reading; the library has checked that its sizes fit the file.
+    """The content of a safetensors file.
 
     Parameters
     ----------
@@ -75,13 +92,21 @@ class TensorFile:
     Attributes
     ----------
     metadata : dict of str to str
+        The strings of the file, the checksum among them.
     tensors : dict of str to Tensor
-        Views of the file: without memory until their numbers are read.
+        The tensors, which are memory-mapped: they take memory only when they are read.
 
     Raises
     ------
     CheckpointError
         If the file cannot be read, is incomplete or of another kind.
+
+    Examples
+    --------
+    >>> from ghn_model.checkpoints import PRETRAINED
+    >>> file = TensorFile(PRETRAINED / "ghn2-digits.safetensors")
+    >>> file.metadata["format"], file.tensors["ln.weight"].shape
+    ('deepnets1m hypernetwork', torch.Size([32]))
     """
 
     def __init__(self, path: Path) -> None:
@@ -97,14 +122,20 @@ class TensorFile:
             raise CheckpointError(f"{path}: is damaged or incomplete ({text}); get the file again") from error
 
     def check(self) -> None:
-        """Compare the content with its digest: `CheckpointError` if anything has changed since it was written."""
+        """Raise a `CheckpointError` if the content does not match the checksum in the metadata."""
         others = {name: text for name, text in self.metadata.items() if name != DIGEST}
         if self.metadata.get(DIGEST) != content_digest(self.tensors, others):
             raise CheckpointError(f"{self.path}: does not match its SHA-256; the file is damaged or was changed")
 
 
 def content_digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
-    """SHA-256 of names, types, shapes and numbers of tensors, and of texts, in the order of their names."""
+    """SHA-256 of the names, dtypes, shapes and values of tensors and of strings, sorted by name.
+
+    Examples
+    --------
+    >>> content_digest({"x": torch.ones(2)}, {})[:8]
+    'e1dfb293'
+    """
     digest = hashlib.sha256()
     for name, text in sorted(metadata.items()):
         digest.update(f"{len(name)} {len(text)} {name}{text}".encode())
@@ -115,7 +146,19 @@ def content_digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a whole file."""
+    """SHA-256 of a file.
+
+    Raises
+    ------
+    CheckpointError
+        If the file cannot be read.
+
+    Examples
+    --------
+    >>> from ghn_model.checkpoints import PRETRAINED, model_card
+    >>> file_digest(PRETRAINED / "ghn2-digits.safetensors") == model_card("ghn2-digits")["sha256"]
+    True
+    """
     digest = hashlib.sha256()
     try:
         with path.open("rb") as file:
@@ -127,12 +170,17 @@ def file_digest(path: Path) -> str:
 
 
 def is_safetensors(path: Path) -> bool:
-    """Whether a file starts as safetensors files do: the length of a header, which is JSON.
+    """Whether a file starts like a safetensors file: with the length of a JSON header.
 
     Raises
     ------
     CheckpointError
-        If it is no file, or cannot be read.
+        If the path is not a file, or cannot be read.
+
+    Examples
+    --------
+    >>> is_safetensors(Path(__file__))
+    False
     """
     try:
         if not path.is_file():
@@ -145,7 +193,7 @@ def is_safetensors(path: Path) -> bool:
 
 
 def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Contiguous tensors on the CPU, none of which shares memory with another or is part of a larger one."""
+    """Contiguous tensors on the CPU that share no memory with each other and are not views of larger ones."""
     separate: dict[str, Tensor] = {}
     used: set[int] = set()
     for name, tensor in tensors.items():

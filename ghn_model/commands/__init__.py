@@ -1,4 +1,4 @@
-"""Subcommands of `python -m ghn_model` with modules of their own: `train` and `profile`."""
+"""The subcommands `train` and `profile` of `python -m ghn_model`."""
 
 from __future__ import annotations
 

@@ -11,191 +11,233 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from deepnets.data import IMAGE_SETS
-from deepnets.support import non_negative, number, positive, positive_number
+from deepnets.support import (
+    ConfigError,
+    deprecated_option,
+    import_attribute,
+    is_attribute,
+    non_negative,
+    number,
+    positive,
+    positive_number,
+)
 
 if TYPE_CHECKING:
-    import torch
-
     from deepnets.corpus import DeepNets1M
-    from ghn_model.checkpoints import CheckpointInfo
     from ghn_model.config import GHNConfig
-    from ghn_model.ghn import GHN
-    from ghn_model.training import Images, Ranks, Recipe, Validation
+    from ghn_model.training import Distributed, Images, Recipe, Validation
 
-__all__ = ["CHANGES", "Opened", "add_arguments", "add_machine", "add_recipe", "add_subject", "opened"]
+__all__ = ["CHANGES", "Opened", "add_arguments", "add_data", "add_machine", "add_recipe", "opened"]
 
 EPILOG = """
-A run that was stopped, however it was, is continued by the same command.  For several processes: torchrun
---nproc-per-node N -m ghn_model train ...; they share the networks of a meta-batch.  The learning rate follows the share
-of the steps or of the minutes that is done, whichever is more.
+The same command resumes a run that was stopped or killed.  To train with several processes, use torchrun
+--nproc-per-node N -m ghn_model train ...; they share the networks of each meta-batch.
 """
+
+CHANGES = (
+    "epochs",
+    "meta_batch_size",
+    "batch_size",
+    "lr",
+    "weight_decay",
+    "clip_grad",
+    "network_norm",
+    "beta2",
+    "predicted_param_decay",
+    "label_smoothing",
+    "max_params",
+    "max_nodes",
+    "ema_decay",
+    "low_resolution",
+    "augment",
+    "seed",
+    "max_skipped",
+    "precision",
+    "channels_last",
+    "optimizer",
+)
+"""Options that replace the field of the same name in the recipe."""
 
 
 def add_arguments(commands: Any) -> None:
-    """Add the command to those of a parser (what `add_subparsers` returned)."""
-    train = commands.add_parser("train", help="train a hypernetwork, or go on with it", epilog=EPILOG)
-    add_subject(train)
-    train.add_argument("--out", type=Path, default=None, help="folder of the run (runs/PRESET-IMAGES)")
+    """Add the command to the result of `ArgumentParser.add_subparsers`."""
+    train = commands.add_parser("train", help="train a hypernetwork, or resume its training", epilog=EPILOG)
+    add_data(train)
+    train.add_argument("--out", type=Path, help="folder of the run (default: runs/PRESET-IMAGES)")
+    train.add_argument(
+        "--hypernetwork",
+        metavar="MODULE:ATTRIBUTE",
+        help="train your own hypernetwork: an object, or a class or function that returns one; its code is executed; "
+        "--preset then selects the recipe only (default: the preset)",
+    )
+    train.add_argument(
+        "--init",
+        metavar="FILE",
+        help="start from the weights of this hypernetwork, a file or a bundled name, with a new optimizer "
+        "(default: random weights)",
+    )
+    train.add_argument(
+        "--resume",
+        action=argparse.BooleanOptionalAction,
+        help="require that the run can be resumed, or that it is new (default: resume if the folder holds a run)",
+    )
 
-    length = train.add_argument_group("length, by default the published epochs; whatever ends first")
-    length.add_argument("--minutes", type=positive_number, help="of training")
-    length.add_argument("--steps", type=positive, help="meta-batches")
-    length.add_argument("--epochs", type=positive, help="passes through the images")
+    budget = train.add_argument_group("budget", "The training ends when the first of these is used up.")
+    budget.add_argument("--minutes", type=positive_number, help="minutes of training (default: no limit)")
+    budget.add_argument("--steps", type=positive, help="meta-batches (default: no limit)")
+    budget.add_argument("--epochs", type=positive, help="passes through the images (default: as published)")
 
     add_recipe(train)
-    train.add_argument(
-        "--init", metavar="FILE", help="start from the weights of this hypernetwork (a file or a bundled name)"
-    )
     add_machine(train)
 
-    validation = train.add_argument_group("validation, into curve.csv")
-    validation.add_argument("--validate-every", type=positive, metavar="STEPS", help="steps between validations (none)")
-    validation.add_argument("--validate-networks", type=positive, default=100, help="networks of the split val (100)")
-    validation.add_argument("--validate-images", type=positive, default=500, help="validation images (500)")
-
-    saving = train.add_argument_group("log and saved states")
-    saving.add_argument("--log-steps", type=positive, default=20, help="steps between rows of the log (20)")
-    saving.add_argument("--save-steps", type=positive, help="steps between saved states")
-    saving.add_argument("--save-minutes", type=positive_number, default=5.0, help="minutes between saved states (5)")
-    saving.add_argument(
-        "--stop-after", type=positive_number, metavar="MINUTES", help="end this call then; the same command goes on"
+    validation = train.add_argument_group("validation", "Accuracy during training, written to curve.csv.")
+    validation.add_argument("--validate-every", type=positive, metavar="STEPS", help="steps between (default: never)")
+    validation.add_argument(
+        "--validate-networks", type=positive, default=100, help="networks of the split val (default: 100)"
     )
-    saving.add_argument("--quiet", action="store_true", help="no bar")
+    validation.add_argument("--validate-images", type=positive, default=500, help="validation images (default: 500)")
+
+    saving = train.add_argument_group("log and checkpoints")
+    saving.add_argument("--log-steps", type=positive, default=20, help="steps between rows of the log (default: 20)")
+    saving.add_argument("--save-steps", type=positive, help="steps between saved states (default: no limit)")
+    saving.add_argument(
+        "--save-minutes", type=positive_number, default=5.0, help="minutes between saved states (default: 5)"
+    )
+    saving.add_argument(
+        "--stop-after",
+        type=positive_number,
+        metavar="MINUTES",
+        help="save and stop after this time; the same command resumes the run (default: run to the end)",
+    )
+    saving.add_argument("--quiet", action="store_true", help="do not show a progress bar")
     train.set_defaults(do=run)
 
 
-def add_subject(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say what is trained, on what."""
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """Add the options for the hypernetwork and its data."""
     from ghn_model.config import PRESETS
 
-    parser.add_argument("--preset", default="ghn2", choices=PRESETS, help="the hypernetwork (ghn2)")
+    parser.add_argument("--preset", default="ghn2", choices=PRESETS, help="published hypernetwork (default: ghn2)")
     parser.add_argument(
         "--images",
         default="digits",
         type=IMAGE_SETS.option,
         metavar="NAME",
-        help=f"{', '.join(IMAGE_SETS)}, or module:attribute (digits)",
+        help=f"training images: {', '.join(IMAGE_SETS)}, or module:attribute (default: digits)",
     )
-    parser.add_argument("--image-folder", type=Path, default=None, help="where cifar10 or imagenet is")
-    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the corpus (data)")
+    parser.add_argument("--image-root", type=Path, help="folder of the image files (default: none, for digits)")
+    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the corpus (default: data)")
+    deprecated_option(parser, "--image-folder", "--image-root")
 
 
 def add_recipe(parser: argparse.ArgumentParser) -> None:
-    """Add the options that change the recipe."""
+    """Add the options that change fields of the recipe."""
     from ghn_model.training.recipe import NETWORK_NORMS, OPTIMIZERS
     from ghn_model.training.schedules import SCHEDULES
 
-    recipe = parser.add_argument_group("recipe, by default the published one; with digits, one for minutes on a CPU")
-    recipe.add_argument("--meta-batch", type=positive, help="networks in a step, of all processes together")
-    recipe.add_argument("--batch", type=positive, help="images in a step")
-    recipe.add_argument("--learning-rate", type=positive_number, help="the largest")
-    recipe.add_argument("--weight-decay", type=number)
-    recipe.add_argument("--optimizer", choices=OPTIMIZERS)
-    recipe.add_argument("--schedule", choices=SCHEDULES, help="of the learning rate")
-    recipe.add_argument("--warmup", type=number, help="share of the training in which the learning rate rises")
-    recipe.add_argument("--clip", type=number, help="largest norm of the gradient; 0 for any")
-    recipe.add_argument("--network-norm", choices=NETWORK_NORMS, help="what is done with gradients of single networks")
-    recipe.add_argument("--beta2", type=number, help="of Adam and AdamW")
-    recipe.add_argument("--penalty", type=number, help="times the norms of predicted tensors is added to the loss")
-    recipe.add_argument("--label-smoothing", type=number)
-    recipe.add_argument("--max-params", type=non_negative, help="of the networks that are drawn; 0 for no limit")
-    recipe.add_argument("--max-nodes", type=non_negative, help="of the networks that are drawn; 0 for no limit")
-    recipe.add_argument(
-        "--low-resolution", type=number, help="share of the training in which images have half the resolution (0)"
+    recipe = parser.add_argument_group(
+        "recipe",
+        "By default that of the publication (here: GHN-2 on CIFAR-10); for digits one that takes minutes on a CPU.",
     )
-    recipe.add_argument("--average", type=number, help="decay of a moving average of the weights; 0 for none")
-    recipe.add_argument("--augment", action=argparse.BooleanOptionalAction, help="vary the images as is usual (yes)")
-    recipe.add_argument("--seed", type=non_negative)
-    recipe.add_argument("--max-skipped", type=non_negative, help="meta-batches with NaN or too little memory to bear")
+    add = recipe.add_argument
+    add("--meta-batch-size", type=positive, help="networks per step, of all processes together (default: 8; digits: 2)")
+    add("--batch-size", type=positive, help="images per step (default: 64; digits: 16)")
+    add("--lr", type=positive_number, help="largest learning rate (default: 1e-3; digits: 3e-3)")
+    add("--weight-decay", type=number, help="weight decay of the hypernetwork (default: 1e-5)")
+    add("--optimizer", choices=OPTIMIZERS, help="optimizer (default: adam)")
+    add("--beta2", type=number, help="decay rate of second moments in Adam and AdamW (default: 0.999)")
+    add("--schedule", choices=SCHEDULES, help="learning rate schedule (default: steps; digits: cosine)")
+    add("--warmup", type=number, help="fraction of the training with linear warmup (default: 0; digits: 0.05)")
+    add("--decay", type=number, help="fraction of the training in which --schedule wsd decays (default: 0.2)")
+    add("--clip-grad", type=number, help="maximum norm of the gradient; 0 for no limit (default: 5; digits: 1)")
+    add("--network-norm", choices=NETWORK_NORMS, help="treatment of gradient norms of networks (default: none)")
+    add(
+        "--predicted-param-decay",
+        type=number,
+        help="coefficient of the norms of predicted tensors in the loss (default: 0; GHN-3: 3e-5)",
+    )
+    add("--label-smoothing", type=number, help="label smoothing (default: 0; ImageNet: 0.1)")
+    add("--max-params", type=non_negative, help="largest networks; 0 for no limit (default: 0; digits: 100,000)")
+    add("--max-nodes", type=non_negative, help="largest graphs; 0 for no limit (default: 0; digits: 120)")
+    add("--low-resolution", type=number, help="fraction of the training with half the image resolution (default: 0)")
+    add(
+        "--ema-decay", type=number, help="decay of the moving average of weights; 0 for none (default: 0; digits: 0.99)"
+    )
+    add("--augment", action=argparse.BooleanOptionalAction, help="augment the images (default: yes)")
+    add("--seed", type=non_negative, help="random seed (default: 0)")
+    add("--max-skipped", type=non_negative, help="skipped meta-batches before the training fails (default: 20)")
+    for old, new in (
+        ("--meta-batch", "--meta-batch-size"),
+        ("--batch", "--batch-size"),
+        ("--learning-rate", "--lr"),
+        ("--clip", "--clip-grad"),
+        ("--penalty", "--predicted-param-decay"),
+        ("--average", "--ema-decay"),
+    ):
+        deprecated_option(recipe, old, new)
 
 
 def add_machine(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say where, and how, it is computed."""
+    """Add the options for the hardware."""
     from ghn_model.training import PRECISIONS
 
-    machine = parser.add_argument_group("machine")
-    machine.add_argument("--device", help="cpu, cuda, cuda:1 (a GPU, if there is one)")
-    machine.add_argument("--precision", choices=PRECISIONS, help="of the networks (fp32)")
-    machine.add_argument("--channels-last", action=argparse.BooleanOptionalAction, help="memory layout of images (yes)")
-    machine.add_argument("--compile", action=argparse.BooleanOptionalAction, help="torch.compile decoders (no)")
-    machine.add_argument("--workers", type=non_negative, help="processes that prepare graphs (0; with a GPU 4)")
-    machine.add_argument("--threads", type=positive, help="of PyTorch on the CPU, in each process")
-
-
-CHANGES = (
-    *(
-        "epochs",
-        "meta_batch",
-        "batch",
-        "learning_rate",
-        "weight_decay",
-        "clip",
-        "network_norm",
-        "beta2",
-        "penalty",
-        "label_smoothing",
-    ),
-    *(
-        "max_params",
-        "max_nodes",
-        "average",
-        "low_resolution",
-        "augment",
-        "seed",
-        "max_skipped",
-        "precision",
-        "channels_last",
-        "compile",
-    ),
-    "optimizer",
-)
-"""Options that replace fields of the recipe."""
+    machine = parser.add_argument_group("hardware")
+    machine.add_argument("--device", help="cpu, cuda or cuda:1 (default: a GPU if there is one)")
+    machine.add_argument("--precision", choices=PRECISIONS, help="precision of the networks (default: fp32)")
+    machine.add_argument(
+        "--channels-last",
+        action=argparse.BooleanOptionalAction,
+        help="memory format of the images (default: yes on a CPU, no on a GPU)",
+    )
+    machine.add_argument("--workers", type=non_negative, help="processes that prepare graphs (default: 0; GPU: 4)")
+    machine.add_argument("--threads", type=positive, help="CPU threads of each process (default: PyTorch's)")
 
 
 class Opened(NamedTuple):
-    """What the options name: what is trained, how, on what, and where."""
+    """What the options of a command select."""
 
     config: GHNConfig
     recipe: Recipe
     images: Images
     nets: DeepNets1M
-    ranks: Ranks
+    distributed: Distributed
     workers: int
-    init: GHN | None
+    init: Any
 
 
 @contextlib.contextmanager
 def opened(options: argparse.Namespace) -> Iterator[Opened]:
-    """Open what the options name, for this process; it leaves the others at the end."""
+    """Open what the options select, and leave the process group afterwards."""
     import torch
 
     from deepnets.corpus import DeepNets1M
     from ghn_model.config import GHNConfig
     from ghn_model.ghn import GHN
-    from ghn_model.training import Ranks, Recipe, image_stream
+    from ghn_model.training import Distributed, image_stream
 
     if options.threads:
         torch.set_num_threads(options.threads)
-    changes = {name: getattr(options, name) for name in CHANGES if getattr(options, name, None) is not None}
-    recipe = Recipe.preset(options.preset, options.images, **changes)
-    shape = {"kind": options.schedule, "warmup": options.warmup}
-    if shape := {name: value for name, value in shape.items() if value is not None}:
-        recipe = recipe.replace(schedule=replace(recipe.schedule, epochs=0, **shape))
-    ranks = Ranks(options.device)
+    recipe = recipe_from(options)
+    distributed = Distributed(options.device)
     try:
         images = image_stream(
             options.images,
-            recipe.batch,
-            root=options.image_folder,
+            recipe.batch_size,
+            root=options.image_root,
             augment=recipe.augment,
             seed=recipe.seed,
-            device=ranks.device,
+            device=distributed.device,
         )
         config = GHNConfig.preset(options.preset, images.num_classes, images.image_size)
-        init = None
+        init: Any = None
         if getattr(options, "init", None):
-            init = GHN.from_pretrained(options.init)
-            config = init.config.replace(num_classes=images.num_classes)
+            if options.hypernetwork:
+                from ghn_model.training.hypernetwork import read_weights
+
+                init = read_weights(options.init)
+            else:
+                init = GHN.from_pretrained(options.init)
+                config = init.config.replace(num_classes=images.num_classes)
         nets = DeepNets1M(
             options.data,
             virtual_edges=config.virtual_edges,
@@ -206,45 +248,64 @@ def opened(options: argparse.Namespace) -> Iterator[Opened]:
         )
         workers = options.workers
         if workers is None:
-            workers = 4 if ranks.device.type == "cuda" else 0
-        yield Opened(config, recipe, images, nets, ranks, workers, init)
+            workers = 4 if distributed.device.type == "cuda" else 0
+        yield Opened(config, recipe, images, nets, distributed, workers, init)
     finally:
-        ranks.leave()
+        distributed.close()
+
+
+def recipe_from(options: argparse.Namespace) -> Recipe:
+    """Return the recipe of the preset with the changes that the options make."""
+    from ghn_model.training import Recipe
+
+    changes = {name: getattr(options, name) for name in CHANGES if getattr(options, name, None) is not None}
+    recipe = Recipe.preset(options.preset, options.images, **changes)
+    schedule = {"kind": options.schedule, "warmup": options.warmup, "decay": options.decay}
+    if schedule := {name: value for name, value in schedule.items() if value is not None}:
+        recipe = recipe.replace(schedule=replace(recipe.schedule, epochs=0, **schedule))
+    return recipe
 
 
 def run(options: argparse.Namespace) -> None:
-    """Do what the parsed options say."""
-    from ghn_model.checkpoints import describe
-    from ghn_model.training import Length, Saving, train
+    """Run the command with parsed options."""
+    from ghn_model.training import Budget, CheckpointPolicy, train
 
-    with opened(options) as (config, recipe, images, nets, ranks, workers, init):
+    hypernetwork: Any = None
+    if options.hypernetwork:
+        if not is_attribute(options.hypernetwork):
+            raise ConfigError(f"--hypernetwork: expected MODULE:ATTRIBUTE, got {options.hypernetwork!r}")
+        hypernetwork = import_attribute(options.hypernetwork, "hypernetwork")
+    with opened(options) as (config, recipe, images, nets, distributed, workers, init):
         steps = options.steps
         if options.epochs:
             steps = min(steps or math.inf, options.epochs * images.per_epoch)
         path = train(
             options.out or Path("runs") / f"{options.preset}-{options.images}",
-            config,
+            config if hypernetwork is None else hypernetwork,
             recipe,
             images,
             nets,
-            length=Length(steps, options.minutes),
-            saving=Saving(options.log_steps, options.save_steps, options.save_minutes, options.stop_after),
+            budget=Budget(steps, options.minutes),
+            checkpoints=CheckpointPolicy(
+                options.log_steps, options.save_steps, options.save_minutes, options.stop_after
+            ),
             init=init,
-            validation=_validation(options, recipe, images, ranks.device),
-            ranks=ranks,
+            validation=_validation(options, recipe, images, distributed),
+            distributed=distributed,
             workers=workers,
+            resume=options.resume,
             quiet=options.quiet,
         )
-        if ranks.first and not options.quiet:
-            print(_said(describe(path)))
+        if distributed.is_main and not options.quiet:
+            print(_summary(path))
 
 
-def _validation(options: argparse.Namespace, recipe: Recipe, images: Images, device: torch.device) -> Validation | None:
-    """The first networks of the split val and the first validation images, as the options say."""
+def _validation(
+    options: argparse.Namespace, recipe: Recipe, images: Images, distributed: Distributed
+) -> Validation | None:
+    """Select the first networks of the split val and the first validation images."""
     if not options.validate_every:
         return None
-    import torch
-
     from deepnets.corpus import DeepNets1M
     from deepnets.data import open_images
     from ghn_model.training import Validation
@@ -256,19 +317,21 @@ def _validation(options: argparse.Namespace, recipe: Recipe, images: Images, dev
         image_size=images.image_size,
         num_nets=options.validate_networks,
     )
-    batches, wanted = [], options.validate_images
-    for pictures, labels in open_images(options.images, "val", root=options.image_folder, device=device).batches(64):
-        if wanted <= 0:
+    device = distributed.device
+    batches, missing = [], options.validate_images
+    for pictures, labels in open_images(options.images, "val", root=options.image_root, device=device).batches(64):
+        batches.append((pictures[:missing].contiguous(memory_format=recipe.memory_format(device)), labels[:missing]))
+        missing -= len(labels)
+        if missing <= 0:
             break
-        if recipe.channels_last:
-            pictures = pictures.contiguous(memory_format=torch.channels_last)
-        batches.append((pictures[:wanted], labels[:wanted]))
-        wanted -= len(labels)
     return Validation(list(nets), batches, images.image_size, options.validate_every)
 
 
-def _said(found: CheckpointInfo) -> str:
-    """Where the hypernetwork is, and how far its training has come."""
-    steps, seconds, progress = (found.metadata[name] for name in ("steps", "seconds", "progress"))
-    text = f"{found.path}: {steps:,} steps in {seconds / 60:.1f} minutes"
-    return text if progress >= 1 else f"{text}, {progress:.0%} of the training; the same command goes on"
+def _summary(path: Path) -> str:
+    """Describe the saved hypernetwork and the progress of its training."""
+    from ghn_model.training.hypernetwork import read_metadata
+
+    metadata = read_metadata(path)
+    steps, seconds, progress = (metadata[name] for name in ("steps", "seconds", "progress"))
+    text = f"{path}: {steps:,} steps in {seconds / 60:.1f} minutes"
+    return text if progress >= 1 else f"{text}, {progress:.0%} of the training; use the same command to resume"

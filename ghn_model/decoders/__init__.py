@@ -1,24 +1,155 @@
-"""Decoders of a hypernetwork: from the embedding of a node to the values of its parameters.
+"""Decoders of a hypernetwork: they turn the embedding of a node into the values of its parameters.
 
-modules  the decoders as torch modules
-plan     which part of which decoder becomes which parameter
-tiling   repeating decoded values to the shape of a parameter, and scaling by fan-in
+modules   the decoders as torch modules
+plan      which decoder produces which parameter
+assembly  the parameters of a plan, decoded and brought to their shapes
+tiling    repetition of decoded values, and scaling by fan-in
 """
 
 from __future__ import annotations
 
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from ghn_model.config import GHNConfig
+from ghn_model.decoders.assembly import Decoders, Parameters, Sink, decode_batch, decode_parameters
 from ghn_model.decoders.modules import ClassHead, ConvDecoder, MLPDecoder, VectorDecoder
-from ghn_model.decoders.plan import Assembler, Plan, Sink, Wanted
-from ghn_model.decoders.tiling import tile
+from ghn_model.decoders.plan import plan_decoding
+from ghn_model.decoders.tiling import gain, tile
+from ghn_model.registry import DECODERS, Factory, find_part
 
 __all__ = [
-    "Assembler",
+    "DECODERS",
     "ClassHead",
     "ConvDecoder",
+    "Decoder",
+    "Decoders",
     "MLPDecoder",
-    "Plan",
+    "Parameters",
     "Sink",
     "VectorDecoder",
-    "Wanted",
+    "decode_batch",
+    "decode_parameters",
+    "gain",
+    "make_decoder",
+    "plan_decoding",
+    "register_decoder",
     "tile",
 ]
+
+
+class Decoder(Protocol):
+    """What a hypernetwork expects of its decoder, besides being a `torch.nn.Module`.
+
+    Vectors, such as biases, and the biases of classifiers are not decoded by it but by `VectorDecoder`.  A decoder may
+    have a method `output_layers()` that returns its last linear layers; the hypernetwork divides their initial weights
+    by 5 and sets their biases to 0.  It may also have a method `decode_windows`, as `ConvDecoder`, which decodes
+    several windows faster than one by one.
+
+    Examples
+    --------
+    A decoder that produces one value per output and input channel:
+
+    >>> import torch
+    >>> class ChannelDecoder(torch.nn.Module):
+    ...     def __init__(self, config):
+    ...         super().__init__()
+    ...         self.channels, self.num_classes = config.max_shape[0], config.num_classes
+    ...         self.linear = torch.nn.Linear(config.hidden, self.channels * self.channels)
+    ...
+    ...     def forward(self, x, rows, columns, height, width):
+    ...         maps = self.linear(x).view(len(x), self.channels, self.channels, 1, 1)
+    ...         return maps[:, :rows, :columns].expand(-1, -1, -1, height, width)
+    ...
+    ...     def class_weights(self, x):
+    ...         return self(x, 1, self.channels, 1, 1)[..., 0, 0].expand(-1, self.num_classes, -1)
+    >>> from deepnets import GENOTYPES, Network, NetworkConfig
+    >>> from ghn_model import GHN, GHNConfig, register_decoder
+    >>> register_decoder("example-channels", ChannelDecoder)
+    >>> ghn = GHN(GHNConfig(decoder="example-channels", hidden=8))
+    >>> ghn.predict(Network(NetworkConfig(GENOTYPES["DARTS"], n_cells=2, C=8)))["classifier.0.weight"].shape[0]
+    10
+    """
+
+    def __call__(self, x: Tensor, rows: int, columns: int, height: int, width: int) -> Tensor:
+        """Decode a window of the map of each node.
+
+        Parameters
+        ----------
+        x
+            `(n, hidden)`, embeddings of nodes.
+        rows, columns, height, width
+            Output channels, input channels, height and width of the window, at most those of `GHNConfig.max_shape`.
+
+        Returns
+        -------
+        `(n, rows, columns, height, width)`.
+        """
+
+    def class_weights(self, x: Tensor) -> Tensor:
+        """Decode the weights of classifiers.
+
+        Parameters
+        ----------
+        x
+            `(n, hidden)`, embeddings of nodes.
+
+        Returns
+        -------
+        `(n, num_classes, input channels)`, with at most `GHNConfig.max_shape[1]` input channels.
+        """
+
+
+def register_decoder(name: str, factory: Factory) -> None:
+    """Make a decoder available as a value of `GHNConfig.decoder`.
+
+    Parameters
+    ----------
+    name
+        The value.
+    factory
+        Called with the `GHNConfig`; returns a module that fulfils `Decoder`.
+
+    Raises
+    ------
+    ConfigError
+        If another decoder has this name.
+
+    Examples
+    --------
+    >>> from ghn_model import GHNConfig
+    >>> register_decoder("example-mlp", lambda config: MLPDecoder(config.hidden, config.max_shape, config.num_classes))
+    >>> GHNConfig(decoder="example-mlp").decoder
+    'example-mlp'
+    """
+    DECODERS.register(name, factory)
+
+
+def make_decoder(config: GHNConfig) -> nn.Module:
+    """Make the decoder of a configuration, with random weights.
+
+    Raises
+    ------
+    ConfigError
+        If the decoder is given as ``"module:attribute"`` and cannot be imported.
+
+    Examples
+    --------
+    >>> from ghn_model import GHNConfig
+    >>> make_decoder(GHNConfig(hidden=8)).max_shape
+    (64, 64, 11, 11)
+    """
+    return find_part(DECODERS, config.decoder)(config)
+
+
+def _conv(config: GHNConfig) -> nn.Module:
+    return ConvDecoder(config.hidden, config.max_shape, config.num_classes, config.window)
+
+
+def _mlp(config: GHNConfig) -> nn.Module:
+    return MLPDecoder(config.hidden, config.max_shape, config.num_classes)
+
+
+register_decoder("conv", _conv)
+register_decoder("mlp", _mlp)

@@ -1,7 +1,7 @@
-"""From what is decoded to the tensor that is wanted: values repeated to its shape, and scaled by its fan-in.
+"""Repetition of decoded values to the shape of a parameter, and scaling by fan-in.
 
-(Knyazev et al., NeurIPS 2021, section 4.1 and appendix B.)  The scale depends on the wanted shape alone, so it can be
-applied to the small block before it is repeated.
+(Knyazev et al., NeurIPS 2021, section 4.1 and appendix B.)  The factor depends on the shape of the parameter alone, so
+it can be applied before the repetition, when there are fewer values.
 """
 
 from __future__ import annotations
@@ -15,10 +15,21 @@ __all__ = ["gain", "tile"]
 
 
 def gain(shape: Sequence[int]) -> float:
-    """What a predicted tensor of rank 2 or more is multiplied by, given its shape; as in He et al. (2015)."""
+    """The factor by which a predicted tensor of rank 2 or more is multiplied; as in He et al. (2015).
+
+    Parameters
+    ----------
+    shape
+        Shape of the parameter.
+
+    Examples
+    --------
+    >>> round(gain((64, 32, 3, 3)), 4)  # sqrt(2 / fan_in)
+    0.0833
+    """
     rank = len(shape)
     fan_in = max(1, math.prod(shape[1:]))
-    if rank > 2 and shape[0] == 1 and shape[2] >= 11:  # an encoding of positions
+    if rank > 2 and shape[0] == 1 and shape[2] >= 11:  # a positional encoding
         return 1.0
     if rank > 2 and (shape[1] == 1 or (rank > 3 and shape[2] < shape[3])):  # depthwise, and 1 x k
         return math.sqrt(1 / fan_in)
@@ -26,25 +37,31 @@ def gain(shape: Sequence[int]) -> float:
 
 
 def tile(block: Tensor, shape: Sequence[int], out: Tensor | None = None) -> Tensor:
-    """Repeat a block along all axes, the last copies cut off where they do not fit.
+    """Repeat a block along all axes until it fills a shape; the last copy is cut off where it does not fit.
 
     Parameters
     ----------
     block
-        Of the rank of the result, no axis longer than wanted.
+        Tensor of the rank of the result, no longer than it along any axis.
     shape
-        Of the result.
+        Shape of the result.
     out
-        Where to put it: a tensor of this shape, of any type, layout and device.
+        Tensor of this shape, of any dtype, layout and device, into which to write the result.
 
     Returns
     -------
-    The tensor, `out` if that was given; `block` itself, if nothing is to be repeated.
+    The result: `out` if given; `block` itself if it already has the shape; else a new tensor or a view of one.
+
+    Examples
+    --------
+    >>> import torch
+    >>> tile(torch.tensor([1, 2, 3]), (7,))
+    tensor([1, 2, 3, 1, 2, 3, 1])
     """
-    for axis in reversed(range(1, block.dim())):  # the first axis last: until then, little is copied
-        block = _repeated(block, axis, shape[axis])
+    for axis in reversed(range(1, block.dim())):  # the first axis last, so that little is copied until then
+        block = _repeat(block, axis, shape[axis])
     if out is None:
-        return _repeated(block, 0, shape[0]) if block.dim() else block
+        return _repeat(block, 0, shape[0]) if block.dim() else block
     target = out.detach()
     if not block.dim():
         return target.copy_(block)
@@ -58,7 +75,7 @@ def tile(block: Tensor, shape: Sequence[int], out: Tensor | None = None) -> Tens
     return out
 
 
-def _repeated(block: Tensor, axis: int, length: int) -> Tensor:
+def _repeat(block: Tensor, axis: int, length: int) -> Tensor:
     size = block.shape[axis]
     if size == length:
         return block

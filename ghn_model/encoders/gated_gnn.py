@@ -1,15 +1,14 @@
-"""The gated graph network of GHN-1 and GHN-2: one sweep along the edges of a graph, and one back.
+"""The gated graph network of GHN-1 and GHN-2: one sweep along the edges of a graph and one in reverse.
 
-    m_v = sum over edges u -> v of MLP(h_u)  +  sum over paths u -> v of d edges of MLP_ve(h_u) / d
+    m_v = sum over edges u -> v of MLP(h_u)  +  sum over nodes u with a path to v of MLP_ve(h_u) / d(u, v)
     h_v = GRU(m_v, h_v)
 
-(Knyazev et al., NeurIPS 2021, equations 3 and 4; the second sum has the edges, too.)  Nodes are updated one after the
-other, each from neighbours that were updated in the same sweep.  A message depends on its sender alone, so it is
-computed once per node.  There are two ways to go through the nodes:
+(Knyazev et al., NeurIPS 2021, equations 3 and 4.)  d(u, v) is the length of the shortest path; nodes connected by an
+edge contribute to both sums.  Nodes are updated one after the other in topological order, each from neighbours that
+have already been updated in the same sweep.  A message depends on its sender alone, so it is computed once per node.
 
-- level by level, the nodes of a level of all graphs at once, on any device: `ghn_model.sweep_levels`;
-- node by node, in compiled code, many times faster on a CPU: `ghn_model.sweep` for predictions,
-  `ghn_model.sweep_gradients` for training.
+There are two implementations: `level_sweep` updates all nodes of a level at once, on any device and with gradients;
+`compiled_sweep` updates node by node in compiled code, which is many times faster for predictions on a CPU.
 """
 
 from __future__ import annotations
@@ -20,51 +19,36 @@ import torch
 from torch import Tensor, nn
 
 from deepnets.graph import Graph
-from ghn_model.encoders.sweep import propagate
-from ghn_model.encoders.sweep_gradients import propagate_differentiably
-from ghn_model.encoders.sweep_levels import Schedule, propagate_by_levels
+from ghn_model.encoders.compiled_sweep import propagate
+from ghn_model.encoders.level_sweep import LevelSchedule, propagate_by_levels
+from ghn_model.encoders.mlp import MLP
+from ghn_model.prepared_batch import PreparedBatch
 
-__all__ = ["MLP", "GatedGNN", "NodeMLP"]
-
-
-class MLP(nn.Module):
-    """Two linear layers, each followed by a ReLU, the last one if `last_relu`."""
-
-    def __init__(self, inputs: int, hidden: int, outputs: int, last_relu: bool = True) -> None:
-        super().__init__()
-        layers: list[nn.Module] = [nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs)]
-        self.fc = nn.Sequential(*layers, *([nn.ReLU()] if last_relu else []))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """`(..., inputs)` -> `(..., outputs)`."""
-        output: Tensor = self.fc(x)
-        return output
-
-
-class NodeMLP(MLP):
-    """The baseline "MLP": embeddings change, but nodes do not learn of each other."""
-
-    def __init__(self, hidden: int) -> None:
-        super().__init__(hidden, hidden, hidden)
-
-    def schedule(self, graphs: Sequence[Graph]) -> None:
-        """Nothing, as edges are ignored."""
-
-    def forward(self, x: Tensor, graphs: Sequence[Graph], schedule: None = None) -> Tensor:  # type: ignore[override]
-        """`(N, hidden)` -> `(N, hidden)`; the graphs are ignored."""
-        return super().forward(x)
+__all__ = ["GatedGNN"]
 
 
 class GatedGNN(nn.Module):
-    """Message passing along edges and virtual edges, in one sweep forward and one back.
+    """Message passing along edges and virtual edges, in one forward and one reverse sweep.
 
     Parameters
     ----------
     hidden
         Width of the node embeddings.
     virtual_edges
-        Longest shortest path that messages travel; 1 for edges alone.
+        Largest shortest-path distance over which messages are passed; 1 for edges alone.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepnets import GENOTYPES, NetworkConfig, build_graph
+    >>> from ghn_model import GHN
+    >>> graph = build_graph(NetworkConfig(GENOTYPES["DARTS"], n_cells=2, C=8))
+    >>> batch = GHN("ghn2").prepare(graph)
+    >>> GatedGNN(hidden=32, virtual_edges=50)(torch.zeros(graph.num_nodes, 32), batch).shape == (graph.num_nodes, 32)
+    True
     """
+
+    requires_inputs = False  # predictions on a CPU need no schedule
 
     def __init__(self, hidden: int, virtual_edges: int) -> None:
         super().__init__()
@@ -75,17 +59,19 @@ class GatedGNN(nn.Module):
             self.mlp_ve = MLP(hidden, inner, hidden)
         self.gru = nn.GRUCell(hidden, hidden)
 
-    def schedule(self, graphs: Sequence[Graph]) -> Schedule:
-        """What `forward` needs to go level by level; made before, it can be made elsewhere."""
-        return Schedule.of(graphs, self.virtual_edges)
+    def prepare(self, graphs: Sequence[Graph]) -> LevelSchedule:
+        """The order in which `forward` updates the nodes of the graphs level by level."""
+        return LevelSchedule.from_graphs(graphs, self.virtual_edges)
 
-    def forward(self, x: Tensor, graphs: Sequence[Graph], schedule: Schedule | None = None) -> Tensor:
-        """`(N, hidden)` -> `(N, hidden)` for the nodes of several graphs, which do not interact.
+    def forward(self, x: Tensor, batch: PreparedBatch) -> Tensor:
+        """`(N, hidden)` -> `(N, hidden)` for the N nodes of all graphs of the batch, which do not affect each other.
 
-        `schedule` is that of the graphs, with its tensors on the device of `x`.  On a CPU, things are faster without.
+        On a CPU without gradients, the nodes are updated by compiled code, otherwise level by level.
         """
+        edge_mlp = tuple(self.mlp.parameters())
+        path_mlp = tuple(self.mlp_ve.parameters()) if self.virtual_edges > 1 else None
+        gru = (self.gru.weight_ih, self.gru.weight_hh, self.gru.bias_ih, self.gru.bias_hh)
         if x.device.type == "cpu" and not torch.is_grad_enabled():
-            return propagate(self, x, graphs)
-        if x.device.type == "cpu" and schedule is None:
-            return propagate_differentiably(self, x, graphs)
-        return propagate_by_levels(self, x, schedule or self.schedule(graphs))
+            return propagate(x, batch.graphs, self.virtual_edges, edge_mlp, path_mlp, gru)
+        schedule = self.prepare(batch.graphs) if batch.encoder_inputs is None else batch.encoder_inputs
+        return propagate_by_levels(x, schedule, edge_mlp, path_mlp, gru)

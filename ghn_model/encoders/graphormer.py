@@ -1,7 +1,7 @@
-"""The transformer of GHN-3: all nodes of a graph attend to each other, biased by the paths between them.
+"""The transformer of GHN-3: all nodes of a graph attend to each other, with a bias computed from shortest paths.
 
-(Knyazev, Hwang and Lacoste-Julien, ICML 2023, section 3.)  Graphs of a batch are padded to the largest, and every node
-is read from its own graph, so that the result does not depend on what else is in the batch.
+(Knyazev, Hwang and Lacoste-Julien, ICML 2023, section 3.)  The graphs of a batch are padded to the largest one.  The
+padding is masked, so that the result for a graph does not depend on the other graphs of the batch.
 """
 
 from __future__ import annotations
@@ -15,104 +15,105 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deepnets.graph import MAX_DISTANCE, Graph
+from ghn_model.prepared_batch import PreparedBatch
 
-__all__ = ["Graphormer", "Padded"]
+__all__ = ["Graphormer", "PaddedPart"]
 
-MASKED = -32768.0  # what a node of the padding adds to attention
+MASKED = -32768.0  # attention bias of the padding
 LARGEST_DEGREE = 100
 LARGEST_DEPTH = 1000
 MOST_PAIRS = 1 << 19
-"""Pairs of nodes that are looked at together, which bounds the memory that attention takes; a larger graph is alone."""
+"""Largest number of pairs of nodes that are processed at once, which bounds the memory of attention.  A graph that
+exceeds it is processed alone."""
 
 
-class Padded(NamedTuple):
-    """Some graphs side by side, padded to the largest.
+class PaddedPart(NamedTuple):
+    """Some graphs of a batch, padded to the largest one.
 
     Attributes
     ----------
-    places
-        `(N,) int64`, place of each node among the `B * P` of all graphs.
+    positions
+        `(N,) int64`, position of each node among the `B * P` positions of the graphs.
     distances
-        `(B, P, P) uint8`, row = source, 0 where there is no path.
+        `(B, P, P) uint8`, shortest-path distance from a node (row) to a node (column); 0 if there is no path.
     padding
-        `(B, P) bool`; None, if there is none.
+        `(B, P) bool`, True for padding; None if the graphs have equal sizes.
     """
 
-    places: Tensor
+    positions: Tensor
     distances: Tensor
     padding: Tensor | None
 
     @classmethod
-    def of(cls, graphs: Sequence[Graph], virtual_edges: int) -> Padded:
-        """Some graphs; paths longer than `virtual_edges` are left out."""
+    def from_graphs(cls, graphs: Sequence[Graph], virtual_edges: int) -> PaddedPart:
+        """Pad graphs; distances above `virtual_edges` are left out."""
         sizes = [graph.num_nodes for graph in graphs]
         largest = max(sizes)
         distances = np.zeros((len(graphs), largest, largest), np.uint8)
         for padded, graph, size in zip(distances, graphs, sizes):
             padded[:size, :size] = graph.distances(virtual_edges)
-        places = np.concatenate([np.arange(size) + i * largest for i, size in enumerate(sizes)])
+        positions = np.concatenate([np.arange(size) + i * largest for i, size in enumerate(sizes)])
         padding = None if min(sizes) == largest else torch.arange(largest) >= torch.tensor(sizes)[:, None]
-        return cls(torch.from_numpy(places), torch.from_numpy(distances), padding)
-
-    def to(self, device: torch.device, non_blocking: bool = False) -> Padded:
-        """The same on a device."""
-        padding = None if self.padding is None else self.padding.to(device, non_blocking=non_blocking)
-        places, distances = (tensor.to(device, non_blocking=non_blocking) for tensor in self[:2])
-        return Padded(places, distances, padding)
+        return cls(torch.from_numpy(positions), torch.from_numpy(distances), padding)
 
 
 class Graphormer(nn.ModuleList):
-    """Transformer layers, pre-norm; the first one embeds degrees, depths and paths.
+    """Pre-norm transformer layers; the first one embeds degrees, depths and shortest paths.
 
     Parameters
     ----------
     hidden, layers, heads
         As in `GHNConfig`.
     virtual_edges
-        Longest path that attention knows of.
+        Largest shortest-path distance that affects attention.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepnets import GENOTYPES, NetworkConfig, build_graph
+    >>> from ghn_model import GHN
+    >>> graph = build_graph(NetworkConfig(GENOTYPES["DARTS"], n_cells=2, C=8))
+    >>> batch = GHN("ghn3-t").prepare(graph)
+    >>> encoder = Graphormer(hidden=64, layers=1, heads=8, virtual_edges=50)
+    >>> encoder(torch.zeros(graph.num_nodes, 64), batch).shape == (graph.num_nodes, 64)
+    True
     """
 
     def __init__(self, hidden: int, layers: int, heads: int, virtual_edges: int) -> None:
         super().__init__(Layer(hidden, heads, first=number == 0) for number in range(layers))
         self.virtual_edges = virtual_edges
 
-    def schedule(self, graphs: Sequence[Graph]) -> list[Padded]:
-        """What `forward` needs to know about the graphs; made before, it can be made elsewhere."""
+    def prepare(self, graphs: Sequence[Graph]) -> list[PaddedPart]:
+        """The graphs, padded in parts of limited size."""
         parts: list[list[Graph]] = [[]]
         for graph in graphs:
             if parts[-1] and (len(parts[-1]) + 1) * max(g.num_nodes for g in (*parts[-1], graph)) ** 2 > MOST_PAIRS:
                 parts.append([])
             parts[-1].append(graph)
-        return [Padded.of(part, self.virtual_edges) for part in parts]
+        return [PaddedPart.from_graphs(part, self.virtual_edges) for part in parts]
 
-    def forward(self, x: Tensor, graphs: Sequence[Graph], schedule: Sequence[Padded] | None = None) -> Tensor:
-        """`(N, hidden)` -> `(N, hidden)` for the nodes of several graphs.
+    def forward(self, x: Tensor, batch: PreparedBatch) -> Tensor:
+        """`(N, hidden)` -> `(N, hidden)` for the N nodes of all graphs of the batch, which do not affect each other."""
+        parts: Sequence[PaddedPart] = batch.encoder_inputs
+        sizes = [len(part.positions) for part in parts]
+        return torch.cat([self._apply_layers(nodes, part) for nodes, part in zip(torch.split(x, sizes), parts)])
 
-        `schedule` is that of the graphs, with its tensors on the device of `x`.
-        """
-        if schedule is None:
-            schedule = [part.to(x.device) for part in self.schedule(graphs)]
-        sizes = [len(part.places) for part in schedule]
-        return torch.cat([self._attended(nodes, part) for nodes, part in zip(torch.split(x, sizes), schedule)])
-
-    def _attended(self, x: Tensor, part: Padded) -> Tensor:
-        """All layers, for the nodes of some of the graphs."""
+    def _apply_layers(self, x: Tensor, part: PaddedPart) -> Tensor:
+        """Apply all layers to the nodes of some of the graphs."""
         size = part.distances.shape[:2]
         first: Layer = self[0]  # type: ignore[assignment]
-        dense = (
-            x.new_zeros(size[0] * size[1], x.shape[1]).index_copy(0, part.places, x).view(*size, -1)
-        )  # (B, P, hidden)
-        dense = dense + first.place(part.distances)
+        dense = x.new_zeros(size[0] * size[1], x.shape[1]).index_copy(0, part.positions, x)
+        dense = dense.view(*size, -1) + first.centrality(part.distances)  # (B, P, hidden)
         bias = first.attn.path_bias(part.distances, self.virtual_edges)  # (B, heads, P, P)
         if part.padding is not None:
             bias = bias.masked_fill(part.padding[:, None, None], MASKED)
         for layer in self:
             dense = layer(dense, bias)
-        return dense.flatten(0, 1).index_select(0, part.places)
+        return dense.flatten(0, 1).index_select(0, part.positions)
 
 
 class Layer(nn.Module):
-    """Attention and a feed-forward network, each behind a layer norm and beside a residual connection."""
+    """Attention and a feed-forward network, each with layer normalization before it and a residual connection."""
 
     def __init__(self, hidden: int, heads: int, first: bool) -> None:
         super().__init__()
@@ -131,19 +132,19 @@ class Layer(nn.Module):
         output: Tensor = x + self.ff(self.ln2(x))
         return output
 
-    def place(self, distances: Tensor) -> Tensor:
-        """`(B, N, hidden)` from the paths `(B, N, N)`: numbers of neighbours, and distance from the input."""
+    def centrality(self, distances: Tensor) -> Tensor:
+        """Embeddings `(B, N, hidden)` of the degrees and of the distance from the input, from distances `(B, N, N)`."""
         edges = distances == 1
         into, out_of = edges.sum(1).clamp(max=LARGEST_DEGREE), edges.sum(2).clamp(max=LARGEST_DEGREE)
         depth = distances[:, 0].long()
-        placed: Tensor = (
+        embedding: Tensor = (
             self.centrality_embed_in(into) + self.centrality_embed_out(out_of) + self.input_dist_embed(depth)
         )
-        return placed
+        return embedding
 
 
 class Attention(nn.Module):
-    """Multi-head attention; in the first layer with the embedding of paths, whose bias all layers share."""
+    """Multi-head attention.  The first layer also computes the bias from shortest paths that all layers share."""
 
     def __init__(self, hidden: int, heads: int, first: bool) -> None:
         super().__init__()
@@ -162,10 +163,10 @@ class Attention(nn.Module):
         return output
 
     def path_bias(self, distances: Tensor, largest: int) -> Tensor:
-        """`(B, heads, N, N)`, what the paths from and to a node add to attention.
+        """Attention bias `(B, heads, N, N)` computed from the distances `(B, N, N)` in both directions.
 
-        There is a path in one direction at most, so there are few different pairs (there, back) of lengths; the network
-        that makes the bias is run once for each of them.
+        There is a path in at most one direction, so there are few different pairs of distances; the network that
+        computes the bias is applied once to each of them.
         """
         lengths = torch.arange(largest + 1, device=distances.device)
         there = torch.cat([lengths, torch.zeros_like(lengths[1:])])
@@ -179,14 +180,14 @@ class Attention(nn.Module):
 
 
 class EdgeEmbedding(nn.Module):
-    """A row for every length of a path: 2 for none, then one edge, two, and so on; the first two are unused."""
+    """A table of embeddings of path lengths: row 2 for no path, row 3 for one edge, and so on; two rows are unused."""
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
         self.embed = nn.Embedding(MAX_DISTANCE + 3, hidden)
 
     def forward(self, lengths: Tensor) -> Tensor:
-        """`(..., hidden)` for lengths `(...)`, 0 for no path."""
+        """Embeddings `(..., hidden)` of lengths `(...)`, where 0 means that there is no path."""
         rows: Tensor = self.embed(lengths + 2)
         return rows
 
@@ -196,7 +197,7 @@ class FeedForward(nn.Module):
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
-        dropout = nn.Identity()  # its probability is 0; the place is kept for the name `net.3`
+        dropout = nn.Identity()  # keeps the names of the official checkpoints; the dropout probability is 0
         self.net = nn.Sequential(nn.Linear(hidden, 4 * hidden), nn.GELU(), dropout, nn.Linear(4 * hidden, hidden))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
-"""The shapes of a network's tensors as part of its nodes' embeddings (Knyazev et al., NeurIPS 2021, appendix B).
+"""Embeddings of parameter shapes, a part of the node embeddings (Knyazev et al., NeurIPS 2021, appendix B).
 
-A shape counts as four numbers: channels out and in, height, width.  Each is looked up in a table with a row for every
-size on a grid; sizes between go to the nearest.  Nodes without a tensor have a row of their own, each table's last.
+A shape is represented by four sizes: output channels, input channels, height and width.  Each size is looked up in a
+table with a row for every size of a grid; other sizes use the row of the nearest one.  The last row of each table is
+for nodes without a parameter.
 """
 
 from __future__ import annotations
@@ -22,20 +23,20 @@ __all__ = ["ShapeEncoder", "channel_grid", "four_axes", "shape_indices", "spatia
 
 @cache
 def channel_grid(num_classes: int) -> tuple[int, ...]:
-    """The numbers of channels with a row: coarser the larger, and with the classes, which move those behind them."""
+    """The numbers of channels that have a row, including `num_classes`; the grid is coarser for larger numbers."""
     grid = {1, 3, num_classes, *range(8, 64, 8), *range(64, 4096, 16), *range(4096, 8193, 32)}
     return tuple(sorted(grid))
 
 
 @cache
 def spatial_grid(largest: int) -> tuple[int, ...]:
-    """The heights and widths with a row: odd numbers, and the sides of positional encodings."""
+    """The heights and widths that have a row: odd numbers, and the sizes of positional encodings."""
     return tuple(sorted({*range(1, max(12, largest), 2), 14, 16}))
 
 
 @cache
 def _lookup(grid: tuple[int, ...], channels: bool) -> npt.NDArray[np.int64]:
-    """For every size up to one beyond the largest on the grid, the row of the nearest, of two the smaller."""
+    """Row of the nearest grid size for every size up to one above the largest; ties go to the smaller one."""
     values, sizes = np.array(grid), np.arange(grid[-1] + 2)
     above = np.searchsorted(values, sizes).clip(max=len(grid) - 1)
     below = (above - 1).clip(min=0)
@@ -44,14 +45,22 @@ def _lookup(grid: tuple[int, ...], channels: bool) -> npt.NDArray[np.int64]:
         rows[4:8] = grid.index(8)
     else:
         rows[2] = grid.index(3)
-    largest = 8192 if channels else 16  # whatever else is on the grid
+    largest = 8192 if channels else 16  # also where the number of classes is larger
     rows[largest:] = grid.index(largest)
     rows[values] = np.arange(len(grid))
     return rows
 
 
 def four_axes(shape: Sequence[int]) -> tuple[int, int, int, int]:
-    """Channels out and in, height and width of a tensor of any rank."""
+    """Output channels, input channels, height and width of a tensor of any rank.
+
+    Examples
+    --------
+    >>> four_axes((64, 3, 7, 7)), four_axes((10, 64)), four_axes((64,))
+    ((64, 3, 7, 7), (10, 64, 1, 1), (64, 1, 1, 1))
+    >>> four_axes((1, 196, 384))  # the encoding of 14 x 14 positions
+    (1, 384, 14, 14)
+    """
     rank = len(shape)
     if rank == 4:
         return shape[0], shape[1], shape[2], shape[3]
@@ -59,7 +68,7 @@ def four_axes(shape: Sequence[int]) -> tuple[int, int, int, int]:
         out, into = (*shape, 1, 1)[:2]
         return out, into, 1, 1
     if rank == 3:
-        if shape[0] == 1 and shape[1] > 1 and shape[2] > 1:  # an encoding of n positions
+        if shape[0] == 1 and shape[1] > 1 and shape[2] > 1:  # a positional encoding
             side = math.isqrt(shape[1])
             return 1, shape[2], side, side
         return shape[0], shape[1], shape[2], 1
@@ -67,18 +76,27 @@ def four_axes(shape: Sequence[int]) -> tuple[int, int, int, int]:
 
 
 def shape_indices(graph: Graph, num_classes: int, largest: int) -> npt.NDArray[np.int64]:
-    """Rows of the tables for the nodes of a graph.
+    """Table rows of the parameter shapes of all nodes of a graph, as `ShapeEncoder` reads them.
 
     Parameters
     ----------
     graph
-        The graph.
-    num_classes, largest
-        Classes of the hypernetwork, and side of the largest kernel it predicts.
+        The graph, N nodes.
+    num_classes
+        Number of classes of the hypernetwork.
+    largest
+        Height and width of the largest kernel that the hypernetwork decodes.
 
     Returns
     -------
-    `(N, 4) int64`: rows for channels out and in, height and width.
+    `(N, 4) int64`: rows of output channels, input channels, height and width.
+
+    Examples
+    --------
+    >>> from deepnets import GENOTYPES, NetworkConfig, build_graph
+    >>> graph = build_graph(NetworkConfig(GENOTYPES["DARTS"], n_cells=2, C=8))
+    >>> shape_indices(graph, num_classes=10, largest=11).shape == (graph.num_nodes, 4)
+    True
     """
     channels, spatial = channel_grid(num_classes), spatial_grid(largest)
     shapes = np.zeros((graph.num_nodes, 4), np.int64)
@@ -99,14 +117,20 @@ def shape_indices(graph: Graph, num_classes: int, largest: int) -> npt.NDArray[n
 
 
 class ShapeEncoder(nn.Module):
-    """Looks up the four numbers of a shape, each in `hidden / 4` dimensions.
+    """Embeds the four sizes of a shape, each in `hidden / 4` dimensions.
 
     Parameters
     ----------
     hidden
-        Width of the result.
+        Width of the result; a multiple of 4.
     num_classes, largest
         As in `shape_indices`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> ShapeEncoder(hidden=32, num_classes=10, largest=11)(torch.zeros(5, 4, dtype=torch.int64)).shape
+    torch.Size([5, 32])
     """
 
     def __init__(self, hidden: int, num_classes: int, largest: int) -> None:
@@ -115,6 +139,6 @@ class ShapeEncoder(nn.Module):
         self.embed_channel = nn.Embedding(len(channel_grid(num_classes)) + 1, hidden // 4)
 
     def forward(self, rows: Tensor) -> Tensor:
-        """`(N, hidden)` from the rows `(N, 4)` of `shape_indices`."""
+        """Embed the rows `(N, 4) int64` of `shape_indices` -> `(N, hidden)`."""
         channels, spatial = self.embed_channel(rows[:, :2]), self.embed_spatial(rows[:, 2:])  # (N, 2, hidden / 4) each
         return torch.cat([channels, spatial], dim=1).flatten(1)

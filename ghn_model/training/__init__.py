@@ -1,41 +1,48 @@
 """Training of hypernetworks.
 
-trainer       `train`, the training loop
-recipe        `Recipe`, the hyperparameters; `schedules`, learning rate schedules
+runs          `train`, which starts or resumes a run in a folder
+trainer       `Trainer`, the training loop
+recipe        `Recipe`, the hyperparameters
+schedules     learning rate schedules, and `Budget`, the length of a training
+hypernetwork  `Hypernetwork`, what the trainer needs of a model
 objective     the loss of a meta-batch and its gradient
-optimization  from gradients to updated weights
+optimization  gradient clipping, optimizer step, moving average of the weights
 meta_batches  batches of networks, prepared by worker processes
 images        batches of training images by step
 validation    `Validation`, accuracy on networks and images that are not trained on
-state, log    the resumable state of a training, and its log
+state, log    the state of a training in a file, and its log
 distributed   training with several processes
-profiling     where the time of a step goes; `trace_events` reads the profiler's traces, `step_parts` names its parts
+profiling     time of the parts of a step; `step_parts` defines them
 """
 
 from __future__ import annotations
 
-from ghn_model.training.distributed import Ranks
-from ghn_model.training.images import image_stream
+from ghn_model.training.distributed import Distributed
+from ghn_model.training.hypernetwork import Hypernetwork, load_weights
+from ghn_model.training.images import Images, image_stream
 from ghn_model.training.log import COLUMNS
-from ghn_model.training.profiling import Measured, profile_training
+from ghn_model.training.profiling import StepProfile, profile_training
 from ghn_model.training.recipe import PRECISIONS, Recipe
-from ghn_model.training.schedules import Length
-from ghn_model.training.trace_events import Profile
-from ghn_model.training.trainer import Images, Saving, train
+from ghn_model.training.runs import train
+from ghn_model.training.schedules import Budget, Schedule
+from ghn_model.training.state import CheckpointPolicy, Progress
 from ghn_model.training.validation import Validation
 
 __all__ = [
     "COLUMNS",
     "PRECISIONS",
+    "Budget",
+    "CheckpointPolicy",
+    "Distributed",
+    "Hypernetwork",
     "Images",
-    "Length",
-    "Measured",
-    "Profile",
-    "Ranks",
+    "Progress",
     "Recipe",
-    "Saving",
+    "Schedule",
+    "StepProfile",
     "Validation",
     "image_stream",
+    "load_weights",
     "profile_training",
     "train",
 ]

@@ -1,8 +1,9 @@
-"""Several processes that train one hypernetwork, on one device or on many, as `torchrun` starts them.
+"""Data-parallel training with several processes started by `torchrun`, on one device or several.
 
-Each has networks of its own.  After its backward pass all of them take the mean of their gradients, in one place and at
-one time, so that a process that ran out of memory can still take part, with nothing.  A few numbers of each go
-around beside, between the hosts, without waiting for devices.
+Each process trains on its own networks.  After the backward pass all processes average their gradients in one explicit
+all-reduce.  DistributedDataParallel, which reduces during the backward pass, is not used, because a process that runs
+out of memory must still take part in the reduction.  Flags and timings are exchanged between the hosts (gloo), which
+does not synchronize with a GPU.
 """
 
 from __future__ import annotations
@@ -17,66 +18,116 @@ from torch import Tensor
 
 from deepnets.support import ConfigError
 
-__all__ = ["Ranks"]
+__all__ = ["Distributed"]
 
-BUCKET = 1 << 25
-"""Most numbers that are sent at a time."""
-PATIENCE = timedelta(minutes=30)
+BUCKET_NUMEL = 1 << 25
+"""Maximum number of elements in one all-reduce."""
+
+TIMEOUT = timedelta(minutes=30)
 
 
-class Ranks:
-    """The processes of a training, seen from one of them.
+class Distributed:
+    """This process among the processes of a training.
+
+    Rank and world size are read from the environment variables that `torchrun` sets.  Without them, the training
+    consists of this process alone.
 
     Parameters
     ----------
-    device
-        Where to compute; by default a GPU if there is one.  Processes of a host take its GPUs in turns.
+    device : str or torch.device, optional
+        Device of this process.  By default a GPU if there is one, otherwise the CPU.  "cuda" assigns the GPUs of a
+        host to its processes in turn; "cuda:1" selects that GPU in every process.
 
     Attributes
     ----------
     rank, world_size : int
-        Which of how many.
+        Number of this process, and the number of processes.
     device : torch.device
+        Device of this process.
+
+    Raises
+    ------
+    ConfigError
+        If the device cannot be used.
+
+    Examples
+    --------
+    >>> distributed = Distributed("cpu")
+    >>> distributed.rank, distributed.world_size, distributed.is_main
+    (0, 1, True)
+    >>> distributed.maximum([3, 4.5])
+    [3.0, 4.5]
     """
 
     def __init__(self, device: str | torch.device | None = None) -> None:
-        self.rank, self.world_size = _number("RANK", 0), _number("WORLD_SIZE", 1)
-        self.device = _device(device, _number("LOCAL_RANK", 0))
+        self.rank, self.world_size = _variable("RANK", 0), _variable("WORLD_SIZE", 1)
+        local_rank, self._local_size = _variable("LOCAL_RANK", 0), _variable("LOCAL_WORLD_SIZE", self.world_size)
+        gpus = torch.cuda.device_count()
+        self._one_gpu = device is not None and str(device).startswith("cuda:")
+        self.device = _checked(assigned_device(device, local_rank, gpus), device)
         self._joined = False
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)
         if self.world_size > 1:
-            crowded = _number("LOCAL_WORLD_SIZE", self.world_size) > max(1, torch.cuda.device_count())
-            shared = self.device.type != "cuda" or crowded or not dist.is_nccl_available()
-            # NCCL refuses two processes on one device.
-            dist.init_process_group("gloo" if shared else "cpu:gloo,cuda:nccl", timeout=PATIENCE)
+            # NCCL does not support several processes on one GPU.
+            gpu_is_shared = self._local_size > (1 if self._one_gpu else max(1, gpus))
+            use_gloo = self.device.type != "cuda" or gpu_is_shared or not dist.is_nccl_available()
+            dist.init_process_group("gloo" if use_gloo else "cpu:gloo,cuda:nccl", timeout=TIMEOUT)
             self._joined = True
 
     @property
-    def first(self) -> bool:
-        """Whether this is the process that writes files and shows progress."""
+    def is_main(self) -> bool:
+        """Whether this process writes files and shows progress (rank 0)."""
         return self.rank == 0
 
     @property
     def hardware(self) -> str:
-        """What the processes run on, in words."""
+        """Description of the devices and processes, for example "one process with 4 of 8 cores"."""
         processes = f"{self.world_size} processes" if self.world_size > 1 else "one process"
         if self.device.type == "cuda":
-            hosts = max(1, self.world_size // _number("LOCAL_WORLD_SIZE", self.world_size))
-            count = hosts * min(torch.cuda.device_count(), _number("LOCAL_WORLD_SIZE", 1))
-            return f"{count} x {torch.cuda.get_device_name(self.device)}, {processes}"
+            hosts = max(1, self.world_size // self._local_size)
+            per_host = 1 if self._one_gpu else min(torch.cuda.device_count(), self._local_size)
+            return f"{hosts * per_host} x {torch.cuda.get_device_name(self.device)}, {processes}"
         return f"{processes} with {torch.get_num_threads()} of {os.cpu_count()} cores"
 
-    def agree(self, values: Sequence[float]) -> list[float]:
-        """The largest of each of some numbers over all processes; hosts wait for each other, devices do not."""
-        if not self._joined:
-            return list(values)
+    def maximum(self, values: Sequence[float]) -> list[float]:
+        """Return the elementwise maximum of some numbers over all processes, without synchronizing with the device.
+
+        Parameters
+        ----------
+        values : sequence of float
+            As many in every process.
+
+        Returns
+        -------
+        list of float
+            The same in every process.
+
+        Examples
+        --------
+        >>> Distributed("cpu").maximum([1, True])
+        [1.0, 1.0]
+        """
         numbers = torch.tensor(values, dtype=torch.float64)
-        dist.all_reduce(numbers, dist.ReduceOp.MAX)
+        if self._joined:
+            dist.all_reduce(numbers, dist.ReduceOp.MAX)
         return numbers.tolist()
 
     def average(self, tensors: Sequence[Tensor]) -> None:
-        """Replace tensors, on the device and of one type, by their means over all processes."""
+        """Replace tensors in place by their means over all processes.
+
+        Parameters
+        ----------
+        tensors : sequence of Tensor
+            Tensors of one dtype on `device`; the same shapes in every process.
+
+        Examples
+        --------
+        >>> gradient = torch.ones(2)
+        >>> Distributed("cpu").average([gradient])
+        >>> gradient
+        tensor([1., 1.])
+        """
         if not self._joined:
             return
         for bucket in _buckets(tensors):
@@ -86,18 +137,55 @@ class Ranks:
             for tensor, part in zip(bucket, torch.split(flat, [tensor.numel() for tensor in bucket])):
                 tensor.copy_(part.view_as(tensor))
 
-    def leave(self) -> None:
-        """End the connection."""
+    def broadcast(self, tensors: Iterable[Tensor]) -> None:
+        """Replace tensors in place by those of rank 0.
+
+        Examples
+        --------
+        >>> Distributed("cpu").broadcast([torch.ones(2)])
+        """
+        if self._joined:
+            for tensor in tensors:
+                dist.broadcast(tensor, 0)
+
+    def close(self) -> None:
+        """Leave the process group.
+
+        Examples
+        --------
+        >>> Distributed("cpu").close()
+        """
         if self._joined:
             self._joined = False
             dist.destroy_process_group()
+
+
+def assigned_device(device: str | torch.device | None, local_rank: int, gpus: int) -> str | torch.device:
+    """Return the device of a process on a host with some number of GPUs.
+
+    Examples
+    --------
+    >>> assigned_device(None, 1, gpus=0), assigned_device("cuda", 5, gpus=4), assigned_device("cuda:1", 0, gpus=4)
+    ('cpu', 'cuda:1', 'cuda:1')
+    """
+    device = ("cuda" if gpus else "cpu") if device is None else device
+    return f"cuda:{local_rank % gpus}" if str(device) == "cuda" and gpus else device
+
+
+def _checked(chosen: str | torch.device, given: str | torch.device | None) -> torch.device:
+    try:
+        device = torch.device(chosen)
+        torch.empty(0, device=device)
+    except Exception as error:
+        raise ConfigError(f"device: cannot use {str(given)!r}: {' '.join(str(error).split())[:200]}") from error
+    return device
 
 
 def _buckets(tensors: Sequence[Tensor]) -> Iterable[list[Tensor]]:
     bucket: list[Tensor] = []
     size = 0
     for tensor in tensors:
-        if bucket and size + tensor.numel() > BUCKET:
+        if bucket and size + tensor.numel() > BUCKET_NUMEL:
             yield bucket
             bucket, size = [], 0
         bucket.append(tensor)
@@ -106,17 +194,5 @@ def _buckets(tensors: Sequence[Tensor]) -> Iterable[list[Tensor]]:
         yield bucket
 
 
-def _number(name: str, default: int) -> int:
+def _variable(name: str, default: int) -> int:
     return int(os.environ.get(name, default))
-
-
-def _device(device: str | torch.device | None, local_rank: int) -> torch.device:
-    count: int = torch.cuda.device_count()
-    try:
-        chosen = torch.device(("cuda" if count else "cpu") if device is None else device)
-        if str(chosen) == "cuda" and count:  # "cuda:1" is that device, in every process
-            chosen = torch.device("cuda", local_rank % count)
-        torch.empty(0, device=chosen)
-    except Exception as error:
-        raise ConfigError(f"device: cannot use {str(device)!r}: {' '.join(str(error).split())[:200]}") from error
-    return chosen

@@ -1,73 +1,111 @@
-"""Training images by the number of a step: every pass goes through all of them once, in an order of its own.
+"""Batches of training images by step.
 
-What comes in a step depends on the seed and its number, and on PyTorch's random numbers where images are in memory; so
-a training that is continued sees what it would have seen.
+Every pass goes through all images once, in a new order.  The batch of a step is a function of the seed, the number of
+the step and, for augmentation of images in memory, PyTorch's random numbers; so a training can resume at any step.  All
+networks of a step, in all processes, see the same images.
 """
 
 from __future__ import annotations
 
-import hashlib
+import itertools
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from deepnets.data import ImageFolders, ImageSet, open_images
-from deepnets.support import ConfigError
+from deepnets.support import ConfigError, ignore_signals
 
-__all__ = ["FolderStream", "ImageStream", "image_stream"]
-
-BLOCK = 200
-"""Steps for which images are read in one go; when a training is continued, those of the block before are read again."""
+__all__ = ["FolderStream", "ImageStream", "Images", "image_stream"]
 
 
-class ImageStream:
-    """Batches of an image set in memory, made on its device without waiting for it.
-
-    Parameters
-    ----------
-    images
-        The set, on the device of the training.
-    batch
-        Images in a step.  The last images of a pass, if they are fewer, are left out.
-    augment
-        Whether they are varied as is usual for the set, by random numbers of PyTorch's generator of the device.
-    seed
-        Of the orders.
+class Images(Protocol):
+    """Batches of training images by step; must return the same images in every process.
 
     Attributes
     ----------
-    name, num_classes, image_size
-        As of the set.
+    name : str
+        Name of the image set, stored with the hypernetwork.
+    num_classes, image_size : int
+        Number of classes; height and width in pixels.
     per_epoch : int
-        Steps in a pass.
+        Steps in one pass through the images.
+
+    Examples
+    --------
+    >>> class Noise:
+    ...     name, num_classes, image_size, per_epoch = "noise", 10, 32, 100
+    ...
+    ...     def at(self, step):
+    ...         return torch.randn(4, 3, 32, 32), torch.randint(10, (4,))
+    >>> images: Images = Noise()
+    """
+
+    name: str
+    num_classes: int
+    image_size: int
+    per_epoch: int
+
+    def at(self, step: int) -> tuple[Tensor, Tensor]:
+        """Return the batch of a step: `(B, 3, image_size, image_size) float32` and `(B,) int64`, on the device."""
+
+
+class ImageStream:
+    """Batches of an image set in memory, made on its device without synchronizing with it.
+
+    Parameters
+    ----------
+    images : ImageSet
+        The images, on the device of the training.
+    batch_size : int
+        Images per step.  The last images of a pass are left out if they do not fill a batch.
+    augment : bool, default True
+        Whether to augment the images with random numbers of PyTorch's global generator for the device.
+    seed : int, default 0
+        Seed of the order.
+
+    Attributes
+    ----------
+    name, num_classes, image_size, per_epoch
+        As for `Images`.
 
     Raises
     ------
     ConfigError
-        If there are too few images for a batch.
+        If there are fewer images than `batch_size`.
+
+    Examples
+    --------
+    >>> from deepnets.data import load_images
+    >>> stream = ImageStream(load_images("digits", "train"), batch_size=16)
+    >>> images, labels = stream.at(0)
+    >>> images.shape, labels.shape
+    (torch.Size([16, 3, 32, 32]), torch.Size([16]))
     """
 
-    def __init__(self, images: ImageSet, batch: int, *, augment: bool = True, seed: int = 0) -> None:
+    def __init__(self, images: ImageSet, batch_size: int, *, augment: bool = True, seed: int = 0) -> None:
         self.name, self.num_classes, self.image_size = images.name, images.num_classes, images.image_size
-        self.per_epoch = _steps(images, batch)
-        self._images, self._batch, self._augment, self._seed = images, batch, augment, seed
+        self.per_epoch = _steps_per_epoch(images, batch_size)
+        self._images, self._batch_size, self._augment, self._seed = images, batch_size, augment, seed
         black, white = images.normalized(torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 3, 1, 1))
         self._slope, self._start = (part.to(images.images.device) for part in ((white - black) / 255, black))
         self._epoch = -1
         self._order = torch.empty(0)
 
     def at(self, step: int) -> tuple[Tensor, Tensor]:
-        """Normalised images `(batch, 3, size, size) float32` and labels `(batch,) int64` of a step."""
+        """Return normalized images `(batch_size, 3, size, size) float32` and labels `(batch_size,) int64`."""
         epoch, number = divmod(step, self.per_epoch)
         if epoch != self._epoch:
             order = torch.from_numpy(_order(len(self._images), self._seed, epoch))
             self._epoch, self._order = epoch, order.to(self._images.images.device)
-        rows = self._order[number * self._batch : (number + 1) * self._batch]
+        rows = self._order[number * self._batch_size : (number + 1) * self._batch_size]
         images = self._images.images[rows]
         if self._augment:
             images = self._images.augmented(images)
@@ -75,56 +113,163 @@ class ImageStream:
 
 
 class FolderStream:
-    """Batches of images that are read from their files, by processes of their own, a little ahead.
+    """Batches of images that worker processes decode from files a few steps ahead.
 
-    Parameters and attributes are those of `ImageStream`.
+    One data loader serves the whole training.  Its workers are started with the method "forkserver", since a process
+    that uses CUDA cannot be forked.  Every training process decodes the batches of its steps itself, so several
+    processes on a host need correspondingly more cores.
+
+    Parameters
+    ----------
+    images : ImageFolders
+        The images, with the device that batches go to and the number of worker processes.
+    batch_size, augment, seed
+        As for `ImageStream`, but the augmentation depends on the seed and the step only.
+
+    Attributes
+    ----------
+    name, num_classes, image_size, per_epoch
+        As for `Images`.
+
+    Raises
+    ------
+    ConfigError
+        If there are fewer images than `batch_size`.
+    FormatError
+        From `at`, if a file cannot be read as an image.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from PIL import Image
+    >>> from deepnets.data import ImageFolders
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = str(Path(folder) / "grey.png")
+    ...     Image.new("L", (8, 8), 128).save(path)
+    ...     folders = ImageFolders("mine", "train", [path] * 4, np.arange(4), num_classes=4, image_size=8)
+    ...     FolderStream(folders, batch_size=2).per_epoch
+    2
     """
 
-    def __init__(self, images: ImageFolders, batch: int, *, augment: bool = True, seed: int = 0) -> None:
+    def __init__(self, images: ImageFolders, batch_size: int, *, augment: bool = True, seed: int = 0) -> None:
         self.name, self.num_classes, self.image_size = images.name, images.num_classes, images.image_size
-        self.per_epoch = _steps(images, batch)
-        self._images, self._batch, self._augment, self._seed = images, batch, augment, seed
-        self._next = -1
-        self._batches: Iterator[tuple[Tensor, Tensor]] = iter(())
+        self.per_epoch = _steps_per_epoch(images, batch_size)
+        self._images, self._batch_size, self._augment, self._seed = images, batch_size, augment, seed
+        self._next_step = -1
+        self._batches: Iterator[Any] = iter(())
 
     def at(self, step: int) -> tuple[Tensor, Tensor]:
-        """Normalised images `(batch, 3, size, size) float32` and labels `(batch,) int64` of a step."""
-        epoch, number = divmod(step, self.per_epoch)
-        block, place = divmod(number, BLOCK)
-        if step != self._next or place == 0:
-            self._batches = self._block(epoch, block)
-            for _ in range(place):
-                next(self._batches)
-        self._next = step + 1
-        return next(self._batches)
+        """Return normalized images `(batch_size, 3, size, size) float32` and labels `(batch_size,) int64`."""
+        if step != self._next_step:
+            self._batches = self._load_from(step)
+        batch = next(self._batches)
+        self._next_step = step + 1
+        if isinstance(batch, Exception):
+            raise batch
+        images, labels = (part.to(self._images.device, non_blocking=True) for part in batch)
+        return images, labels
 
-    def _block(self, epoch: int, block: int) -> Iterator[tuple[Tensor, Tensor]]:
-        images, size = self._images, BLOCK * self._batch
-        rows = _order(len(images), self._seed, epoch)[block * size : (block + 1) * size]
-        part = replace(images, paths=[images.paths[row] for row in rows.tolist()], labels=images.labels[rows])
-        digest = hashlib.sha256(f"{self._seed} {epoch} {block}".encode()).digest()
-        generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
-        return part.batches(self._batch, shuffle=True, augment=self._augment, drop_last=True, generator=generator)
+    def _load_from(self, step: int) -> Iterator[Any]:
+        workers = self._images.workers
+        loader: DataLoader[Any] = DataLoader(
+            _Decoded(self._images, self._augment),
+            batch_sampler=_Rows(len(self._images), self._batch_size, self._seed, step),
+            num_workers=workers,
+            collate_fn=_collate,
+            pin_memory=self._images.device.type == "cuda",
+            multiprocessing_context="forkserver" if workers else None,
+            worker_init_fn=ignore_signals,
+            generator=torch.Generator(),  # leaves PyTorch's global generator alone
+        )
+        return iter(loader)
+
+
+class _Rows(Sampler[list[tuple[int, int]]]):
+    """Rows of the images of each step from some step on, without end, each with a seed for its augmentation."""
+
+    def __init__(self, count: int, batch_size: int, seed: int, first: int) -> None:
+        self.count, self.batch_size, self.seed, self.first = count, batch_size, seed, first
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        per_epoch = self.count // self.batch_size
+        order, order_epoch = None, -1
+        for step in itertools.count(self.first):
+            epoch, number = divmod(step, per_epoch)
+            if order is None or epoch != order_epoch:
+                order, order_epoch = _order(self.count, self.seed, epoch), epoch
+            rows = order[number * self.batch_size : (number + 1) * self.batch_size]
+            seeds = _generator(self.seed, step, stream=3).integers(2**62, size=self.batch_size)
+            yield list(zip(rows.tolist(), seeds.tolist()))
+
+
+class _Decoded(Dataset[Any]):
+    """Decodes images.  Errors are returned, so that the main process raises them without a traceback of the worker."""
+
+    def __init__(self, images: ImageFolders, augment: bool) -> None:
+        self.images, self.augment = images, augment
+
+    def __getitem__(self, place: tuple[int, int]) -> tuple[Tensor, int] | Exception:
+        row, seed = place
+        try:
+            return self.images.decode(row, seed, augment=self.augment), int(self.images.labels[row])
+        except Exception as error:
+            return error
+
+
+def _collate(items: list[tuple[Tensor, int] | Exception]) -> tuple[Tensor, Tensor] | Exception:
+    for item in items:
+        if isinstance(item, Exception):
+            return item
+    images, labels = zip(*items, strict=True)
+    return torch.stack(images), torch.tensor(labels)
 
 
 def image_stream(
-    name: str, batch: int, *, root: Path | None = None, augment: bool = True, seed: int = 0, device: torch.device
+    name: str, batch_size: int, *, root: Path | None = None, augment: bool = True, seed: int = 0, device: torch.device
 ) -> ImageStream | FolderStream:
-    """The stream of the training images of a set that `deepnets.images` knows."""
+    """Open the training images of an image set as batches by step.
+
+    Parameters
+    ----------
+    name : str
+        Image set that `deepnets.data.open_images` knows: "digits", "cifar10" or "imagenet".
+    batch_size, augment, seed
+        As for `ImageStream`.
+    root : Path, optional
+        Folder of the files of the image set.
+    device : torch.device
+        Device of the batches.
+
+    Raises
+    ------
+    ConfigError
+        If the image set is unknown, its files are missing, or it has fewer images than `batch_size`.
+
+    Examples
+    --------
+    >>> image_stream("digits", 16, device=torch.device("cpu")).per_epoch
+    74
+    """
     images = open_images(name, "train", root=root, device=device)
     if isinstance(images, ImageSet):
-        return ImageStream(images, batch, augment=augment, seed=seed)
+        return ImageStream(images, batch_size, augment=augment, seed=seed)
     if isinstance(images, ImageFolders):
-        return FolderStream(images, batch, augment=augment, seed=seed)
-    raise ConfigError(f"images: {name} cannot be trained on")
+        processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+        images = replace(images, workers=max(min(images.workers, 1), images.workers // processes))
+        return FolderStream(images, batch_size, augment=augment, seed=seed)
+    raise ConfigError(f"images: {name} has no training images that can be read by step")
 
 
-def _order(n: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
-    words = np.random.Philox(key=seed, counter=[0, 0, epoch, 2])
-    return np.random.Generator(words).permutation(n)
+def _order(count: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
+    return _generator(seed, epoch, stream=2).permutation(count)
 
 
-def _steps(images: ImageSet | ImageFolders, batch: int) -> int:
-    if len(images) < batch:
-        raise ConfigError(f"batch: {images.name} has only {len(images)} images for training, fewer than {batch}")
-    return len(images) // batch
+def _generator(seed: int, number: int, stream: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, number, stream]))
+
+
+def _steps_per_epoch(images: ImageSet | ImageFolders, batch_size: int) -> int:
+    if len(images) < batch_size:
+        raise ConfigError(f"batch_size: {images.name} has only {len(images)} training images, fewer than {batch_size}")
+    return len(images) // batch_size

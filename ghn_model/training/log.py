@@ -1,22 +1,21 @@
-"""The log of a training: a CSV file, TensorBoard where it is installed, and a bar.
-
-What is measured on the device stays there until a row is written, every so many steps.
-"""
+"""The log of a training: a CSV file, TensorBoard if it is installed, and a progress bar."""
 
 from __future__ import annotations
 
 import csv
 import importlib.util
-import os
+import io
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
-__all__ = ["COLUMNS", "Clock", "Log", "gpu_busy", "memory_in_use"]
+from deepnets.support import replace_file
+
+__all__ = ["COLUMNS", "Log", "Stopwatch", "gpu_utilization", "memory_in_use", "truncate_csv"]
 
 COLUMNS = (
     "step",
@@ -35,47 +34,51 @@ COLUMNS = (
     "memory_mb",
     "skipped",
 )
-"""Columns of the log.
+"""Columns of `log.csv`.
 
-`step` counts meta-batches, `seconds` the time of the training, `progress` its share from 0 to 1, `epoch` passes through
-the images.  `loss` and `top1` (percent) are means since the row before, as are rates: networks per second, and images
-times networks per second.  `data_wait` and `hypernetwork_share` are shares of the time, of waiting for prepared
-networks, and of the hypernetwork's passes; `gpu_busy` is what the driver says.  `memory_mb` is the most that the device
-or, on a CPU, the process has used, `skipped` how many meta-batches could not be trained on since the beginning.
+`step` is the number of meta-batches, `seconds` the duration of the training, `progress` the fraction of it that is
+done, and `epoch` the number of passes through the images.  `loss`, `top1` (percent) and `gradient_norm` (before
+clipping) are means over the steps since the previous row.  `networks_per_s` and `images_per_s` (images times networks)
+are rates over the same steps.  `data_wait` and `hypernetwork_share` are fractions of the time: waiting for data, and in
+the forward and backward pass of the hypernetwork.  `gpu_busy` is the utilization that the GPU driver reports.
+`memory_mb` is the peak memory of the GPU or, on a CPU, of the process.  `skipped` is the number of skipped
+meta-batches since the start.
 """
 
 
 class Log:
-    """Writes rows of figures, and shows the main ones.
+    """Writes rows of metrics to `log.csv` and shows the main ones in a progress bar.
 
     Parameters
     ----------
-    folder
-        Where `log.csv` is, and `tensorboard`.
-    step
-        Rows of later steps than this, which were written before an interruption, are removed.
-    total, initial
-        Length of the bar, and where it begins.
-    unit
-        What its numbers count.
-    quiet
-        Whether there is none.
+    folder : Path
+        Folder of `log.csv` and, if TensorBoard is installed, of the folder `tensorboard`.
+    step : int, default 0
+        Step at which the training resumes.  Rows of later steps are removed.
+    total, initial : float
+        Length and initial position of the progress bar.
+    unit : str
+        Unit of the progress bar.
+    quiet : bool, default False
+        Whether to show no progress bar.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     log = Log(Path(folder), quiet=True)
+    ...     log.write({"step": 1, "loss": 2.3, "top1": 10.0, "networks_per_s": 4.0})
+    ...     log.close()
+    ...     len((Path(folder) / "log.csv").read_text().splitlines())
+    2
     """
 
     def __init__(
         self, folder: Path, *, step: int = 0, total: float = 1, initial: float = 0, unit: str = "", quiet: bool = False
     ) -> None:
-        self.path = folder / "log.csv"
-        rows = _rows_until(self.path, step)
-        temporary = self.path.with_name(".log.csv.tmp")
-        with temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS)
-            writer.writeheader()
-            writer.writerows(rows)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.path)
-        self._file = self.path.open("a", newline="")
+        path = folder / "log.csv"
+        truncate_csv(path, COLUMNS, step)
+        self._file = path.open("a", newline="")
         self._writer = csv.DictWriter(self._file, COLUMNS)
         self._board: Any = None
         if importlib.util.find_spec("tensorboard") is not None:
@@ -86,18 +89,18 @@ class Log:
         self._bar = tqdm(
             total=total, initial=min(initial, total), unit=unit, disable=quiet, bar_format=layout, dynamic_ncols=True
         )
-        self._shown = time.monotonic()
+        self._last_refresh = time.monotonic()
 
     def advance(self, position: float) -> None:
-        """Move the bar."""
+        """Move the progress bar to a position, at most twice per second."""
         now = time.monotonic()
-        if now - self._shown > 0.5 or position >= self._bar.total:
-            self._shown = now
+        if now - self._last_refresh > 0.5 or position >= self._bar.total:
+            self._last_refresh = now
             self._bar.update(max(0.0, min(position, self._bar.total) - self._bar.n))
 
     def write(self, row: Mapping[str, float | None]) -> None:
-        """Add a row with values for some of `COLUMNS`."""
-        self._writer.writerow({name: _short(row.get(name)) for name in COLUMNS})
+        """Append a row with values for some of `COLUMNS`."""
+        self._writer.writerow({name: _text(row.get(name)) for name in COLUMNS})
         self._file.flush()
         if self._board is not None:
             for name, value in row.items():
@@ -109,53 +112,104 @@ class Log:
         self._bar.set_postfix(shown)
 
     def close(self) -> None:
-        """Close the files and the bar."""
+        """Close the files and the progress bar."""
         self._file.close()
         self._bar.close()
         if self._board is not None:
             self._board.close()
 
 
-class Clock:
-    """Where the time goes."""
+def truncate_csv(path: Path, columns: Sequence[str], step: int) -> None:
+    """Remove the rows of a CSV file that belong to later steps than `step`, atomically; create it if it is missing.
+
+    A training that resumes writes these rows again.
+
+    Parameters
+    ----------
+    path : Path
+        The file; its first column is `step`.
+    columns : sequence of str
+        Columns to keep.
+    step : int
+        Last step whose row is kept; 0 keeps none.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "log.csv"
+    ...     _ = path.write_text("step,loss\\n1,2.3\\n2,2.2\\n")
+    ...     truncate_csv(path, ("step", "loss"), 1)
+    ...     path.read_text().split()
+    ['step,loss', '1,2.3']
+    """
+    rows: list[dict[str, str]] = []
+    if step and path.exists():
+        with path.open(newline="") as file:
+            rows = [row for row in csv.DictReader(file) if (row["step"] or "").isdigit() and int(row["step"]) <= step]
+    content = io.StringIO(newline="")
+    writer = csv.DictWriter(content, columns, extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows(rows)
+    replace_file(path, content.getvalue())
+
+
+class Stopwatch:
+    """Rates and fractions of time over the steps since the last row of the log.
+
+    Examples
+    --------
+    >>> stopwatch = Stopwatch()
+    >>> stopwatch.start_step()
+    >>> stopwatch.data_ready()
+    >>> stopwatch.end_step(hyper_seconds=0.0, networks=2, images=16)
+    >>> stopwatch.metrics()["networks_per_s"] > 0
+    True
+    """
 
     def __init__(self) -> None:
         self.restart()
 
     def restart(self) -> None:
-        """Forget everything."""
-        self.since = time.perf_counter()
-        self.waits = self.hyper = 0.0
-        self.networks = self.images = 0
+        """Start a new period."""
+        self._since = time.perf_counter()
+        self._waits = self._hyper = 0.0
+        self._networks = self._images = 0
 
-    def begin(self) -> None:
-        """A step begins."""
-        self.start = time.perf_counter()
+    def start_step(self) -> None:
+        """Note the start of a step."""
+        self._start = time.perf_counter()
 
-    def waited(self) -> None:
-        """Its data are there."""
-        self.waits += time.perf_counter() - self.start
+    def data_ready(self) -> None:
+        """Note that the data of the step are loaded."""
+        self._waits += time.perf_counter() - self._start
 
-    def end(self, hyper_seconds: float | None, networks: int, images: int) -> None:
-        """It is done."""
+    def end_step(self, hyper_seconds: float | None, networks: int, images: int) -> None:
+        """Count a step; `hyper_seconds` is the time of the hypernetwork, None for a skipped step."""
         if hyper_seconds is not None:
-            self.hyper += hyper_seconds
-            self.networks += networks
-            self.images += networks * images
+            self._hyper += hyper_seconds
+            self._networks += networks
+            self._images += networks * images
 
-    def figures(self) -> dict[str, float]:
-        """Rates and shares since the last restart."""
-        seconds = max(time.perf_counter() - self.since, 1e-9)
+    def metrics(self) -> dict[str, float]:
+        """Return `networks_per_s`, `images_per_s`, `data_wait` and `hypernetwork_share` of this period."""
+        seconds = max(time.perf_counter() - self._since, 1e-9)
         return {
-            "networks_per_s": self.networks / seconds,
-            "images_per_s": self.images / seconds,
-            "data_wait": self.waits / seconds,
-            "hypernetwork_share": self.hyper / seconds,
+            "networks_per_s": self._networks / seconds,
+            "images_per_s": self._images / seconds,
+            "data_wait": self._waits / seconds,
+            "hypernetwork_share": self._hyper / seconds,
         }
 
 
 def memory_in_use(device: torch.device) -> float:
-    """Most memory that was in use on a device, or by this process for a CPU, in megabytes."""
+    """Return the peak memory of a GPU, or of this process for a CPU, in megabytes.
+
+    Examples
+    --------
+    >>> memory_in_use(torch.device("cpu")) > 1
+    True
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
     import resource
@@ -163,22 +217,20 @@ def memory_in_use(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 
-def gpu_busy(device: torch.device) -> float | None:
-    """Share of the last moments in which a GPU was busy, by its driver; None where that is not known."""
+def gpu_utilization(device: torch.device) -> float | None:
+    """Return the current utilization of a GPU as a fraction, or None if it is unknown.
+
+    Examples
+    --------
+    >>> gpu_utilization(torch.device("cpu"))
+    """
     if device.type != "cuda":
         return None
     try:
         return torch.cuda.utilization(device) / 100
-    except Exception:  # the driver's library, or its binding (nvidia-ml-py), is missing, or the GPU does not tell
+    except Exception:  # the Python binding (nvidia-ml-py) or the driver's library is missing, or the GPU has no counter
         return None
 
 
-def _rows_until(path: Path, step: int) -> list[dict[str, str]]:
-    if not step or not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return [row for row in csv.DictReader(file) if (row.get("step") or "").isdigit() and int(row["step"]) <= step]
-
-
-def _short(value: float | None) -> str:
+def _text(value: float | None) -> str:
     return "" if value is None else str(value) if isinstance(value, int) else f"{value:.6g}"

@@ -1,109 +1,149 @@
-"""What a training step needs of its networks, prepared by the workers of a loader: graphs as index arrays.
+"""Batches of training networks, prepared for a hypernetwork by the worker processes of a data loader.
 
-Which networks come in which step is a function of the seed and the number of the step alone, so that a training which
-is continued sees what it would have seen.
+Which networks are in a batch is a function of the seed and the number of the step alone, so a training can resume at
+any step.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
-from torch.utils._pytree import tree_map_only
+from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from deepnets.corpus import DeepNets1M, MetaBatchSampler
 from deepnets.graph import Graph
 from deepnets.support import ConfigError, ignore_signals
-from ghn_model.config import GHNConfig
 from ghn_model.ghn import GHN
-from ghn_model.prepared_batch import Prepared
 
 __all__ = ["DrawnNetworks", "MetaBatch", "meta_batches"]
 
-DRAWS = 16
-"""How often a width is drawn for a network until it is small enough."""
+MAX_DRAWS = 16
+"""How many widths are drawn for a network until one of them respects `max_params`."""
 
 
 class DrawnNetworks(Dataset[Graph]):
-    """Training networks within limits, in widths within limits.
+    """Training networks within limits on their size.
+
+    Networks that exceed a limit at the smallest width are excluded; widths that make a network too large are redrawn.
 
     Parameters
     ----------
-    nets
+    nets : DeepNets1M
         The training split.
-    max_params, max_nodes
-        Of a network; 0 for no limit.  Networks that are too large at the width 32, the smallest, are left out; widths
-        that make a network too large are drawn again.
+    max_params, max_nodes : int, default 0
+        Largest number of parameters and of graph nodes; 0 for no limit.
 
     Raises
     ------
     ConfigError
-        If nothing is small enough.
+        If no network respects the limits.
+
+    Examples
+    --------
+    >>> from deepnets import DeepNets1M
+    >>> drawn = DrawnNetworks(DeepNets1M(split="predefined"), max_params=2_000_000)
+    >>> len(drawn), drawn.num_nodes
+    (1, array([129]))
     """
 
     def __init__(self, nets: DeepNets1M, max_params: int = 0, max_nodes: int = 0) -> None:
         self.nets = nets
         self.max_params = max_params
-        fit = np.ones(len(nets), bool)
+        allowed = np.ones(len(nets), bool)
         if max_nodes:
-            fit &= nets.num_nodes <= max_nodes
+            allowed &= nets.num_nodes <= max_nodes
         if max_params:
-            fit &= np.asarray(nets.table["num_params"]) <= max_params
-        self.indices: npt.NDArray[np.int64] = np.flatnonzero(fit)
+            allowed &= np.asarray(nets.table["num_params"]) <= max_params
+        self.indices: npt.NDArray[np.int64] = np.flatnonzero(allowed)
         if not len(self.indices):
             limits = {"parameters (max_params)": max_params, "nodes (max_nodes)": max_nodes}
             text = " and ".join(f"at most {limit:,} {what}" for what, limit in limits.items() if limit)
-            raise ConfigError(f"{nets!r}: none has {text}; allow more")
+            raise ConfigError(f"{nets!r}: no network has {text}; increase the limit")
         self.num_nodes: npt.NDArray[np.int64] = nets.num_nodes[self.indices]
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def __getitem__(self, index: tuple[int, int]) -> Graph:
+        """Return a network for a pair of numbers: the network, and the pass that decides its width."""
         position, number = index
-        for attempt in range(DRAWS):
-            graph = self.nets[int(self.indices[position]), number * DRAWS + attempt]
-            if not self.max_params or _size(graph) <= self.max_params:
+        for attempt in range(MAX_DRAWS):
+            graph = self.nets[int(self.indices[position]), number * MAX_DRAWS + attempt]
+            if not self.max_params or _num_params(graph) <= self.max_params:
                 break
         return graph
 
 
+@dataclass(frozen=True)
 class MetaBatch:
-    """Graphs, prepared for a hypernetwork; what a `DataLoader` needs to move them."""
+    """Graphs of a training step.
 
-    def __init__(self, prepared: Prepared) -> None:
-        self.prepared = prepared
+    Parameters
+    ----------
+    graphs : list of Graph
+        The graphs.
+    inputs : object
+        What the hypernetwork's `forward` takes: the result of its method `prepare`, or the graphs.
 
-    def to(self, device: torch.device) -> Prepared:
-        """What the hypernetwork reads, on a device that need not be waited for."""
-        return self.prepared.to(device, non_blocking=True)
+    Examples
+    --------
+    >>> from deepnets import GENOTYPES, NetworkConfig, build_graph
+    >>> from ghn_model import GHNConfig
+    >>> graphs = [build_graph(NetworkConfig(GENOTYPES["ViT"], n_cells=1))]
+    >>> batch = MetaBatch.of(GHN(GHNConfig(hidden=8)), graphs)
+    >>> batch.graphs == graphs, len(GHN(GHNConfig(hidden=8))(batch.inputs))
+    (True, 1)
+    """
+
+    graphs: list[Graph]
+    inputs: Any
+
+    @classmethod
+    def of(cls, hypernetwork: nn.Module, graphs: Sequence[Graph]) -> MetaBatch:
+        """Prepare graphs for a hypernetwork, which needs no weights for that."""
+        graphs = list(graphs)
+        prepare: Any = getattr(hypernetwork, "prepare", list)
+        return cls(graphs, prepare(graphs))
+
+    def to(self, device: torch.device) -> MetaBatch:
+        """Return a copy on a device; the transfer from page-locked memory is asynchronous."""
+        if not hasattr(self.inputs, "to"):
+            return self
+        return MetaBatch(self.graphs, self.inputs.to(device, non_blocking=True))
 
     def pin_memory(self) -> MetaBatch:
-        """The same with tensors in page-locked memory."""
-        return MetaBatch(_pinned(self.prepared))
+        """Return a copy with its tensors in page-locked memory; called by `DataLoader`."""
+        if not hasattr(self.inputs, "pin_memory"):
+            return self
+        return MetaBatch(self.graphs, self.inputs.pin_memory())
 
 
 class _Collate:
-    """Prepares graphs for hypernetworks of a configuration, with or without what encoders on a GPU need."""
+    """Prepares graphs in a worker process, with a copy of the hypernetwork without weights."""
 
-    def __init__(self, config: GHNConfig, schedule: bool) -> None:
-        self._schedule = schedule
-        with torch.device("meta"):
-            self._ghn = GHN(config)
+    def __init__(self, hypernetwork: nn.Module) -> None:
+        if isinstance(hypernetwork, GHN):
+            with torch.device("meta"):
+                self.hypernetwork: nn.Module = GHN(hypernetwork.config)
+        else:
+            self.hypernetwork = copy.deepcopy(hypernetwork).to("meta")
 
     def __call__(self, graphs: Sequence[Graph]) -> MetaBatch:
-        return MetaBatch(self._ghn.prepare(graphs, schedule=self._schedule))
+        return MetaBatch.of(self.hypernetwork, graphs)
 
 
 def meta_batches(
     nets: DrawnNetworks,
-    config: GHNConfig,
-    meta_batch: int,
+    hypernetwork: nn.Module,
+    meta_batch_size: int,
     *,
     seed: int = 0,
     first: int = 0,
@@ -112,34 +152,42 @@ def meta_batches(
     workers: int = 0,
     for_gpu: bool = False,
 ) -> Iterator[MetaBatch]:
-    """The meta-batches of a training, without end.
+    """Return an endless iterator of the meta-batches of a training.
 
     Parameters
     ----------
-    nets
-        What to draw from.
-    config
-        Of the hypernetwork that they are prepared for.
-    meta_batch
-        Networks in each, for this process.
-    seed
-        Of the order.
-    first
-        Number of the first one.
-    rank, world_size
-        Which of how many processes this is: each has meta-batches of its own.
-    workers
-        Processes that prepare meta-batches ahead.
-    for_gpu
-        Whether they are prepared for a GPU, in page-locked memory.
+    nets : DrawnNetworks
+        Networks to draw from.
+    hypernetwork : nn.Module
+        Hypernetwork that the graphs are prepared for.
+    meta_batch_size : int
+        Networks per step of this process.
+    seed : int, default 0
+        Seed of the order.
+    first : int, default 0
+        Step of the first meta-batch.
+    rank, world_size : int
+        Number of this process and of all processes; each gets its own networks.
+    workers : int, default 0
+        Worker processes that prepare meta-batches ahead; 0 prepares them in this process.
+    for_gpu : bool, default False
+        Whether to put the batches into page-locked memory, for fast copies to a GPU.
+
+    Examples
+    --------
+    >>> from deepnets import DeepNets1M
+    >>> from ghn_model import GHNConfig
+    >>> nets = DrawnNetworks(DeepNets1M(split="predefined"), max_params=2_000_000)
+    >>> next(meta_batches(nets, GHN(GHNConfig(hidden=8)), 1)).graphs[0].num_nodes
+    129
     """
-    sampler = MetaBatchSampler(nets, meta_batch, seed=seed, rank=rank, world_size=world_size)
+    sampler = MetaBatchSampler(nets, meta_batch_size, seed=seed, rank=rank, world_size=world_size)
     sampler.position = first
     ahead = {"multiprocessing_context": "forkserver", "prefetch_factor": 4, "worker_init_fn": ignore_signals}
     loader: DataLoader[MetaBatch] = DataLoader(
         nets,  # type: ignore[arg-type]
         batch_sampler=sampler,
-        collate_fn=_Collate(config, for_gpu or config.hypernet == "graphormer"),
+        collate_fn=_Collate(hypernetwork),
         num_workers=workers,
         pin_memory=for_gpu and torch.cuda.is_available(),
         **(ahead if workers else {}),  # type: ignore[arg-type]
@@ -147,14 +195,5 @@ def meta_batches(
     return iter(loader)
 
 
-def _pinned(prepared: Prepared) -> Prepared:
-    return prepared._replace(
-        node_types=prepared.node_types.pin_memory(),
-        shapes=prepared.shapes.pin_memory(),
-        schedule=tree_map_only(Tensor, Tensor.pin_memory, prepared.schedule),
-        plan=prepared.plan.changed(Tensor.pin_memory),
-    )
-
-
-def _size(graph: Graph) -> int:
+def _num_params(graph: Graph) -> int:
     return sum(math.prod(slot.shape) for slots in graph.parameters for slot in slots)

@@ -1,8 +1,8 @@
-"""The loss of a meta-batch of networks with predicted parameters, and its gradient by the hypernetwork's weights.
+"""The loss of a meta-batch of networks with predicted parameters, and its gradient for the hypernetwork's weights.
 
-The gradient is taken in two steps, first by the predicted parameters, network after network, then from these by the
-weights.  The result is that of one backward pass, but only one network's activations are in memory at a time.
-Nothing here waits for the device.
+The gradient is computed in two stages: first with respect to the predicted parameters, one network after the other, and
+then from there with respect to the weights.  The result equals that of one backward pass, but the activations of only
+one network are in memory at a time.  Nothing here synchronizes with the device.
 """
 
 from __future__ import annotations
@@ -14,36 +14,44 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from deepnets.architecture import run_network
-from ghn_model.ghn import GHN
-from ghn_model.prepared_batch import Prepared
+from deepnets.graph import Graph
+from ghn_model.training.meta_batches import MetaBatch
 from ghn_model.training.step_parts import part
 
 __all__ = ["Objective", "Outcome"]
 
-MOST_AMPLIFIED = 4.0  # largest factor by which a small gradient of a network is multiplied
-DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+MAX_AMPLIFICATION = 4.0
+"""Largest factor by which "normalise" multiplies the gradient of a network."""
+
+AUTOCAST_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a backward pass leaves beside gradients, all of it on the device.
+    """What a backward pass returns in addition to gradients; all tensors are on the device.
 
     Attributes
     ----------
-    loss
-        `()`, mean of the losses of the networks, penalties included.
-    correct
-        `() int64`, right classifications, of all networks together.
-    answers
-        How many classifications there were.
-    log_norm
+    loss : Tensor
+        `()`, mean loss of the networks, including the decay of predicted parameters.
+    correct : Tensor
+        `() int64`, number of correct predictions over all networks.
+    answers : int
+        Number of predictions: networks times images.
+    log_norm : Tensor
         `()`, mean over networks of the logarithm of the norm of the gradient of one network's loss with respect to its
-        predicted parameters, before clipping.
-    hyper_seconds
-        Time that the hypernetwork took, on a CPU; elsewhere that of giving the orders.
+        predicted parameters, before `network_norm` is applied.
+    hyper_seconds : float
+        Time of the forward and backward pass of the hypernetwork.  On a GPU, time to launch them.
+
+    Examples
+    --------
+    >>> one = Outcome(torch.tensor(2.0), torch.tensor(3), 4, torch.tensor(0.0), 0.1)
+    >>> Outcome.merge([one, one]).answers
+    8
     """
 
     loss: Tensor
@@ -53,73 +61,86 @@ class Outcome:
     hyper_seconds: float
 
     @classmethod
-    def joined(cls, outcomes: Sequence[Outcome]) -> Outcome:
-        """The outcome of a meta-batch that was done in parts."""
+    def merge(cls, outcomes: Sequence[Outcome]) -> Outcome:
+        """Return the outcome of a meta-batch from those of its pieces."""
         answers = [outcome.answers for outcome in outcomes]
-        share = torch.tensor(answers, device=outcomes[0].loss.device) / sum(answers)
+        weights = torch.tensor(answers, device=outcomes[0].loss.device) / sum(answers)
         return cls(
-            (torch.stack([outcome.loss for outcome in outcomes]) * share).sum(),
+            (torch.stack([outcome.loss for outcome in outcomes]) * weights).sum(),
             torch.stack([outcome.correct for outcome in outcomes]).sum(),
             sum(answers),
-            (torch.stack([outcome.log_norm for outcome in outcomes]) * share).sum(),
+            (torch.stack([outcome.log_norm for outcome in outcomes]) * weights).sum(),
             sum(outcome.hyper_seconds for outcome in outcomes),
         )
 
 
 @dataclass(frozen=True)
 class Objective:
-    """Mean over networks of the cross entropy of all of them on the same images.
+    """Mean cross entropy of several networks on the same images.
 
     Parameters
     ----------
-    image_size
-        32 or 224: the style of the networks' stems.
-    label_smoothing, penalty, precision, network_norm
+    image_size : {32, 224}, default 32
+        Image size that the networks' stems are made for.
+    label_smoothing, predicted_param_decay, precision, network_norm
         As in `ghn_model.training.Recipe`.
+
+    Examples
+    --------
+    >>> from deepnets import GENOTYPES, NetworkConfig, build_graph
+    >>> from ghn_model import GHN, GHNConfig
+    >>> ghn = GHN(GHNConfig(hidden=8, max_shape=(16, 16, 11, 11)))
+    >>> batch = MetaBatch.of(ghn, [build_graph(NetworkConfig(GENOTYPES["DARTS"], n_cells=2, C=8))])
+    >>> outcome = Objective().backward(ghn, batch, torch.randn(4, 3, 32, 32), torch.arange(4))
+    >>> outcome.answers, all(parameter.grad is not None for parameter in ghn.ln.parameters())
+    (4, True)
     """
 
     image_size: int = 32
     label_smoothing: float = 0.0
-    penalty: float = 0.0
+    predicted_param_decay: float = 0.0
     precision: str = "fp32"
     network_norm: str = "none"
 
     def backward(
         self,
-        ghn: GHN,
-        batch: Prepared,
+        hypernetwork: nn.Module,
+        batch: MetaBatch,
         images: Tensor,
         labels: Tensor,
         *,
         scale: Tensor | None = None,
-        halved: Tensor | None = None,
+        half_images: Tensor | None = None,
         typical_norm: Tensor | None = None,
         weight: float = 1.0,
     ) -> Outcome:
-        """Add the gradient of the loss to that of the hypernetwork's weights.
+        """Add the gradient of the loss to the gradients of the hypernetwork's weights.
 
         Parameters
         ----------
-        ghn
-            The hypernetwork.
-        batch
-            Graphs of `deepnets.Network`s, on its device.
-        images, labels
-            `(B, 3, image_size, image_size)` and `(B,) int64`, there, too.
-        scale
-            What losses are multiplied by on the way back through the networks, for gradients in half precision.
-        halved
-            `(B, 3, image_size / 2, image_size / 2)`, what networks are given that take images of any size.
-        typical_norm
-            `()`.  The gradient of each network's loss with respect to its predicted parameters is brought to this norm,
-            so that no network dominates the meta-batch; NaN, as before the first step, leaves them as they are.
-        weight
-            What the gradient is multiplied by: the share of a meta-batch that is done in parts.
+        hypernetwork : nn.Module
+            Hypernetwork (`ghn_model.training.Hypernetwork`).
+        batch : MetaBatch
+            Graphs of `deepnets.Network`s, on the device of the hypernetwork.
+        images, labels : Tensor
+            `(B, 3, image_size, image_size) float32` and `(B,) int64`, on the same device.
+        scale : Tensor, optional
+            `()`, loss scale for gradients in half precision.
+        half_images : Tensor, optional
+            `(B, 3, image_size / 2, image_size / 2)`, used in place of `images` by networks that accept any image size.
+        typical_norm : Tensor, optional
+            `()`, norm for `network_norm`.  NaN, as before the first step, leaves gradients unchanged.
+        weight : float, default 1.0
+            Factor of the gradient: the fraction of the meta-batch that `batch` is, if it is processed in pieces.
+
+        Returns
+        -------
+        Outcome
         """
         started = time.perf_counter()
         with part("hypernetwork forward"):
-            predicted = ghn(batch)
-        forward_seconds = time.perf_counter() - started
+            predicted = hypernetwork(batch.inputs)
+        hyper_seconds = time.perf_counter() - started
 
         share = weight / len(predicted)
         outputs: list[Tensor] = []
@@ -127,56 +148,62 @@ class Objective:
         losses: list[Tensor] = []
         log_norms: list[Tensor] = []
         correct = torch.zeros((), dtype=torch.int64, device=images.device)
-        for graph, parameters in zip(batch.graphs, predicted):
+        for graph, parameters in zip(batch.graphs, predicted, strict=True):
             leaves = {name: tensor.detach().requires_grad_() for name, tensor in parameters.items()}
-            config = graph.config
-            seen = images if halved is None or config.is_vit or not config.glob_avg else halved
+            seen = images if half_images is None or _needs_full_size(graph) else half_images
             with part("networks forward"):
                 with self._autocast(images):
-                    logits = run_network(config, leaves, seen, image_size=self.image_size)
-                loss_here = F.cross_entropy(_single(logits), labels, label_smoothing=self.label_smoothing)
+                    logits = run_network(graph.config, leaves, seen, image_size=self.image_size)
+                loss = F.cross_entropy(_single(logits), labels, label_smoothing=self.label_smoothing)
             with part("networks backward"):
-                torch.autograd.backward(loss_here if scale is None else loss_here * scale)
-            losses.append(loss_here.detach())
+                torch.autograd.backward(loss if scale is None else loss * scale)
+            losses.append(loss.detach())
             correct += (logits.detach().argmax(1) == labels).sum()
-            reached = {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
-            norm = torch.stack(torch._foreach_norm(list(reached.values()))).norm()
+
+            with_grad = {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
+            norm = torch.stack(torch._foreach_norm(list(with_grad.values()))).norm()
             if scale is not None:
                 norm = norm / scale
             log_norms.append(norm.clamp(min=1e-12).log())
             factor = torch.full_like(norm, share) if scale is None else share / scale
             if typical_norm is not None:
-                most = MOST_AMPLIFIED if self.network_norm == "normalise" else 1.0
+                most = MAX_AMPLIFICATION if self.network_norm == "normalise" else 1.0
                 factor = factor * torch.nan_to_num(typical_norm / norm, nan=1.0, posinf=most).clamp(max=most)
-            torch._foreach_mul_(list(reached.values()), factor)
+            torch._foreach_mul_(list(with_grad.values()), factor)
             for name, leaf in leaves.items():
-                if name in reached:
+                if name in with_grad:
                     outputs.append(parameters[name])
-                    gradients.append(reached[name])
-                elif self.penalty:  # what does not lead to the output of the network is small, too
+                    gradients.append(with_grad[name])
+                elif self.predicted_param_decay:  # tensors without influence on the output are decayed, too
                     outputs.append(parameters[name])
                     gradients.append(torch.zeros_like(leaf))
-        loss = torch.stack(losses).mean()
-        if self.penalty:
+        mean_loss = torch.stack(losses).mean()
+        if self.predicted_param_decay:
             with part("networks backward"):
-                loss = loss + _penalty(outputs, gradients, share * self.penalty) / weight
+                decay = _add_norm_gradients(outputs, gradients, share * self.predicted_param_decay)
+                mean_loss = mean_loss + decay / weight
 
         started = time.perf_counter()
         with part("hypernetwork backward"):
             torch.autograd.backward(outputs, gradients)
-        seconds = forward_seconds + time.perf_counter() - started
-        return Outcome(loss, correct, len(predicted) * len(labels), torch.stack(log_norms).mean(), seconds)
+        hyper_seconds += time.perf_counter() - started
+        return Outcome(mean_loss, correct, len(predicted) * len(labels), torch.stack(log_norms).mean(), hyper_seconds)
 
     def _autocast(self, images: Tensor) -> contextlib.AbstractContextManager[object]:
-        if self.precision not in DTYPES:
+        if self.precision not in AUTOCAST_DTYPES:
             return contextlib.nullcontext()
-        return torch.autocast(images.device.type, dtype=DTYPES[self.precision])
+        return torch.autocast(images.device.type, dtype=AUTOCAST_DTYPES[self.precision])
 
 
-def _penalty(tensors: list[Tensor], gradients: list[Tensor], factor: float) -> Tensor:
-    """A factor times the sum of the norms of tensors, whose gradient is added to gradients.
+def _needs_full_size(graph: Graph) -> bool:
+    """Whether position encodings or a classifier of flattened features fix the image size of a network."""
+    return graph.config.is_vit or not graph.config.glob_avg
 
-    Written out, since autograd needs six operations for each tensor, of which there are hundreds in a network.
+
+def _add_norm_gradients(tensors: list[Tensor], gradients: list[Tensor], factor: float) -> Tensor:
+    """Return `factor` times the sum of the norms of tensors, and add its gradient to `gradients` in place.
+
+    Autograd needs six operations per tensor for this, and a network has hundreds of tensors.
     """
     with torch.no_grad():
         norms = torch.stack(torch._foreach_norm(tensors))
@@ -186,4 +213,4 @@ def _penalty(tensors: list[Tensor], gradients: list[Tensor], factor: float) -> T
 
 
 def _single(logits: Tensor) -> Tensor:
-    return logits.float() if logits.dtype in DTYPES.values() else logits
+    return logits.float() if logits.dtype in AUTOCAST_DTYPES.values() else logits

@@ -1,159 +1,175 @@
-"""From gradients to new weights, without waiting for the device: what must not happen is decided there.
+"""The optimizer step of a training, computed on the device without synchronizing with it.
 
-A step whose loss or gradient is not finite changes nothing: the fused optimizers of PyTorch read a flag from the device
-and leave weights and moments as they are.
+A step whose loss or gradient is not finite changes nothing: the fused optimizers of PyTorch read the tensor `found_inf`
+on the device and skip the update.
 """
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
-from ghn_model.ghn import GHN
-from ghn_model.training.distributed import Ranks
+from ghn_model.training.distributed import Distributed
 from ghn_model.training.recipe import Recipe
 
 __all__ = ["Optimization"]
 
-FIRST_SCALE = 65_536.0
-LEAST_SCALE = 1024.0
-NORM_MOMENTUM = 0.01  # share of a step in the running mean of log-norms
-FARTHEST = 2.0  # most that the log-norm of a step counts as being away from the mean
-GROWTH_INTERVAL = 100  # steps (Knyazev et al., ICML 2023)
+INITIAL_SCALE = 65_536.0
+MIN_SCALE = 1024.0
+SCALE_GROWTH_INTERVAL = 100
+"""Steps without overflow after which the loss scale is doubled (Knyazev et al., ICML 2023)."""
+
+NORM_MOMENTUM = 0.01
+"""Minimum weight of one step in the running mean of log-norms."""
+
+MAX_LOG_CHANGE = 2.0
+"""Maximum distance from the running mean with which a log-norm enters it, which limits the effect of outliers."""
 
 
 class Optimization:
-    """An optimizer, and what goes with it.
+    """Optimizer, gradient clipping, loss scale and moving average of the weights.
 
     Parameters
     ----------
-    ghn
-        Whose weights change.
-    recipe
-        How.
-    ranks
-        Who else has gradients for them.
+    hypernetwork : nn.Module
+        Model to optimize.
+    recipe : Recipe
+        Hyperparameters.
+    distributed : Distributed
+        Processes over which gradients are averaged.
 
     Attributes
     ----------
     optimizer : torch.optim.Optimizer
+        Fused Adam or AdamW.
     averages : list of Tensor
-        Moving averages of the weights, or nothing.
-    scale : Tensor, or None
-        `()`, what losses are to be multiplied by in half precision.
-    rate : float
-        The learning rate.
-    typical_norm : Tensor, or None
-        `()`, running geometric mean of the norms of networks' gradients, NaN before the first step; None if it is not
-        needed.
+        Moving averages of the parameters; empty if `recipe.ema_decay` is 0.
+    scale : Tensor or None
+        `()`, loss scale of "fp16" training; None for other precisions.
+    lr : float
+        Current learning rate.
+
+    Examples
+    --------
+    >>> model = nn.Linear(2, 1)
+    >>> optimization = Optimization(model, Recipe(), Distributed("cpu"))
+    >>> model(torch.ones(1, 2)).sum().backward()
+    >>> failed, norm = optimization.step(torch.tensor([0.5]))
+    >>> bool(failed), round(float(norm), 4)
+    (False, 1.7321)
     """
 
-    def __init__(self, ghn: GHN, recipe: Recipe, ranks: Ranks) -> None:
+    def __init__(self, hypernetwork: nn.Module, recipe: Recipe, distributed: Distributed) -> None:
         self.recipe = recipe
-        self.ranks = ranks
-        self.parameters = list(ghn.parameters())
+        self.distributed = distributed
+        self.parameters = list(hypernetwork.parameters())
         kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
         self.optimizer: torch.optim.Optimizer = kind(
-            self.parameters,
-            lr=recipe.learning_rate,
-            betas=(0.9, recipe.beta2),
-            weight_decay=recipe.weight_decay,
-            fused=True,
+            self.parameters, lr=recipe.lr, betas=(0.9, recipe.beta2), weight_decay=recipe.weight_decay, fused=True
         )
-        self.averages = [parameter.detach().clone() for parameter in self.parameters] if recipe.average else []
+        self.averages = [parameter.detach().clone() for parameter in self.parameters] if recipe.ema_decay else []
         self.scale: Tensor | None = None
         if recipe.precision == "fp16":
-            self.scale = torch.tensor(FIRST_SCALE, device=ranks.device)
-        self._clean = torch.zeros((), device=ranks.device)  # steps since the scale changed
-        self._count = torch.zeros((), device=ranks.device)
-        self._log_typical = torch.zeros((), device=ranks.device)
-        self.rate = recipe.learning_rate
+            self.scale = torch.tensor(INITIAL_SCALE, device=distributed.device)
+        self._clean = torch.zeros((), device=distributed.device)  # steps since the scale changed
+        self._count = torch.zeros((), device=distributed.device)  # steps that changed the weights
+        self._log_typical = torch.zeros((), device=distributed.device)
+        self.lr = recipe.lr
 
     def extra(self) -> dict[str, Tensor]:
-        """What belongs to its state beside weights, moments and averages."""
+        """Return the state beyond weights, optimizer state and averages; `load_state` changes it in place."""
         scale = {} if self.scale is None else {"scale": self.scale}
         typical = {"log_typical": self._log_typical} if self.recipe.network_norm != "none" else {}
         return {"clean": self._clean, "count": self._count, **typical, **scale}
 
     @property
     def typical_norm(self) -> Tensor | None:
+        """`()`, running geometric mean of the gradient norms of networks, NaN before the first step; None if unused."""
         if self.recipe.network_norm == "none":
             return None
         return torch.where(self._count > 0, self._log_typical.exp(), torch.nan)
 
-    def set_rate(self, progress: float) -> None:
-        """Set the learning rate for what is done of the training, 0 to 1."""
-        self.rate = self.recipe.schedule.rate(self.recipe.learning_rate, progress)
+    def set_lr(self, progress: float) -> None:
+        """Set the learning rate for the fraction of the training that is done, 0 to 1."""
+        self.lr = self.recipe.schedule.rate(self.recipe.lr, progress)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.rate
+            group["lr"] = self.lr
 
-    def forget(self) -> None:
-        """Drop the gradients."""
+    def zero_grad(self) -> None:
+        """Discard the gradients."""
         self.optimizer.zero_grad(set_to_none=True)
 
-    def step(self, figures: Tensor) -> tuple[Tensor, Tensor]:
-        """Change the weights by the mean gradient of all processes, and drop the gradients.
+    def step(self, metrics: Tensor) -> tuple[Tensor, Tensor]:
+        """Average the gradients over all processes, update the weights, and discard the gradients.
 
         Parameters
         ----------
-        figures
-            `(n,) float32`, the first is the loss, the last the mean logarithm of the norms of networks' gradients;
-            their means over all processes take their place.
+        metrics : Tensor
+            `(n,) float32`.  The first element is the loss, the last one the mean log-norm of the gradients of networks
+            (`Outcome.log_norm`).  They are replaced in place by their means over all processes.
 
         Returns
         -------
-        failed, norm
-            `() bool`, whether the loss or, in single precision, the gradient was not finite; `()`, norm of the gradient
-            before it was clipped.
+        failed : Tensor
+            `() bool`, whether the loss or, unless the gradient is scaled, the gradient was not finite.
+        norm : Tensor
+            `()`, norm of the gradient before clipping.
         """
         gradients = []
         for parameter in self.parameters:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
             gradients.append(parameter.grad)
-        self.ranks.average([figures, *gradients])
+        self.distributed.average([metrics, *gradients])
         norm = nn.utils.get_total_norm(gradients)
-        if self.recipe.clip:
-            nn.utils.clip_grads_with_norm_(self.parameters, self.recipe.clip, norm)
-        lost = ~figures[0].isfinite()
-        unusable = lost | ~norm.isfinite()
+        if self.recipe.clip_grad:
+            nn.utils.clip_grads_with_norm_(self.parameters, self.recipe.clip_grad, norm)
+        loss_failed = ~metrics[0].isfinite()
+        failed = loss_failed | ~norm.isfinite()
         self.optimizer.grad_scale = None  # type: ignore[attr-defined]
-        self.optimizer.found_inf = unusable.float()  # type: ignore[attr-defined]
+        self.optimizer.found_inf = failed.float()  # type: ignore[attr-defined]
         self.optimizer.step()
         if self.recipe.network_norm != "none":
-            self._follow(figures[-1], unusable)
-        self._count += 1 - unusable.float()
+            self._update_typical_norm(metrics[-1], failed)
+        self._count += 1 - failed.float()
         if self.averages:
-            decay = torch.clamp((1 + self._count) / (10 + self._count), max=self.recipe.average)
+            # A young average follows the weights more closely.
+            decay = torch.clamp((1 + self._count) / (10 + self._count), max=self.recipe.ema_decay)
             for average, parameter in zip(self.averages, self.parameters):
                 average.lerp_(parameter.detach(), 1 - decay)
-        self.forget()
+        self.zero_grad()
         if self.scale is None:
-            return unusable, norm
-        self._rescale(self.scale, unusable)
-        return lost, norm
+            return failed, norm
+        self._update_scale(self.scale, failed)
+        return loss_failed, norm
 
-    def _follow(self, log_norm: Tensor, unusable: Tensor) -> None:
-        """Move the typical norm towards that of a step; steps that fail or are far off count little."""
-        change = (log_norm - self._log_typical).clamp(-FARTHEST, FARTHEST)
-        share = torch.clamp(1 / (self._count + 1), min=NORM_MOMENTUM)
-        moved = torch.where(self._count > 0, self._log_typical + share * change, log_norm)
-        self._log_typical.copy_(torch.where(unusable, self._log_typical, moved))
+    def _update_typical_norm(self, log_norm: Tensor, failed: Tensor) -> None:
+        change = (log_norm - self._log_typical).clamp(-MAX_LOG_CHANGE, MAX_LOG_CHANGE)
+        weight = torch.clamp(1 / (self._count + 1), min=NORM_MOMENTUM)
+        updated = torch.where(self._count > 0, self._log_typical + weight * change, log_norm)
+        self._log_typical.copy_(torch.where(failed, self._log_typical, updated))
 
-    def _rescale(self, scale: Tensor, overflow: Tensor) -> None:
-        """Halve the scale after an overflow, double it when there was none for a while."""
+    def _update_scale(self, scale: Tensor, overflow: Tensor) -> None:
         self._clean.copy_(torch.where(overflow, 0.0, self._clean + 1))
-        grown = torch.where(self._clean >= GROWTH_INTERVAL, 2 * scale, scale)
-        scale.copy_(torch.where(overflow, (scale / 2).clamp(min=LEAST_SCALE), grown))
-        self._clean.copy_(torch.where(self._clean >= GROWTH_INTERVAL, 0.0, self._clean))
+        grown = torch.where(self._clean >= SCALE_GROWTH_INTERVAL, 2 * scale, scale)
+        scale.copy_(torch.where(overflow, (scale / 2).clamp(min=MIN_SCALE), grown))
+        self._clean.copy_(torch.where(self._clean >= SCALE_GROWTH_INTERVAL, 0.0, self._clean))
+
+    @contextlib.contextmanager
+    def averaged_weights(self) -> Iterator[None]:
+        """Give the hypernetwork its averaged weights inside a `with` block; without averages, change nothing."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
 
     @torch.no_grad()
-    def averaged(self, ghn: GHN) -> GHN:
-        """The hypernetwork with averaged weights; itself, if there are none."""
-        if not self.averages:
-            return ghn
-        with torch.random.fork_rng(devices=[]):
-            copy = GHN(ghn.config)
-        for parameter, average in zip(copy.parameters(), self.averages):
+    def _swap(self) -> None:
+        for average, parameter in zip(self.averages, self.parameters):
+            current = parameter.clone()
             parameter.copy_(average)
-        return copy
+            average.copy_(current)

@@ -1,59 +1,64 @@
-"""Where the time of a training step goes: the trainer itself, watched for some steps.
+"""Where the time of a training step goes: the trainer itself, timed for some steps and then profiled for a few more.
 
-First some steps are timed as they are, then a few more under PyTorch's profiler, which makes them slower but says what
-they are made of.
+The tables are those of `torch.profiler`, with the parts of a step (`ghn_model.training.step_parts`) as ranges.
 """
 
 from __future__ import annotations
 
-import gzip
-import json
 import tempfile
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from torch.autograd import DeviceType  # type: ignore[attr-defined]
 from torch.profiler import ProfilerActivity, profile
 
 from deepnets.corpus import DeepNets1M
 from ghn_model.config import GHNConfig
-from ghn_model.training.distributed import Ranks
+from ghn_model.training.distributed import Distributed
+from ghn_model.training.images import Images
 from ghn_model.training.recipe import Recipe
-from ghn_model.training.schedules import Length
-from ghn_model.training.trace_events import Profile, profile_of
-from ghn_model.training.trainer import Images, Saving, train
+from ghn_model.training.runs import train
+from ghn_model.training.schedules import Budget
+from ghn_model.training.state import CheckpointPolicy
+from ghn_model.training.step_parts import PARTS
 
-__all__ = ["Measured", "profile_training"]
+__all__ = ["StepProfile", "profile_training"]
 
-WARM_UP = 5
-"""Steps before anything is measured: libraries are loaded, memory is taken, workers begin."""
-TRACE = "trace.json.gz"
+WARMUP_STEPS = 5
+"""Steps before the measurement, during which libraries are loaded, memory is allocated and workers start."""
+
+TABLE_ROWS = 15
 
 
-class Measured(NamedTuple):
-    """What was measured.
+class StepProfile(NamedTuple):
+    """Timings of training steps.
 
     Attributes
     ----------
-    steps
-        How many steps were timed.
-    step_ms
-        Milliseconds of one, without the profiler.
-    networks_per_s
-        Of all processes together.
-    profile
-        What a step is made of, in the first process; None in the others.
+    steps : int
+        Number of steps timed without the profiler.
+    step_ms : float
+        Milliseconds per step without the profiler; the slowest process counts.
+    networks_per_s : float
+        Networks per second of all processes together, without the profiler.
+    parts : dict of str to float
+        Milliseconds of host time per step for each part of a step, with the profiler, in the main process; empty in
+        the others.
+    kernels, kernel_ms : float
+        Number of GPU kernels per step and the sum of their execution times in milliseconds; 0 without a GPU.
+    table : str
+        `torch.profiler`'s table of the most expensive operators, or kernels on a GPU.
     """
 
     steps: int
     step_ms: float
     networks_per_s: float
-    profile: Profile | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """All of it as plain values, ready for JSON."""
-        return {**self._asdict(), "profile": self.profile and self.profile.to_dict()}
+    parts: dict[str, float]
+    kernels: float
+    kernel_ms: float
+    table: str
 
 
 def profile_training(
@@ -62,100 +67,133 @@ def profile_training(
     images: Images,
     nets: DeepNets1M,
     *,
-    ranks: Ranks | None = None,
+    distributed: Distributed | None = None,
     workers: int = 0,
     steps: int = 20,
     profiled_steps: int = 3,
     out: Path | str | None = None,
-) -> Measured:
-    """Measure some steps of a training, whose result is thrown away.
+) -> StepProfile:
+    """Measure some steps of a training, whose result is discarded.
 
     Parameters
     ----------
-    config, recipe, images, nets, ranks, workers
+    config, recipe, images, nets, distributed, workers
         As for `ghn_model.training.train`.
-    steps, profiled_steps
-        How many are timed, and then profiled.
-    out
-        Folder for `trace.json.gz`, which https://ui.perfetto.dev and chrome://tracing show; made if missing.
+    steps : int, default 20
+        Steps to time without the profiler.
+    profiled_steps : int, default 3
+        Further steps to profile.
+    out : Path or str, optional
+        Folder for `trace.json.gz`, which https://ui.perfetto.dev displays; created if it is missing.
 
     Returns
     -------
-    What was measured; the time is the same in every process.
+    StepProfile
 
     Raises
     ------
     ConfigError, TrainingError
         As `train` does.
     OSError
-        If the folder cannot be made, before anything is measured.
+        If the folder cannot be created.
+
+    Examples
+    --------
+    >>> from deepnets import DeepNets1M
+    >>> from ghn_model.training import image_stream
+    >>> config = GHNConfig(hidden=8, max_shape=(16, 16, 11, 11))
+    >>> recipe = Recipe.preset("ghn2", "digits", max_params=2_000_000, max_nodes=0, meta_batch_size=1, batch_size=2)
+    >>> images = image_stream("digits", 2, device=torch.device("cpu"))
+    >>> nets = DeepNets1M(split="predefined")
+    >>> found = profile_training(
+    ...     config, recipe, images, nets, distributed=Distributed("cpu"), steps=1, profiled_steps=1
+    ... )
+    >>> found.step_ms > 0, list(found.parts)[:2]
+    (True, ['data', 'images'])
     """
-    ranks = ranks or Ranks()
+    distributed = distributed or Distributed()
     if out is not None:
         Path(out).mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="profile-") as folder, _Watch(ranks, steps, profiled_steps) as watch:
+    measurement = _Measurement(distributed, steps, profiled_steps)
+    with tempfile.TemporaryDirectory(prefix="profile-") as folder, measurement:
         train(
-            Path(folder) / str(ranks.rank),
+            Path(folder) / str(distributed.rank),
             config,
             recipe,
             images,
             nets,
-            length=Length(steps=WARM_UP + steps + profiled_steps),
-            saving=Saving(log_steps=10**9, minutes=1e6),
-            ranks=ranks,
+            budget=Budget(steps=WARMUP_STEPS + steps + profiled_steps),
+            checkpoints=CheckpointPolicy(log_steps=10**9, minutes=1e6),
+            distributed=distributed,
             workers=workers,
             quiet=True,
-            after_step=watch,
+            after_step=measurement.after_step,
         )
-        found = None
-        if watch.profiler:
-            trace = Path(folder if out is None else out) / TRACE
-            watch.profiler.export_chrome_trace(str(trace))
-            with gzip.open(trace, "rt", encoding="utf-8", errors="replace") as file:
-                found = profile_of(json.load(file)["traceEvents"])
-    return Measured(steps, 1e3 * watch.seconds / steps, steps * recipe.meta_batch / watch.seconds, found)
+    if measurement.profiler and out is not None:
+        measurement.profiler.export_chrome_trace(str(Path(out) / "trace.json.gz"))
+    return StepProfile(
+        steps,
+        1e3 * measurement.seconds / steps,
+        steps * recipe.meta_batch_size / measurement.seconds,
+        *_summary(measurement.profiler, profiled_steps),
+    )
 
 
-class _Watch:
-    """Called after each step."""
+def _summary(profiler: profile | None, steps: int) -> tuple[dict[str, float], float, float, str]:
+    if profiler is None:
+        return {}, 0.0, 0.0, ""
+    averages = profiler.key_averages()
+    host = {event.key: event for event in averages if event.device_type == DeviceType.CPU}
+    parts = {name: host[name].cpu_time_total / 1e3 / steps for name in PARTS if name in host}
+    kernels: list[Any] = [
+        event
+        for event in profiler.events() or ()  # type: ignore[no-untyped-call]
+        if event.device_type != DeviceType.CPU and event.name not in PARTS and not event.name.startswith("Mem")
+    ]
+    order = "self_device_time_total" if kernels else "self_cpu_time_total"
+    table = averages.table(sort_by=order, row_limit=TABLE_ROWS, max_name_column_width=50)
+    return parts, len(kernels) / steps, sum(kernel.device_time for kernel in kernels) / 1e3 / steps, table
 
-    def __init__(self, ranks: Ranks, steps: int, profiled_steps: int) -> None:
-        self.ranks, self.device = ranks, ranks.device
-        self.steps, self.profiled_steps = steps, profiled_steps
+
+class _Measurement:
+    """Times and profiles the steps of a training in its callback `after_step`."""
+
+    def __init__(self, distributed: Distributed, steps: int, profiled_steps: int) -> None:
+        self.distributed, self.steps, self.profiled_steps = distributed, steps, profiled_steps
         activities = [ProfilerActivity.CPU]
-        if self.device.type == "cuda":
+        if distributed.device.type == "cuda":
             activities.append(ProfilerActivity.CUDA)
-        self.profiler = profile(activities=activities) if ranks.first else None
+        self.profiler = profile(activities=activities) if distributed.is_main else None
         self.seconds = 0.0
         self._started = 0.0
         self._profiling = False
 
-    def __enter__(self) -> _Watch:
+    def __enter__(self) -> _Measurement:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop()  # if the training has failed on its way: the next profiler needs this one to have stopped
+        self._stop()  # also after an error: PyTorch supports one active profiler per process
+
+    def after_step(self, done: int) -> None:
+        if done == WARMUP_STEPS:
+            self._synchronize()
+            self._started = time.perf_counter()
+        elif done == WARMUP_STEPS + self.steps:
+            self._synchronize()
+            # Exchanged here, because the other processes may have ended after the last step.
+            (self.seconds,) = self.distributed.maximum([time.perf_counter() - self._started])
+            if self.profiler:
+                self.profiler.start()
+                self._profiling = True
+        elif done == WARMUP_STEPS + self.steps + self.profiled_steps:
+            self._synchronize()
+            self._stop()
 
     def _stop(self) -> None:
         if self.profiler and self._profiling:
             self._profiling = False
             self.profiler.stop()
 
-    def __call__(self, done: int) -> None:
-        if done == WARM_UP:
-            self._synchronise()
-            self._started = time.perf_counter()
-        elif done == WARM_UP + self.steps:
-            self._synchronise()
-            # Here and not at the end: a process that leaves the others just after they have agreed may be aborted.
-            (self.seconds,) = self.ranks.agree([time.perf_counter() - self._started])
-            if self.profiler:
-                self.profiler.start()
-                self._profiling = True
-        elif done == WARM_UP + self.steps + self.profiled_steps:
-            self._synchronise()
-            self._stop()
-
-    def _synchronise(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+    def _synchronize(self) -> None:
+        if self.distributed.device.type == "cuda":
+            torch.cuda.synchronize(self.distributed.device)

@@ -1,8 +1,4 @@
-"""Learning rates, as functions of how much of a training is done.
-
-Progress counts from 0 to 1, in steps or in time, whichever is ahead; so a training that is given ten minutes goes
-through the same rates as one of a week.
-"""
+"""Learning rate schedules as functions of training progress, and the budget that defines this progress."""
 
 from __future__ import annotations
 
@@ -11,35 +7,44 @@ from dataclasses import dataclass
 
 from deepnets.support import ConfigError, at_least, checked_integer
 
-__all__ = ["SCHEDULES", "Length", "Schedule"]
+__all__ = ["SCHEDULES", "Budget", "Schedule"]
 
 SCHEDULES = ("constant", "steps", "cosine", "wsd")
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """A learning rate for every moment of a training.
+    """Learning rate as a function of progress, the fraction of the training that is done.
+
+    Progress runs from 0 to 1 in steps or in minutes (see `Budget`), so a training of ten minutes uses the same learning
+    rates as one of a week.
 
     Parameters
     ----------
-    kind
-        "constant"; "steps": a tenth after two thirds, and again after five sixths (Knyazev et al., NeurIPS 2021, of 300
-        epochs: 200 and 250); "cosine": half a wave, from the rate down to 0 (ICML 2023); "wsd" (warmup, stable,
-        decay): constant, then linearly down to 0 in the last share `decay`, so that a training can be extended from a
-        state before that.
-    warmup
-        Share of the training in which the rate rises linearly, before anything else; 0 for none.
-    epochs
-        The rate changes so many times, as if at the beginnings of so many epochs; 0 for smoothly.
-    start
-        The rate at the very beginning of the warm-up.
-    decay
-        Share of the training, at its end, in which the rate of "wsd" falls.
+    kind : {"constant", "steps", "cosine", "wsd"}, default "steps"
+        "steps" multiplies the rate by 0.1 after 2/3 and again after 5/6 of the training (epochs 200 and 250 of 300;
+        Knyazev et al., NeurIPS 2021).  "cosine" decays it to 0 along half a cosine (Knyazev et al., ICML 2023).
+        "wsd" (warmup, stable, decay) keeps it constant and then decays it linearly to 0 in the last part of the
+        training.  A training can be extended from any state before the decay.
+    warmup : float, default 0.0
+        Fraction of the training, at its start, in which the rate increases linearly; less than 1.
+    epochs : int, default 0
+        If not 0, the rate changes only at the start of each of this many epochs of equal length.
+    start : float, default 1e-5
+        Learning rate at the start of the warmup.
+    decay : float, default 0.2
+        Fraction of the training, at its end, in which "wsd" decays the rate.
 
     Raises
     ------
     ConfigError
         If a value is not allowed.
+
+    Examples
+    --------
+    >>> schedule = Schedule("wsd", decay=0.5)
+    >>> [schedule.rate(1.0, progress) for progress in (0.0, 0.5, 0.75, 1.0)]
+    [1.0, 1.0, 0.5, 0.0]
     """
 
     kind: str = "steps"
@@ -52,18 +57,36 @@ class Schedule:
         if self.kind not in SCHEDULES:
             raise ConfigError(f"schedule: expected one of {', '.join(SCHEDULES)}; got {self.kind!r}")
         if not 0 <= self.warmup < 1:
-            raise ConfigError(f"warmup: expected a share of the training, from 0 to below 1, got {self.warmup!r}")
+            raise ConfigError(f"warmup: expected a fraction of at least 0 and less than 1, got {self.warmup!r}")
         if not 0 <= self.start < math.inf:
-            raise ConfigError(f"start: expected a learning rate, got {self.start!r}")
-        if not 0 < self.decay <= 1 - self.warmup:
-            raise ConfigError(f"decay: expected a share of the training after the warm-up, got {self.decay!r}")
+            raise ConfigError(f"start: expected a learning rate of at least 0, got {self.start!r}")
+        if not 0 < self.decay <= 1:
+            raise ConfigError(f"decay: expected a fraction of more than 0 and at most 1, got {self.decay!r}")
+        if self.kind == "wsd" and self.decay > 1 - self.warmup:
+            raise ConfigError(f"decay: {self.decay!r} and warmup {self.warmup!r} add up to more than 1")
         checked_integer("epochs", self.epochs, at_least(0))
 
     def rate(self, highest: float, progress: float) -> float:
-        """The learning rate when `progress` (0 to 1) of the training is done, if `highest` is the largest.
+        """Return the learning rate.
 
-        With `epochs`, the warm-up reaches the largest rate at the beginning of its last epoch, where the cosine takes
-        over, as in the published schedule.
+        With `epochs`, the warmup reaches the largest rate at the start of its last epoch, where the cosine begins, as
+        in the published schedule.
+
+        Parameters
+        ----------
+        highest : float
+            Largest learning rate of the schedule.
+        progress : float
+            Fraction of the training that is done; clamped to 0 to 1.
+
+        Returns
+        -------
+        float
+
+        Examples
+        --------
+        >>> Schedule("steps").rate(0.1, 0.5)
+        0.1
         """
         progress = min(max(progress, 0.0), 1.0)
         risen = self.warmup
@@ -83,8 +106,26 @@ class Schedule:
 
 
 @dataclass(frozen=True)
-class Length:
-    """When a training ends: after so many steps or minutes, whatever comes first."""
+class Budget:
+    """Length of a training in steps, minutes, or both; the training ends when the first of them is used up.
+
+    Parameters
+    ----------
+    steps : int, optional
+        Number of meta-batches.
+    minutes : float, optional
+        Duration, including validation, summed over all calls that resume the training.
+
+    Raises
+    ------
+    ConfigError
+        If a value is not positive.
+
+    Examples
+    --------
+    >>> Budget(steps=100, minutes=2).progress(step=10, seconds=90)
+    0.75
+    """
 
     steps: int | None = None
     minutes: float | None = None
@@ -95,6 +136,12 @@ class Length:
                 raise ConfigError(f"{name}: expected more than 0, got {value!r}")
 
     def progress(self, step: int, seconds: float) -> float:
-        """How much of the training is done, 0 to 1: of its steps or of its time, whichever is more."""
+        """Return the fraction of the training that is done: of its steps or its time, whichever is larger.
+
+        Examples
+        --------
+        >>> Budget(steps=100).progress(step=25, seconds=1e6)
+        0.25
+        """
         steps = step / self.steps if self.steps else 0.0
         return min(1.0, max(steps, seconds / (60 * self.minutes) if self.minutes else 0.0))

@@ -1,40 +1,75 @@
-"""The state of a training in a file: whole or not there, complete enough to go on as if nothing had happened.
+"""The state of a training in one file, written atomically, from which the training resumes exactly.
 
-Random numbers are functions of the seed and the number of a step, so that the number is all of their state.
+Random numbers are functions of the seed and the step, so the number of the step is the whole state of the random number
+generators.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from deepnets.support import CheckpointError
 from ghn_model.checkpoints import TensorFile, write_tensors
-from ghn_model.ghn import GHN
 
-__all__ = ["Moment", "load_state", "save_state"]
+__all__ = ["CheckpointPolicy", "Progress", "load_state", "read_identity", "save_state"]
 
 FORMAT, FORMAT_VERSION = "deepnets1m training", "1"
 
 
-class Moment(NamedTuple):
-    """How far a training is.
+@dataclass(frozen=True)
+class CheckpointPolicy:
+    """How often metrics are logged and the state is saved, and when a call stops early.
+
+    Parameters
+    ----------
+    log_steps : int, default 20
+        Steps between rows of the log.
+    steps : int, optional
+        Steps between saved states.
+    minutes : float, default 5.0
+        Minutes between saved states.  The state is also saved at the end of each call.
+    stop_after : float, optional
+        Minutes after which this call saves the state and returns, before the training is finished; the next call
+        resumes it.  Useful on machines that are available for short times only.
+
+    Examples
+    --------
+    >>> CheckpointPolicy(steps=1000).minutes
+    5.0
+    """
+
+    log_steps: int = 20
+    steps: int | None = None
+    minutes: float = 5.0
+    stop_after: float | None = None
+
+
+class Progress(NamedTuple):
+    """How far a training has come.
 
     Attributes
     ----------
-    step
-        Meta-batches that it is through with: where the order of networks and images, and random numbers go on.
-    seconds
-        That it took so far.
-    skipped
-        Meta-batches among them that could not be trained on.
-    core_seconds
-        Processor time that all processes together took so far.
+    step : int
+        Number of meta-batches processed, skipped ones included.
+    seconds : float
+        Duration of the training so far, over all calls.
+    skipped : int
+        Meta-batches skipped because of NaN or a lack of memory.
+    core_seconds : float
+        Processor time (user and system) of all training processes so far, without the workers of data loaders: the
+        largest value of one process times the number of processes.
+
+    Examples
+    --------
+    >>> Progress(step=3)
+    Progress(step=3, seconds=0.0, skipped=0, core_seconds=0.0)
     """
 
     step: int = 0
@@ -45,88 +80,137 @@ class Moment(NamedTuple):
 
 def save_state(
     path: Path,
-    ghn: GHN,
+    hypernetwork: nn.Module,
     optimizer: torch.optim.Optimizer,
     averages: Sequence[Tensor],
     extra: Mapping[str, Tensor],
-    moment: Moment,
-    about: Mapping[str, Any],
+    progress: Progress,
+    identity: Mapping[str, Any],
 ) -> None:
-    """Write the state of a training; it replaces the file when all of it is on the disk.
+    """Write the state of a training atomically.
 
     Parameters
     ----------
-    path
-        The file.
-    ghn, optimizer
-        Its weights, and the optimizer's memory of each.
-    averages
-        Moving averages of the weights; none, or one for each.
-    extra
+    path : Path
+        The file (safetensors); an existing one is replaced.
+    hypernetwork : nn.Module
+        Hypernetwork, whose state dict is saved.
+    optimizer : torch.optim.Optimizer
+        Optimizer of its parameters.
+    averages : sequence of Tensor
+        Moving averages of the parameters in their order; may be empty.
+    extra : mapping of str to Tensor
         Other tensors.
-    moment
-        How far it is.
-    about
-        What must be the same when it goes on, as JSON can hold it.
-    """
-    tensors = {f"weights.{name}": tensor for name, tensor in ghn.state_dict().items()}
-    for name, parameter in ghn.named_parameters():
-        for kind, value in optimizer.state.get(parameter, {}).items():
-            tensors[f"optimizer.{kind}.{name}"] = torch.as_tensor(value)
-    for (name, _), average in zip(ghn.named_parameters(), averages):
-        tensors[f"average.{name}"] = average
-    tensors |= {f"extra.{name}": tensor for name, tensor in extra.items()}
-    texts = {"format": FORMAT, "format_version": FORMAT_VERSION}
-    write_tensors(path, tensors, {**texts, "moment": json.dumps(moment._asdict()), "about": json.dumps(about)})
-
-
-def load_state(
-    path: Path, ghn: GHN, optimizer: torch.optim.Optimizer, averages: Sequence[Tensor], extra: Mapping[str, Tensor]
-) -> Moment:
-    """Read the state of a training into what `save_state` was given.
+    progress : Progress
+        How far the training has come.
+    identity : mapping
+        What must not change when the training is resumed, as values that JSON can represent.
 
     Raises
     ------
     CheckpointError
-        If the file is damaged, or of another hypernetwork.
+        If the file cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> model = nn.Linear(2, 1)
+    >>> optimizer = torch.optim.Adam(model.parameters())
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "state.safetensors"
+    ...     save_state(path, model, optimizer, [], {}, Progress(step=7), {"seed": 0})
+    ...     load_state(path, model, optimizer, [], {}).step, read_identity(path)
+    (7, {'seed': 0})
     """
-    file = _opened(path)
+    tensors = {f"weights.{name}": tensor for name, tensor in hypernetwork.state_dict().items()}
+    for name, parameter in hypernetwork.named_parameters():
+        for kind, value in optimizer.state.get(parameter, {}).items():
+            tensors[f"optimizer.{kind}.{name}"] = torch.as_tensor(value)
+    for (name, _), average in zip(hypernetwork.named_parameters(), averages):
+        tensors[f"average.{name}"] = average
+    tensors |= {f"extra.{name}": tensor for name, tensor in extra.items()}
+    texts = {"format": FORMAT, "format_version": FORMAT_VERSION}
+    # "moment" and "about" are the keys of this format since its first version.
+    write_tensors(path, tensors, {**texts, "moment": json.dumps(progress._asdict()), "about": json.dumps(identity)})
+
+
+def load_state(
+    path: Path,
+    hypernetwork: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    averages: Sequence[Tensor],
+    extra: Mapping[str, Tensor],
+) -> Progress:
+    """Read the state of a training into the objects that `save_state` was given, in place.
+
+    Parameters
+    ----------
+    path, hypernetwork, optimizer, averages, extra
+        As for `save_state`.
+
+    Returns
+    -------
+    Progress
+        How far the training had come.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is damaged or is the state of another hypernetwork.
+
+    Examples
+    --------
+    See `save_state`.
+    """
+    file = _open(path)
     tensors = file.tensors
-    named = dict(ghn.named_parameters())
-    memory: dict[int, dict[str, Tensor]] = {number: {} for number in range(len(named))}
+    named = dict(hypernetwork.named_parameters())
+    optimizer_state: dict[int, dict[str, Tensor]] = {number: {} for number in range(len(named))}
     try:
-        ghn.load_state_dict({name: tensors[f"weights.{name}"] for name in ghn.state_dict()})
-        places = {name: number for number, name in enumerate(named)}
+        hypernetwork.load_state_dict({name: tensors[f"weights.{name}"] for name in hypernetwork.state_dict()})
+        numbers = {name: number for number, name in enumerate(named)}
         for name, tensor in tensors.items():
             group, _, rest = name.partition(".")
             if group == "optimizer":
                 kind, _, rest = rest.partition(".")
-                memory[places[rest]][kind] = tensor.clone()
+                optimizer_state[numbers[rest]][kind] = tensor.clone()
         state = optimizer.state_dict()
-        state["state"] = {number: values for number, values in memory.items() if values}
+        state["state"] = {number: values for number, values in optimizer_state.items() if values}
         optimizer.load_state_dict(state)
         for name, average in zip(named, averages):
             average.copy_(tensors[f"average.{name}"])
         for name, tensor in extra.items():
             tensor.copy_(tensors[f"extra.{name}"])
-        return Moment(**json.loads(file.metadata["moment"]))
+        return Progress(**json.loads(file.metadata["moment"]))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         text = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"{path}: is not the state of this training: {text}; begin in another folder") from error
+        raise CheckpointError(f"{path}: is not the state of this training: {text}; use another folder") from error
 
 
-def read_about(path: Path) -> dict[str, Any]:
-    """What was given to `save_state` as `about`."""
+def read_identity(path: Path) -> dict[str, Any]:
+    """Return what was given to `save_state` as `identity`.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is damaged.
+
+    Examples
+    --------
+    See `save_state`.
+    """
     try:
-        about: dict[str, Any] = json.loads(_opened(path).metadata["about"])
+        identity: dict[str, Any] = json.loads(_open(path).metadata["about"])
     except (KeyError, ValueError) as error:
-        raise CheckpointError(f"{path}: says nothing about its training; remove it to begin anew") from error
-    return about
+        raise CheckpointError(f"{path}: does not describe its training; remove it to start from scratch") from error
+    return identity
 
 
-def _opened(path: Path) -> TensorFile:
+def _open(path: Path) -> TensorFile:
     file = TensorFile(path)
     if file.metadata.get("format") != FORMAT or file.metadata.get("format_version") != FORMAT_VERSION:
-        raise CheckpointError(f"{path}: is not the state of a training of this version; remove it to begin anew")
+        raise CheckpointError(
+            f"{path}: is not the state of a training in the format of this version; remove it to start from scratch"
+        )
     file.check()
     return file

@@ -1,437 +1,374 @@
-"""Training a hypernetwork: a step is a few networks with predicted parameters, and a few images.
+"""The training loop of hypernetworks: each step predicts the parameters of a few networks and evaluates them on images.
 
-    corpus ──meta-batch──▶ GHN ──parameters──▶ networks on `meta` ◀──images
-                            ▲                        │
-                            └────── gradient ────────┘ loss
+    corpus ──meta-batch──▶ hypernetwork ──parameters──▶ networks ◀──images
+                              ▲                            │
+                              └───────── gradient ─────────┘ loss
 
-A run lives in a folder: `state.safetensors` to go on from, `log.csv`, and `ghn.safetensors`, the hypernetwork itself.
-What happens in step n, random numbers included, is a function of the seed, of n and of the weights; so a run that is
-killed and continued does what it would have done (bitwise on a CPU, if lengths are given in steps, not in minutes).
+A run is a folder with `state.safetensors` (to resume), `log.csv`, and `ghn.safetensors` (the trained hypernetwork).
+Everything that happens in a step, random numbers included, is a function of the seed, the number of the step and the
+weights.  A run that is interrupted and resumed therefore gives the same result as one that is not; on a CPU, and with a
+budget of steps, bit for bit.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import itertools
 import math
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from deepnets.corpus import DeepNets1M
-from deepnets.graph import Graph
-from deepnets.support import ConfigError, DeferredSignals, TrainingError, exclusive, is_out_of_memory
-from ghn_model.checkpoints import save_checkpoint
+from deepnets.support import ConfigError, DeferredSignals, TrainingError, is_out_of_memory
 from ghn_model.config import GHNConfig
 from ghn_model.ghn import GHN
-from ghn_model.prepared_batch import Prepared
-from ghn_model.training.distributed import Ranks
-from ghn_model.training.log import Clock, Log, gpu_busy, memory_in_use
+from ghn_model.training.distributed import Distributed
+from ghn_model.training.hypernetwork import (
+    Hypernetwork,
+    build_hypernetwork,
+    class_name,
+    copy_matching_weights,
+    save_hypernetwork,
+)
+from ghn_model.training.images import Images
+from ghn_model.training.log import Log, Stopwatch, gpu_utilization, memory_in_use
 from ghn_model.training.meta_batches import DrawnNetworks, MetaBatch, meta_batches
 from ghn_model.training.objective import Objective, Outcome
 from ghn_model.training.optimization import Optimization
 from ghn_model.training.recipe import Recipe
-from ghn_model.training.schedules import Length
-from ghn_model.training.state import Moment, load_state, read_about, save_state
+from ghn_model.training.schedules import Budget
+from ghn_model.training.state import CheckpointPolicy, Progress, load_state, read_identity, save_state
 from ghn_model.training.step_parts import part
-from ghn_model.training.validation import Validation
+from ghn_model.training.validation import Validation, start_curve
 
-__all__ = ["Images", "Saving", "train"]
+__all__ = ["Trainer", "Weights"]
 
-
-class Images(Protocol):
-    """Training images by the number of the step, the same in every process."""
-
-    name: str
-    num_classes: int
-    image_size: int
-    per_epoch: int
-    """Steps in a pass through the images."""
-
-    def at(self, step: int) -> tuple[Tensor, Tensor]:
-        """Images `(B, 3, image_size, image_size)` and labels `(B,) int64`, on the device of the training."""
+Weights = nn.Module | Mapping[str, Tensor]
+"""A hypernetwork, or its state dict."""
 
 
-@dataclass(frozen=True)
-class Saving:
-    """How often figures are logged and states saved, and when to stop for now.
+class Trainer:
+    """One run of `ghn_model.training.train`, which documents the parameters.
 
-    Parameters
+    Attributes
     ----------
-    log_steps
-        Steps between rows of the log.
-    steps, minutes
-        Between saved states, whichever comes first; the last state is always saved.
-    stop_after
-        Minutes after which this call ends, though the training has not; another goes on with it.  For machines that are
-        had for short times.
+    hypernetwork : nn.Module
+        Hypernetwork in training mode.
+    optimization : Optimization
+        Optimizer, averages of the weights and loss scale.
+    progress : Progress
+        How far the training has come.
     """
 
-    log_steps: int = 20
-    steps: int | None = None
-    minutes: float = 5.0
-    stop_after: float | None = None
+    checkpoints = CheckpointPolicy()
+    validation: Validation | None = None
+    workers = 0
+    quiet = False
+    after_step: Callable[[int], None] | None = None
 
-
-def train(
-    out: Path | str,
-    config: GHNConfig,
-    recipe: Recipe,
-    images: Images,
-    nets: DeepNets1M,
-    *,
-    length: Length | None = None,
-    saving: Saving | None = None,
-    init: GHN | None = None,
-    validation: Validation | None = None,
-    ranks: Ranks | None = None,
-    workers: int = 0,
-    quiet: bool = False,
-    after_step: Callable[[int], None] | None = None,
-) -> Path:
-    """Train a hypernetwork, or go on with a training that was interrupted.
-
-    Parameters
-    ----------
-    out
-        Folder of the run; made if missing.  If it holds the state of a run, that is continued.
-    config, recipe
-        What is trained, and how; of a continued run, they must be the same.
-    images
-        What the networks see.
-    nets
-        The networks, of the training split, for the classes and size of the images.
-    length
-        When it ends; may change when a run is continued.
-    saving
-        How often figures are logged and states saved, and when to stop for now.
-    init
-        A hypernetwork whose weights a new run starts from, with a fresh optimizer; a run that is resumed has its own.
-        Tensors of other shapes, which depend on the number of classes, start anew.
-    validation
-        How to measure the accuracy on networks and images that are not trained on, now and then, into `curve.csv`.
-    ranks
-        This process among others; by default alone, on a GPU if there is one.
-    workers
-        Processes that prepare graphs.
-    quiet
-        Whether to show no bar.
-    after_step
-        Called with the number of steps that are done, after each.
-
-    Returns
-    -------
-    The file of the hypernetwork.
-
-    Raises
-    ------
-    ConfigError
-        If things do not go together, or the folder holds another run or is in use.
-    TrainingError
-        If too many meta-batches end in NaN or in want of memory.
-    """
-    ranks = ranks or Ranks()
-    out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
-    length = length or Length()
-    if length.steps is None and length.minutes is None:
-        length = Length(steps=recipe.epochs * images.per_epoch)
-    if (nets.num_classes, nets.image_size) != (images.num_classes, images.image_size):
-        raise ConfigError(
-            f"nets: are for {nets.num_classes} classes and images of {nets.image_size} pixels, but the images have "
-            f"{images.num_classes} and {images.image_size}"
-        )
-    if config.num_classes != images.num_classes:
-        raise ConfigError(f"config: is for {config.num_classes} classes, the images have {images.num_classes}")
-    if recipe.meta_batch % ranks.world_size:
-        raise ConfigError(f"meta_batch: {recipe.meta_batch} networks cannot be shared by {ranks.world_size} processes")
-    with exclusive(out) if ranks.first else contextlib.nullcontext(), _random_numbers(ranks):
-        run = _Run(
-            out, config, recipe, images, nets, length, saving or Saving(), init, validation, ranks, workers, quiet
-        )
-        return run.to_the_end(after_step)
-
-
-class _Run:
     def __init__(
         self,
         out: Path,
-        config: GHNConfig,
+        hypernetwork: GHNConfig | Hypernetwork | Callable[[], Hypernetwork],
         recipe: Recipe,
         images: Images,
         nets: DeepNets1M,
-        length: Length,
-        saving: Saving,
-        init: GHN | None,
-        validation: Validation | None,
-        ranks: Ranks,
-        workers: int,
-        quiet: bool,
+        budget: Budget,
+        distributed: Distributed,
+        init: Weights | None = None,
     ) -> None:
-        self.out, self.recipe, self.images, self.length, self.saving = out, recipe, images, length, saving
-        self.ranks, self.workers, self.quiet = ranks, workers, quiet or not ranks.first
-        torch.manual_seed(_seed(recipe.seed, -1, 0))
-        self.validation = validation
-        self.ghn = GHN(config).to(ranks.device).train()
-        if init is not None:
-            _copy_weights(init, self.ghn)
-        if recipe.compile:
-            _compile(self.ghn)
-        if recipe.precision == "tf32":
-            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-        self.nets = DrawnNetworks(nets, recipe.max_params, recipe.max_nodes)
-        self.objective = Objective(
-            images.image_size, recipe.label_smoothing, recipe.penalty, recipe.precision, recipe.network_norm
-        )
-        self.optimization = Optimization(self.ghn, recipe, ranks)
-        self.totals = torch.zeros(5, dtype=torch.float64, device=ranks.device)
-        self.about = {
-            "config": config.to_dict(),
+        self.out, self.recipe, self.images, self.budget, self.distributed = out, recipe, images, budget, distributed
+        self.state_path = out / "state.safetensors"
+        torch.manual_seed(step_seed(recipe.seed, -1, 0))
+        self.hypernetwork = build_hypernetwork(hypernetwork).to(distributed.device).train()
+        self.identity: dict[str, Any] = {
             "recipe": recipe.to_dict(),
             "images": images.name,
             "corpus": nets.file.content_digest if nets.file else nets.split,
         }
+        if isinstance(self.hypernetwork, GHN):
+            self.identity["config"] = self.hypernetwork.config.to_dict()
+        else:
+            self.identity["hypernetwork"] = class_name(self.hypernetwork)
         if init is not None:
-            self.about["init"] = _weights_digest(init)
-        self.moment = Moment()
-        self.state = out / "state.safetensors"
-        if self.state.exists():
-            self._continue()
+            self._initialize(init)
+        distributed.broadcast(self.hypernetwork.state_dict().values())
+        self.nets = DrawnNetworks(nets, recipe.max_params, recipe.max_nodes)
+        self.objective = Objective(
+            images.image_size,
+            recipe.label_smoothing,
+            recipe.predicted_param_decay,
+            recipe.precision,
+            recipe.network_norm,
+        )
+        self.optimization = Optimization(self.hypernetwork, recipe, distributed)
+        # Sums since the last row of the log: steps, loss, accuracy, gradient norm, failed steps.
+        self.totals = torch.zeros(5, dtype=torch.float64, device=distributed.device)
+        self.stopwatch = Stopwatch()
+        self.progress = Progress()
+        if self.state_path.exists():
+            self._resume()
 
-    def _continue(self) -> None:
-        known = read_about(self.state)
-        known["recipe"] = Recipe.from_dict(known.get("recipe", {})).to_dict()
-        known["config"] = GHNConfig.from_dict(known.get("config", {})).to_dict()
-        for name, value in known.items():
-            if value != self.about.get(name):
-                raise ConfigError(
-                    f"{self.out}: holds a run with another {name}{_difference(value, self.about.get(name))}; give the "
-                    "same options to continue it, or another folder to begin anew"
-                )
-        optimization = self.optimization
-        self.moment = load_state(self.state, self.ghn, optimization.optimizer, optimization.averages, self._extra())
-
-    def _extra(self) -> dict[str, Tensor]:
-        return {"totals": self.totals, **self.optimization.extra()}
-
-    def to_the_end(self, after_step: Callable[[int], None] | None = None) -> Path:
-        """Step after step, then the file of the hypernetwork."""
-        log = self._log() if self.ranks.first else None
-        if self.validation:
-            self.validation.resume(self.out, self.moment.step, write=self.ranks.first)
+    def run(self) -> Path:
+        """Train until the budget is used up, a signal arrives or `stop_after` is over; return the file."""
+        log = self._open_log() if self.distributed.is_main else None
+        if self.validation and self.distributed.is_main:
+            start_curve(self.out, self.progress.step)
         try:
             with DeferredSignals() as signals:
-                self._steps(log, signals, after_step)
-                self._save()
+                self._loop(log, signals)
+                path = self._save()
                 signals.check()
         finally:
             if log:
                 log.close()
-        return self.out / "ghn.safetensors"
+        return path
 
-    def _steps(self, log: Log | None, signals: DeferredSignals, after_step: Callable[[int], None] | None) -> None:
-        before, cores_before, saving = self.moment.seconds, self.moment.core_seconds, self.saving
+    def _loop(self, log: Log | None, signals: DeferredSignals) -> None:
+        resumed, policy = self.progress, self.checkpoints
         started = saved = time.monotonic()
         processor = time.process_time()
-        clock = Clock()
-        batches = self._batches()
-        stop = 0.0
-        while not stop and (progress := self.length.progress(self.moment.step, self.moment.seconds)) < 1:
-            step = self.moment.step
-            self.optimization.set_rate(progress)
-            clock.begin()
-            with part("data"):
-                batch = next(batches).to(self.ranks.device)
-            with part("images"):
-                torch.manual_seed(_seed(self.recipe.seed, step, 0))  # the same images in every process
-                images, labels = self.images.at(step)
-                if self.recipe.channels_last:
-                    images = images.contiguous(memory_format=torch.channels_last)
-            clock.waited()
-            torch.manual_seed(_seed(self.recipe.seed, step, 1 + self.ranks.rank))
-            halved = F.avg_pool2d(images, 2) if progress < self.recipe.low_resolution else None
-            outcome = self._attempt(batch, images, labels, halved)
+        self.stopwatch.restart()
+        batches = self._meta_batches()
+        stop = False
+        while not stop and (fraction := self._fraction()) < 1:
+            step = self.progress.step
+            self.optimization.set_lr(fraction)
+            self.stopwatch.start_step()
+            batch, images, labels = self._load(batches, step)
+            self.stopwatch.data_ready()
+            half_images = F.avg_pool2d(images, 2) if fraction < self.recipe.low_resolution else None
+            torch.manual_seed(step_seed(self.recipe.seed, step, 1 + self.distributed.rank))  # different dropout
+            outcome = self._backward(batch, images, labels, half_images)
+
             now = time.monotonic()
-            due = now - saved > 60 * saving.minutes or bool(saving.steps and (step + 1) % saving.steps == 0)
-            enough = signals.received or (saving.stop_after is not None and now - started > 60 * saving.stop_after)
-            with part("agreement"):
-                spent = self.ranks.world_size * (time.process_time() - processor)
-                failed, stop, due_anywhere, seconds, cores = self.ranks.agree(
-                    [outcome is None, enough, due, before + now - started, cores_before + spent]
-                )
+            save = now - saved > 60 * policy.minutes or bool(policy.steps and (step + 1) % policy.steps == 0)
+            stop = signals.received or (policy.stop_after is not None and now - started > 60 * policy.stop_after)
+            seconds = resumed.seconds + now - started
+            cores = resumed.core_seconds + self.distributed.world_size * (time.process_time() - processor)
+            with part("synchronization"):  # a step that failed in one process is skipped by all
+                flags = self.distributed.maximum([outcome is None, stop, save, seconds, cores])
+            failed, stop, save = (bool(flag) for flag in flags[:3])
             with part("optimizer"):
                 self._update(None if failed else outcome)
-            self.moment = Moment(step + 1, seconds, self.moment.skipped + int(failed), cores)
-            clock.end(outcome.hyper_seconds if outcome else None, self.recipe.meta_batch, len(labels))
-            over = self.length.progress(step + 1, seconds) >= 1
-            if (step + 1) % saving.log_steps == 0 or over:
-                self._report(log, clock)
-            if self.validation and (self.validation.due(step + 1) or over):
-                self.validation.measure(
-                    self.optimization.averaged(self.ghn), self.ranks, self.moment, (step + 1) * self.recipe.meta_batch
-                )
-            if due_anywhere:
+            self.progress = Progress(step + 1, flags[3], self.progress.skipped + int(failed), flags[4])
+            self.stopwatch.end_step(
+                outcome.hyper_seconds if outcome else None, self.recipe.meta_batch_size, len(labels)
+            )
+
+            finished = self._fraction() >= 1
+            if (step + 1) % policy.log_steps == 0 or finished:
+                self._report(log)
+            if self.validation and ((step + 1) % self.validation.every == 0 or finished):
+                self._validate(self.validation)
+            if save:
                 self._save()
                 saved = time.monotonic()
             if log:
-                log.advance(seconds if self.length.steps is None else step + 1)
-            if after_step:
-                after_step(step + 1)
+                log.advance(self.progress.seconds if self.budget.steps is None else step + 1)
+            if self.after_step:
+                self.after_step(step + 1)
 
-    def _batches(self) -> Iterator[MetaBatch]:
-        return meta_batches(
-            self.nets,
-            self.ghn.config,
-            self.recipe.meta_batch // self.ranks.world_size,
-            seed=self.recipe.seed,
-            first=self.moment.step,
-            rank=self.ranks.rank,
-            world_size=self.ranks.world_size,
-            workers=self.workers,
-            for_gpu=self.ranks.device.type == "cuda",
-        )
+    def _load(self, batches: Iterator[MetaBatch], step: int) -> tuple[MetaBatch, Tensor, Tensor]:
+        device = self.distributed.device
+        with part("data"):
+            batch = next(batches).to(device)
+        with part("images"):
+            torch.manual_seed(step_seed(self.recipe.seed, step, 0))  # the same augmentation in all processes
+            images, labels = self.images.at(step)
+            return batch, images.contiguous(memory_format=self.recipe.memory_format(device)), labels
 
-    def _attempt(self, batch: Prepared, images: Tensor, labels: Tensor, halved: Tensor | None) -> Outcome | None:
-        """A backward pass; None if there was not enough memory for it."""
-        outcome = self._pass(batch, images, labels, halved, 1.0)
+    def _backward(self, batch: MetaBatch, images: Tensor, labels: Tensor, half_images: Tensor | None) -> Outcome | None:
+        """Compute gradients, in smaller pieces if memory runs out; return None if one network alone is too large."""
+        outcome = self._try_backward(batch, images, labels, half_images, 1.0)
         graphs, pieces = batch.graphs, 1
-        while outcome is None and pieces < len(graphs):  # again, in smaller pieces
+        while outcome is None and pieces < len(graphs):
             pieces = min(2 * pieces, len(graphs))
-            self.optimization.forget()
-            outcome = self._in_pieces(graphs, pieces, images, labels, halved)
+            self.optimization.zero_grad()
+            bounds = [len(graphs) * piece // pieces for piece in range(pieces + 1)]
+            outcomes = []
+            for start, end in itertools.pairwise(bounds):
+                piece = self._prepare(batch, start, end)
+                found = self._try_backward(piece, images, labels, half_images, (end - start) / len(graphs))
+                if found is None:
+                    break
+                outcomes.append(found)
+            else:
+                outcome = Outcome.merge(outcomes)
         return outcome
 
-    def _in_pieces(
-        self, graphs: list[Graph], pieces: int, images: Tensor, labels: Tensor, halved: Tensor | None
-    ) -> Outcome | None:
-        bounds = [len(graphs) * piece // pieces for piece in range(pieces + 1)]
-        outcomes = []
-        for start, end in itertools.pairwise(bounds):
-            batch = self.ghn.prepare(graphs[start:end]).to(self.ranks.device)
-            outcome = self._pass(batch, images, labels, halved, (end - start) / len(graphs))
-            if outcome is None:
-                return None
-            outcomes.append(outcome)
-        return Outcome.joined(outcomes)
-
-    def _pass(
-        self, batch: Prepared, images: Tensor, labels: Tensor, halved: Tensor | None, weight: float
+    def _try_backward(
+        self, batch: MetaBatch, images: Tensor, labels: Tensor, half_images: Tensor | None, weight: float
     ) -> Outcome | None:
         try:
             return self.objective.backward(
-                self.ghn,
+                self.hypernetwork,
                 batch,
                 images,
                 labels,
                 scale=self.optimization.scale,
-                halved=halved,
+                half_images=half_images,
                 typical_norm=self.optimization.typical_norm,
                 weight=weight,
             )
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-        if self.ranks.device.type == "cuda":  # outside of the handler, where nothing of the pass is held any longer
+        if self.distributed.device.type == "cuda":  # after the handler, whose traceback keeps tensors alive
             torch.cuda.empty_cache()
         return None
 
+    def _prepare(self, batch: MetaBatch, start: int, end: int) -> MetaBatch:
+        device = self.distributed.device
+        return MetaBatch.of(self.hypernetwork, batch.graphs[start:end]).to(device)
+
     def _update(self, outcome: Outcome | None) -> None:
-        """Change the weights, unless something is NaN, and add to the totals."""
         if outcome is None:
-            self.optimization.forget()
+            self.optimization.zero_grad()
             return
-        figures = torch.stack([outcome.loss.float(), outcome.correct / outcome.answers, outcome.log_norm])
-        failed, norm = self.optimization.step(figures)
-        new = torch.stack([torch.ones_like(norm), figures[0], figures[1], norm]).double()
+        metrics = torch.stack([outcome.loss.float(), outcome.correct / outcome.answers, outcome.log_norm])
+        failed, norm = self.optimization.step(metrics)
+        new = torch.stack([torch.ones_like(norm), metrics[0], metrics[1], norm]).double()
         self.totals[:4] += torch.where(failed, 0.0, new)
         self.totals[4] += failed
 
-    def _report(self, log: Log | None, clock: Clock) -> None:
-        """Write a row; give up, if too many meta-batches were skipped."""
-        done, loss, top1, norm, failed = self.totals.tolist()  # the one time that the device is waited for
+    def _report(self, log: Log | None) -> None:
+        """Write a row of the log; raise an error if too many meta-batches were skipped."""
+        done, loss, top1, norm, failed = self.totals.tolist()  # the only synchronization with the device
         self.totals.zero_()
-        step, seconds, skipped, cores = self.moment
-        self.moment = Moment(step, seconds, skipped := skipped + round(failed), cores)
+        step, seconds, skipped, _ = self.progress
+        self.progress = self.progress._replace(skipped=skipped + round(failed))
         if log:
             count = done or math.nan
             log.write(
                 {
                     "step": step,
                     "seconds": seconds,
-                    "progress": self.length.progress(step, seconds),
+                    "progress": self._fraction(),
                     "epoch": step / self.images.per_epoch,
-                    "learning_rate": self.optimization.rate,
+                    "learning_rate": self.optimization.lr,
                     "loss": loss / count,
                     "top1": 100 * top1 / count,
                     "gradient_norm": norm / count,
-                    **clock.figures(),
-                    "gpu_busy": gpu_busy(self.ranks.device),
-                    "memory_mb": memory_in_use(self.ranks.device),
-                    "skipped": skipped,
+                    **self.stopwatch.metrics(),
+                    "gpu_busy": gpu_utilization(self.distributed.device),
+                    "memory_mb": memory_in_use(self.distributed.device),
+                    "skipped": self.progress.skipped,
                 }
             )
-        clock.restart()
-        if skipped > max(self.recipe.max_skipped, step // 50):
+        self.stopwatch.restart()
+        if self.progress.skipped > max(self.recipe.max_skipped, step // 50):
             raise TrainingError(
-                f"{self.out}: {skipped} of {step} meta-batches ended in NaN or in want of memory; lower the learning "
-                "rate or max_params, or use more precise numbers; the last state that was saved is kept"
+                f"{self.out}: {self.progress.skipped} of {step} meta-batches were skipped because of NaN or a lack of "
+                "memory; lower the learning rate or max_params, or use a higher precision; the last saved state is kept"
             )
 
-    def _save(self) -> None:
-        if not self.ranks.first:
-            return
-        optimization, moment = self.optimization, self.moment
+    def _validate(self, validation: Validation) -> None:
+        networks = self.progress.step * self.recipe.meta_batch_size
+        with self.optimization.averaged_weights():
+            validation.measure(self.hypernetwork, self.out, self.distributed, self.progress, networks)
+
+    def _save(self) -> Path:
+        name = "ghn.safetensors" if isinstance(self.hypernetwork, GHN) else "hypernetwork.safetensors"
+        if not self.distributed.is_main:
+            return self.out / name
+        optimization, progress = self.optimization, self.progress
         save_state(
-            self.state, self.ghn, optimization.optimizer, optimization.averages, self._extra(), moment, self.about
+            self.state_path,
+            self.hypernetwork,
+            optimization.optimizer,
+            optimization.averages,
+            self._extra(),
+            progress,
+            self.identity,
         )
-        metadata = {**self.about, "steps": moment.step, "seconds": round(moment.seconds, 1)}
-        metadata |= {"core_seconds": round(moment.core_seconds, 1)}
-        progress = round(self.length.progress(moment.step, moment.seconds), 4)
-        metadata |= {"progress": progress, "length": {"steps": self.length.steps, "minutes": self.length.minutes}}
-        metadata |= {"hardware": self.ranks.hardware, "software": f"PyTorch {torch.__version__}"}
-        metadata |= _command()
-        save_checkpoint(optimization.averaged(self.ghn), self.out / "ghn.safetensors", metadata)
+        metadata = {
+            **self.identity,
+            "steps": progress.step,
+            "seconds": round(progress.seconds, 1),
+            "core_seconds": round(progress.core_seconds, 1),
+            "progress": round(self._fraction(), 4),
+            "length": {"steps": self.budget.steps, "minutes": self.budget.minutes},
+            "hardware": self.distributed.hardware,
+            "software": f"PyTorch {torch.__version__}",
+            **_command(),
+        }
+        with optimization.averaged_weights():
+            return save_hypernetwork(self.hypernetwork, self.out, metadata)
 
-    def _log(self) -> Log:
-        steps, minutes = self.length.steps, self.length.minutes
+    def _initialize(self, init: Weights) -> None:
+        weights = init.state_dict() if isinstance(init, nn.Module) else init
+        if not copy_matching_weights(weights, self.hypernetwork):
+            raise ConfigError("init: has no tensor whose name and shape are those of the hypernetwork")
+        digest = hashlib.sha256()
+        for tensor in weights.values():
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        self.identity["init"] = digest.hexdigest()
+
+    def _resume(self) -> None:
+        saved = read_identity(self.state_path)
+        saved["recipe"] = Recipe.from_dict(saved.get("recipe", {})).to_dict()
+        if "config" in saved:
+            saved["config"] = GHNConfig.from_dict(saved["config"]).to_dict()
+        if "init" in saved:
+            self.identity.setdefault("init", saved["init"])
+        for name in saved | self.identity:
+            before, now = saved.get(name), self.identity.get(name)
+            if name == "recipe":  # the memory format does not change what is trained
+                before, now = ({**(values or {}), "channels_last": None} for values in (before, now))
+            if before != now:
+                raise ConfigError(
+                    f"{self.out}: holds a run with another {name}{_difference(before, now)}; use the same options to "
+                    "resume it, or another folder to start a new one"
+                )
+        optimization = self.optimization
+        self.progress = load_state(
+            self.state_path, self.hypernetwork, optimization.optimizer, optimization.averages, self._extra()
+        )
+
+    def _extra(self) -> dict[str, Tensor]:
+        return {"totals": self.totals, **self.optimization.extra()}
+
+    def _fraction(self) -> float:
+        return self.budget.progress(self.progress.step, self.progress.seconds)
+
+    def _meta_batches(self) -> Iterator[MetaBatch]:
+        return meta_batches(
+            self.nets,
+            self.hypernetwork,
+            self.recipe.meta_batch_size // self.distributed.world_size,
+            seed=self.recipe.seed,
+            first=self.progress.step,
+            rank=self.distributed.rank,
+            world_size=self.distributed.world_size,
+            workers=self.workers,
+            for_gpu=self.distributed.device.type == "cuda",
+        )
+
+    def _open_log(self) -> Log:
+        steps, minutes = self.budget.steps, self.budget.minutes
         total, unit = (steps, " steps") if steps else (60 * (minutes or 0), " s")
-        at = self.moment.step if steps else self.moment.seconds
-        return Log(self.out, step=self.moment.step, total=total, initial=at, unit=unit, quiet=self.quiet)
+        at = self.progress.step if steps else self.progress.seconds
+        return Log(self.out, step=self.progress.step, total=total, initial=at, unit=unit, quiet=self.quiet)
 
 
-def _seed(seed: int, step: int, rank: int) -> int:
-    return int.from_bytes(hashlib.sha256(f"{seed} {step} {rank}".encode()).digest()[:8], "little") >> 1
+def step_seed(seed: int, step: int, stream: int) -> int:
+    """Return the seed of PyTorch's generators in a step; stream 0 is for images, 1 + rank for dropout.
 
-
-def _copy_weights(source: GHN, target: GHN) -> None:
-    """Copy the weights of tensors that have the same shapes in both."""
-    values = source.state_dict()
-    with torch.no_grad():
-        for name, tensor in target.state_dict().items():
-            if name in values and values[name].shape == tensor.shape:
-                tensor.copy_(values[name])
-
-
-def _weights_digest(ghn: GHN) -> str:
-    digest = hashlib.sha256()
-    for tensor in ghn.state_dict().values():
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _compile(ghn: GHN) -> None:
-    encoders = ghn.gnn if ghn.config.hypernet == "graphormer" else ()
-    for module in (ghn.decoder, ghn.decoder_1d, *encoders):  # type: ignore[misc]
-        module.compile(dynamic=True)
+    Examples
+    --------
+    >>> step_seed(0, 1, 0) == step_seed(0, 1, 1)
+    False
+    """
+    return int.from_bytes(hashlib.sha256(f"{seed} {step} {stream}".encode()).digest()[:8], "little") >> 1
 
 
 def _difference(before: Any, now: Any) -> str:
@@ -440,14 +377,6 @@ def _difference(before: Any, now: Any) -> str:
     keys = [key for key in before | now if before.get(key) != now.get(key)]
     parts = [f"{key} {before.get(key)!r}, not {now.get(key)!r}" for key in keys]
     return f" ({'; '.join(parts)})"
-
-
-@contextlib.contextmanager
-def _random_numbers(ranks: Ranks) -> Iterator[None]:
-    """Leave the caller's random numbers as they are."""
-    devices = [ranks.device] if ranks.device.type == "cuda" else []
-    with torch.random.fork_rng(devices):
-        yield
 
 
 def _command() -> dict[str, str]:

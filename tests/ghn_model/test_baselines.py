@@ -10,18 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from ghn_model.checkpoints import describe
+from ghn_model import describe
 from tests.support.training_runs import ROOT
 
 SCRIPTS = ROOT / "ghn_model" / "baselines"
-ARGS = "--max-params 100000 --max-nodes 90 --batch 4"
+ARGS = "--max-params 100000 --max-nodes 90 --batch-size 4"
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> dict[str, str]:
     """Everything small, and in a folder of its own."""
     small = {"PYTHON": sys.executable, "DEVICE": "cpu", "IMAGES": "digits", "PRESET": "ghn1", "SIZE": "2000"}
-    small |= {"DATA": str(tmp_path / "data"), "OUT": str(tmp_path / "runs"), "META_BATCH": "2", "ARGS": ARGS}
+    small |= {"DATA": str(tmp_path / "data"), "OUT": str(tmp_path / "runs"), "META_BATCH_SIZE": "2", "ARGS": ARGS}
     return {**os.environ, **small}
 
 
@@ -48,25 +48,25 @@ def test_a_failure_is_one(settings: dict[str, str]) -> None:
 
 @pytest.mark.slow
 def test_the_profile(settings: dict[str, str], tmp_path: Path) -> None:
-    said = script("2-profile.sh", **settings, RANKS="1 2", STEPS="2", BATCH="4")
-    assert said.count("ms a step") == 2
+    said = script("2-profile.sh", **settings, RANKS="1 2", STEPS="2", BATCH_SIZE="4")
+    assert said.count("ms per step") == 2
     for ranks in (1, 2):
         found = json.loads((tmp_path / "runs" / "profile" / str(ranks) / "profile.json").read_text())
-        assert (found["processes"], found["steps"], found["recipe"]["batch"]) == (ranks, 2, 4)
+        assert (found["processes"], found["steps"], found["recipe"]["batch_size"]) == (ranks, 2, 4)
 
 
 @pytest.mark.slow
 def test_training_in_calls_then_the_bundle(settings: dict[str, str], tmp_path: Path) -> None:
     train = {**settings, "STEPS": "30", "CALL": "0.02", "VALIDATION": "0", "PROCESSES": "2"}
     said = script("3-train.sh", **train)
-    assert "the same command goes on" in said
+    assert "use the same command to resume" in said
     first = describe(tmp_path / "runs" / "ghn1-digits" / "ghn.safetensors").metadata["steps"]
     assert 0 < first < 30
     said = script("3-train.sh", **{**train, "CALL": "10", "VALIDATION": "1"})
     assert "30 steps in" in said
     assert "ghn1-digits" in said.partition("top-1")[2]  # the leaderboard of validation
     bundle = tmp_path / "bundle"
-    evaluate = {**settings, "ARGS": "", "BUNDLE": str(bundle), "SPLITS": "test", "LIMIT": "1", "JOBS": "1"}
+    evaluate = {**settings, "ARGS": "", "BUNDLE": str(bundle), "SPLITS": "test", "LIMIT": "1", "WORKERS": "1"}
     for _ in range(2):  # the second time, nothing is to be done but the card
         said = script("4-evaluate.sh", **evaluate)
         card = json.loads((bundle / "ghn1-digits.json").read_text())

@@ -15,24 +15,22 @@ import torch
 from torch import Tensor
 
 from deepnets import DeepNets1M
-from ghn_model import GHN
-from ghn_model.checkpoints import describe
+from ghn_model import GHN, describe
 from ghn_model.config import GHNConfig
-from ghn_model.prepared_batch import Prepared
-from ghn_model.training import Ranks, Recipe
-from ghn_model.training.meta_batches import DrawnNetworks, meta_batches
+from ghn_model.training import Distributed, Recipe
+from ghn_model.training.meta_batches import DrawnNetworks, MetaBatch, meta_batches
 from ghn_model.training.objective import Objective
 from ghn_model.training.optimization import Optimization
 from tests.perf.operations import META, Operations
-from tests.support.training_runs import PATIENCE, ROOT, command, small_config, tensors
+from tests.support.training_runs import ROOT, TIMEOUT, command, small_config, tensors
 
 NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 DEVICES = ["cpu", pytest.param("cuda", marks=NO_GPU)]
 
 
-def prepared(corpus: Path, config: GHNConfig, count: int = 2, largest: int = 100_000) -> Prepared:
+def prepared(corpus: Path, config: GHNConfig, count: int = 2, largest: int = 100_000) -> MetaBatch:
     nets = DrawnNetworks(DeepNets1M(corpus, virtual_edges=config.virtual_edges), max_params=largest, max_nodes=120)
-    return next(meta_batches(nets, config, count, for_gpu=True)).prepared
+    return next(meta_batches(nets, GHN(config), count, for_gpu=True))
 
 
 def some_images(device: str | torch.device = "cpu", count: int = 4) -> tuple[Tensor, Tensor]:
@@ -48,9 +46,9 @@ def some_images(device: str | torch.device = "cpu", count: int = 4) -> tuple[Ten
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_a_step_reads_nothing_from_its_device(corpus: Path, preset: str, precision: str) -> None:
     """On `meta` there is nothing to read, nor does a tensor of the CPU get into it: where it runs, no step waits."""
-    config, recipe = small_config(preset), Recipe.preset(preset, precision=precision, average=0.9)
+    config, recipe = small_config(preset), Recipe.preset(preset, precision=precision, ema_decay=0.9)
     ghn = GHN(config).to(META).train()
-    ranks = Ranks("cpu")
+    ranks = Distributed("cpu")
     ranks.device = META
     recipe_of_optimizer = recipe.replace(optimizer="adam")
     optimization = Optimization(ghn, recipe_of_optimizer, ranks)
@@ -75,12 +73,13 @@ def test_a_level_is_a_few_operations(corpus: Path, virtual_edges: int) -> None:
     for largest in (60_000, 100_000):
         ghn.zero_grad()
         batch = prepared(corpus, config, 3, largest).to(META)
-        x = torch.zeros(len(batch.node_types), config.hidden, device=META, requires_grad=True)
+        inputs = batch.inputs
+        x = torch.zeros(len(inputs.node_types), config.hidden, device=META, requires_grad=True)
         with Operations() as there:
-            result = ghn.gnn(x, batch.graphs, batch.schedule)
+            result = ghn.gnn(x, inputs)
         with Operations() as back:
             result.backward(torch.ones_like(result))
-        levels = sum(len(sweep.levels) for sweep in batch.schedule)
+        levels = sum(len(sweep.levels) for sweep in inputs.encoder_inputs)
         found.append((sum(there.by_name.values()) - 10 * levels, sum(back.by_name.values()) - 7 * levels))
     assert found[0] == found[1]
     assert max(found[0]) < 150
@@ -95,16 +94,20 @@ def test_gradients_by_levels_are_those_of_a_cpu(corpus: Path, device: str, prese
     """In double precision, since rounding errors grow on the way through a deep network and back."""
     torch.manual_seed(4)
     config = small_config(preset)
-    ghn, batch, objective = GHN(config).double().train(), prepared(corpus, config), Objective(penalty=1e-3)
+    ghn, batch, objective = (
+        GHN(config).double().train(),
+        prepared(corpus, config),
+        Objective(predicted_param_decay=1e-3),
+    )
     images, labels = some_images()
     images = images.double()
     torch.manual_seed(5)
-    objective.backward(ghn, batch._replace(schedule=None), images, labels)
+    objective.backward(ghn, MetaBatch.of(ghn, batch.graphs), images, labels)  # without levels, except for GHN-3
     expected = [parameter.grad.clone() for parameter in ghn.parameters() if parameter.grad is not None]
     ghn.zero_grad()
     ghn.to(device)
     torch.manual_seed(5)
-    objective.backward(ghn, batch.to(device), images.to(device), labels.to(device))
+    objective.backward(ghn, batch.to(torch.device(device)), images.to(device), labels.to(device))
     found = [parameter.grad.cpu() for parameter in ghn.parameters() if parameter.grad is not None]
     assert len(found) == len(expected) > 10
     for ours, reference in zip(found, expected, strict=True):
@@ -125,10 +128,10 @@ def test_predictions_are_those_of_a_cpu(corpus: Path, device: str) -> None:
 
 @NO_GPU
 def test_a_step_on_a_gpu_does_not_wait(corpus: Path) -> None:
-    config, recipe = small_config(), Recipe.preset("ghn2", average=0.9)
-    ghn, ranks = GHN(config).cuda().train(), Ranks("cuda")
+    config, recipe = small_config(), Recipe.preset("ghn2", ema_decay=0.9)
+    ghn, ranks = GHN(config).cuda().train(), Distributed("cuda")
     optimization = Optimization(ghn, recipe, ranks)
-    batches = [prepared(corpus, config).to("cuda") for _ in range(2)]
+    batches = [prepared(corpus, config).to(torch.device("cuda")) for _ in range(2)]
     images, labels = some_images("cuda")
     for number, batch in enumerate(batches):
         torch.cuda.set_sync_debug_mode("error" if number else "default")  # libraries are loaded in the first step
@@ -146,8 +149,8 @@ def test_a_step_on_a_gpu_does_not_wait(corpus: Path) -> None:
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_run_goes_on_in_calls(corpus: Path, tmp_path: Path, device: str, processes: int) -> None:
-    """Two calls, by one process or two that share the device; half precision, averages, compiled decoders or not."""
-    words = command(corpus, tmp_path, images="digits", steps=4, average=0.9, precision="bf16", save_steps=1)
+    """Two calls, by one process or two that share the device; half precision, averages of weights."""
+    words = command(corpus, tmp_path, images="digits", steps=4, ema_decay=0.9, precision="bf16", save_steps=1)
     words[words.index("--device") + 1] = device
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -157,7 +160,7 @@ def test_a_run_goes_on_in_calls(corpus: Path, tmp_path: Path, device: str, proce
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
             env=environment,
         )
         assert done.returncode == 0, done.stderr

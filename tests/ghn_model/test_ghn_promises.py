@@ -307,6 +307,16 @@ def test_gradients_when_only_a_part_is_trained() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_predictions_for_training_are_dense(kind: str) -> None:
+    """Convolutions and norms of many tensors are slow otherwise, as the backward pass of the penalty is."""
+    configs = [DARTS, DARTS.replace(C=72, n_cells=4), NetworkConfig(GENOTYPES["DARTS"], n_cells=3, C=20), VIT]
+    predicted = made(kind)([build_graph(config) for config in configs])
+    tensors = [tensor for parameters in predicted for tensor in parameters.values()]
+    assert sum(tensor.dim() == 4 for tensor in tensors) > 100
+    assert all(tensor.is_contiguous() for tensor in tensors)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_prepared_graphs(kind: str) -> None:
     """Graphs can be prepared elsewhere, in a worker process for one."""
     ghn, graphs = made(kind), [build_graph(DARTS), build_graph(VIT)]

@@ -16,8 +16,7 @@ from benchmark.results import Machine, run
 from deepnets import DeepNets1M
 from deepnets.data import load_images
 from generator import BuildPlan, build_corpus
-from ghn_model import GHN
-from ghn_model.ghn import use_batch_statistics
+from ghn_model import GHN, use_batch_statistics
 from tests.perf.timing import Row
 
 NETWORKS = 4

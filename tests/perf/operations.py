@@ -76,7 +76,7 @@ def operations() -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         build_corpus(Path(folder), BuildPlan(splits=("train",), train_size=3_000, seed=0))
         for preset in PRESETS:
-            config, recipe = GHNConfig.preset(preset, 10, 32), Recipe.preset(preset, "cifar10", meta_batch=8)
+            config, recipe = GHNConfig.preset(preset, 10, 32), Recipe.preset(preset, "cifar10", meta_batch_size=8)
             nets = DrawnNetworks(DeepNets1M(folder, virtual_edges=config.virtual_edges))
             counted = count(config, recipe, nets)
             where = f"operations of a step of {preset}, 8 networks"
@@ -88,10 +88,10 @@ def operations() -> list[Row]:
 def count(config: GHNConfig, recipe: Recipe, nets: DrawnNetworks) -> Counter[str]:
     """Operations of some steps, by their part."""
     ghn = GHN(config).to(META).train()
-    objective = Objective(config.num_classes, 32, recipe.label_smoothing, recipe.penalty)
-    images = torch.empty(recipe.batch, 3, 32, 32, device=META)
-    labels = torch.empty(recipe.batch, dtype=torch.int64, device=META)
-    batches = meta_batches(nets, config, recipe.meta_batch, for_gpu=True)
+    objective = Objective(32, recipe.label_smoothing, recipe.predicted_param_decay)
+    images = torch.empty(recipe.batch_size, 3, 32, 32, device=META)
+    labels = torch.empty(recipe.batch_size, dtype=torch.int64, device=META)
+    batches = meta_batches(nets, ghn, recipe.meta_batch_size, for_gpu=True)
     counter = Operations()
     for _ in range(STEPS):
         batch = next(batches).to(META)

@@ -33,14 +33,14 @@ def steps() -> list[Row]:
 
 def _step(data: Path, device: str) -> list[Row]:
     measured = _profiled(data, 1, "--device", device, "--threads", "1", "--workers", "0")
-    parts = {part["name"]: part["host_ms"] for part in measured["profile"]["parts"]}
-    shares = {"data": parts["data"] + parts["images"], "optimizer": parts["optimizer"] + parts["agreement"]}
+    parts = measured["parts"]
+    shares = {"data": parts["data"] + parts["images"], "optimizer": parts["optimizer"] + parts["synchronization"]}
     shares["hypernetwork"] = parts["hypernetwork forward"] + parts["hypernetwork backward"]
-    shares["networks"] = parts["build"] + parts["networks forward"] + parts["networks backward"]
+    shares["networks"] = parts["networks forward"] + parts["networks backward"]
     where = f"a step of ghn2 on digits, {device}"
     rows = [(f"{where}: networks/s", f"{measured['networks_per_s']:.1f}", "")]
     for name in ("data", "networks", "hypernetwork", "optimizer"):
-        share = 100 * shares[name] / measured["profile"]["step_ms"]
+        share = 100 * shares[name] / sum(parts.values())
         rows.append((f"{where}, {name}: % of its time", f"{share:.0f}", TARGETS.get(name, "")))
     return rows
 
@@ -49,7 +49,9 @@ def _sharing(data: Path) -> list[Row]:
     """Networks per second of ranks that share the GPU, at the published setting but for the images."""
     rows = []
     for ranks in RANKS:
-        measured = _profiled(data, ranks, "--meta-batch", "8", "--batch", "64", "--max-params", "0", "--max-nodes", "0")
+        measured = _profiled(
+            data, ranks, "--meta-batch-size", "8", "--batch-size", "64", "--max-params", "0", "--max-nodes", "0"
+        )
         rows.append((f"training ghn2 on one GPU, {ranks} ranks: networks/s", f"{measured['networks_per_s']:.1f}", ""))
     return rows
 

@@ -1,4 +1,4 @@
-"""Small trainings for tests: networks of a few cells, images of one colour, real processes."""
+"""Small trainings for tests: small networks, images of uniform colour, real processes."""
 
 from __future__ import annotations
 
@@ -14,59 +14,68 @@ from torch import Tensor
 from deepnets import DeepNets1M
 from deepnets.data import ImageSet
 from ghn_model.config import GHNConfig
-from ghn_model.training import Length, Ranks, Recipe, Saving, train
+from ghn_model.training import Budget, CheckpointPolicy, Distributed, Recipe, train
 from ghn_model.training.images import ImageStream
 
 __all__ = ["ROOT", "command", "run", "small_config", "small_recipe", "stream", "tensors", "train_here"]
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 120.0
+TIMEOUT = 120.0
 
 
 def small_config(preset: str = "ghn2", **changes: Any) -> GHNConfig:
-    """A hypernetwork of little width."""
+    """Return the configuration of a narrow hypernetwork."""
     heads = {"heads": 2} if preset.startswith("ghn3") else {}
     return GHNConfig.preset(preset, **{"hidden": 8, "max_shape": (16, 16, 11, 11), **heads, **changes})
 
 
 def small_recipe(**changes: Any) -> Recipe:
-    """Few images of few networks, those small."""
+    """Return a recipe with few images and few small networks."""
     return Recipe.preset(
-        "ghn2", "digits", **{"meta_batch": 2, "batch": 4, "max_params": 120_000, "max_nodes": 110, **changes}
+        "ghn2", "digits", **{"meta_batch_size": 2, "batch_size": 4, "max_params": 120_000, "max_nodes": 110, **changes}
     )
 
 
-def stream(batch: int = 4, seed: int = 0, count: int = 24) -> ImageStream:
-    """Images that are easily told apart."""
+def stream(batch_size: int = 4, seed: int = 0, count: int = 24) -> ImageStream:
+    """Return images that are easy to classify."""
     labels = torch.arange(count) % 10
     levels = (25 * labels).to(torch.uint8)[:, None, None, None].expand(-1, 3, 32, 32).contiguous()
     images = ImageSet("plain", "train", levels, labels, 10, (0.45,) * 3, (0.28,) * 3, shift=2, flip=True)
-    return ImageStream(images, batch, seed=seed)
+    return ImageStream(images, batch_size, seed=seed)
 
 
-def train_here(corpus: Path, out: Path, *, steps: int = 4, saving: Saving | None = None, **changes: Any) -> Path:
-    """Train in this process."""
+def train_here(
+    corpus: Path,
+    out: Path,
+    *,
+    steps: int = 4,
+    checkpoints: CheckpointPolicy | None = None,
+    distributed: Distributed | None = None,
+    hypernetwork: Any = None,
+    options: dict[str, Any] | None = None,
+    **changes: Any,
+) -> Path:
+    """Train in this process; `options` are more arguments of `train`, `changes` are fields of the recipe."""
     recipe = small_recipe(**changes)
-    length, saving = Length(steps=steps), saving or Saving(log_steps=2)
-    images = stream(recipe.batch, recipe.seed)
     return train(
         out,
-        small_config(),
+        hypernetwork or small_config(),
         recipe,
-        images,
+        stream(recipe.batch_size, recipe.seed),
         DeepNets1M(corpus),
-        length=length,
-        saving=saving,
-        ranks=Ranks("cpu"),
+        budget=Budget(steps=steps),
+        checkpoints=checkpoints or CheckpointPolicy(log_steps=2),
+        distributed=distributed or Distributed("cpu"),
         quiet=True,
+        **(options or {}),
     )
 
 
 def command(corpus: Path, out: Path, **options: object) -> list[str]:
-    """The arguments of a training on digits; `max_params=3` becomes `--max-params 3`."""
+    """Return the arguments of the command `train`; `max_params=3` becomes `--max-params 3`."""
     given = {
-        "meta_batch": 2,
-        "batch": 4,
+        "meta_batch_size": 2,
+        "batch_size": 4,
         "max_params": 100_000,
         "max_nodes": 90,
         "threads": 1,
@@ -80,15 +89,15 @@ def command(corpus: Path, out: Path, **options: object) -> list[str]:
 
 
 def run(words: list[str]) -> subprocess.CompletedProcess[str]:
-    """Run a Python program to its end."""
+    """Run a Python program and return its output."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        [sys.executable, *words], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, env=environment
+        [sys.executable, *words], cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT, env=environment
     )
 
 
 def tensors(path: Path) -> dict[str, Tensor]:
-    """Everything in a safetensors file."""
+    """Return all tensors of a safetensors file."""
     from safetensors.torch import load_file
 
     return load_file(path)

@@ -18,8 +18,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from deepnets.support import CheckpointError, ConfigError
-from ghn_model.checkpoints import describe, list_pretrained, load_checkpoint, save_checkpoint
+from ghn_model import describe, load_checkpoint
 from ghn_model.checkpoints import files as checkpoints
+from ghn_model.checkpoints import list_pretrained, save_checkpoint
 from ghn_model.checkpoints.files import model_card, read_config
 from ghn_model.config import GHNConfig
 from ghn_model.ghn import GHN
@@ -152,7 +153,7 @@ def test_saving_replaces_and_is_readable_for_others(path: Path) -> None:
 
 def test_a_number_of_classes_can_be_asked_for(path: Path) -> None:
     assert load_checkpoint(path, num_classes=10).config.num_classes == 10
-    assert error(path, num_classes=1000).startswith(f"{path}: is for 10 classes, 1000 were asked for; ")
+    assert error(path, num_classes=1000).startswith(f"{path}: is for 10 classes, expected 1000; ")
 
 
 def test_devices_are_checked_first(path: Path) -> None:
@@ -167,9 +168,9 @@ def test_devices_are_checked_first(path: Path) -> None:
 
 def test_what_cannot_be_written_leaves_the_old_file(path: Path) -> None:
     before = path.read_bytes()
-    with pytest.raises(ConfigError, match=r"^metadata: expected what JSON can hold: "):
+    with pytest.raises(ConfigError, match=r"^metadata: expected JSON values: "):
         save_checkpoint(hypernetwork(), path, {"model": object()})
-    with pytest.raises(ConfigError, match=r"^metadata: expected what JSON can hold: "):
+    with pytest.raises(ConfigError, match=r"^metadata: expected JSON values: "):
         save_checkpoint(hypernetwork(), path, {"loss": float("nan")})
     broken = hypernetwork()
     with torch.no_grad():
@@ -248,7 +249,7 @@ def test_other_files_are_refused(tmp_path: Path, path: Path) -> None:
     (tmp_path / "empty").touch()
     assert error(tmp_path / "empty").startswith(f"{tmp_path}/empty: is empty; expected a checkpoint")
     (tmp_path / "text.pt").write_text("hello, world, this is a text")
-    assert error(tmp_path / "text.pt").startswith(f"{tmp_path}/text.pt: is of no known kind; expected a checkpoint")
+    assert error(tmp_path / "text.pt").startswith(f"{tmp_path}/text.pt: is of an unknown kind; expected a checkpoint")
     save_file({"weight": torch.zeros(3)}, tmp_path / "other")
     assert error(tmp_path / "other").startswith(f"{tmp_path}/other: is a safetensors file, but not of a hypernetwork")
     os.mkfifo(tmp_path / "pipe")
@@ -279,8 +280,8 @@ def test_oversized_headers_take_no_memory(tmp_path: Path) -> None:
         ({}, {"config": "[]"}, "has no valid configuration: "),
         ({}, {"metadata": "[]"}, "has no valid metadata: expected an object, got list"),
         ({}, {"metadata": "{"}, "has no valid configuration: "),
-        ({}, {"config": '{"hidden": 16}'}, "its configuration says hidden=16, its tensors are those of 8; "),
-        ({"embed.weight": None}, {}, "its tensors are not those of a hypernetwork; "),
+        ({}, {"config": '{"hidden": 16}'}, "bias_class.1.weight: expected (10, 64), got (10, 16); "),
+        ({"embed.weight": None}, {}, "lacks 1 tensors of a hypernetwork with its configuration: embed.weight"),
         ({"ln.bias": None}, {}, "lacks 1 tensors of a hypernetwork with its configuration: ln.bias"),
         ({"other": torch.zeros(3)}, {}, "also holds 1 tensors of a hypernetwork with its configuration: other"),
         ({"ln.bias": torch.zeros(9)}, {}, "ln.bias: expected (8,), got (9,); "),

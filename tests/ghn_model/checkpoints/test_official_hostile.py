@@ -240,7 +240,7 @@ def test_storages_of_wrong_sizes_are_refused(path: Path) -> None:
 def test_other_archives_are_refused(path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a/data.txt", "text")
-    assert assert_refused(path) == f"{path}: is a zip archive, but none that torch.save writes"
+    assert assert_refused(path) == f"{path}: is a zip archive, but not one of torch.save"
     torch.jit.save(torch.jit.script(nn.Linear(2, 2)), path)
     assert_refused(path)
     np.savez(path.with_suffix(".npz"), a=np.zeros(3))

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from deepnets.architecture import GENOTYPES, Network, NetworkConfig
 from deepnets.support import CheckpointError, ConfigError, DeepNetsError, TraceError
+from ghn_model import describe
 from ghn_model.__main__ import main
 from ghn_model.checkpoints import files as checkpoints
 from ghn_model.checkpoints import save_checkpoint
@@ -97,7 +98,7 @@ def test_any_model_and_its_input(folder: Path, capsys: pytest.CaptureFixture[str
 
 def test_files_are_replaced_only_on_demand(folder: Path) -> None:
     (folder / "net.safetensors").write_text("precious")
-    with pytest.raises(ConfigError, match=r"^--out: net.safetensors is there; .* --overwrite$"):
+    with pytest.raises(ConfigError, match=r"^--out: net.safetensors already exists; .* --overwrite$"):
         predict(model="nowhere:net")  # before any work
     assert (folder / "net.safetensors").read_text() == "precious"
     predict("--overwrite")
@@ -156,7 +157,7 @@ def test_a_wrong_option_is_refused_in_one_line(capsys: pytest.CaptureFixture[str
 
 
 def test_arguments_of_models_are_values() -> None:
-    from ghn_model.__main__ import _argument
+    from ghn_model.commands.predict import model_argument
 
     for text, value in {
         "3": 3,
@@ -173,8 +174,8 @@ def test_arguments_of_models_are_values() -> None:
         "[1": "[1",
         "__import__('os')": "__import__('os')",
     }.items():
-        assert _argument(f"name={text}") == ("name", value)
-    assert _argument("name=" + "[" * 100_000) == ("name", "[" * 100_000)
+        assert model_argument(f"name={text}") == ("name", value)
+    assert model_argument("name=" + "[" * 100_000) == ("name", "[" * 100_000)
 
 
 # --- list and info ----------------------------------------------------------------------------------------------------
@@ -186,7 +187,7 @@ def test_list_shows_what_is_bundled(
     monkeypatch.setattr(checkpoints, "PRETRAINED", folder)
     main(["list"])
     assert capsys.readouterr().out.startswith("no hypernetwork is bundled; ")
-    card = {"sha256": checkpoints.describe(folder / "ghn.safetensors").sha256, "about": "for tests"}
+    card = {"sha256": describe(folder / "ghn.safetensors").sha256, "about": "for tests"}
     (folder / "ghn.json").write_text(json.dumps(card))
     main(["list"])
     header, line = capsys.readouterr().out.splitlines()
@@ -204,7 +205,7 @@ def test_info_shows_what_is_in_a_file(folder: Path, capsys: pytest.CaptureFixtur
     assert "  kind         deepnets1m, 0.10 MB\n" in text
     assert "  kind         official, config inferred, " in text
     assert "hidden 8, max_shape [16, 16, 3, 3], num_classes 10" in text
-    assert f"  sha256       {checkpoints.describe('ghn.safetensors').sha256}\n" in text
+    assert f"  sha256       {describe('ghn.safetensors').sha256}\n" in text
     assert "  epochs       3\n  images       digits\n" in text
 
 
@@ -227,7 +228,7 @@ def test_as_a_program(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_file("net.safetensors")["0.weight"].shape == (5, 3)
     done = program(*words)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("error: --out: net.safetensors is there; ")
+    assert done.stderr.startswith("error: --out: net.safetensors already exists; ")
     assert len(done.stderr.splitlines()) == 1
     done = program(*words, "--overwrite", "--model-kwarg", "width=x")
     assert (done.returncode, done.stdout) == (1, "")
@@ -236,7 +237,7 @@ def test_as_a_program(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_file("net.safetensors")["0.weight"].shape == (5, 3)
     done = program("info", "mine.py")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("error: mine.py: is of no known kind; expected a checkpoint: ")
+    assert done.stderr.startswith("error: mine.py: is of an unknown kind; expected a checkpoint: ")
     done = program("predict", "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert "--no-class-layers" in done.stdout

@@ -1,4 +1,4 @@
-"""Trainings from beginning to end: what is killed goes on, what is broken is skipped, what is asked for is done."""
+"""Trainings from start to end: results, resuming after a kill, skipped meta-batches, errors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,21 +21,21 @@ import torch
 from torch import Tensor
 
 from deepnets import DeepNets1M
-from deepnets.support import CheckpointError, ConfigError, TrainingError
+from deepnets.support import BusyError, CheckpointError, ConfigError, TrainingError
 from ghn_model import GHN, describe
-from ghn_model.training import Length, Ranks, Saving, train
+from ghn_model.training import Budget, CheckpointPolicy, Distributed, train
 from ghn_model.training.objective import Objective, Outcome
 from tests.support.training_runs import ROOT, command, run, small_config, small_recipe, stream, tensors, train_here
 
 
 def rows(out: Path) -> list[dict[str, float]]:
-    """The log, figures as numbers."""
+    """Return the rows of the log as numbers."""
     with (out / "log.csv").open(newline="") as file:
         return [{name: float(value or math.nan) for name, value in row.items()} for row in csv.DictReader(file)]
 
 
-def lasting(log: list[dict[str, float]]) -> list[tuple[float, ...]]:
-    """What must be the same in every run."""
+def reproducible(log: list[dict[str, float]]) -> list[tuple[float, ...]]:
+    """Return the columns that are the same in every run."""
     names = ("step", "epoch", "learning_rate", "loss", "top1", "gradient_norm", "skipped")
     return [tuple(row[name] for name in names) for row in log]
 
@@ -48,7 +49,7 @@ def same(one: Path, other: Path) -> bool:
 
 
 def test_a_run_learns_and_leaves_a_hypernetwork(corpus: Path, tmp_path: Path) -> None:
-    path = train_here(corpus, tmp_path / "a" / "run", steps=48, batch=8, average=0.5, learning_rate=1e-2)
+    path = train_here(corpus, tmp_path / "a" / "run", steps=48, batch_size=8, ema_decay=0.5, lr=1e-2)
     assert path == tmp_path / "a" / "run" / "ghn.safetensors"
     log = rows(path.parent)
     assert [row["step"] for row in log] == list(range(2, 50, 2))
@@ -58,47 +59,51 @@ def test_a_run_learns_and_leaves_a_hypernetwork(corpus: Path, tmp_path: Path) ->
     found = describe(path)
     assert found.metadata["steps"] == 48
     assert found.metadata["images"] == "plain"
-    assert found.metadata["recipe"]["meta_batch"] == 2
+    assert found.metadata["recipe"]["meta_batch_size"] == 2
     state = tensors(path.parent / "state.safetensors")
     averaged, last = (state[f"{kind}.decoder.fc.0.weight"] for kind in ("average", "weights"))
     assert torch.equal(GHN.from_pretrained(path).state_dict()["decoder.fc.0.weight"], averaged)
     assert not torch.equal(averaged, last)
 
 
-def test_the_callers_random_numbers_stay(corpus: Path, tmp_path: Path) -> None:
+def test_global_state_is_restored(corpus: Path, tmp_path: Path) -> None:
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    train_here(corpus, tmp_path, steps=1)
+    train_here(corpus, tmp_path, steps=1, precision="tf32")
     assert torch.equal(torch.get_rng_state(), before)
+    assert not torch.backends.cuda.matmul.allow_tf32
 
 
-@pytest.mark.parametrize("changes", [{}, {"average": 0.9, "max_params": 0, "max_nodes": 60}])
-def test_in_parts_as_in_one(corpus: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
-    """Bitwise, with the state that an end leaves in the middle of a schedule; logs, too."""
+class StopAfter(Distributed):
+    """Ends a call after some steps, as a signal does."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__("cpu")
+        self.steps = steps
+
+    def maximum(self, values: Sequence[float]) -> list[float]:
+        self.steps -= 1
+        return [values[0], float(self.steps == 0), *values[2:]]
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"ema_decay": 0.9, "network_norm": "clip", "low_resolution": 0.5, "max_params": 0, "max_nodes": 60}]
+)
+def test_interrupted_runs_equal_uninterrupted_ones(corpus: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
+    """Weights, state and log are equal bit for bit."""
 
     def part(out: Path, until: int) -> None:
-        recipe, config = small_recipe(**changes), small_config()
-        images, nets = stream(recipe.batch), DeepNets1M(corpus)
-        calls = 0
-
-        class Cut(Ranks):
-            def agree(self, values: Any) -> list[float]:
-                nonlocal calls
-                calls += 1
-                return [values[0], float(calls == until), *values[2:]]
-
-        saving = Saving(log_steps=2)
-        train(out, config, recipe, images, nets, length=Length(steps=9), saving=saving, ranks=Cut("cpu"), quiet=True)
+        train_here(corpus, out, steps=9, distributed=StopAfter(until), **changes)
 
     part(tmp_path / "one", 100)
     for until in (3, 2, 100):
         part(tmp_path / "parts", until)
     assert same(tmp_path / "one" / "state.safetensors", tmp_path / "parts" / "state.safetensors")
     assert same(tmp_path / "one" / "ghn.safetensors", tmp_path / "parts" / "ghn.safetensors")
-    assert lasting(rows(tmp_path / "one")) == lasting(rows(tmp_path / "parts"))
+    assert reproducible(rows(tmp_path / "one")) == reproducible(rows(tmp_path / "parts"))
 
 
-def test_a_finished_run_stays_as_it_is(corpus: Path, tmp_path: Path) -> None:
+def test_a_finished_run_does_not_change(corpus: Path, tmp_path: Path) -> None:
     train_here(corpus, tmp_path, steps=3)
     before = tensors(tmp_path / "state.safetensors")
     log = rows(tmp_path)
@@ -108,22 +113,30 @@ def test_a_finished_run_stays_as_it_is(corpus: Path, tmp_path: Path) -> None:
     assert rows(tmp_path) == log
 
 
-def test_time_and_steps_set_the_rate(corpus: Path, tmp_path: Path) -> None:
-    """A tenth of a minute: the rate has gone through all of its schedule when time is over."""
+def test_learning_rates_follow_the_budget(corpus: Path, tmp_path: Path) -> None:
+    """With 0.1 minutes, the schedule is complete when the time is over."""
     recipe = small_recipe()
-    images, nets = stream(recipe.batch), DeepNets1M(corpus)
+    images, nets = stream(recipe.batch_size), DeepNets1M(corpus)
     started = time.monotonic()
-    length = Length(steps=100_000, minutes=0.1)
+    length = Budget(steps=100_000, minutes=0.1)
     train(
-        tmp_path, small_config(), recipe, images, nets, length=length, saving=Saving(1), ranks=Ranks("cpu"), quiet=True
+        tmp_path,
+        small_config(),
+        recipe,
+        images,
+        nets,
+        budget=length,
+        checkpoints=CheckpointPolicy(1),
+        distributed=Distributed("cpu"),
+        quiet=True,
     )
-    assert time.monotonic() - started < 60  # it was stopped by the time, not by the steps
+    assert time.monotonic() - started < 60  # the time was the limit, not the steps
     log = rows(tmp_path)
     assert log[-1]["progress"] == 1
     assert log[-1]["seconds"] >= 6
-    for before, row in pairwise(log):  # the rate of a step is that of the moment when it began
+    for before, row in pairwise(log):  # the rate of a step is that at its start
         assert row["progress"] == pytest.approx(min(1, row["seconds"] / 6), rel=1e-4)
-        expected = recipe.schedule.rate(recipe.learning_rate, before["progress"])
+        expected = recipe.schedule.rate(recipe.lr, before["progress"])
         assert row["learning_rate"] == pytest.approx(expected, rel=1e-3, abs=1e-8)
 
 
@@ -131,9 +144,9 @@ def test_time_and_steps_set_the_rate(corpus: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_a_run_goes_on(corpus: Path, tmp_path: Path) -> None:
-    """Real processes, SIGKILL, a state after every step or every other one: the same weights, bit for bit."""
-    options = {"images": "digits", "steps": 10, "log_steps": 2, "average": 0.9}
+def test_a_killed_run_resumes(corpus: Path, tmp_path: Path) -> None:
+    """After SIGKILL at random times, the weights are equal bit for bit."""
+    options = {"images": "digits", "steps": 10, "log_steps": 2, "ema_decay": 0.9}
     done = run(command(corpus, tmp_path / "whole", **options))
     assert done.returncode == 0, done.stderr
     out, rng, kills = tmp_path / "killed", random.Random(5), 0
@@ -156,8 +169,8 @@ def test_killed_at_any_moment_a_run_goes_on(corpus: Path, tmp_path: Path) -> Non
     assert same(tmp_path / "whole" / "ghn.safetensors", out / "ghn.safetensors")
     whole, killed = (tensors(folder / "state.safetensors") for folder in (tmp_path / "whole", out))
     assert all(torch.equal(whole[name], killed[name]) for name in whole)
-    assert lasting(rows(tmp_path / "whole")) == lasting(rows(out))
-    assert not list(out.glob(".*.tmp")) or kills  # what a kill left behind is never read
+    assert reproducible(rows(tmp_path / "whole")) == reproducible(rows(out))
+    assert not list(out.glob(".*.tmp")) or kills  # temporary files are never read
 
 
 def _time(path: Path) -> int:
@@ -168,7 +181,7 @@ def _time(path: Path) -> int:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_saves_and_says_how_to_go_on(corpus: Path, tmp_path: Path, number: signal.Signals) -> None:
+def test_ctrl_c_saves_and_tells_how_to_resume(corpus: Path, tmp_path: Path, number: signal.Signals) -> None:
     words = command(corpus, tmp_path, steps=10_000, log_steps=1, save_minutes=60)
     process = subprocess.Popen([sys.executable, *words], cwd=ROOT, stderr=subprocess.PIPE, text=True)
     end = time.monotonic() + 60
@@ -194,21 +207,21 @@ def _metadata(path: Path) -> dict[str, str]:
         return dict(file.metadata())
 
 
-# --- what cannot be trained on ---
+# --- skipped meta-batches ---
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, fails: Callable[[int], object]) -> None:
-    """Let the backward passes of some steps fail: with an exception, or by a loss that is NaN."""
-    real, calls = Objective.backward, iter(range(10**6))
+    """Make the backward passes of some steps fail, also in pieces: with an exception, or with a loss of NaN."""
+    real, steps = Objective.backward, []
 
-    def backward(self: Objective, *arguments: Any, **options: Any) -> Outcome:
-        outcome = real(self, *arguments, **options)
-        fault = fails(next(calls))
+    def backward(self: Objective, *arguments: Any, weight: float, **options: Any) -> Outcome:
+        if weight == 1.0:
+            steps.append(weight)
+        outcome = real(self, *arguments, weight=weight, **options)
+        fault = fails(len(steps) - 1)
         if isinstance(fault, Exception):
             raise fault
-        if fault:
-            return Outcome(outcome.loss * math.nan, outcome.correct, outcome.answers, outcome.hyper_seconds)
-        return outcome
+        return replace(outcome, loss=outcome.loss * math.nan) if fault else outcome
 
     monkeypatch.setattr(Objective, "backward", backward)
 
@@ -222,7 +235,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, fails: Callable[[int], object]) -> 
         RuntimeError("[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory"),
     ],
 )
-def test_nan_and_want_of_memory_are_skipped(
+def test_nan_and_lack_of_memory_are_skipped(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: object
 ) -> None:
     failing(monkeypatch, lambda number: fault if number in (1, 4) else None)
@@ -235,12 +248,10 @@ def test_nan_and_want_of_memory_are_skipped(
     assert all(tensor.isfinite().all() for tensor in state.values())
 
 
-def test_weights_do_not_change_in_a_step_that_is_skipped(
-    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_skipped_steps_do_not_change_weights(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     failing(monkeypatch, lambda number: number > 1)
     with monkeypatch.context() as patch:
-        patch.setattr("ghn_model.training.trainer._seed", lambda *_: 1)
+        patch.setattr("ghn_model.training.trainer.step_seed", lambda *_: 1)
         train_here(corpus, tmp_path / "a", steps=2, schedule=small_recipe().schedule)
         before = weights(tmp_path / "a")
         train_here(corpus, tmp_path / "a", steps=5)
@@ -252,12 +263,12 @@ def weights(out: Path) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("fault", [True, torch.OutOfMemoryError("out of memory")])
-def test_too_many_of_them_end_the_run(
+def test_too_many_skipped_steps_are_an_error(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: object
 ) -> None:
     failing(monkeypatch, lambda number: fault if number >= 2 else None)
-    with pytest.raises(TrainingError, match=r"4 of 6 meta-batches .* lower the learning rate"):
-        train_here(corpus, tmp_path, steps=100, max_skipped=3, saving=Saving(log_steps=2, steps=2))
+    with pytest.raises(TrainingError, match=r"4 of 6 meta-batches were skipped .* lower the learning rate"):
+        train_here(corpus, tmp_path, steps=100, max_skipped=3, checkpoints=CheckpointPolicy(2, steps=2))
     assert describe(tmp_path / "ghn.safetensors").metadata["steps"] == 4
 
 
@@ -267,56 +278,51 @@ def test_other_errors_are_raised(corpus: Path, tmp_path: Path, monkeypatch: pyte
         train_here(corpus, tmp_path, steps=2)
 
 
-# --- several processes ---
+def test_too_little_memory_is_handled_by_smaller_pieces(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pieces get the same images, half images and typical norm, and weights that add up to 1."""
+    real, calls = Objective.backward, []
+
+    def backward(
+        self: Objective, hypernetwork: Any, batch: Any, images: Tensor, labels: Tensor, **given: Any
+    ) -> Outcome:
+        calls.append((len(batch.graphs), images, given["half_images"], given["typical_norm"], given["weight"]))
+        if len(batch.graphs) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(self, hypernetwork, batch, images, labels, **given)
+
+    monkeypatch.setattr(Objective, "backward", backward)
+    train_here(corpus, tmp_path, steps=2, network_norm="clip", low_resolution=0.9)
+    assert [count for count, *_ in calls] == [2, 1, 1, 2, 1, 1]
+    assert [weight for *_, weight in calls] == [1.0, 0.5, 0.5, 1.0, 0.5, 0.5]
+    for first, *others in (calls[:3], calls[3:]):
+        assert first[2].shape == (4, 3, 16, 16)
+        for other in others:
+            assert all(torch.equal(first[i], other[i]) for i in (1, 2))
+            assert torch.equal(first[3], other[3]) or (first[3].isnan() and other[3].isnan())
+    assert rows(tmp_path)[-1]["skipped"] == 0
 
 
-@pytest.mark.slow
-def test_two_processes_train_together(corpus: Path, tmp_path: Path) -> None:
-    """With torchrun and gloo: half of the networks each; and they go on together."""
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    options = {"log_steps": 1, "workers": 1}
-    for steps in (2, 4):
-        done = run([*torchrun, *command(corpus, tmp_path / "two", steps=steps, **options)])
-        assert done.returncode == 0, done.stderr
-    log = rows(tmp_path / "two")
-    assert [row["step"] for row in log] == [1, 2, 3, 4]
-    assert log[0]["loss"] == pytest.approx(math.log(10), abs=0.05)
-    assert all(row["networks_per_s"] > 0 for row in log)
-    done = run([*torchrun, *command(corpus, tmp_path / "odd", steps=4, meta_batch=3)])
-    assert done.returncode != 0
-    assert "3 networks cannot be shared by 2 processes" in done.stderr
+def test_low_resolution_ends_with_its_fraction(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, halved = Objective.backward, []
+
+    def backward(self: Objective, *arguments: Any, **options: Any) -> Outcome:
+        halved.append(options["half_images"] is not None)
+        return real(self, *arguments, **options)
+
+    monkeypatch.setattr(Objective, "backward", backward)
+    train_here(corpus, tmp_path, steps=4, low_resolution=0.5)
+    assert halved == [True, True, False, False]
 
 
-AVERAGES = """
-import sys, torch
-from ghn_model.training import Ranks
-ranks = Ranks("cpu")
-tensors = [torch.full((3, 2), 1.0 + ranks.rank), torch.arange(4.0) * ranks.rank]
-ranks.average(tensors)
-assert torch.equal(tensors[0], torch.full((3, 2), 1.5)), tensors
-assert torch.equal(tensors[1], torch.arange(4.0) / 2), tensors
-assert ranks.agree([ranks.rank, -ranks.rank]) == [1.0, 0.0]
-ranks.leave()
-"""
+# --- errors ---
 
 
-def test_processes_average_and_agree(tmp_path: Path) -> None:
-    program = tmp_path / "averages.py"
-    program.write_text(AVERAGES)
-    script = f"import sys; sys.path.insert(0, {str(ROOT)!r}); exec(open({str(program)!r}).read())"
-    program.with_name("main.py").write_text(script)
-    words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(program.with_name("main.py"))]
-    done = run(words)
-    assert done.returncode == 0, done.stderr
-
-
-# --- mistakes ---
-
-
-def test_another_run_is_not_continued(corpus: Path, tmp_path: Path) -> None:
+def test_runs_with_other_options_are_refused(corpus: Path, tmp_path: Path) -> None:
     train_here(corpus, tmp_path, steps=1)
-    with pytest.raises(ConfigError, match=r"another recipe \(batch 4, not 6\)"):
-        train_here(corpus, tmp_path, steps=2, batch=6)
+    with pytest.raises(ConfigError, match=r"another recipe \(batch_size 4, not 6\)"):
+        train_here(corpus, tmp_path, steps=2, batch_size=6)
 
 
 def test_damaged_states_are_refused(corpus: Path, tmp_path: Path) -> None:
@@ -338,18 +344,16 @@ def test_damaged_states_are_refused(corpus: Path, tmp_path: Path) -> None:
 def test_one_run_at_a_time_in_a_folder(corpus: Path, tmp_path: Path) -> None:
     from filelock import FileLock
 
-    with FileLock(tmp_path / ".lock"), pytest.raises(ConfigError, match="is in use by another process"):
+    with FileLock(tmp_path / ".lock"), pytest.raises(BusyError, match="is in use by another process"):
         train_here(corpus, tmp_path, steps=1)
 
 
-def test_what_does_not_go_together(corpus: Path, tmp_path: Path) -> None:
+def test_arguments_that_do_not_fit_together(corpus: Path, tmp_path: Path) -> None:
     recipe, images, nets = small_recipe(), stream(), DeepNets1M(corpus, num_classes=10, image_size=224)
     with pytest.raises(ConfigError, match="images of 224 pixels"):
-        train(tmp_path, small_config(), recipe, images, nets, ranks=Ranks("cpu"))
+        train(tmp_path, small_config(), recipe, images, nets, distributed=Distributed("cpu"))
     with pytest.raises(ConfigError, match="is for 7 classes"):
-        train(tmp_path, small_config(num_classes=7), recipe, images, DeepNets1M(corpus), ranks=Ranks("cpu"))
-    with pytest.raises(ConfigError, match="device: cannot use 'warp'"):
-        Ranks("warp")
+        train(tmp_path, small_config(num_classes=7), recipe, images, DeepNets1M(corpus), distributed=Distributed("cpu"))
 
 
 @pytest.mark.parametrize(
@@ -362,7 +366,7 @@ def test_what_does_not_go_together(corpus: Path, tmp_path: Path) -> None:
         ({"max_params": 3}, 1, "at most 3 parameters"),
     ],
 )
-def test_mistakes_are_told_in_one_line(
+def test_errors_of_the_command_are_one_line(
     corpus: Path, tmp_path: Path, options: dict[str, object], status: int, message: str
 ) -> None:
     done = run(command(corpus, tmp_path, **options))

@@ -1,4 +1,4 @@
-"""A training in several calls that each end after a while, and what a call says."""
+"""Trainings in several calls that each end after some time, and the output of a call."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from pathlib import Path
 import torch
 
 from deepnets import DeepNets1M
-from ghn_model.checkpoints import describe
-from ghn_model.training import Length, Ranks, Saving, train
+from ghn_model import describe
+from ghn_model.training import Budget, CheckpointPolicy, Distributed, train
 from tests.support.training_runs import command, run, small_config, small_recipe, stream, tensors, train_here
 
-NO_TIME = 1e-9  # minutes: enough for one step, which is begun in any case
+NO_TIME = 1e-9  # minutes; at least one step is always done
 
 
 def test_calls_that_stop_add_up_to_one_training(corpus: Path, tmp_path: Path) -> None:
-    """Each call makes a step; after the last one, calls change nothing; the weights are those of a single call."""
+    """Each call does one step; further calls change nothing; the weights equal those of a single call."""
     steps = []
     for _ in range(6):
-        path = train_here(corpus, tmp_path / "parts", steps=4, saving=Saving(2, stop_after=NO_TIME))
+        path = train_here(corpus, tmp_path / "parts", steps=4, checkpoints=CheckpointPolicy(2, stop_after=NO_TIME))
         steps.append(describe(path).metadata["steps"])
     assert steps == [1, 2, 3, 4, 4, 4]
     whole = train_here(corpus, tmp_path / "whole", steps=4)
@@ -29,34 +29,34 @@ def test_calls_that_stop_add_up_to_one_training(corpus: Path, tmp_path: Path) ->
         assert all(torch.equal(parts[key], expected[key]) for key in expected)
 
 
-def test_after_each_step_somebody_is_told(corpus: Path, tmp_path: Path) -> None:
+def test_after_step_is_called(corpus: Path, tmp_path: Path) -> None:
     told: list[int] = []
-    recipe, length = small_recipe(), Length(steps=3)
-    nets, images = DeepNets1M(corpus), stream(recipe.batch)
+    recipe, budget = small_recipe(), Budget(steps=3)
+    nets, images = DeepNets1M(corpus), stream(recipe.batch_size)
     for expected in ([1], [1, 2, 3]):
-        saving = Saving(stop_after=NO_TIME if len(expected) == 1 else None)
+        checkpoints = CheckpointPolicy(stop_after=NO_TIME if len(expected) == 1 else None)
         train(
             tmp_path,
             small_config(),
             recipe,
             images,
             nets,
-            length=length,
-            saving=saving,
-            ranks=Ranks("cpu"),
+            budget=budget,
+            checkpoints=checkpoints,
+            distributed=Distributed("cpu"),
             quiet=True,
             after_step=told.append,
         )
         assert told == expected
 
 
-def test_what_a_call_says(corpus: Path, tmp_path: Path) -> None:
+def test_output_of_a_call(corpus: Path, tmp_path: Path) -> None:
     words = command(corpus, tmp_path, images="digits", steps=3, stop_after=NO_TIME)
     words.remove("--quiet")
     path = re.escape(str(tmp_path / "ghn.safetensors"))
     for said in (
-        r"1 steps in \d\.\d minutes, 33% of the training; the same command goes on",
-        r"2 steps in \d\.\d minutes, 67% of the training; the same command goes on",
+        r"1 steps in \d\.\d minutes, 33% of the training; use the same command to resume",
+        r"2 steps in \d\.\d minutes, 67% of the training; use the same command to resume",
         r"3 steps in \d\.\d minutes",
     ):
         done = run(words)
@@ -68,7 +68,7 @@ def test_what_a_call_says(corpus: Path, tmp_path: Path) -> None:
 
 
 def test_processes_stop_together(corpus: Path, tmp_path: Path) -> None:
-    """When the time of one is over, all end with the same step; the next call goes on with both."""
+    """All processes stop after the same step; the next call resumes both."""
     words = command(corpus, tmp_path, images="digits", steps=3, stop_after=NO_TIME)
     words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *words]
     for steps in (1, 2):

@@ -1,0 +1,216 @@
+"""The parameters of a decoding plan: decoded, scaled and brought to the ranks of the parameters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ghn_model.config import GHNConfig
+from ghn_model.decoders.tiling import tile
+from ghn_model.encoders import four_axes
+from ghn_model.prepared_batch import DecodingGroup, ParameterRequest, PreparedBatch
+
+__all__ = ["Decoders", "Parameters", "Sink", "decode_batch", "decode_parameters"]
+
+Parameters = dict[str, Tensor]
+"""Predicted tensors by the names that `named_parameters()` gives them."""
+
+Sink = Callable[[Sequence[ParameterRequest], Tensor], None]
+"""Called with n parameters of one shape and a tensor `(n, ...)`, which holds a block of values for each parameter.  The
+block has the rank of the parameter and is to be repeated to its shape (see `tile`)."""
+
+
+class Decoders(NamedTuple):
+    """The decoders of a hypernetwork.
+
+    Attributes
+    ----------
+    maps
+        Decodes kernels, matrices and the weights of classifiers; a `Decoder`.
+    vectors
+        Decodes vectors; a `VectorDecoder`.
+    class_bias
+        Decodes the biases of classifiers from vectors; a `ClassHead`.
+    """
+
+    maps: Any
+    vectors: Any
+    class_bias: Any
+
+
+def decode_parameters(
+    plan: Sequence[DecodingGroup], embeddings: Tensor, decoders: Decoders, config: GHNConfig, sink: Sink
+) -> None:
+    """Decode all parameters of a plan.
+
+    Parameters
+    ----------
+    plan
+        The parameters, from `plan_decoding`.
+    embeddings
+        `(N, hidden)`, embeddings of the nodes of all graphs.
+    decoders, config
+        Parts and configuration of the hypernetwork.
+    sink
+        Receives every parameter.
+
+    Examples
+    --------
+    >>> from deepnets import GENOTYPES, NetworkConfig, build_graph
+    >>> from ghn_model import GHN
+    >>> ghn = GHN("ghn2")
+    >>> batch = ghn.prepare(build_graph(NetworkConfig(GENOTYPES["DARTS"], n_cells=2, C=8)))
+    >>> names = []
+    >>> decoders = Decoders(ghn.decoder, ghn.decoder_1d, ghn.bias_class)
+    >>> def sink(requests, blocks):
+    ...     names.extend(request.slot.name for request in requests)
+    >>> decode_parameters(batch.decoding_plan, ghn.encode(batch), decoders, ghn.config, sink)
+    >>> "classifier.0.weight" in names
+    True
+    """
+    maps = _decode_maps([group for group in plan if group.kind == "map"], embeddings, decoders.maps)
+    for group in plan:
+        if group.kind == "map":
+            values = _scale(next(maps), group, config.weight_norm)
+        else:
+            values = _decode(group, embeddings[group.nodes], decoders, config.weight_norm)
+        for run, part in group.split(values):
+            sink(run, _with_rank(part, run[0].slot.shape, group.kind, config.window))
+
+
+def decode_batch(
+    batch: PreparedBatch, embeddings: Tensor, decoders: Decoders, config: GHNConfig, *, separate: bool = False
+) -> list[Parameters]:
+    """Decode all parameters of a batch.
+
+    Parameters
+    ----------
+    batch
+        The graphs and their decoding plan, on the device of the embeddings.
+    embeddings, decoders, config
+        As in `decode_parameters`.
+    separate
+        Whether each tensor has memory of its own; such tensors have no gradients.
+
+    Returns
+    -------
+    One dict per graph, in the order of its nodes.  All tensors are contiguous.
+
+    Examples
+    --------
+    >>> from deepnets import GENOTYPES, NetworkConfig, build_graph
+    >>> from ghn_model import GHN
+    >>> ghn = GHN("ghn2")
+    >>> batch = ghn.prepare(build_graph(NetworkConfig(GENOTYPES["DARTS"], n_cells=2, C=8)))
+    >>> decoders = Decoders(ghn.decoder, ghn.decoder_1d, ghn.bias_class)
+    >>> (parameters,) = decode_batch(batch, ghn.encode(batch), decoders, ghn.config)
+    >>> all(tensor.is_contiguous() for tensor in parameters.values())
+    True
+    """
+    names = [[slot.name for slots in graph.parameters for slot in slots] for graph in batch.graphs]
+    results: list[dict[str, Tensor | None]] = [dict.fromkeys(order) for order in names]
+
+    def collect(run: Sequence[ParameterRequest], blocks: Tensor) -> None:
+        shape = run[0].slot.shape
+        if separate:
+            tensors: Iterable[Tensor] = (tile(block, shape, out=block.new_empty(shape)) for block in blocks)
+        else:  # contiguous, because convolutions and the norms of many tensors are slow otherwise
+            tensors = tile(blocks, (len(run), *shape)).contiguous()
+        for request, tensor in zip(run, tensors):
+            results[request.graph][request.slot.name] = tensor
+
+    decode_parameters(batch.decoding_plan, embeddings, decoders, config, collect)
+    return [{name: tensor for name, tensor in result.items() if tensor is not None} for result in results]
+
+
+def _decode_maps(groups: Sequence[DecodingGroup], embeddings: Tensor, decoder: Any) -> Iterator[Tensor]:
+    """Maps `(n, rows, columns, height, width)` of one group after the other, together if the decoder can do that."""
+    inputs = [embeddings[group.nodes] for group in groups]
+    windows = [group.window for group in groups]
+    if hasattr(decoder, "decode_windows"):
+        yield from decoder.decode_windows(inputs, windows)
+    else:
+        yield from (decoder(x, *window) for x, window in zip(inputs, windows))
+
+
+def _decode(group: DecodingGroup, x: Tensor, decoders: Decoders, weight_norm: bool) -> Tensor:
+    """Vectors `(n, C)` or matrices `(n, K, C)` of a group."""
+    if group.kind == "class_weight":
+        return _scale(decoders.maps.class_weights(x), group, weight_norm)
+    values: Tensor = decoders.vectors(x, 0 if group.kind == "weight" else 1)
+    if group.kind == "class_bias":
+        values = decoders.class_bias(values)
+    if not weight_norm or group.kind == "token":
+        return values
+    return 2 * (0.5 * values).sigmoid() if group.kind == "weight" else (0.2 * values).tanh()
+
+
+def _scale(values: Tensor, group: DecodingGroup, weight_norm: bool) -> Tensor:
+    """Scale values `(n, ...)` by the fan-in of the parameters."""
+    if not weight_norm:
+        return values
+    return values * group.gains.to(values.dtype).view(-1, *(1 for _ in values.shape[1:]))
+
+
+def _with_rank(values: Tensor, shape: Sequence[int], kind: str, window: str) -> Tensor:
+    """Decoded values of n parameters as blocks that `tile` can repeat to their shape."""
+    if kind == "map":
+        return _kernels(values, shape, window)
+    if kind == "class_weight":
+        blocks = values[:, : shape[0], : shape[1]]
+        return blocks.reshape(*blocks.shape, *(1 for _ in shape[2:]))
+    return _vectors(values, shape)
+
+
+def _kernels(maps: Tensor, shape: Sequence[int], window: str) -> Tensor:
+    """Maps `(n, rows, columns, height, width)` with the rank of the parameters."""
+    rank = len(shape)
+    if rank == 2:
+        return maps[..., 0, 0]
+    height, width = four_axes(shape)[2:]
+    if maps.shape[3:] != (height, width):
+        maps = _enlarge(maps, height, width, window)
+    if rank == 3:
+        is_positional = shape[0] == 1 and shape[1] > 1 and shape[2] > 1
+        return _positional_encodings(maps, shape[1]) if is_positional else maps.squeeze(4)
+    return maps.view(*maps.shape[:3], *(1 for _ in shape[4:]), *maps.shape[3:])
+
+
+def _enlarge(maps: Tensor, height: int, width: int, window: str) -> Tensor:
+    """Maps for kernels that are larger than the largest decoded one: repeated (GHN-2) or interpolated (GHN-3)."""
+    if window == "corner":
+        return tile(maps, (*maps.shape[:3], height, width))
+    larger = F.interpolate(maps.flatten(0, 1), (height, width), mode="bilinear", align_corners=False)
+    return larger.view(*maps.shape[:3], height, width)
+
+
+def _vectors(vectors: Tensor, shape: Sequence[int]) -> Tensor:
+    """Vectors `(n, C)` with the rank of the parameters: along the only long axis, or repeated over several."""
+    if len(shape) == 1:
+        return vectors[:, : shape[0]]
+    count = math.prod(shape)
+    vectors = vectors[:, :count]
+    long_axes = [axis for axis, size in enumerate(shape) if size > 1]
+    if len(long_axes) == 1:
+        sizes = (vectors.shape[1] if axis == long_axes[0] else 1 for axis in range(len(shape)))
+        return vectors.view(len(vectors), *sizes)
+    return tile(vectors, (len(vectors), count)).reshape(len(vectors), *shape)
+
+
+def _positional_encodings(maps: Tensor, count: int) -> Tensor:
+    """Encodings of a grid of positions as `(n, 1, count, columns)`.
+
+    Positions beyond a square number, such as those of class tokens, get random values, as in the published tools; here
+    they are the same in every call.
+    """
+    grids = maps.flatten(3).transpose(2, 3)  # (n, 1, height * width, columns)
+    beyond = count - grids.shape[2]
+    if not beyond:
+        return grids
+    noise = torch.randn(beyond, grids.shape[3], generator=torch.Generator().manual_seed(0)) * 0.02
+    return torch.cat([noise.to(grids).expand(len(grids), 1, -1, -1), grids], dim=2)

@@ -1,0 +1,145 @@
+"""`train`: start a run in a folder, or resume it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+
+from deepnets.corpus import DeepNets1M
+from deepnets.support import ConfigError, exclusive
+from ghn_model.config import GHNConfig
+from ghn_model.training.distributed import Distributed
+from ghn_model.training.hypernetwork import Hypernetwork
+from ghn_model.training.images import Images
+from ghn_model.training.recipe import Recipe
+from ghn_model.training.schedules import Budget
+from ghn_model.training.state import CheckpointPolicy
+from ghn_model.training.trainer import Trainer, Weights
+from ghn_model.training.validation import Validation
+
+__all__ = ["train"]
+
+
+def train(
+    out: Path | str,
+    hypernetwork: GHNConfig | Hypernetwork | Callable[[], Hypernetwork],
+    recipe: Recipe,
+    images: Images,
+    nets: DeepNets1M,
+    *,
+    budget: Budget | None = None,
+    checkpoints: CheckpointPolicy | None = None,
+    init: Weights | None = None,
+    validation: Validation | None = None,
+    distributed: Distributed | None = None,
+    workers: int = 0,
+    resume: bool | None = None,
+    quiet: bool = False,
+    after_step: Callable[[int], None] | None = None,
+) -> Path:
+    """Train a hypernetwork, or resume a training that was interrupted.
+
+    Parameters
+    ----------
+    out : Path or str
+        Folder of the run; created if it is missing.  If it holds the state of a run, this run is resumed.
+    hypernetwork : GHNConfig, Hypernetwork, or callable
+        Configuration of a `GHN`; or a hypernetwork of your own; or a class or function that returns one when called
+        without arguments, so that the seed of the recipe decides its initial weights.
+    recipe : Recipe
+        Hyperparameters.  They must not change when a run is resumed.
+    images : Images
+        Training images (`image_stream`).
+    nets : DeepNets1M
+        Training split, for the number of classes and the size of the images.
+    budget : Budget, optional
+        Length of the training; by default `recipe.epochs`.  It may change when a run is resumed.
+    checkpoints : CheckpointPolicy, optional
+        How often to log and save.
+    init : nn.Module or mapping of str to Tensor, optional
+        Hypernetwork, or its state dict, whose weights a new run starts from, with a new optimizer.  Tensors that have
+        another shape because of the number of classes keep their random initial values.  A resumed run ignores it.
+    validation : Validation, optional
+        Networks and images to validate on; results are written to `curve.csv`.
+    distributed : Distributed, optional
+        This process among others, and its device.  By default one process, on a GPU if there is one.
+    workers : int, default 0
+        Worker processes that prepare graphs.
+    resume : bool, optional
+        True requires a state to resume from, False an empty folder.  By default a state is resumed if there is one.
+    quiet : bool, default False
+        Whether to show no progress bar.
+    after_step : callable, optional
+        Called after each step with the number of steps done.
+
+    Returns
+    -------
+    Path
+        File of the hypernetwork: `ghn.safetensors`, or `hypernetwork.safetensors` if it is not a `GHN`.
+
+    Raises
+    ------
+    ConfigError
+        If arguments do not fit together, or the folder is in use or holds another run.
+    TrainingError
+        If too many meta-batches were skipped.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from deepnets import DeepNets1M
+    >>> from ghn_model import GHN
+    >>> from ghn_model.training import image_stream
+    >>> config = GHNConfig(hidden=8, max_shape=(16, 16, 11, 11))
+    >>> recipe = Recipe.preset("ghn2", "digits", max_params=2_000_000, max_nodes=0, meta_batch_size=1, batch_size=2)
+    >>> images = image_stream("digits", 2, device=torch.device("cpu"))
+    >>> nets = DeepNets1M(split="predefined")  # use DeepNets1M("data", split="train")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = train(
+    ...         folder, config, recipe, images, nets, budget=Budget(steps=1), distributed=Distributed("cpu"), quiet=True
+    ...     )
+    ...     GHN.from_pretrained(path).config.hidden
+    8
+    """
+    distributed = distributed or Distributed()
+    out = Path(out)
+    if (nets.num_classes, nets.image_size) != (images.num_classes, images.image_size):
+        raise ConfigError(
+            f"nets: has networks for {nets.num_classes} classes and images of {nets.image_size} pixels, but the images "
+            f"have {images.num_classes} classes and {images.image_size} pixels"
+        )
+    if isinstance(hypernetwork, GHNConfig) and hypernetwork.num_classes != images.num_classes:
+        raise ConfigError(f"config: is for {hypernetwork.num_classes} classes, the images have {images.num_classes}")
+    if recipe.meta_batch_size % distributed.world_size:
+        raise ConfigError(
+            f"meta_batch_size: {recipe.meta_batch_size} networks cannot be shared by {distributed.world_size} processes"
+        )
+    has_state = (out / "state.safetensors").exists()
+    if resume is not None and resume != has_state:
+        raise ConfigError(f"{out}: {'there is no state to resume from' if resume else 'already holds a run'}")
+    budget = budget or Budget()
+    if budget.steps is None and budget.minutes is None:
+        budget = Budget(steps=recipe.epochs * images.per_epoch)
+    out.mkdir(parents=True, exist_ok=True)
+    with exclusive(out) if distributed.is_main else contextlib.nullcontext(), _global_state(recipe, distributed):
+        trainer = Trainer(out, hypernetwork, recipe, images, nets, budget, distributed, init)
+        trainer.checkpoints, trainer.validation = checkpoints or CheckpointPolicy(), validation
+        trainer.workers, trainer.quiet, trainer.after_step = workers, quiet, after_step
+        return trainer.run()
+
+
+@contextlib.contextmanager
+def _global_state(recipe: Recipe, distributed: Distributed) -> Iterator[None]:
+    """Restore the random number generators and the TF32 settings of PyTorch afterwards."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    try:
+        if recipe.precision == "tf32":
+            matmul.allow_tf32 = cudnn.allow_tf32 = True
+        with torch.random.fork_rng([distributed.device] if distributed.device.type == "cuda" else []):
+            yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = before

@@ -1,0 +1,214 @@
+"""Validation during training, resuming with it, and starting from the weights of another hypernetwork."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from deepnets import DeepNets1M, Graph
+from deepnets.architecture import run_network
+from deepnets.support import ConfigError
+from ghn_model import GHN, describe
+from ghn_model.checkpoints.tensor_files import DIGEST, content_digest
+from ghn_model.training import CheckpointPolicy, Distributed, Validation
+from ghn_model.training.validation import CURVE
+from tests.support.training_runs import small_config, stream, tensors, train_here
+
+ONE_STEP = CheckpointPolicy(log_steps=2, stop_after=1e-9)
+"""Ends a call after each step."""
+
+
+def curve(out: Path) -> list[dict[str, str]]:
+    with (out / "curve.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def columns(rows: list[dict[str, str]], *names: str) -> list[tuple[str, ...]]:
+    return [tuple(row[name] for name in names) for row in rows]
+
+
+def small_graphs(corpus: Path, count: int) -> list[Graph]:
+    nets = DeepNets1M(corpus, "val")
+    order = sorted(range(len(nets)), key=lambda number: int(nets.num_nodes[number]))
+    return [nets[number] for number in order[:count]]
+
+
+@pytest.fixture
+def validation(corpus: Path) -> Validation:
+    images = stream(batch_size=12)
+    return Validation(small_graphs(corpus, 3), [images.at(step) for step in range(2)], every=2)
+
+
+def test_resumed_runs_have_the_same_curve(corpus: Path, tmp_path: Path, validation: Validation) -> None:
+    """In one call or one call per step: curve, log and weights are equal bit for bit."""
+    options = {"ema_decay": 0.9, "options": {"validation": validation}}
+    train_here(corpus, tmp_path / "whole", steps=5, **options)
+    for _ in range(5):
+        train_here(corpus, tmp_path / "parts", steps=5, checkpoints=ONE_STEP, **options)
+    for name in ("state.safetensors", "ghn.safetensors"):
+        whole, parts = tensors(tmp_path / "whole" / name), tensors(tmp_path / "parts" / name)
+        assert all(torch.equal(whole[key], parts[key]) for key in whole)
+    names = ("step", "networks", "top1", "standard_error", "failed")
+    rows = curve(tmp_path / "whole")
+    assert columns(rows, "step", "networks") == [("2", "4"), ("4", "8"), ("5", "10")]
+    assert columns(rows, *names) == columns(curve(tmp_path / "parts"), *names)
+    seconds = [float(row["core_seconds"]) for row in curve(tmp_path / "parts")]
+    assert seconds == sorted(seconds)
+
+
+def test_validation_does_not_change_the_training(corpus: Path, tmp_path: Path, validation: Validation) -> None:
+    train_here(corpus, tmp_path / "with", steps=4, options={"validation": validation})
+    train_here(corpus, tmp_path / "without", steps=4)
+    for name, tensor in tensors(tmp_path / "with" / "state.safetensors").items():
+        assert torch.equal(tensor, tensors(tmp_path / "without" / "state.safetensors")[name])
+    assert not (tmp_path / "without" / "curve.csv").exists()
+
+
+def test_rows_after_the_resumed_step_are_removed(corpus: Path, tmp_path: Path, validation: Validation) -> None:
+    """A run that was killed may have written rows after it saved its state."""
+    options = {"options": {"validation": validation}}
+    train_here(corpus, tmp_path, steps=4, **options)
+    expected = curve(tmp_path)
+    with (tmp_path / "curve.csv").open("a", newline="") as file:
+        csv.writer(file).writerows([[6, 12, 1, 1, 99, 0, 0], ["", "", ""]])
+    train_here(corpus, tmp_path, steps=6, **options)
+    rows = curve(tmp_path)
+    assert rows[:2] == expected
+    assert columns(rows, "step") == [("2",), ("4",), ("6",)]
+    assert rows[-1]["top1"] != "99"
+
+
+def test_accuracies_are_those_of_the_averaged_weights(corpus: Path, tmp_path: Path, validation: Validation) -> None:
+    path = train_here(corpus, tmp_path, steps=4, ema_decay=0.5, lr=0.05, options={"validation": validation})
+    ghn = GHN.from_pretrained(path)
+    correct = []
+    for graph in validation.graphs:
+        with torch.no_grad():
+            predicted = ghn(graph)[0]
+            logits = [run_network(graph.config, predicted, images, training=False) for images, _ in validation.batches]
+        answers = torch.cat([part.argmax(1) for part in logits])
+        correct.append((answers == torch.cat([labels for _, labels in validation.batches])).double().mean())
+    top1 = 100 * torch.stack(correct)
+    (row,) = [row for row in curve(tmp_path) if row["step"] == "4"]
+    assert float(row["top1"]) == pytest.approx(float(top1.mean()), abs=1e-3)
+    assert float(row["standard_error"]) == pytest.approx(float(top1.std(correction=0) / 3**0.5), abs=1e-3)
+
+
+def test_failed_networks_count_as_zero(corpus: Path) -> None:
+    images = stream(batch_size=12)
+
+    class NotFinite(nn.Linear):
+        def forward(self, graphs: list[Graph]) -> list[dict[str, torch.Tensor]]:  # type: ignore[override]
+            assert not self.training
+            return [
+                {s.name: torch.full(s.shape, torch.inf) for slots in graph.parameters for s in slots}
+                for graph in graphs
+            ]
+
+    hypernetwork = NotFinite(1, 1)
+    accuracies, failed = Validation(small_graphs(corpus, 2), [images.at(0)]).accuracies(
+        hypernetwork, Distributed("cpu")
+    )
+    assert accuracies.tolist() == [0.0, 0.0]
+    assert failed.tolist() == [1.0, 1.0]
+    assert hypernetwork.training
+
+
+def test_processes_share_the_networks(corpus: Path, validation: Validation) -> None:
+    """The sum of the shares is the whole."""
+
+    class OneOfTwo(Distributed):
+        def average(self, tensors: Any) -> None:
+            """Divide by two, as an all-reduce with a process that has zeros does."""
+            for tensor in tensors:
+                tensor /= 2
+
+    ghn = GHN(small_config()).train()
+    whole, _ = validation.accuracies(ghn, Distributed("cpu"))
+    shares = []
+    for rank in range(2):
+        distributed = OneOfTwo("cpu")
+        distributed.rank, distributed.world_size = rank, 2
+        shares.append(validation.accuracies(ghn, distributed)[0])
+    assert torch.equal(sum(shares), whole)  # type: ignore[arg-type]
+
+
+def test_validations_are_checked() -> None:
+    with pytest.raises(ConfigError, match="graphs: expected at least one"):
+        Validation([], [])
+    assert CURVE[0] == "step"
+
+
+# --- weights of another hypernetwork ---
+
+
+def test_init_copies_weights_with_a_new_optimizer(corpus: Path, tmp_path: Path) -> None:
+    source = GHN.from_pretrained(train_here(corpus, tmp_path / "source", steps=3))
+    path = train_here(corpus, tmp_path / "new", steps=1, lr=0.0, options={"init": source})
+    assert all(torch.equal(tensor, source.state_dict()[name]) for name, tensor in tensors(path).items())
+    state = tensors(tmp_path / "new" / "state.safetensors")
+    assert {float(tensor) for name, tensor in state.items() if name.startswith("optimizer.step.")} == {1.0}
+    # Resuming needs no `init`, but refuses another one.
+    train_here(corpus, tmp_path / "new", steps=2, lr=0.0)
+    with pytest.raises(ConfigError, match="another init"):
+        train_here(corpus, tmp_path / "new", steps=3, lr=0.0, options={"init": GHN(small_config())})
+    train_here(corpus, tmp_path / "random", steps=1)
+    with pytest.raises(ConfigError, match="another init"):
+        train_here(corpus, tmp_path / "random", steps=2, options={"init": source})
+
+
+def test_init_with_another_number_of_classes(corpus: Path, tmp_path: Path) -> None:
+    """Tensors whose shape depends on it keep their random values, which the seed decides."""
+    source = GHN(small_config(num_classes=7))
+    trained = GHN.from_pretrained(train_here(corpus, tmp_path / "a", steps=1, lr=0.0, options={"init": source}))
+    random = GHN.from_pretrained(train_here(corpus, tmp_path / "b", steps=1, lr=0.0))
+    kept = copied = 0
+    for name, tensor in trained.state_dict().items():
+        if tensor.shape == source.state_dict()[name].shape:
+            assert torch.equal(tensor, source.state_dict()[name])
+            copied += 1
+        else:
+            assert torch.equal(tensor, random.state_dict()[name])
+            kept += 1
+    assert copied > kept > 0
+    with pytest.raises(ConfigError, match="init: has no tensor"):
+        train_here(corpus, tmp_path / "c", options={"init": {"weight": torch.zeros(3)}})
+
+
+# --- files of the previous version ---
+
+
+def test_states_of_the_previous_version_resume(corpus: Path, tmp_path: Path) -> None:
+    """Old names in the recipe, and no processor time."""
+    out = tmp_path / "old"
+    train_here(corpus, out, steps=2)
+    with safe_open(out / "state.safetensors", framework="pt") as file:
+        texts = {name: text for name, text in file.metadata().items() if name != DIGEST}
+    about = json.loads(texts["about"])
+    names = {
+        "lr": "learning_rate",
+        "meta_batch_size": "meta_batch",
+        "batch_size": "batch",
+        "clip_grad": "clip",
+        "predicted_param_decay": "penalty",
+        "ema_decay": "average",
+    }
+    recipe = {names.get(name, name): value for name, value in about["recipe"].items()}
+    for name in ("beta2", "network_norm", "low_resolution"):
+        del recipe[name]
+    about["recipe"] = {**recipe, "compile": False, "channels_last": True}
+    moment = {name: value for name, value in json.loads(texts["moment"]).items() if name != "core_seconds"}
+    texts |= {"about": json.dumps(about), "moment": json.dumps(moment)}
+    content = tensors(out / "state.safetensors")
+    save_file(content, out / "state.safetensors", {**texts, DIGEST: content_digest(content, texts)})
+    path = train_here(corpus, out, steps=3)
+    assert describe(path).metadata["steps"] == 3
+    assert "lr" in describe(path).metadata["recipe"]
