@@ -72,8 +72,8 @@ def as_predictor(found: Any, name: str, device: torch.device | str | None = None
         return HypernetworkPredictor(found)
     if not callable(found):
         raise ConfigError(
-            f"predictor: {name} is of type {type(found).__name__}; expected a callable (model, graph), a GHN, or an object "
-            "with a method forward(graphs)"
+            f"predictor: {name} is of type {type(found).__name__}; expected a callable (model, graph), a GHN, or an "
+            "object with a method forward(graphs)"
         )
     predictor: Predictor = found
     return predictor
