@@ -11,7 +11,7 @@ from benchmark.evaluation import FAILED
 from benchmark.literature.files import SPLITS
 from benchmark.literature.tables import ACCURACY_COLUMNS, NETWORKS, summary_row
 from benchmark.results import read_results
-from deepnets.support import ConfigError
+from deepnets.support import MissingDataError
 
 __all__ = ["NOISE", "own_accuracies", "own_models", "read_own_results"]
 
@@ -43,7 +43,7 @@ def read_own_results(folder: Path | str) -> pd.DataFrame | None:
     """
     try:
         return read_results(folder).rows
-    except ConfigError:  # the file does not exist or has no rows yet
+    except MissingDataError:  # the file does not exist or has no rows yet
         return None
 
 
