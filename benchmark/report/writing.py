@@ -51,8 +51,10 @@ def write_report(
 
     Raises
     ------
+    MissingDataError
+        If there are no results.
     ConfigError
-        If there are no results, or the metric or the folder of published files does not exist.
+        If the metric or the folder of published files does not exist.
     FormatError
         If a file is damaged.
 
