@@ -8,56 +8,59 @@ SPLITS      ?= all
 SIZE        ?= 1000000
 SEARCH_SIZE ?= 100000
 OUT         ?= data
-JOBS        ?=
+WORKERS     ?= $(JOBS)
 BACKEND     ?= loky
 ADDRESS     ?=
 SEED        ?= 0
 OVERWRITE   ?=
 
-PRESET    ?= ghn2
-IMAGES    ?= digits
-MINUTES   ?= $(if $(STEPS)$(EPOCHS),,$(if $(filter digits,$(IMAGES)),10))
-STEPS     ?=
-EPOCHS    ?=
-DATA      ?= $(if $(wildcard data/deepnets1m_train.h5),data,data/small)
-RUN       ?= runs/$(PRESET)-$(IMAGES)
-PROCESSES ?= 1
-ARGS      ?=
+PRESET     ?= ghn2
+IMAGES     ?= digits
+IMAGE_ROOT ?=
+MINUTES    ?= $(if $(STEPS)$(EPOCHS),,$(if $(filter digits,$(IMAGES)),10))
+STEPS      ?=
+EPOCHS     ?=
+DATA       ?= $(if $(wildcard data/deepnets1m_train.h5),data,data/small)
+RUN        ?= runs/$(PRESET)-$(IMAGES)
+PROCESSES  ?= 1
+ARGS       ?=
 
 comma      := ,
 PREDICTORS ?=
-IMAGE_ROOT ?=
 LIMIT      ?= 6,wide=1
 RESULTS    ?= results
 BENCH      := $(if $(filter all,$(SPLITS)),test wide deep dense bnfree predefined,$(SPLITS))
 
 .DEFAULT_GOAL := help
-.PHONY: help dataset bench train test check perf clean
+.PHONY: help dataset bench train test test-all check perf clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
 
-dataset: $(VENV)/core  ## build the corpus [SPLITS=all SIZE=1000000 SEARCH_SIZE=100000 OUT=data JOBS= BACKEND=loky ADDRESS= SEED=0 OVERWRITE=1]
+dataset: $(VENV)/core  ## build the corpus [SPLITS=all SIZE=1000000 SEARCH_SIZE=100000 OUT=data WORKERS= BACKEND=loky ADDRESS= SEED=0 OVERWRITE=1]
 	@$(if $(filter dask ray,$(BACKEND)),$(MAKE) --no-print-directory $(VENV)/cluster,:)
 	@$(BIN)/python -m generator build --splits '$(SPLITS)' --train-size '$(SIZE)' --search-size '$(SEARCH_SIZE)' \
 	  --out '$(OUT)' --seed '$(SEED)' --backend '$(BACKEND)' \
-	  $(if $(JOBS),--jobs '$(JOBS)') $(if $(ADDRESS),--address '$(ADDRESS)') $(if $(OVERWRITE),--overwrite)
+	  $(if $(WORKERS),--workers '$(WORKERS)') $(if $(ADDRESS),--address '$(ADDRESS)') $(if $(OVERWRITE),--overwrite)
 
-bench: $(VENV)/bench  ## compare predictors [IMAGES=digits IMAGE_ROOT= PREDICTORS= SPLITS= LIMIT=6,wide=1 (0: all networks) RESULTS=results JOBS= ARGS=]
+bench: $(VENV)/bench  ## compare predictors [IMAGES=digits IMAGE_ROOT= PREDICTORS= SPLITS= LIMIT=6,wide=1 (0: all networks) RESULTS=results WORKERS= ARGS=]
 	@for split in $(filter val test wide deep dense bnfree search train,$(subst $(comma), ,$(BENCH))); do \
 	  test -e "$(OUT)/deepnets1m_$$split.h5" || \
 	  $(BIN)/python -m generator build --splits "$$split" --out '$(OUT)' --quiet || exit 1; done
 	@$(BIN)/python -m benchmark run $(if $(PREDICTORS),--predictors $(PREDICTORS)) --splits $(BENCH) --images '$(IMAGES)' \
 	  $(if $(IMAGE_ROOT),--image-root '$(IMAGE_ROOT)') --limit '$(LIMIT)' --data '$(OUT)' --out '$(RESULTS)' \
-	  $(if $(JOBS),--jobs '$(JOBS)') $(ARGS)
+	  $(if $(WORKERS),--workers '$(WORKERS)') $(ARGS)
 
-train: $(VENV)/core  ## train a hypernetwork [PRESET=ghn2 IMAGES=digits MINUTES=10 STEPS= EPOCHS= DATA=data RUN=runs/ghn2-digits PROCESSES=1 ARGS=]
+train: $(VENV)/core  ## train a hypernetwork [PRESET=ghn2 IMAGES=digits IMAGE_ROOT= MINUTES=10 STEPS= EPOCHS= DATA=data RUN=runs/ghn2-digits PROCESSES=1 ARGS=]
 	@test -e '$(DATA)/deepnets1m_train.h5' || $(MAKE) --no-print-directory dataset SPLITS=train SIZE=100000 OUT='$(DATA)'
 	@$(BIN)/python -m $(if $(filter-out 1,$(PROCESSES)),torch.distributed.run --standalone --nproc-per-node '$(PROCESSES)' -m )ghn_model train \
-	  --preset '$(PRESET)' --images '$(IMAGES)' --data '$(DATA)' --out '$(RUN)' $(if $(MINUTES),--minutes '$(MINUTES)') \
+	  --preset '$(PRESET)' --images '$(IMAGES)' --data '$(DATA)' --out '$(RUN)' $(if $(IMAGE_ROOT),--image-root '$(IMAGE_ROOT)') $(if $(MINUTES),--minutes '$(MINUTES)') \
 	  $(if $(STEPS),--steps '$(STEPS)') $(if $(EPOCHS),--epochs '$(EPOCHS)') $(ARGS)
 
-test: $(VENV)/development  ## run the tests
+test: $(VENV)/development  ## run the fast tests and the examples of all docstrings
+	@$(BIN)/python -m pytest -n auto -m 'not slow' $(PYTEST)
+
+test-all: $(VENV)/development  ## run all tests
 	@$(BIN)/python -m pytest -n auto $(PYTEST)
 
 check: $(VENV)/development  ## lint, formatting, types, import rules

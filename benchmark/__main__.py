@@ -12,8 +12,17 @@ COMMANDS = (run, report, sgd, properties, search, published, card)
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Parse the arguments and do what they say."""
-    parser = Parser(prog="python -m benchmark", description="Evaluate predicted parameters, and report on them.")
+    """Run a command.
+
+    Parameters
+    ----------
+    arguments
+        The arguments of the command line, such as `["run", "--limit", "10"]`.
+    """
+    parser = Parser(
+        prog="python -m benchmark",
+        description="Evaluate predicted parameters, and report results.",
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="command", parser_class=Parser)
     for command in COMMANDS:
         command.add_arguments(commands)
@@ -22,4 +31,4 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    run_main(main, "what was evaluated is kept, and the same command goes on")
+    run_main(main, "completed evaluations are kept; run the same command to resume")

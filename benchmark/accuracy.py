@@ -1,39 +1,64 @@
-"""A network with predicted parameters, run on all images as published: batch statistics, batches of 64."""
+"""Evaluation of one network with predicted parameters: batches of 64 images, batch norms with batch statistics.
+
+This is the protocol of the published results (Knyazev et al., NeurIPS 2021).
+"""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from benchmark.metrics import Metric, get_metrics
 from deepnets.data import Images, ImageSet
 from deepnets.support import ConfigError
 from ghn_model.ghn import use_batch_statistics
 
-__all__ = ["BATCH_SIZE", "LAYOUT", "Accuracy", "checked_logits", "count", "evaluate_network", "generator_for"]
+__all__ = [
+    "BATCH_SIZE",
+    "LAYOUT",
+    "Scores",
+    "abbreviated_names",
+    "checked_logits",
+    "evaluate_network",
+    "random_generator",
+    "score",
+]
 
 BATCH_SIZE = 64
+"""Images per batch in the published protocol."""
+
 LAYOUT = torch.channels_last
-"""Of batches in memory: most of the networks are faster with it."""
+"""Memory layout of batches, which is the fastest for most of the networks."""
 
 
-class Accuracy(NamedTuple):
-    """How many images a network classified correctly.
+@dataclass(frozen=True)
+class Scores:
+    """The metrics of a network on a set of images.
 
     Attributes
     ----------
-    top1, top5
-        In percent: the right class is the first, or among the first five.
+    values
+        Value of every metric by name; accuracies are in percent.
     images
         Number of images.
+
+    Examples
+    --------
+    >>> scores = Scores({"top1": 62.5, "top5": 87.5}, images=8)
+    >>> scores["top1"]
+    62.5
     """
 
-    top1: float
-    top5: float
+    values: Mapping[str, float]
     images: int
+
+    def __getitem__(self, metric: str) -> float:
+        return self.values[metric]
 
 
 @torch.no_grad()
@@ -45,37 +70,47 @@ def evaluate_network(
     batch_size: int = BATCH_SIZE,
     unused: Collection[str] = (),
     seed: int = 0,
-) -> Accuracy:
-    """Run a network with predicted parameters on all images of a set.
+    metrics: Iterable[str | Metric] = (),
+) -> Scores:
+    """Evaluate a network with predicted parameters on all images of a set.
 
     Parameters
     ----------
     model
-        The network, on any device, its own parameters maybe on `meta`.  It is left as it is, in values, mode and
-        statistics: what runs is a copy that shares its parameters, in evaluation mode, with batch norms that have no
-        running statistics, which makes them use those of the batch.
+        The network, on any device; its own parameters may be on `meta`.  It is not modified: a copy that shares its
+        parameters is run in evaluation mode, with batch norms that use the statistics of the batch.
     parameters
         All parameters by name, on any device.
     images
-        The images; the network is run on their device.
+        The images; the network runs on their device.
     batch_size
-        64 in the published protocol; with batch norms, accuracies depend on it.
+        Images per batch.  The accuracy of a network with batch norms depends on it; 64 in the published protocol.
     unused
-        Parameters that may be missing, since no data reaches them: the names of `Graph.unused`.
+        Names of parameters that may be missing because they do not affect the output: the names of `Graph.unused`.
     seed
-        Of the noise, if the images have any: the same for every network.
+        Seed of the noise that is added to the images, if they have any.  It is the same for every network.
+    metrics
+        Metrics to compute beside the default ones (`benchmark.metrics.get_metrics`).
 
     Returns
     -------
-    Accuracies over all images, so that a smaller last batch counts as many as it has.
+    The metrics over all images.  Every image has the same weight, also those of a smaller last batch.
 
     Raises
     ------
     ConfigError
-        If a tensor is missing, not one of the network's, of another shape or not finite, or if the network has another
-        number of classes than the images.
+        If a tensor is missing, unknown to the network, of another shape or not finite, or if the number of outputs of
+        the network differs from the number of classes.
     FloatingPointError
-        If an output is not finite.
+        If an output of the network is not finite.
+
+    Examples
+    --------
+    >>> from deepnets.data import load_images
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10, device="meta"))
+    >>> parameters = {"1.weight": torch.zeros(10, 3072), "1.bias": torch.arange(10.0)}
+    >>> evaluate_network(model, parameters, load_images("digits", "test")).images
+    299
     """
     _check(parameters, model, unused)
     device = images.device
@@ -84,83 +119,127 @@ def evaluate_network(
     values = {name: tensor.to(device) for name, tensor in own.items() if name not in parameters and not tensor.is_meta}
     values |= {name: tensor.detach().to(device, own[name].dtype) for name, tensor in parameters.items()}
 
-    return count(lambda batch: torch.func.functional_call(shell, values, batch), images, batch_size, seed=seed)
+    def network(batch: Tensor) -> Any:
+        return torch.func.functional_call(shell, values, batch)
+
+    return score(network, images, batch_size, seed=seed, metrics=metrics)
 
 
 @torch.no_grad()
-def count(
+def score(
     network: Callable[[Tensor], Any],
     images: Images,
     batch_size: int,
     *,
     seed: int = 0,
     device: torch.device | None = None,
-) -> Accuracy:
-    """How many images of a set something classifies correctly.
+    metrics: Iterable[str | Metric] = (),
+) -> Scores:
+    """Compute the metrics of a function from images to logits.
 
     Parameters
     ----------
     network
-        From a batch to its logits, or to a tuple that begins with them.
-    images, batch_size, seed
+        Function from a batch, ``(B, 3, H, W)``, to its logits, ``(B, C)``, or to a tuple whose first element are the
+        logits.
+    images, batch_size, seed, metrics
         As in `evaluate_network`.
     device
-        The network's, if the images are elsewhere.
+        Device of the network; by default that of the images.
+
+    Returns
+    -------
+    The metrics over all images.
 
     Raises
     ------
     ConfigError
-        If there are no images, or outputs are not logits of their classes.
+        If there are no images, or the outputs are not logits of their classes.
     FloatingPointError
         If an output is not finite.
+
+    Examples
+    --------
+    >>> from deepnets.data import load_images
+    >>> images = load_images("digits", "test")
+    >>> scores = score(lambda batch: torch.eye(10)[torch.zeros(len(batch), dtype=torch.long)], images, 64)
+    >>> round(scores["top1"], 1)  # share of the images with label 0
+    10.0
     """
+    measured = get_metrics(metrics)
     device = device or images.device
     seen = 0
-    hits = torch.zeros(3, dtype=torch.int64, device=device)  # top 1, top 5, images with an output that is not finite
-    for batch, labels in images.batches(batch_size, generator=generator_for(images, seed)):
+    sums = torch.zeros(len(measured), dtype=torch.float64, device=device)
+    not_finite = torch.zeros((), dtype=torch.int64, device=device)
+    for batch, labels in images.batches(batch_size, generator=random_generator(images, seed)):
         logits = checked_logits(network(batch.to(device, memory_format=LAYOUT)), len(batch), images)
-        ranked = logits.topk(min(5, images.num_classes), dim=1).indices == labels.to(device)[:, None]
-        broken = ~logits.isfinite().all(dim=1)
-        hits += torch.stack([ranked[:, 0].sum(), ranked.sum(), broken.sum()])
+        labels = labels.to(device)
+        sums += torch.stack([metric.score(logits, labels).double().sum() for metric in measured])
+        not_finite += (~logits.isfinite().all(dim=1)).sum()
         seen += len(batch)
-    top1, top5, bad = hits.tolist()  # the one time that the device is waited for
-    if bad:
+    if bad := int(not_finite):  # the only synchronization with a GPU
         raise FloatingPointError(f"the network's outputs are not finite, for {bad:,} of {seen:,} images")
     if not seen:
-        raise ConfigError(f"images: {images.name} ({images.split}) has none")
-    return Accuracy(100 * top1 / seen, 100 * top5 / seen, seen)
+        raise ConfigError(f"images: {images.name} ({images.split}) has no images")
+    return Scores({metric.name: total / seen for metric, total in zip(measured, sums.tolist())}, seen)
 
 
-def generator_for(images: Images, seed: int) -> torch.Generator:
-    """Of the random numbers of a pass; images in folders are drawn by the CPU, wherever they end up."""
+def random_generator(images: Images, seed: int) -> torch.Generator:
+    """Return a seeded generator for a pass through images; images on disk are augmented on the CPU."""
     return torch.Generator(images.device if isinstance(images, ImageSet) else "cpu").manual_seed(seed)
 
 
-def checked_logits(output: Any, number: int, images: Images) -> Tensor:
-    """The logits of so many images in what a network returned; `ConfigError` if they are not of these classes."""
+def checked_logits(output: Any, batch_size: int, images: Images) -> Tensor:
+    """Return the logits in the output of a network.
+
+    Parameters
+    ----------
+    output
+        What the network returned: logits, or a tuple whose first element are the logits.
+    batch_size
+        Number of images in the batch.
+    images
+        The images, whose number of classes is expected.
+
+    Raises
+    ------
+    ConfigError
+        If the output does not have the shape ``(batch_size, images.num_classes)``.
+    """
     logits = output[0] if isinstance(output, tuple) else output
-    expected = (number, images.num_classes)
+    expected = (batch_size, images.num_classes)
     if not isinstance(logits, Tensor) or logits.shape != expected:
         got = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
         raise ConfigError(f"model: expected outputs of shape {expected}, for the classes of {images.name}, got {got}")
     return logits
 
 
+def abbreviated_names(names: list[str]) -> str:
+    """Return the first three names, for an error message.
+
+    Examples
+    --------
+    >>> abbreviated_names(["a", "b", "c", "d"])
+    'a, b, c, ...'
+    """
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+
+
 def _shell(model: nn.Module) -> nn.Module:
-    """A copy of a network that shares its parameters, for evaluation with the statistics of the batch."""
+    """Copy a network, sharing its parameters, for evaluation with batch statistics."""
     shared = {id(parameter): parameter for parameter in model.parameters()}
     return use_batch_statistics(copy.deepcopy(model, shared)).eval()
 
 
 def _check(parameters: Any, model: nn.Module, unused: Collection[str]) -> None:
-    """Make sure that all parameters are there that data reaches, and that they are what they should be."""
+    """Check that all parameters that affect the output are present, and that names, shapes and values are valid."""
     if not isinstance(parameters, Mapping):
         raise ConfigError(f"parameters: expected a dict of tensors, got {type(parameters).__name__}")
     shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
     if missing := [name for name in shapes if name not in parameters and name not in unused]:
-        raise ConfigError(f"parameters: {len(missing)} of {len(shapes)} are missing: {_some(missing)}")
+        raise ConfigError(f"parameters: {len(missing)} of {len(shapes)} are missing: {abbreviated_names(missing)}")
     if extra := [str(name) for name in parameters if name not in shapes]:
-        raise ConfigError(f"parameters: the network has none of the name {_some(extra)}")
+        raise ConfigError(f"parameters: the network has no parameter named {abbreviated_names(extra)}")
     for name, tensor in parameters.items():
         if not isinstance(tensor, Tensor) or tuple(tensor.shape) != shapes[name] or not tensor.is_floating_point():
             got = f"{tensor.dtype} {tuple(tensor.shape)}" if isinstance(tensor, Tensor) else type(tensor).__name__
@@ -170,8 +249,4 @@ def _check(parameters: Any, model: nn.Module, unused: Collection[str]) -> None:
     finite = [tensor.isfinite().all() for tensor in parameters.values()]
     if finite and not bool(torch.stack([flag.to(finite[0].device) for flag in finite]).all()):
         broken = [name for name, flag in zip(parameters, finite, strict=True) if not flag]
-        raise ConfigError(f"parameters: {len(broken)} are not finite: {_some(broken)}")
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+        raise ConfigError(f"parameters: {len(broken)} are not finite: {abbreviated_names(broken)}")

@@ -1,17 +1,17 @@
-"""DeepNets-1M: random neural architectures as values, graphs, PyTorch networks and files.
+"""DeepNets-1M: a million neural architectures as configurations, graphs, PyTorch networks and files.
 
     NetworkConfig ── build_graph ──▶ Graph            the input of a hypernetwork
-                  ── Network ──────▶ torch.nn.Module  a network that runs on images
-                                         └─ trace ──▶ Graph   of any module
-    DeepNets1M("data", split="test")                  the networks of a split, from one HDF5 file
+                  ── Network ──────▶ torch.nn.Module  an image classifier
+    torch.nn.Module ─── trace ─────▶ Graph            the graph of any module
+    DeepNets1M("data", split="test")                  the graphs of a split, read from one HDF5 file
 
 architecture     configurations, vocabulary, torch modules      corpus           the dataset and its files
 graph            graphs, building, batching                      original_format  files of the original release
 tracing          graphs of any torch module                      data             image sets
 drawing          pictures of graphs                              support          utilities
 
-Importing this package does not import torch: names are imported on first use, so that the processes that build the
-corpus start fast and use little memory.
+Names are imported on first use.  Importing this package does not import torch, so that the worker processes of the
+generator start fast and need little memory.
 """
 
 from __future__ import annotations

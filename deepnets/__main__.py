@@ -1,4 +1,4 @@
-"""Command line of the data: `python -m deepnets info | verify | draw | export | import`."""
+"""The command line of DeepNets-1M: `python -m deepnets info | verify | draw | export | import`."""
 
 from __future__ import annotations
 
@@ -9,52 +9,83 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deepnets.architecture import GENOTYPES, NetworkConfig
-from deepnets.support import ConfigError, Parser, non_negative, positive, run
-
-PREFIX, SUFFIX = "deepnets1m_", ".h5"
+from deepnets.support import (
+    STORED_SPLITS,
+    ConfigError,
+    MissingDataError,
+    Parser,
+    corpus_path,
+    non_negative,
+    positive,
+    run,
+)
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Parse the arguments and do what they say."""
-    parser = Parser(prog="python -m deepnets", description="Describe, check, picture and convert DeepNets-1M.")
+    """Run the command line.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        The arguments after the name of the program.
+
+    Raises
+    ------
+    DeepNetsError
+        If an argument or a file is not valid.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     main(["draw", f"{folder}/darts.svg", "--genotype", "DARTS", "--cells", "2"])  # doctest: +ELLIPSIS
+    /.../darts.svg: Graph(... nodes, ... edges)
+    """
+    parser = Parser(prog="python -m deepnets", description="Describe, verify, draw and convert DeepNets-1M.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command", parser_class=Parser)
 
-    info = commands.add_parser("info", help="what is in a corpus folder or file")
-    info.add_argument("paths", nargs="*", default=["data"], help="files, or folders of them (data)")
+    info = commands.add_parser("info", help="describe the corpus files in a folder")
+    info.add_argument("paths", nargs="*", default=["data"], help="corpus files or folders (default: data)")
     info.set_defaults(do=_info)
 
-    verify = commands.add_parser("verify", help="check every byte, every graph and every number of corpus files")
-    verify.add_argument("paths", nargs="*", default=["data"], help="files, or folders of them (data)")
-    verify.add_argument("--quick", action="store_true", help="do not rebuild every graph from its configuration")
+    verify = commands.add_parser("verify", help="verify every byte, every graph and every number of corpus files")
+    verify.add_argument("paths", nargs="*", default=["data"], help="corpus files or folders (default: data)")
+    verify.add_argument("--quick", action="store_true", help="do not rebuild the graphs from their configurations")
     verify.set_defaults(do=_verify)
 
-    draw = commands.add_parser("draw", help="a picture of a network's graph (png, svg or pdf)")
-    draw.add_argument("out", help="the picture; its suffix decides the format")
-    draw.add_argument("--data", default="data", help="corpus folder (data)")
-    draw.add_argument("--split", default="test", help="split of the network (test)")
-    draw.add_argument("--index", type=non_negative, default=0, help="its position in the split (0)")
-    draw.add_argument("--config", type=Path, help="instead: a JSON file of a NetworkConfig")
-    draw.add_argument("--genotype", choices=sorted(GENOTYPES), help="instead: a genotype with a name")
-    draw.add_argument("--model", help="instead: any model, as module:callable or timm:NAME")
-    draw.add_argument("--cells", type=positive, default=8, help="number of cells, with --genotype (8)")
-    draw.add_argument("--virtual-edges", type=positive, default=1, metavar="K", help="show paths of up to K edges (1)")
-    draw.add_argument("--pruned", action="store_true", help="leave out nodes that do not reach the output")
-    draw.add_argument("--title", help="text above the picture")
+    draw = commands.add_parser("draw", help="draw the graph of a network")
+    draw.add_argument("out", help="file of the picture: .png, .svg or .pdf")
+    draw.add_argument("--data", default="data", help="corpus folder (default: data)")
+    draw.add_argument("--split", default="test", help="split of the network (default: test)")
+    draw.add_argument("--index", type=non_negative, default=0, help="index of the network in the split (default: 0)")
+    draw.add_argument("--config", type=Path, help="draw the NetworkConfig in this JSON file instead")
+    draw.add_argument("--genotype", choices=sorted(GENOTYPES), help="draw a network with this genotype instead")
+    draw.add_argument("--model", help="draw any model instead: module:callable, whose code is executed, or timm:NAME")
+    draw.add_argument("--cells", type=positive, default=8, help="number of cells for --genotype (default: 8)")
+    draw.add_argument(
+        "--virtual-edges",
+        type=positive,
+        default=1,
+        metavar="K",
+        help="largest virtual edge (default: 1)",
+    )
+    draw.add_argument("--pruned", action="store_true", help="omit nodes that do not reach the output")
+    draw.add_argument("--title", help="title of the picture")
     draw.set_defaults(do=_draw)
 
     export = commands.add_parser("export", help="write splits in the format of the original release")
-    export.add_argument("out", type=Path, help="folder of the new files")
-    export.add_argument("--data", default="data", type=Path, help="corpus folder (data)")
-    export.add_argument("--splits", default="all", help="comma-separated, or all that there are (all)")
-    export.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    export.add_argument("out", type=Path, help="folder for the files")
+    export.add_argument("--data", default="data", type=Path, help="corpus folder (default: data)")
+    export.add_argument("--splits", default="all", help="splits, separated by commas, or all (default: all)")
+    export.add_argument("--overwrite", action="store_true", help="replace existing files")
     export.set_defaults(do=_export)
 
-    load = commands.add_parser("import", help="make corpus files from those of the original release")
+    load = commands.add_parser("import", help="convert files of the original release to corpus files")
     load.add_argument("source", type=Path, help="folder with deepnets1m_*.hdf5 and deepnets1m_*_meta.json")
-    load.add_argument("--out", default="imported", type=Path, help="corpus folder (imported)")
-    load.add_argument("--splits", default="all", help="comma-separated, or all that there are (all)")
-    load.add_argument("--check", type=non_negative, default=100, metavar="N", help="compare N graphs a split (100)")
-    load.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    load.add_argument("--out", default="imported", type=Path, help="corpus folder to create (default: imported)")
+    load.add_argument("--splits", default="all", help="splits, separated by commas, or all (default: all)")
+    load.add_argument("--check", type=non_negative, default=100, metavar="N", help="graphs to compare (default: 100)")
+    load.add_argument("--overwrite", action="store_true", help="replace existing files")
     load.set_defaults(do=_import)
 
     options = parser.parse_args(arguments)
@@ -83,9 +114,9 @@ def _info(options: argparse.Namespace) -> None:
                 print(f"  made from    {about.get('origin', 'unknown')}")
             for what, values in (("nodes", nodes), ("edges", edges)):
                 spread = f"{values.mean():.1f} ± {values.std():.1f}, {values.min()} to {values.max()}"
-                print(f"  {what}        {spread} (dead ones included)")
-            widths = {"train": "at C=32, before widths are drawn", "wide": "at the widths of test, before they grow"}
-            at = widths.get(file.split, "at their own widths")
+                print(f"  {what}        {spread} (with dead nodes)")
+            widths = {"train": "at C=32; widths are drawn on load", "wide": "at the widths of test; multiplied on load"}
+            at = widths.get(file.split, "at their widths")
             print(f"  parameters   {params.mean():.2f} M ± {params.std():.2f} M (CIFAR-10, {at})")
             print(f"  content      {file.content_digest}")
 
@@ -97,10 +128,10 @@ def _verify(options: argparse.Namespace) -> None:
         started = time.monotonic()
         found = verify(path, quick=options.quick, progress=True)
         what = "every byte and graph" if found.rebuilt else "every byte"
-        print(f"{path}: {found.num_networks:,} networks, {what} as it should be ({time.monotonic() - started:.1f} s)")
+        print(f"{path}: {found.num_networks:,} networks, {what} verified ({time.monotonic() - started:.1f} s)")
     for folder in {path.parent for path in _files(options.paths)}:
         if pairs := check_disjoint(folder):
-            print(f"{folder}: no network of an evaluation split in another split ({', '.join(pairs)})")
+            print(f"{folder}: no network of an evaluation split is in another split ({', '.join(pairs)})")
 
 
 def _draw(options: argparse.Namespace) -> None:
@@ -123,20 +154,17 @@ def _draw(options: argparse.Namespace) -> None:
         nets = DeepNets1M(options.data, options.split)
         if options.index >= len(nets):
             raise ConfigError(
-                f"--index: split {options.split} has the networks 0 to {len(nets) - 1}, got {options.index}"
+                f"--index: split {options.split} has the indices 0 to {len(nets) - 1}, got {options.index}"
             )
         graph = nets[options.index]
-    try:
-        draw(graph, options.out, title=options.title, virtual_edges=options.virtual_edges, dead=not options.pruned)
-    except ImportError as error:
-        raise ConfigError(str(error)) from error
+    draw(graph, options.out, title=options.title, virtual_edges=options.virtual_edges, dead=not options.pruned)
     print(f"{options.out}: {graph}")
 
 
 def _export(options: argparse.Namespace) -> None:
     from deepnets.original_format import export_official
 
-    splits = _chosen(options.splits, [_split_of(path) for path in _files([options.data])])
+    splits = _selected(options.splits, _stored_splits(options.data))
     for path in export_official(options.data, options.out, splits, overwrite=options.overwrite, progress=True):
         print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
 
@@ -146,34 +174,34 @@ def _import(options: argparse.Namespace) -> None:
 
     files = sorted(options.source.glob("*.hdf5")) if options.source.is_dir() else [options.source]
     if not files:
-        raise ConfigError(f"{options.source}: holds no .hdf5 files of the original release")
+        raise MissingDataError(f"{options.source}: holds no .hdf5 files of the original release")
     found = {split: path for path in files for split in list_splits(path)}
-    for split in _chosen(options.splits, list(found)):
+    for split in _selected(options.splits, list(found)):
         report = import_official(
             found[split], options.out, split, check=options.check, overwrite=options.overwrite, progress=True
         )
-        print(f"{split}: imported; of the graphs in the file, compared with their configurations:\n{report}")
+        print(f"{split}: imported; graphs in the file compared with their configurations:\n{report}")
 
 
 def _files(paths: Sequence[str | Path]) -> list[Path]:
     files: list[Path] = []
     for path in map(Path, paths):
-        found = [path] if path.is_file() else sorted(path.glob(f"{PREFIX}*{SUFFIX}"))
-        if not found:
-            raise ConfigError(f"{path}: holds no corpus files ({PREFIX}*{SUFFIX}); make them with `make dataset`")
-        files += found
+        files += [path] if path.is_file() else [corpus_path(path, split) for split in _stored_splits(path)]
     return files
 
 
-def _split_of(path: Path) -> str:
-    return path.name.removeprefix(PREFIX).removesuffix(SUFFIX)
+def _stored_splits(folder: Path | str) -> list[str]:
+    splits = [split for split in STORED_SPLITS if corpus_path(folder, split).exists()]
+    if not splits:
+        raise MissingDataError(f"{folder}: holds no corpus files (deepnets1m_SPLIT.h5); build them with `make dataset`")
+    return splits
 
 
-def _chosen(wanted: str, available: Sequence[str]) -> list[str]:
-    splits = list(available) if wanted == "all" else [split.strip() for split in wanted.split(",")]
+def _selected(names: str, available: Sequence[str]) -> list[str]:
+    splits = list(available) if names == "all" else [split.strip() for split in names.split(",")]
     for split in splits:
         if split not in available:
-            raise ConfigError(f"--splits: there is no {split!r}; available are {', '.join(available)}")
+            raise ConfigError(f"--splits: unknown {split!r}; available are {', '.join(available)}")
     return splits
 
 
@@ -183,7 +211,7 @@ def _read_config(path: Path) -> NetworkConfig:
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except ValueError as error:
-        raise ConfigError(f"{path}: is not the JSON of a NetworkConfig: {error}") from error
+        raise ConfigError(f"{path}: is not a NetworkConfig in JSON: {error}") from error
 
 
 if __name__ == "__main__":

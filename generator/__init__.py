@@ -1,9 +1,19 @@
-"""Make DeepNets-1M: draw architectures from the published distributions and write them into one file per split.
+"""Generate DeepNets-1M: sample architectures from the published distributions and write one file per split.
 
     from generator import BuildPlan, build_corpus
     build_corpus("data", BuildPlan(train_size=20_000))
 
-or `python -m generator build`, or `make dataset`.  Works without torch.
+The command line is `python -m generator build`, also available as `make dataset`.
+
+splits     the rules of every split
+sampler    candidate architectures from a stream of random numbers
+shards     ranges of candidates, as files
+clusters   joblib backends: processes, Dask, Ray
+workers    shards made in parallel
+selection  which candidates become networks of a split
+build      `build_corpus`
+
+The package does not import torch.
 """
 
 from __future__ import annotations

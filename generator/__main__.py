@@ -1,44 +1,77 @@
-"""Command line of the generator: `python -m generator build`, `python -m generator splits`."""
+"""Command line of the generator: `python -m generator build` and `python -m generator splits`."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
 
-from deepnets.support import Parser, non_negative, positive, run
+from deepnets.support import Parser, deprecated_option, non_negative, positive, run
 from generator.build import BuildPlan, build_corpus
 from generator.splits import SPLITS
 from generator.workers import BACKENDS, Workers
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Parse the arguments and do what they say."""
-    parser = Parser(prog="python -m generator", description="Make the DeepNets-1M corpus.")
+    """Run the command line.
+
+    Parameters
+    ----------
+    arguments
+        Arguments without the program name.
+
+    Examples
+    --------
+    >>> main(["splits"])  # doctest: +ELLIPSIS
+    split     networks   cells      steps  rules
+    train    1,000,000    4-18      1/2/4  batch norm in most networks; at most 10 M parameters at width 32; ...
+    """
+    parser = Parser(prog="python -m generator", description="Generate the DeepNets-1M corpus.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command", parser_class=Parser)
-    build = commands.add_parser("build", help="make the files of a corpus; continues what was begun")
-    build.add_argument("--out", default="data", help="folder of the corpus (default: data)")
+    build = commands.add_parser("build", help="build the files of a corpus, or resume an interrupted build")
+    build.add_argument("--out", default="data", help="corpus folder (default: data)")
     build.add_argument(
-        "--splits", default="all", help=f"comma-separated, from {', '.join(SPLITS)}; or all, the default"
+        "--splits", default="all", help=f"comma-separated names from {', '.join(SPLITS)}; or all (default: all)"
     )
-    build.add_argument("--train-size", type=positive, default=SPLITS["train"].size, metavar="N", help="(1,000,000)")
-    build.add_argument("--search-size", type=positive, default=SPLITS["search"].size, metavar="N", help="(100,000)")
-    build.add_argument("--seed", type=non_negative, default=0, help="another seed gives another corpus (0)")
-    build.add_argument("--jobs", type=positive, help="shards made at the same time (one per core)")
-    build.add_argument("--backend", choices=BACKENDS, default="loky", help="processes, or a cluster of Dask or Ray")
-    build.add_argument("--address", help="of the Dask scheduler or the Ray head (default: a local cluster)")
     build.add_argument(
-        "--patience", type=positive, default=600, metavar="S", help="give up after S seconds without progress (600)"
+        "--train-size",
+        type=positive,
+        default=SPLITS["train"].size,
+        metavar="N",
+        help="number of training networks (default: 1,000,000)",
+    )
+    build.add_argument(
+        "--search-size",
+        type=positive,
+        default=SPLITS["search"].size,
+        metavar="N",
+        help="number of networks for architecture search (default: 100,000)",
+    )
+    build.add_argument("--seed", type=non_negative, default=0, help="random seed of the corpus (default: 0)")
+    build.add_argument("--workers", type=positive, help="number of worker processes (default: one per core)")
+    deprecated_option(build, "--jobs", "--workers")
+    build.add_argument(
+        "--backend", choices=BACKENDS, default="loky", help="local processes (loky), or a Dask or Ray cluster"
+    )
+    build.add_argument(
+        "--address", help="address of the Dask scheduler or the Ray head node (default: start a local cluster)"
+    )
+    build.add_argument(
+        "--patience",
+        type=positive,
+        default=600,
+        metavar="SECONDS",
+        help="stop when no shard is finished for this long (default: 600)",
     )
     build.add_argument(
         "--shard-size",
         type=positive,
         default=Workers.shard_size,
         metavar="N",
-        help=f"candidates per shard; less takes less memory, and changes nothing else ({Workers.shard_size:,})",
+        help=f"candidates per shard; smaller shards need less memory (default: {Workers.shard_size:,})",
     )
-    build.add_argument("--overwrite", action="store_true", help="replace files that were made with other options")
-    build.add_argument("--quiet", action="store_true", help="no progress bar, no table")
-    commands.add_parser("splits", help="list the splits and how their networks are drawn")
+    build.add_argument("--overwrite", action="store_true", help="replace files that were built with other options")
+    build.add_argument("--quiet", action="store_true", help="print neither a progress bar nor a table")
+    commands.add_parser("splits", help="list the splits and their rules")
     options = parser.parse_args(arguments)
 
     if options.command == "splits":
@@ -55,7 +88,7 @@ def main(arguments: Sequence[str]) -> None:
         search_size=options.search_size,
     )
     workers = Workers(
-        jobs=options.jobs,
+        num_workers=options.workers,
         backend=options.backend,
         address=options.address,
         patience=options.patience,
@@ -79,4 +112,4 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    run(main, after_interrupt="finished shards are kept: run the same command again to continue")
+    run(main, after_interrupt="finished shards are kept: run the same command again to resume")

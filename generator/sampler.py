@@ -1,11 +1,11 @@
-"""Random architectures: a split, a seed and an index decide a candidate, and nothing else does.
+"""Sample candidate architectures; a candidate is a function of a split, a seed and an index.
 
 Candidate i of a split reads the words `104 i ... 104 i + 103` of a Philox stream (Salmon et al., SC 2011) whose key is
-a digest of seed and split, and makes one attempt: an architecture, or a rejection with its reasons.  Any range of
-candidates can therefore be drawn anywhere, in any order, by any number of workers.
+a digest of the seed and the split.  It is either an architecture, or is rejected for one or more reasons.  Any range of
+candidates can therefore be drawn in any process and in any order.
 
-The order of draws and the rules of rejection follow Knyazev et al. (NeurIPS 2021), appendix A; genotypes are drawn from
-the distribution that the original's scores and soft-maxes amount to.
+The order of draws and the rules of rejection follow Knyazev et al. (NeurIPS 2021), appendix A.  Genotypes have the
+distribution that follows from the scores and softmax functions of the original.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from generator.splits import NORM_ALWAYS, NORM_NEVER, Rules
 __all__ = ["REJECTIONS", "STREAM_VERSION", "WORDS", "random_words", "sample"]
 
 STREAM_VERSION = 1
-"""Changes whenever the same seed would give other networks; part of every key and recorded in every file."""
+"""Version of the random stream, stored in every file.  It changes whenever the same seed gives other networks."""
 
 WORDS = 104
-"""64-bit words set aside for each candidate, a multiple of four; ten steps, the most there are, need 102."""
+"""Number of 64-bit random words per candidate: a multiple of four, and at least the 102 that ten steps need."""
 
 REJECTIONS = (
     "cse_without_conv",
@@ -38,7 +38,7 @@ REJECTIONS = (
     "too_large_imagenet",
     "no_output",
 )
-"""Reasons to reject a candidate, one bit each.  The first four are decided by the genotype and can coincide."""
+"""Reasons to reject a candidate; reason k is bit k.  The first four depend on the genotype and can coincide."""
 
 TOO_LARGE_CIFAR10, TOO_LARGE_IMAGENET, NO_OUTPUT = 1 << 4, 1 << 5, 1 << 6
 
@@ -46,13 +46,32 @@ _POOL_ONLY = 4  # none, max_pool, avg_pool and skip_connect come first in PRIMIT
 _ALL = len(PRIMITIVES)
 _MSA, _CSE = PRIMITIVES.index("msa"), PRIMITIVES.index("cse")
 _CONV_5X5, _CONV_7X7 = PRIMITIVES.index("conv_5x5"), PRIMITIVES.index("conv_7x7")
-_FIRST_CONV, _LAST_CONV = PRIMITIVES.index("sep_conv_3x3"), _CONV_7X7  # every name with "conv" lies between
+_FIRST_CONV, _LAST_CONV = PRIMITIVES.index("sep_conv_3x3"), _CONV_7X7  # all convolutions lie between them
 
 
 def random_words(seed: int, split: str, start: int, count: int) -> npt.NDArray[np.uint64]:
-    """The random words of the candidates `start ... start + count - 1`, shape `(count, WORDS)`.
+    """Return the random words of consecutive candidates.
 
-    NumPy guarantees the streams of its bit generators across versions (NEP 19), which it does not for distributions.
+    NumPy guarantees the same stream of a bit generator in all versions (NEP 19), but not the same distributions.
+
+    Parameters
+    ----------
+    seed
+        Seed of the corpus.
+    split
+        Name of the split.
+    start, count
+        The candidates `start ... start + count - 1`.
+
+    Returns
+    -------
+    numpy.ndarray
+        `(count, WORDS) uint64`.
+
+    Examples
+    --------
+    >>> bool((random_words(0, "train", 3, 1) == random_words(0, "train", 0, 4)[3:]).all())
+    True
     """
     digest = hashlib.sha256(f"DeepNets-1M stream {STREAM_VERSION} seed {seed} split {split}".encode()).digest()
     key = int.from_bytes(digest[:16], "little")
@@ -63,7 +82,7 @@ def random_words(seed: int, split: str, start: int, count: int) -> npt.NDArray[n
 
 @compiled
 def _below(words: npt.NDArray[np.uint64], cursor: npt.NDArray[np.int64], n: int) -> int:
-    """A draw from 0 ... n - 1: the upper half of the next word, scaled."""
+    """Draw an integer from 0 to n - 1 by scaling the upper half of the next word."""
     word = words[cursor[0]] >> np.uint64(32)
     cursor[0] += 1
     return np.int64((word * np.uint64(n)) >> np.uint64(32))  # type: ignore[return-value]
@@ -71,7 +90,7 @@ def _below(words: npt.NDArray[np.uint64], cursor: npt.NDArray[np.int64], n: int)
 
 @compiled
 def _happens(words: npt.NDArray[np.uint64], cursor: npt.NDArray[np.int64], tenths: int) -> bool:
-    """True with a probability of so many tenths."""
+    """Draw True with probability `tenths / 10`."""
     return _below(words, cursor, 10) < tenths
 
 
@@ -79,7 +98,7 @@ def _happens(words: npt.NDArray[np.uint64], cursor: npt.NDArray[np.int64], tenth
 def _draw_genotype(
     words: npt.NDArray[np.uint64], cursor: npt.NDArray[np.int64], steps: int, pool_only: bool, net: Any
 ) -> None:
-    """Every step adds up two operations on two distinct earlier states; everything is uniform and independent."""
+    """Draw two operations on two distinct earlier states for every step, independently and uniformly."""
     first_op = 0 if steps > 1 else 1  # a cell of one step must not lose an operand to `none`
     net.ops[:, :] = PADDING
     net.states[:, :] = PADDING
@@ -97,8 +116,8 @@ def _draw_genotype(
 
 
 @compiled
-def _genotype_faults(net: Any) -> int:
-    """The reasons, as bits, for which a genotype is rejected."""
+def _genotype_rejections(net: Any) -> int:
+    """Return the reasons for which a genotype is rejected, as bits."""
     convolves = attends = squeezes = several_squeezes = several_large = False
     for kind in (NORMAL, REDUCE):
         squeeze = large = 0
@@ -111,24 +130,47 @@ def _genotype_faults(net: Any) -> int:
         squeezes |= squeeze > 0
         several_squeezes |= squeeze > 1
         several_large |= large > 1
-    faults = 0
+    rejections = 0
     if squeezes and not convolves:
-        faults |= 1
+        rejections |= 1
     if several_squeezes:
-        faults |= 2
+        rejections |= 2
     if several_large:
-        faults |= 4
+        rejections |= 4
     if not (squeezes or attends or convolves):
-        faults |= 8
-    return faults
+        rejections |= 8
+    return rejections
 
 
 @compiled
 def sample(words: npt.NDArray[np.uint64], rules: Rules, net: Any) -> int:
-    """Draw one candidate into the record `net` (of `deepnets.architecture.ARCHITECTURE`).
+    """Draw one candidate into a record.
 
-    Returns the reasons of rejection that the genotype gives, 0 if none; after a rejection the record is incomplete.
-    Width (32), `fc_dim` (256) and `imagenet_stride` (4) are the original generator's constants.
+    The width (32), `fc_dim` (256) and `imagenet_stride` (4) are constants of the original generator.
+
+    Parameters
+    ----------
+    words
+        `(WORDS,) uint64`, random words.
+    rules
+        Rules of the split.
+    net
+        A record of `deepnets.architecture.ARCHITECTURE`, which is overwritten.  It is incomplete after a rejection.
+
+    Returns
+    -------
+    int
+        The reasons for which the genotype is rejected, as bits; 0 if it is accepted.
+
+    Examples
+    --------
+    >>> from deepnets.architecture import ARCHITECTURE, decode
+    >>> from generator import SPLITS
+    >>> net = np.zeros(1, ARCHITECTURE)
+    >>> sample(random_words(0, "test", 1, 1)[0], SPLITS["test"].rules, net[0])
+    0
+    >>> decode(net[0]).C
+    32
     """
     cursor = np.zeros(1, np.int64)
     n_cells = rules.min_cells + _below(words, cursor, rules.max_cells - rules.min_cells + 1)
@@ -147,9 +189,9 @@ def sample(words: npt.NDArray[np.uint64], rules: Rules, net: Any) -> int:
             concat |= 1 << (2 + step)
     net.concat[NORMAL] = concat
     net.concat[REDUCE] = concat
-    faults = _genotype_faults(net)
-    if faults:
-        return faults
+    rejections = _genotype_rejections(net)
+    if rejections:
+        return rejections
 
     attends = contains(net, _MSA)
     net.C, net.fc_dim, net.imagenet_stride = 32, 256, 4

@@ -1,7 +1,7 @@
-"""The work of one worker: a range of candidates of one split, from random words to finished records.
+"""Shards: the accepted candidates in a range of candidates of one split.
 
-A shard is a pure function of (split, seed, range), so it does not matter who makes it, when, or how often.  On disk it
-is a sealed file in the build's `.partial` folder: complete and undamaged, or made again.
+A shard is a pure function of (split, seed, range).  It is stored as a checksummed file in the `.partial` folder of a
+build; a file that is missing or damaged is made again.
 """
 
 from __future__ import annotations
@@ -14,23 +14,39 @@ import numpy as np
 import numpy.typing as npt
 
 from deepnets.architecture import ARCHITECTURE
-from deepnets.corpus import MEASURE, NUM_CLASSES, WIRING, append_rows, measure
-from deepnets.graph import Tape, assemble, fingerprint, new_tape
-from deepnets.support import DeepNetsError, check_seal, compiled, create, open_hdf5
+from deepnets.corpus import NUM_CLASSES, STATISTICS, WIRING, append_rows, compute_sizes
+from deepnets.graph import GraphBuffer, assemble, fingerprint, new_graph_buffer
+from deepnets.support import DeepNetsError, compiled, create_hdf5, open_hdf5, verify_checksum
 from generator.sampler import NO_OUTPUT, TOO_LARGE_CIFAR10, TOO_LARGE_IMAGENET, random_words, sample
 from generator.splits import Rules, SplitSpec
 
 __all__ = ["Shard", "ShardTask", "make_shard", "read_shard", "write_shard"]
 
 EVALUATION_PARAMETERS = 2_500_000
-"""Networks of all splits but `train` are as wide as it takes to have so many parameters (CIFAR-10)."""
+"""Networks of all splits but `train` get the smallest width with at least this many parameters for CIFAR-10."""
 
 WIDTH_STEP = 16
 
 
 @dataclass(frozen=True)
 class ShardTask:
-    """Which candidates a shard is made of: `count` of them from `start` on."""
+    """Which candidates belong to a shard.
+
+    Parameters
+    ----------
+    spec
+        The split.
+    seed
+        Seed of the corpus.
+    start, count
+        The candidates `start ... start + count - 1`.
+
+    Examples
+    --------
+    >>> from generator import SPLITS
+    >>> ShardTask(SPLITS["train"], seed=0, start=16_384, count=100).name
+    'train-000000016384-100.h5'
+    """
 
     spec: SplitSpec
     seed: int
@@ -39,52 +55,85 @@ class ShardTask:
 
     @property
     def name(self) -> str:
-        """File name of the shard within its build."""
+        """File name of the shard."""
         return f"{self.spec.name}-{self.start:012d}-{self.count}.h5"
 
 
 @dataclass(frozen=True)
 class Shard:
-    """The candidates of a range that were accepted, in order, and why the others were not.
+    """The accepted candidates of a range, in their order, and the reasons for rejecting the others.
 
     Attributes
     ----------
     reasons
-        `(count,) uint8`, for every candidate the bits of `REJECTIONS`; 0: accepted.
+        `(count,) uint8`, reasons of `generator.sampler.REJECTIONS` as bits for every candidate; 0: accepted.
     architectures
-        `(n,)`, records of `deepnets.architecture.ARCHITECTURE`.
-    measures
-        `(n,)`, records of `deepnets.corpus.MEASURE`.
+        `(n,)` records of `deepnets.architecture.ARCHITECTURE`.
+    statistics
+        `(n,)` records of `deepnets.corpus.STATISTICS`.
     wiring
-        Rows of `deepnets.corpus.WIRING` of all n graphs.
+        `deepnets.corpus.WIRING` rows of all n graphs.
+
+    Examples
+    --------
+    See `make_shard`.
     """
 
     reasons: npt.NDArray[np.uint8]
     architectures: npt.NDArray[np.void]
-    measures: npt.NDArray[np.void]
+    statistics: npt.NDArray[np.void]
     wiring: npt.NDArray[np.void]
 
     def columns(self, keep: npt.NDArray[np.bool_] | slice = slice(None)) -> dict[str, npt.NDArray[Any]]:
-        """The columns of the corpus file, for all or some of the networks."""
-        records = (self.architectures[keep], self.measures[keep])
+        """Return the columns of the corpus file.
+
+        Parameters
+        ----------
+        keep
+            `(n,) bool`, the networks to include; all by default.
+        """
+        records = (self.architectures[keep], self.statistics[keep])
         return {name: record[name] for record in records for name in record.dtype.names or ()}
 
     def rows(self, keep: npt.NDArray[np.bool_]) -> npt.NDArray[np.void]:
-        """The wiring of some of the networks."""
-        return self.wiring[np.repeat(keep, self.measures["num_rows"])]
+        """Return the wiring of some networks.
+
+        Parameters
+        ----------
+        keep
+            `(n,) bool`, the networks to include.
+        """
+        return self.wiring[np.repeat(keep, self.statistics["num_rows"])]
 
 
 def make_shard(task: ShardTask) -> Shard:
-    """Draw and build the candidates of a range."""
+    """Make a shard.
+
+    Parameters
+    ----------
+    task
+        The split, the seed and the range.
+
+    Returns
+    -------
+    Shard
+
+    Examples
+    --------
+    >>> from generator import SPLITS
+    >>> shard = make_shard(ShardTask(SPLITS["train"], seed=0, start=0, count=20))
+    >>> bool(len(shard.architectures) == (shard.reasons == 0).sum())
+    True
+    """
     words = random_words(task.seed, task.spec.name, task.start, task.count)
     reasons = np.zeros(task.count, np.uint8)
     architectures = np.zeros(task.count, ARCHITECTURE)
-    measures = np.zeros(task.count, MEASURE)
+    statistics = np.zeros(task.count, STATISTICS)
     rules = task.spec.rules
-    tape = new_tape(rules.max_cells, rules.max_steps)
+    buffer = new_graph_buffer(rules.max_cells, rules.max_steps)
     wiring = np.empty(256 * task.count, WIRING)
-    accepted, wiring = _produce(words, task.start, rules, tape, reasons, architectures, measures, wiring)
-    return Shard(reasons, architectures[:accepted], measures[:accepted], wiring)
+    accepted, wiring = _produce(words, task.start, rules, buffer, reasons, architectures, statistics, wiring)
+    return Shard(reasons, architectures[:accepted], statistics[:accepted], wiring)
 
 
 @compiled
@@ -92,86 +141,134 @@ def _produce(
     words: npt.NDArray[np.uint64],
     start: int,
     rules: Rules,
-    tape: Tape,
+    buffer: GraphBuffer,
     reasons: npt.NDArray[np.uint8],
     architectures: npt.NDArray[np.void],
-    measures: npt.NDArray[np.void],
+    statistics: npt.NDArray[np.void],
     wiring: npt.NDArray[np.void],
 ) -> tuple[int, npt.NDArray[np.void]]:
-    """Fill the arrays with what becomes of each candidate; returns how many were accepted, and their rows."""
+    """Fill the arrays; return the number of accepted candidates and their wiring."""
     accepted = used = 0
     for i in range(len(words)):
         net = architectures[accepted]
         reasons[i] = sample(words[i], rules, net)
         if reasons[i] == 0:
-            reasons[i] = _size(net, rules, tape, measures[accepted])
+            reasons[i] = _size(net, rules, buffer, statistics[accepted])
         if reasons[i] == 0:
-            measures[accepted].candidate = start + i
-            wiring, used = append_rows(tape, wiring, used)
+            statistics[accepted].candidate = start + i
+            wiring, used = append_rows(buffer, wiring, used)
             accepted += 1
     return accepted, wiring[:used]
 
 
 @compiled
-def _size(net: Any, rules: Rules, tape: Tape, out: Any) -> int:
-    """Measure a network and set its width; reasons to reject it, if any; its graph stays on the tape.
+def _size(net: Any, rules: Rules, buffer: GraphBuffer, out: Any) -> int:
+    """Write the statistics of a network and set its width; return the reason to reject it, or 0.
 
-    The reasons are looked at in the order of the original generator, so that their rates compare.
+    The graph is left in the buffer.  Reasons are checked in the order of the original generator, so that their
+    frequencies can be compared.
     """
-    has_output = measure(net, tape, out)
+    has_output = compute_sizes(net, buffer, out)
     if out.num_params > rules.max_parameters:
         return TOO_LARGE_CIFAR10
     if not has_output:
         return NO_OUTPUT
     if out.num_params_imagenet > rules.max_parameters:
         return TOO_LARGE_IMAGENET
-    out.fingerprint = fingerprint(tape)
+    out.fingerprint = fingerprint(buffer)
     if rules.sized:
-        # The number of parameters is quadratic in a width of whole steps, so three values give all of them.
-        count, growth = out.num_params, _count(net, 1, tape) - out.num_params
-        acceleration = _count(net, 2, tape) - count - 2 * growth
+        # The number of parameters is a quadratic function of the number of width steps, so three values determine it.
+        count, growth = out.num_params, _count(net, 1, buffer) - out.num_params
+        acceleration = _count(net, 2, buffer) - count - 2 * growth
         while count < EVALUATION_PARAMETERS:
             net.C += WIDTH_STEP
             count += growth
             growth += acceleration
-        measure(net, tape, out)
+        compute_sizes(net, buffer, out)
     return 0
 
 
 @compiled
-def _count(net: Any, steps: int, tape: Tape) -> int:
-    """Parameters of a network that is so many steps wider."""
-    return assemble(net, net.C + steps * WIDTH_STEP, net.fc_dim, NUM_CLASSES, 32, tape)
+def _count(net: Any, steps: int, buffer: GraphBuffer) -> int:
+    """Return the number of parameters of a network that is `steps` width steps wider."""
+    return assemble(net, net.C + steps * WIDTH_STEP, net.fc_dim, NUM_CLASSES, 32, buffer)
 
 
-_PARTS = ("reasons", "architectures", "measures", "wiring")
+_PARTS = ("reasons", "architectures", "statistics", "wiring")
 
 
 def write_shard(task: ShardTask, folder: Path) -> None:
-    """Make a shard and keep it in a folder, unless a good one is there already."""
+    """Make a shard and store it in a folder, unless an undamaged file of it exists.
+
+    Parameters
+    ----------
+    task
+        The shard.
+    folder
+        An existing folder.
+
+    Raises
+    ------
+    DeepNetsError
+        If the folder does not exist or is not writable.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from generator import SPLITS
+    >>> task = ShardTask(SPLITS["train"], seed=0, start=0, count=20)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_shard(task, Path(folder))
+    ...     shard = read_shard(task, Path(folder))
+    >>> len(shard.reasons)
+    20
+    """
     path = folder / task.name
     if not folder.is_dir():
         raise DeepNetsError(f"{folder}: no such folder for this worker; it must be on a file system that all share")
     if _is_good(path):
         return
     shard = make_shard(task)
-    with create(path) as file:
+    with create_hdf5(path) as file:
         for name in _PARTS:
             file.create_dataset(name, data=getattr(shard, name), compression="gzip", compression_opts=1, shuffle=True)
 
 
 def _is_good(path: Path) -> bool:
     try:
-        check_seal(path)
-    except DeepNetsError:  # missing, torn or damaged, which costs no more than making it again
+        verify_checksum(path)
+    except DeepNetsError:
         return False
     return True
 
 
 def read_shard(task: ShardTask, folder: Path, *, wiring: bool = True) -> Shard:
-    """Read a shard back, if need be without its graphs; `IntegrityError` if it is not what was written."""
+    """Read a shard.
+
+    Parameters
+    ----------
+    task
+        The shard.
+    folder
+        Its folder.
+    wiring
+        Whether to read the graphs; otherwise `Shard.wiring` is empty.
+
+    Returns
+    -------
+    Shard
+
+    Raises
+    ------
+    IntegrityError
+        If the file is damaged.
+
+    Examples
+    --------
+    See `write_shard`.
+    """
     path = folder / task.name
-    check_seal(path)
+    verify_checksum(path)
     with open_hdf5(path) as file:
         parts = {name: file[name][:] for name in _PARTS[:-1]}
         return Shard(**parts, wiring=file["wiring"][: None if wiring else 0])

@@ -1,8 +1,7 @@
-"""The splits of DeepNets-1M, one frozen description each: sizes, ranges and rules.
+"""The splits of DeepNets-1M: their sizes and the rules by which their networks are drawn.
 
-The constants are those of the original release (Knyazev et al., NeurIPS 2021, section 3 and table 1).  What differs, on
-purpose, is where the random numbers come from: every split has its own stream, whereas the original draws its training
-and test networks from the same seed.
+The constants are those of the original release (Knyazev et al., NeurIPS 2021, section 3 and table 1).  Unlike the
+original, which draws training and test networks from the same seed, every split has its own random stream.
 """
 
 from __future__ import annotations
@@ -18,7 +17,29 @@ NORM_SAMPLED, NORM_NEVER, NORM_ALWAYS = range(3)
 
 
 class Rules(NamedTuple):
-    """What the sampler's compiled code needs to know about a split, as numbers."""
+    """Rules of a split as numbers, for compiled code.
+
+    Attributes
+    ----------
+    min_cells, max_cells
+        Range of the number of cells.
+    min_deep, max_deep
+        Range of the threshold above which a network is deep.
+    min_steps, medium_steps, max_steps
+        Range of the number of steps per cell; the largest for deep networks is `medium_steps`.
+    max_parameters
+        Largest number of parameters at width 32.
+    norm
+        `NORM_SAMPLED`, `NORM_NEVER` or `NORM_ALWAYS`.
+    free_preproc
+        As in `SplitSpec`.
+    sized
+        As in `SplitSpec`.
+
+    Examples
+    --------
+    See `SplitSpec`.
+    """
 
     min_cells: int
     max_cells: int
@@ -35,29 +56,37 @@ class Rules(NamedTuple):
 
 @dataclass(frozen=True)
 class SplitSpec:
-    """How the networks of one split are drawn.
+    """Rules by which the networks of one split are drawn.
 
-    Attributes
+    Parameters
     ----------
-    name, size
-        The split, and its published number of networks.
+    name
+        Name of the split.
+    size
+        Published number of networks.
     cells
-        Smallest and largest number of cells, uniform.
+        Smallest and largest number of cells.  The distribution is uniform.
     deep
-        Range of the threshold, uniform, above which a network counts as deep: it then has medium rather than many
-        steps per cell, and global pooling.
+        Smallest and largest value of a threshold, uniform.  Networks with more cells are *deep*: they have global
+        pooling and at most the medium number of steps.
     steps
-        Smallest, medium and largest number of steps per cell: uniform up to the largest, for deep networks up to the
-        medium.
+        Smallest, medium and largest number of steps per cell.  The distribution is uniform up to the largest number,
+        or up to the medium number for deep networks.
     max_parameters
-        Larger networks (at width 32) are rejected, for either image size.
+        Networks with more parameters at width 32, for either image size, are rejected.
     norm
-        Whether batch norm is sampled (left out in a few shallow networks), never or always there.
+        `NORM_SAMPLED`: batch norm is omitted in some shallow networks.  `NORM_NEVER`: no batch norm.  `NORM_ALWAYS`:
+        batch norm in all networks.
     free_preproc
-        Whether networks without attention, too, may go without preprocessing (`search` only).
+        Whether networks without attention can have no preprocessing (`search` only).
     sized
-        Whether the file states a width for every network, by the rule of 2.5 million parameters; training networks get
-        theirs when they are loaded.
+        Whether the file states the width of every network, chosen for 2.5 million parameters.  The widths of training
+        networks are drawn when they are loaded.
+
+    Examples
+    --------
+    >>> SplitSpec("val", 500).rules.max_cells
+    18
     """
 
     name: str
@@ -72,16 +101,16 @@ class SplitSpec:
 
     @property
     def about(self) -> str:
-        """The rest of the rules in words."""
+        """The rules on norms, sizes and widths in words."""
         if self.name == "wide":
-            return "the first networks of test, 4 times as wide (twice on 224-pixel images)"
-        norm = ("batch norm in most", "no batch norm", "batch norm in all")[self.norm]
-        width = "C as wide as 2.5 M parameters need" if self.sized else "C is drawn when a network is loaded"
+            return "the first networks of test, 4 times as wide (2 times for 224-pixel images)"
+        norm = ("batch norm in most networks", "no batch norm", "batch norm in all networks")[self.norm]
+        width = "width for 2.5 M parameters" if self.sized else "width drawn when a network is loaded"
         return f"{norm}; at most {self.max_parameters // 10**6} M parameters at width 32; {width}"
 
     @property
     def rules(self) -> Rules:
-        """The same as plain numbers, for compiled code."""
+        """The rules as numbers, for compiled code."""
         return Rules(
             *self.cells, *self.deep, *self.steps, self.max_parameters, self.norm, self.free_preproc, self.sized
         )
@@ -97,8 +126,9 @@ EVALUATION: dict[str, SplitSpec] = {
         SplitSpec("bnfree", 100, norm=NORM_NEVER),
     )
 }
-"""Splits that networks are evaluated on, in the order in which they are made.  `wide`, the sixth, is the first 100
-networks of `test`, at a larger width."""
+"""Evaluation splits with networks of their own, by name, in the order in which they are made.
+
+The sixth evaluation split, `wide`, consists of the first 100 networks of `test` at a larger width."""
 
 WIDE = SplitSpec("wide", 100)
 
@@ -110,11 +140,27 @@ SPLITS: dict[str, SplitSpec] = {
         "search", 100_000, cells=(6, 20), deep=(10, 10), steps=(1, 3, 6), norm=NORM_ALWAYS, free_preproc=True
     ),
 }
-"""Every split that is kept in a file.  `predefined` is not: its networks are made when they are loaded."""
+"""Splits that are stored in a file, by name.  The split `predefined` is not: its networks are built when loaded."""
 
 
 def split_spec(name: str) -> SplitSpec:
-    """The description of a split; `ConfigError` with the valid names if there is none of that name."""
+    """Return the rules of a split.
+
+    Parameters
+    ----------
+    name
+        Name of the split.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such split; the message lists the valid names.
+
+    Examples
+    --------
+    >>> split_spec("deep").cells
+    (10, 36)
+    """
     if name not in SPLITS:
         raise ConfigError(f"split: unknown {name!r}; use one of {', '.join(SPLITS)}")
     return SPLITS[name]

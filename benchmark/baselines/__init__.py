@@ -1,18 +1,19 @@
-"""Training many networks into a folder of results that can be resumed.
+"""Training of many networks into a folder of results that can be resumed.
 
 jobs    the networks to train: those of a split, of a library, or of the user
 runs    training one network after another, and the files of the results
-curves  tables and pictures of training curves
+curves  tables and figures of training curves
 """
 
 from __future__ import annotations
 
 from benchmark.baselines.curves import curves_text, draw_curves
-from benchmark.baselines.jobs import jobs_of, model_jobs
+from benchmark.baselines.jobs import TrainingJob, jobs_of, model_jobs
 from benchmark.baselines.runs import Curves, train_all
 
 __all__ = [
     "Curves",
+    "TrainingJob",
     "curves_text",
     "draw_curves",
     "jobs_of",

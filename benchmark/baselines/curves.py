@@ -1,4 +1,4 @@
-"""How trainings went, side by side: a table for the terminal, and a picture."""
+"""Training curves of several predictors: a table for the terminal, and a figure."""
 
 from __future__ import annotations
 
@@ -9,29 +9,38 @@ from typing import Any
 import pandas as pd
 
 from benchmark.evaluation import FAILED, OK, summarize
+from benchmark.metrics import get_metric
 
 __all__ = ["curves_text", "draw_curves", "mean_curves"]
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-"""Of Okabe and Ito, which everybody can tell apart."""
+"""The palette of Okabe and Ito, whose colors are distinct with color vision deficiencies, too."""
 
-_SINGLE = 12  # so many networks are drawn one by one, too
+_MAX_SINGLE_CURVES = 12  # the curves of up to so many networks are drawn in addition to their mean
 
 
 def mean_curves(table: pd.DataFrame, metric: str = "top1") -> pd.DataFrame:
-    """Mean and standard error over networks, for every epoch at which they were evaluated.
+    """Compute mean and standard error over networks for every epoch.
 
     Parameters
     ----------
     table
         Rows of `curves.csv`.
     metric
-        "top1" or "top5"; also "train_top1" or "train_loss", which every epoch has.
+        A metric, which is known for the epochs after which networks were evaluated, or "train_top1" or "train_loss",
+        which are known for every epoch.
 
     Returns
     -------
-    One row per predictor, split, images and epoch: `mean`, `standard_error` (from the population's standard
-    deviation), `networks` (all of them) and `failures`, which are in no mean.
+    One row per predictor, split, images and epoch: `mean`, `standard_error` (from the population standard deviation),
+    `networks` (number of all networks) and `failures` (number of networks that are not part of the mean).
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"predictor": "random", "split": "test", "images": "digits", "index": [0, 1],
+    ...                       "epoch": 1, "top1": [40.0, 60.0], "status": "ok"})
+    >>> mean_curves(table)["mean"].tolist()
+    [50.0]
     """
     rows = []
     for key, group in table.groupby(["predictor", "split", "images"], sort=False):
@@ -48,12 +57,23 @@ def mean_curves(table: pd.DataFrame, metric: str = "top1") -> pd.DataFrame:
 
 
 def curves_text(table: pd.DataFrame, metric: str = "top1") -> str:
-    """A table per split and images: a line per epoch, a column per predictor, mean ± standard error.
+    """Format a table per split and images: a line per epoch, a column per predictor, mean ± standard error.
 
     Parameters
     ----------
     table, metric
         As in `mean_curves`.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"predictor": "random", "split": "test", "images": "digits", "index": [0, 1],
+    ...                       "epoch": 1, "top1": [40.0, 60.0], "status": "ok"})
+    >>> print(curves_text(table))
+    test, digits: top1 in percent, mean ± standard error
+       epoch     random
+           1   50.0±7.1
+    networks          2
+      failed          0
     """
     means = mean_curves(table, metric)
     blocks = []
@@ -73,18 +93,23 @@ def curves_text(table: pd.DataFrame, metric: str = "top1") -> str:
 
 
 def draw_curves(table: pd.DataFrame, path: Path, metric: str = "top1") -> bool:
-    """Draw accuracy and training loss by epoch into a PNG file: means, and bands of one standard error.
+    """Draw a metric and the training loss by epoch into a PNG file: means, and bands of one standard error.
 
     Parameters
     ----------
     table, metric
         As in `mean_curves`.
     path
-        The file; replaced if it is there.
+        The file; replaced if it exists.
 
     Returns
     -------
-    Whether it was drawn: not without matplotlib, nor if nothing was trained.
+    Whether the figure was drawn: False without matplotlib, or if there are no curves.
+
+    Examples
+    --------
+    >>> draw_curves(pd.DataFrame({"split": [], "images": [], "status": []}), Path("curves.png"))
+    False
     """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -102,7 +127,7 @@ def draw_curves(table: pd.DataFrame, path: Path, metric: str = "top1") -> bool:
         part = table[(table["split"] == split) & (table["images"] == images)]
         _draw(left, part, metric, predictors)
         left.set_title(f"{split}, {images}", loc="left", fontsize=11)
-        left.set_ylabel(f"{metric.replace('top', 'top-')}, percent")
+        left.set_ylabel(f"{get_metric(metric).label}, {get_metric(metric).unit}")
         _draw(right, part, "train_loss", predictors)
         right.set_title("training", loc="left", fontsize=11)
         right.set_ylabel("loss")
@@ -117,7 +142,7 @@ def _draw(axes: Any, table: pd.DataFrame, column: str, predictors: list[str]) ->
         color = COLORS[predictors.index(name) % len(COLORS)]
         own = table[(table["predictor"] == name) & (table["status"] == OK) & table[column].notna()]
         networks = own.groupby(["index", "network"])
-        if 1 < len(networks) <= _SINGLE:
+        if 1 < len(networks) <= _MAX_SINGLE_CURVES:
             for _, curve in networks:
                 axes.plot(curve["epoch"], curve[column], color=color, linewidth=0.7, alpha=0.35)
         last = rows.iloc[-1]

@@ -1,4 +1,4 @@
-"""The networks that are trained: those of a split, models of a library, or anybody's."""
+"""The networks to train: those of a split, models of a library, or models of the user."""
 
 from __future__ import annotations
 
@@ -10,28 +10,34 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from benchmark.evaluation import LIBRARIES, ModelNetworks, Networks, SplitNetworks, open_networks
+from benchmark.evaluation import LIBRARIES, Networks, open_networks
 from deepnets.graph import Graph
 from deepnets.support import ConfigError, load_model
 from ghn_model.ghn import graph_of
 
-__all__ = ["Job", "jobs_of", "model_jobs"]
+__all__ = ["TrainingJob", "jobs_of", "model_jobs"]
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainingJob:
     """A network to train.
 
     Attributes
     ----------
     split, index, network
-        What it is called in tables: where it comes from, its number there, and its name, if it has one.
+        Split or library, index in it, and name (possibly empty) of the network, as in tables.
     key
-        A number below 2**63 for its random numbers, whichever other networks there are.
+        Number below 2**63 that seeds its random numbers, independently of the other networks.
     build
-        Makes it, with random parameters.
+        Function that builds the network with random parameters.
     graph
-        The graph of what `build` has made.
+        Function from the built network to its graph.
+
+    Examples
+    --------
+    >>> (job,) = model_jobs(["torch.nn:Identity"], num_classes=10, image_size=32)
+    >>> job.name
+    'models-torch.nn-Identity'
     """
 
     split: str
@@ -43,63 +49,74 @@ class Job:
 
     @property
     def name(self) -> str:
-        """Of its file, without suffix."""
+        """Name of the file of the trained network, without suffix."""
         return f"{self.split}-{re.sub('[^A-Za-z0-9._-]', '-', self.network) or self.index}"
 
 
-def jobs_of(networks: Networks | SplitNetworks | ModelNetworks, indices: Sequence[int], first: int = 0) -> list[Job]:
-    """Networks that can be evaluated, too.
+def jobs_of(networks: Networks, indices: Sequence[int], first: int = 0) -> list[TrainingJob]:
+    """Return the jobs of networks of a split or library.
 
     Parameters
     ----------
     networks
-        All of them.
+        The split or library.
     indices
-        Which.
+        Indices of the networks.
     first
-        What is added to their numbers in tables.
+        Number that is added to the indices in tables.
 
     Raises
     ------
     ConfigError
-        If there is no such network.
+        If an index is out of range.
+
+    Examples
+    --------
+    >>> networks = open_networks("predefined", data="data", num_classes=10, image_size=32)
+    >>> [job.name for job in jobs_of(networks, [1, 0])]
+    ['predefined-vit', 'predefined-resnet50']
     """
     total = len(networks)
     if outside := [index for index in indices if not 0 <= index < total]:
         raise ConfigError(f"index: split {networks.name} has networks 0 to {total - 1}, there is no {outside[0]}")
 
-    def job(index: int) -> Job:
+    def job(index: int) -> TrainingJob:
         name, key = networks.name_of(index), networks.key_of(index)
         build, graph = lambda: networks.build(index), lambda _: networks.graph(index)
-        return Job(networks.name, first + index, name, key, build, graph)
+        return TrainingJob(networks.name, first + index, name, key, build, graph)
 
     return [job(index) for index in indices]
 
 
-def model_jobs(specs: Sequence[str], num_classes: int, image_size: int) -> list[Job]:
-    """Models by name.
+def model_jobs(specs: Sequence[str], num_classes: int, image_size: int) -> list[TrainingJob]:
+    """Return the jobs of models by name.
 
     Parameters
     ----------
     specs
-        "torchvision:NAME" and "timm:NAME", as for `benchmark.evaluation.open_networks`, or "module:callable", which is
-        called with `num_classes`.
+        "torchvision:NAME" and "timm:NAME", as for `benchmark.evaluation.open_networks`, or "module:callable" of a
+        function that builds a model and accepts the argument `num_classes`.
     num_classes, image_size
-        Of the task.
+        Number of classes, and height and width of the images.
 
     Raises
     ------
     ConfigError
         If a library has no such model, or a model is named twice.
+
+    Examples
+    --------
+    >>> [job.index for job in model_jobs(["my_models:small", "my_models:large"], num_classes=10, image_size=32)]
+    [0, 1]
     """
 
-    def job(spec: str, index: int) -> Job:
+    def job(spec: str, index: int) -> TrainingJob:
         key = int.from_bytes(hashlib.sha256(spec.encode()).digest()[:8], "little") >> 1
         example = torch.empty(1, 3, image_size, image_size)
         build, graph = lambda: load_model(spec, num_classes=num_classes), lambda model: graph_of(model, example)
-        return Job("models", index, spec, key, build, graph)
+        return TrainingJob("models", index, spec, key, build, graph)
 
-    jobs: list[Job] = []
+    jobs: list[TrainingJob] = []
     for spec in specs:
         if spec.partition(":")[0] in LIBRARIES:
             networks = open_networks(spec, data="", num_classes=num_classes, image_size=image_size)

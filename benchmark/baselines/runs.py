@@ -1,21 +1,19 @@
-"""Many trainings, network after network, in a folder: what is there stays, what is missing is trained.
+"""Training of many networks, one after another, into a folder: existing results are kept, missing ones are added.
 
-    OUT/curves.csv                          one row per epoch of every training, one row for a training that failed
-    OUT/settings.json                       what the trainings of every label were, so that only alike ones are added
+    OUT/curves.csv                          one row per epoch of every training, or one row for a failed training
+    OUT/settings.json                       settings of the trainings of every label, so that only equal ones are added
     OUT/LABEL/SPLIT-INDEX.safetensors       parameters and running statistics after the last epoch
 
-The rows of a training are appended together when it is over, and half ones, of a process that was killed while it
-wrote, are dropped when the folder is opened again.
+The rows of a training are appended together at its end.  Incomplete rows of a killed process are removed when the
+folder is opened again.
 """
 
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import math
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +22,12 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from benchmark.baselines.jobs import Job
+from benchmark.baselines.jobs import TrainingJob
 from benchmark.evaluation import FAILED, OK
+from benchmark.metrics import DEFAULT_METRICS
+from benchmark.results import CsvTable
 from benchmark.training import SGDRecipe, Start, evaluated_epochs, initialized, train_network
+from benchmark.training.recipe import current_names
 from deepnets.data import Images
 from deepnets.support import ConfigError, DeepNetsError, FormatError, exclusive, replace_file
 from ghn_model.checkpoints import write_tensors
@@ -34,118 +35,125 @@ from ghn_model.checkpoints import write_tensors
 __all__ = ["COLUMNS", "Curves", "train_all"]
 
 COLUMNS = (
-    *("predictor", "split", "index", "network", "images", "epoch", "train_loss", "train_top1", "top1", "top5"),
+    *("predictor", "split", "index", "network", "images", "epoch", "train_loss", "train_top1", *DEFAULT_METRICS),
     *("seconds", "learning_rate", "num_params", "status", "reason"),
 )
+"""Columns of `curves.csv`."""
+
 _INTEGERS = ("index", "epoch", "num_params")
-_NUMBERS = ("train_loss", "train_top1", "top1", "top5", "seconds", "learning_rate")
-_KEY = ["predictor", "split", "network", "index", "images"]
+_NUMBERS = ("train_loss", "train_top1", *DEFAULT_METRICS, "seconds", "learning_rate")
 
 Key = tuple[str, str, str, str]
-"""Of a training: predictor, split, name or index of the network, images."""
+"""Identity of a training: predictor, split, name or index of the network, images."""
 
 
 class Curves:
-    """The file `curves.csv` of a folder, which no other process may use at the same time (`opened`).
+    """The file `curves.csv` of a folder, which is locked while it is open.
 
     Parameters
     ----------
     folder
-        Made if missing.
+        Created if it does not exist.
 
-    Raises
-    ------
-    FormatError
-        If the file is another kind of table.
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder, Curves(Path(folder)).opened() as curves:
+    ...     len(curves.table())
+    0
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.path = folder / "curves.csv"
+        self._table = CsvTable(self.path, COLUMNS)
         folder.mkdir(parents=True, exist_ok=True)
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[Curves]:
-        """Keep other processes out, and drop the rows of trainings that a killed process has not finished writing."""
+        """Lock the folder, and remove incomplete trainings of a killed process.
+
+        Raises
+        ------
+        BusyError
+            If another process has locked the folder.
+        FormatError
+            If the files have another format.
+        """
         with exclusive(self.folder):
             self._repair()
             yield self
 
     def table(self) -> pd.DataFrame:
-        """All rows; without a file, none."""
-        if not self.path.exists():
-            return pd.DataFrame(columns=list(COLUMNS))
-        return self._parsed(self.path.read_bytes())
+        """Return all rows.
+
+        Raises
+        ------
+        FormatError
+            If the file has another format.
+        """
+        table = pd.DataFrame(self._table.rows(), columns=list(COLUMNS))
+        try:
+            for column in (*_INTEGERS, *_NUMBERS):
+                numbers = table[column].map(int if column in _INTEGERS else _float)
+                table[column] = numbers.astype("int64" if column in _INTEGERS else "float64")
+        except ValueError as error:
+            raise FormatError(f"{self.path}: is no table of training curves: {error}; choose another folder") from error
+        return table
 
     def finished(self) -> set[Key]:
-        """Which trainings are there, failed ones included."""
-        return {_key(*row) for row in self.table()[_KEY].itertuples(index=False)}
+        """Return the trainings that have rows, failed ones included."""
+        return {_key(row) for row in self._table.rows()}
 
-    def append(self, rows: list[dict[str, Any]]) -> None:
-        """Add the rows of a training, all together, and wait for the disk."""
-        head = not self.path.exists()
-        text = pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(index=False, header=head, lineterminator="\n")
-        with self.path.open("ab") as file:
-            file.write(text.encode())
-            file.flush()
-            os.fsync(file.fileno())
+    def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Append the rows of a training, and flush them to the disk."""
+        self._table.append(rows)
 
-    def forget_failed(self) -> None:
-        """Drop the rows of trainings that failed, so that they are tried again."""
-        table = self.table()
-        self._rewrite(table[table["status"] != FAILED])
+    def remove_failed(self) -> None:
+        """Remove the rows of failed trainings, so that they are repeated."""
+        rows = self._table.rows()
+        if rows:
+            self._table.rewrite([row for row in rows if row["status"] != FAILED])
 
-    def agree(self, what: str, settings: dict[str, Any]) -> None:
-        """Make sure that trainings to be added are like those that are there, and remember how they are.
+    def check_settings(self, name: str, settings: Mapping[str, Any]) -> None:
+        """Check that new trainings have the settings of the existing ones, and store these settings.
+
+        Parameters
+        ----------
+        name
+            Name of the group of trainings.
+        settings
+            Values that JSON can represent.
 
         Raises
         ------
         ConfigError
-            If trainings of this name were made with other settings.
+            If the group has trainings with other settings.
         """
         known = self._settings()
         settings = json.loads(json.dumps(settings))
-        before = known.get(what, settings)
-        others = [name for name in before | settings if before.get(name) != settings.get(name)]
-        if others:
-            parts = [f"{name} {before.get(name)!r}, not {settings.get(name)!r}" for name in others]
+        before = known.get(name, settings)
+        if differing := [key for key in {**before, **settings} if before.get(key) != settings.get(key)]:
+            parts = [f"{key} {before.get(key)!r}, not {settings.get(key)!r}" for key in differing]
             raise ConfigError(
-                f"{self.folder}: holds trainings from {what} with other settings ({'; '.join(parts)}); choose another "
-                "folder, or another label for the start"
+                f"{self.folder}: has trainings from {name} with other settings ({'; '.join(parts)}); choose another "
+                "folder, or another label of the initial parameters"
             )
-        replace_file(self.folder / "settings.json", json.dumps({**known, what: settings}, indent=1) + "\n")
-
-    def _parsed(self, content: bytes) -> pd.DataFrame:
-        try:
-            table = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False)
-            if tuple(table.columns) != COLUMNS:
-                raise ValueError(f"expected the columns {','.join(COLUMNS)}")
-            for column in (*_INTEGERS, *_NUMBERS):  # pandas itself does not read all floats exactly
-                numbers = table[column].map(int if column in _INTEGERS else _float)
-                table[column] = numbers.astype("int64" if column in _INTEGERS else "float64")
-        except ValueError as error:
-            raise FormatError(f"{self.path}: is not a table of curves: {error}; choose another folder") from error
-        return table
+        replace_file(self.folder / "settings.json", json.dumps({**known, name: settings}, indent=1) + "\n")
 
     def _repair(self) -> None:
-        if not self.path.exists():
-            return
-        content = self.path.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
-        if not whole:
-            self.path.unlink()  # not even the heading was written
-            return
-        table = self._parsed(whole)
+        self._table.repair()
+        rows = self._table.rows()
+        self.table()  # checks the numbers
         settings = self._settings()
-        keys = [_key(*row) for row in table[_KEY].itertuples(index=False)]
-        ends: dict[Key, int] = {}
-        for key, epoch, status in zip(keys, table["epoch"], table["status"], strict=True):
-            label, split, _, images = key
-            epochs = settings.get(_what(label, split, images), {}).get("epochs", 0)
-            ends[key] = ends.get(key, 0) or int(status == FAILED or epoch >= epochs)
-        complete = np.array([bool(ends[key]) for key in keys], bool)
-        if len(whole) < len(content) or not complete.all():
-            self._rewrite(table.loc[complete])
+        complete: set[Key] = set()
+        for row in rows:
+            epochs = settings.get(_group(row["predictor"], row["split"], row["images"]), {}).get("epochs", 0)
+            if row["status"] == FAILED or int(row["epoch"]) >= epochs:
+                complete.add(_key(row))
+        kept = [row for row in rows if _key(row) in complete]
+        if len(kept) < len(rows):
+            self._table.rewrite(kept)
 
     def _settings(self) -> dict[str, Any]:
         path = self.folder / "settings.json"
@@ -154,16 +162,13 @@ class Curves:
         except ValueError as error:
             raise FormatError(f"{path}: is damaged: {error}; remove it, or choose another folder") from error
         if not isinstance(known, dict) or not all(isinstance(values, dict) for values in known.values()):
-            raise FormatError(f"{path}: does not hold settings; remove it, or choose another folder")
-        return known
-
-    def _rewrite(self, table: pd.DataFrame) -> None:
-        replace_file(self.path, table.to_csv(index=False, lineterminator="\n"))
+            raise FormatError(f"{path}: does not contain settings; remove it, or choose another folder")
+        return {name: current_names(values) for name, values in known.items()}
 
 
 def train_all(
     curves: Curves,
-    jobs: Sequence[Job],
+    jobs: Sequence[TrainingJob],
     starts: Sequence[Start],
     recipe: SGDRecipe,
     train_images: Images,
@@ -176,36 +181,50 @@ def train_all(
     save: bool = True,
     progress: bool = False,
 ) -> None:
-    """Train every network from every start, unless its rows are there.
+    """Train every network from every source of initial parameters, except for trainings that have rows.
 
     Parameters
     ----------
     curves
-        Where the rows go; opened.
+        The folder of the results, opened.
     jobs, starts, recipe
-        What, from where, and how.  All starts of a network see the same images in the same order.
+        Networks, sources of initial parameters, and settings of the training.  For a network, all sources see the same
+        images in the same order.
     train_images, eval_images
-        What networks are trained and evaluated on.
+        Images for training and evaluation.
     epochs_evaluated
         As in `train_network`.
     settings
-        What else must be the same for trainings to be comparable, ready for JSON.
+        Further settings that must be equal for all trainings of a label, as values that JSON can represent.
     seed
-        Of initial values and orders; each network has its own numbers.
+        Seed of initial values and of the order of images; each network has its own random numbers.
     device
-        Where to train.
+        Device of the training.
     save
-        Whether to write the state of each network.
+        Whether to write the final state of each network.
     progress
-        Whether to show a bar.
+        Whether to show a progress bar.
 
     Raises
     ------
     ConfigError
-        If the folder holds trainings with other settings.
+        If the folder has trainings with other settings.
     FormatError, IntegrityError
-        If the corpus or an image is damaged, or the folder's files are.  What else happens costs the network that it
-        happens to.
+        If the corpus, an image or a file of the folder is damaged.  Other errors are failures of the network that is
+        being trained.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from torch import nn
+    >>> from benchmark.baselines import TrainingJob
+    >>> from deepnets.data import load_images
+    >>> digits = load_images("digits", "val")
+    >>> job = TrainingJob("mine", 0, "linear", 0, lambda: nn.Sequential(nn.Flatten(), nn.Linear(3072, 10)), graph=None)
+    >>> with tempfile.TemporaryDirectory() as folder, Curves(Path(folder)).opened() as curves:
+    ...     train_all(curves, [job], [Start()], SGDRecipe(epochs=1), digits, digits)
+    ...     curves.table()[["network", "epoch", "status"]].values.tolist()
+    [['linear', 1, 'ok']]
     """
     for split in sorted({job.split for job in jobs}):
         for start in starts:
@@ -215,13 +234,13 @@ def train_all(
                 "train": [train_images.split, len(train_images)],
                 "evaluate": [eval_images.split, len(eval_images)],
             }
-            curves.agree(_what(start.label, split, eval_images.name), about)
+            curves.check_settings(_group(start.label, split, eval_images.name), about)
     done = curves.finished()
     todo = [
         (job, start)
         for job in jobs
         for start in starts
-        if _key(start.label, job.split, job.network, job.index, eval_images.name) not in done
+        if (start.label, job.split, job.network or str(job.index), eval_images.name) not in done
     ]
     bar = tqdm(todo, desc="training", disable=not progress or not todo, unit="network")
     for job, start in bar:
@@ -257,9 +276,9 @@ def train_all(
                 device=device,
                 each_epoch=show,
             )
-        except FormatError:  # the corpus or the images are at fault, not the network
+        except FormatError:  # a damaged file of the corpus or of the images concerns all networks
             raise
-        except Exception as error:  # models and saved tensors are anybody's
+        except Exception as error:  # models are arbitrary code
             reason = str(error) if isinstance(error, DeepNetsError) else f"{type(error).__name__}: {error}"
             curves.append([{**row, "epoch": 0, "status": FAILED, "reason": " ".join(reason.split())[:300]}])
             continue
@@ -272,15 +291,14 @@ def train_all(
         curves.append([{**row, **point, "seconds": round(point["seconds"], 3)} for point in points])
 
 
-def _key(*parts: object) -> Key:
-    """The key of a training, from what `_KEY` names."""
-    predictor, split, network, index, images = map(str, parts)
-    return predictor, split, network or index, images
+def _key(row: Mapping[str, str]) -> Key:
+    return row["predictor"], row["split"], row["network"] or row["index"], row["images"]
 
 
 def _float(text: str) -> float:
     return float(text) if text else math.nan
 
 
-def _what(label: str, split: str, images: str) -> str:
+def _group(label: str, split: str, images: str) -> str:
+    """The name of trainings that must have equal settings."""
     return f"{label} on {split} with {images}"

@@ -1,1 +1,1 @@
-"""Subcommands of `python -m benchmark`, one module each; `analysis_options` holds the options that analyses share."""
+"""Subcommands of `python -m benchmark`, one module each; `analysis_options` has the options that analyses share."""

@@ -1,16 +1,15 @@
-"""What the commands of the analyses have in common: their options, and what these stand for."""
+"""Options that the commands of the analyses share, and functions that load what the options name."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
 import os
-import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from deepnets.support import positive
+from deepnets.support import deprecated_option, positive, replace_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from ghn_model.ghn import GHN
 
 __all__ = [
-    "NO_PICTURES",
+    "NO_FIGURES",
     "Inputs",
     "add_target_arguments",
     "load_hypernetworks",
@@ -30,20 +29,20 @@ __all__ = [
     "write_table",
 ]
 
-NO_PICTURES = 'matplotlib is not installed, so there are no pictures: pip install "deepnets1m[plotting]"'
+NO_FIGURES = 'matplotlib is not installed, so no figures are drawn: pip install "deepnets1m[plotting]"'
 
 
 class Inputs(NamedTuple):
-    """Networks as vectors, and what is known about them.
+    """Embeddings and properties of networks.
 
     Attributes
     ----------
     features
-        By name and split, `(n, f)` vectors.
+        Embeddings by name of the hypernetwork and split, ``(n, f)`` float32.
     targets
-        By split, one row per network with `index` and the properties.
+        Tables by split, with one row per network, `index` and the properties.
     about
-        In words, what the targets are.
+        Description of the source of the properties.
     """
 
     features: dict[str, dict[str, npt.NDArray[np.float32]]]
@@ -52,27 +51,55 @@ class Inputs(NamedTuple):
 
 
 def add_target_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say where networks, vectors and their properties come from."""
-    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the corpus (data)")
+    """Add the options for the source of networks, embeddings and properties.
+
+    Parameters
+    ----------
+    parser
+        Parser of the command.
+    """
+    from benchmark.metrics import DEFAULT_METRICS
+
+    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the corpus (default: data)")
     source = parser.add_mutually_exclusive_group()
     source.add_argument(
-        "--published", type=Path, metavar="DIR", help="properties from the published files, for the published networks"
+        "--published", type=Path, metavar="DIR", help="folder of the published files, for the published networks"
     )
-    source.add_argument("--results", type=Path, default=Path("results"), help="properties from our runs (results)")
-    parser.add_argument("--images", help="which images the properties are of (of published files cifar10)")
-    parser.add_argument("--predictor", help="whose results in --results (the only one)")
-    parser.add_argument("--metric", choices=("top1", "top5"), help="of our runs (top1, with imagenet top5)")
-    parser.add_argument("--curves", type=Path, metavar="DIR", help="folder of curves.csv, for convergence (--results)")
-    parser.add_argument("--cache", type=Path, default=Path("results/embeddings"), help="folder of computed vectors")
-    parser.add_argument("--jobs", type=positive, default=os.cpu_count() or 1, help="processes (one for each core)")
-    parser.add_argument("--device", default="cpu", help="where embeddings are computed (cpu)")
-    parser.add_argument("--quiet", action="store_true", help="no bars")
+    source.add_argument(
+        "--results", type=Path, default=Path("results"), help="folder of results of runs (default: results)"
+    )
+    parser.add_argument("--images", help="image set of the properties (default for published files: cifar10)")
+    parser.add_argument("--predictor", help="label of the predictor in --results (default: the only one)")
+    parser.add_argument(
+        "--metric", choices=DEFAULT_METRICS, help="metric of results (default: top1, for imagenet top5)"
+    )
+    parser.add_argument(
+        "--curves", type=Path, metavar="DIR", help="folder of curves.csv, for convergence (default: that of --results)"
+    )
+    parser.add_argument("--cache", type=Path, default=Path("results/embeddings"), help="folder of cached embeddings")
+    parser.add_argument(
+        "--workers", type=positive, default=os.cpu_count() or 1, help="worker processes (default: one per core)"
+    )
+    deprecated_option(parser, "--jobs", "--workers")
+    parser.add_argument("--device", default="cpu", help="device of the embeddings (default: cpu)")
+    parser.add_argument("--quiet", action="store_true", help="show no progress bars")
 
 
 def load_inputs(options: argparse.Namespace, ghns: dict[str, GHN], splits: Sequence[str] = ("val", "test")) -> Inputs:
-    """Vectors and properties of the networks of some splits, as the options say.
+    """Load embeddings and properties of networks.
 
-    Networks behind the last one of which a property is known are left out.
+    Parameters
+    ----------
+    options
+        The parsed options of `add_target_arguments`.  `predictor` and `images` are set to those of the results.
+    ghns
+        Hypernetworks by name.
+    splits
+        Splits of the networks.
+
+    Returns
+    -------
+    Embeddings and properties.  Networks after the last one with a known property are left out.
     """
     import numpy as np
 
@@ -112,7 +139,7 @@ def load_inputs(options: argparse.Namespace, ghns: dict[str, GHN], splits: Seque
         for name, ghn in ghns.items():
             with opened_split(options, split, ghn, len(table)) as nets:
                 features[name][split] = cached_embeddings(
-                    ghn, nets, options.cache, jobs=options.jobs, progress=not options.quiet
+                    ghn, nets, options.cache, jobs=options.workers, progress=not options.quiet
                 )
     return Inputs(features, targets, "; ".join(about))
 
@@ -121,7 +148,7 @@ def load_inputs(options: argparse.Namespace, ghns: dict[str, GHN], splits: Seque
 def opened_split(
     options: argparse.Namespace, split: str, ghn: GHN | None = None, limit: int | None = None
 ) -> Iterator[DeepNets1M]:
-    """A split with the classes and images that a hypernetwork was made for."""
+    """Open a split for the number of classes and the image size that a hypernetwork was trained for."""
     from deepnets.corpus import DeepNets1M
 
     classes = ghn.config.num_classes if ghn else 10
@@ -132,7 +159,7 @@ def opened_split(
 
 
 def load_hypernetworks(names: Sequence[str], device: str) -> dict[str, GHN]:
-    """Hypernetworks by labels: bundled names, or the stems of files, made different where they are the same."""
+    """Load hypernetworks by label: the bundled name, or the stem of the file (its path, if stems are equal)."""
     from ghn_model.checkpoints import load_checkpoint
 
     loaded: dict[str, GHN] = {}
@@ -145,11 +172,6 @@ def load_hypernetworks(names: Sequence[str], device: str) -> dict[str, GHN]:
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write a CSV file, all of it or nothing."""
+    """Write a CSV file atomically; its folder is created if it does not exist."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    try:
-        table.to_csv(temporary, index=False, lineterminator="\n")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    replace_file(path, table.to_csv(index=False, lineterminator="\n"))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.commands import statistics as statistics_command
-from benchmark.commands.analysis_options import NO_PICTURES, add_target_arguments
+from benchmark.commands.analysis_options import NO_FIGURES, add_target_arguments
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,15 +20,21 @@ if TYPE_CHECKING:
 __all__ = ["add_arguments"]
 
 EPILOG = """
-Fitted on the networks of val, judged on those of test, as published: support vector regression on mean embeddings,
-Kendall's tau-b, mean and standard deviation over five orders of the training networks.  Written are properties.csv,
-predictions.csv, map.csv, correlations.csv and pictures.
+Support vector regression from mean embeddings to a property is fitted on the networks of val and tested on those of
+test, as published: Kendall's tau-b, mean and standard deviation over five orders of the training networks.  The command
+writes properties.csv, predictions.csv, map.csv, correlations.csv and figures.
 """
 SIMPLE = "graph statistics"
 
 
 def add_arguments(commands: Any) -> None:
-    """Add the commands to those of a parser (what `add_subparsers` returned)."""
+    """Add the commands to the subparsers of a parser.
+
+    Parameters
+    ----------
+    commands
+        The result of `argparse.ArgumentParser.add_subparsers`.
+    """
     from benchmark.analyses import PROJECTIONS, PROPERTIES
 
     properties = commands.add_parser(
@@ -38,15 +44,15 @@ def add_arguments(commands: Any) -> None:
         "--checkpoint", required=True, nargs="+", metavar="NAME", help="hypernetworks: bundled names, or files"
     )
     add_target_arguments(properties)
-    properties.add_argument("--properties", nargs="+", choices=PROPERTIES, help="which (all that are known)")
-    properties.add_argument("--projection", choices=PROJECTIONS, default="pca", help="of the map (pca)")
-    properties.add_argument("--out", type=Path, default=Path("results/properties"), help="folder (results/properties)")
+    properties.add_argument("--properties", nargs="+", choices=PROPERTIES, help="default: all that are known")
+    properties.add_argument("--projection", choices=PROJECTIONS, default="pca", help="of the map (default: pca)")
+    properties.add_argument("--out", type=Path, default=Path("results/properties"), help="default: results/properties")
     properties.set_defaults(do=run)
     statistics_command.add_arguments(commands)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Do what the parsed options say."""
+    """Run the command with parsed options."""
     from benchmark.analyses import graph_statistics, simple_features
     from benchmark.commands.analysis_options import load_hypernetworks, load_inputs, opened_split, write_table
 
@@ -67,20 +73,20 @@ def run(options: argparse.Namespace) -> None:
     write_table(_predictions(scores, inputs.targets["test"]), out / "predictions.csv")
     write_table(_correlations(graphs["test"], inputs.targets["test"], names), out / "correlations.csv")
     _print_scores(scores)
-    pictures = _draw(scores, inputs, names, options)
-    files = ["properties.csv", "predictions.csv", "correlations.csv", "map.csv", *pictures]
+    figures = _draw(scores, inputs, names, options)
+    files = ["properties.csv", "predictions.csv", "correlations.csv", "map.csv", *figures]
     print(f"\n{out}: {', '.join(files)}")
-    if not pictures:
-        print(NO_PICTURES)
+    if not figures:
+        print(NO_FIGURES)
 
 
-def _chosen(inputs: Inputs, wanted: list[str] | None) -> list[str]:
-    """The properties to predict: those asked for, or those of which enough is known."""
+def _chosen(inputs: Inputs, requested: list[str] | None) -> list[str]:
+    """Return the requested properties, or those that are known for enough networks."""
     from benchmark.analyses import MINIMUM, PROPERTIES
     from deepnets.support import ConfigError
 
-    if wanted:
-        return list(dict.fromkeys(wanted))
+    if requested:
+        return list(dict.fromkeys(requested))
     names = []
     for name in PROPERTIES:
         train, test = (int(inputs.targets[split][name].notna().sum()) for split in ("val", "test"))
@@ -88,10 +94,10 @@ def _chosen(inputs: Inputs, wanted: list[str] | None) -> list[str]:
             names.append(name)
         else:
             hint = " (--curves)" if name == "converge_time" else ""
-            print(f"{name}: known of {train} networks of val and {test} of test, which is too few; left out{hint}")
+            print(f"{name}: known for {train} networks of val and {test} of test, which is too few; left out{hint}")
     if not names:
         raise ConfigError(
-            f"no property is known of {MINIMUM} networks of val and 2 of test; evaluate more networks "
+            f"no property is known for {MINIMUM} networks of val and 2 of test; evaluate more networks "
             "(python -m benchmark run)"
         )
     return names
@@ -109,7 +115,7 @@ def _scores(
             targets["val"][name].to_numpy(float),
             vectors["test"],
             targets["test"][name].to_numpy(float),
-            jobs=options.jobs,
+            jobs=options.workers,
             progress=not options.quiet,
         )
         for name in names
@@ -167,13 +173,13 @@ def _print_scores(scores: dict[str, list[PropertyScore]]) -> None:
             print(f"{line}  {score.note}".rstrip())
 
 
-# --- pictures ---
+# --- figures ---
 
 
 def _draw(
     scores: dict[str, list[PropertyScore]], inputs: Inputs, names: list[str], options: argparse.Namespace
 ) -> list[str]:
-    """Write the map, and all pictures if that is possible; the names of pictures."""
+    """Write the map, and all figures if matplotlib is installed; return the names of the figures."""
     import pandas as pd
 
     from benchmark.analyses import draw_map, draw_predictions, draw_scores
@@ -183,21 +189,21 @@ def _draw(
     everything = pd.concat([table.assign(split=split) for split, table in inputs.targets.items()], ignore_index=True)
     first = next(iter(inputs.features))
     maps = []
-    pictures = []
+    figures = []
     for label, vectors in inputs.features.items():
         points = _projected(vectors, options.projection)
         place = pd.DataFrame({"features": label, "x": points[:, 0], "y": points[:, 1]})
         maps.append(pd.concat([everything[["split", "index"]], place], axis=1))
         name = "map.png" if label == first else f"map-{label.replace('/', '_')}.png"
         if draw_map(points, everything, names, out / name, f"embeddings of {label}, networks of val and test"):
-            pictures.append(name)
+            figures.append(name)
     write_table(pd.concat(maps, ignore_index=True), out / "map.csv")
     if draw_scores(scores, out / "properties.png"):
-        pictures.append("properties.png")
+        figures.append("properties.png")
     title = f"test networks, predicted from embeddings of {first}"
     if draw_predictions(scores[first], inputs.targets["test"], out / "predictions.png", title):
-        pictures.append("predictions.png")
-    return pictures
+        figures.append("predictions.png")
+    return figures
 
 
 def _projected(vectors: dict[str, npt.NDArray[np.float32]], method: str) -> npt.NDArray[np.float64]:

@@ -6,46 +6,59 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from deepnets.support import non_negative, number, positive
+from deepnets.data import IMAGE_SETS
+from deepnets.support import deprecated_option, non_negative, number, positive
 
 __all__ = ["add_arguments"]
 
-EVALUATION_SPLITS = ("test", "wide", "deep", "dense", "bnfree", "predefined")
-IMAGES = ("digits", "cifar10", "imagenet")
+DEFAULT_SPLITS = ("test", "wide", "deep", "dense", "bnfree", "predefined")
 EPILOG = """
-A predictor is a bundled hypernetwork, the file of one (or an official checkpoint), untrained:PRESET, module:attribute
-(its code runs; a callable (model, graph) -> {name: tensor}), a folder of saved states, random, or sgd:EPOCHS;
-LABEL=PREDICTOR names it.  The same command goes on where it was stopped, and does only what is missing.
+A predictor is a bundled hypernetwork, the file of a hypernetwork (or an official checkpoint), untrained:PRESET, a
+folder of saved states, random, sgd:EPOCHS, or module:attribute, whose code runs: a callable (model, graph) -> {name:
+tensor}, or a hypernetwork with forward(graphs) -> [{name: tensor}].  LABEL=PREDICTOR gives it a label.  The same
+command resumes a run that was stopped, and evaluates only what is missing.
 """
 
 
 def add_arguments(commands: Any) -> None:
-    """Add the command to those of a parser (what `add_subparsers` returned)."""
+    """Add the command to the subparsers of a parser.
+
+    Parameters
+    ----------
+    commands
+        The result of `argparse.ArgumentParser.add_subparsers`.
+    """
     from benchmark.evaluation import BACKENDS
 
-    run = commands.add_parser("run", help="evaluate predictors, or go on with it", epilog=EPILOG)
+    run = commands.add_parser("run", help="evaluate predictors; resumes a run that was stopped", epilog=EPILOG)
     run.add_argument(
         "--predictors",
         nargs="+",
         metavar="PREDICTOR",
-        help="what to evaluate; see below (the bundled hypernetworks for these images, and random)",
+        help="predictors, see below (default: the bundled hypernetworks for these images, and random)",
     )
     run.add_argument(
         "--splits",
         nargs="+",
-        default=list(EVALUATION_SPLITS),
+        default=list(DEFAULT_SPLITS),
         metavar="SPLIT",
         help="splits, separated by spaces or commas, and models such as torchvision:resnet50,vit_b_16 or timm:all "
-        f"({' '.join(EVALUATION_SPLITS)})",
+        f"(default: {' '.join(DEFAULT_SPLITS)})",
     )
-    run.add_argument("--images", default="digits", choices=IMAGES, help="what the networks see (digits)")
-    run.add_argument("--image-root", type=Path, help="folder of cifar10 or imagenet")
+    run.add_argument(
+        "--images",
+        default="digits",
+        type=IMAGE_SETS.option,
+        metavar="NAME",
+        help=f"{', '.join(IMAGE_SETS)}, or module:attribute (default: digits)",
+    )
+    run.add_argument("--image-root", type=Path, help="folder of the files of the image set")
     run.add_argument(
         "--limit",
         type=_limits,
         default=_limits("0"),
         metavar="N[,SPLIT=N...]",
-        help="networks of each split, from the first on, as in 10,wide=2; 0 for all (0)",
+        help="number of networks of each split, counted from the first, as in 10,wide=2; 0 for all (default: 0)",
     )
     run.add_argument(
         "--noise",
@@ -53,28 +66,43 @@ def add_arguments(commands: Any) -> None:
         nargs="+",
         default=[0.0],
         metavar="STD",
-        help="of noise in images; 0.08 as published (0)",
+        help="standard deviations of noise in the images; 0.08 in published results (default: 0)",
     )
-    run.add_argument("--batch", type=positive, default=64, help="images at a time; 64 in the published protocol (64)")
-    run.add_argument("--seed", type=non_negative, default=0, help="of initial values and noise (0)")
-    run.add_argument("--data", type=Path, default=Path("data"), help="folder of the corpus (data)")
-    run.add_argument("--out", type=Path, default=Path("results"), help="folder of results (results)")
-    run.add_argument("--retry-failed", action="store_true", help="try networks again that failed before")
+    run.add_argument("--batch-size", type=positive, default=64, help="images per batch (default: 64, as published)")
+    deprecated_option(run, "--batch", "--batch-size")
+    run.add_argument("--seed", type=non_negative, default=0, help="seed of initial values and of noise (default: 0)")
+    run.add_argument(
+        "--metrics",
+        nargs="+",
+        default=[],
+        metavar="METRIC",
+        help="metrics beside top1 and top5: registered names, or module:attribute of a Metric, whose code runs",
+    )
+    run.add_argument("--data", type=Path, default=Path("data"), help="folder of the corpus (default: data)")
+    run.add_argument("--out", type=Path, default=Path("results"), help="folder of results (default: results)")
+    run.add_argument("--retry-failed", action="store_true", help="evaluate networks again that failed before")
 
     machine = run.add_argument_group("machine")
-    machine.add_argument("--device", nargs="+", default=["cpu"], help="cpu, or GPUs, as in cuda:0 cuda:1 (cpu)")
-    machine.add_argument("--jobs", type=positive, help="networks at a time (one per GPU, or per core)")
-    machine.add_argument("--threads", type=positive, default=1, help="of PyTorch, in each process (1)")
-    machine.add_argument("--backend", choices=BACKENDS, default="threading", help="of joblib (threading)")
-    machine.add_argument("--timeout", type=number, default=1800.0, help="seconds for a network; 0 for ever (1800)")
+    machine.add_argument("--device", nargs="+", default=["cpu"], help="such as cuda:0 cuda:1 (default: cpu)")
+    machine.add_argument("--workers", type=positive, help="worker processes (default: one per GPU, or per core)")
+    deprecated_option(machine, "--jobs", "--workers")
+    machine.add_argument("--threads", type=positive, default=1, help="threads of PyTorch per worker (default: 1)")
     machine.add_argument(
-        "--memory", type=positive, metavar="MB", help="for each process (its share of 90 %% of what is free)"
+        "--backend", choices=BACKENDS, default="threading", help="backend of joblib (default: threading)"
+    )
+    machine.add_argument(
+        "--timeout", type=number, default=1800.0, help="seconds per network; 0 for no limit (default: 1800)"
+    )
+    machine.add_argument(
+        "--memory", type=positive, metavar="MB", help="memory per worker (default: a share of 90 %% of what is free)"
     )
 
     report = run.add_argument_group("report")
-    report.add_argument("--no-report", action="store_true", help="only rows, no page and pictures")
-    report.add_argument("--published", type=Path, metavar="DIR", help="folder of published files, to show beside ours")
-    report.add_argument("--quiet", action="store_true", help="no bar, no table")
+    report.add_argument("--no-report", action="store_true", help="write the rows only, no page and figures")
+    report.add_argument(
+        "--published", type=Path, metavar="DIR", help="folder of published files, to be compared in the report"
+    )
+    report.add_argument("--quiet", action="store_true", help="show no progress bar and no table")
     run.set_defaults(do=_run)
 
 
@@ -84,7 +112,7 @@ def _run(options: argparse.Namespace) -> None:
 
     machine = Machine(
         devices=tuple(options.device),
-        jobs=options.jobs,
+        workers=options.workers,
         threads=options.threads,
         backend=options.backend,
         timeout=options.timeout or None,
@@ -92,7 +120,6 @@ def _run(options: argparse.Namespace) -> None:
     )
     splits = list(dict.fromkeys(name for text in options.splits for name in _split_names(text)))
     common, special = options.limit
-    limit = {name.partition(":")[0]: special.get(name.partition(":")[0], common) or None for name in splits}
     path = run(
         options.predictors or [*_bundled(options.images), "random"],
         splits,
@@ -100,10 +127,11 @@ def _run(options: argparse.Namespace) -> None:
         out=options.out,
         data=options.data,
         image_root=options.image_root,
-        limit={**limit, **{name: limit[name.partition(":")[0]] for name in splits}},
+        limit={name: special.get(name.partition(":")[0], common) or None for name in splits},
         noise=options.noise,
-        batch_size=options.batch,
+        batch_size=options.batch_size,
         seed=options.seed,
+        metrics=options.metrics,
         machine=machine,
         retry_failed=options.retry_failed,
         progress=not options.quiet,
@@ -119,12 +147,12 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _split_names(text: str) -> list[str]:
-    """Names separated by commas; those of models belong together."""
+    """Return the names in a text, separated by commas; models of a library are one name."""
     return [text] if ":" in text else [name for name in text.split(",") if name]
 
 
 def _limits(text: str) -> tuple[int, dict[str, int]]:
-    """How many networks: of any split, and of some."""
+    """Parse the option --limit: the number of networks of any split, and numbers of some splits."""
     common, special = 0, {}
     for part in text.split(","):
         name, equals, number = part.partition("=")
@@ -137,7 +165,7 @@ def _limits(text: str) -> tuple[int, dict[str, int]]:
 
 
 def _bundled(images: str) -> list[str]:
-    """The hypernetworks that come with the package and were trained on these images, as their names say."""
+    """Return the bundled hypernetworks that were trained on these images, according to their names."""
     from ghn_model.checkpoints import list_pretrained
 
     return [name for name in list_pretrained() if name.endswith(f"-{images}")]

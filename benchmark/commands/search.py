@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.commands.analysis_options import NO_PICTURES, add_target_arguments
+from benchmark.commands.analysis_options import NO_FIGURES, add_target_arguments
 from deepnets.support import positive
 
 if TYPE_CHECKING:
@@ -15,37 +15,43 @@ if TYPE_CHECKING:
 __all__ = ["add_arguments"]
 
 EPILOG = """
-Fitted on the networks of val and test, as published; all networks of the split search are ranked by what is predicted
-about them.  The published search ended at network 35,133, which is one of the published corpus; the same index here is
-another network.  Written are ranking.csv and pictures.
+A regression from embeddings to the property is fitted on the networks of val and test, as in the published search.  It
+ranks all networks of the split search.  The published search selected network 35,133 of the published corpus; the same
+index in another corpus is another network.  The command writes ranking.csv and figures.
 """
 
 
 def add_arguments(commands: Any) -> None:
-    """Add the command to those of a parser (what `add_subparsers` returned)."""
+    """Add the command to the subparsers of a parser.
+
+    Parameters
+    ----------
+    commands
+        The result of `argparse.ArgumentParser.add_subparsers`.
+    """
     from benchmark.analyses import PROPERTIES
 
-    search = commands.add_parser("search", help="rank architectures by what is predicted about them", epilog=EPILOG)
-    search.add_argument("--checkpoint", required=True, metavar="NAME", help="a hypernetwork: bundled name, or file")
+    search = commands.add_parser("search", help="rank architectures by a predicted property", epilog=EPILOG)
+    search.add_argument("--checkpoint", required=True, metavar="NAME", help="hypernetwork: bundled name, or file")
     add_target_arguments(search)
-    search.add_argument("--property", choices=PROPERTIES, default="val_acc", help="what to rank by (val_acc)")
-    search.add_argument("--limit", type=positive, help="rank so many networks, from the first on (all)")
-    search.add_argument("--top", type=positive, default=5, help="networks to print (5)")
-    search.add_argument("--out", type=Path, default=Path("results/search"), help="folder (results/search)")
+    search.add_argument("--property", choices=PROPERTIES, default="val_acc", help="default: val_acc")
+    search.add_argument("--limit", type=positive, help="number of networks, from the first (default: all)")
+    search.add_argument("--top", type=positive, default=5, help="number of networks to print (default: 5)")
+    search.add_argument("--out", type=Path, default=Path("results/search"), help="folder (default: results/search)")
     search.set_defaults(do=run)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Do what the parsed options say."""
+    """Run the command with parsed options."""
     from benchmark.analyses import cached_embeddings, draw_search, has_matplotlib, search
     from benchmark.commands.analysis_options import load_hypernetworks, load_inputs, opened_split, write_table
 
     ghns = load_hypernetworks([options.checkpoint], options.device)
     label, ghn = next(iter(ghns.items()))
-    with opened_split(options, "search", ghn, options.limit) as nets:  # first, since it is often missing
+    with opened_split(options, "search", ghn, options.limit) as nets:  # first: often missing
         inputs = load_inputs(options, ghns)
         print(f"{options.property} of {inputs.about}")
-        vectors = cached_embeddings(ghn, nets, options.cache, jobs=options.jobs, progress=not options.quiet)
+        vectors = cached_embeddings(ghn, nets, options.cache, jobs=options.workers, progress=not options.quiet)
         size = "num_params" if nets.image_size == 32 else "num_params_imagenet"
         table = nets.table
         networks = table[[size, "num_nodes"]].rename(columns={size: "num_params"}).astype("int64")
@@ -55,7 +61,7 @@ def run(options: argparse.Namespace) -> None:
             for split in ("val", "test")
         )
         progress = not options.quiet
-        found = search(options.property, val, test, vectors, networks, jobs=options.jobs, progress=progress)
+        found = search(options.property, val, test, vectors, networks, jobs=options.workers, progress=progress)
         best = nets[found.best]
     out: Path = options.out
     write_table(found.ranking, out / "ranking.csv")
@@ -73,7 +79,7 @@ def run(options: argparse.Namespace) -> None:
         files += ["search.png", "best.png"]
     print(f"\n{out}: {', '.join(files)}")
     if len(files) == 1:
-        print(NO_PICTURES)
+        print(NO_FIGURES)
 
 
 def _print_ranking(found: SearchResult, options: argparse.Namespace) -> None:
@@ -85,6 +91,6 @@ def _print_ranking(found: SearchResult, options: argparse.Namespace) -> None:
     for rank, row in enumerate(found.ranking.head(options.top).itertuples(index=False), 1):
         print(f"{rank:4}  {row.index:9,}  {row.predicted:9.3f}  {row.num_params:12,}  {row.num_nodes:6,}")
     print(
-        f"\nthe best of {len(found.ranking):,} is network {found.best:,}.  Published for the published corpus: network "
-        f"{PUBLISHED_BEST:,}, which is another network here unless --data is that corpus."
+        f"\nthe best of {len(found.ranking):,} is network {found.best:,}.  The published search selected network "
+        f"{PUBLISHED_BEST:,} of the published corpus; in another corpus this index is another network."
     )

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.commands.analysis_options import NO_PICTURES
+from benchmark.commands.analysis_options import NO_FIGURES
 from deepnets.support import positive
 
 if TYPE_CHECKING:
@@ -17,28 +17,36 @@ if TYPE_CHECKING:
 __all__ = ["add_arguments"]
 
 EPILOG = """
-Statistics are of undirected graphs without virtual edges, dead nodes included, beside those of the published corpus.
-With results, their rank correlations with the accuracy of each predictor are written, too, and drawn.
+Statistics are computed for undirected graphs without virtual edges, including dead nodes, and printed beside those of
+the published corpus.  With results, rank correlations with the accuracy of each predictor are written and drawn.
 """
 
 
 def add_arguments(commands: Any) -> None:
-    """Add the command to those of a parser (what `add_subparsers` returned)."""
+    """Add the command to the subparsers of a parser.
+
+    Parameters
+    ----------
+    commands
+        The result of `argparse.ArgumentParser.add_subparsers`.
+    """
+    from benchmark.metrics import DEFAULT_METRICS
+
     statistics = commands.add_parser(
-        "statistics", help="statistics of graphs, and how they go with accuracy", epilog=EPILOG
+        "statistics", help="statistics of graphs, and their correlation with accuracy", epilog=EPILOG
     )
-    statistics.add_argument("--data", type=Path, default=Path("data"), help="folder of the corpus (data)")
-    statistics.add_argument("--splits", help="comma-separated (those that there are, without search)")
-    statistics.add_argument("--limit", type=positive, default=1000, help="networks of each split (1,000)")
-    statistics.add_argument("--results", type=Path, help="folder of networks.csv (results, if it has one)")
-    statistics.add_argument("--metric", choices=("top1", "top5"), help="of results (top1, with imagenet top5)")
-    statistics.add_argument("--out", type=Path, default=Path("results/statistics"), help="folder (results/statistics)")
-    statistics.add_argument("--quiet", action="store_true", help="no bars")
+    statistics.add_argument("--data", type=Path, default=Path("data"), help="folder of the corpus (default: data)")
+    statistics.add_argument("--splits", help="splits, separated by commas (default: all that exist, except search)")
+    statistics.add_argument("--limit", type=positive, default=1000, help="networks of each split (default: 1,000)")
+    statistics.add_argument("--results", type=Path, help="folder of networks.csv (default: results, if it exists)")
+    statistics.add_argument("--metric", choices=DEFAULT_METRICS, help="default: top1, for imagenet top5")
+    statistics.add_argument("--out", type=Path, default=Path("results/statistics"), help="default: results/statistics")
+    statistics.add_argument("--quiet", action="store_true", help="show no progress bars")
     statistics.set_defaults(do=run)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Do what the parsed options say."""
+    """Run the command with parsed options."""
     import pandas as pd
 
     from benchmark.analyses import describe_split, graph_statistics
@@ -68,31 +76,31 @@ def run(options: argparse.Namespace) -> None:
     if found:
         write_table(pd.concat([rows for _, rows in found], ignore_index=True), out / "correlations.csv")
         _print_correlations([rows for _, rows in found])
-        pictures = _draw([table for table, _ in found], out)
-        files += ["correlations.csv", *pictures]
-        if not pictures:
-            print(NO_PICTURES)
+        figures = _draw([table for table, _ in found], out)
+        files += ["correlations.csv", *figures]
+        if not figures:
+            print(NO_FIGURES)
     elif results is None:
-        print(f"\nthere are no results in {folder} to compare with; python -m benchmark run makes them")
+        print(f"\n{folder} has no results to correlate with; create them with python -m benchmark run")
     print(f"\n{out}: {', '.join(files)}")
 
 
 def _splits(options: argparse.Namespace) -> list[str]:
-    from deepnets.corpus import SPLITS, corpus_path
+    from deepnets.corpus import NETWORK_SPLITS, corpus_path
     from deepnets.support import ConfigError
 
     if options.splits:
         return [split.strip() for split in options.splits.split(",")]
-    there = [split for split in SPLITS if split != "search" and corpus_path(options.data, split).exists()]
+    there = [split for split in NETWORK_SPLITS if split != "search" and corpus_path(options.data, split).exists()]
     if not there:
-        raise ConfigError(f"{options.data}: holds no corpus files; make them with `make dataset OUT={options.data}`")
+        raise ConfigError(f"{options.data}: has no corpus files; build them with `make dataset OUT={options.data}`")
     return [*there, "predefined"]
 
 
 def _correlated(
     graphs: pd.DataFrame, nets: Any, results: Any, metric: str | None
 ) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
-    """For each predictor and set of images, its accuracies beside the statistics, and their correlations."""
+    """Return, for each predictor and image set, a table of statistics and accuracies, and their correlations."""
     from benchmark.analyses import STATISTICS, check_corpus, correlations
     from benchmark.results import usual_metric
 
@@ -145,17 +153,17 @@ def _print_correlations(found: list[pd.DataFrame]) -> None:
 
 
 def _draw(tables: list[pd.DataFrame], out: Path) -> list[str]:
-    """A picture for each split and set of images, clean ones only; predictors in colours."""
+    """Draw a figure for each split and image set without noise, with a color for each predictor."""
     import pandas as pd
 
     from benchmark.analyses import STATISTICS, draw_correlations
 
     everything = pd.concat(tables, ignore_index=True)
-    pictures = []
+    figures = []
     for (split, images, part), rows in everything[everything["noise"] == 0].groupby(["split", "images", "part"]):
         name = f"{split}-{images}-{part}.png".replace("/", "_")
         metric = rows["metric"].iloc[0]
         title = f"networks of {split}, top-{metric[3:]} on {part} images of {images}"
         if draw_correlations(rows.rename(columns={"accuracy": metric}), STATISTICS, metric, out / name, title=title):
-            pictures.append(name)
-    return pictures
+            figures.append(name)
+    return figures

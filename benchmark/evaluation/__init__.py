@@ -1,43 +1,67 @@
 """Evaluation of predicted parameters: networks, predictors, and one row of results per network.
 
-split_evaluation         `evaluate`, all networks of a split as a table
-summary                  `summarize`, a table as mean, standard error and failures
+split_evaluation         `evaluate`: all networks of a split as a table
+summary                  `summarize`: mean, standard error and failures of a table
 networks                 the networks of a split, or models of torchvision and timm
-predictors               predictors by name, as callables, or as hypernetworks
+predictors               the registry of predictors, and predictors by name
+predictor_objects        functions and hypernetworks as predictors
+predictor_kinds          the built-in kinds of predictors
+jobs                     `EvaluationJob`, what is evaluated, and `Machine`, where
 rows                     the row of one network, whether it succeeds or fails
 parallel                 distribution of networks over workers with joblib
-workers, worker_process  worker processes that are restarted when they hang or die
+workers, worker_process  worker processes that are replaced when they hang or die
 """
 
 from __future__ import annotations
 
-from benchmark.evaluation.networks import FOR_CHOOSING, LIBRARIES, ModelNetworks, Networks, SplitNetworks, open_networks
-from benchmark.evaluation.parallel import BACKENDS, default_jobs, evaluate_all, memory_limit
-from benchmark.evaluation.predictors import Predictor, PredictorInfo, check_label, describe_predictor, open_predictor
-from benchmark.evaluation.rows import FAILED, OK, ROW
+import benchmark.evaluation.predictor_kinds  # noqa: F401 - registers the built-in kinds
+from benchmark.evaluation.jobs import BACKENDS, EvaluationJob, Machine
+from benchmark.evaluation.networks import (
+    LIBRARIES,
+    ModelNetworks,
+    Networks,
+    SplitNetworks,
+    default_image_split,
+    open_networks,
+)
+from benchmark.evaluation.parallel import evaluate_all
+from benchmark.evaluation.predictor_objects import Predictor
+from benchmark.evaluation.predictors import (
+    PREDICTORS,
+    PredictorContext,
+    PredictorInfo,
+    check_label,
+    describe_predictor,
+    open_predictor,
+    register_predictor,
+)
+from benchmark.evaluation.rows import FAILED, OK, row_columns
 from benchmark.evaluation.split_evaluation import evaluate
 from benchmark.evaluation.summary import Summary, summarize
 
 __all__ = [
     "BACKENDS",
     "FAILED",
-    "FOR_CHOOSING",
     "LIBRARIES",
     "OK",
-    "ROW",
+    "PREDICTORS",
+    "EvaluationJob",
+    "Machine",
     "ModelNetworks",
     "Networks",
     "Predictor",
+    "PredictorContext",
     "PredictorInfo",
     "SplitNetworks",
     "Summary",
     "check_label",
-    "default_jobs",
+    "default_image_split",
     "describe_predictor",
     "evaluate",
     "evaluate_all",
-    "memory_limit",
     "open_networks",
     "open_predictor",
+    "register_predictor",
+    "row_columns",
     "summarize",
 ]

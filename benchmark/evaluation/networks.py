@@ -1,4 +1,4 @@
-"""What is evaluated: the networks of a split of DeepNets-1M, or models of torchvision and timm by name.
+"""Networks to evaluate: those of a split of DeepNets-1M, or models of torchvision and timm.
 
 "test"                              a split
 "torchvision:resnet50,vit_b_16"     models, in this order; "torchvision:all" and "timm:all" for every classifier
@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,17 +16,46 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from deepnets.corpus import SPLITS, DeepNets1M
+from deepnets.corpus import NETWORK_SPLITS, DeepNets1M
 from deepnets.graph import Graph
 from deepnets.support import ConfigError
 
-__all__ = ["LIBRARIES", "ModelNetworks", "Networks", "SplitNetworks", "open_networks"]
+__all__ = [
+    "LIBRARIES",
+    "ModelNetworks",
+    "Networks",
+    "SplitNetworks",
+    "default_image_split",
+    "open_networks",
+]
 
 LIBRARIES = ("torchvision", "timm")
-PREDEFINED_NAMES = ("resnet50", "vit")
+"""Libraries whose models can be evaluated."""
 
-# Networks by whose results something is chosen: test images are not for them.
-FOR_CHOOSING = ("train", "val", "search")
+PREDEFINED_NAMES = ("resnet50", "vit")
+SELECTION_SPLITS = ("train", "val", "search")
+
+
+def default_image_split(networks: str) -> str:
+    """Return the part of an image set that networks are evaluated on.
+
+    The networks of `train`, `val` and `search` are used for model selection, so test images are not used for them.
+
+    Parameters
+    ----------
+    networks
+        As for `open_networks`.
+
+    Returns
+    -------
+    "val" for the splits above, "test" for all other networks.
+
+    Examples
+    --------
+    >>> default_image_split("search"), default_image_split("wide"), default_image_split("timm:resnet18")
+    ('val', 'test', 'test')
+    """
+    return "val" if networks in SELECTION_SPLITS else "test"
 
 
 class Networks(Protocol):
@@ -33,55 +63,61 @@ class Networks(Protocol):
 
     @property
     def name(self) -> str:
-        """Of the split, or of the library."""
-
-    @property
-    def image_part(self) -> str:
-        """Part of an image set that they are evaluated on: "val" for networks by which something is chosen."""
-
-    def __len__(self) -> int: ...
+        """Name of the split or of the library."""
 
     @property
     def identity(self) -> str:
-        """A text that changes when the networks do, but not with their number."""
+        """Text that changes when the networks change, but not with the number of them that is used."""
 
     @property
     def total(self) -> int:
-        """How many there are, those left out included."""
+        """Number of networks, including those beyond the limit."""
+
+    def __len__(self) -> int: ...
 
     def name_of(self, index: int) -> str:
-        """The name of a network, or nothing."""
+        """Return the name of a network, or an empty text."""
 
     def key_of(self, index: int) -> int:
-        """A number below 2**63 for the random numbers of a network."""
+        """Return a number below 2**63 that seeds the random numbers of a network."""
 
     def graph(self, index: int) -> Graph:
-        """Its graph."""
+        """Return the graph of a network."""
 
     def build(self, index: int) -> nn.Module:
-        """The network, on the current default device."""
+        """Build a network on the current default device."""
 
 
 class SplitNetworks:
-    """A split of DeepNets-1M.
+    """The networks of a split of DeepNets-1M.
 
     Parameters
     ----------
     data
         Folder of the corpus.
     split
-        One of `deepnets.corpus.SPLITS`.
+        One of `deepnets.corpus.NETWORK_SPLITS`.
     num_classes, image_size
-        Of the networks.
+        Number of classes, and height and width of the images, that the networks are built for.
     limit
-        Use so many, from the first on.
+        Number of networks to use, counted from the first; all by default.
+
+    Raises
+    ------
+    ConfigError, MissingDataError
+        If the split is unknown or has not been built.
+
+    Examples
+    --------
+    >>> networks = SplitNetworks("data", "predefined", num_classes=10, image_size=32)
+    >>> len(networks), networks.name_of(0)
+    (2, 'resnet50')
     """
 
     def __init__(
         self, data: Path | str, split: str, *, num_classes: int, image_size: int, limit: int | None = None
     ) -> None:
         self.name = split
-        self.image_part = "val" if split in FOR_CHOOSING else "test"
         self.nets = DeepNets1M(data, split, num_classes=num_classes, image_size=image_size, num_nets=limit)
 
     def __len__(self) -> int:
@@ -89,28 +125,28 @@ class SplitNetworks:
 
     @property
     def identity(self) -> str:
-        """The digest of the file's content."""
+        """Digest of the content of the corpus file."""
         return self.nets.file.content_digest if self.nets.file else self.name
 
     @property
     def total(self) -> int:
-        """Number of networks of the split."""
+        """Number of networks in the split."""
         return self.nets.file.num_networks if self.nets.file else len(PREDEFINED_NAMES)
 
     def name_of(self, index: int) -> str:
-        """The name of a predefined network."""
+        """Return the name of a predefined network; the networks of other splits have none."""
         return PREDEFINED_NAMES[index] if self.name == "predefined" else ""
 
     def key_of(self, index: int) -> int:
-        """Its index."""
+        """Return the index."""
         return index
 
     def graph(self, index: int) -> Graph:
-        """Graph number `index`."""
+        """Return the graph of a network."""
         return self.nets[index]
 
     def build(self, index: int) -> nn.Module:
-        """Network number `index`, with PyTorch's initialisation."""
+        """Build a network with PyTorch's initialization."""
         return self.nets.network(index)
 
 
@@ -123,17 +159,17 @@ class ModelNetworks:
     library
         One of `LIBRARIES`.
     names
-        Of models; `("all",)` for every classifier that the library has.
+        Names of models; ``("all",)`` for every classifier of the library.
     num_classes, image_size
-        Of the task.  For 32-pixel images, models whose adaptation is published are adapted
-        (`benchmark.training.adaptation`), others are used as they are.
+        Number of classes, and height and width of the images.  For images of 32 pixels, models with a published
+        adaptation are adapted (`benchmark.training.adapt_to_small_images`); other models are used unchanged.
     limit
-        Use so many, from the first on.
+        Number of models to use, counted from the first; all by default.
 
     Raises
     ------
     ConfigError
-        If the library is missing, or has no such model.
+        If the library is not installed, has no such model, or a model is named twice.
     """
 
     library: str
@@ -147,8 +183,6 @@ class ModelNetworks:
         names = tuple(known) if self.names == ("all",) else self.names
         for name in names:
             if name not in known:
-                import difflib
-
                 near = ", ".join(difflib.get_close_matches(name, known, 3)) or f"one of {len(known)}"
                 raise ConfigError(f"networks: {self.library} has no classifier {name!r}; did you mean {near}?")
         if len(set(names)) < len(names):
@@ -157,20 +191,15 @@ class ModelNetworks:
 
     @property
     def name(self) -> str:
-        """The library's."""
+        """Name of the library."""
         return self.library
-
-    @property
-    def image_part(self) -> str:
-        """Designed by people, without these images."""
-        return "test"
 
     def __len__(self) -> int:
         return min(len(self.names), self.limit or len(self.names))
 
     @property
     def identity(self) -> str:
-        """Names and version of the library."""
+        """Names of the models and version of the library."""
         return f"{self.library} {self._module.__version__}: {','.join(self.names)}"
 
     @property
@@ -179,26 +208,24 @@ class ModelNetworks:
         return len(self.names)
 
     def name_of(self, index: int) -> str:
-        """The model's."""
+        """Return the name of a model."""
         return self.names[index]
 
     def key_of(self, index: int) -> int:
-        """A digest of its name: its place in a list does not matter."""
+        """Return a digest of the name, so that the position in the list does not matter."""
         return int.from_bytes(hashlib.sha256(self.names[index].encode()).digest()[:8], "little") >> 1
 
     def graph(self, index: int) -> Graph:
-        """The graph of a model, traced without computing anything."""
+        """Trace a model on the meta device."""
         from deepnets.tracing import trace
 
         with torch.device("meta"):
             model = self.build(index).eval()
         size = getattr(model, "expected_input_sz", None) or self.image_size
-        graph = trace(model, torch.empty(1, 3, size, size, device="meta"))
-        graph.index = index
-        return graph
+        return trace(model, torch.empty(1, 3, size, size, device="meta")).replace(index=index)
 
     def build(self, index: int) -> nn.Module:
-        """A model with its own initialisation."""
+        """Build a model with its own initialization."""
         from benchmark.training import adapt_to_small_images
 
         name, options = self.names[index], {"num_classes": self.num_classes}
@@ -212,7 +239,7 @@ class ModelNetworks:
             return model
         try:
             return adapt_to_small_images(model)
-        except ConfigError:  # nobody has published how
+        except ConfigError:  # there is no published adaptation of this model
             return model
 
     @cached_property
@@ -234,29 +261,34 @@ class ModelNetworks:
 def open_networks(
     text: str, *, data: Path | str, num_classes: int, image_size: int, limit: int | None = None
 ) -> SplitNetworks | ModelNetworks:
-    """The networks that a text names.
+    """Open the networks that a text names.
 
     Parameters
     ----------
     text
-        A split, or a library and its models, as in the head of this file.
+        A split, or a library and names of its models: "test", "timm:resnet18,vit_tiny_patch16_224", "torchvision:all".
     data
         Folder of the corpus.
     num_classes, image_size
-        Of the task.
+        Number of classes, and height and width of the images.
     limit
-        Use so many, from the first on.
+        Number of networks to use, counted from the first; all by default.
 
     Raises
     ------
-    ConfigError
-        If there are none of this name, or the split has not been built.
+    ConfigError, MissingDataError
+        If there are no such networks, or the split has not been built.
+
+    Examples
+    --------
+    >>> open_networks("predefined", data="data", num_classes=10, image_size=32).name_of(1)
+    'vit'
     """
     library, colon, names = text.partition(":")
     if not colon:
-        if text not in SPLITS:
-            expected = f"one of {', '.join(SPLITS)}, or models such as torchvision:resnet50,vit_b_16 or timm:resnet18"
-            raise ConfigError(f"split: unknown {text!r}; use {expected}")
+        if text not in NETWORK_SPLITS:
+            known = ", ".join(NETWORK_SPLITS)
+            raise ConfigError(f"split: unknown {text!r}; use one of {known}, or models such as torchvision:resnet50")
         return SplitNetworks(data, text, num_classes=num_classes, image_size=image_size, limit=limit)
     if library not in LIBRARIES or not names:
         raise ConfigError(f"networks: expected {' or '.join(LIBRARIES)} and names of models, got {text!r}")

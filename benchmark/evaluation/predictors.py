@@ -1,66 +1,73 @@
-"""Predictors by name: hypernetworks, your own functions, saved parameters, no prediction at all, training.
+"""Predictors by name: hypernetworks, functions of the user, saved parameters, initial values, training.
 
     ghn2-digits                  a bundled hypernetwork (`python -m ghn_model list`)
-    runs/mine/ghn.safetensors    the file of one, or an official checkpoint
+    runs/mine/ghn.safetensors    the file of a hypernetwork, or an official checkpoint
     untrained:ghn2               a hypernetwork with random weights
-    my_module:predict            a callable `(model, graph) -> {name: tensor}`, or a GHN; its code runs
-    results/sgd/random           a folder of states, SPLIT-INDEX.safetensors or NAME.safetensors
-    random                       the initial values that PyTorch gives a network
-    sgd:5                        five epochs of training, from there
+    my_module:predict            an object of a module, whose code runs (see `as_predictor`)
+    results/sgd/random           a folder of saved states, SPLIT-INDEX.safetensors or NAME.safetensors
+    random                       PyTorch's initial values
+    sgd:5                        training for five epochs, from the initial values
 
-A label can be put before it: LABEL=my_module:predict.
+A label can precede the name: LABEL=my_module:predict.  `register_predictor` adds kinds of predictors.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib
 import inspect
 import re
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
 
 from benchmark.evaluation.networks import Networks
-from deepnets.graph import Graph
-from deepnets.support import ConfigError
-from ghn_model.checkpoints import describe, list_pretrained
-from ghn_model.config import PRESETS, GHNConfig
+from benchmark.evaluation.predictor_objects import Predictor, as_predictor
+from deepnets.data import Images
+from deepnets.support import ConfigError, Registry
+from ghn_model.checkpoints import list_pretrained
 from ghn_model.ghn import GHN
 
-__all__ = ["Predictor", "PredictorInfo", "TrainedState", "describe_predictor", "open_predictor"]
-
-Predictor = Callable[[nn.Module, Graph], Mapping[str, Tensor]]
-"""Predicts the parameters of a network, by name, from the network (with its initial values) or from its graph."""
-
-EXPECTED = "the file of one, untrained:PRESET, module:attribute, a folder of saved states, random, or sgd:EPOCHS"
-
-
-class TrainedState(dict[str, Tensor]):
-    """Parameters and buffers of a trained network, which is evaluated with its own running statistics."""
+__all__ = [
+    "PREDICTORS",
+    "PredictorContext",
+    "PredictorInfo",
+    "PredictorKind",
+    "check_label",
+    "check_predictor",
+    "describe_predictor",
+    "open_predictor",
+    "register_predictor",
+]
 
 
 @dataclass(frozen=True)
 class PredictorInfo:
-    """What is known about a predictor without using it.
+    """Description of a predictor.
 
     Attributes
     ----------
     label
-        Its name in tables.
+        Name in tables.
     spec
-        What was asked for, without the label.
+        The text that names the predictor, without the label.
     kind
-        "hypernetwork", "untrained", "python", "states", "random", "sgd" or "callable".
+        Name of the kind in `PREDICTORS`, such as "hypernetwork", "python" or "random".
     digest
-        Changes when the predictor does: SHA-256 of a file or of a source; empty where there is nothing to digest.
+        SHA-256 of the file or source of the predictor, so that results of different versions are kept apart; empty if
+        the text alone determines the predictor.
     about
-        A line about it.
+        Description in one line.
+    num_classes
+        Number of classes that the predictor supports; None for any number.
+
+    Examples
+    --------
+    >>> describe_predictor("baseline=sgd:5").label
+    'baseline'
     """
 
     label: str
@@ -68,211 +75,247 @@ class PredictorInfo:
     kind: str
     digest: str = ""
     about: str = ""
+    num_classes: int | None = None
+
+    @property
+    def argument(self) -> str:
+        """The part of `spec` after the first colon."""
+        return self.spec.partition(":")[2]
 
     def to_dict(self) -> dict[str, str]:
-        """As plain values, ready for JSON."""
-        return asdict(self)
+        """Return the fields that `runs.json` stores."""
+        return {name: getattr(self, name) for name in ("label", "spec", "kind", "digest", "about")}
 
 
-def describe_predictor(spec: str) -> PredictorInfo:
-    """What a text names.
+class PredictorContext(NamedTuple):
+    """Context in which a predictor is opened.
+
+    Attributes
+    ----------
+    networks
+        Networks whose parameters are predicted.
+    images
+        Images that the networks are evaluated on.
+    image_root
+        Folder of the image set, for predictors that train.
+    device
+        Device of the predictor.
+    seed
+        Seed of random weights and of training.
+    """
+
+    networks: Networks
+    images: Images
+    image_root: Path | str | None = None
+    device: torch.device | str = "cpu"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class PredictorKind:
+    """A kind of predictors: how texts of the kind are recognized, described and opened.
+
+    Attributes
+    ----------
+    name
+        Name in `PREDICTORS`.
+    usage
+        How users write it, such as "sgd:EPOCHS".
+    matches
+        Whether a text (without label) is of this kind.
+    describe
+        Function from a text to a `PredictorInfo`.
+    open
+        Function from a `PredictorInfo` and a `PredictorContext` to a predictor.
+    check
+        Function of a `PredictorInfo`, images and the folder of the image set that raises an error if the predictor
+        cannot be used for them; None if there is nothing to check beyond the number of classes.
+    """
+
+    name: str
+    usage: str
+    matches: Callable[[str], bool]
+    describe: Callable[[str], PredictorInfo]
+    open: Callable[[PredictorInfo, PredictorContext], Predictor | GHN]
+    check: Callable[[PredictorInfo, Images, Path | str | None], None] | None = None
+
+
+PREDICTORS: Registry[PredictorKind] = Registry("predictor")
+"""Kinds of predictors by name."""
+
+
+def register_predictor(
+    kind: str, open_predictor: Callable[[str, PredictorContext], Any], *, usage: str = "", about: str = ""
+) -> None:
+    """Add a kind of predictors, named by the texts ``KIND`` and ``KIND:ARGUMENT``.
+
+    Parameters
+    ----------
+    kind
+        Name of the kind, not registered yet.
+    open_predictor
+        Function of the argument (empty for the text ``KIND``) and a `PredictorContext` that returns a predictor in any
+        of the forms of `as_predictor`.  It is called once in every worker process.
+    usage
+        How users write it, for error messages; by default the name of the kind.
+    about
+        Description in one line; by default the first line of the function's docstring.
 
     Raises
     ------
     ConfigError
-        If it names nothing; says what is expected.
+        If the kind is registered already.
+
+    Examples
+    --------
+    >>> def open_constant(argument, context):
+    ...     '''All parameters have the same value.'''
+    ...     value = float(argument or 0)
+    ...     return lambda model, graph: {n: torch.full_like(p, value) for n, p in model.named_parameters()}
+    >>> register_predictor("constant", open_constant, usage="constant:VALUE")
+    >>> describe_predictor("constant:0.5").about
+    'All parameters have the same value.'
+    >>> del PREDICTORS._entries["constant"]
+    """
+
+    def described(spec: str) -> PredictorInfo:
+        digest = source_digest(open_predictor.__module__)
+        return PredictorInfo(spec, spec, kind, digest, about or first_line(open_predictor))
+
+    def opened(info: PredictorInfo, context: PredictorContext) -> Predictor | GHN:
+        return as_predictor(open_predictor(info.argument, context), info.spec, context.device)
+
+    PREDICTORS.register(kind, PredictorKind(kind, usage or kind, begins_with(kind), described, opened))
+
+
+def describe_predictor(spec: str) -> PredictorInfo:
+    """Describe the predictor that a text names; files of hypernetworks are read and hashed.
+
+    Parameters
+    ----------
+    spec
+        A text as in the head of this module, with or without a label.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such predictor.
     CheckpointError
-        If it is a file that is no hypernetwork.
+        If it is a file, but not that of a hypernetwork.
+
+    Examples
+    --------
+    >>> describe_predictor("random").about
+    "PyTorch's initial values"
     """
     label, equals, rest = spec.partition("=")
     if equals and re.fullmatch(r"[^/:]+", label):
         spec = rest
     else:
         label = ""
-    kind, _, value = spec.partition(":")
-    if spec == "random":
-        return PredictorInfo(label or spec, spec, "random", about="PyTorch's initial values")
-    if kind == "untrained":
-        if value not in PRESETS:
-            raise ConfigError(f"predictor: untrained:{value}: expected one of {', '.join(PRESETS)}")
-        return PredictorInfo(label or f"untrained-{value}", spec, "untrained", about="a hypernetwork before training")
-    if kind == "sgd":
-        if not value.isdecimal() or int(value) < 1:
-            raise ConfigError(f"predictor: {spec}: expected the number of epochs, as in sgd:5")
-        return PredictorInfo(label or f"sgd-{value}", spec, "sgd", about="trained from PyTorch's initial values")
-    if spec in list_pretrained() or Path(spec).is_file():
-        found = describe(spec)
-        name = spec if spec in list_pretrained() else _name_of(Path(spec))
-        about = str(found.metadata.get("about", "")) or f"{found.config.hypernet}, {found.num_parameters:,} weights"
-        return PredictorInfo(label or name, spec, "hypernetwork", found.sha256, about)
-    if Path(spec).is_dir():
-        names = sorted(path.name for path in Path(spec).iterdir() if path.suffix in (".safetensors", ".pt"))
-        if not names:
-            raise ConfigError(f"predictor: {spec}: no saved state (.safetensors or .pt) is in this folder")
-        return PredictorInfo(label or _name_of(Path(spec)), spec, "states", _states_digest(Path(spec), names))
-    module, colon, attribute = spec.partition(":")
-    if colon and attribute and all(part.isidentifier() for part in (*module.split("."), *attribute.split("."))):
-        found_attribute = _attribute(spec)
-        return PredictorInfo(label or spec, spec, "python", _source_digest(module), _first_line(found_attribute))
+    # Every module:attribute could also be KIND:ARGUMENT, so attributes of modules come last.
+    for kind in sorted(PREDICTORS.values(), key=lambda kind: kind.name == "python"):
+        if kind.matches(spec):
+            info = kind.describe(spec)
+            return PredictorInfo(**{**vars(info), "label": label or info.label})
+    usages = ", ".join(kind.usage for kind in PREDICTORS.values())
     bundled = ", ".join(list_pretrained())
-    raise ConfigError(f"predictor: {spec!r}: expected a bundled hypernetwork ({bundled}), {EXPECTED}")
+    raise ConfigError(f"predictor: {spec!r}: expected a bundled hypernetwork ({bundled}), {usages}")
 
 
 def open_predictor(
-    spec: str,
-    networks: Networks,
-    images: Any,
-    *,
-    image_root: Path | str | None = None,
-    device: torch.device | str = "cpu",
-    seed: int = 0,
+    info: PredictorInfo, context: PredictorContext, kind: PredictorKind | None = None
 ) -> Predictor | GHN:
-    """Make a predictor for networks and images.
+    """Open a predictor that `describe_predictor` described.
 
     Parameters
     ----------
-    spec
-        As for `describe_predictor`.
-    networks
-        The networks that it is to predict: which state is whose.
-    images
-        What they will be evaluated on; its classes must be the predictor's.
-    image_root
-        Folder of the image set, where predictors train.
-    device
-        Where it predicts.
-    seed
-        Of the weights of an untrained hypernetwork, and of trainings.
+    info
+        The description.
+    context
+        Networks, images and device.
+    kind
+        The kind; by default the registered one.
 
     Raises
     ------
     ConfigError, CheckpointError
-        If it cannot be used for these networks and images.
+        If the predictor cannot be used for these networks and images.
+
+    Examples
+    --------
+    >>> from benchmark.evaluation import open_networks
+    >>> from deepnets.data import load_images
+    >>> networks = open_networks("predefined", data="data", num_classes=10, image_size=32)
+    >>> context = PredictorContext(networks, load_images("digits", "test"))
+    >>> predict = open_predictor(describe_predictor("random"), context)
+    >>> sorted(predict(nn.Linear(2, 2), None))
+    ['bias', 'weight']
     """
-    info = describe_predictor(spec)
-    spec, kind = info.spec, info.kind
-    if kind == "hypernetwork":
-        return _fitting(GHN.from_pretrained(spec, device=device), images, spec)
-    if kind == "untrained":
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            config = GHNConfig.preset(spec.partition(":")[2], images.num_classes, images.image_size)
-            return GHN(config).to(device).eval()
-    if kind == "random":
-        return _initial_values
-    if kind == "states":
-        return _SavedStates(Path(spec), networks)
-    if kind == "sgd":
-        return _Training(int(spec.partition(":")[2]), images, image_root, seed)
-    attribute = _attribute(spec)
-    return _fitting(attribute, images, spec) if isinstance(attribute, GHN) else attribute
+    _check_classes(info, context.images)
+    return (kind or PREDICTORS[info.kind]).open(info, context)
 
 
-def _fitting(ghn: GHN, images: Any, spec: str) -> GHN:
-    if ghn.config.num_classes != images.num_classes:
+def check_predictor(info: PredictorInfo, images: Images, image_root: Path | str | None = None) -> None:
+    """Check that a predictor can be used for images, without opening it.
+
+    Parameters
+    ----------
+    info
+        The description of the predictor.
+    images, image_root
+        The images, and the folder of the image set.
+
+    Raises
+    ------
+    ConfigError, MissingDataError
+        If it cannot be used.
+
+    Examples
+    --------
+    >>> from deepnets.data import load_images
+    >>> info = PredictorInfo("mine", "mine.pt", "hypernetwork", num_classes=100)
+    >>> check_predictor(info, load_images("digits", "test"))
+    Traceback (most recent call last):
+        ...
+    deepnets.support.errors.ConfigError: predictor: mine.pt: predicts networks for 100 classes, digits has 10
+    """
+    _check_classes(info, images)
+    kind = PREDICTORS.get(info.kind)
+    if kind is not None and kind.check is not None:
+        kind.check(info, images, image_root)
+
+
+def _check_classes(info: PredictorInfo, images: Images) -> None:
+    if info.num_classes not in (None, images.num_classes):
         raise ConfigError(
-            f"predictor: {spec}: predicts networks for {ghn.config.num_classes} classes, {images.name} has "
+            f"predictor: {info.spec}: predicts networks for {info.num_classes} classes, {images.name} has "
             f"{images.num_classes}"
         )
-    return ghn
 
 
-# --- the kinds ---
+def check_label(label: str) -> None:
+    """Raise `ConfigError` for a label that is empty, longer than 80 characters or not printable.
+
+    Examples
+    --------
+    >>> check_label("GHN-2, 10 epochs")
+    """
+    if not label.strip() or len(label) > 80 or not label.isprintable():
+        raise ConfigError(f"predictor: {label!r} cannot be a label; expected up to 80 printable characters")
 
 
-def _initial_values(model: nn.Module, graph: Graph) -> dict[str, Tensor]:
-    return {name: parameter.detach() for name, parameter in model.named_parameters()}
-
-
-class _SavedStates:
-    """Reads what was saved for each network.  States with running statistics are evaluated with these."""
-
-    def __init__(self, folder: Path, networks: Networks) -> None:
-        self._folder, self._networks = folder, networks
-
-    def __call__(self, model: nn.Module, graph: Graph) -> Mapping[str, Tensor]:
-        from benchmark.training import read_state
-
-        index, networks = graph.index, self._networks
-        stems = [f"{networks.name}-{index}"]
-        if name := networks.name_of(index or 0):
-            stems += [name, f"{networks.name}-{name}"]
-        paths = [self._folder / f"{stem}{suffix}" for stem in stems for suffix in (".safetensors", ".pt")]
-        path = next((path for path in paths if path.is_file()), None)
-        if path is None:
-            raise ConfigError(f"{self._folder}: holds no {' or '.join(path.name for path in paths[::2])}")
-        state = read_state(path)
-        trained = any(name.endswith(("running_mean", "running_var")) for name in state)
-        return TrainedState(state) if trained else state
-
-
-class _Training:
-    """Trains each network, by the recipe of the baselines for its images (`benchmark.training.recipe`)."""
-
-    def __init__(self, epochs: int, images: Any, image_root: Path | str | None, seed: int) -> None:
-        from benchmark.training import SGDRecipe
-        from deepnets.data import open_images
-
-        self._recipe = SGDRecipe.preset(images.name, epochs=epochs)
-        self._images = open_images(images.name, "train", root=image_root, device=images.device)
-        self._seed = seed
-
-    def __call__(self, model: nn.Module, graph: Graph) -> Mapping[str, Tensor]:
-        from benchmark.training import train_network
-
-        return TrainedState(train_network(model, self._images, self._recipe, seed=self._seed).state)
-
-
-# --- finding things ---
-
-
-def _attribute(spec: str) -> Any:
-    """The user's callable; its module may lie in the current folder."""
-    module, _, names = spec.partition(":")
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
-    try:
-        found: Any = importlib.import_module(module)
-    except Exception as error:
-        text = " ".join(str(error).split())
-        raise ConfigError(f"predictor: {module} cannot be imported: {type(error).__name__}: {text}") from error
-    for name in names.split("."):
-        if not hasattr(found, name):
-            import difflib
-
-            near = ", ".join(difflib.get_close_matches(name, dir(found), 3))
-            raise ConfigError(f"predictor: {module} has no {name!r}{near and f'; did you mean {near}?'}")
-        found = getattr(found, name)
-    if isinstance(found, type):
-        found = found()
-    if not callable(found):
-        raise ConfigError(
-            f"predictor: {spec} is a {type(found).__name__}; expected a callable (model, graph), or a GHN"
-        )
-    return found
-
-
-def _name_of(path: Path) -> str:
-    """A short name for a file or folder: of general ones, that of the folder around it."""
-    stem = path.resolve().stem if path.is_file() else path.resolve().name
-    return path.resolve().parent.name if stem in ("ghn", "model", "checkpoint") else stem
-
-
-def _source_digest(module: str) -> str:
+def source_digest(module: str) -> str:
+    """Return the SHA-256 of the source file of an imported module; empty if it has none."""
     source = getattr(sys.modules.get(module), "__file__", None)
     return hashlib.sha256(Path(source).read_bytes()).hexdigest() if source and Path(source).is_file() else ""
 
 
-def _states_digest(folder: Path, names: list[str]) -> str:
-    sizes = [f"{name} {(folder / name).stat().st_size} {(folder / name).stat().st_mtime_ns}" for name in names]
-    return hashlib.sha256("\n".join(sizes).encode()).hexdigest()
+def first_line(found: Any) -> str:
+    """Return the first line of the docstring of an object."""
+    return (inspect.getdoc(found) or "").strip().partition("\n")[0]
 
 
-def _first_line(attribute: Any) -> str:
-    return (inspect.getdoc(attribute) or "").strip().partition("\n")[0]
-
-
-def check_label(label: str) -> None:
-    """Labels go into tables and pages; `ConfigError` for empty ones and those of more than one line."""
-    if not label.strip() or len(label) > 80 or not label.isprintable():
-        raise ConfigError(f"predictor: {label!r} cannot be a label; expected up to 80 printable characters")
+def begins_with(kind: str) -> Callable[[str], bool]:
+    """Return a function that recognizes the texts ``KIND`` and ``KIND:ARGUMENT``."""
+    return lambda spec: spec.partition(":")[0] == kind

@@ -1,52 +1,91 @@
-"""One row: what there is to say about one network with predicted parameters, whatever goes wrong with it."""
+"""The row of one network: predict its parameters, evaluate it, and describe the result or the failure."""
 
 from __future__ import annotations
 
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmark.accuracy import BATCH_SIZE, Accuracy, evaluate_network
+from benchmark.accuracy import BATCH_SIZE, Scores, evaluate_network
 from benchmark.evaluation.networks import Networks
-from benchmark.evaluation.predictors import Predictor, TrainedState
+from benchmark.evaluation.predictor_objects import HypernetworkPredictor, Predictor, TrainedState
+from benchmark.metrics import DEFAULT_METRICS, Metric, get_metrics
 from deepnets.data import Images
 from deepnets.graph import Graph
 from deepnets.support import DeepNetsError, FormatError, PeakMemory, is_out_of_memory
 from ghn_model.ghn import GHN
 
-__all__ = ["FAILED", "OK", "PHASES", "ROW", "empty_row", "evaluate_one", "failed_row"]
+__all__ = ["FAILED", "OK", "PHASES", "empty_row", "evaluate_one", "failed_row", "row_columns"]
 
 OK, FAILED = "ok", "failed"
+"""Values of the column `status`."""
+
 PHASES = ("graph", "build", "predict", "evaluate")
-SMALLER = (32, 16, 8, 4, 2)
-"""Batch sizes of the published protocol, when memory runs out."""
+"""Phases of the evaluation of a network; each has a column with its time in seconds."""
 
-ROW = (
-    *("index", "network", "num_nodes", "num_params", "depth", "top1", "top5", "num_images", "batch_size"),
-    *("batch_norm", *(f"{phase}_seconds" for phase in PHASES), "memory_mb", "status", "reason"),
-)
-"""Columns of a table."""
+SMALLER_BATCH_SIZES = (32, 16, 8, 4, 2)
+"""Batch sizes of the published protocol that are tried when memory runs out."""
 
-_LONGEST_REASON = 300
+_MAX_REASON = 300
 
 
-def empty_row(index: int) -> dict[str, Any]:
-    """A row about which nothing is known yet."""
-    row: dict[str, Any] = dict.fromkeys(ROW, math.nan)
-    counts = {"num_nodes": 0, "num_params": 0, "depth": 0, "num_images": 0, "batch_size": 0}
+def row_columns(metrics: Sequence[str] = DEFAULT_METRICS) -> tuple[str, ...]:
+    """Return the columns of a table of evaluated networks.
+
+    Parameters
+    ----------
+    metrics
+        Names of the metrics: the default ones and others, whose columns are the last.
+
+    Examples
+    --------
+    >>> row_columns(("top1", "top5", "loss"))[-3:]
+    ('status', 'reason', 'loss')
+    """
+    return (
+        *("index", "network", "num_nodes", "num_params", "depth", *DEFAULT_METRICS, "num_images", "batch_size"),
+        *("batch_norm", *(f"{phase}_seconds" for phase in PHASES), "memory_mb", "status", "reason"),
+        *(name for name in metrics if name not in DEFAULT_METRICS),
+    )
+
+
+def empty_row(index: int, metrics: Sequence[str] = DEFAULT_METRICS) -> dict[str, Any]:
+    """Return the row of a network before its evaluation: counts are 0, other numbers NaN.
+
+    Examples
+    --------
+    >>> empty_row(3)["index"], empty_row(3)["num_nodes"]
+    (3, 0)
+    """
+    row: dict[str, Any] = dict.fromkeys(row_columns(metrics), math.nan)
+    counts = dict.fromkeys(("num_nodes", "num_params", "depth", "num_images", "batch_size"), 0)
     return row | {"index": index, "network": "", "batch_norm": "batch", "status": OK, "reason": ""} | counts
 
 
 def failed_row(row: Mapping[str, Any], reason: str) -> dict[str, Any]:
-    """The row of a network that cost a predictor its result."""
+    """Return the row of a network for which the predictor failed.
+
+    Parameters
+    ----------
+    row
+        What is known about the network so far.
+    reason
+        Why it failed; shortened to one line of 300 printable characters.
+
+    Examples
+    --------
+    >>> failed_row(empty_row(0), "two\\nlines")["reason"]
+    'two lines'
+    """
     text = "".join(letter if letter.isprintable() else " " for letter in " ".join(reason.split()))
-    return {**row, "status": FAILED, "reason": text[:_LONGEST_REASON], "top1": math.nan, "top5": math.nan}
+    metrics = (*DEFAULT_METRICS, *(name for name in row if name not in row_columns()))
+    return {**row, "status": FAILED, "reason": text[:_MAX_REASON], **dict.fromkeys(metrics, math.nan)}
 
 
 def evaluate_one(
@@ -57,9 +96,10 @@ def evaluate_one(
     *,
     batch_size: int = BATCH_SIZE,
     seed: int = 0,
-    phase_begins: Callable[[str, dict[str, Any]], None] | None = None,
+    metrics: Iterable[str | Metric] = (),
+    on_phase: Callable[[str, dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
-    """Predict the parameters of a network, and run it on all images.
+    """Predict the parameters of a network and evaluate it on all images.
 
     Parameters
     ----------
@@ -68,60 +108,74 @@ def evaluate_one(
     predictor
         Predicts its parameters.
     images
-        To run it on.
+        The images.
     batch_size
-        As in `evaluate_network`.  If memory runs out, smaller ones are tried, as published: of a network with batch
-        norms the accuracy is then another one, and the row says which size it was.
+        As in `evaluate_network`.  If memory runs out, smaller sizes are tried, as in the published protocol.  The
+        accuracy of a network with batch norms depends on the size, which the row states.
     seed
-        Of random numbers, together with the network.
-    phase_begins
-        Is told the phase, one of `PHASES`, and what is known so far.
+        Seed of random numbers, together with `networks.key_of(index)`.
+    metrics
+        Metrics beside the default ones.
+    on_phase
+        Called with the name of every phase, one of `PHASES`, and the row so far, before the phase begins.
 
     Returns
     -------
-    The row, with the keys `ROW`.
+    The row, with the keys `row_columns(...)`.
 
     Raises
     ------
     FormatError, IntegrityError
-        If the corpus or an image is damaged.  Whatever else happens is a failure that the row describes.
+        If the corpus or an image is damaged.  Every other error is a failure of the predictor, which the row
+        describes.
+
+    Examples
+    --------
+    >>> from benchmark.evaluation import open_networks
+    >>> from deepnets.data import load_images
+    >>> networks = open_networks("predefined", data="data", num_classes=10, image_size=32)
+    >>> row = evaluate_one(networks, 1, lambda model, graph: {}, load_images("digits", "test"))
+    >>> row["network"], row["status"], row["reason"][:26]
+    ('vit', 'failed', 'parameters: 114 of 114 are')
     """
     device = images.device
-    row = empty_row(index) | {"network": networks.name_of(index), "batch_size": batch_size}
-    tell = phase_begins or (lambda phase, row: None)
+    measured = get_metrics(metrics)
+    row = empty_row(index, [metric.name for metric in measured])
+    row |= {"network": networks.name_of(index), "batch_size": batch_size}
+    report = on_phase or (lambda phase, row: None)
     memory = _Memory(device)
     predicting = False
     try:
         with _seeded(seed, networks.key_of(index), device):
-            tell("graph", row)
+            report("graph", row)
             with _timed(row, "graph", device):
                 graph = networks.graph(index)
             row |= {"num_nodes": graph.num_nodes, "depth": _depth(graph)}
-            tell("build", row)
-            # A hypernetwork does not look at values, so none are made.
-            with _timed(row, "build", device), torch.device("meta" if isinstance(predictor, GHN) else "cpu"):
+            report("build", row)
+            # A hypernetwork does not read the values of a network, so none are created.
+            values_unread = isinstance(predictor, GHN | HypernetworkPredictor)
+            with _timed(row, "build", device), torch.device("meta" if values_unread else "cpu"):
                 model = networks.build(index).eval()
             row["num_params"] = sum(parameter.numel() for parameter in model.parameters())
-            tell("predict", row)
+            report("predict", row)
             predicting = True
             with _timed(row, "predict", device):
                 parameters = _predicted(predictor, model, graph)
             predicting = False
-            tell("evaluate", row)
+            report("evaluate", row)
             with _timed(row, "evaluate", device):
-                accuracy = _evaluated(model, parameters, images, graph, batch_size, seed, row)
+                scores = _evaluated(model, parameters, images, graph, batch_size, seed, measured, row)
     except FormatError as error:
-        if not predicting:  # else it is a file of the predictor's own
+        if not predicting:  # a file that the predictor reads is its own affair
             raise
         return failed_row(row | {"memory_mb": memory.megabytes}, str(error))
-    except (Exception, SystemExit) as error:  # a predictor is anybody's code
+    except (Exception, SystemExit) as error:  # predictors are arbitrary code
         row["memory_mb"] = memory.megabytes
         if is_out_of_memory(error):
-            return failed_row(row, f"not enough memory: {_in_a_line(error)}")
+            return failed_row(row, f"not enough memory: {_in_one_line(error)}")
         known = isinstance(error, DeepNetsError | FloatingPointError)
-        return failed_row(row, str(error) if known else _in_a_line(error))
-    row |= {"top1": accuracy.top1, "top5": accuracy.top5, "num_images": accuracy.images}
-    return row | {"memory_mb": memory.megabytes}
+        return failed_row(row, str(error) if known else _in_one_line(error))
+    return row | {**scores.values, "num_images": scores.images, "memory_mb": memory.megabytes}
 
 
 def _predicted(predictor: Predictor | GHN, model: nn.Module, graph: Graph) -> Mapping[str, Tensor]:
@@ -138,42 +192,45 @@ def _evaluated(
     graph: Graph,
     batch_size: int,
     seed: int,
+    metrics: tuple[Metric, ...],
     row: dict[str, Any],
-) -> Accuracy:
-    """The accuracy, in batches as large as fit into memory."""
+) -> Scores:
+    """Evaluate a network with the largest batch size that fits into memory, which is written into the row."""
     unused = {slot.name for slot in graph.unused}
-    for size in (batch_size, *(size for size in SMALLER if size < batch_size)):
+    for size in (batch_size, *(size for size in SMALLER_BATCH_SIZES if size < batch_size)):
         row["batch_size"] = size
         try:
             if isinstance(parameters, TrainedState):
                 from benchmark.training import evaluate_trained
 
                 row["batch_norm"] = "running"
-                return evaluate_trained(model, parameters, images, size)
-            return evaluate_network(model, parameters, images, batch_size=size, unused=unused, seed=seed)
+                return evaluate_trained(model, parameters, images, size, metrics=metrics)
+            return evaluate_network(
+                model, parameters, images, batch_size=size, unused=unused, seed=seed, metrics=metrics
+            )
         except Exception as error:
-            if not is_out_of_memory(error) or size <= SMALLER[-1]:
+            if not is_out_of_memory(error) or size <= SMALLER_BATCH_SIZES[-1]:
                 raise
-        if images.device.type == "cuda":  # outside of the handler, where nothing of the pass is held any longer
+        if images.device.type == "cuda":  # after the handler, because the exception holds tensors of the pass
             torch.cuda.empty_cache()
     raise AssertionError("the smallest size returns or raises")
 
 
 def _depth(graph: Graph) -> int:
-    """Nodes on the longest path."""
+    """Return the number of nodes on the longest path."""
     depths = [1] * graph.num_nodes
-    for source, target in graph.edges.tolist():  # sorted by target, and nodes topologically
+    for source, target in graph.edges.tolist():  # sorted by target, and nodes are in topological order
         depths[target] = max(depths[target], depths[source] + 1)
     return max(depths, default=0)
 
 
-def _in_a_line(error: BaseException) -> str:
+def _in_one_line(error: BaseException) -> str:
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 class _Memory:
-    """The largest memory that a network took: of the GPU if it ran there, or else of this process."""
+    """Peak memory during the evaluation of a network: of the GPU, or of this process."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -192,7 +249,7 @@ class _Memory:
 
 @contextlib.contextmanager
 def _timed(row: dict[str, Any], phase: str, device: torch.device) -> Iterator[None]:
-    """Write into a row how long something took that did not fail, the work of the GPU included."""
+    """Write the time of a phase that succeeds into the row, including pending work of the GPU."""
     started = time.perf_counter()
     yield
     if device.type == "cuda":
@@ -202,7 +259,7 @@ def _timed(row: dict[str, Any], phase: str, device: torch.device) -> Iterator[No
 
 @contextlib.contextmanager
 def _seeded(seed: int, key: int, device: torch.device) -> Iterator[None]:
-    """Random numbers of PyTorch that depend on these two numbers; the caller's go on afterwards as if nothing was."""
+    """Seed PyTorch's random numbers from two numbers, and restore their state at the end."""
     word = int(np.random.Philox(key=[seed, key]).random_raw())
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.default_generator.manual_seed(word)

@@ -1,15 +1,16 @@
-"""`evaluate`: the networks of a split with predicted parameters, run on images as in the literature.
+"""`evaluate`: the networks of a split with predicted parameters, evaluated on images as in the literature.
 
-    for every network:   graph ──predictor──▶ parameters ──▶ accuracy on all images  (batch 64, batch statistics)
+    for every network:   graph ──predictor──▶ parameters ──▶ metrics on all images  (batch 64, batch statistics)
 
-Every network has a row.  One that a predictor fails for (it raises, hangs, takes too much memory, its parameters are
-incomplete, of wrong shapes, or lead to outputs that are not finite) costs the predictor that network: the row says why,
-and the summary counts it.  Accuracies are in percent.
+Every network has a row.  A predictor fails for a network if it raises an exception, exceeds the limits of time or
+memory, or if its parameters are incomplete, have wrong shapes or lead to outputs that are not finite.  The row states
+the reason, and `summarize` counts it.  Accuracies are in percent.
 """
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,13 @@ import torch
 from tqdm import tqdm
 
 from benchmark.accuracy import BATCH_SIZE
-from benchmark.evaluation.networks import FOR_CHOOSING, open_networks
-from benchmark.evaluation.parallel import evaluate_all, memory_limit, pickled
-from benchmark.evaluation.predictors import Predictor, describe_predictor, open_predictor
-from benchmark.evaluation.rows import ROW, evaluate_one
+from benchmark.evaluation.jobs import EvaluationJob, Machine
+from benchmark.evaluation.networks import default_image_split
+from benchmark.evaluation.parallel import evaluate_all
+from benchmark.evaluation.predictor_objects import Predictor
+from benchmark.evaluation.predictors import describe_predictor
+from benchmark.evaluation.rows import evaluate_one, row_columns
+from benchmark.metrics import Metric, get_metrics
 from deepnets.data import Images, open_images
 from deepnets.support import ConfigError, at_least, checked_integer
 from ghn_model.ghn import GHN
@@ -30,7 +34,7 @@ __all__ = ["evaluate"]
 
 
 def evaluate(
-    predictor: Predictor | GHN | str,
+    predictor: Predictor | GHN | str | Any,
     split: str = "test",
     images: str | Images = "digits",
     *,
@@ -41,7 +45,8 @@ def evaluate(
     noise: float = 0.0,
     device: torch.device | str = "cpu",
     seed: int = 0,
-    jobs: int = 1,
+    metrics: Iterable[str | Metric] = (),
+    workers: int = 1,
     timeout: float | None = None,
     memory: int | None = None,
     backend: str = "threading",
@@ -52,131 +57,130 @@ def evaluate(
     Parameters
     ----------
     predictor
-        A callable, which is given each network, in evaluation mode, and its graph; a hypernetwork; or a text that names
-        one, such as "ghn2-digits" or "my_module:predict" (`benchmark.evaluation.predictors`).
+        - A callable ``(model, graph) -> {name: tensor}``, which receives each network in evaluation mode and its graph;
+        - a hypernetwork: a `GHN`, or an object with ``forward(graphs) -> list of {name: tensor}``;
+        - a text that names a predictor, such as "ghn2-digits" or "my_module:predict"
+          (see `benchmark.evaluation.predictors`).
     split
-        Of the networks: one that `DeepNets1M` knows, or models of a library, as "torchvision:resnet50,vit_b_16".
+        A split of DeepNets-1M, or models of a library such as "torchvision:resnet50,vit_b_16".
     images
-        The set to evaluate on: its name, for its test images (validation images for the networks of `train`, `val` and
-        `search`, as published), or the images themselves.
+        Name of an image set, whose test images are used (validation images for the networks of `train`, `val` and
+        `search`, as in the literature), or the images themselves.
     data, image_root
-        Folders of the corpus and of the images.
+        Folders of the corpus and of the image set.
     limit
-        Evaluate so many networks, from the first on.
+        Number of networks to evaluate, counted from the first; all by default.
     batch_size
-        As in `evaluate_network`; where memory runs out, 32, 16, 8, 4 and 2 are tried.
+        As in `evaluate_network`.  If memory runs out, 32, 16, 8, 4 and 2 are tried.
     noise
-        Standard deviation of noise that is added to the images, if they are given by their name: 0.08 in the published
+        Standard deviation of noise that is added to the images, if they are given by their name; 0.08 in the published
         test of robustness (0.18 for ImageNet).
     device
-        Where networks run, if the images are given by their name.
+        Device of the networks, if the images are given by their name.
     seed
-        Of the initial values of networks, of noise, and of the random numbers that a predictor draws: each network has
-        its own, whichever others are evaluated.
-    jobs
-        Networks at a time, each in a process of its own, in which PyTorch uses one thread.
+        Seed of the initial values of networks, of noise, and of random numbers that a predictor draws.  Each network
+        has its own random numbers, which do not depend on the other networks.
+    metrics
+        Metrics beside top-1 and top-5 accuracy (see `benchmark.metrics`).
+    workers
+        Number of networks that are evaluated at the same time, each in its own process, in which PyTorch uses one
+        thread.
     timeout
-        Seconds that a network may take; then its process is stopped.
+        Time limit per network in seconds.
     memory
-        Bytes that a process may take; by default, all of them together nine tenths of what is available.
+        Memory limit per worker in bytes; by default, an equal share of 90 % of the available memory.
     backend
-        Of joblib, one of `benchmark.evaluation.BACKENDS`.
+        Backend of joblib, one of `benchmark.evaluation.BACKENDS`.
     progress
-        Whether to show a bar.
+        Whether to show a progress bar.
 
     Returns
     -------
-    One row per network, in order, with the columns `benchmark.evaluation.ROW`: `index`, `network` (name, if it has
-    one), `num_nodes`, `num_params` (of the whole network), `depth` (nodes on the longest path), `top1` and `top5`
-    (percent, NaN if it failed), `num_images`, `batch_size`, `batch_norm` ("batch", or "running" for trained networks),
-    `graph_seconds`, `build_seconds`, `predict_seconds`, `evaluate_seconds` (NaN from where it failed), `memory_mb`,
-    `status` ("ok" or "failed") and `reason`. `attrs` of the table say what was evaluated, and how. Everything but times
-    and memory is the same again for the same seed, on a CPU bit by bit (PyTorch's threads being as many).
+    One row per network, in order, with the columns
+
+    - `index`, and `network`, its name (predefined networks and models of libraries only),
+    - `num_nodes`, `num_params` (of the whole network), `depth` (number of nodes on the longest path),
+    - one column for every metric (NaN if the predictor failed), `num_images`, `batch_size`,
+    - `batch_norm`: "batch", or "running" for trained networks,
+    - `graph_seconds`, `build_seconds`, `predict_seconds`, `evaluate_seconds` (NaN from the phase that failed),
+    - `memory_mb`, `status` ("ok" or "failed"), and `reason` of the failure.
+
+    The attribute `attrs` of the table states what was evaluated, and how.  For the same seed, all columns except times
+    and memory are the same again; on a CPU bit by bit, if the number of threads is the same.
 
     Raises
     ------
-    ConfigError
-        For an option outside what is allowed, a split that has not been built, a predictor for another number of
-        classes.
+    ConfigError, MissingDataError
+        If an argument is not allowed, the split has not been built, or the predictor is for another number of classes.
     FormatError, IntegrityError
-        If the corpus or an image is damaged.  Whatever else happens costs the network it happens to.
+        If the corpus or an image is damaged.  Other errors are failures of the network during whose evaluation they
+        occur.
 
     Notes
     -----
-    Without `jobs`, `timeout` and `memory`, everything happens in this process, which a predictor can then hang or end.
+    Without `workers`, `timeout` and `memory`, networks are evaluated in the current process, which a predictor can then
+    block or end.
 
     Examples
     --------
-    >>> table = evaluate("ghn2-digits", limit=10)                            # doctest: +SKIP
-    >>> from ghn_model import GHN
-    >>> ghn = GHN.from_pretrained("ghn2_cifar10.pt")                         # doctest: +SKIP
-    >>> table = evaluate(ghn, images="cifar10", image_root="images")         # doctest: +SKIP
-    >>> print(summarize(table))                                              # doctest: +SKIP
-    66.9±0.3, best 77.1 (network 210), 500 networks, 0 failed
+    A network that needs no corpus, with all parameters equal to zero, on eight images:
+
+    >>> from dataclasses import replace
+    >>> from deepnets.data import load_images
+    >>> digits = load_images("digits", "test")
+    >>> digits = replace(digits, images=digits.images[:8], labels=digits.labels[:8])
+    >>> def zeros(model, graph):
+    ...     return {name: torch.zeros_like(tensor) for name, tensor in model.named_parameters()}
+    >>> table = evaluate(zeros, "predefined", digits, limit=1)
+    >>> table[["network", "num_images", "status"]].values.tolist()
+    [['resnet50', 8, 'ok']]
     """
-    if not callable(predictor) and not isinstance(predictor, str):
-        raise ConfigError(f"predictor: expected a callable, a GHN or a text, got {type(predictor).__name__}")
     batch_size = checked_integer("batch_size", batch_size, at_least(1))
     seed = checked_integer("seed", seed, range(2**63))
-    jobs = checked_integer("jobs", jobs, at_least(1))
+    workers = checked_integer("workers", workers, at_least(1))
     if limit is not None:
         limit = checked_integer("limit", limit, at_least(1))
-    if timeout is not None and not timeout > 0:
-        raise ConfigError(f"timeout: expected a number of seconds above 0, got {timeout!r}")
     if isinstance(images, str):
-        part = "val" if split in FOR_CHOOSING else "test"
-        images = open_images(images, part, root=image_root, device=device, noise=noise)
+        images = open_images(images, default_image_split(split), root=image_root, device=device, noise=noise)
     elif noise:
-        raise ConfigError("noise: belongs to images that are given by their name; others bring their own")
-    networks = open_networks(
-        split, data=data, num_classes=images.num_classes, image_size=images.image_size, limit=limit
+        raise ConfigError("noise: is only for images that are given by their name")
+    info = describe_predictor(predictor) if isinstance(predictor, str) else None
+    job = EvaluationJob(
+        info or predictor,
+        split,
+        images,
+        data=str(data),
+        image_root=str(image_root) if image_root else None,
+        limit=limit,
+        batch_size=batch_size,
+        seed=seed,
+        metrics=get_metrics(metrics),
+        device=str(images.device),
     )
-    label = ""
-    if isinstance(predictor, str):
-        label = describe_predictor(predictor).label
-        opened = open_predictor(predictor, networks, images, image_root=image_root, device=images.device, seed=seed)
-    else:
-        opened = predictor
+    networks, opened, images = job.open()
     if isinstance(opened, GHN) and opened.config.num_classes != images.num_classes:
         raise ConfigError(
             f"predictor: predicts networks for {opened.config.num_classes} classes, {images.name} has "
             f"{images.num_classes}"
         )
-    bar = tqdm(total=len(networks), desc=networks.name, disable=not progress, unit="network")
-    with bar:
-        if jobs == 1 and timeout is None and memory is None:
-            rows = []
+    rows: dict[int, dict[str, Any]] = {}
+    options: dict[str, Any] = {"batch_size": batch_size, "seed": seed, "metrics": job.metrics}
+    with tqdm(total=len(networks), desc=networks.name, disable=not progress, unit="network") as bar:
+        if workers == 1 and timeout is None and memory is None:
             for index in range(len(networks)):
-                rows.append(evaluate_one(networks, index, opened, images, batch_size=batch_size, seed=seed))
+                rows[index] = evaluate_one(networks, index, opened, images, **options)
                 bar.update()
         else:
-            task: dict[str, Any] = {
-                "networks": split,
-                "data": str(data),
-                "limit": limit,
-                "batch_size": batch_size,
-                "seed": seed,
-            }
-            task |= {"devices": [str(images.device)], "image_root": str(image_root) if image_root else None}
-            task |= {
-                "folder": str(Path.cwd()),
-                "threads": 1,
-                "timeout": timeout,
-                "memory": memory or memory_limit(jobs),
-            }
-            task |= {"images_pickled": pickled(images)}
-            task |= (
-                {"predictor": predictor} if isinstance(predictor, str) else {"predictor_pickled": pickled(predictor)}
-            )
-            found: dict[int, dict[str, Any]] = {}
-            work = [(task, index) for index in range(len(networks))]
-            with contextlib.closing(evaluate_all(work, jobs=jobs, backend=backend)) as results:
-                for place, row in results:
-                    found[place] = row
+            machine = Machine((job.device,), workers, backend=backend, timeout=timeout, memory=memory)
+            work = [(job, index) for index in range(len(networks))]
+            with contextlib.closing(evaluate_all(work, machine)) as results:
+                for index, row in results:
+                    rows[index] = row
                     bar.update()
-            rows = [found[place] for place in range(len(work))]
-    table = pd.DataFrame(rows, columns=list(ROW))
+    columns = row_columns([metric.name for metric in job.metrics])
+    table = pd.DataFrame([rows[index] for index in range(len(rows))], columns=list(columns))
     table.attrs = {"split": split, "images": images.name, "image_split": images.split, "num_images": len(images)}
-    table.attrs |= {"batch_size": batch_size, "batch_norm": "batch", "device": str(images.device), "seed": seed}
-    table.attrs |= {"noise": noise, "predictor": label or getattr(predictor, "__name__", type(predictor).__name__)}
+    table.attrs |= {"batch_size": batch_size, "batch_norm": "batch", "device": job.device, "seed": seed}
+    label = info.label if info else getattr(predictor, "__name__", type(predictor).__name__)
+    table.attrs |= {"noise": noise, "predictor": label}
     return table

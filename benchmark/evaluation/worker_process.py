@@ -1,10 +1,14 @@
-"""A worker process, which evaluates networks for the process that started it.
+"""A worker process, started as `python -m benchmark.evaluation.worker_process`.
 
-It is started as `python -m benchmark.evaluation.worker_process`.
+It evaluates networks for the process that started it.  Requests arrive on stdin, answers leave on stdout; both are
+lines of JSON.
 
-Predictors are anybody's code: they can hang, take all memory, or end their process.  Requests and answers are lines of
-JSON; a request says what to evaluate (`task`, if it is not the one before) and which network, answers are phases, then
-a row or what is wrong with the task.  What a predictor prints goes to stderr.
+    request   {"index": 3}, with "job", "device", "threads" and "memory" when the job changes
+    answers   {"phase": "predict", "row": {...}} before each phase,
+              then {"row": {...}, "done": true}, or {"error": "...", "type": "ConfigError", "done": true}
+
+A predictor is arbitrary code, so everything that it prints goes to stderr, and the process ends when stdin is closed,
+whatever it is doing.
 """
 
 from __future__ import annotations
@@ -13,121 +17,79 @@ import base64
 import contextlib
 import json
 import os
-import pickle  # of what the process that started this one has made itself
+import pickle  # only of jobs that the process that started this one has pickled
 import queue
 import re
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["main", "open_task"]
+__all__ = ["main"]
 
 
 def main() -> None:
-    """Answer requests until there are no more."""
+    """Answer requests until stdin is closed."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     requests: queue.Queue[str] = queue.Queue()
-    threading.Thread(target=_listen, args=(sys.stdin, requests), daemon=True).start()
+    threading.Thread(target=_receive, args=(sys.stdin, requests), daemon=True).start()
 
-    def answer(**what: Any) -> None:
-        answers.write(json.dumps(what) + "\n")
+    def answer(**message: Any) -> None:
+        answers.write(json.dumps(message) + "\n")
 
     sys.path.insert(0, str(Path.cwd()))
     try:
         _serve(requests, answer)
     except BaseException:
         traceback.print_exc()
-        os._exit(1)  # to end in an orderly way would mean to wait for the thread that waits for requests
+        os._exit(1)  # a regular exit would wait for the thread that reads stdin
 
 
-def _listen(lines: IO[str], requests: queue.Queue[str]) -> None:
-    """Take requests; when there will be none any more, end the process, whatever it is doing."""
+def _receive(lines: IO[str], requests: queue.Queue[str]) -> None:
+    """Queue requests; end the process when stdin is closed."""
     for line in lines:
         requests.put(line)
     os._exit(0)
 
 
-def _serve(requests: queue.Queue[str], answer: Any) -> None:
+def _serve(requests: queue.Queue[str], answer: Callable[..., None]) -> None:
     import torch
 
     from benchmark.evaluation.rows import evaluate_one
-    from deepnets.support import errors
+    from deepnets.support import DeepNetsError
 
-    task: dict[str, Any] = {}
+    job: Any = None
     opened: Any = None
+    device: str | None = None
     while True:
         request = json.loads(requests.get())
         try:
-            if request.get("task"):
-                task, opened = request["task"], None
-                torch.set_num_threads(task["threads"])
-                _limit_memory(task["memory"])
-            if opened is None:
-                opened = open_task(task)
-            networks, predictor, images = opened
+            if "job" in request:
+                torch.set_num_threads(request["threads"])
+                _limit_memory(request["memory"])
+                job, opened, device = None, None, request["device"]
+                job = pickle.loads(base64.b64decode(request["job"]))  # noqa: S301
+            opened = opened or job.open(device)
             row = evaluate_one(
-                networks,
+                opened.networks,
                 request["index"],
-                predictor,
-                images,
-                batch_size=task["batch_size"],
-                seed=task["seed"],
-                phase_begins=lambda phase, row: answer(phase=phase, row=row),
+                opened.predictor,
+                opened.images,
+                batch_size=job.batch_size,
+                seed=job.seed,
+                metrics=job.metrics,
+                on_phase=lambda phase, row: answer(phase=phase, row=row),
             )
             answer(row=row, done=True)
-        except errors.DeepNetsError as error:  # about the task, not about a network
+        except DeepNetsError as error:  # an error of the job, which concerns all of its networks
             answer(error=str(error), type=type(error).__name__, done=True)
 
 
-def open_task(task: dict[str, Any]) -> tuple[Any, Any, Any]:
-    """Networks, predictor and images of a task.
-
-    Parameters
-    ----------
-    task
-        `networks`, `data`, `limit` and `predictor` as texts, or `predictor_pickled`; `images`, `part`, `image_root` and
-        `noise`, or `images_pickled`; `device`, `seed`.
-    """
-    from benchmark.evaluation.networks import open_networks
-    from benchmark.evaluation.predictors import open_predictor
-    from deepnets.data import open_images
-
-    if pickled := task.get("images_pickled"):
-        images = _unpickled(pickled)
-    else:
-        images = open_images(
-            task["images"], task["part"], root=task["image_root"], device=task["device"], noise=task["noise"]
-        )
-    networks = open_networks(
-        task["networks"],
-        data=task["data"],
-        num_classes=images.num_classes,
-        image_size=images.image_size,
-        limit=task["limit"],
-    )
-    if pickled := task.get("predictor_pickled"):
-        predictor = _unpickled(pickled)
-    else:
-        predictor = open_predictor(
-            task["predictor"],
-            networks,
-            images,
-            image_root=task["image_root"],
-            device=task["device"],
-            seed=task["seed"],
-        )
-    return networks, predictor, images
-
-
-def _unpickled(text: str) -> Any:
-    return pickle.loads(base64.b64decode(text))  # noqa: S301
-
-
 def _limit_memory(limit: int | None) -> None:
-    """Let this process take so many bytes more than it has, so that the machine keeps some."""
+    """Limit the memory that this process can allocate in addition to what it has; on Linux only."""
     if limit is None or sys.platform != "linux":
         return
     import resource
@@ -135,9 +97,9 @@ def _limit_memory(limit: int | None) -> None:
     with contextlib.suppress(OSError, ValueError):
         found = re.search(r"VmData:\s+(\d+) kB", Path("/proc/self/status").read_text())
         if found:
-            most = resource.getrlimit(resource.RLIMIT_DATA)[1]
-            wanted = int(found[1]) * 1024 + limit
-            resource.setrlimit(resource.RLIMIT_DATA, (wanted if most < 0 else min(wanted, most), most))
+            hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+            soft = int(found[1]) * 1024 + limit
+            resource.setrlimit(resource.RLIMIT_DATA, (soft if hard < 0 else min(soft, hard), hard))
 
 
 if __name__ == "__main__":

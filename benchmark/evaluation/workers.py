@@ -1,6 +1,6 @@
-"""Lanes: each has a process of its own that evaluates networks, and is replaced when it hangs or dies.
+"""Supervised worker processes: a worker that hangs or dies is replaced, and costs one network.
 
-A lane belongs to the thread that asks it; what runs in parallel decides joblib.
+Every thread has one worker (`evaluate_in_worker`); joblib distributes the networks over threads.
 """
 
 from __future__ import annotations
@@ -14,82 +14,81 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
 from typing import Any
 
-from deepnets.support import errors
+from benchmark.evaluation.jobs import EvaluationJob, Machine
+from benchmark.evaluation.rows import empty_row, failed_row
+from deepnets.support import ConfigError, errors
 
-__all__ = ["Lane", "close_lanes", "evaluate_in_lane", "open_lanes"]
+__all__ = ["Worker", "allow_workers", "close_workers", "evaluate_in_worker"]
 
 STARTUP_SECONDS = 600.0
-"""Within which a process must be there and have opened what it needs."""
+"""Time limit for starting a process and opening a job."""
 
 
-class Lane:
-    """A process that evaluates networks, and the wish that it answers in time.
+class Worker:
+    """Evaluates networks in a process of its own, with limits of time and memory.
 
     Parameters
     ----------
     number
-        Of the lane: which of a task's devices is its own.
+        Number of the worker, from 0, which selects one of the devices.
     """
 
     def __init__(self, number: int = 0) -> None:
         self._number = number
         self._process: subprocess.Popen[bytes] | None = None
-        self._task: Mapping[str, Any] | None = None
-        self._rest = b""
+        self._payload: str | None = None
+        self._buffer = b""
 
-    def ask(self, task: Mapping[str, Any], index: int) -> dict[str, Any]:
-        """The row of a network.
+    def evaluate(self, job: EvaluationJob, index: int, machine: Machine) -> dict[str, Any]:
+        """Evaluate a network.
 
         Parameters
         ----------
-        task
-            What is evaluated, and how: see `benchmark.evaluation.worker_process.open_task`; and `threads`, `memory`
-            (bytes, or None), `timeout` (seconds per network, or None), `folder` (the current one), `devices` (to
-            choose from).
+        job
+            What is evaluated.
         index
-            Of the network.
+            Index of the network.
+        machine
+            Devices, number of threads, and limits.
+
+        Returns
+        -------
+        The row of the network.  If the process exceeds the time limit or dies, the row is that of a failure, whose
+        reason names the phase; the next network is evaluated in a new process.
 
         Raises
         ------
         DeepNetsError
-            If the task cannot be done for any network.
+            If the job cannot be opened, or a file of the corpus or of the images is damaged.
         """
-        from benchmark.evaluation.rows import empty_row, failed_row
-
-        new = self._process is None or self._process.poll() is not None or self._task is not task
-        if self._process is None or self._process.poll() is not None:
-            self._start(task)
-        row: dict[str, Any]
-        row, phase = empty_row(index) | {"batch_size": task["batch_size"]}, ""
-        begun = time.monotonic()
+        row: dict[str, Any] = empty_row(index, [metric.name for metric in job.metrics])
+        row["batch_size"], phase = job.batch_size, ""
+        started = time.monotonic()
         try:
-            device = task["devices"][self._number % len(task["devices"])]
-            self._send({"task": {**task, "device": device} if new else None, "index": index})
-            self._task = task
+            self._request(job, index, machine)
             while True:
-                patience = task["timeout"] if phase else STARTUP_SECONDS
-                answer = self._receive(None if patience is None else begun + patience)
+                limit = machine.timeout if phase else STARTUP_SECONDS
+                answer = self._receive(None if limit is None else started + limit)
                 if answer is None:
                     self.close()
-                    what = f"in the phase {phase!r}" if phase else "before it began"
-                    return failed_row(row, f"took more than {patience:g} seconds; stopped {what}")
+                    where = f"in the phase {phase!r}" if phase else "before it began"
+                    return failed_row(row, f"took more than {limit:g} seconds; stopped {where}")
                 if "error" in answer:
                     raise getattr(errors, answer["type"], errors.DeepNetsError)(answer["error"])
                 row = answer["row"]
                 if answer.get("done"):
                     return row
                 if not phase:
-                    begun = time.monotonic()
+                    started = time.monotonic()
                 phase = answer["phase"]
         except (EOFError, BrokenPipeError):
-            return failed_row(row, f"its process ended {self._end()}, in the phase {phase or 'start'!r}")
+            return failed_row(row, f"its process ended {self._how_it_ended()}, in the phase {phase or 'start'!r}")
 
     def close(self) -> None:
-        """End the process, and all that it has started."""
-        process, self._process, self._task = self._process, None, None
+        """Kill the process and all processes that it has started."""
+        process, self._process, self._payload = self._process, None, None
         if process is None:
             return
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -100,32 +99,39 @@ class Lane:
                 with contextlib.suppress(OSError):
                     pipe.close()
 
-    def _start(self, task: Mapping[str, Any]) -> None:
-        self.close()
-        if _closed.is_set():
-            raise EOFError
-        threads = str(task["threads"])
-        environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-        self._rest = b""
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmark.evaluation.worker_process"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=environment,
-            cwd=task["folder"],  # workers of joblib may have been started elsewhere, by another run
-            start_new_session=True,  # Ctrl-C is for the process that asks
-        )
-
-    def _send(self, request: Mapping[str, Any]) -> None:
+    def _request(self, job: EvaluationJob, index: int, machine: Machine) -> None:
+        """Ask the process for a network; start it if necessary, and send it the job if it has another one."""
+        if self._process is None or self._process.poll() is not None:
+            self._start(machine)
+        request: dict[str, Any] = {"index": index}
+        if self._payload != job.payload:
+            device = machine.devices[self._number % len(machine.devices)]
+            request |= {"job": job.payload, "device": device, "threads": machine.threads, "memory": machine.memory}
         process = self._process
         if process is None or process.stdin is None:
             raise EOFError
         process.stdin.write(json.dumps(request).encode() + b"\n")
         process.stdin.flush()
+        self._payload = job.payload
+
+    def _start(self, machine: Machine) -> None:
+        self.close()
+        if _closed.is_set():
+            raise EOFError
+        threads = str(machine.threads)
+        self._buffer = b""
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmark.evaluation.worker_process"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
+            cwd=machine.working_directory,  # joblib may reuse processes that were started in another directory
+            start_new_session=True,  # Ctrl-C must reach the supervising process only
+        )
 
     def _receive(self, deadline: float | None) -> dict[str, Any] | None:
-        """The next answer; None if it does not come in time."""
-        while b"\n" not in self._rest:
+        """Return the next answer; None after the deadline."""
+        while b"\n" not in self._buffer:
             process = self._process
             if process is None or process.stdout is None:
                 raise EOFError
@@ -134,16 +140,15 @@ class Lane:
                 return None
             if not select.select([process.stdout], [], [], wait)[0]:
                 return None
-            new = os.read(process.stdout.fileno(), 1 << 16)
-            if not new:
+            received = os.read(process.stdout.fileno(), 1 << 16)
+            if not received:
                 raise EOFError
-            self._rest += new
-        line, _, self._rest = self._rest.partition(b"\n")
+            self._buffer += received
+        line, _, self._buffer = self._buffer.partition(b"\n")
         answer: dict[str, Any] = json.loads(line)
         return answer
 
-    def _end(self) -> str:
-        """How the process ended, in words."""
+    def _how_it_ended(self) -> str:
         process = self._process
         if process is None:
             return "since the run was stopped"
@@ -154,33 +159,33 @@ class Lane:
         if code is None or code >= 0:
             return f"with status {code}"
         name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
-        return f"by {name}" + (", as it does when memory runs out" if name == "SIGKILL" else "")
+        return f"by {name}" + (", possibly because memory ran out" if name == "SIGKILL" else "")
 
 
-_lanes: dict[int, Lane] = {}
+_workers: dict[int, Worker] = {}
 _lock = threading.Lock()
-_closed = threading.Event()  # so that no thread opens another lane while all are being closed
+_closed = threading.Event()  # prevents threads from starting workers while all are being closed
 
 
-def evaluate_in_lane(task: Mapping[str, Any], index: int) -> dict[str, Any]:
-    """The row of a network, from the lane of this thread; errors as of `Lane.ask`."""
+def evaluate_in_worker(job: EvaluationJob, index: int, machine: Machine) -> dict[str, Any]:
+    """Evaluate a network in the worker of the current thread; see `Worker.evaluate`."""
     with _lock:
         if _closed.is_set():
-            raise errors.ConfigError("lanes: are closed")
-        lane = _lanes.setdefault(threading.get_ident(), Lane(len(_lanes)))
-    return lane.ask(task, index)
+            raise ConfigError("workers: are closed")
+        worker = _workers.setdefault(threading.get_ident(), Worker(len(_workers)))
+    return worker.evaluate(job, index, machine)
 
 
-def open_lanes() -> None:
-    """Let threads have lanes."""
+def allow_workers() -> None:
+    """Permit new workers, after `close_workers`."""
     _closed.clear()
 
 
-def close_lanes() -> None:
-    """End the processes of all lanes; there are no others until `open_lanes`."""
+def close_workers() -> None:
+    """Kill all workers of this process, and permit no new ones until `allow_workers`."""
     with _lock:
         _closed.set()
-        lanes = list(_lanes.values())
-        _lanes.clear()
-    for lane in lanes:
-        lane.close()
+        workers = list(_workers.values())
+        _workers.clear()
+    for worker in workers:
+        worker.close()

@@ -16,7 +16,7 @@ import numpy as np
 from benchmark.report.page_parts import escape
 from benchmark.results import NAMES, Board, Cell
 from deepnets.architecture import NODE_TYPES
-from deepnets.corpus import SPLITS, DeepNets1M
+from deepnets.corpus import NETWORK_SPLITS, DeepNets1M
 from deepnets.drawing import LOOKS, Points, arrange
 from deepnets.graph import Graph
 from deepnets.support import ConfigError, DeepNetsError
@@ -74,7 +74,7 @@ def draw_architectures(board: Board, predictor: str, data: Path) -> tuple[list[D
     for column in board.columns:
         cell = board.cells.get((predictor, column))
         is_drawn = any(one.split == column.split for one in drawn)  # on the other part of the images
-        if cell is None or column.split not in SPLITS or is_drawn:
+        if cell is None or column.split not in NETWORK_SPLITS or is_drawn:
             continue
         try:
             with contextlib.closing(DeepNets1M(data, column.split)) as nets:

@@ -1,27 +1,20 @@
 """Folders of results: evaluating into one, resuming it, and reading it.
 
 runner   `run`: predictors x networks x images, skipping the rows that exist
-store    writing `networks.csv` and `runs.json`
+store    crash-safe CSV tables; writing `networks.csv` and `runs.json`
 reading  reading them, also while they grow
-tables   summaries per predictor and split, comparisons and failures
+boards   summaries per predictor and split, and comparisons
+tables   a folder of results as boards, a leaderboard and groups of failures
 """
 
 from __future__ import annotations
 
+from benchmark.evaluation import Machine
+from benchmark.results.boards import IMAGE_NAMES, LEADERBOARD, NAMES, Board, Cell, Column, usual_metric
 from benchmark.results.reading import moment, read_rows, read_runs
-from benchmark.results.runner import Machine, run
-from benchmark.results.tables import (
-    IMAGE_NAMES,
-    LEADERBOARD,
-    NAMES,
-    Board,
-    Cell,
-    Column,
-    Results,
-    leaderboard,
-    read_results,
-    usual_metric,
-)
+from benchmark.results.runner import run
+from benchmark.results.store import CsvTable
+from benchmark.results.tables import Results, leaderboard, read_results
 
 __all__ = [
     "IMAGE_NAMES",
@@ -30,6 +23,7 @@ __all__ = [
     "Board",
     "Cell",
     "Column",
+    "CsvTable",
     "Machine",
     "Results",
     "leaderboard",

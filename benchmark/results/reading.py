@@ -14,26 +14,46 @@ import numpy.typing as npt
 import pandas as pd
 
 from benchmark.evaluation import FAILED, OK
-from deepnets.support import ConfigError, FormatError
+from benchmark.metrics import DEFAULT_METRICS, METRICS
+from deepnets.support import FormatError, MissingDataError
 
-__all__ = ["KEY", "METRICS", "moment", "read_rows", "read_runs"]
+__all__ = ["KEY", "moment", "read_rows", "read_runs"]
 
-METRICS = ("top1", "top5")
 KEY = ["predictor", "split", "images", "part", "noise"]
-"""The columns that say what was evaluated, on what."""
+"""The columns that identify what was evaluated on which images."""
 
 ROWS, RUNS = "networks.csv", "runs.json"
 TEXTS = ("run", "predictor", "split", "images", "part", "network", "batch_norm", "status", "reason")
 INTEGERS = ("index",)
 NUMBERS = (
-    *("noise", "num_nodes", "num_params", "depth", "top1", "top5", "num_images", "batch_size"),
+    *("noise", "num_nodes", "num_params", "depth", *DEFAULT_METRICS, "num_images", "batch_size"),
     *("graph_seconds", "build_seconds", "predict_seconds", "evaluate_seconds", "memory_mb"),
 )
 EARLIEST = datetime.min.replace(tzinfo=timezone.utc)
 
 
 def read_runs(folder: Path) -> dict[str, dict[str, Any]]:
-    """What there is to say about each run, by its id, the oldest first; nothing if there is no `runs.json`."""
+    """Read `runs.json`, the descriptions of the runs.
+
+    Parameters
+    ----------
+    folder
+        Folder of results.
+
+    Returns
+    -------
+    The description of each run by its id, the oldest run first; an empty dict if there is no file.
+
+    Raises
+    ------
+    FormatError
+        If the file has another format.
+
+    Examples
+    --------
+    >>> read_runs(Path("no-such-folder"))
+    {}
+    """
     path = folder / RUNS
     if not path.is_file():
         return {}
@@ -47,7 +67,22 @@ def read_runs(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def moment(text: Any) -> datetime | None:
-    """A time in ISO format; `None` if it is none.  One without a time zone is taken as UTC."""
+    """Parse a time in ISO format.
+
+    Parameters
+    ----------
+    text
+        The time; without a time zone, it is UTC.
+
+    Returns
+    -------
+    The time; None if the text is no time.
+
+    Examples
+    --------
+    >>> moment("2024-05-01T12:00:00").isoformat()
+    '2024-05-01T12:00:00+00:00'
+    """
     try:
         time = datetime.fromisoformat(str(text).replace("Z", "+00:00"))
     except ValueError:
@@ -56,19 +91,38 @@ def moment(text: Any) -> datetime | None:
 
 
 def read_rows(folder: Path) -> pd.DataFrame:
-    """All rows of `networks.csv`, but for a last line that is torn: one row per network and run, or more.
+    """Read all rows of `networks.csv`, without an incomplete last line.
+
+    Parameters
+    ----------
+    folder
+        Folder of results.
+
+    Returns
+    -------
+    One row per network and run, with the columns `run` and `KEY`, and those of `benchmark.evaluate`.  A network that
+    was evaluated again has several rows, of which the last one counts.
 
     Raises
     ------
-    ConfigError
-        If there are none.
+    MissingDataError
+        If there are no rows.
     FormatError
-        If the file is not what it should be.
+        If the file has another format.
+
+    Examples
+    --------
+    >>> read_rows(Path("no-such-folder"))
+    Traceback (most recent call last):
+        ...
+    deepnets.support.errors.MissingDataError: results: no-such-folder/networks.csv does not exist; \
+create it with python -m benchmark run, or give another --results
     """
     path = folder / ROWS
     if not path.is_file():
-        raise ConfigError(f"results: there is no {path}; python -m benchmark run makes it, or give another --results")
-    empty = f"results: {path} has no rows yet; evaluate something with python -m benchmark run"
+        hint = "create it with python -m benchmark run, or give another --results"
+        raise MissingDataError(f"results: {path} does not exist; {hint}")
+    empty = f"results: {path} has no rows yet; evaluate networks with python -m benchmark run"
     data = path.read_bytes()
     text = data.decode("utf-8-sig", "replace").replace("\0", "\ufffd")
     reader = csv.reader(io.StringIO(text, newline=""))
@@ -78,46 +132,53 @@ def read_rows(folder: Path) -> pd.DataFrame:
         raise FormatError(f"{path}: line {reader.line_num}: {error}") from error
     header = lines[0] if lines else []
     if missing := [name for name in (*TEXTS, *INTEGERS, *NUMBERS) if name not in header]:
-        if len(lines) <= 1 and not text.endswith("\n"):  # killed before the header was whole
-            raise ConfigError(empty)
-        raise FormatError(f"{path}: has no column {missing[0]!r}; expected what python -m benchmark run writes")
+        if len(lines) <= 1 and not text.endswith("\n"):  # killed while the header was written
+            raise MissingDataError(empty)
+        raise FormatError(f"{path}: has no column {missing[0]!r}; expected a file of python -m benchmark run")
     body = lines[1:]
-    if body and not text.endswith("\n") and not _whole(body[-1], header):
+    if body and not text.endswith("\n") and not _is_complete(body[-1], header):
         body = body[:-1]
     if not body:
-        raise ConfigError(empty)
+        raise MissingDataError(empty)
     for number, line in enumerate(body, 2):
         if len(line) != len(header):
             raise FormatError(f"{path}: row {number}: expected {len(header)} fields, got {len(line)}")
     return _typed(pd.DataFrame(body, columns=header, dtype=str), path)
 
 
-def _whole(line: list[str], header: list[str]) -> bool:
-    """Whether a line without an end has everything but, perhaps, the end of its reason."""
+def _is_complete(line: list[str], header: list[str]) -> bool:
+    """Whether a line without a line break has all fields except, possibly, the end of the reason."""
     return len(line) == len(header) and line[header.index("status")] in (OK, FAILED)
 
 
 def _typed(rows: pd.DataFrame, path: Path) -> pd.DataFrame:
-    def complain(bad: npt.NDArray[np.bool_], name: str, expected: str) -> None:
+    """Convert columns to numbers, and check all values."""
+
+    def check(bad: npt.NDArray[np.bool_], name: str, expected: str) -> None:
         if bad.any():
             at = int(np.argmax(bad))
             got = str(texts[name].iloc[at])
             raise FormatError(f"{path}: row {at + 2}: {name}: expected {expected}, got {got[:40]!r}")
 
     texts = rows.copy()
-    for name in (*NUMBERS, *INTEGERS):
+    others = [name for name in METRICS if name in rows and name not in DEFAULT_METRICS]
+    for name in (*NUMBERS, *INTEGERS, *others):
         values = pd.to_numeric(texts[name], errors="coerce").to_numpy(float)
         empty = texts[name].str.strip().str.lower().isin(("", "nan")).to_numpy(bool)
-        complain(~np.isfinite(values) & ~empty, name, "a number")
+        check(~np.isfinite(values) & ~empty, name, "a number")
         rows[name] = values
     for name in INTEGERS:
         values = rows[name].to_numpy()
-        complain(~(values >= 0) | (values != np.floor(values)), name, "an integer, 0 or more")
+        check(~(values >= 0) | (values != np.floor(values)), name, "an integer, 0 or more")
         rows[name] = values.astype(np.int64)
     rows["noise"] = rows["noise"].fillna(0.0)
     status = rows["status"].to_numpy()
-    complain(~np.isin(status, (OK, FAILED)), "status", f"{OK} or {FAILED}")
-    for name in METRICS:
-        values = rows[name].to_numpy()
-        complain((status == OK) & ~((values >= 0) & (values <= 100)), name, "percent, since its status is ok")
+    check(~np.isin(status, (OK, FAILED)), "status", f"{OK} or {FAILED}")
+    for name in DEFAULT_METRICS:
+        values, metric = rows[name].to_numpy(), METRICS[name]
+        check(
+            (status == OK) & ~((values >= metric.minimum) & (values <= metric.maximum)),
+            name,
+            "percent, since its status is ok",
+        )
     return rows

@@ -1,4 +1,4 @@
-"""`run`: predictors x networks x images, into a folder of results; what is there already is not done again."""
+"""`run`: evaluate predictors x networks x images into a folder of results, skipping the rows that exist."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import importlib.metadata
 import platform
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,65 +17,25 @@ from tqdm import tqdm
 
 from benchmark.accuracy import BATCH_SIZE
 from benchmark.evaluation import (
-    FOR_CHOOSING,
+    EvaluationJob,
+    Machine,
     PredictorInfo,
     check_label,
-    default_jobs,
+    default_image_split,
     describe_predictor,
     evaluate_all,
-    memory_limit,
     open_networks,
-    open_predictor,
 )
-from benchmark.results.store import Results, run_id
+from benchmark.evaluation.predictors import check_predictor
+from benchmark.metrics import DEFAULT_METRICS, Metric, get_metrics
+from benchmark.results.store import ResultStore, run_id
 from deepnets.data import open_images
 from deepnets.support import ConfigError, at_least, checked_integer
 
-__all__ = ["Machine", "run"]
+__all__ = ["run"]
 
 PACKAGES = ("torch", "numpy", "torchvision", "timm")
-
-
-@dataclass(frozen=True)
-class Machine:
-    """Where networks are evaluated; nothing here changes a row, but for times.
-
-    Attributes
-    ----------
-    devices
-        Of PyTorch; lanes take turns in choosing one (with the backend "threading", the others know no turns).
-    jobs
-        Networks at a time; None: one per GPU, or per core.
-    threads
-        Of PyTorch in each process.  Their number can change the last digits of outputs: it does not depend on `jobs`.
-    backend
-        Of joblib, one of `benchmark.evaluation.BACKENDS`.
-    timeout
-        Seconds that a network may take; None: as long as it wants.
-    memory
-        Bytes that each process may take; None: its share of nine tenths of what is available.
-    """
-
-    devices: tuple[str, ...] = ("cpu",)
-    jobs: int | None = None
-    threads: int = 1
-    backend: str = "threading"
-    timeout: float | None = 1800.0
-    memory: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("jobs", "threads", "memory"):
-            if getattr(self, name) is not None:
-                object.__setattr__(self, name, checked_integer(name, getattr(self, name), at_least(1)))
-        if self.timeout is not None and not self.timeout > 0:
-            raise ConfigError(f"timeout: expected a number of seconds above 0, got {self.timeout!r}")
-        if not self.devices:
-            raise ConfigError("devices: expected at least one, such as cpu or cuda:0")
-        for device in self.devices:
-            try:
-                torch.empty(0, device=device)
-            except Exception as error:
-                raise ConfigError(f"device: cannot use {device!r}: {' '.join(str(error).split())[:200]}") from error
+"""Packages whose versions are stored with a run."""
 
 
 def run(
@@ -90,54 +50,64 @@ def run(
     noise: Sequence[float] = (0.0,),
     batch_size: int = BATCH_SIZE,
     seed: int = 0,
+    metrics: Iterable[str | Metric] = (),
     machine: Machine | None = None,
     retry_failed: bool = False,
     progress: bool = False,
     command: str | None = None,
 ) -> Path:
-    """Evaluate predictors, or go on with it.
+    """Evaluate predictors into a folder of results; a run that was stopped is resumed.
 
     Parameters
     ----------
     predictors
-        What `benchmark.evaluation.predictors` can open, with labels or without.
+        Predictors by name, with or without labels (see `benchmark.evaluation.predictors`).
     networks
-        What `benchmark.evaluation.networks` can open.
+        Splits, and models of libraries (see `benchmark.evaluation.open_networks`).
     images
-        The name of an image set.  Networks by which something is chosen (val, search) are evaluated on validation
-        images, as published.
+        Name of an image set.  The networks of `train`, `val` and `search` are evaluated on its validation images, all
+        others on its test images.
     out
-        Folder of results (`benchmark.results.store`).
+        Folder of results.
     data, image_root
-        Folders of the corpus and of the images.
+        Folders of the corpus and of the image set.
     limit
-        Networks of each split, from the first on; or by the name of the split.  None for all.
+        Number of networks of each split, counted from the first, or a dict with the number for each split; None for
+        all.
     noise
-        Standard deviations of noise in the images, one after the other: 0.0 for the images themselves.
-    batch_size, seed
-        As of `evaluate`.
+        Standard deviations of noise in the images, each of which is evaluated; 0.0 for the original images.
+    batch_size, seed, metrics
+        As in `benchmark.evaluate`.
     machine
-        Where.
+        Devices, workers and limits.
     retry_failed
-        Whether networks that failed before are tried again.
+        Whether networks that failed before are evaluated again.
     progress
-        Whether to show a bar.
+        Whether to show a progress bar.
     command
-        How to do the same again, for the report; by default how this program was started.
+        Command that repeats the run, for the report; by default the command line of this process.
 
     Returns
     -------
-    The file of the rows.
+    The file `networks.csv`.
 
     Raises
     ------
-    ConfigError, CheckpointError
-        If something is not there or does not go together; before anything is evaluated.
+    ConfigError, MissingDataError, CheckpointError
+        If something does not exist or does not fit together, before anything is evaluated.
+    BusyError
+        If another process is writing to the folder.
     FormatError, IntegrityError
         If the corpus, an image or the folder of results is damaged.
+
+    Examples
+    --------
+    >>> run([], ["test"])
+    Traceback (most recent call last):
+        ...
+    deepnets.support.errors.ConfigError: run: expected at least one predictor, one split and one level of noise
     """
-    machine = machine or Machine()
-    jobs = machine.jobs or default_jobs(machine.devices)
+    machine = (machine or Machine()).resolved()
     batch_size = checked_integer("batch_size", batch_size, at_least(1))
     seed = checked_integer("seed", seed, range(2**63))
     if not predictors or not networks or not noise:
@@ -147,96 +117,99 @@ def run(
         check_label(info.label)
         if info.label in [other.label for other in infos[:number]]:
             raise ConfigError(f"predictor: two are called {info.label!r}; give one a label, as in other={info.spec}")
-    command = command or shlex.join(["python", "-m", "benchmark", *sys.argv[1:]])
-    shared: dict[str, Any] = {"data": str(data), "image_root": str(image_root) if image_root else None}
-    shared |= {"images": images, "batch_size": batch_size, "seed": seed, "threads": machine.threads}
-    shared |= {"devices": list(machine.devices), "folder": str(Path.cwd())}
-    shared |= {"timeout": machine.timeout, "memory": machine.memory or memory_limit(jobs)}
-    plans = []
-    for split in networks:
-        most = limit.get(split) if isinstance(limit, Mapping) else limit
+    template = EvaluationJob(
+        infos[0],
+        networks[0],
+        images,
+        data=str(data),
+        image_root=str(image_root) if image_root else None,
+        batch_size=batch_size,
+        seed=seed,
+        metrics=get_metrics(metrics),
+        device=machine.devices[0],
+    )
+    about = {
+        "machine": _machine_text(machine),
+        "command": command or shlex.join(["python", "-m", "benchmark", *sys.argv[1:]]),
+    }
+    tasks = []
+    for name in networks:
+        most = limit.get(name) if isinstance(limit, Mapping) else limit
         for level in noise:
-            for plan in _plans(infos, split, most, level, shared, image_root):
-                plan.about |= {"machine": _machine(machine, jobs), "command": command}
-                plans.append(plan)
-    results = Results(out)
-    with results.opened():
-        _do(results, plans, machine, jobs, retry_failed=retry_failed, progress=progress)
-    return results.path
+            job = replace(template, networks=name, limit=most, noise=level, image_split=default_image_split(name))
+            tasks += _planned(job, infos, machine, about)
+    store = ResultStore(out, [metric.name for metric in template.metrics])
+    with store.opened():
+        _evaluate_missing(store, tasks, machine, retry_failed=retry_failed, progress=progress)
+    return store.path
 
 
-@dataclass
-class _Plan:
-    """One predictor, one split, one level of noise."""
+@dataclass(frozen=True)
+class _Planned:
+    """A job, and what the folder of results stores about it."""
 
+    job: EvaluationJob
     run: str
-    task: dict[str, Any]
     about: dict[str, Any]
     columns: dict[str, Any]
     count: int
 
 
-def _plans(
-    infos: Sequence[PredictorInfo],
-    split: str,
-    limit: int | None,
-    noise: float,
-    shared: Mapping[str, Any],
-    image_root: Path | str | None,
-) -> list[_Plan]:
-    """What to do, checked as far as it can be without doing it."""
-    part = "val" if split in FOR_CHOOSING else "test"
-    found = open_images(shared["images"], part, root=image_root, noise=noise)
+def _planned(
+    job: EvaluationJob, infos: Sequence[PredictorInfo], machine: Machine, about: Mapping[str, Any]
+) -> list[_Planned]:
+    """Complete a job for each predictor, and check everything that can be checked without evaluating."""
+    images = open_images(str(job.images), job.image_split, root=job.image_root, noise=job.noise)
     networks = open_networks(
-        split, data=shared["data"], num_classes=found.num_classes, image_size=found.image_size, limit=limit
+        job.networks, data=job.data, num_classes=images.num_classes, image_size=images.image_size, limit=job.limit
     )
-    plans = []
+    metrics = [metric.name for metric in job.metrics if metric.name not in DEFAULT_METRICS]
+    planned = []
     for info in infos:
-        open_predictor(info.spec, networks, found, image_root=image_root)
-        columns = {"predictor": info.label, "split": networks.name, "images": found.name, "part": part, "noise": noise}
+        check_predictor(info, images, job.image_root)
+        where = {"split": networks.name, "images": images.name, "part": job.image_split, "noise": job.noise}
+        columns = {"predictor": info.label, **where}
         settings = {**columns, "spec": info.spec, "digest": info.digest, "networks": networks.identity}
-        settings |= {key: shared[key] for key in ("batch_size", "seed", "threads")}
-        settings |= {"device": shared["devices"][0].partition(":")[0], "image_count": len(found)}
-        task = {**shared, "predictor": info.spec, "networks": split, "limit": limit, "part": part, "noise": noise}
-        about = {"predictor": info.to_dict(), **{key: columns[key] for key in ("split", "images", "part", "noise")}}
-        about |= {"limit": limit, "networks": len(networks), "split_size": networks.total}
-        about |= {"batch_size": shared["batch_size"], "seed": shared["seed"], "corpus": networks.identity}
-        about |= {"num_images": len(found), "versions": _versions()}
+        settings |= {"batch_size": job.batch_size, "seed": job.seed, "threads": machine.threads}
+        settings |= {"device": job.device.partition(":")[0], "image_count": len(images)}
+        settings |= {"metrics": metrics} if metrics else {}
+        stored = {"predictor": info.to_dict(), **where, "limit": job.limit, "networks": len(networks)}
+        stored |= {"split_size": networks.total, "batch_size": job.batch_size, "seed": job.seed}
+        stored |= {"corpus": networks.identity, "num_images": len(images), "versions": _versions(), **about}
         run = run_id(settings)
-        plans.append(_Plan(run, task, about, {"run": run, **columns}, len(networks)))
-    return plans
+        planned.append(_Planned(replace(job, predictor=info), run, stored, {"run": run, **columns}, len(networks)))
+    return planned
 
 
-def _do(
-    results: Results, plans: list[_Plan], machine: Machine, jobs: int, *, retry_failed: bool, progress: bool
+def _evaluate_missing(
+    store: ResultStore, tasks: Sequence[_Planned], machine: Machine, *, retry_failed: bool, progress: bool
 ) -> None:
-    """Evaluate what has no row yet."""
-    work: list[tuple[dict[str, Any], int]] = []
-    places: list[int] = []
-    missing: dict[int, int] = {}
-    for number, plan in enumerate(plans):
-        results.begin(plan.run, plan.about)
+    """Evaluate the networks that have no row yet."""
+    work: list[tuple[EvaluationJob, int]] = []
+    owners: list[_Planned] = []
+    missing: dict[str, int] = {}
+    for task in tasks:
+        store.begin(task.run, task.about)
         if retry_failed:
-            results.forget_failed(plan.run)
-        done = results.finished(plan.run)
-        todo = [index for index in range(plan.count) if index not in done]
-        missing[number] = len(todo)
-        work += [(plan.task, index) for index in todo]
-        places += [number] * len(todo)
+            store.remove_failed(task.run)
+        done = store.finished(task.run)
+        todo = [index for index in range(task.count) if index not in done]
+        missing[task.run] = len(todo)
+        work += [(task.job, index) for index in todo]
+        owners += [task] * len(todo)
         if not todo:
-            results.end(plan.run)
+            store.end(task.run)
     bar = tqdm(total=len(work), unit="network", disable=not progress or not work)
-    with bar, contextlib.closing(evaluate_all(work, jobs=jobs, backend=machine.backend)) as rows:
+    with bar, contextlib.closing(evaluate_all(work, machine)) as rows:
         for place, row in rows:
-            number = places[place]
-            plan = plans[number]
-            results.append({**plan.columns, **row})
-            bar.set_description(f"{plan.columns['predictor']} on {plan.columns['split']}", refresh=False)
+            task = owners[place]
+            store.append({**task.columns, **row})
+            bar.set_description(f"{task.columns['predictor']} on {task.columns['split']}", refresh=False)
             bar.update()
-            missing[number] -= 1
-            if not missing[number]:
-                results.end(plan.run)
-    results.sort()
+            missing[task.run] -= 1
+            if not missing[task.run]:
+                store.end(task.run)
+    store.sort()
 
 
 def _versions() -> dict[str, str]:
@@ -249,10 +222,11 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def _machine(machine: Machine, jobs: int) -> str:
+def _machine_text(machine: Machine) -> str:
     first = machine.devices[0]
     if first.startswith("cuda"):
         what = f"{len(machine.devices)} x {torch.cuda.get_device_name(first)}"
     else:
         what = f"{platform.system()} {platform.machine()}, CPU"
-    return f"{what}, {jobs} at a time, {machine.threads} {'thread' if machine.threads == 1 else 'threads'} each"
+    threads = f"{machine.threads} {'thread' if machine.threads == 1 else 'threads'}"
+    return f"{what}, {machine.workers} {'worker' if machine.workers == 1 else 'workers'} with {threads} each"

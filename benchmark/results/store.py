@@ -1,8 +1,7 @@
-"""The folder of results: `networks.csv`, a row per network, and `runs.json`, what was evaluated.
+"""CSV tables that survive crashes, and the folder of results with `networks.csv` and `runs.json`.
 
-Rows are added as they come, each waited for until it is on the disk, so whoever is killed loses one row at most: the
-torn end of the last line, which is cut off.  A run is known by a digest of everything that could change its rows; the
-same run again has nothing to do but what is missing.
+Rows are appended and flushed to the disk one by one, so a killed process loses at most the row that it was writing.  A
+run is identified by a digest of everything that can change its rows; the same run again evaluates only what is missing.
 """
 
 from __future__ import annotations
@@ -14,64 +13,59 @@ import io
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from benchmark.evaluation import FAILED, ROW
+from benchmark.evaluation import FAILED, row_columns
+from benchmark.metrics import DEFAULT_METRICS
 from benchmark.results.reading import read_runs
 from deepnets.support import FormatError, exclusive, replace_file
 
-__all__ = ["COLUMNS", "Results", "run_id"]
+__all__ = ["COLUMNS", "CsvTable", "ResultStore", "run_id"]
 
-COLUMNS = ("run", "predictor", "split", "images", "part", "noise", *ROW)
-"""Of `networks.csv`."""
+_RUN_COLUMNS = ("run", "predictor", "split", "images", "part", "noise")
 
-
-def run_id(settings: Mapping[str, Any]) -> str:
-    """A short digest of what decides the rows of a run."""
-    text = json.dumps(settings, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+COLUMNS = (*_RUN_COLUMNS, *row_columns())
+"""Columns of `networks.csv`, followed by those of metrics beside the default ones."""
 
 
-class Results:
-    """A folder of results, which no other process may write to at the same time (`opened`).
+class CsvTable:
+    """A CSV file to which rows are appended, one process at a time.
 
     Parameters
     ----------
-    folder
-        Made if missing.
-
-    Attributes
-    ----------
     path
-        The file of rows.
-    runs
-        What there is to say about each run, by its id.
+        The file, which is created with the first row.
+    columns
+        The expected columns.
+    optional
+        Columns that may follow; they are added to an existing file with the next row.
 
-    Raises
-    ------
-    FormatError
-        If the files in it are not what they should be.
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     table = CsvTable(Path(folder) / "table.csv", ("name", "value"))
+    ...     table.append([{"name": "a", "value": 1.5}, {"name": "b", "value": math.nan}])
+    ...     table.rows()
+    [{'name': 'a', 'value': '1.5'}, {'name': 'b', 'value': ''}]
     """
 
-    def __init__(self, folder: Path | str) -> None:
-        self.folder = Path(folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.path = self.folder / "networks.csv"
-        self.runs: dict[str, dict[str, Any]] = {}
-
-    @contextlib.contextmanager
-    def opened(self) -> Iterator[Results]:
-        """Keep other processes out, and cut off what a killed process has not finished writing."""
-        with exclusive(self.folder):
-            self.runs = read_runs(self.folder)
-            self._repair()
-            yield self
+    def __init__(self, path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> None:
+        self.path = path
+        self.columns = tuple(columns)
+        self.optional = tuple(optional)
 
     def rows(self) -> list[dict[str, str]]:
-        """All rows, as texts by column."""
+        """Return all rows, as texts by column; without a file, none.
+
+        Raises
+        ------
+        FormatError
+            If the file has other columns, or a row of another length.
+        """
         if not self.path.exists():
             return []
         reader = csv.reader(io.StringIO(self.path.read_bytes().decode("utf-8", "replace"), newline=""))
@@ -79,78 +73,166 @@ class Results:
             lines = list(reader)
         except csv.Error as error:
             raise FormatError(f"{self.path}: line {reader.line_num}: {error}; choose another folder") from error
-        if not lines or tuple(lines[0]) != COLUMNS or any(len(line) != len(COLUMNS) for line in lines):
+        header = tuple(lines[0]) if lines else ()
+        if header[: len(self.columns)] != self.columns or any(len(line) != len(header) for line in lines):
             raise FormatError(
-                f"{self.path}: is no table of results of this version; expected the columns {', '.join(COLUMNS)}; "
-                "choose another folder"
+                f"{self.path}: is no table of this version; expected the columns {', '.join(self.columns)}; choose "
+                "another folder"
             )
-        return [dict(zip(COLUMNS, line, strict=True)) for line in lines[1:]]
+        return [dict(zip(header, line, strict=True)) for line in lines[1:]]
 
-    def finished(self, run: str) -> set[int]:
-        """Networks that have a row in a run, failed ones included."""
-        try:
-            return {int(row["index"]) for row in self.rows() if row["run"] == run}
-        except ValueError as error:
-            raise FormatError(f"{self.path}: an index is not a number: {error}; choose another folder") from error
-
-    def begin(self, run: str, about: Mapping[str, Any]) -> None:
-        """Remember what a run is; one that is continued keeps the time at which it began."""
-        started = self.runs.get(run, {}).get("started") or _now()
-        self.runs[run] = {**about, "started": started, "finished": None}
-        self._write_runs()
-
-    def end(self, run: str) -> None:
-        """Remember that a run has all its rows."""
-        self.runs[run]["finished"] = _now()
-        self._write_runs()
-
-    def append(self, row: Mapping[str, Any]) -> None:
-        """Add a row, and wait for the disk."""
-        text = _line([_text(row[column]) for column in COLUMNS])
-        if not self.path.exists():
-            text = _line(list(COLUMNS)) + text
+    def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Append rows in one write, and flush them to the disk."""
+        header = self._header()
+        if missing := [name for name in self.optional if header and name not in header]:
+            self.rewrite([{**row, **dict.fromkeys(missing, "")} for row in self.rows()])
+            header = self._header()
+        names = header or (*self.columns, *self.optional)
+        text = "" if header else _line(names)
+        text += "".join(_line([_text(row.get(name, math.nan)) for name in names]) for row in rows)
         with self.path.open("ab") as file:
             file.write(text.encode())
             file.flush()
             os.fsync(file.fileno())
 
-    def forget_failed(self, run: str) -> None:
-        """Drop the rows of networks that failed in a run, so that they are tried again."""
-        self._rewrite([row for row in self.rows() if not (row["run"] == run and row["status"] == FAILED)])
+    def rewrite(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Replace all rows, atomically."""
+        names = tuple(rows[0]) if rows else (*self.columns, *self.optional)
+        body = "".join(_line([_text(row[name]) for name in names]) for row in rows)
+        replace_file(self.path, _line(names) + body)
 
-    def sort(self) -> None:
-        """Bring rows into the order of runs and networks, whatever was ready first."""
-        place = {run: number for number, run in enumerate(self.runs)}
-        rows = self.rows()
-        ordered = sorted(rows, key=lambda row: (place.get(row["run"], len(place)), int(row["index"])))
-        if ordered != rows:
-            self._rewrite(ordered)
-
-    def _repair(self) -> None:
+    def repair(self) -> None:
+        """Remove a last line that a killed process has not finished writing."""
         if not self.path.exists():
             return
         content = self.path.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
-        if not whole:
-            self.path.unlink()  # not even the heading was written
-        elif len(whole) < len(content):
-            replace_file(self.path, whole)
+        complete = content[: content.rfind(b"\n") + 1]
+        if not complete:
+            self.path.unlink()  # not even the header is complete
+        elif len(complete) < len(content):
+            replace_file(self.path, complete)
 
-    def _rewrite(self, rows: list[dict[str, str]]) -> None:
-        text = _line(list(COLUMNS)) + "".join(_line(list(row.values())) for row in rows)
-        replace_file(self.path, text)
+    def _header(self) -> tuple[str, ...]:
+        if not self.path.exists():
+            return ()
+        with self.path.open(encoding="utf-8", errors="replace", newline="") as file:
+            return tuple(next(csv.reader(file), ()))
+
+
+def run_id(settings: Mapping[str, Any]) -> str:
+    """Return a short digest of the settings that determine the rows of a run.
+
+    Examples
+    --------
+    >>> run_id({"seed": 0}) == run_id({"seed": 0}) != run_id({"seed": 1})
+    True
+    """
+    text = json.dumps(settings, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+class ResultStore:
+    """A folder of results for writing, which is locked while it is open.
+
+    Parameters
+    ----------
+    folder
+        Created if it does not exist.
+    metrics
+        Names of metrics beside the default ones, which get columns of their own.
+
+    Attributes
+    ----------
+    path
+        The file `networks.csv`.
+    runs
+        Descriptions of the runs by id, as stored in `runs.json`.
+
+    Raises
+    ------
+    FormatError
+        If the files in the folder have another format.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder, ResultStore(folder).opened() as store:
+    ...     store.begin("a1", {"split": "test"})
+    ...     store.append({"run": "a1", "index": 0, "status": "ok"})
+    ...     store.finished("a1")
+    {0}
+    """
+
+    def __init__(self, folder: Path | str, metrics: Iterable[str] = ()) -> None:
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.path = self.folder / "networks.csv"
+        self.runs: dict[str, dict[str, Any]] = {}
+        others = [name for name in metrics if name not in DEFAULT_METRICS]
+        self._table = CsvTable(self.path, COLUMNS, others)
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[ResultStore]:
+        """Lock the folder, and remove a row that a killed process has not finished writing.
+
+        Raises
+        ------
+        BusyError
+            If another process has locked the folder.
+        """
+        with exclusive(self.folder):
+            self.runs = read_runs(self.folder)
+            self._table.repair()
+            yield self
+
+    def finished(self, run: str) -> set[int]:
+        """Return the indices of the networks that have a row in a run, failed ones included."""
+        try:
+            return {int(row["index"]) for row in self._table.rows() if row["run"] == run}
+        except ValueError as error:
+            raise FormatError(f"{self.path}: an index is not a number: {error}; choose another folder") from error
+
+    def begin(self, run: str, about: Mapping[str, Any]) -> None:
+        """Store the description of a run; a run that is resumed keeps its time of start."""
+        started = self.runs.get(run, {}).get("started") or _now()
+        self.runs[run] = {**about, "started": started, "finished": None}
+        self._write_runs()
+
+    def end(self, run: str) -> None:
+        """Store that a run is complete."""
+        self.runs[run]["finished"] = _now()
+        self._write_runs()
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Append a row, and flush it to the disk."""
+        self._table.append([row])
+
+    def remove_failed(self, run: str) -> None:
+        """Remove the rows of networks that failed in a run, so that they are evaluated again."""
+        rows = self._table.rows()
+        kept = [row for row in rows if not (row["run"] == run and row["status"] == FAILED)]
+        if len(kept) < len(rows):
+            self._table.rewrite(kept)
+
+    def sort(self) -> None:
+        """Sort rows by run and index of the network."""
+        position = {run: number for number, run in enumerate(self.runs)}
+        rows = self._table.rows()
+        ordered = sorted(rows, key=lambda row: (position.get(row["run"], len(position)), int(row["index"])))
+        if ordered != rows:
+            self._table.rewrite(ordered)
 
     def _write_runs(self) -> None:
-        replace_file(self.folder / "runs.json", (json.dumps(self.runs, indent=1) + "\n"))
+        replace_file(self.folder / "runs.json", json.dumps(self.runs, indent=1) + "\n")
 
 
 def _text(value: Any) -> str:
     if isinstance(value, float):
-        return "" if math.isnan(value) else repr(value)
+        return "" if math.isnan(value) else repr(float(value))
     return str(value)
 
 
-def _line(fields: list[str]) -> str:
+def _line(fields: Sequence[str]) -> str:
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerow(fields)
     return buffer.getvalue()

@@ -1,8 +1,8 @@
-"""torchvision's models for images of 32 pixels: less is thrown away in their first layers.
+"""Adaptation of torchvision models to images of 32 pixels: their first layers keep the resolution.
 
-The changes are those of the original release (Knyazev et al., NeurIPS 2021, and arXiv 2207.10049), with one correction:
-for ShuffleNetV2 and GoogLeNet it sets the stride of a block, which has no effect, where it means that of the
-convolution inside.  Here their first convolutions have no stride, either.
+The changes are those of the original release (Knyazev et al., NeurIPS 2021, and arXiv 2207.10049), with one correction.
+For ShuffleNetV2 and GoogLeNet, the release sets the stride of a block, which has no effect.  Here the stride of the
+convolution in the block is set, as intended.
 """
 
 from __future__ import annotations
@@ -20,44 +20,47 @@ FAMILIES = (
     *("ResNet", "DenseNet", "MobileNetV2", "MobileNetV3", "VGG", "AlexNet", "MNASNet", "ConvNeXt", "ShuffleNetV2"),
     "GoogLeNet",
 )
-"""Classes of torchvision's models that can be adapted; ResNet stands for ResNeXt and Wide ResNet, too."""
+"""Classes of torchvision models that can be adapted; ResNet includes ResNeXt and Wide ResNet."""
 
 SMALL = 32
-_FIRST_BLOCKS = 5  # of a MobileNet
-_FIRST_LAYERS = 10  # of a VGG
+_MOBILENET_BLOCKS = 5
+_VGG_LAYERS = 10
 
 
 def adapt_to_small_images(model: nn.Module) -> nn.Module:
-    """Change a classification model of torchvision so that it makes sense of images of 3 x 32 x 32.
+    """Adapt a classification model of torchvision to images of 3 x 32 x 32, in place.
 
     Parameters
     ----------
     model
-        The model, on any device, `meta` included.  It is changed: convolutions keep their values, 7 x 7 ones that
-        become 3 x 3 those in the middle.  Names of parameters stay, because what is taken out leaves an identity.
+        The model, on any device, including `meta`.  Convolutions keep their values; of a 7 x 7 kernel that becomes
+        3 x 3, the center is kept.  Removed layers are replaced by identities, so that names of parameters do not
+        change.
 
     Returns
     -------
-    The model, with the attribute `expected_input_sz` = 32, which tells `deepnets.trace` what to trace it with.
+    The model, with the attribute ``expected_input_sz = 32``, which `deepnets.trace` reads.
 
     Raises
     ------
     ConfigError
-        If torchvision is missing, or the model is not of one of `FAMILIES`.
+        If torchvision is not installed, or the model is not of one of `FAMILIES`.
 
     Notes
     -----
-    - ResNet, ResNeXt, Wide ResNet, DenseNet: the first convolution is 3 x 3 without stride, and no pooling behind it.
-    - MobileNetV2 and V3: no stride in the first 5 blocks.
+    - ResNet, ResNeXt, Wide ResNet, DenseNet: the first convolution is 3 x 3 with stride 1, and is not followed by
+      pooling.
+    - MobileNetV2 and V3: stride 1 in the first 5 blocks.
     - VGG: no pooling in the first 10 layers.
-    - AlexNet, ShuffleNetV2, GoogLeNet: the first convolution without stride, and no pooling behind it.
-    - MNASNet, ConvNeXt: the first convolution without stride.
+    - AlexNet, ShuffleNetV2, GoogLeNet: the first convolution has stride 1, and is not followed by pooling.
+    - MNASNet, ConvNeXt: the first convolution has stride 1.
 
     Examples
     --------
-    >>> from torchvision.models import resnet50                                             # doctest: +SKIP
-    >>> model = adapt_to_small_images(resnet50(num_classes=10))                             # doctest: +SKIP
-    >>> sum(parameter.numel() for parameter in model.parameters())                          # doctest: +SKIP
+    >>> from deepnets.support import import_torchvision
+    >>> with torch.device("meta"):
+    ...     model = adapt_to_small_images(import_torchvision().models.resnet50(num_classes=10))
+    >>> sum(parameter.numel() for parameter in model.parameters())
     23520842
     """
     try:
@@ -72,12 +75,12 @@ def adapt_to_small_images(model: nn.Module) -> nn.Module:
         net.features.conv0 = _three_by_three(net.features.conv0)
         net.features.pool0 = nn.Identity()
     elif isinstance(net, models.MobileNetV2 | models.MobileNetV3):
-        for block in net.features[:_FIRST_BLOCKS]:
+        for block in net.features[:_MOBILENET_BLOCKS]:
             for layer in block.modules():
                 if isinstance(layer, nn.Conv2d):
                     layer.stride = (1, 1)
     elif isinstance(net, models.VGG):
-        for place, layer in enumerate(net.features[:_FIRST_LAYERS]):
+        for place, layer in enumerate(net.features[:_VGG_LAYERS]):
             if isinstance(layer, nn.MaxPool2d):
                 net.features[place] = nn.Identity()
     elif isinstance(net, models.AlexNet):
@@ -103,9 +106,9 @@ def adapt_to_small_images(model: nn.Module) -> nn.Module:
 
 
 def _three_by_three(large: nn.Conv2d) -> nn.Conv2d:
-    """The middle of a convolution, without stride, padded so that the resolution stays."""
+    """Return the center of a convolution, with stride 1 and padding that keeps the resolution."""
     weight, bias = large.weight, large.bias
-    with torch.device("meta"):  # draws no random numbers
+    with torch.device("meta"):  # avoids drawing random numbers
         small = nn.Conv2d(
             large.in_channels, large.out_channels, 3, padding=1, groups=large.groups, bias=bias is not None
         )

@@ -1,4 +1,4 @@
-"""`SGDRecipe`: everything that decides how a network is trained by gradient descent, and the published recipes."""
+"""`SGDRecipe`: the settings of a training by gradient descent, and the published recipes."""
 
 from __future__ import annotations
 
@@ -7,65 +7,86 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+import numpy as np
+
 from deepnets.support import ConfigError, at_least, checked_integer
 
-__all__ = ["OPTIMIZERS", "PRESETS", "PRESET_SHOTS", "SCHEDULES", "SGDRecipe"]
+__all__ = ["OPTIMIZERS", "PRESETS", "PRESET_SHOTS", "SCHEDULES", "SGDRecipe", "current_names"]
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("cosine", "exponential", "multistep", "constant")
 
+_FORMER_NAMES = {"learning_rate": "lr", "batch": "batch_size", "clip": "clip_grad"}
+
+
+def current_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a recipe, with fields that an earlier version wrote under their current names.
+
+    Examples
+    --------
+    >>> current_names({"learning_rate": 0.1, "epochs": 5})
+    {'lr': 0.1, 'epochs': 5}
+    """
+    return {_FORMER_NAMES.get(name, name): value for name, value in values.items()}
+
 
 @dataclass(frozen=True)
 class SGDRecipe:
-    """How a network is trained; the defaults are those of the baseline on CIFAR-10 (Knyazev et al., NeurIPS 2021).
+    """Settings of a training; the defaults are the baseline on CIFAR-10 of Knyazev et al. (NeurIPS 2021).
 
     Parameters
     ----------
     optimizer
-        "sgd", "adam" (whose decay is a part of the gradient) or "adamw".
-    learning_rate
-        That of the first epoch.
+        "sgd", "adam" (with weight decay as part of the gradient) or "adamw".
+    lr
+        Learning rate of the first epoch.
     momentum
-        Of "sgd".
+        Momentum of "sgd".
     weight_decay
-        The decay, for all parameters alike.
+        Weight decay of all parameters.
     schedule
-        What happens to the rate from one epoch to the next: "cosine", half a wave that would reach 0 after the last
-        epoch; "exponential", it is multiplied by `gamma`; "multistep", it is multiplied by `gamma` where `milestones`
-        say so; "constant".
+        Learning rate by epoch: "cosine" (half a period, which would reach 0 after the last epoch), "exponential"
+        (multiplied by `gamma` after every epoch), "multistep" (multiplied by `gamma` after the epochs `milestones`), or
+        "constant".
     gamma, milestones
-        The factor, and the numbers of epochs that are done when it applies.
+        Factor of the learning rate, and the numbers of completed epochs after which it applies.
     epochs
-        Passes through the training images.
-    batch
-        Images in a step.  The last images of a pass are a step, too, if they are more than one.
+        Number of passes through the training images.
+    batch_size
+        Images per step.  The last step of an epoch has fewer images; a last step with one image is skipped.
     label_smoothing
-        Share of the target that is spread over all classes.
-    clip
-        Largest norm of the gradient; 0 for any.
+        Share of the target that is distributed over all classes.
+    clip_grad
+        Gradient clipping: the largest norm of the gradient; 0 disables it.
     augment
-        Whether training images are varied in the way that is usual for their set.
+        Whether training images are augmented as usual for their image set.
     noise, orthogonal_from
-        What `ghn_model.vary` does to predicted parameters before training: the size of the noise, and the number of the
-        first layer whose weight is made orthogonal (None: no layer).  Other initial parameters stay as they are.
+        Changes of predicted parameters before training (`ghn_model.vary`): standard deviation of the noise, and number
+        of the first layer whose weight is made orthogonal (None for no layer).  Other initial parameters are not
+        changed.
 
     Raises
     ------
     ConfigError
         If a value is not allowed.
+
+    Examples
+    --------
+    >>> SGDRecipe(epochs=5, batch_size=32).lr
+    0.025
     """
 
     optimizer: str = "sgd"
-    learning_rate: float = 0.025
+    lr: float = 0.025
     momentum: float = 0.9
     weight_decay: float = 3e-4
     schedule: str = "cosine"
     gamma: float = 0.1
     milestones: tuple[int, ...] = ()
     epochs: int = 50
-    batch: int = 96
+    batch_size: int = 96
     label_smoothing: float = 0.0
-    clip: float = 5.0
+    clip_grad: float = 5.0
     augment: bool = True
     noise: float = 0.0
     orthogonal_from: int | None = None
@@ -74,9 +95,9 @@ class SGDRecipe:
         for name, choices in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
             if getattr(self, name) not in choices:
                 raise ConfigError(f"{name}: expected one of {', '.join(choices)}; got {getattr(self, name)!r}")
-        for name, least in (("epochs", 1), ("batch", 2)):
+        for name, least in (("epochs", 1), ("batch_size", 2)):
             object.__setattr__(self, name, checked_integer(name, getattr(self, name), at_least(least)))
-        for name in ("learning_rate", "weight_decay", "gamma", "clip", "noise"):
+        for name in ("lr", "weight_decay", "gamma", "clip_grad", "noise"):
             object.__setattr__(self, name, _checked_number(name, getattr(self, name), math.inf))
         for name in ("momentum", "label_smoothing"):
             object.__setattr__(self, name, _checked_number(name, getattr(self, name), 1.0))
@@ -94,58 +115,83 @@ class SGDRecipe:
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> SGDRecipe:
-        """A published recipe.
+        """Return a published recipe.
 
         Parameters
         ----------
         name
-            - "cifar10", "imagenet": the baselines of NeurIPS 2021.  Accuracies "after 5 epochs" on CIFAR-10 are those
-              after 5 of these 50, with a rate that has hardly fallen, not those of a training of 5 epochs.
-            - "digits": an adaptation of "cifar10" to minutes on a CPU; it is not published.
+            - "cifar10", "imagenet": the baselines of NeurIPS 2021.  Published accuracies "after 5 epochs" on CIFAR-10
+              are those after 5 of these 50 epochs, whose learning rate is close to the initial one, not those of a
+              schedule of 5 epochs.
+            - "digits": a short variant of "cifar10" for CPUs, which is not published.
             - "finetune-100shot": NeurIPS 2021, on the first 100 images per class of CIFAR-10
-              (`benchmark.training.n_shot`).  The rate is the one that was tuned for most networks.
-            - "orth-resnet50", "orth-convnext": fine-tuning from orthogonalised predictions (arXiv 2207.10049).
+              (`benchmark.training.n_shot`), with the learning rate that was tuned for most networks.
+            - "orth-resnet50", "orth-convnext": fine-tuning from orthogonalized predictions (arXiv 2207.10049).
             - "ghn3-resnet50": ImageNet from predictions of GHN-3 (ICML 2023); from random initial parameters, the
-              authors use a `learning_rate` of 0.1.
+              authors use ``lr=0.1``.
         changes
-            Other fields.
+            Fields with other values.
 
         Raises
         ------
         ConfigError
-            If there is no such preset, or a change is not allowed.
+            If there is no such preset, or a value is not allowed.
 
         Examples
         --------
-        >>> SGDRecipe.preset("cifar10", epochs=5).learning_rate
+        >>> SGDRecipe.preset("cifar10", epochs=5).lr
         0.025
         """
         if name not in PRESETS:
             raise ConfigError(f"preset: unknown {name!r}; use one of {', '.join(PRESETS)}")
         return cls.from_dict({**PRESETS[name], **changes})
 
-    def rate(self, epoch: int) -> float:
-        """The learning rate of an epoch, counted from 1; the schedules are those of PyTorch, stepped every epoch."""
+    def lr_at(self, epoch: int) -> float:
+        """Return the learning rate of an epoch, counted from 1, according to PyTorch's schedules.
+
+        Examples
+        --------
+        >>> [round(SGDRecipe(lr=0.1, epochs=2).lr_at(epoch), 3) for epoch in (1, 2)]
+        [0.1, 0.05]
+        """
         done = epoch - 1
         if self.schedule == "cosine":
-            return self.learning_rate * (1 + math.cos(math.pi * done / self.epochs)) / 2
+            return self.lr * (1 + math.cos(math.pi * done / self.epochs)) / 2
         if self.schedule == "exponential":
-            return self.learning_rate * self.gamma**done
+            return self.lr * self.gamma**done
         if self.schedule == "multistep":
-            return self.learning_rate * self.gamma ** sum(milestone <= done for milestone in self.milestones)
-        return self.learning_rate
+            return self.lr * self.gamma ** sum(milestone <= done for milestone in self.milestones)
+        return self.lr
 
     def replace(self, **changes: Any) -> SGDRecipe:
-        """A copy with some fields changed, validated again."""
+        """Return a copy with some fields changed, which are checked again."""
         return replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
-        """The recipe as plain values, ready for JSON."""
+        """Return the fields as values that JSON can represent."""
         return {**asdict(self), "milestones": list(self.milestones)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> SGDRecipe:
-        """Inverse of `to_dict`; missing keys take their defaults, unknown ones are a `ConfigError`."""
+        """Create a recipe from the result of `to_dict`.
+
+        Parameters
+        ----------
+        values
+            Values by field.  Missing fields have their defaults.  Names of earlier versions (`learning_rate`, `batch`,
+            `clip`) are accepted.
+
+        Raises
+        ------
+        ConfigError
+            If a field is unknown or a value is not allowed.
+
+        Examples
+        --------
+        >>> SGDRecipe.from_dict({"learning_rate": 0.1}).lr
+        0.1
+        """
+        values = current_names(values)
         names = [each.name for each in fields(cls)]
         if unknown := [repr(key) for key in values if key not in names]:
             raise ConfigError(f"recipe: unknown key {', '.join(unknown)}; valid keys are {', '.join(names)}")
@@ -157,43 +203,47 @@ _ORTHOGONAL = {"epochs": 300, "noise": 3e-5}
 PRESETS: dict[str, dict[str, Any]] = {
     "cifar10": {},
     "imagenet": {
-        "learning_rate": 0.1,
+        "lr": 0.1,
         "schedule": "exponential",
         "gamma": 0.97,
         "weight_decay": 3e-5,
-        "batch": 128,
+        "batch_size": 128,
         "label_smoothing": 0.1,
         "epochs": 1,
     },
-    "digits": {"epochs": 10, "batch": 32},
+    "digits": {"epochs": 10, "batch_size": 32},
     "finetune-100shot": {"weight_decay": 1e-3},
-    "orth-resnet50": {**_ORTHOGONAL, "learning_rate": 0.01, "weight_decay": 0.01, "orthogonal_from": 37},
+    "orth-resnet50": {**_ORTHOGONAL, "lr": 0.01, "weight_decay": 0.01, "orthogonal_from": 37},
     "orth-convnext": {
         **_ORTHOGONAL,
         "optimizer": "adamw",
-        "learning_rate": 1e-3,
+        "lr": 1e-3,
         "weight_decay": 0.1,
-        "batch": 48,
+        "batch_size": 48,
         "orthogonal_from": 94,
     },
     "ghn3-resnet50": {
         "schedule": "multistep",
         "milestones": (30, 60),
         "weight_decay": 1e-4,
-        "batch": 128,
+        "batch_size": 128,
         "epochs": 90,
         "label_smoothing": 0.1,
         "noise": 1e-5,
     },
 }
-"""What the presets change in the defaults."""
+"""The presets, as changes of the defaults."""
 
 PRESET_SHOTS = {"finetune-100shot": 100}
-"""Images per class that presets are for, where those are not all."""
+"""Number of training images per class for presets that do not use all of them."""
 
 
 def _checked_number(name: str, value: Any, limit: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < limit:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, float, np.integer, np.floating))
+        or not 0 <= value < limit
+    ):
         bound = "" if limit == math.inf else f" and less than {limit:g}"
         raise ConfigError(f"{name}: expected a number of at least 0{bound}, got {value!r}")
     return float(value)

@@ -1,8 +1,7 @@
-"""What a training starts from: random parameters, those that a hypernetwork predicts, or saved ones.
+"""Initial parameters of a training: random, predicted by a hypernetwork, or saved.
 
-Layers of classes are only taken over if the number of classes is the same; else they stay random, as in the published
-fine-tuning (Knyazev et al., NeurIPS 2021, section 5.4).  Predicted parameters come with the noise and the orthogonal
-matrices that a recipe asks for.
+The classification layers are initialized from predictions or files only if the number of classes is the same.
+Otherwise they stay random, as in the published fine-tuning (Knyazev et al., NeurIPS 2021, section 5.4).
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from benchmark.accuracy import abbreviated_names
 from benchmark.training.recipe import SGDRecipe
 from benchmark.training.trainer import track_statistics
 from deepnets.graph import Graph
@@ -26,22 +26,27 @@ from ghn_model.variation import vary
 __all__ = ["RANDOM", "Start", "initialized", "open_start", "read_state"]
 
 RANDOM = "random"
-_GENERAL = ("ghn", "model", "checkpoint", "state")  # names of files that say nothing about what is in them
+_GENERAL_NAMES = ("ghn", "model", "checkpoint", "state")  # such a file is labelled by its folder
 
 
 @dataclass(frozen=True)
 class Start:
-    """Where the initial parameters of networks come from.
+    """The source of initial parameters.
 
     Attributes
     ----------
     label
-        Its name in tables and of its folder.
+        Name in tables, and of the folder with trained networks.
     about
-        What tells it from others: its kind, and the SHA-256 of a file.
+        Kind of the source, and SHA-256 of its file; stored with the results.
     ghn, tensors, folder
-        A hypernetwork; a state for all networks; a folder with one for each, `SPLIT-INDEX.safetensors`.  None of them:
-        random parameters.
+        A hypernetwork, a state that is used for all networks, or a folder with a state for each network,
+        ``SPLIT-INDEX.safetensors``.  If all are None, parameters are random.
+
+    Examples
+    --------
+    >>> Start().about
+    {'kind': 'random'}
     """
 
     label: str = RANDOM
@@ -52,23 +57,28 @@ class Start:
 
 
 def open_start(spec: str, device: torch.device | str = "cpu") -> Start:
-    """What a text on the command line stands for.
+    """Open the source of initial parameters that a text names.
 
     Parameters
     ----------
     spec
-        "random"; a bundled hypernetwork or the file of one; a file of tensors (safetensors, or what `torch.save` wrote,
-        of which only tensors are read); or a folder of such files, as `python -m benchmark sgd` writes.  A label can
-        be put before it, "LABEL=SPEC"; by default it is the name of the file.
+        "random"; a bundled hypernetwork or the file of one; a file of tensors (safetensors or `torch.save`, of which
+        only tensors are read); or a folder of such files, as `python -m benchmark sgd` writes it.  A label can precede
+        it, as in "LABEL=SPEC"; by default it is the name of the file.
     device
-        Where hypernetworks predict.
+        Device of a hypernetwork.
 
     Raises
     ------
     ConfigError
-        If there is no such thing, or the label is not fit for the name of a folder.
+        If there is no such file, or the label cannot be the name of a folder.
     CheckpointError, FormatError
-        If the file is damaged or of another kind.
+        If the file is damaged or has another format.
+
+    Examples
+    --------
+    >>> open_start("baseline=random").label
+    'baseline'
     """
     label, equals, rest = spec.partition("=")
     if equals and "/" not in label:
@@ -99,18 +109,31 @@ def open_start(spec: str, device: torch.device | str = "cpu") -> Start:
 
 
 def read_state(path: Path | str) -> dict[str, Tensor]:
-    """The tensors of a file by name.
+    """Read the tensors of a file, without executing code of the file.
 
     Parameters
     ----------
     path
-        A safetensors file, or one of `torch.save` that holds a `state_dict`, by itself or under the key `state_dict` or
-        `model`.  Nothing but tensors and containers is read, so that no code of the file can run.
+        A safetensors file, or a file of `torch.save` with a `state_dict`, by itself or under the key `state_dict` or
+        `model`.
+
+    Returns
+    -------
+    The tensors by name, on the CPU.
 
     Raises
     ------
     CheckpointError, FormatError
-        If it cannot be read, is damaged or of another kind.
+        If the file cannot be read, is damaged or has another format.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from ghn_model.checkpoints import write_tensors
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_tensors(Path(folder) / "state.safetensors", {"weight": torch.ones(2)}, {})
+    ...     read_state(Path(folder) / "state.safetensors")
+    {'weight': tensor([1., 1.])}
     """
     path = Path(path)
     if is_safetensors(path):
@@ -138,36 +161,44 @@ def initialized(
     name: str = "",
     seed: int = 0,
 ) -> nn.Module:
-    """A copy of a network with initial parameters, ready for `train_network`.
+    """Return a copy of a network with initial parameters, for `train_network`.
 
     Parameters
     ----------
     model
-        The network, with random parameters, which is left as it is.
+        The network, with random parameters; it is not modified.
     start
-        Where the others come from.
+        Source of the initial parameters.
     num_classes
-        What the network tells apart.
+        Number of classes of the network.
     recipe
-        Its `noise` and `orthogonal_from` change predicted parameters.
+        Its `noise` and `orthogonal_from` apply to predicted parameters.
     graph
-        That of the network, if it is known.
+        Graph of the network, if it is known.
     name
-        Of the network's file in the folder of a start, without suffix.
+        Name of the file in the folder of `start`, without suffix.
     seed
-        Of the noise.
+        Seed of the noise.
 
     Returns
     -------
-    The copy; its batch norms track statistics, which begin with mean 0 and variance 1 if the start has none.
-    Parameters that the start does not have, because no data reaches them or the classes are others, are the model's.
+    The copy.  Its batch norms track running statistics, from mean 0 and variance 1 unless `start` has statistics.
+    Parameters that `start` does not have keep the values of `model`: classification layers for other classes, and
+    parameters that do not affect the output.
 
     Raises
     ------
     ConfigError
         If parameters do not fit the network, or are not finite.
     TraceError
-        If the network has no graph.
+        If the network cannot be converted to a graph.
+
+    Examples
+    --------
+    >>> ones = Start("ones", tensors={"weight": torch.ones(3, 2), "bias": torch.ones(3)})
+    >>> net = initialized(nn.Linear(2, 3), ones, num_classes=3)
+    >>> net.bias.detach()
+    tensor([1., 1., 1.])
     """
     net = track_statistics(model)
     if start.ghn is not None:
@@ -195,40 +226,42 @@ def _from_folder(folder: Path, name: str) -> dict[str, Tensor]:
         raise ConfigError(f"init: {path}: no such file")
     try:
         return read_state(path)
-    except DeepNetsError as error:  # costs this network
+    except DeepNetsError as error:  # a failure of this network only
         raise ConfigError(f"init: {error}") from error
 
 
 def _fitted(net: nn.Module, tensors: Mapping[str, Tensor], num_classes: int) -> dict[str, Tensor]:
-    """Saved tensors for a network: without class layers for other classes, larger first kernels cut to their middle."""
+    """Return saved tensors without classification layers for other classes, and with kernels cut to their center."""
     own = net.state_dict()
     fitted = {}
     for name, tensor in tensors.items():
         if name not in own:
-            raise ConfigError(f"init: the file has {name}, which the network lacks; is it of another network?")
-        wanted = own[name].shape
-        if tensor.shape == wanted:
+            raise ConfigError(f"init: the file has {name}, which the network does not have; is it of another network?")
+        shape = own[name].shape
+        if tensor.shape == shape:
             fitted[name] = tensor
             continue
-        if tensor.ndim == 4 and tensor.shape[:2] == wanted[:2]:  # of a model that was adapted to small images
-            spare = [have - want for have, want in zip(tensor.shape[2:], wanted[2:])]
+        if tensor.ndim == 4 and tensor.shape[:2] == shape[:2]:  # the network may be adapted to small images
+            spare = [have - need for have, need in zip(tensor.shape[2:], shape[2:])]
             if all(size >= 0 and size % 2 == 0 for size in spare):
                 top, left = (size // 2 for size in spare)
-                fitted[name] = tensor[:, :, top : top + wanted[2], left : left + wanted[3]]
+                fitted[name] = tensor[:, :, top : top + shape[2], left : left + shape[3]]
                 continue
-        if len(wanted) and wanted[0] == num_classes and tensor.shape[1:] == wanted[1:]:
-            continue  # the layer of other classes
-        raise ConfigError(f"init: {name} has shape {tuple(tensor.shape)} in the file, {tuple(wanted)} in the network")
+        if len(shape) and shape[0] == num_classes and tensor.shape[1:] == shape[1:]:
+            continue  # a classification layer for other classes
+        raise ConfigError(f"init: {name} has shape {tuple(tensor.shape)} in the file, {tuple(shape)} in the network")
     if missing := [name for name, _ in net.named_parameters() if name not in tensors]:
-        some = ", ".join(missing[:3])
-        raise ConfigError(f"init: the file lacks {len(missing)} parameters of the network: {some}; is it of another?")
+        some = abbreviated_names(missing)
+        raise ConfigError(
+            f"init: the file lacks {len(missing)} parameters of the network: {some}; is it of another one?"
+        )
     return fitted
 
 
 def _label(spec: str) -> str:
-    """The name of a file, or that of its folder if it says nothing."""
+    """Return the name of a file, or the name of its folder if the file has a general name."""
     if spec == RANDOM or spec in list_pretrained():
         return spec
     path = Path(spec)
     stem = path.name if path.is_dir() else path.stem
-    return path.resolve().parent.name if stem in _GENERAL else stem
+    return path.resolve().parent.name if stem in _GENERAL_NAMES else stem

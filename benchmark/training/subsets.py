@@ -15,18 +15,18 @@ __all__ = ["n_shot"]
 
 
 def n_shot(images: Images, n: int) -> Images:
-    """The first n images of every class, in the order that they have in the set; nothing is random.
+    """Return the first n images of every class, in their order in the set.
 
     Parameters
     ----------
     images
-        A set in memory, or in folders.
+        An image set in memory or in folders.
     n
-        Images per class, 1 or more; 100 in the paper.
+        Number of images per class, 1 or more; 100 in the paper.
 
     Returns
     -------
-    A set of the same kind, on the same device, with `n * num_classes` images.
+    A set of the same kind, on the same device, with ``n * num_classes`` images.
 
     Raises
     ------
@@ -50,14 +50,14 @@ def n_shot(images: Images, n: int) -> Images:
 
 
 def _first(images: Images, labels: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.int64]:
-    """Positions of the first n images of every class, increasing."""
+    """Return the positions of the first n images of every class, in increasing order."""
     counts = np.bincount(labels, minlength=images.num_classes)
     if counts.min() < n:
         raise ConfigError(
             f"n: class {int(counts.argmin())} of {images.name} ({images.split}) has only {int(counts.min())} images, "
             f"expected {n} or more"
         )
-    order = np.argsort(labels, kind="stable")  # class by class, in order
+    order = np.argsort(labels, kind="stable")  # class by class
     starts = np.cumsum(counts) - counts
-    place = np.arange(len(labels)) - starts[labels[order]]  # of each within its class
-    return np.sort(order[place < n])
+    rank = np.arange(len(labels)) - starts[labels[order]]  # position of each image within its class
+    return np.sort(order[rank < n])

@@ -1,12 +1,12 @@
-"""Training networks by gradient descent: the baseline that predicted parameters are compared with, and fine-tuning.
+"""Training of networks by gradient descent: the baseline of predicted parameters, and fine-tuning.
 
     trained = train_network(model, train_images, SGDRecipe.preset("cifar10"), eval_images=test_images)
-    trained.curve                                       one row per epoch: loss and accuracies
+    trained.curve                                       one row per epoch: loss and metrics
     evaluate_trained(model, trained.state, test_images)
 
-Recipes and the way of evaluating are those of Knyazev et al. (NeurIPS 2021, section 5): batch norms keep running
-statistics and use them in evaluation, other than with predicted parameters, which are evaluated with the statistics of
-the batch.  Accuracies are in percent.  Detectors are not trained here.
+Recipes and evaluation follow Knyazev et al. (NeurIPS 2021, section 5).  Batch norms of trained networks are evaluated
+with running statistics, while networks with predicted parameters are evaluated with batch statistics.  Accuracies are
+in percent.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,7 +24,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from benchmark.accuracy import BATCH_SIZE, LAYOUT, Accuracy, checked_logits, count, generator_for
+from benchmark.accuracy import (
+    BATCH_SIZE,
+    LAYOUT,
+    Scores,
+    abbreviated_names,
+    checked_logits,
+    random_generator,
+    score,
+)
+from benchmark.metrics import DEFAULT_METRICS, Metric
 from benchmark.training.recipe import SGDRecipe
 from deepnets.data import Images
 from deepnets.support import ConfigError, TrainingError, at_least, checked_integer
@@ -32,25 +41,24 @@ from deepnets.support import ConfigError, TrainingError, at_least, checked_integ
 __all__ = ["EPOCHS_EVALUATED", "Trained", "evaluate_trained", "evaluated_epochs", "track_statistics", "train_network"]
 
 EPOCHS_EVALUATED = (1, 5, 10, 20, 30, 40, 50)
-"""After how many epochs the published baselines were evaluated."""
+"""Epochs after which the published baselines were evaluated."""
 
-CURVE = ("epoch", "loss", "train_top1", "top1", "top5", "seconds", "learning_rate")
-_CHECK_STEPS = 50  # between looks at the loss, for which a GPU has to be waited for
+CURVE = ("epoch", "loss", "train_top1", *DEFAULT_METRICS, "seconds", "learning_rate")
+_CHECK_STEPS = 50  # steps between checks of the loss, each of which synchronizes with a GPU
 
 
 class Trained(NamedTuple):
-    """A network after its training.
+    """The result of a training.
 
     Attributes
     ----------
-    state : dict of str to Tensor
-        Parameters and buffers by name, those with the running statistics of batch norms included, on the CPU: what
-        `track_statistics(model).load_state_dict` takes.
-    curve : pandas.DataFrame
-        One row per epoch: `epoch` (from 1), `loss` (mean over the images of the epoch, with label smoothing if there
-        is any), `train_top1` (of the same outputs: images varied, weights changing, batch statistics), `top1` and
-        `top5` on the images for evaluation (NaN where not evaluated), `seconds` of training until then (without
-        evaluation), `learning_rate`.
+    state
+        Parameters and buffers by name, including the running statistics of batch norms, on the CPU; to be loaded with
+        ``track_statistics(model).load_state_dict(state)``.
+    curve
+        A `pandas.DataFrame` with one row per epoch: `epoch` (from 1), `loss` (mean over the images of the epoch, with
+        label smoothing), `train_top1` (of the outputs during training), `top1` and `top5` on the images for evaluation
+        (NaN where not evaluated), `seconds` of training so far (without evaluation), and `learning_rate`.
     """
 
     state: dict[str, Tensor]
@@ -69,37 +77,43 @@ def train_network(
     progress: bool = False,
     each_epoch: Callable[[dict[str, float]], None] | None = None,
 ) -> Trained:
-    """Train a copy of a network, from the values that it has.
+    """Train a copy of a network, starting from its current values.
 
     Parameters
     ----------
     model
-        The network, which is left as it is.  Batch norms of the copy gather running statistics, whether those of the
-        network do or not.  If its output is a tuple, the first tensor counts.
+        The network; it is not modified.  Batch norms of the copy track running statistics.  If the output is a tuple,
+        its first element is used.
     train_images
-        What it is trained on.
+        Training images.
     recipe
-        How.  `noise` and `orthogonal_from` are for whoever writes predicted parameters (`benchmark.training.start`).
+        Settings of the training.  `noise` and `orthogonal_from` are ignored; see `initialized`.
     eval_images
-        What it is evaluated on, in batches of 64; None: not at all.
+        Images for evaluation, in batches of 64; None for no evaluation.
     epochs_evaluated
-        After which epochs, beside the last; by default the published `EPOCHS_EVALUATED`.
+        Epochs after which the network is evaluated, in addition to the last; by default the published
+        `EPOCHS_EVALUATED`.
     seed
-        Of the order of the images, their variation, and dropout.  The same seed gives the same numbers, on a CPU with
-        the same number of threads bit by bit.
+        Seed of the order of the images, augmentation and dropout.  On a CPU, the same seed and number of threads give
+        the same result bit by bit.
     device
-        Where to train; by default where the images are.
+        Device of the training; by default that of the images.
     progress
-        Whether to show a bar.
+        Whether to show a progress bar.
     each_epoch
-        Is called with every row of the curve when it is known.
+        Called with every row of the curve.
+
+    Returns
+    -------
+    The final state and the training curve.
 
     Raises
     ------
     ConfigError
-        If an argument is not allowed, the network has no values or another number of outputs than there are classes.
+        If an argument is not allowed, the network has no values, or the number of its outputs is not that of the
+        classes.
     TrainingError
-        If the loss, the outputs or the final state are not finite: the training has diverged.
+        If the loss, the outputs or the final state are not finite.
 
     Examples
     --------
@@ -125,7 +139,7 @@ def train_network(
     net.to(memory_format=LAYOUT)  # type: ignore[call-overload]
     optimizer = _optimizer(net, recipe)
     words = np.random.Philox(key=seed).random_raw(2).tolist()
-    generator = generator_for(train_images, words[0] >> 1)
+    generator = random_generator(train_images, words[0] >> 1)
     curve: list[dict[str, float]] = []
     seconds = 0.0
     bar = tqdm(range(1, recipe.epochs + 1), disable=not progress, unit="epoch", desc=train_images.name)
@@ -133,18 +147,18 @@ def train_network(
         torch.manual_seed(words[1] >> 1)
         for epoch in bar:
             for group in optimizer.param_groups:
-                group["lr"] = recipe.rate(epoch)
+                group["lr"] = recipe.lr_at(epoch)
             started = time.perf_counter()
             loss, train_top1 = _train_epoch(net, optimizer, train_images, recipe, epoch, generator, device)
             seconds += time.perf_counter() - started
-            accuracy = Accuracy(math.nan, math.nan, 0)
+            scores = Scores(dict.fromkeys(DEFAULT_METRICS, math.nan), 0)
             if eval_images is not None and epoch in evaluated:
                 try:
-                    accuracy = _accuracy(net, eval_images, BATCH_SIZE, device)
+                    scores = score(net.eval(), eval_images, BATCH_SIZE, device=device)
                 except FloatingPointError as error:
                     raise TrainingError(_diverged(f"after epoch {epoch}, in evaluation, {error}")) from error
-            values = (epoch, loss, train_top1, accuracy.top1, accuracy.top5, seconds, recipe.rate(epoch))
-            curve.append(dict(zip(CURVE, values, strict=True)))
+            values = {"epoch": epoch, "loss": loss, "train_top1": train_top1, **scores.values}
+            curve.append({**values, "seconds": seconds, "learning_rate": recipe.lr_at(epoch)})
             bar.set_postfix(loss=f"{loss:.3f}", train=f"{train_top1:.1f}", refresh=False)
             if each_epoch:
                 each_epoch(curve[-1])
@@ -155,67 +169,93 @@ def train_network(
 
 
 def evaluate_trained(
-    model: nn.Module, state: Mapping[str, Tensor], images: Images, batch_size: int = BATCH_SIZE, *, seed: int = 0
-) -> Accuracy:
-    """Run a trained network on all images of a set, batch norms with running statistics.
+    model: nn.Module,
+    state: Mapping[str, Tensor],
+    images: Images,
+    batch_size: int = BATCH_SIZE,
+    *,
+    seed: int = 0,
+    metrics: Iterable[str | Metric] = (),
+) -> Scores:
+    """Evaluate a trained network on all images of a set, with the running statistics of its batch norms.
 
     Parameters
     ----------
     model
-        The network; it is left as it is, and its own values, maybe on `meta`, are not used.
+        The network; it is not modified, and its own values, possibly on `meta`, are not used.
     state
         All parameters and buffers by name, on any device: `Trained.state`, or a `state_dict`.
     images
-        The images; the network is run on their device.
+        The images; the network runs on their device.
     batch_size
-        Images at a time; accuracies do not depend on it but for rounding.
+        Images per batch; it does not change accuracies except by rounding.
     seed
-        Of the noise, if the images have any: the same for every network.
+        Seed of the noise that is added to the images, if they have any; the same for every network.
+    metrics
+        Metrics to compute beside the default ones.
+
+    Returns
+    -------
+    The metrics over all images.
 
     Raises
     ------
     ConfigError
-        If a tensor is missing (running statistics included), of another shape, not finite or not the network's, or if
-        the network has another number of outputs than there are classes.
+        If a tensor is missing (including running statistics), unknown to the network, of another shape or not finite,
+        or if the number of outputs is not that of the classes.
     FloatingPointError
         If an output is not finite.
+
+    Examples
+    --------
+    >>> from deepnets.data import load_images
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10))
+    >>> evaluate_trained(model, model.state_dict(), load_images("digits", "test")).images
+    299
     """
     batch_size = checked_integer("batch_size", batch_size, at_least(1))
     net = track_statistics(model)
     own = net.state_dict()
-    # Old files of PyTorch lack the counters, which evaluation does not need.
+    # Files of old versions of PyTorch lack the counters, which evaluation does not need.
     counters = {name for name in own if name.endswith("num_batches_tracked")}
     if missing := [name for name in own if name not in state and name not in counters]:
         kind = "; without running statistics it cannot be evaluated" if "running_" in missing[0] else ""
-        raise ConfigError(f"state: lacks {len(missing)} tensors: {_some(missing)}{kind}")
+        raise ConfigError(f"state: lacks {len(missing)} tensors: {abbreviated_names(missing)}{kind}")
     if unknown := [name for name in state if name not in own]:
-        raise ConfigError(f"state: has {len(unknown)} tensors that the network lacks: {_some(unknown)}")
+        raise ConfigError(
+            f"state: has {len(unknown)} tensors that the network does not have: {abbreviated_names(unknown)}"
+        )
     for name, tensor in state.items():
         if not isinstance(tensor, Tensor) or tensor.shape != own[name].shape or tensor.is_meta:
             got = f"{tuple(tensor.shape)} on {tensor.device}" if isinstance(tensor, Tensor) else type(tensor).__name__
             raise ConfigError(f"state: {name}: expected numbers of shape {tuple(own[name].shape)}, got {got}")
     if broken := _not_finite(state):
-        raise ConfigError(f"state: {len(broken)} tensors are not finite: {_some(broken)}")
+        raise ConfigError(f"state: {len(broken)} tensors are not finite: {abbreviated_names(broken)}")
     zeros = {name: torch.zeros_like(own[name], device="cpu") for name in counters}
     net.load_state_dict({**zeros, **{name: tensor.detach() for name, tensor in state.items()}}, assign=True)
     if lost := [name for name, buffer in net.named_buffers() if buffer.is_meta]:
         raise ConfigError(
-            f"model: is on the meta device, and buffers are in no state: {_some(lost)}; build it on the CPU"
+            f"model: is on the meta device, and the state lacks buffers: {abbreviated_names(lost)}; build it on the CPU"
         )
-    return _accuracy(net.to(images.device), images, batch_size, images.device, seed)
+    return score(net.to(images.device).eval(), images, batch_size, seed=seed, metrics=metrics)
 
 
 def track_statistics(model: nn.Module) -> nn.Module:
-    """A copy of a network, all batch norms of which gather running statistics and use them in evaluation.
+    """Return a copy of a network whose batch norms track running statistics and use them in evaluation.
 
     Parameters
     ----------
     model
-        The network, on any device; it is left as it is.
+        The network, on any device; it is not modified.
 
     Returns
     -------
-    The copy.  Batch norms that had statistics keep them; those of others begin with mean 0 and variance 1.
+    The copy.  Existing statistics are kept; new ones begin with mean 0 and variance 1.
+
+    Examples
+    --------
+    >>> track_statistics(nn.BatchNorm2d(2, track_running_stats=False)).running_mean
+    tensor([0., 0.])
     """
     net = copy.deepcopy(model)
     for module in net.modules():
@@ -224,7 +264,7 @@ def track_statistics(model: nn.Module) -> nn.Module:
             if module.running_mean is None or module.running_var is None:
                 weight = module.weight
                 options: dict[str, Any] = {}
-                if weight is not None:  # without: wherever the network is sent
+                if weight is not None:  # without a weight, the default device
                     options = {"device": weight.device, "dtype": weight.dtype}
                 module.running_mean = torch.zeros(module.num_features, **options)
                 module.running_var = torch.ones(module.num_features, **options)
@@ -233,28 +273,34 @@ def track_statistics(model: nn.Module) -> nn.Module:
     return net
 
 
-def evaluated_epochs(epochs: int, wanted: Collection[int] | None = None) -> set[int]:
-    """After which epochs of a training a network is evaluated: those wanted that it has, and the last.
+def evaluated_epochs(epochs: int, requested: Collection[int] | None = None) -> set[int]:
+    """Return the epochs after which a network is evaluated.
 
     Parameters
     ----------
     epochs
-        Length of the training.
-    wanted
-        Epochs, from 1 on; by default the published `EPOCHS_EVALUATED`.
+        Number of epochs of the training.
+    requested
+        Epochs, from 1; by default the published `EPOCHS_EVALUATED`.
+
+    Returns
+    -------
+    The requested epochs up to the last, and the last epoch.
+
+    Examples
+    --------
+    >>> sorted(evaluated_epochs(12))
+    [1, 5, 10, 12]
     """
-    chosen = {checked_integer("epochs_evaluated", epoch, at_least(1)) for epoch in wanted or EPOCHS_EVALUATED}
+    chosen = {checked_integer("epochs_evaluated", epoch, at_least(1)) for epoch in requested or EPOCHS_EVALUATED}
     return {epoch for epoch in chosen if epoch <= epochs} | {epochs}
-
-
-# --- parts ---
 
 
 def _optimizer(net: nn.Module, recipe: SGDRecipe) -> torch.optim.Optimizer:
     parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
     if not parameters:
         raise ConfigError("model: has no parameters that can be trained (requires_grad)")
-    options: dict[str, Any] = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
+    options: dict[str, Any] = {"lr": recipe.lr, "weight_decay": recipe.weight_decay}
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(parameters, momentum=recipe.momentum, **options)
     return (torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam)(parameters, **options)
@@ -269,13 +315,13 @@ def _train_epoch(
     generator: torch.Generator,
     device: torch.device,
 ) -> tuple[float, float]:
-    """One pass through the images; the mean loss and the accuracy in percent."""
+    """Train for one epoch; return the mean loss and the accuracy in percent."""
     net.train()
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     totals = torch.zeros(2, dtype=torch.float64, device=device)  # loss, hits
     seen = step = 0
-    for batch, labels in images.batches(recipe.batch, shuffle=True, augment=recipe.augment, generator=generator):
-        if len(labels) == 1:  # has no variance
+    for batch, labels in images.batches(recipe.batch_size, shuffle=True, augment=recipe.augment, generator=generator):
+        if len(labels) == 1:  # batch norms cannot normalize a single value
             continue
         step += 1
         batch, labels = batch.to(device, memory_format=LAYOUT), labels.to(device)
@@ -283,8 +329,8 @@ def _train_epoch(
         loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        if recipe.clip:
-            nn.utils.clip_grad_norm_(parameters, recipe.clip)
+        if recipe.clip_grad:
+            nn.utils.clip_grad_norm_(parameters, recipe.clip_grad)
         optimizer.step()
         hits = (logits.detach().argmax(dim=1) == labels).sum()
         totals += torch.stack([loss.detach().double() * len(labels), hits.double()])
@@ -302,17 +348,8 @@ def _check_loss(totals: Tensor, epoch: int, step: int) -> None:
 
 
 def _diverged(what: str) -> str:
-    return f"training has diverged: {what}; try a lower learning_rate, or clip"
-
-
-def _accuracy(net: nn.Module, images: Images, batch_size: int, device: torch.device, seed: int = 0) -> Accuracy:
-    """Accuracies of a network in evaluation mode, in which it is left."""
-    return count(net.eval(), images, batch_size, seed=seed, device=device)
+    return f"training diverged: {what}; try a lower lr, or clip_grad"
 
 
 def _not_finite(state: Mapping[str, Tensor]) -> list[str]:
     return [name for name, tensor in state.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

@@ -1,14 +1,17 @@
-"""What a network is: its configuration, the vocabulary it is written in, and the PyTorch module built from it.
+"""Architectures: configurations, the vocabulary that they use, and PyTorch networks built from them.
 
-vocabulary  primitives, node types, normalizations and limits
-config      `NetworkConfig` and `Genotype`, validated and immutable
-codes       the same names as integers, for compiled code and files
-encoding    configurations as fixed-size NumPy records
+vocabulary  primitives, node types, norms and limits
+genotype    `Genotype`, the operations inside cells
+config      `NetworkConfig`, the description of a network
+codes       integers for the vocabulary, used by compiled code and files
+encoding    configurations as NumPy records of fixed size
 operations  the operations of a cell as torch modules
+cell        `Cell`, the torch module of a cell
 network     `Network`, the torch module of a configuration
-functional  `run_network`, its forward pass with given parameters
+depthwise   depthwise convolutions with a fast backward pass on CPUs
+functional  `run_network`, the forward pass with given parameters
 
-Only `operations`, `network` and `functional` import torch; names are imported on first use.
+Only `operations`, `cell`, `network`, `depthwise` and `functional` import torch.  Names are imported on first use.
 """
 
 from __future__ import annotations
@@ -24,9 +27,6 @@ if TYPE_CHECKING:
     from deepnets.architecture.codes import NORM as NORM
     from deepnets.architecture.codes import POS_ENC as POS_ENC
     from deepnets.architecture.codes import STEM as STEM
-    from deepnets.architecture.config import GENOTYPES as GENOTYPES
-    from deepnets.architecture.config import Gene as Gene
-    from deepnets.architecture.config import Genotype as Genotype
     from deepnets.architecture.config import NetworkConfig as NetworkConfig
     from deepnets.architecture.config import checked_task as checked_task
     from deepnets.architecture.encoding import ARCHITECTURE as ARCHITECTURE
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from deepnets.architecture.encoding import decode as decode
     from deepnets.architecture.encoding import encode as encode
     from deepnets.architecture.functional import run_network as run_network
+    from deepnets.architecture.genotype import GENOTYPES as GENOTYPES
+    from deepnets.architecture.genotype import Gene as Gene
+    from deepnets.architecture.genotype import Genotype as Genotype
     from deepnets.architecture.network import Network as Network
     from deepnets.architecture.vocabulary import IMAGE_SIZES as IMAGE_SIZES
     from deepnets.architecture.vocabulary import MAX_STEPS as MAX_STEPS
@@ -58,9 +61,6 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "STEM",
         ),
         "config": (
-            "GENOTYPES",
-            "Gene",
-            "Genotype",
             "NetworkConfig",
             "checked_task",
         ),
@@ -73,6 +73,11 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "encode",
         ),
         "functional": ("run_network",),
+        "genotype": (
+            "GENOTYPES",
+            "Gene",
+            "Genotype",
+        ),
         "network": ("Network",),
         "vocabulary": (
             "IMAGE_SIZES",

@@ -1,132 +1,75 @@
-"""`NetworkConfig`, `Genotype`: the description of a DeepNets-1M network, as plain validated values.
+"""`NetworkConfig`: the description of a DeepNets-1M network, as validated, immutable values.
 
-A network is a stack of cells in the manner of DARTS.  A `Genotype` says what happens inside the two kinds of cell
-(normal and reduction); a `NetworkConfig` adds the stem, the depth, the width and the head.  Everything else in the
-toolkit, the computational graph, the PyTorch network and the records on disk, is a function of a `NetworkConfig`.
+A network is a stack of cells in the style of DARTS.  A `Genotype` describes the operations inside the two kinds of
+cell; a `NetworkConfig` adds the stem, the depth, the width and the head.  The computational graph, the PyTorch network
+and the record in a file are functions of a `NetworkConfig`.
 
-Field names are those of the original release (Knyazev et al., NeurIPS 2021), so that its metadata and its vocabulary
-carry over.  This module imports neither torch nor numpy.
+Names of fields are those of the original release (Knyazev et al., NeurIPS 2021).  This module imports neither torch nor
+NumPy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, asdict, dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from deepnets.architecture.vocabulary import (
-    IMAGE_SIZES,
-    INPUT_STATES,
-    MAX_CELLS,
-    MAX_STEPS,
-    MAX_WIDTH,
-    NORMS,
-    PRIMITIVES,
-)
+from deepnets.architecture.genotype import Genotype, fields_of, known_fields_of
+from deepnets.architecture.vocabulary import IMAGE_SIZES, MAX_CELLS, MAX_WIDTH, NORMS
 from deepnets.support import ConfigError, abbreviated, checked_integer
 
-__all__ = ["GENOTYPES", "Gene", "Genotype", "NetworkConfig", "checked_task"]
-
-Gene = tuple[str, int]
-
-
-@dataclass(frozen=True)
-class Genotype:
-    """What happens inside a normal and inside a reduction cell.
-
-    Parameters
-    ----------
-    normal, reduce
-        `2 * steps` pairs (primitive, state).  Pairs `2i` and `2i + 1` are added up and make state `2 + i`; state 0 is
-        the output of the cell before the previous one, state 1 that of the previous one.
-    normal_concat, reduce_concat
-        The states whose channels, concatenated, are the output of the cell, in increasing order.
-
-    Raises
-    ------
-    ConfigError
-        For an unknown primitive, a state that does not exist yet, an empty or unordered concatenation.
-
-    Examples
-    --------
-    >>> genotype = Genotype(normal=[("conv_3x3", 0), ("skip_connect", 1)], normal_concat=[2],
-    ...                     reduce=[("max_pool_3x3", 0), ("avg_pool_3x3", 1)], reduce_concat=[2])
-    >>> genotype.steps
-    1
-    """
-
-    normal: tuple[Gene, ...]
-    normal_concat: tuple[int, ...]
-    reduce: tuple[Gene, ...]
-    reduce_concat: tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        for kind in ("normal", "reduce"):
-            object.__setattr__(self, kind, _genes(kind, getattr(self, kind)))
-        if len(self.normal) != len(self.reduce):
-            raise ConfigError(
-                f"genotype: normal has {len(self.normal)} pairs, reduce {len(self.reduce)}; give both the same number"
-            )
-        for kind in ("normal_concat", "reduce_concat"):
-            object.__setattr__(self, kind, _concat(kind, getattr(self, kind), self.steps))
-
-    @property
-    def steps(self) -> int:
-        """Number of two-input sums per cell."""
-        return len(self.normal) // 2
-
-    @property
-    def primitives(self) -> frozenset[str]:
-        """The primitives that occur in either kind of cell."""
-        return frozenset(op for op, _ in self.normal + self.reduce)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The genotype as lists, ready for JSON."""
-        return {
-            "normal": [[op, state] for op, state in self.normal],
-            "normal_concat": list(self.normal_concat),
-            "reduce": [[op, state] for op, state in self.reduce],
-            "reduce_concat": list(self.reduce_concat),
-        }
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Genotype:
-        """Inverse of `to_dict`; an unknown or a missing key is a `ConfigError` that lists the valid ones."""
-        return cls(**_checked_keys(cls, "genotype", values))
+__all__ = ["NetworkConfig", "checked_task"]
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """One architecture: a genotype with its stem, depth, width and head.
+    """Description of an architecture.
 
     Parameters
     ----------
     genotype
-        The two kinds of cell.
+        Operations of the cells, as a `Genotype` or its dictionary.
     n_cells
-        Number of cells.  Those at one third and two thirds of the depth are reduction cells.
-    C, C_mult
-        Initial number of channels, and the factor by which every reduction cell multiplies it (1 or 2).
+        Number of cells, 1 to 200.  The cells at one third and two thirds of the depth are reduction cells.
+    C
+        Initial number of channels, an even number; a multiple of 8 for networks with attention.
+    C_mult
+        Factor by which every reduction cell multiplies the number of channels, 1 or 2.
     ks
         Kernel size of the first convolution of the stem: 3, 5 or 7.
-    stem_type, stem_pool
-        0: one convolution, followed by max-pooling if `stem_pool`; 1: three convolutions, of which the last halves
-        the resolution.  Networks with attention have a patch stem whatever these say.
+    stem_type
+        0: the stem is one convolution.  1: the stem has three convolutions, of which the last halves the resolution.
+        Networks with attention always have a stem of patches.
+    stem_pool
+        Whether max pooling follows the stem of type 0.
     norm
-        One of `NORMS`.
+        One of `deepnets.architecture.NORMS`.
     preproc
-        Whether 1x1 convolutions bring the two inputs of every cell to its width.
+        Whether 1x1 convolutions convert the two inputs of every cell to its number of channels.
     glob_avg
-        Global average pooling before the classifier; without it the feature map is flattened.
-    fc_layers, fc_dim
-        Linear layers of the classifier, and the width of the hidden ones.
+        Whether global average pooling precedes the classifier.  Without it, the feature map is flattened.
+    fc_layers
+        Number of linear layers of the classifier, 1 to 4.
+    fc_dim
+        Width of the hidden layers of the classifier.
     imagenet_stride
-        Stride of the one-convolution stem on 224-pixel images: 2 or 4 (GHN-3's wider networks use 2).
+        Stride of the stem of type 0 for 224-pixel images, 2 or 4.  GHN-3 uses 2 for some training networks.
 
     Raises
     ------
     ConfigError
-        If a value is not allowed, or two of them do not go together.
+        If a value is not allowed, or a combination of values is not possible.
+
+    Examples
+    --------
+    >>> from deepnets import GENOTYPES, NetworkConfig
+    >>> config = NetworkConfig(GENOTYPES["DARTS"], n_cells=6, C=48)
+    >>> config.reduction_cells
+    (2, 4)
+    >>> config.replace(C=64).C
+    64
+    >>> NetworkConfig.from_dict(config.to_dict()) == config
+    True
     """
 
     genotype: Genotype
@@ -157,52 +100,66 @@ class NetworkConfig:
 
     def _check_combinations(self) -> None:
         if self.C % 2:
-            raise ConfigError(f"C: must be even (strided skips split it in two halves), got {self.C}")
+            raise ConfigError(f"C: must be even (strided skip connections split it into two halves), got {self.C}")
         if self.is_vit and self.C % 8:
             raise ConfigError(f"C: networks with msa need a multiple of 8 (8 attention heads), got {self.C}")
         if not self.preproc and (len(self.genotype.normal_concat) > 1 or self.C_mult > 1):
             raise ConfigError(
-                "preproc: must be true if a cell concatenates several states or C_mult is 2, because only the "
-                "preprocessing brings the inputs of a cell to its width"
+                "preproc: must be true if a cell concatenates several states or C_mult is 2, because only "
+                "preprocessing converts the inputs of a cell to its number of channels"
             )
         if not self.preproc and len(self.genotype.reduce_concat) > 1:
             raise ConfigError("preproc: must be true if reduce_concat has several states")
         if not self.glob_avg and (self.is_vit or self.n_cells < 3):
             raise ConfigError(
-                "glob_avg: must be true for networks with msa and for fewer than 3 cells (a flattening head is "
-                "defined for feature maps that two reduction cells made small)"
+                "glob_avg: must be true for networks with msa and for fewer than 3 cells (flattening needs feature "
+                "maps that two reduction cells have made small)"
             )
 
     @property
     def is_vit(self) -> bool:
-        """Whether attention occurs in either kind of cell; such networks have a patch stem and keep the resolution."""
+        """Whether a cell has the primitive `msa`.  Such networks have a stem of patches and constant resolution."""
         return "msa" in self.genotype.primitives
 
     @property
     def reduction_cells(self) -> tuple[int, ...]:
-        """Indices of the cells that halve the resolution (not in ViTs) and multiply the width by `C_mult`."""
+        """Indices of the cells that multiply the width by `C_mult` and, without attention, halve the resolution."""
         return tuple(sorted({self.n_cells // 3, 2 * self.n_cells // 3} - {0}))
 
     def replace(self, **changes: Any) -> NetworkConfig:
-        """A copy with some fields changed, validated again."""
+        """Return a validated copy with changed fields.
+
+        Parameters
+        ----------
+        changes
+            New values by field name.
+        """
         return replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
-        """The configuration as plain values, ready for JSON."""
+        """Convert to values that JSON can represent."""
         return {**asdict(self), "genotype": self.genotype.to_dict()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> NetworkConfig:
-        """Inverse of `to_dict`; an unknown or a missing key is a `ConfigError` that lists the valid ones.
+        """Make a configuration from the result of `to_dict`.
 
-        All keys but `genotype` and `n_cells` may be left out, for their defaults.
+        Parameters
+        ----------
+        values
+            Values by field name.  All but `genotype` and `n_cells` have defaults.
+
+        Raises
+        ------
+        ConfigError
+            If a key is unknown or missing, or a value is invalid.
         """
-        return cls(**_checked_keys(cls, "network config", values))
+        return cls(**fields_of(cls, "network config", values))
 
     def to_official(self) -> dict[str, Any]:
-        """This network's metadata entry in the original release's JSON, without the counts.
+        """Convert to a metadata entry of the original release, without the number of nodes and parameters.
 
-        The entry has no `imagenet_stride`: the original release draws it when a network is loaded.
+        The entry has no `imagenet_stride`, which the original release draws when a network is loaded.
         """
         entry = self.to_dict()
         del entry["imagenet_stride"]
@@ -210,18 +167,23 @@ class NetworkConfig:
 
     @classmethod
     def from_official(cls, entry: Mapping[str, Any]) -> NetworkConfig:
-        """Read one network's metadata entry of the original release.
+        """Make a configuration from a metadata entry of the original release.
 
         Parameters
         ----------
         entry
-            The JSON object.  `num_nodes`, `num_params` and keys of other tools are ignored; `C` and `fc_dim` may be
-            missing, as in the training split, where they are drawn when a network is loaded.
+            The JSON object.  Unknown keys are ignored.  `C` and `fc_dim` can be missing, as in the training split,
+            where they are drawn when a network is loaded.
+
+        Raises
+        ------
+        ConfigError
+            If a key is missing or a value is invalid.
         """
-        values = _known(cls, "official metadata entry", entry)
-        genotype = _known(Genotype, "official metadata entry: genotype", values["genotype"])
+        values = known_fields_of(cls, "official metadata entry", entry)
+        genotype = known_fields_of(Genotype, "official metadata entry: genotype", values["genotype"])
         values["genotype"] = Genotype(**genotype)
-        if values.get("fc_layers") == 0:  # the original builder's way to say "one linear layer"
+        if values.get("fc_layers") == 0:  # the original release writes 0 for one linear layer
             values["fc_layers"] = 1
         if values.get("fc_dim") == 0:
             del values["fc_dim"]
@@ -229,7 +191,25 @@ class NetworkConfig:
 
 
 def checked_task(num_classes: int, image_size: int) -> tuple[int, int]:
-    """The same as integers; `ConfigError` if there is no network for so many classes or images of this size."""
+    """Check the number of classes and the image size of a network, and convert them to `int`.
+
+    Parameters
+    ----------
+    num_classes
+        1 or more.
+    image_size
+        One of `deepnets.architecture.IMAGE_SIZES`.
+
+    Raises
+    ------
+    ConfigError
+        If a value is not allowed.
+
+    Examples
+    --------
+    >>> checked_task(10, 32)
+    (10, 32)
+    """
     return (
         checked_integer("num_classes", num_classes, range(1, 2**31)),
         checked_integer("image_size", image_size, IMAGE_SIZES),
@@ -248,39 +228,8 @@ _INTEGERS: dict[str, range | tuple[int, ...]] = {
 }
 
 
-def _genes(kind: str, pairs: Iterable[Any]) -> tuple[Gene, ...]:
-    genes = []
-    for position, pair in enumerate(_sequence(kind, pairs)):
-        where = f"genotype {kind}[{position}]"
-        if not isinstance(pair, (list, tuple)) or len(pair) != 2:
-            raise ConfigError(f"{where}: expected a pair (primitive, state), got {abbreviated(pair)}")
-        op, state = pair
-        if op not in PRIMITIVES:
-            raise ConfigError(f"{where}: unknown primitive {abbreviated(op)}; use one of {', '.join(PRIMITIVES)}")
-        genes.append((op, checked_integer(f"{where} state", state, range(INPUT_STATES + position // 2))))
-    if len(genes) % 2 or not 2 <= len(genes) <= 2 * MAX_STEPS:
-        raise ConfigError(f"genotype {kind}: expected an even number of pairs, 2 to {2 * MAX_STEPS}, got {len(genes)}")
-    return tuple(genes)
-
-
-def _concat(kind: str, states: Iterable[Any], steps: int) -> tuple[int, ...]:
-    allowed = range(INPUT_STATES, INPUT_STATES + steps)
-    concat = tuple(checked_integer(f"genotype {kind}", state, allowed) for state in _sequence(kind, states))
-    if not concat or list(concat) != sorted(set(concat)):
-        raise ConfigError(
-            f"genotype {kind}: expected one or more states in increasing order, got {abbreviated(concat)}"
-        )
-    return concat
-
-
-def _sequence(name: str, values: Any) -> Iterable[Any]:
-    if not isinstance(values, (list, tuple, range)):
-        raise ConfigError(f"genotype {name}: expected a list, got {type(values).__name__}")
-    return values
-
-
 def _flag(name: str, value: Any) -> bool:
-    if value in (True, False):  # 0 and 1 are welcome: the original metadata has been written by several tools
+    if value in (True, False):  # 0 and 1, too: metadata of the original release was written by several tools
         return bool(value)
     raise ConfigError(f"{name}: expected true or false, got {abbreviated(value)}")
 
@@ -293,84 +242,3 @@ def _norm(value: Any) -> str | None:
             return value
         return "bn-track" if "track" in value else "bnorm"
     raise ConfigError(f"norm: expected one of {', '.join(map(str, NORMS))}; got {abbreviated(value)}")
-
-
-def _checked_keys(cls: type, what: str, values: Any) -> dict[str, Any]:
-    """The values, if they are those of the fields of a class, and of none else."""
-    known = _known(cls, what, values)
-    unknown = [abbreviated(name) for name in values if name not in known]
-    if unknown:
-        valid = ", ".join(field.name for field in fields(cls))
-        raise ConfigError(f"{what}: unknown key {', '.join(unknown)}; valid keys are {valid}")
-    return known
-
-
-def _known(cls: type, what: str, values: Any) -> dict[str, Any]:
-    """The values of the fields of a class; others are left out."""
-    if not isinstance(values, Mapping):
-        raise ConfigError(f"{what}: expected a dict, got {type(values).__name__}")
-    names = [field.name for field in fields(cls)]
-    missing = [repr(field.name) for field in fields(cls) if field.default is MISSING and field.name not in values]
-    if missing:
-        raise ConfigError(f"{what}: missing key {', '.join(missing)}; valid keys are {', '.join(names)}")
-    return {name: values[name] for name in names if name in values}
-
-
-GENOTYPES: dict[str, Genotype] = {
-    "ViT": Genotype(
-        normal=(("none", 0), ("msa", 1)),
-        normal_concat=(2,),
-        reduce=(("none", 0), ("avg_pool_3x3", 1)),
-        reduce_concat=(2,),
-    ),
-    "DARTS": Genotype(
-        normal=(
-            ("sep_conv_3x3", 0),
-            ("sep_conv_3x3", 1),
-            ("sep_conv_3x3", 0),
-            ("sep_conv_3x3", 1),
-            ("sep_conv_3x3", 1),
-            ("skip_connect", 0),
-            ("skip_connect", 0),
-            ("dil_conv_3x3", 2),
-        ),
-        normal_concat=(2, 3, 4, 5),
-        reduce=(
-            ("max_pool_3x3", 0),
-            ("max_pool_3x3", 1),
-            ("skip_connect", 2),
-            ("max_pool_3x3", 1),
-            ("max_pool_3x3", 0),
-            ("skip_connect", 2),
-            ("skip_connect", 2),
-            ("max_pool_3x3", 1),
-        ),
-        reduce_concat=(2, 3, 4, 5),
-    ),
-    "PDARTS": Genotype(
-        normal=(
-            ("skip_connect", 0),
-            ("dil_conv_3x3", 1),
-            ("skip_connect", 0),
-            ("sep_conv_3x3", 1),
-            ("sep_conv_3x3", 1),
-            ("sep_conv_3x3", 3),
-            ("sep_conv_3x3", 0),
-            ("dil_conv_5x5", 4),
-        ),
-        normal_concat=(2, 3, 4, 5),
-        reduce=(
-            ("avg_pool_3x3", 0),
-            ("sep_conv_5x5", 1),
-            ("sep_conv_3x3", 0),
-            ("dil_conv_5x5", 2),
-            ("max_pool_3x3", 0),
-            ("dil_conv_3x3", 1),
-            ("dil_conv_3x3", 1),
-            ("dil_conv_5x5", 3),
-        ),
-        reduce_concat=(2, 3, 4, 5),
-    ),
-}
-"""Genotypes with a name: the vision transformer of the `predefined` split, and two cells found by architecture search
-(Liu et al., ICLR 2019; Chen et al., ICCV 2019)."""

@@ -1,6 +1,6 @@
-"""Configurations as fixed-size numeric records: what compiled code reads and what files hold, column by column.
+"""Configurations as NumPy records of fixed size, for compiled code and files.
 
-`encode` and `decode` are inverse to each other; `decode` validates, so a record from a file is as safe as any config.
+`decode` is the inverse of `encode`.  It validates the record, so records from files can be decoded safely.
 """
 
 from __future__ import annotations
@@ -11,17 +11,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from deepnets.architecture.config import Genotype, NetworkConfig
+from deepnets.architecture.config import NetworkConfig
+from deepnets.architecture.genotype import Genotype
 from deepnets.architecture.vocabulary import MAX_STEPS, NORMS, PRIMITIVES
 from deepnets.support import checked_integer
 
 __all__ = ["ARCHITECTURE", "NORMAL", "PADDING", "REDUCE", "decode", "encode"]
 
 NORMAL, REDUCE = 0, 1
-"""Row of a record's `ops`, `states` and `concat` that holds each kind of cell."""
+"""Rows of the fields `ops`, `states` and `concat` for the two kinds of cell."""
 
 PADDING = 255
-"""Fills the places of `ops` and `states` that a genotype with fewer steps than `MAX_STEPS` does not use."""
+"""Value of unused entries of `ops` and `states`, in genotypes with fewer than `MAX_STEPS` steps."""
 
 ARCHITECTURE = np.dtype(
     [
@@ -44,12 +45,32 @@ ARCHITECTURE = np.dtype(
     ],
     align=True,
 )
+"""Data type of an encoded configuration."""
 
 _PLAIN = tuple(name for name in ARCHITECTURE.names or () if name not in ("norm", "concat", "steps", "ops", "states"))
 
 
 def encode(configs: Iterable[NetworkConfig]) -> npt.NDArray[np.void]:
-    """Records of `ARCHITECTURE`, one per config, shape `(n,)`."""
+    """Encode configurations.
+
+    Parameters
+    ----------
+    configs
+        n configurations.
+
+    Returns
+    -------
+    numpy.ndarray
+        `(n,)` records of `ARCHITECTURE`.
+
+    Examples
+    --------
+    >>> from deepnets import GENOTYPES
+    >>> config = NetworkConfig(GENOTYPES["DARTS"], n_cells=6)
+    >>> records = encode([config])
+    >>> int(records["n_cells"][0]), decode(records[0]) == config
+    (6, True)
+    """
     configs = list(configs)
     records = np.zeros(len(configs), ARCHITECTURE)
     records["ops"] = PADDING
@@ -69,7 +90,26 @@ def encode(configs: Iterable[NetworkConfig]) -> npt.NDArray[np.void]:
 
 
 def decode(record: Any) -> NetworkConfig:
-    """The config of one record (a scalar of `ARCHITECTURE`, or any mapping of its fields); `ConfigError` if invalid."""
+    """Decode and validate a configuration.
+
+    Parameters
+    ----------
+    record
+        A scalar of `ARCHITECTURE`, or a mapping with the same fields.
+
+    Returns
+    -------
+    NetworkConfig
+
+    Raises
+    ------
+    ConfigError
+        If the record is not a valid configuration.
+
+    Examples
+    --------
+    See `encode`.
+    """
     values: dict[str, Any] = {name: int(record[name]) for name in _PLAIN}
     pairs = 2 * checked_integer("steps", int(record["steps"]), range(1, MAX_STEPS + 1))
     genes, concats = [], []
@@ -84,5 +124,5 @@ def decode(record: Any) -> NetworkConfig:
 
 
 def _entry(table: tuple[Any, ...], index: int) -> Any:
-    """A table's entry, or something that no table holds, for the config's validation to refuse."""
+    """An entry of a table, or an invalid value, which the validation of the configuration refuses."""
     return table[index] if 0 <= index < len(table) else f"#{index}"

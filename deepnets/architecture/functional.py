@@ -1,29 +1,30 @@
-"""`run_network`: the forward pass of an architecture with given parameters, without building a module.
+"""`run_network`: the forward pass of a network with given parameters, without building a module.
 
-Training a hypernetwork runs every network once, with tensors that were predicted for it.  Building an `nn.Module` for
-that costs as much as a tenth of the step, so this function goes from the configuration to PyTorch's functions directly.
-It computes what `deepnets.Network` computes in training mode, in the same order; the tests compare the two bitwise.
+Training a hypernetwork runs every network once with predicted parameters.  Building an `nn.Module` would take up to a
+tenth of the training step, so this function calls PyTorch's functions directly.  It computes the same operations as
+`deepnets.Network` in training mode, in the same order; the tests compare the results bitwise.
 
-Two savings do not change results: a rectified state is computed once for all operations that read it, and operations
-whose results never reach the output are skipped.
+Two optimizations do not change the results: the ReLU of a state is computed once for all operations that read it, and
+operations without a path to the output are skipped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deepnets.architecture.config import Genotype, NetworkConfig
+from deepnets.architecture.cell import concatenate
+from deepnets.architecture.config import NetworkConfig
+from deepnets.architecture.depthwise import depthwise_conv2d
+from deepnets.architecture.genotype import Genotype
 from deepnets.architecture.operations import ATTENTION_HEADS
+from deepnets.architecture.vocabulary import INPUT_STATES
 
 __all__ = ["run_network"]
-
-INPUTS = 2
-"""States of a cell that are outputs of earlier cells."""
 
 
 def run_network(
@@ -34,26 +35,32 @@ def run_network(
     image_size: int = 32,
     training: bool = True,
 ) -> Tensor:
-    """Logits of a network whose parameters are given, as `Network(config)` computes them in training mode.
+    """Compute the logits of a network with given parameters, as `Network(config)` does in training mode.
 
     Parameters
     ----------
     config
         The architecture.
     parameters
-        Tensors by the names of `Network(config).named_parameters()`.  Tensors that do not influence the output may be
-        missing.
+        Tensors, with the names of `Network(config).named_parameters()`.  Parameters without influence on the output
+        can be missing.
     images
-        `(B, 3, H, W)`; batch norms use the statistics of this batch.
+        `(B, 3, H, W)`.
     image_size
-        32 or 224: the style of the stem, as in `Network`.  Networks with global average pooling and without positional
-        encodings also take images of another size.
+        Style of the stem, 32 or 224, as in `Network`.  Networks with global average pooling and without positional
+        encoding accept images of other sizes, too.
     training
-        Whether hidden layers of the classifier have dropout.  Batch norms use the batch in any case.
+        Whether the classifier applies dropout.  Batch norms always use the statistics of the batch.
 
     Returns
     -------
-    `(B, num_classes)`.
+    Tensor
+        Logits, `(B, num_classes)`.
+
+    Raises
+    ------
+    KeyError
+        If a parameter is missing.
 
     Examples
     --------
@@ -69,12 +76,10 @@ def run_network(
 
 
 class _Pass:
-    """One forward pass."""
+    """One forward pass through a network."""
 
     def __init__(self, config: NetworkConfig, parameters: Mapping[str, Tensor], small: bool, training: bool) -> None:
         self.config, self.parameters, self.small, self.training = config, parameters, small, training
-
-    # --- layers ---
 
     def conv(
         self,
@@ -90,6 +95,12 @@ class _Pass:
             return _pointwise(weight, x, stride)
         return F.conv2d(x, weight, None, stride, padding, dilation, groups)
 
+    def depthwise(self, name: str, x: Tensor, stride: int, kernel: int, dilation: int = 1) -> Tensor:
+        large = dilation > 1 or kernel > 3  # where the backward pass of PyTorch is slow on a CPU
+        if large and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
+            return depthwise_conv2d(x, self.parameters[f"{name}.weight"], stride, dilation)
+        return self.conv(name, x, stride, dilation * (kernel // 2), dilation, x.shape[1])
+
     def norm(self, name: str, x: Tensor) -> Tensor:
         if self.config.norm is None:
             return x
@@ -102,8 +113,6 @@ class _Pass:
     def layer_norm(self, name: str, x: Tensor) -> Tensor:
         return F.layer_norm(x, x.shape[-1:], self.parameters[f"{name}.weight"], self.parameters[f"{name}.bias"])
 
-    # --- the network ---
-
     def logits(self, images: Tensor) -> Tensor:
         config = self.config
         s0: Tensor | None
@@ -113,10 +122,10 @@ class _Pass:
         for k in range(config.n_cells):
             s0, s1 = s1, self.cell(k, s0, s1, halve)
             halve = k in config.reduction_cells
-        assert s1 is not None  # noqa: S101  a config whose output is cut off has no graph, hence no parameters
+        assert s1 is not None  # noqa: S101  a network without output has no graph, hence no predicted parameters
         features = (F.adaptive_avg_pool2d(s1, 1) if config.glob_avg else s1).flatten(1)
         device = features.device.type
-        if torch.is_autocast_enabled(device):  # as in `Network`: logits are never in half precision
+        if torch.is_autocast_enabled(device):  # as in `Network`, logits are in single precision
             with torch.autocast(device, enabled=False):
                 return self.classify(features.float())
         return self.classify(features)
@@ -145,8 +154,6 @@ class _Pass:
         x = F.relu(self.norm("stem0.4", self.conv("stem0.3", x, stride, 1)))
         return x, self.norm("stem1.2", self.conv("stem1.1", x, 2, 1))
 
-    # --- cells ---
-
     def cell(self, k: int, s0: Tensor | None, s1: Tensor | None, halve: bool) -> Tensor | None:
         config = self.config
         reduction = k in config.reduction_cells
@@ -165,19 +172,19 @@ class _Pass:
         rectified: dict[int, Tensor] = {}
         for j in range(0, len(genes), 2):
             total: Tensor | None = None
-            for i in (j, j + 1) if used[INPUTS + j // 2] else ():
+            for i in (j, j + 1) if used[INPUT_STATES + j // 2] else ():
                 primitive, source = genes[i]
                 x = states[source]
                 if x is None or primitive == "none":
                     continue
-                if primitive in RECTIFYING or (primitive == "skip_connect" and stride == 2 and source < INPUTS):
+                if primitive in RECTIFYING or (primitive == "skip_connect" and stride == 2 and source < INPUT_STATES):
                     if source not in rectified:
                         rectified[source] = F.relu(x)
                     x = rectified[source]
-                y = self.operation(f"cells.{k}._ops.{i}", primitive, x, stride if source < INPUTS else 1)
+                y = self.operation(f"cells.{k}._ops.{i}", primitive, x, stride if source < INPUT_STATES else 1)
                 total = y if total is None else total + y
             states.append(total)
-        return _concatenate([states[i] for i in concat])
+        return concatenate([states[i] for i in concat])
 
     def input(self, name: str, x: Tensor, halve: bool) -> Tensor:
         if not self.config.preproc:
@@ -186,12 +193,12 @@ class _Pass:
         return self.halved(name, x) if halve else self.norm(f"{name}.op.2", self.conv(f"{name}.op.1", x))
 
     def halved(self, name: str, x: Tensor) -> Tensor:
-        """`FactorizedReduce` of a rectified state."""
+        """`FactorizedReduce`, without its ReLU."""
         halves = [self.conv(f"{name}.conv_1", x, 2), self.conv(f"{name}.conv_2", x[:, :, 1:, 1:], 2)]
         return self.norm(f"{name}.bn", torch.cat(halves, dim=1))
 
     def operation(self, name: str, primitive: str, x: Tensor, stride: int) -> Tensor:
-        """One primitive; those in `RECTIFYING` are given a rectified state."""
+        """Compute one primitive.  The input of primitives in `RECTIFYING` is the result of a ReLU."""
         kind, _, kernel = primitive.rpartition("_")
         size = int(kernel[0]) if kernel[0].isdigit() else 0
         if primitive == "skip_connect":
@@ -206,12 +213,12 @@ class _Pass:
         if kind == "conv":
             return self.norm(f"{name}.op.2", self.conv(f"{name}.op.1", x, stride, size // 2))
         if kind == "sep_conv":
-            x = self.conv(f"{name}.op.1", x, stride, size // 2, 1, x.shape[1])
+            x = self.depthwise(f"{name}.op.1", x, stride, size)
             x = F.relu(self.norm(f"{name}.op.3", self.conv(f"{name}.op.2", x)))
-            x = self.conv(f"{name}.op.5", x, 1, size // 2, 1, x.shape[1])
+            x = self.depthwise(f"{name}.op.5", x, 1, size)
             return self.norm(f"{name}.op.7", self.conv(f"{name}.op.6", x))
         if kind == "dil_conv":
-            x = self.conv(f"{name}.op.1", x, stride, size - 1, 2, x.shape[1])
+            x = self.depthwise(f"{name}.op.1", x, stride, size, dilation=2)
             return self.norm(f"{name}.op.3", self.conv(f"{name}.op.2", x))
         if primitive == "cse":
             gate = F.hardswish(self.linear(f"{name}.fc2", F.relu(self.linear(f"{name}.fc1", x.mean(dim=(2, 3))))))
@@ -219,7 +226,7 @@ class _Pass:
         return self.attention(name, x)
 
     def attention(self, name: str, x: Tensor) -> Tensor:
-        """The primitive `msa`."""
+        """Compute the primitive `msa`."""
         tokens = x.flatten(2).transpose(1, 2)  # (B, H * W, C)
         qkv = self.linear(f"{name}.to_qkv", self.layer_norm(f"{name}.ln1", tokens))
         q, k, v = (_heads(part) for part in qkv.chunk(3, dim=2))
@@ -236,30 +243,30 @@ RECTIFYING = frozenset(
         *("conv_1x1", "conv_3x3", "conv_5x5", "conv_7x7"),
     ]
 )
-"""Primitives that begin with a ReLU."""
+"""Primitives that start with a ReLU."""
 
 
 @cache
 def _used_states(genotype: Genotype, reduction: bool) -> tuple[bool, ...]:
-    """Of every state of a cell, whether the output of the cell depends on it."""
+    """For every state of a cell, whether the output of the cell depends on it."""
     genes, concat = (
         (genotype.reduce, genotype.reduce_concat) if reduction else (genotype.normal, genotype.normal_concat)
     )
-    used = [False] * (INPUTS + len(genes) // 2)
+    used = [False] * (INPUT_STATES + len(genes) // 2)
     for state in concat:
         used[state] = True
     for j in reversed(range(len(genes) // 2)):
-        if used[INPUTS + j]:
+        if used[INPUT_STATES + j]:
             for primitive, source in genes[2 * j : 2 * j + 2]:
                 used[source] |= primitive != "none"
     return tuple(used)
 
 
 def _pointwise(weight: Tensor, x: Tensor, stride: int | tuple[int, int]) -> Tensor:
-    """A 1x1 convolution as a product of matrices.
+    """Compute a 1x1 convolution as a matrix product.
 
-    On GPUs, cuDNN plans every convolution of a new shape anew, which costs the host more than the product costs the
-    device; networks that differ in width have few shapes in common.
+    On GPUs, cuDNN plans every convolution of a new shape, which takes the host longer than the product takes the GPU.
+    Networks of different widths have few shapes in common.
     """
     if stride != 1:
         x = x[:, :, ::2, ::2]
@@ -269,11 +276,3 @@ def _pointwise(weight: Tensor, x: Tensor, stride: int | tuple[int, int]) -> Tens
 
 def _heads(tokens: Tensor) -> Tensor:
     return tokens.reshape(*tokens.shape[:2], ATTENTION_HEADS, -1).transpose(1, 2)  # (B, 8, H * W, C / 8)
-
-
-def _concatenate(states: Sequence[Tensor | None]) -> Tensor | None:
-    """Concatenate channels; an absent state counts as zeros, unless all are absent."""
-    present = next((state for state in states if state is not None), None)
-    if present is None or len(states) == 1:
-        return present
-    return torch.cat([torch.zeros_like(present) if state is None else state for state in states], dim=1)

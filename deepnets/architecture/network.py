@@ -1,14 +1,13 @@
-"""A configuration as a PyTorch network (Knyazev et al., NeurIPS 2021, section 3 and appendix A).
+"""`Network`: the PyTorch network of a configuration (Knyazev et al., NeurIPS 2021, section 3 and appendix A).
 
     images ─▶ stem ─▶ cell 0 ─▶ ... ─▶ cell L-1 ─▶ pooling ─▶ classifier ─▶ logits
-                             └▶ auxiliary head, on demand
+                             └▶ auxiliary head (optional)
 
-Every cell reads the outputs of the two before it.  The two reduction cells, at one third and two thirds of the depth,
-halve the resolution and multiply the width.  Networks with attention (`msa`) cut the image into patches and keep
-their resolution.
+Every cell reads the outputs of the two previous cells.  The two reduction cells, at one third and two thirds of the
+depth, halve the resolution and multiply the width.  Networks with attention (`msa`) divide the image into patches and
+have constant resolution.
 
-Outputs can be absent, because the primitive `none` has none.  What would read an absent tensor is not run and is
-absent in turn, but its parameters exist.  Here an absent tensor is a None.
+The output of a cell can be absent (None), because the primitive `none` has no output; see `deepnets.architecture.cell`.
 """
 
 from __future__ import annotations
@@ -20,29 +19,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deepnets.architecture.config import Gene, NetworkConfig, checked_task
-from deepnets.architecture.operations import (
-    OPERATIONS,
-    FactorizedReduce,
-    Norm,
-    Subsample,
-    convolution,
-    drop_path,
-    norm_layer,
-)
-from deepnets.architecture.vocabulary import IMAGE_SIZES, INPUT_STATES
+from deepnets.architecture.cell import Cell
+from deepnets.architecture.config import NetworkConfig, checked_task
+from deepnets.architecture.genotype import Gene
+from deepnets.architecture.operations import Norm, norm_layer
+from deepnets.architecture.vocabulary import IMAGE_SIZES
 from deepnets.support import ConfigError
 
-__all__ = ["AuxiliaryHead", "Cell", "Network"]
+__all__ = ["AuxiliaryHead", "Network"]
 
 CIFAR, IMAGENET = IMAGE_SIZES
-"""Sides of the images, in pixels, that the two styles of network are made for."""
+"""Image sizes of the two styles of stems and heads, in pixels."""
 
 
 class Network(nn.Module):
-    """The network that a configuration describes, with PyTorch's default initialisation.
+    """The network of a configuration, with PyTorch's default initialisation.
 
-    Names and order of the parameters are those of the original release, `stem*`, `pos_enc.weight`,
+    Names and order of the parameters are those of the original release: `stem*`, `pos_enc.weight`,
     `cells.{k}.preprocess0.*`, `cells.{k}.preprocess1.*`, `cells.{k}._ops.{j}.*`, `auxiliary_head.*`, `classifier.*`.
 
     Parameters
@@ -52,27 +45,29 @@ class Network(nn.Module):
     num_classes
         Number of logits.
     image_size
-        32: CIFAR-10 style, the stem keeps most of the resolution.  224: ImageNet style.
+        Height and width of the images: 32 for the CIFAR-10 style, whose stem keeps most of the resolution, or 224 for
+        the ImageNet style.
     auxiliary
-        Whether to attach a second classifier to the second reduction cell, for training (Liu et al., ICLR 2019).
+        Whether to attach a second classifier for training to the second reduction cell (Liu et al., ICLR 2019).
     drop_path
-        Chance that the output of an operation is zeroed for a sample in training, at least 0 and below 1.
+        Probability that the output of an operation is set to zero for a sample in training, at least 0 and below 1.
 
     Attributes
     ----------
+    config, num_classes, image_size, auxiliary
+        The arguments.
     drop_path : float
-        May be changed at any time.
+        The argument.  It can be changed at any time.
 
     Raises
     ------
     ConfigError
-        If an argument is not allowed, or if the output, or what the auxiliary head reads, does not exist because
-        `none` cuts it off.
+        If an argument is not allowed, or if `none` operations cut every path to the output or to the auxiliary head.
 
     Examples
     --------
     >>> import torch
-    >>> from deepnets.architecture.config import GENOTYPES, NetworkConfig
+    >>> from deepnets import GENOTYPES, NetworkConfig
     >>> config = NetworkConfig(GENOTYPES["DARTS"], n_cells=4, C=16)
     >>> Network(config)(torch.zeros(2, 3, 32, 32)).shape
     torch.Size([2, 10])
@@ -118,8 +113,8 @@ class Network(nn.Module):
         Returns
         -------
         Tensor or tuple of two tensors
-            The logits, (B, num_classes).  In training, a network with an auxiliary head returns the pair (logits,
-            auxiliary logits), both of this shape.
+            The logits, (B, num_classes).  In training mode, a network with an auxiliary head returns the pair (logits,
+            auxiliary logits), each of this shape.
         """
         s0, s1 = self._run_stem(images)
         auxiliary_input = None
@@ -135,7 +130,7 @@ class Network(nn.Module):
     def _add_stem(self, norm: Norm) -> int:
         """Register the layers before the cells and return their width.
 
-        They are children of the network, not of a module of their own, for the sake of the parameters' names.
+        They are children of the network itself, because that determines the names of their parameters.
         """
         C, ks, small = self.config.C, self.config.ks, self.image_size == CIFAR
         if self.config.is_vit:
@@ -166,13 +161,13 @@ class Network(nn.Module):
         if self.config.stem_type == 0:
             features = self.stem(images)
             return features, features
-        # The original applies the first ReLU of stem1 in place, so cell 0 reads rectified features; without
-        # preprocessing, which rectifies them anyway, that matters.
+        # The original applies the first ReLU of stem1 in place, so cell 0 reads rectified features.  This makes a
+        # difference without preprocessing, which starts with a ReLU.
         s0 = F.relu(self.stem0(images))
         return s0, self.stem1(s0)
 
     def _classify(self, features: Tensor) -> Tensor:
-        """Logits of features (B, f), never in half precision: with predicted parameters they can be large."""
+        """Logits of features (B, f), in single precision, because they can be large with predicted parameters."""
         device = features.device.type
         if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
             with torch.autocast(device, enabled=False):
@@ -182,76 +177,21 @@ class Network(nn.Module):
         return logits
 
 
-class Cell(nn.Module):
-    """One cell: a small graph of operations, two of which are added up in every step.
+class PositionalEncoding(nn.Module):
+    """Add a learned value to every channel of every pixel: (B, C, side, side) -> (B, C, side, side).
 
     Parameters
     ----------
-    genes
-        Pairs (primitive, state), two for each step.
-    concat
-        The states whose concatenation is the output.
-    input_widths
-        Channels of the outputs of the cell before the previous one, and of the previous one.
-    width
-        Channels of every state.
-    norm
-        The normalisation.
-    preproc
-        Whether 1x1 convolutions bring the two inputs to `width`; otherwise they have it already.
-    halve
-        Whether the first input has twice the resolution of the second.
-    stride
-        Of the operations that read an input of the cell.
+    C
+        Number of channels.
+    side
+        Height and width of the feature map.
+
+    Examples
+    --------
+    >>> PositionalEncoding(8, side=11)(torch.zeros(1, 8, 11, 11)).shape
+    torch.Size([1, 8, 11, 11])
     """
-
-    def __init__(
-        self,
-        genes: Sequence[Gene],
-        concat: Sequence[int],
-        input_widths: tuple[int, int],
-        width: int,
-        norm: Norm,
-        *,
-        preproc: bool,
-        halve: bool,
-        stride: int,
-    ) -> None:
-        super().__init__()
-        if preproc:
-            self.preprocess0 = (
-                FactorizedReduce(input_widths[0], width, norm)
-                if halve
-                else convolution(input_widths[0], width, 1, 1, norm)
-            )
-            self.preprocess1 = convolution(input_widths[1], width, 1, 1, norm)
-        else:
-            self.preprocess0 = Subsample() if halve else nn.Identity()
-            self.preprocess1 = nn.Identity()
-        self._ops = nn.ModuleList(
-            OPERATIONS[primitive](width, stride if state < INPUT_STATES else 1, norm) for primitive, state in genes
-        )
-        self._sources = [state for _, state in genes]
-        self._concat = list(concat)
-
-    def forward(self, s0: Tensor | None, s1: Tensor | None, drop_probability: float = 0.0) -> Tensor | None:
-        """The output of the cell, (B, len(concat) * width, H, W), from those of the two cells before it."""
-        states = [_run(self.preprocess0, s0), _run(self.preprocess1, s1)]
-        for j in range(0, len(self._ops), 2):
-            first, second = (self._operand(i, states, drop_probability) for i in (j, j + 1))
-            states.append(_add(first, second))
-        return _concatenate([states[i] for i in self._concat])
-
-    def _operand(self, j: int, states: Sequence[Tensor | None], probability: float) -> Tensor | None:
-        operation = self._ops[j]
-        result = _run(operation, states[self._sources[j]])
-        if result is None or probability == 0 or isinstance(operation, nn.Identity):
-            return result
-        return drop_path(result, probability)
-
-
-class PositionalEncoding(nn.Module):
-    """Adds a learned value to every channel of every pixel: (B, C, side, side) -> the same."""
 
     def __init__(self, C: int, side: int) -> None:
         super().__init__()
@@ -259,14 +199,15 @@ class PositionalEncoding(nn.Module):
         nn.init.normal_(self.weight)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Add the encoding to x, (B, C, side, side)."""
         return x + self.weight
 
 
 class AuxiliaryHead(nn.Module):
-    """A second classifier for training, on the features after two thirds of the depth.
+    """A second classifier for training, which reads the features after two thirds of the depth.
 
-    It does not change the features that it reads (in the original it rectifies them, in training only).  Where its
-    convolutions leave more than one pixel, for which the original has no answer, their average is classified.
+    Unlike the original, it does not rectify these features in place.  If its convolutions leave more than one pixel,
+    for which the original fails, the mean of the pixels is classified.
 
     Parameters
     ----------
@@ -275,7 +216,15 @@ class AuxiliaryHead(nn.Module):
     config, num_classes, image_size
         As in `Network`.
     norm
-        The normalisation.
+        Constructor of the norm.
+
+    Examples
+    --------
+    >>> from deepnets import GENOTYPES, NetworkConfig
+    >>> config = NetworkConfig(GENOTYPES["DARTS"], n_cells=4)
+    >>> head = AuxiliaryHead(64, config, 10, 32, norm_layer("bnorm"))
+    >>> head(torch.zeros(2, 64, 8, 8)).shape
+    torch.Size([2, 10])
     """
 
     def __init__(self, width: int, config: NetworkConfig, num_classes: int, image_size: int, norm: Norm) -> None:
@@ -292,14 +241,14 @@ class AuxiliaryHead(nn.Module):
         self.classifier = nn.Linear(768, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits, (B, num_classes), of features (B, width, H, W)."""
+        """Compute logits, (B, num_classes), of features, (B, width, H, W)."""
         features = self.features(self.resize(x))
         logits: Tensor = self.classifier(features.mean(dim=(2, 3)))
         return logits
 
 
 def _cells(config: NetworkConfig, stem_width: int, norm: Norm) -> tuple[nn.ModuleList, list[int]]:
-    """The cells and the numbers of channels of their outputs."""
+    """The cells, and the number of channels of the output of each."""
     cells, widths = nn.ModuleList(), [stem_width, stem_width]
     width = config.C
     halve = config.stem_type == 1
@@ -334,7 +283,7 @@ def _classifier(features: int, config: NetworkConfig, num_classes: int) -> nn.Se
 
 
 def _final_side(config: NetworkConfig, image_size: int) -> int:
-    """Height and width of the last feature map, in pixels (not for networks with attention)."""
+    """Height and width of the last feature map of a network without attention."""
     if config.stem_type == 1:
         stem_stride = 2 if image_size == CIFAR else 8
     else:
@@ -354,24 +303,6 @@ def _auxiliary_cell(config: NetworkConfig) -> int:
     return 2 * config.n_cells // 3
 
 
-def _run(module: nn.Module, x: Tensor | None) -> Tensor | None:
-    return None if x is None else module(x)
-
-
-def _add(a: Tensor | None, b: Tensor | None) -> Tensor | None:
-    if a is None or b is None:
-        return b if a is None else a
-    return a + b
-
-
-def _concatenate(states: Sequence[Tensor | None]) -> Tensor | None:
-    """Concatenate channels; an absent state counts as zeros, unless all are absent."""
-    present = next((state for state in states if state is not None), None)
-    if present is None or len(states) == 1:
-        return present
-    return torch.cat([torch.zeros_like(present) if state is None else state for state in states], dim=1)
-
-
 def _check_output(config: NetworkConfig, auxiliary: bool) -> None:
     present = _present_outputs(config)
     if not present[-1]:
@@ -386,7 +317,7 @@ def _check_output(config: NetworkConfig, auxiliary: bool) -> None:
 
 
 def _present_outputs(config: NetworkConfig) -> list[bool]:
-    """Of every cell, whether it has an output."""
+    """For every cell, whether it has an output."""
     present = [True, True]
     for k in range(config.n_cells):
         genes, concat = _genes(config, k)

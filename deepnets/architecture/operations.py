@@ -1,10 +1,10 @@
 """The operations of a cell as PyTorch modules (Knyazev et al., NeurIPS 2021, section 3 and appendix A).
 
-`OPERATIONS` maps the name of a primitive to its constructor.  Inside a cell every operation keeps the number of
-channels C and divides the resolution by its stride: (B, C, H, W) -> (B, C, H / stride, W / stride).
+`OPERATIONS` maps the name of a primitive to its constructor.  Every operation of a cell keeps the number of channels C
+and divides the resolution by its stride: (B, C, H, W) -> (B, C, H / stride, W / stride).
 
-The names of the submodules are those of the original release, because they are the names of the graph's nodes.
-Positions in a sequence count the layers without parameters, and a missing norm keeps its place.
+Names of submodules are those of the original release, because nodes of graphs refer to them.  Positions in a sequence
+include layers without parameters, such as the placeholder of a missing norm.
 """
 
 from __future__ import annotations
@@ -32,19 +32,25 @@ __all__ = [
 ATTENTION_HEADS = 8
 
 Norm = Callable[[int], nn.Module]
-"""Makes the normalisation of a number of channels."""
+"""Constructor of a norm for a number of channels."""
 
 _conv = partial(nn.Conv2d, bias=False)
 
 
 def norm_layer(norm: str | None) -> Norm:
-    """The constructor of one of the normalisations of `deepnets.architecture.NORMS`.
+    """Return the constructor of a norm.
 
     Parameters
     ----------
     norm
-        None: a placeholder without parameters.  "bnorm" and "bn": batch norm that uses the statistics of the batch
-        in evaluation, too.  "bn-track": batch norm with running statistics.
+        One of `deepnets.architecture.NORMS`.  None: a placeholder without parameters.  "bnorm" and "bn": batch norm
+        without running statistics, which always uses those of the batch.  "bn-track": batch norm with running
+        statistics.
+
+    Examples
+    --------
+    >>> norm_layer(None)(16)
+    Identity()
     """
     if norm is None:
         return nn.Identity
@@ -52,33 +58,75 @@ def norm_layer(norm: str | None) -> Norm:
 
 
 class Absent(nn.Module):
-    """The primitive `none`: it has no output, which is not the same as an output of zeros."""
+    """The primitive `none`, which has no output.  That differs from an output of zeros.
+
+    Examples
+    --------
+    >>> print(Absent()(torch.zeros(1)))
+    None
+    """
 
     def forward(self, x: Tensor) -> None:
-        return None
+        """Return None."""
 
 
 class Subsample(nn.Module):
-    """Every second pixel in both directions: (B, C, H, W) -> (B, C, H / 2, W / 2)."""
+    """Select every second pixel in both dimensions: (B, C, H, W) -> (B, C, H / 2, W / 2).
+
+    Examples
+    --------
+    >>> Subsample()(torch.zeros(1, 8, 4, 4)).shape
+    torch.Size([1, 8, 2, 2])
+    """
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the module to x, (B, C, H, W)."""
         return x[:, :, ::2, ::2]
 
 
 class ReluFirst(nn.Module):
-    """A sequence of layers behind a ReLU, which makes their names `op.1`, `op.2` and so on."""
+    """A ReLU followed by layers, whose names are `op.1`, `op.2` and so on.
+
+    Parameters
+    ----------
+    layers
+        Modules.
+
+    Examples
+    --------
+    >>> ReluFirst(nn.Identity())(torch.tensor([-1.0, 2.0]))
+    tensor([0., 2.])
+    """
 
     def __init__(self, *layers: nn.Module) -> None:
         super().__init__()
         self.op = nn.Sequential(nn.ReLU(), *layers)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the module to x, (B, C, H, W)."""
         output: Tensor = self.op(x)
         return output
 
 
 def convolution(inputs: int, outputs: int, kernel: int, stride: int, norm: Norm) -> nn.Module:
-    """ReLU, k x k convolution and norm."""
+    """Make a ReLU, a convolution and a norm.
+
+    Parameters
+    ----------
+    inputs, outputs
+        Numbers of channels.
+    kernel
+        Kernel size, an odd number.
+    stride
+        Stride.
+    norm
+        Constructor of the norm.
+
+    Examples
+    --------
+    >>> convolution(8, 16, 3, 2, norm_layer("bnorm"))(torch.zeros(1, 8, 32, 32)).shape
+    torch.Size([1, 16, 16, 16])
+    """
     return ReluFirst(_conv(inputs, outputs, kernel, stride, kernel // 2), norm(outputs))
 
 
@@ -107,14 +155,19 @@ def _skip(C: int, stride: int, norm: Norm) -> nn.Module:
 
 
 class FactorizedReduce(nn.Module):
-    """Halves the resolution without losing pixels: two strided 1x1 convolutions, the second shifted by one pixel.
+    """Halve the resolution with two strided 1x1 convolutions, of which the second is shifted by one pixel.
 
     Parameters
     ----------
     inputs, outputs
         Numbers of channels; `outputs` is even.
     norm
-        The normalisation of the result.
+        Constructor of the norm.
+
+    Examples
+    --------
+    >>> FactorizedReduce(8, 16, norm_layer("bnorm"))(torch.zeros(1, 8, 32, 32)).shape
+    torch.Size([1, 16, 16, 16])
     """
 
     def __init__(self, inputs: int, outputs: int, norm: Norm) -> None:
@@ -124,6 +177,7 @@ class FactorizedReduce(nn.Module):
         self.bn = norm(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the module to x, (B, C, H, W)."""
         x = F.relu(x)
         halves = torch.cat([self.conv_1(x), self.conv_2(x[:, :, 1:, 1:])], dim=1)
         output: Tensor = self.bn(halves)
@@ -131,14 +185,19 @@ class FactorizedReduce(nn.Module):
 
 
 class ChannelAttention(nn.Module):
-    """The primitive `cse`: channel-wise squeeze-and-excitation with a Hardswish gate.
+    """The primitive `cse`: squeeze-and-excitation with a Hardswish gate.
 
     Parameters
     ----------
     C
         Number of channels.
     stride
-        The resolution is reduced after the product, by leaving out pixels.
+        Stride with which pixels of the result are selected.
+
+    Examples
+    --------
+    >>> ChannelAttention(16, stride=2)(torch.zeros(1, 16, 8, 8)).shape
+    torch.Size([1, 16, 4, 4])
     """
 
     def __init__(self, C: int, stride: int) -> None:
@@ -148,30 +207,48 @@ class ChannelAttention(nn.Module):
         self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the module to x, (B, C, H, W)."""
         gate = F.hardswish(self.fc2(F.relu(self.fc1(x.mean(dim=(2, 3))))))  # (B, C)
         return (x * gate[:, :, None, None])[:, :, :: self.stride, :: self.stride]
 
 
 class FeedForward(nn.Module):
-    """The two linear layers of a transformer block: (B, T, C) -> (B, T, C)."""
+    """The two linear layers of a transformer block: (B, T, C) -> (B, T, C).
+
+    Parameters
+    ----------
+    C
+        Number of channels.
+
+    Examples
+    --------
+    >>> FeedForward(8)(torch.zeros(1, 4, 8)).shape
+    torch.Size([1, 4, 8])
+    """
 
     def __init__(self, C: int) -> None:
         super().__init__()
-        dropout = nn.Identity()  # its probability is 0 in DeepNets-1M; the place is kept for the name `net.3`
+        dropout = nn.Identity()  # the original has dropout with probability 0 here; the next layer is `net.3`
         self.net = nn.Sequential(nn.Linear(C, C), nn.GELU(), dropout, nn.Linear(C, C))
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """Apply the layers to tokens, (B, T, C)."""
         output: Tensor = self.net(tokens)
         return output
 
 
 class SelfAttention(nn.Module):
-    """The primitive `msa`: a pre-norm transformer block whose tokens are the pixels, with 8 heads.
+    """The primitive `msa`: a pre-norm transformer block with 8 heads, whose tokens are the pixels.
 
     Parameters
     ----------
     C
         Number of channels, a multiple of 8.
+
+    Examples
+    --------
+    >>> SelfAttention(16)(torch.zeros(1, 16, 11, 11)).shape
+    torch.Size([1, 16, 11, 11])
     """
 
     def __init__(self, C: int) -> None:
@@ -183,6 +260,7 @@ class SelfAttention(nn.Module):
         self.ff = FeedForward(C)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the module to x, (B, C, H, W)."""
         tokens = x.flatten(2).transpose(1, 2)  # (B, H * W, C)
         mixed: Tensor = tokens + self.to_out(_attend(self.to_qkv(self.ln1(tokens))))
         output: Tensor = mixed + self.ff(self.ln2(mixed))
@@ -212,21 +290,31 @@ OPERATIONS: dict[str, Callable[[int, int, Norm], nn.Module]] = {
     "conv_3x3": lambda C, stride, norm: convolution(C, C, 3, stride, norm),
     "conv_5x5": lambda C, stride, norm: convolution(C, C, 5, stride, norm),
     "conv_7x7": lambda C, stride, norm: convolution(C, C, 7, stride, norm),
-    "msa": lambda C, stride, norm: SelfAttention(C),  # networks with attention never change the resolution
+    "msa": lambda C, stride, norm: SelfAttention(C),  # networks with attention have constant resolution
     "cse": lambda C, stride, norm: ChannelAttention(C, stride),
 }
-"""The constructor of every primitive: (channels, stride, norm) -> module."""
+"""Constructors of the primitives by name: (channels, stride, norm) -> module."""
 
 
 def drop_path(x: Tensor, probability: float) -> Tensor:
-    """Zero whole samples at random and scale up the others, so that the expected value stays the same.
+    """Set random samples to zero and scale the others so that the expected value is unchanged.
 
     Parameters
     ----------
     x
         (B, C, H, W).
     probability
-        The chance of each sample to be zeroed, at least 0 and below 1.
+        Probability of a sample to be set to zero, at least 0 and below 1.
+
+    Returns
+    -------
+    Tensor
+        (B, C, H, W).
+
+    Examples
+    --------
+    >>> drop_path(torch.ones(2, 1, 1, 1), probability=0.0).flatten()
+    tensor([1., 1.])
     """
     keep = 1 - probability
     mask = x.new_empty(x.shape[0], 1, 1, 1).bernoulli_(keep)

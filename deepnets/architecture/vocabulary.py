@@ -1,7 +1,7 @@
-"""The vocabulary of the architecture space: primitives, node types, normalizations, and the limits of a network.
+"""The vocabulary of architectures: primitives, node types, norms, and limits.
 
-Files of the corpus store indices into these tuples, and compiled code contains them as constants.  Append new entries
-at the end; never insert, remove or reorder them.
+Corpus files store indices into these tuples, and compiled code contains them as constants.  New entries must be
+appended; entries must not be inserted, removed or reordered.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ PRIMITIVES = (
     "msa",
     "cse",
 )
-"""The operations a genotype may name.  The order is part of the file format: records store indices into it."""
+"""Operations of genotypes."""
 
 PUBLISHED_NODE_TYPES = (
     "max_pool",
@@ -56,26 +56,25 @@ PUBLISHED_NODE_TYPES = (
     "pos_enc",
     "glob_avg",
 )
-"""The types of nodes in DeepNets-1M.  The order is that of the rows of a hypernetwork's node embedding, and part of the
-file format."""
+"""Node types of DeepNets-1M, in the order of the rows of a hypernetwork's node embedding."""
 
 TRACED_NODE_TYPES = (
-    "scale",  # multiplication by a parameter: layer scale, temperature, gain of a weight norm
-    "token",  # a parameter concatenated with data: class token
+    "scale",  # multiplication by a parameter, such as layer scale, a temperature, or the gain of a weight norm
+    "token",  # a parameter that is concatenated with data, such as a class token
     "gn",
     "rms",
-    "rel_pos",  # a table of relative positions, added to attention
-    "embed",  # look-up of the input in a table
+    "rel_pos",  # table of relative positions that is added to attention scores
+    "embed",  # embedding table, indexed by the input
     "rnn",
-    "mul",  # product of two equally large tensors: gates
-    "matmul",  # product of two matrices that is no attention
-    "const",  # what parameters are applied to that is neither data nor a parameter
+    "mul",  # product of two tensors of the same shape, such as a gate
+    "matmul",  # matrix product that is not part of attention
+    "const",  # a constant tensor to which parameters are applied
     "other",
 )
-"""Further types of nodes, which occur in the graphs of other networks (`deepnets.trace`)."""
+"""Further node types in graphs of other networks, which `deepnets.trace` makes."""
 
 NODE_TYPES = PUBLISHED_NODE_TYPES + TRACED_NODE_TYPES
-"""The types of graph nodes: `Graph.node_types` are indices into it."""
+"""All node types.  `Graph.node_types` holds indices into this tuple."""
 
 _NEAREST = {
     **dict.fromkeys(("token", "rel_pos", "embed"), "pos_enc"),
@@ -86,17 +85,22 @@ _NEAREST = {
     "const": "input",
 }
 PUBLISHED_TYPE_OF = tuple(PUBLISHED_NODE_TYPES.index(_NEAREST.get(name, name)) for name in NODE_TYPES)
-"""For every type of node, the published one that a hypernetwork trained on DeepNets-1M reads in its place."""
+"""For every node type, the published type by which hypernetworks trained on DeepNets-1M replace it."""
 
 NORMS = (None, "bnorm", "bn", "bn-track")
-"""Normalisations: none, batch norm without running statistics (under its two published names), and with them."""
+"""Norms: none, batch norm without running statistics (under its two published names), and with running statistics."""
 
 MAX_STEPS = 10
-"""Most steps (sums of two operations) a cell may have; the `dense` split uses them all."""
+"""Largest number of steps of a cell, which occurs in the split `dense`."""
 
 MAX_CELLS = 200
+"""Largest number of cells."""
+
 MAX_WIDTH = 65_535
-INPUT_STATES = 2  # states 0 and 1 of a cell are the outputs of the two cells before it
+"""Largest number of channels, and largest width of hidden classifier layers."""
+
+INPUT_STATES = 2
+"""Number of states of a cell that are outputs of the two previous cells."""
 
 IMAGE_SIZES = (32, 224)
-"""Sides of the images that stems and heads are defined for: CIFAR-10's and ImageNet's."""
+"""Heights and widths of the images for which stems and heads are defined: those of CIFAR-10 and ImageNet."""

@@ -1,14 +1,18 @@
 """The DeepNets-1M corpus: the dataset class, its HDF5 files, and their verification.
 
-dataset       `DeepNets1M`, a split as a sequence of graphs, and `MetaBatchSampler`
-storage       `CorpusFile` and `write_corpus`: one HDF5 file per split
-wiring        the edges of a graph as rows of a file
-statistics    sizes, fingerprints and parameter counts of encoded architectures
-widths        rules that choose the width of a network
-predefined    the split `predefined`: ResNet-50 and ViT
-verification  `verify` and `check_disjoint`
+dataset         `DeepNets1M`, a split as a sequence of graphs
+sampler         `MetaBatchSampler`, random meta-batches for training
+layout          columns and attributes of a corpus file
+storage         `CorpusFile`, the file of a split
+stored_network  configuration and parameters of one network of a file
+writing         `write_corpus`
+wiring          the edges of a graph as rows of a file
+statistics      sizes, fingerprints and wiring of encoded architectures
+widths          rules for the widths of networks
+predefined      the split `predefined`: ResNet-50 and a vision transformer
+verification    `verify` and `check_disjoint`
 
-Names are imported on first use; no module imports torch before a network or a batch is requested.
+Names are imported on first use.  Torch is imported when a network or a batch is requested.
 """
 
 from __future__ import annotations
@@ -18,50 +22,49 @@ from typing import TYPE_CHECKING
 from deepnets.support.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from deepnets.corpus.dataset import SPLITS as SPLITS
     from deepnets.corpus.dataset import DeepNets1M as DeepNets1M
-    from deepnets.corpus.dataset import MetaBatchSampler as MetaBatchSampler
-    from deepnets.corpus.statistics import MEASURE as MEASURE
+    from deepnets.corpus.layout import COLUMNS as COLUMNS
+    from deepnets.corpus.layout import FORMAT_VERSION as FORMAT_VERSION
+    from deepnets.corpus.layout import NETWORK_SPLITS as NETWORK_SPLITS
+    from deepnets.corpus.layout import Columns as Columns
+    from deepnets.corpus.layout import corpus_path as corpus_path
+    from deepnets.corpus.sampler import MetaBatchSampler as MetaBatchSampler
     from deepnets.corpus.statistics import NUM_CLASSES as NUM_CLASSES
+    from deepnets.corpus.statistics import STATISTICS as STATISTICS
     from deepnets.corpus.statistics import append_rows as append_rows
-    from deepnets.corpus.statistics import measure as measure
-    from deepnets.corpus.statistics import tabulate as tabulate
-    from deepnets.corpus.storage import COLUMNS as COLUMNS
-    from deepnets.corpus.storage import FORMAT_VERSION as FORMAT_VERSION
-    from deepnets.corpus.storage import Columns as Columns
+    from deepnets.corpus.statistics import compute_sizes as compute_sizes
+    from deepnets.corpus.statistics import compute_statistics as compute_statistics
     from deepnets.corpus.storage import CorpusFile as CorpusFile
     from deepnets.corpus.storage import content_digest as content_digest
-    from deepnets.corpus.storage import corpus_path as corpus_path
-    from deepnets.corpus.storage import write_corpus as write_corpus
     from deepnets.corpus.verification import check_disjoint as check_disjoint
     from deepnets.corpus.verification import verify as verify
     from deepnets.corpus.widths import WidthRule as WidthRule
     from deepnets.corpus.wiring import WIRING as WIRING
     from deepnets.corpus.wiring import decode_wiring as decode_wiring
+    from deepnets.corpus.writing import write_corpus as write_corpus
 
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
-        "dataset": (
-            "SPLITS",
-            "DeepNets1M",
-            "MetaBatchSampler",
-        ),
-        "statistics": (
-            "MEASURE",
-            "NUM_CLASSES",
-            "append_rows",
-            "measure",
-            "tabulate",
-        ),
-        "storage": (
+        "dataset": ("DeepNets1M",),
+        "layout": (
             "COLUMNS",
             "FORMAT_VERSION",
+            "NETWORK_SPLITS",
             "Columns",
+            "corpus_path",
+        ),
+        "sampler": ("MetaBatchSampler",),
+        "statistics": (
+            "NUM_CLASSES",
+            "STATISTICS",
+            "append_rows",
+            "compute_sizes",
+            "compute_statistics",
+        ),
+        "storage": (
             "CorpusFile",
             "content_digest",
-            "corpus_path",
-            "write_corpus",
         ),
         "verification": (
             "check_disjoint",
@@ -72,5 +75,6 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "WIRING",
             "decode_wiring",
         ),
+        "writing": ("write_corpus",),
     },
 )

@@ -1,37 +1,42 @@
-"""`DeepNets1M`: a split of the corpus as a sequence of graphs, and the sampler that draws meta-batches from it.
-
-A dataset is read-only and cheap to open.  It can be handed to the workers of a `torch.utils.data.DataLoader`, forked or
-spawned; each opens the file for itself.
-"""
+"""`DeepNets1M`: a split of the corpus as a sequence of graphs."""
 
 from __future__ import annotations
 
-import itertools
 import operator
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from deepnets.architecture import NORMS, PRIMITIVES, NetworkConfig, checked_task, decode, encode
+from deepnets.corpus.layout import NETWORK_SPLITS, Columns, corpus_path
 from deepnets.corpus.predefined import (
     NUM_PREDEFINED,
     RESNET_50,
     VIT,
+    predefined_config,
     predefined_graph,
-    predefined_measures,
     predefined_network,
+    predefined_statistics,
 )
-from deepnets.corpus.statistics import tabulate
-from deepnets.corpus.storage import Columns, CorpusFile, corpus_path
-from deepnets.corpus.widths import Width, WidthRule, evaluation_factor
+from deepnets.corpus.sampler import MetaBatchSampler
+from deepnets.corpus.statistics import compute_statistics
+from deepnets.corpus.storage import CorpusFile
+from deepnets.corpus.stored_network import StoredNetwork
+from deepnets.corpus.widths import WidthRule, evaluation_factor
 from deepnets.corpus.wiring import decode_wiring
-from deepnets.graph import MAX_DISTANCE, Graph, Slots, count_parameters, parameter_slots
-from deepnets.support import ConfigError, FormatError, IntegrityError, at_least, checked_integer
+from deepnets.graph import MAX_DISTANCE, Graph, count_parameters
+from deepnets.support import (
+    ConfigError,
+    FormatError,
+    IntegrityError,
+    MissingDataError,
+    at_least,
+    checked_integer,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -39,52 +44,96 @@ if TYPE_CHECKING:
 
     from deepnets.graph import GraphBatch
 
-__all__ = ["SPLITS", "DeepNets1M", "MetaBatchSampler"]
-
-SPLITS = ("train", "val", "test", "search", "wide", "deep", "dense", "bnfree", "predefined")
-"""Every split that can be loaded; all but `predefined` from a file."""
+__all__ = ["DeepNets1M"]
 
 Index = int | tuple[int, int]
 
 
 class DeepNets1M:
-    """One split of DeepNets-1M: a sequence of `Graph`s.
+    """A split of DeepNets-1M: a read-only sequence of graphs.
+
+    ============  =========  ======  =======  ==========================================================
+    split         networks   cells   steps    networks
+    ============  =========  ======  =======  ==========================================================
+    `train`       1,000,000  4-18    1-4      for training; widths are drawn when a network is loaded
+    `val`               500  4-18    1-4      in distribution, for validation
+    `test`              500  4-18    1-4      in distribution, for testing
+    `search`        100,000  6-20    1-6      for architecture search
+    `wide`              100  4-18    1-4      the first of `test`, 4 times as wide (ImageNet: 2 times)
+    `deep`              100  10-36   1-4      deeper than training networks
+    `dense`             100  4-18    2-10     more operations per cell than training networks
+    `bnfree`            100  4-18    1-4      without batch norm
+    `predefined`          2  12, 16  1        ResNet-50 and a vision transformer; no file needed
+    ============  =========  ======  =======  ==========================================================
+
+    The sizes are the published ones (Knyazev et al., NeurIPS 2021, table 1); `train` and `search` can be built smaller.
+    Evaluation splits have the smallest width with at least 2.5 million parameters for CIFAR-10.
+
+    A dataset opens its file quickly and reads networks when they are needed.  It can be sent to other processes, such
+    as the workers of a `torch.utils.data.DataLoader`, which open the file again.
+
+    - `nets[i]` is the graph of network i; negative indices count from the end.
+    - `nets[i, d]` is draw d of a training network: the width is a function of (seed, i, d).  `nets[i]` is `nets[i, 0]`.
+    - `nets[10:20]` is a list of graphs.
+    - `for graph in nets` reads the graphs one after the other.
 
     Parameters
     ----------
     root
-        The corpus folder that `make dataset` filled.
+        Corpus folder, as filled by `make dataset`.
     split
-        One of `SPLITS`.
+        One of the splits in the table.
     virtual_edges
-        Largest distance for which batches of these graphs get virtual edges; 1 for none.
-    num_classes, image_size
-        Outputs of the classifier and side of the images (32 or 224): they decide parameter shapes and widths.
+        Largest distance for which batches of these graphs have virtual edges; 1 for none.
+    num_classes
+        Number of outputs of the classifiers.
+    image_size
+        Height and width of the images, 32 or 224.  Widths and the shapes of parameters depend on it.
     num_nets
-        Use only so many networks, from the first on.
+        Use the first `num_nets` networks only.  By default all.
     wider_nets
         Draw training widths as GHN-3 does.
     seed
-        Of the training widths.
+        Seed of the training widths.
+
+    Attributes
+    ----------
+    split, virtual_edges, num_classes, image_size
+        The arguments.
+    file
+        The `CorpusFile`, or None for `predefined`.
 
     Raises
     ------
     ConfigError
-        For an option outside what is allowed, or a split that has not been built.
+        If an argument is not allowed.
+    MissingDataError
+        If the split has not been built.
     FormatError, IntegrityError
-        If the file is not a sound corpus file.
-
-    Notes
-    -----
-    `nets[i]` is a training network at its first drawn width, `nets[i, d]` at its d-th: the same in every process.
-    Other splits have fixed widths.
+        If the file is not a corpus file, or is damaged.
 
     Examples
     --------
-    >>> nets = DeepNets1M("data", split="test")                     # doctest: +SKIP
-    >>> len(nets), nets[0]                                          # doctest: +SKIP
-    (500, Graph(113 nodes, 126 edges))
-    >>> nets.table.num_params.median()                              # doctest: +SKIP
+    >>> from deepnets import DeepNets1M
+    >>> nets = DeepNets1M(split="predefined")
+    >>> len(nets)
+    2
+    >>> nets[-1]
+    Graph(129 nodes, 148 edges)
+    >>> nets[1:]
+    [Graph(129 nodes, 148 edges)]
+
+    The other splits are read from files:
+
+    >>> import tempfile
+    >>> from generator import BuildPlan, Workers, build_corpus
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> plan = BuildPlan(splits=("search",), search_size=5)
+    >>> _ = build_corpus(folder.name, plan, workers=Workers(num_workers=1))
+    >>> nets = DeepNets1M(folder.name, split="search")
+    >>> [graph.num_nodes for graph in nets] == nets.num_nodes.tolist()
+    True
+    >>> nets.close(); folder.cleanup()
     """
 
     def __init__(
@@ -99,8 +148,8 @@ class DeepNets1M:
         wider_nets: bool = False,
         seed: int = 0,
     ) -> None:
-        if split not in SPLITS:
-            raise ConfigError(f"split: unknown {split!r}; use one of {', '.join(SPLITS)}")
+        if split not in NETWORK_SPLITS:
+            raise ConfigError(f"split: unknown {split!r}; use one of {', '.join(NETWORK_SPLITS)}")
         self.split = split
         self.virtual_edges = checked_integer("virtual_edges", virtual_edges, range(1, MAX_DISTANCE + 1))
         self.num_classes, self.image_size = checked_task(num_classes, image_size)
@@ -114,7 +163,7 @@ class DeepNets1M:
         else:
             path = corpus_path(root, split)
             if not path.exists():
-                raise ConfigError(
+                raise MissingDataError(
                     f"{path}: no such file; build it with `make dataset SPLITS={split} OUT={root}` "
                     f"(or `python -m generator build --splits {split} --out {root}`)"
                 )
@@ -123,37 +172,37 @@ class DeepNets1M:
                 raise FormatError(f"{path}: holds the split {self.file.split!r}, not {split!r}; was it renamed?")
             available = self.file.num_networks
             if split == "train":
-                self._widths = WidthRule(self.file, image_size, wider_nets, seed)
+                self._widths = WidthRule(self.file, self.image_size, wider_nets, seed)
         self._length = available if num_nets is None else min(num_nets, available)
 
     def __len__(self) -> int:
         return self._length
 
-    def __getitem__(self, index: Index) -> Graph:
-        """Network `index`, or (training) draw `d` of it with `nets[index, d]`; negative indices count from the end."""
-        position, draw = self._place(index)
+    @overload
+    def __getitem__(self, index: Index) -> Graph: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Graph]: ...
+    def __getitem__(self, index: Index | slice) -> Graph | list[Graph]:
+        """Read a graph, or a list of graphs for a slice."""
+        if isinstance(index, slice):
+            return [self[position] for position in range(*index.indices(len(self)))]
+        position, draw = self._position_and_draw(index)
         if self.file is None:
             graph = predefined_graph(position, self.num_classes, self.image_size)
-            graph.index, graph.virtual_edges = position, self.virtual_edges
-            return graph
-        where = f"{self.file.path}: split {self.split}, network {position}"
-        rows = self.file.wiring(position, position + 1)
+            return graph.replace(index=position, virtual_edges=self.virtual_edges)
         try:
-            node_types, cells, names, in_degrees, sources = decode_wiring(rows)
+            node_types, cells, names, in_degrees, sources = decode_wiring(self.file.wiring(position, position + 1))
         except IntegrityError as error:
-            raise IntegrityError(f"{where}: {error}") from error
-        # What a graph still needs of the file goes with it, so that it can be sent to another process without it.
-        config = partial(
-            _config, self.file.architectures(slice(position, position + 1)), self._width(position, draw), where
-        )
+            raise IntegrityError(f"{self._where(position)}: {error}") from error
+        network = self._stored(position, draw)
         return Graph(
             node_types,
             cells,
             in_degrees,
             sources,
             names=names,
-            config=config,
-            slots=partial(_slots, config, self.num_classes, self.image_size),
+            config=network.config,
+            slots=network.slots,
             index=position,
             virtual_edges=self.virtual_edges,
         )
@@ -161,45 +210,77 @@ class DeepNets1M:
     def __iter__(self) -> Iterator[Graph]:
         return (self[i] for i in range(len(self)))
 
-    def config(self, index: int) -> NetworkConfig:
-        """The architecture of a network, without its graph."""
-        return self[index].config
+    def config(self, index: Index) -> NetworkConfig:
+        """Return the architecture of a network, without reading its graph.
+
+        Parameters
+        ----------
+        index
+            i or (i, d), as in `nets[i]` and `nets[i, d]`.
+
+        Raises
+        ------
+        ConfigError
+            For the ResNet-50 of `predefined`, which has no configuration.
+        IntegrityError
+            If the file is damaged.
+        """
+        position, draw = self._position_and_draw(index)
+        if self.file is None:
+            return predefined_config(position)
+        return self._stored(position, draw).config()
 
     def network(self, index: Index) -> nn.Module:
-        """A network itself, with PyTorch's default initialisation: of the predefined split, also one without config."""
-        position, _ = self._place(index)
+        """Build a network with PyTorch's default initialisation.
+
+        Parameters
+        ----------
+        index
+            i or (i, d), as in `nets[i]` and `nets[i, d]`.
+
+        Returns
+        -------
+        torch.nn.Module
+            A `deepnets.Network`, or torchvision's ResNet-50.
+
+        Raises
+        ------
+        MissingDependencyError
+            For the ResNet-50, if torchvision is not installed.
+        """
+        position, _ = self._position_and_draw(index)
         if self.file is None:
             return predefined_network(position, self.num_classes, self.image_size)
         from deepnets.architecture import Network
 
-        return Network(self[index].config, self.num_classes, self.image_size)
+        return Network(self.config(index), self.num_classes, self.image_size)
 
     @property
     def num_nodes(self) -> npt.NDArray[np.int64]:
         """`(len(self),) int64`, number of nodes of every graph."""
         if self.file is None:
-            return np.array([predefined_measures(i)["num_nodes"] for i in range(len(self))], np.int64)
+            return np.array([predefined_statistics(i)["num_nodes"] for i in range(len(self))], np.int64)
         return self.file.column("num_nodes")[: len(self)].astype(np.int64)
 
     @property
     def table(self) -> pd.DataFrame:
-        """One row per network: the fields of its config, its sizes, and how often each primitive occurs in it.
+        """One row per network: fields of its configuration, its sizes, and the number of times each primitive occurs.
 
-        `num_params` counts the parameters for 32-pixel, `num_params_imagenet` for 224-pixel images, both with 10
-        classes as in the original release, each at the width that networks of the split have with such images.
-        Training networks are counted at the width 32, before one is drawn.  The predefined ResNet-50 has no config.
+        `num_params` is the number of parameters for 32-pixel images, `num_params_imagenet` for 224-pixel images, both
+        with 10 classes as in the original release, and at the width that networks of the split have for such images.
+        Training networks are counted at width 32.  The predefined ResNet-50 has no configuration.
         """
         if self.file is not None:
-            return self._tabulated({name: values[: len(self)] for name, values in self.file.columns.items()})
+            return self._make_table({name: values[: len(self)] for name, values in self.file.columns.items()})
         architectures = encode([VIT])
-        measures, _ = tabulate(architectures)
-        vit = self._tabulated(
-            {name: part[name] for part in (architectures, measures) for name in part.dtype.names or ()}
+        statistics, _ = compute_statistics(architectures)
+        vit = self._make_table(
+            {name: part[name] for part in (architectures, statistics) for name in part.dtype.names or ()}
         )
-        resnet = pd.DataFrame([predefined_measures(RESNET_50)], columns=vit.columns)
+        resnet = pd.DataFrame([predefined_statistics(RESNET_50)], columns=vit.columns)
         return pd.concat([resnet, vit], ignore_index=True)[: len(self)]
 
-    def _tabulated(self, columns: Columns) -> pd.DataFrame:
+    def _make_table(self, columns: Columns) -> pd.DataFrame:
         table = pd.DataFrame({name: values for name, values in columns.items() if values.ndim == 1})
         table["norm"] = pd.Categorical.from_codes(table["norm"], [str(norm) for norm in NORMS])
         for flag in ("stem_pool", "preproc", "glob_avg"):
@@ -223,18 +304,20 @@ class DeepNets1M:
         sampler: MetaBatchSampler | None = None,
         **options: Any,
     ) -> DataLoader[GraphBatch]:
-        """A `DataLoader` of `GraphBatch`es: endless meta-batches of the training split, one by one of the others.
+        """Return a `DataLoader` that yields `GraphBatch`es.
+
+        For `train`, it yields random meta-batches without end; for other splits, one graph after the other.
 
         Parameters
         ----------
         meta_batch_size, seed
             As in `MetaBatchSampler`.
         num_workers
-            Processes that read and batch ahead.
+            Number of processes that read and collate graphs.
         sampler
-            In place of one made from these: with another limit of nodes, for one of several ranks, or to continue.
+            Used in place of a new `MetaBatchSampler`, for example to resume training or to train on several GPUs.
         options
-            For the `DataLoader`: `pin_memory`, `multiprocessing_context`, ...
+            Further arguments of `torch.utils.data.DataLoader`, such as `pin_memory`.
         """
         from torch.utils.data import DataLoader
 
@@ -253,15 +336,14 @@ class DeepNets1M:
     def __repr__(self) -> str:
         return f"DeepNets1M(split={self.split!r}, {len(self):,} networks)"
 
-    def _place(self, index: Index) -> tuple[int, int]:
-        """Position and draw that an index stands for."""
+    def _position_and_draw(self, index: Index) -> tuple[int, int]:
         position, draw = index if isinstance(index, tuple) and len(index) == 2 else (index, 0)
         try:
             position, draw = operator.index(position), operator.index(draw)
         except TypeError as error:
             raise TypeError(
-                f"index: expected an integer, or a pair (integer, draw), got {index!r}; for several networks write "
-                "[nets[i] for i in ...]"
+                f"index: expected an integer, a slice, or a pair (integer, draw), got {index!r}; for several networks "
+                "write [nets[i] for i in ...]"
             ) from error
         if not -len(self) <= position < len(self):
             raise IndexError(f"split {self.split} has {len(self)} networks, there is no {position}")
@@ -269,108 +351,16 @@ class DeepNets1M:
             raise IndexError(f"draws count from 0, got {draw}")
         return position % len(self), draw
 
-    def _width(self, position: int, draw: int) -> Width | int:
-        """What is drawn for a training network; by how much the width of another is multiplied."""
+    def _where(self, position: int) -> str:
+        path = self.file.path if self.file else ""
+        return f"{path}: split {self.split}, network {position}"
+
+    def _stored(self, position: int, draw: int) -> StoredNetwork:
+        """The record of a network, with its drawn width, or with a multiple of its stored width."""
+        assert self.file is not None  # noqa: S101
+        record = self.file.architectures(slice(position, position + 1))
         if self._widths:
-            return self._widths.draw(position, draw)
-        return evaluation_factor(self.split, self.image_size)
-
-
-class MetaBatchSampler:
-    """Endless random groups of networks for training, for the `batch_sampler` of a `DataLoader`.
-
-    Every pass goes through the networks once, in random order, in consecutive groups.  A group whose graphs have too
-    many nodes together is skipped, which bounds the memory of a training step.
-
-    Parameters
-    ----------
-    nets
-        What to draw from; anything with `num_nodes`.
-    meta_batch_size
-        Networks in a group.
-    max_nodes
-        Most nodes in a group; by default 275 per network, but at least 2,200, and no limit for groups of one
-        (Knyazev et al., ICML 2023).  For groups of 8 this is the limit of Knyazev et al. (NeurIPS 2021).
-    seed
-        Of the order.
-    rank, world_size
-        Share groups of `meta_batch_size * world_size` networks among the processes of a distributed training, each of
-        which gets `meta_batch_size` of every group and about as many nodes as the others.
-
-    Notes
-    -----
-    Yields lists of `(index, pass)`: as an index of `DeepNets1M`, the second number draws a new width in every pass.
-    `position` is the number of groups yielded so far, those that loader workers hold ready included.  To continue a
-    training, set it to the number of groups that were trained on, with the same other parameters.
-    """
-
-    def __init__(
-        self,
-        nets: Any,
-        meta_batch_size: int = 8,
-        *,
-        max_nodes: int | None = None,
-        seed: int = 0,
-        rank: int = 0,
-        world_size: int = 1,
-    ) -> None:
-        self._num_nodes = nets.num_nodes
-        self._world_size = checked_integer("world_size", world_size, at_least(1))
-        self._rank = checked_integer("rank", rank, range(self._world_size))
-        self._size = checked_integer("meta_batch_size", meta_batch_size, at_least(1)) * self._world_size
-        self._limit: int | None = None
-        if max_nodes is not None:
-            self._limit = checked_integer("max_nodes", max_nodes, at_least(1))
-        elif self._size > 1:
-            self._limit = 2200 * max(8, self._size) // 8
-        if self._limit is not None and int(self._num_nodes.min()) > self._limit:
-            raise ConfigError(f"max_nodes: no network has as few as {self._limit} nodes")
-        self._seed = checked_integer("seed", seed, at_least(0))
-        self.position = 0
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        for group in itertools.islice(self._groups(), self.position, None):
-            self.position += 1
-            yield self._share(group)
-
-    def _share(self, group: list[tuple[int, int]]) -> list[tuple[int, int]]:
-        """The part of a group that is this process's: the networks by size, dealt out forth and back."""
-        if self._world_size == 1:
-            return group
-        group = sorted(group, key=lambda pair: (-int(self._num_nodes[pair[0]]), pair))
-        rounds = [group[start : start + self._world_size] for start in range(0, len(group), self._world_size)]
-        hands = [some if number % 2 == 0 else some[::-1] for number, some in enumerate(rounds)]
-        return [some[self._rank] for some in hands if self._rank < len(some)]
-
-    def _groups(self) -> Iterator[list[tuple[int, int]]]:
-        passes = 0
-        empty = 0
-        while True:
-            words = np.random.Philox(key=self._seed, counter=[0, 0, passes, 1])
-            order = np.random.Generator(words).permutation(len(self._num_nodes))
-            # Processes that share groups all need networks of the last one, too.
-            last = len(order) if self._world_size == 1 else len(order) // self._size * self._size
-            starts = np.arange(0, last, self._size)
-            totals = np.add.reduceat(self._num_nodes[order[:last]], starts) if last else starts
-            fitting = starts if self._limit is None else starts[totals <= self._limit]
-            empty = 0 if len(fitting) else empty + 1
-            if empty == 100:
-                raise ConfigError(
-                    f"max_nodes: in {empty} passes no group of {self._size} had {self._limit} nodes or fewer"
-                )
-            for start in fitting.tolist():
-                yield [(i, passes) for i in order[start : start + self._size].tolist()]
-            passes += 1
-
-
-def _config(record: npt.NDArray[np.void], width: Width | int, where: str) -> NetworkConfig:
-    """The config of a stored network, at its drawn width or at a multiple of the stored one."""
-    try:
-        config = decode(record[0])
-        return config.replace(**({"C": width * config.C} if isinstance(width, int) else width._asdict()))
-    except ConfigError as error:
-        raise IntegrityError(f"{where}: {error}") from error
-
-
-def _slots(config: partial[NetworkConfig], num_classes: int, image_size: int) -> Slots:
-    return parameter_slots(config(), num_classes, image_size)
+            changes = self._widths.draw(position, draw)._asdict()
+        else:
+            changes = {"C": int(record["C"][0]) * evaluation_factor(self.split, self.image_size)}
+        return StoredNetwork(record, changes, self._where(position), self.num_classes, self.image_size)

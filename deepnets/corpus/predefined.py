@@ -1,7 +1,8 @@
-"""The split `predefined`: networks that people designed, a ResNet-50 (convolutions) and a ViT (attention).
+"""The split `predefined`: a ResNet-50 (convolutions) and a vision transformer (attention).
 
-The ResNet-50 is torchvision's, built and traced when it is asked for.  For 32-pixel images it is adapted as in the
-original release: its first convolution is the central 3 x 3 of the original one, without stride or pooling behind it.
+The ResNet-50 is the one of torchvision, built and traced on demand.  For 32-pixel images it is adapted as in the
+original release: the first convolution is the central 3 x 3 part of the original one with stride 1, and the pooling
+layer after it is removed.
 """
 
 from __future__ import annotations
@@ -11,12 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 from deepnets.architecture import GENOTYPES, NetworkConfig
 from deepnets.graph import Graph, build_graph, count_parameters
-from deepnets.support import ConfigError
+from deepnets.support import ConfigError, MissingDependencyError
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["NUM_PREDEFINED", "RESNET_50", "VIT", "predefined_graph", "predefined_measures", "predefined_network"]
+__all__ = [
+    "NUM_PREDEFINED",
+    "RESNET_50",
+    "VIT",
+    "predefined_config",
+    "predefined_graph",
+    "predefined_network",
+    "predefined_statistics",
+]
 
 RESNET_50 = 0
 NUM_PREDEFINED = 2
@@ -25,7 +34,25 @@ VIT = NetworkConfig(GENOTYPES["ViT"], n_cells=12, C=128, C_mult=1, preproc=False
 
 
 def predefined_graph(index: int, num_classes: int, image_size: int) -> Graph:
-    """The graph of a predefined network; `ConfigError` if it is the ResNet-50 and torchvision cannot be imported."""
+    """Return the graph of a predefined network.
+
+    Parameters
+    ----------
+    index
+        0 for the ResNet-50, 1 for the vision transformer.
+    num_classes, image_size
+        As in `deepnets.DeepNets1M`.
+
+    Raises
+    ------
+    MissingDependencyError
+        For the ResNet-50, if torchvision cannot be imported.
+
+    Examples
+    --------
+    >>> predefined_graph(1, num_classes=10, image_size=32)
+    Graph(129 nodes, 148 edges)
+    """
     if index != RESNET_50:
         return build_graph(VIT, num_classes, image_size)
     import torch
@@ -38,7 +65,17 @@ def predefined_graph(index: int, num_classes: int, image_size: int) -> Graph:
 
 
 def predefined_network(index: int, num_classes: int, image_size: int) -> nn.Module:
-    """The network itself, with PyTorch's default initialisation; errors as `predefined_graph`."""
+    """Build a predefined network with PyTorch's default initialisation.
+
+    Parameters and errors are those of `predefined_graph`.
+
+    Examples
+    --------
+    >>> predefined_network(1, num_classes=10, image_size=32).classifier
+    Sequential(
+      (0): Linear(in_features=128, out_features=10, bias=True)
+    )
+    """
     if index == RESNET_50:
         return _resnet(num_classes, image_size)
     from deepnets.architecture import Network
@@ -46,9 +83,43 @@ def predefined_network(index: int, num_classes: int, image_size: int) -> nn.Modu
     return Network(VIT, num_classes, image_size)
 
 
+def predefined_config(index: int) -> NetworkConfig:
+    """Return the configuration of a predefined network.
+
+    Parameters
+    ----------
+    index
+        1, the vision transformer.
+
+    Raises
+    ------
+    ConfigError
+        For the ResNet-50, which has no configuration.
+
+    Examples
+    --------
+    >>> predefined_config(1).n_cells
+    12
+    """
+    if index == RESNET_50:
+        raise ConfigError("the ResNet-50 of the split predefined has no config: it was not made from a NetworkConfig")
+    return VIT
+
+
 @cache
-def predefined_measures(index: int) -> dict[str, int]:
-    """What the table of a split says of a predefined network beside its configuration, for 10 classes."""
+def predefined_statistics(index: int) -> dict[str, int]:
+    """Return the sizes of a predefined network with 10 classes, as columns of `DeepNets1M.table`.
+
+    Parameters
+    ----------
+    index
+        As in `predefined_graph`.
+
+    Examples
+    --------
+    >>> predefined_statistics(1)["num_nodes"]
+    129
+    """
     graph = predefined_graph(index, 10, 32)
     sizes = {"num_nodes": graph.num_nodes, "num_edges": graph.num_edges}
     for column, image_size in (("num_params", 32), ("num_params_imagenet", 224)):
@@ -69,7 +140,7 @@ def _resnet(num_classes: int, image_size: int) -> nn.Module:
     try:
         torchvision: Any = import_torchvision()
     except ImportError as error:
-        raise ConfigError(f"the ResNet-50 of the split predefined is torchvision's: {error}") from error
+        raise MissingDependencyError(f"the ResNet-50 of the split predefined needs torchvision: {error}") from error
     model: nn.Module = torchvision.models.resnet50(num_classes=num_classes)
     model.expected_input_sz = image_size  # type: ignore[assignment]
     if image_size == 32:

@@ -1,4 +1,4 @@
-"""From encoded architectures to what a corpus file says about them: sizes, fingerprints, and the graphs' rows."""
+"""Statistics of encoded architectures, as stored in corpus files: sizes, fingerprints, and the wiring of graphs."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from deepnets.corpus.wiring import WIRING, num_rows, write_wiring
-from deepnets.graph import N_EDGES, N_NODES, N_PARAMETERS, Tape, assemble, fingerprint, new_tape
+from deepnets.graph import N_EDGES, N_NODES, N_PARAMETERS, GraphBuffer, assemble, fingerprint, new_graph_buffer
 from deepnets.support import compiled
 
-__all__ = ["MEASURE", "NUM_CLASSES", "append_rows", "measure", "tabulate"]
+__all__ = ["NUM_CLASSES", "STATISTICS", "append_rows", "compute_sizes", "compute_statistics"]
 
-MEASURE = np.dtype(
+STATISTICS = np.dtype(
     [
         ("num_nodes", "<u2"),
         ("num_edges", "<u2"),
@@ -24,72 +24,133 @@ MEASURE = np.dtype(
         ("candidate", "<u8"),
     ]
 )
-"""What a file says about a network beside its configuration."""
+"""Statistics of a network in a corpus file: sizes of its graph, number of parameters, fingerprint and candidate."""
 
 NUM_CLASSES = 10
-"""Of the networks whose parameters are counted, at either image size, as in the original release."""
+"""Number of classes for which parameters are counted, for both image sizes, as in the original release."""
 
-_NOMINAL_C, _NOMINAL_FC_DIM = 32, 256  # fingerprints are taken at one width, so that they compare across splits
+_NOMINAL_C, _NOMINAL_FC_DIM = 32, 256  # fingerprints of all splits are computed at the same width
 
 
 @compiled
-def measure(net: Any, tape: Tape, out: Any) -> bool:
-    """Measure one encoded architecture, all but its fingerprint, into a record `MEASURE`; its graph stays on the tape.
+def compute_sizes(net: Any, buffer: GraphBuffer, out: Any) -> bool:
+    """Write the sizes of an encoded architecture into a record.
 
-    Returns whether the network has an output.
+    Parameters
+    ----------
+    net
+        A valid record of `deepnets.architecture.ARCHITECTURE`.
+    buffer
+        Afterwards it holds the graph for 32-pixel images.
+    out
+        A record of `STATISTICS`.  All fields but `fingerprint` and `candidate` are set.
+
+    Returns
+    -------
+    bool
+        Whether the network has an output.
+
+    Examples
+    --------
+    >>> from deepnets import GENOTYPES, NetworkConfig
+    >>> from deepnets.architecture import encode
+    >>> from deepnets.graph import new_graph_buffer
+    >>> net, buffer = encode([NetworkConfig(GENOTYPES["DARTS"], n_cells=4)])[0], new_graph_buffer(n_cells=4, steps=4)
+    >>> out = np.zeros(1, STATISTICS)
+    >>> bool(compute_sizes(net, buffer, out[0])), int(out["num_nodes"][0])
+    (True, 122)
     """
     out.num_params_imagenet = 0
-    imagenet = assemble(net, net.C, net.fc_dim, NUM_CLASSES, 224, tape)
+    imagenet = assemble(net, net.C, net.fc_dim, NUM_CLASSES, 224, buffer)
     if imagenet >= 0:
         out.num_params_imagenet = imagenet
-    cifar10 = assemble(net, net.C, net.fc_dim, NUM_CLASSES, 32, tape)
-    out.num_params = tape.counters[N_PARAMETERS]
-    out.num_nodes = tape.counters[N_NODES]
-    out.num_edges = tape.counters[N_EDGES]
-    out.num_rows = num_rows(tape)
+    cifar10 = assemble(net, net.C, net.fc_dim, NUM_CLASSES, 32, buffer)
+    out.num_params = buffer.counters[N_PARAMETERS]
+    out.num_nodes = buffer.counters[N_NODES]
+    out.num_edges = buffer.counters[N_EDGES]
+    out.num_rows = num_rows(buffer)
     return cifar10 >= 0
 
 
 @compiled
-def append_rows(tape: Tape, rows: npt.NDArray[np.void], used: int) -> tuple[npt.NDArray[np.void], int]:
-    """Write the graph on the tape behind the first `used` rows, into a longer array if need be."""
-    end = used + num_rows(tape)
+def append_rows(buffer: GraphBuffer, rows: npt.NDArray[np.void], used: int) -> tuple[npt.NDArray[np.void], int]:
+    """Append the wiring of the graph in a buffer to an array of rows.
+
+    Parameters
+    ----------
+    buffer
+        Holds the graph.
+    rows
+        Array of `deepnets.corpus.WIRING`.
+    used
+        Number of rows that are in use.
+
+    Returns
+    -------
+    rows
+        The same array, or a longer copy if it was too short.
+    used
+        Number of rows that are in use now.
+
+    Examples
+    --------
+    >>> from deepnets import GENOTYPES, NetworkConfig
+    >>> from deepnets.architecture import encode
+    >>> from deepnets.graph import assemble, new_graph_buffer
+    >>> net, buffer = encode([NetworkConfig(GENOTYPES["DARTS"], n_cells=4)])[0], new_graph_buffer(n_cells=4, steps=4)
+    >>> _ = assemble(net, 32, 256, 10, 32, buffer)
+    >>> rows, used = append_rows(buffer, np.zeros(0, WIRING), 0)
+    >>> used
+    152
+    """
+    end = used + num_rows(buffer)
     if end > len(rows):
         longer = np.empty(2 * end, rows.dtype)
         longer[:used] = rows[:used]
         rows = longer
-    write_wiring(tape, rows[used:end])
+    write_wiring(buffer, rows[used:end])
     return rows, end
 
 
 @compiled
-def _tabulate(
-    nets: npt.NDArray[np.void], tape: Tape, measures: npt.NDArray[np.void], rows: npt.NDArray[np.void]
+def _compute_statistics(
+    nets: npt.NDArray[np.void], buffer: GraphBuffer, statistics: npt.NDArray[np.void], rows: npt.NDArray[np.void]
 ) -> npt.NDArray[np.void]:
     used = 0
     for i in range(len(nets)):
-        if assemble(nets[i], _NOMINAL_C, _NOMINAL_FC_DIM, NUM_CLASSES, 32, tape) >= 0:
-            measures[i].fingerprint = fingerprint(tape)
-        measure(nets[i], tape, measures[i])
-        rows, used = append_rows(tape, rows, used)
+        if assemble(nets[i], _NOMINAL_C, _NOMINAL_FC_DIM, NUM_CLASSES, 32, buffer) >= 0:
+            statistics[i].fingerprint = fingerprint(buffer)
+        compute_sizes(nets[i], buffer, statistics[i])
+        rows, used = append_rows(buffer, rows, used)
     return rows[:used]
 
 
-def tabulate(architectures: npt.NDArray[np.void]) -> tuple[npt.NDArray[np.void], npt.NDArray[np.void]]:
-    """Measures and rows of architectures.
+def compute_statistics(architectures: npt.NDArray[np.void]) -> tuple[npt.NDArray[np.void], npt.NDArray[np.void]]:
+    """Compute the statistics and the wiring of architectures.
 
     Parameters
     ----------
     architectures
-        `(n,)`, records of `deepnets.architecture.ARCHITECTURE` that `deepnets.architecture.decode` accepts.
+        `(n,)` records of `deepnets.architecture.ARCHITECTURE` that `deepnets.architecture.decode` accepts.
 
     Returns
     -------
-    `(n,)` records of `MEASURE`, `candidate` 0; and the `WIRING` rows of all n graphs, one after the other.
+    statistics
+        `(n,)` records of `STATISTICS`, with `candidate` 0.
+    wiring
+        `deepnets.corpus.WIRING` rows of all graphs, one after the other.
+
+    Examples
+    --------
+    >>> from deepnets import GENOTYPES, NetworkConfig
+    >>> from deepnets.architecture import encode
+    >>> statistics, wiring = compute_statistics(encode([NetworkConfig(GENOTYPES["DARTS"], n_cells=4)]))
+    >>> int(statistics["num_nodes"][0]), len(wiring)
+    (122, 152)
     """
-    measures = np.zeros(len(architectures), MEASURE)
+    statistics = np.zeros(len(architectures), STATISTICS)
     if len(architectures) == 0:
-        return measures, np.zeros(0, WIRING)
-    tape = new_tape(int(architectures["n_cells"].max()), int(architectures["steps"].max()))
-    rows = _tabulate(architectures, tape, measures, np.empty(256 * len(architectures), WIRING))
-    return measures, rows
+        return statistics, np.zeros(0, WIRING)
+    buffer = new_graph_buffer(int(architectures["n_cells"].max()), int(architectures["steps"].max()))
+    rows = _compute_statistics(architectures, buffer, statistics, np.empty(256 * len(architectures), WIRING))
+    return statistics, rows

@@ -1,15 +1,7 @@
-"""The corpus file: one immutable HDF5 file per split, which plain h5py can read and this module checks.
+"""`CorpusFile`: read the corpus file of a split, as untrusted input.
 
-    /                   attributes: format, format_version, num_networks, content_digest, licence, and `attributes`,
-                        what describes the split, as JSON: its name, seed, rules, counts
-    /vocabulary/...     what the numbers mean: node_types, primitives, norms, names
-    /networks/...       one column per property, one entry per network: its configuration, sizes, fingerprint
-    /wiring             the graphs, one after the other, in the rows of `deepnets.corpus.wiring`; network i has
-                        `num_rows[i]` of them
-
-The data card documents every column.  Nothing here follows a link out of the file, nothing is read before its size is
-known to be sane, and every block of data has a checksum that HDF5 verifies when it is read.  Texts are of fixed length,
-because HDF5 keeps those of variable length in a place without checksums.
+The layout is documented in `deepnets.corpus.layout`.  No link out of the file is followed, and every size is checked
+before data is read.
 """
 
 from __future__ import annotations
@@ -18,7 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,125 +18,38 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from deepnets.architecture import ARCHITECTURE, MAX_STEPS, NAMES, NORMS, PADDING, PRIMITIVES, PUBLISHED_NODE_TYPES
-from deepnets.corpus.statistics import MEASURE
-from deepnets.corpus.wiring import MAX_NODES, WIRING
+from deepnets.architecture import ARCHITECTURE, MAX_STEPS, PADDING
+from deepnets.corpus.layout import (
+    ATTRIBUTES,
+    COLUMNS,
+    FORMAT,
+    FORMAT_VERSION,
+    GENES,
+    LARGEST,
+    VOCABULARY,
+    Columns,
+    digest,
+)
+from deepnets.corpus.wiring import WIRING
 from deepnets.support import (
     DeepNetsError,
     FormatError,
     IntegrityError,
-    create,
-    create_group,
+    error_reason,
     open_hdf5,
     read_attribute,
-    reason,
     safe_datasets,
     safe_group,
 )
 
-__all__ = ["COLUMNS", "FORMAT_VERSION", "CorpusFile", "content_digest", "corpus_path", "write_corpus"]
-
-FORMAT_VERSION = 1
-_FORMAT = "DeepNets-1M corpus"
-_LICENCE = "CC0-1.0"
-
-_GENES = ("ops", "states")  # stored without the padding that no network of the split needs
-
-COLUMNS: dict[str, np.dtype[Any]] = {
-    name: record[name].base for record in (ARCHITECTURE, MEASURE) for name in record.names or ()
-}
-"""Every column of `/networks`, in the order in which the content digest takes them, with its type."""
-
-_VOCABULARY: dict[str, tuple[str, ...]] = {
-    "node_types": PUBLISHED_NODE_TYPES,
-    "primitives": PRIMITIVES,
-    "norms": tuple(str(norm) for norm in NORMS),
-    "names": NAMES,
-}
-
-_COLUMN_CHUNK = 16_384
-_WIRING_CHUNK = 4_096  # about 19 networks: larger ones compress little better and are slower to read at random
-_COMPRESSION_LEVEL = 6
-
-_ATTRIBUTES = {"format": str, "format_version": int, "num_networks": int, "content_digest": str, "attributes": str}
-
-_LARGEST = {"norm": len(NORMS) - 1, "stem_pool": 1, "preproc": 1, "glob_avg": 1, "steps": MAX_STEPS}
-"""What the numbers of some columns stop at, where a larger one would pass for something else."""
-
-Columns = dict[str, npt.NDArray[Any]]
-
-
-def corpus_path(folder: Path | str, split: str) -> Path:
-    """Where the file of a split lies in a corpus folder."""
-    return Path(folder) / f"deepnets1m_{split}.h5"
-
-
-def write_corpus(
-    path: Path,
-    attributes: Mapping[str, Any],
-    columns: Columns,
-    wiring: Iterable[npt.NDArray[np.void]],
-) -> str:
-    """Write the finished file of a split, atomically.
-
-    Parameters
-    ----------
-    path
-        The file; replaced if it exists.
-    attributes
-        What describes the split: at least `split` and `seed`; numbers and strings.
-    columns
-        `COLUMNS`, each of shape `(n, ...)`.
-    wiring
-        Blocks of `WIRING` rows, in the order of networks, together `columns["num_rows"].sum()` rows.
-
-    Returns
-    -------
-    The content digest, which does not depend on how the content was cut into blocks.
-    """
-    columns = _trimmed(columns)
-    num_rows = int(columns["num_rows"].sum(dtype=np.int64))
-    digest = ""
-
-    def check(written: Path) -> None:
-        with CorpusFile(written) as file:
-            if content_digest(file) != digest:
-                raise IntegrityError(f"{path}: what was written does not read back the same; is the disk sound?")
-
-    with create(path, check) as file:
-        vocabulary = create_group(file, "vocabulary")
-        for name, words in _VOCABULARY.items():
-            entries = np.array(words, dtype="S")
-            vocabulary.create_dataset(name, data=entries, **_filters(len(entries)))
-        networks = create_group(file, "networks")
-        for name in COLUMNS:
-            networks.create_dataset(name, data=columns[name], **_filters(_COLUMN_CHUNK, columns[name].shape))
-        rows = file.create_dataset("wiring", (num_rows,), WIRING, **_filters(_WIRING_CHUNK, (num_rows,)))
-        hashed = hashlib.sha256()
-        written = 0
-        for block in _blocks(wiring):
-            hashed.update(block.tobytes())
-            written += len(block)
-            if written <= num_rows:
-                rows[written - len(block) : written] = block
-        if written != num_rows:
-            raise ValueError(f"wiring has {written} rows, the columns announce {num_rows}")
-        digest = _digest(_VOCABULARY, attributes, columns, hashed)
-        file.attrs.update(
-            {
-                "format": np.bytes_(_FORMAT),
-                "format_version": FORMAT_VERSION,
-                "num_networks": len(columns["num_rows"]),
-                "licence": np.bytes_(_LICENCE),
-                "content_digest": np.bytes_(digest),
-                "attributes": np.bytes_(json.dumps(dict(attributes), sort_keys=True)),
-            }
-        )
-    return digest
+__all__ = ["CorpusFile", "content_digest"]
 
 
 class CorpusFile:
-    """The file of one split, opened and checked, for reading.
+    """The corpus file of one split, opened for reading.
+
+    The layout, types and sizes of the file are checked before any data is read.  The object can be sent to other
+    processes, which open the file again.
 
     Parameters
     ----------
@@ -154,23 +59,30 @@ class CorpusFile:
     Attributes
     ----------
     path
-        The same.
+        The file.
     attributes
-        What the generator wrote about the split: `split`, `seed`, the rules, the versions it ran with.
+        Description of the split by the generator: `split`, `seed`, rules, counts, and versions of libraries.
     split
-        Its name.
+        Name of the split.
     vocabulary
-        What the numbers in the file mean; that of this version, or the beginning of it.
+        Meaning of the numbers in the file: the vocabulary of this version, or the beginning of it.
     num_networks
-        Number of networks.
+        Number of networks, n.
     content_digest
-        SHA-256 of the content, equal for equal corpora.
+        SHA-256 of the content in hexadecimal, equal for equal corpora.
+    offsets
+        `(n + 1,) int64`.  The wiring of network i is `offsets[i] ... offsets[i + 1] - 1`.
 
     Raises
     ------
-    FormatError, IntegrityError
-        If the file is no corpus file, of a newer format, damaged, or made to do harm.  Its layout, types and sizes are
-        checked before any data is read.
+    FormatError
+        If the file is not a corpus file, or has an unsupported version.
+    IntegrityError
+        If the file is damaged.
+
+    Examples
+    --------
+    See `write_corpus`.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -189,8 +101,8 @@ class CorpusFile:
             raise
 
     def _check(self) -> None:
-        attributes = {name: read_attribute(self._file, name, kind) for name, kind in _ATTRIBUTES.items()}
-        if attributes["format"] != _FORMAT:
+        attributes = {name: read_attribute(self._file, name, kind) for name, kind in ATTRIBUTES.items()}
+        if attributes["format"] != FORMAT:
             raise FormatError(
                 f"{self.path}: not a corpus file of this toolkit; files of the original release are read with "
                 "`python -m deepnets import`"
@@ -203,7 +115,7 @@ class CorpusFile:
             )
         if None in attributes.values():
             raise FormatError(
-                f"{self.path}: its attributes {', '.join(_ATTRIBUTES)} are not the texts and numbers they should be"
+                f"{self.path}: its attributes {', '.join(ATTRIBUTES)} are not the strings and integers they should be"
             )
         self.attributes: dict[str, Any] = json.loads(attributes["attributes"])
         self.split = self.attributes["split"]
@@ -213,16 +125,16 @@ class CorpusFile:
         self.num_networks: int = attributes["num_networks"]
 
         safe_group(self._file, {"vocabulary", "networks", "wiring"})
-        vocabulary = safe_group(self._file["vocabulary"], set(_VOCABULARY))
+        vocabulary = safe_group(self._file["vocabulary"], set(VOCABULARY))
         self.vocabulary = {
-            name: self._words(dataset, _VOCABULARY[name])
-            for name, dataset in safe_datasets(vocabulary, _VOCABULARY).items()
+            name: self._words(dataset, VOCABULARY[name])
+            for name, dataset in safe_datasets(vocabulary, VOCABULARY).items()
         }
         networks = safe_group(self._file["networks"], set(COLUMNS))
         for name, dataset in safe_datasets(networks, COLUMNS).items():
             dtype = COLUMNS[name]
             inner = ARCHITECTURE[name].shape if name in (ARCHITECTURE.names or ()) else ()
-            if name in _GENES:
+            if name in GENES:
                 self._expect(dataset, dataset.ndim == 3 and 2 <= dataset.shape[2] <= 2 * MAX_STEPS)
                 inner = (2, dataset.shape[2])
             self._expect(dataset, dataset.dtype == dtype and dataset.shape == (self.num_networks, *inner))
@@ -232,18 +144,32 @@ class CorpusFile:
         np.cumsum(self.column("num_rows"), out=self.offsets[1:])
         self._expect(self._wiring, len(self._wiring) == self.offsets[-1], "as many rows as its networks have")
 
-    # --- reading ---
-
     def column(self, name: str) -> npt.NDArray[Any]:
-        """One column of `COLUMNS`, of shape `(num_networks, ...)`; read once and kept."""
+        """Read a column; it is read once and kept in memory.
+
+        Parameters
+        ----------
+        name
+            A key of `COLUMNS`.
+
+        Returns
+        -------
+        numpy.ndarray
+            `(n, ...)`.
+
+        Raises
+        ------
+        IntegrityError
+            If the column is damaged.
+        """
         if name not in self._columns:
             self._ensure_open()
             with self._reading(f"split {self.split}, column {name}"):
                 values = self._file["networks"][name][:]
-            if name in _LARGEST and values.max(initial=0) > _LARGEST[name]:
-                network = int(np.argmax(values > _LARGEST[name]))
+            if name in LARGEST and values.max(initial=0) > LARGEST[name]:
+                network = int(np.argmax(values > LARGEST[name]))
                 raise IntegrityError(
-                    f"{self.path}: split {self.split}, network {network}: {name}: expected 0 to {_LARGEST[name]}, "
+                    f"{self.path}: split {self.split}, network {network}: {name}: expected 0 to {LARGEST[name]}, "
                     f"got {values[network]}"
                 )
             self._columns[name] = values
@@ -251,15 +177,26 @@ class CorpusFile:
 
     @property
     def columns(self) -> Columns:
-        """All columns."""
+        """All columns by name."""
         return {name: self.column(name) for name in COLUMNS}
 
     def architectures(self, indices: npt.NDArray[np.int64] | slice) -> npt.NDArray[np.void]:
-        """Encoded configurations, records of `deepnets.architecture.ARCHITECTURE`, of some networks."""
+        """Return encoded configurations.
+
+        Parameters
+        ----------
+        indices
+            Networks, as an array or a slice.
+
+        Returns
+        -------
+        numpy.ndarray
+            Records of `deepnets.architecture.ARCHITECTURE`.  They are not validated.
+        """
         parts = {name: self.column(name)[indices] for name in ARCHITECTURE.names or ()}
         records = np.zeros(len(parts["n_cells"]), ARCHITECTURE)
         for name, values in parts.items():
-            if name in _GENES:
+            if name in GENES:
                 records[name] = PADDING
                 records[name][:, :, : values.shape[2]] = values
             else:
@@ -267,14 +204,33 @@ class CorpusFile:
         return records
 
     def wiring(self, start: int, stop: int) -> npt.NDArray[np.void]:
-        """The rows of the networks `start ... stop - 1`, one after the other."""
+        """Read the wiring of consecutive networks.
+
+        Parameters
+        ----------
+        start, stop
+            The networks `start ... stop - 1`.
+
+        Returns
+        -------
+        numpy.ndarray
+            Rows of `deepnets.corpus.WIRING`.
+        """
         self._ensure_open()
         networks = f"network {start}" if stop == start + 1 else f"networks {start} to {stop - 1}"
         with self._reading(f"split {self.split}, {networks}"):
             return self._wiring[self.offsets[start] : self.offsets[stop]]  # type: ignore[no-any-return]
 
     def wiring_blocks(self, size: int = 1 << 18) -> Iterator[npt.NDArray[np.void]]:
-        """All rows, in blocks of `size`: memory that does not depend on what the file says of its networks."""
+        """Iterate over the wiring of all networks in blocks of equal size.
+
+        The memory that this needs does not depend on the content of the file.
+
+        Parameters
+        ----------
+        size
+            Rows per block.
+        """
         self._ensure_open()
         for start in range(0, int(self.offsets[-1]), size):
             with self._reading(f"split {self.split}, rows from {start} on"):
@@ -282,9 +238,9 @@ class CorpusFile:
             yield block
 
     def close(self) -> None:
-        """Close the file; what was read stays."""
+        """Close the file.  Columns that were read stay available."""
         if self._process == os.getpid():
-            with contextlib.suppress(OSError, RuntimeError):  # HDF5 finds fault with broken files here, too
+            with contextlib.suppress(OSError, RuntimeError):  # HDF5 raises errors for damaged files here, too
                 self._file.close()
 
     def __enter__(self) -> CorpusFile:
@@ -293,8 +249,7 @@ class CorpusFile:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # --- processes ---
-    # An HDF5 handle does not survive a fork and cannot be sent to another process: each process opens its own.
+    # An HDF5 handle cannot be used after a fork or sent to another process, so every process opens its own.
 
     def _ensure_open(self) -> None:
         if self._process != os.getpid():
@@ -313,14 +268,12 @@ class CorpusFile:
         self.__dict__.update(state)
         self._ensure_open()
 
-    # --- checking ---
-
     def _words(self, dataset: h5py.Dataset, known: tuple[str, ...]) -> tuple[str, ...]:
-        """A list of words: those that this version knows, or only the first of them, as later versions may add some."""
+        """Check that a list of words is the known one or its beginning; earlier versions may lack the last words."""
         expected = np.array(known, dtype="S")
         self._expect(dataset, dataset.ndim == 1 and dataset.dtype.kind == "S" and dataset.nbytes <= expected.nbytes)
         found = dataset[:]
-        same = (found == expected[: len(found)]) | (found == b"")  # a place that later versions may have filled
+        same = (found == expected[: len(found)]) | (found == b"")  # a place that a later version may use
         self._expect(dataset, bool(same.all()), "a vocabulary that this version knows")
         return known[: len(dataset)]
 
@@ -332,74 +285,33 @@ class CorpusFile:
 
     @contextlib.contextmanager
     def _reading(self, what: str) -> Iterator[None]:
-        """Say what cannot be read, whatever HDF5, JSON or NumPy stumble over: by then, it is the file's fault."""
+        """Convert errors of HDF5, JSON and NumPy, which mean here that the file is damaged."""
         try:
             yield
         except (FormatError, MemoryError):
             raise
         except Exception as error:
-            raise IntegrityError(f"{self.path}: {what}: damaged: {reason(error)}") from error
+            raise IntegrityError(f"{self.path}: {what}: damaged: {error_reason(error)}") from error
 
 
 def content_digest(file: CorpusFile) -> str:
-    """Compute the content digest again from what the file holds."""
+    """Compute the content digest from the content of a file.
+
+    Parameters
+    ----------
+    file
+        An open corpus file.
+
+    Returns
+    -------
+    str
+        SHA-256 in hexadecimal; equal to `file.content_digest` unless the file was changed.
+
+    Examples
+    --------
+    See `write_corpus`.
+    """
     hashed = hashlib.sha256()
     for block in file.wiring_blocks():
         hashed.update(block.tobytes())
-    return _digest(file.vocabulary, file.attributes, file.columns, hashed)
-
-
-def _digest(
-    vocabulary: Mapping[str, tuple[str, ...]], attributes: Mapping[str, Any], columns: Columns, wiring: Any
-) -> str:
-    """SHA-256 over the vocabulary, the split's own attributes, every column and the wiring.
-
-    Library versions are left out: the same corpus made with other versions is the same corpus.
-    """
-    identity = {name: value for name, value in attributes.items() if name != "versions"}
-    total = hashlib.sha256(json.dumps([FORMAT_VERSION, vocabulary, identity], sort_keys=True).encode())
-    for name, dtype in COLUMNS.items():
-        values = columns[name]
-        total.update(f"{name} {dtype.str} {values.shape}".encode())
-        total.update(np.ascontiguousarray(values, dtype).tobytes())
-    total.update(wiring.digest())
-    return total.hexdigest()
-
-
-def _trimmed(columns: Columns) -> Columns:
-    """Columns in their stored types, genes without the padding that no network needs."""
-    pairs = 2 * int(columns["steps"].max(initial=1))
-    stored = {name: np.ascontiguousarray(columns[name], dtype) for name, dtype in COLUMNS.items()}
-    for name in _GENES:
-        stored[name] = np.ascontiguousarray(stored[name][:, :, :pairs])
-    if int(columns["num_nodes"].max(initial=0)) > MAX_NODES:
-        raise ValueError(f"a graph has more than {MAX_NODES} nodes")
-    return stored
-
-
-def _blocks(wiring: Iterable[npt.NDArray[np.void]]) -> Iterable[npt.NDArray[np.void]]:
-    """The same rows in blocks of whole chunks, so that no chunk is compressed twice."""
-    pending: list[npt.NDArray[np.void]] = []
-    size = 0
-    for block in wiring:
-        pending.append(block)
-        size += len(block)
-        whole = size - size % _WIRING_CHUNK
-        if whole >= 64 * _WIRING_CHUNK:
-            rows = np.concatenate(pending)
-            yield rows[:whole]
-            pending, size = [rows[whole:]], size - whole
-    if size:
-        yield np.concatenate(pending)
-
-
-def _filters(chunk: int, shape: tuple[int, ...] | None = None) -> dict[str, Any]:
-    length = chunk if shape is None else min(chunk, shape[0])
-    return {
-        "chunks": (max(1, length), *(shape or (1,))[1:]),
-        "shuffle": True,
-        "compression": "gzip",
-        "compression_opts": _COMPRESSION_LEVEL,
-        "fletcher32": True,
-        "track_times": False,
-    }
+    return digest(file.vocabulary, file.attributes, file.columns, hashed.digest())

@@ -1,4 +1,4 @@
-"""Check a corpus file as thoroughly as it can be checked: every byte, every graph, every number in its columns."""
+"""Verify corpus files: every byte, every graph, and every number in the columns."""
 
 from __future__ import annotations
 
@@ -11,27 +11,30 @@ import numpy as np
 from tqdm import tqdm
 
 from deepnets.architecture import decode, encode
-from deepnets.corpus.statistics import MEASURE, tabulate
-from deepnets.corpus.storage import CorpusFile, content_digest, corpus_path
-from deepnets.support import ConfigError, IntegrityError, check_seal
+from deepnets.corpus.layout import corpus_path
+from deepnets.corpus.statistics import STATISTICS, compute_statistics
+from deepnets.corpus.storage import CorpusFile, content_digest
+from deepnets.support import EVALUATION_SPLITS, ConfigError, IntegrityError, verify_checksum
 
 __all__ = ["Verification", "check_disjoint", "verify"]
 
-_EVALUATION = ("val", "test", "deep", "dense", "bnfree")
-
-_BLOCK = 256  # networks at a time: little memory, even for the largest graphs that a file can hold
+_BLOCK = 256  # networks that are rebuilt at a time; limits memory even for the largest graphs
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What was found to be right.
+    """Result of a successful verification.
 
     Attributes
     ----------
     path, split, num_networks, content_digest
-        The file.
+        The file, its split, its number of networks and its content digest.
     rebuilt
-        Whether every graph was also compared with the one rebuilt from its configuration.
+        Whether every graph was compared with the one rebuilt from its configuration.
+
+    Examples
+    --------
+    See `verify`.
     """
 
     path: Path
@@ -42,25 +45,41 @@ class Verification:
 
 
 def verify(path: Path | str, *, quick: bool = False, progress: bool = False) -> Verification:
-    """Check a corpus file.
+    """Verify a corpus file.
 
     Parameters
     ----------
     path
         The file.
     quick
-        Check the file's own digest, its structure and the digest of its content, but do not rebuild every graph.
+        Verify the checksum of the file, its layout and its content digest, but do not rebuild every graph.
     progress
-        Show a bar.
+        Whether to show a progress bar.
+
+    Returns
+    -------
+    Verification
 
     Raises
     ------
-    FormatError, IntegrityError
-        With the file, the split, and the network where something is wrong.
+    FormatError
+        If the file is not a corpus file.
+    IntegrityError
+        If the file is damaged; the message names the split and the network.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from generator import BuildPlan, Workers, build_corpus
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     plan = BuildPlan(splits=("search",), search_size=5)
+    ...     (report,) = build_corpus(folder, plan, workers=Workers(num_workers=1))
+    ...     verify(report.path).num_networks
+    5
     """
     path = Path(path)
-    with CorpusFile(path) as file:  # first, because it can say best what a file of another kind is
-        check_seal(path)
+    with CorpusFile(path) as file:  # first, because its error messages are the clearest
+        verify_checksum(path)
         if content_digest(file) != file.content_digest:
             raise IntegrityError(f"{path}: split {file.split}: its content does not match its digest")
         if not quick:
@@ -72,19 +91,33 @@ def verify(path: Path | str, *, quick: bool = False, progress: bool = False) -> 
 
 
 def check_disjoint(folder: Path | str) -> list[str]:
-    """Check that networks of evaluation splits are in no other split of a folder (`wide` is made of `test`).
+    """Check that no network of an evaluation split is in another split of a corpus folder.
+
+    The split `wide` is not compared, because it consists of networks of `test`.
+
+    Parameters
+    ----------
+    folder
+        The corpus folder.
 
     Returns
     -------
-    The pairs of splits that were compared: those whose files are there, and were drawn rather than imported.
+    list of str
+        The pairs of splits that were compared, such as "val/test".  Splits without a file and imported ones are
+        skipped.
 
     Raises
     ------
     IntegrityError
-        With the splits, and the networks that are equal.
+        If two networks are equal; the message names them.
+
+    Examples
+    --------
+    >>> check_disjoint("an empty folder")
+    []
     """
     fingerprints = {}
-    for split in (*_EVALUATION, "train", "search"):
+    for split in (*EVALUATION_SPLITS, "train", "search"):
         path = corpus_path(folder, split)
         if path.exists():
             with CorpusFile(path) as file:
@@ -92,7 +125,7 @@ def check_disjoint(folder: Path | str) -> list[str]:
                     fingerprints[split] = file.column("fingerprint")
     compared = []
     for first, second in itertools.combinations(fingerprints, 2):
-        if first in _EVALUATION:
+        if first in EVALUATION_SPLITS:
             compared.append(f"{first}/{second}")
             _, i, j = np.intersect1d(fingerprints[first], fingerprints[second], return_indices=True)
             if len(i):
@@ -101,7 +134,7 @@ def check_disjoint(folder: Path | str) -> list[str]:
 
 
 def _check_order(file: CorpusFile) -> None:
-    """Networks come in the order of candidates; those that were drawn (not imported) are all different."""
+    """Check that networks are in the order of candidates and, unless they were imported, all different."""
     candidates = file.column("candidate")
     late = np.flatnonzero(candidates[1:] <= candidates[:-1])
     if len(late):
@@ -115,7 +148,7 @@ def _check_order(file: CorpusFile) -> None:
 
 
 def _check_networks(file: CorpusFile, start: int, stop: int) -> None:
-    """Rebuild networks from their configurations, and compare."""
+    """Rebuild networks from their configurations and compare them with the file."""
     records = file.architectures(slice(start, stop))
     configs = []
     for offset, record in enumerate(records):
@@ -123,24 +156,24 @@ def _check_networks(file: CorpusFile, start: int, stop: int) -> None:
             configs.append(decode(record))
         except ConfigError as error:
             raise _wrong(file, start + offset, str(error)) from error
-    architectures = encode(configs)  # nothing but what is valid gets into machine code
+    architectures = encode(configs)  # compiled code must not read invalid records
     wrong = np.flatnonzero(architectures != records)
     if len(wrong):
         raise _wrong(file, start + wrong[0], "has values where its configuration has none")
-    measures, rows = tabulate(architectures)
-    wrong = np.flatnonzero(measures["num_params_imagenet"] == 0)
+    statistics, rows = compute_statistics(architectures)
+    wrong = np.flatnonzero(statistics["num_params_imagenet"] == 0)
     if len(wrong):
         raise _wrong(file, start + wrong[0], "has no output, because its `none` operations cut every path to it")
-    for name in MEASURE.names or ():
+    for name in STATISTICS.names or ():
         if name != "candidate":
-            found, expected = file.column(name)[start:stop], measures[name]
+            found, expected = file.column(name)[start:stop], statistics[name]
             wrong = np.flatnonzero(found != expected)
             if len(wrong):
                 what = f"{name} is {found[wrong[0]]}, its configuration gives {expected[wrong[0]]}"
                 raise _wrong(file, start + wrong[0], what)
     wrong = np.flatnonzero(rows != file.wiring(start, stop))
     if len(wrong):
-        network = start + np.searchsorted(np.cumsum(measures["num_rows"]), wrong[0], side="right")
+        network = start + np.searchsorted(np.cumsum(statistics["num_rows"]), wrong[0], side="right")
         raise _wrong(file, network, "its graph is not that of its configuration")
 
 

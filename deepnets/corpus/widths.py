@@ -1,9 +1,9 @@
-"""How wide a network is: the rules by which widths are drawn for training and set for evaluation.
+"""Rules for the widths of networks.
 
-The corpus stores no widths for training networks.  Each time one is loaded, its width `C` and the hidden width of its
-classifier are drawn, small networks wider than large ones, so that a hypernetwork sees many shapes of every
-architecture at a bounded cost (Knyazev et al., NeurIPS 2021, appendix A; Knyazev et al., ICML 2023, appendix B, for
-the wider variant).
+The corpus stores no widths of training networks.  Each time a training network is loaded, its width `C` and the width
+of its hidden classifier layers are drawn.  Small networks can become wider than large ones, so that a hypernetwork sees
+many shapes of every architecture at a limited cost (Knyazev et al., NeurIPS 2021, appendix A; for the wider variant
+Knyazev et al., ICML 2023, appendix B).
 """
 
 from __future__ import annotations
@@ -18,13 +18,31 @@ from deepnets.corpus.storage import CorpusFile
 __all__ = ["FC_DIMS", "WIDTHS", "Width", "WidthRule", "evaluation_factor"]
 
 WIDTHS = tuple(range(32, 129, 16))
+"""Widths of training networks."""
+
 FC_DIMS = tuple(range(64, 513, 64))
+"""Widths of the hidden classifier layers of training networks."""
 
 _FEW_FC_DIMS = 4
 
 
 class Width(NamedTuple):
-    """What is decided when a network is loaded."""
+    """Values that are drawn when a training network is loaded.
+
+    Attributes
+    ----------
+    C
+        Initial number of channels.
+    fc_dim
+        Width of hidden classifier layers.
+    imagenet_stride
+        Stride of the stem for 224-pixel images, 2 or 4.
+
+    Examples
+    --------
+    >>> Width(C=48, fc_dim=128)
+    Width(C=48, fc_dim=128, imagenet_stride=4)
+    """
 
     C: int
     fc_dim: int
@@ -32,18 +50,42 @@ class Width(NamedTuple):
 
 
 class WidthRule:
-    """Draws of training widths, for all networks of a split.
+    """Draw the widths of the networks of a split.
 
     Parameters
     ----------
     file
-        The split.
+        The corpus file of the split.
     image_size
-        Side of the images, 32 or 224.
+        Height and width of the images, 32 or 224.
     wider
-        GHN-3's variant: larger networks may be wide, too, and with 224-pixel images some get a stem of stride 2.
+        Whether to use the variant of GHN-3, in which larger networks can be wide, too, and some networks for 224-pixel
+        images have a stem of stride 2.
     seed
-        Draw number d of network i is a function of (seed, i, d), in whatever process and order it is made.
+        Random seed.
+
+    Attributes
+    ----------
+    num_choices
+        `(n,) uint8`.  Network i draws from the first `num_choices[i]` of `WIDTHS`.
+    free_stride
+        `(n,) bool`, whether the stride of the stem is drawn.
+    seed
+        The argument.
+
+    Examples
+    --------
+    >>> from deepnets import GENOTYPES, NetworkConfig
+    >>> from deepnets.architecture import encode
+    >>> from deepnets.corpus import compute_statistics
+    >>> class Columns:
+    ...     architectures = encode([NetworkConfig(GENOTYPES["DARTS"], n_cells=4)])
+    ...     statistics, _ = compute_statistics(architectures)
+    ...     def column(self, name):
+    ...         return (self.statistics if name in self.statistics.dtype.names else self.architectures)[name]
+    >>> rule = WidthRule(Columns(), image_size=32, wider=False, seed=0)
+    >>> rule.draw(0, 1) == rule.draw(0, 1)
+    True
     """
 
     def __init__(self, file: CorpusFile, image_size: int, wider: bool, seed: int) -> None:
@@ -65,30 +107,58 @@ class WidthRule:
             [1, some, more],
             len(WIDTHS),
         ).astype(np.uint8)
-        """`(n,) uint8`, from how many of the first `WIDTHS` each network draws."""
         simple_stem = (file.column("stem_type") == 0) & (file.column("stem_pool") == 1)
         self.free_stride = (
             simple_stem & pooled & ~dense & (millions <= 0.2) & (cells <= 8)
             if wider and large_images
             else np.zeros(len(cells), np.bool_)
         )
-        """`(n,) bool`, whether each network draws the stride of its stem."""
         self.seed = seed
 
     def draw(self, index: int, number: int) -> Width:
-        """Draw number `number` of network `index`."""
+        """Return one draw, which is a function of (seed, index, number).
+
+        Parameters
+        ----------
+        index
+            Position of the network in the split.
+        number
+            Number of the draw, from 0 on.
+
+        Returns
+        -------
+        Width
+        """
         words = np.random.Philox(key=self.seed, counter=[0, index, number, 0]).random_raw(4)
         fc, c, again, stride = ((int(word) >> 32) / 2**32 for word in words)
         choices = int(self.num_choices[index])
         C = WIDTHS[int(c * choices)]
         fc_dim = FC_DIMS[int(fc * _FEW_FC_DIMS)]
-        if choices == len(WIDTHS) and C <= 64:  # small and narrow: the classifier may be wide
+        if choices == len(WIDTHS) and C <= 64:  # small, narrow networks can have a wide classifier
             fc_dim = FC_DIMS[int(again * len(FC_DIMS))]
         return Width(C, fc_dim, 2 if self.free_stride[index] and stride < 0.5 else 4)
 
 
 def evaluation_factor(split: str, image_size: int) -> int:
-    """By how much the stored width of an evaluation network is multiplied: `wide` is `test` made wider."""
+    """Return the factor by which the stored width of an evaluation network is multiplied.
+
+    Parameters
+    ----------
+    split
+        Name of the split.
+    image_size
+        Height and width of the images, 32 or 224.
+
+    Returns
+    -------
+    int
+        4 or 2 for `wide`, which stores the widths of `test`, and 1 for other splits.
+
+    Examples
+    --------
+    >>> evaluation_factor("wide", 32), evaluation_factor("test", 32)
+    (4, 1)
+    """
     if split != "wide":
         return 1
     return 2 if image_size > 32 else 4

@@ -1,24 +1,35 @@
-"""Image sets for training and evaluation: `digits`, `cifar10` and `imagenet`.
+"""Image sets for training and evaluation: `digits`, `cifar10`, `imagenet`, and your own.
 
-loading    `load_images` and `open_images`, image sets by name
-image_set  `ImageSet`, images in memory, and the protocol `Images`
+loading    `open_images`, `load_images` and the registry `IMAGE_SETS`
+image_set  `ImageSet`, images in memory, and the protocol `Images` of all image sets
 digits     scikit-learn's handwritten digits
 cifar      CIFAR-10, with an optional download
 imagenet   `ImageFolders`, JPEG files read by worker processes
+
+Names are imported on first use; `IMAGE_SETS` needs no torch.
 """
 
 from __future__ import annotations
 
-from deepnets.data.image_set import SPLITS, Images, ImageSet
-from deepnets.data.imagenet import ImageFolders
-from deepnets.data.loading import IMAGE_SETS, load_images, open_images
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "IMAGE_SETS",
-    "SPLITS",
-    "ImageFolders",
-    "ImageSet",
-    "Images",
-    "load_images",
-    "open_images",
-]
+from deepnets.support.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from deepnets.data.image_set import Images as Images
+    from deepnets.data.image_set import ImageSet as ImageSet
+    from deepnets.data.imagenet import ImageFolders as ImageFolders
+    from deepnets.data.loading import IMAGE_SETS as IMAGE_SETS
+    from deepnets.data.loading import ImageLoader as ImageLoader
+    from deepnets.data.loading import load_images as load_images
+    from deepnets.data.loading import open_images as open_images
+    from deepnets.data.loading import register_image_set as register_image_set
+
+__getattr__, __dir__, __all__ = lazy_exports(
+    __name__,
+    {
+        "image_set": ("ImageSet", "Images"),
+        "imagenet": ("ImageFolders",),
+        "loading": ("IMAGE_SETS", "ImageLoader", "load_images", "open_images", "register_image_set"),
+    },
+)

@@ -1,31 +1,41 @@
-"""The image set `cifar10`, in the standard python-version folder `cifar-10-batches-py` (Krizhevsky, 2009).
+"""The image set `cifar10`, from the python version of CIFAR-10, the folder `cifar-10-batches-py` (Krizhevsky, 2009).
 
-The files are pickles, which are programs.  They are read as data (`deepnets.support.pickles`): arrays of bytes, lists,
-texts, numbers, and nothing else.  The archive of the folder is read as it is, without unpacking it.
+The files are pickles, which can execute code when they are unpickled.  They are read by `deepnets.support.pickles`,
+which accepts arrays of bytes, lists, texts and numbers, and nothing else.  The archive is read without unpacking it.
 
-Splits and constants are those of Knyazev et al. (NeurIPS 2021): the last tenth of the training images, 5,000, is for
-validation.
+Splits and constants are those of Knyazev et al. (NeurIPS 2021): the last tenth of the training images, 5,000, is the
+validation split.
 """
 
 from __future__ import annotations
 
-import contextlib
 import gzip
-import hashlib
 import io
-import secrets
 import tarfile
-import urllib.request
+import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.hub
 
-from deepnets.data.image_set import ImageSet
-from deepnets.support import DAMAGED, Bounded, ConfigError, FormatError, IntegrityError, Unfinished, read_pickle, shown
+from deepnets.data.image_set import IMAGENET_MEAN, IMAGENET_STD, ImageSet
+from deepnets.support import (
+    DAMAGED,
+    Bounded,
+    ConfigError,
+    FormatError,
+    IntegrityError,
+    MissingDataError,
+    Unfinished,
+    error_reason,
+    read_pickle,
+    shown,
+)
 
 __all__ = ["ARCHIVE", "FOLDER", "fetch", "load_cifar10"]
 
@@ -33,37 +43,58 @@ FOLDER = "cifar-10-batches-py"
 ARCHIVE = "cifar-10-python.tar.gz"
 URL = f"https://www.cs.toronto.edu/~kriz/{ARCHIVE}"
 SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
-SIZE = 170_498_071
 
 _TRAIN = tuple(f"data_batch_{number}" for number in range(1, 6))
 _TEST = ("test_batch",)
 _NUM_CLASSES = 10
-_VALIDATION = 10  # one in so many training images, the last ones
-_LARGEST_FILE = 200 << 20  # bytes; the real ones have 31 MB
+_VALIDATION = 10  # the validation split is 1 / 10 of the training images
+_LARGEST_FILE = 200 << 20  # bytes; the real files have 31 MB
 _MEAN = (0.49139968, 0.48215827, 0.44653124)
 _STD = (0.24703233, 0.24348505, 0.26158768)
 
-Part = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
+LabelledImages = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
 
 
-def load_cifar10(split: str, root: Path | str | None, *, download: bool = False) -> ImageSet:
-    """Part of CIFAR-10: `train` (45,000 images), `val` (5,000), `trainval` (50,000) or `test` (10,000).
+def load_cifar10(
+    split: str,
+    *,
+    root: Path | str | None = None,
+    download: bool = False,
+    device: torch.device | str = "cpu",
+    image_size: int | None = None,
+    noise: float = 0.0,
+) -> ImageSet:
+    """Load one part of CIFAR-10.
 
     Parameters
     ----------
-    split
-        Which.
-    root
+    split : {"train", "val", "test", "trainval"}
+        The part: 45,000, 5,000, 10,000 or 50,000 images.
+    root : Path or str
         Folder that holds `cifar-10-batches-py` or `cifar-10-python.tar.gz`, or the former itself.
-    download
-        Whether to fetch the archive into `root` if neither is there.
+    download : bool, default False
+        Whether to download the archive (170 MB) into `root` if neither is there.
+    device, image_size, noise
+        As for `deepnets.data.open_images`.
+
+    Returns
+    -------
+    ImageSet
+        Images `(n, 3, 32, 32) uint8` and labels.
 
     Raises
     ------
     ConfigError
-        If there are no files.
+        If `root` is not given.
+    MissingDataError
+        If there are no files, or they cannot be downloaded.
     FormatError, IntegrityError
-        If a file is not what it should be.
+        If a file has the wrong format, or is damaged.
+
+    Examples
+    --------
+    >>> load_cifar10("test", root="images")  # doctest: +SKIP
+    ImageSet(name='cifar10', split='test', ...)
     """
     if root is None:
         raise ConfigError(f"root: cifar10 needs the folder that holds {FOLDER}; name it, or use the images 'digits'")
@@ -73,7 +104,7 @@ def load_cifar10(split: str, root: Path | str | None, *, download: bool = False)
     labels = np.concatenate([labels for _, labels in parts])
     held_out = len(images) // _VALIDATION
     rows = {"train": slice(len(images) - held_out), "val": slice(len(images) - held_out, None)}.get(split, slice(None))
-    return ImageSet(
+    loaded = ImageSet(
         name="cifar10",
         split=split,
         images=torch.from_numpy(images[rows]),
@@ -83,23 +114,25 @@ def load_cifar10(split: str, root: Path | str | None, *, download: bool = False)
         std=_STD,
         shift=4,
         flip=True,
-    )
+    ).with_options(device=device, image_size=image_size, noise=noise)
+    # Networks that take larger images were made for ImageNet and expect its normalisation.
+    return replace(loaded, mean=IMAGENET_MEAN, std=IMAGENET_STD) if loaded.resize else loaded
 
 
 # --- files ---
 
 
 def _contents(root: Path, names: tuple[str, ...], download: bool) -> list[tuple[str, bytes]]:
-    """The files of these names, in this order: where each is, and its bytes."""
+    """Read files by name; return where each of them is, for error messages, and its bytes."""
     folder = next((f for f in (root / FOLDER, root) if any((f / name).exists() for name in (*_TRAIN, *_TEST))), None)
     if folder is not None:
         return [(str(folder / name), _file(folder / name)) for name in names]
     archive = root / ARCHIVE
     if not archive.exists():
         if not download:
-            raise ConfigError(
-                f"root: {root} holds neither {FOLDER} (data_batch_1 to 5, test_batch) nor {ARCHIVE}; get the latter "
-                f"from {URL}, or let it be fetched with download=True"
+            raise MissingDataError(
+                f"root: {root} holds neither {FOLDER} (data_batch_1 to 5, test_batch) nor {ARCHIVE}; download the "
+                f"latter from {URL}, or pass download=True"
             )
         archive = fetch(root)
     members = _members(archive)
@@ -113,13 +146,13 @@ def _file(path: Path) -> bytes:
         _check_size(str(path), path.stat().st_size)
         return path.read_bytes()
     except FileNotFoundError as error:
-        raise ConfigError(f"{path}: no such file; unpack {ARCHIVE} again") from error
+        raise MissingDataError(f"{path}: no such file; unpack {ARCHIVE} again") from error
     except OSError as error:
-        raise FormatError(f"{path}: cannot be read: {_reason(error)}") from error
+        raise FormatError(f"{path}: cannot be read: {error_reason(error)}") from error
 
 
 def _members(archive: Path) -> dict[str, bytes]:
-    """The files with images in an archive, read in one go to its end, where its checksum is."""
+    """Read the files with images of an archive, and the archive to its end, where its checksum is."""
     found = {}
     try:
         with gzip.open(archive) as unzipped, tarfile.open(fileobj=unzipped, mode="r:") as tar:
@@ -132,8 +165,8 @@ def _members(archive: Path) -> dict[str, bytes]:
                 pass
     except FormatError:
         raise
-    except Exception as error:  # zlib and tarfile have many
-        raise FormatError(f"{archive}: is damaged: {_reason(error)}; get it again") from error
+    except Exception as error:  # zlib and tarfile raise many types
+        raise FormatError(f"{archive}: is damaged: {error_reason(error)}; download it again") from error
     return found
 
 
@@ -142,63 +175,71 @@ def _check_size(where: str, size: int) -> None:
         raise FormatError(f"{where}: is too large for a file of CIFAR-10: {size:,} bytes")
 
 
-def fetch(folder: Path, url: str = URL, sha256: str = SHA256, size: int = SIZE) -> Path:
-    """Download the archive of CIFAR-10 (170 MB), whose checksum must be right.
+def fetch(folder: Path, url: str = URL, sha256: str = SHA256) -> Path:
+    """Download the archive of CIFAR-10 (170 MB) and verify its checksum.
 
     Parameters
     ----------
-    folder
-        Where `cifar-10-python.tar.gz` is to be; it appears there when it is complete.
-    url, sha256, size
-        What to fetch; size in bytes.
+    folder : Path
+        Folder for `cifar-10-python.tar.gz`, created if necessary.  The file appears there once it is complete.
+    url : str
+        Address of the archive.
+    sha256 : str
+        Expected SHA-256 of the archive, 64 hexadecimal digits.
 
     Returns
     -------
-    The path of the archive.
+    Path
+        The archive.
 
     Raises
     ------
-    ConfigError
-        If it cannot be downloaded or written.
+    MissingDataError
+        If the archive cannot be downloaded or written.
     IntegrityError
-        If something else was downloaded.
+        If the checksum of the download differs.
+
+    Examples
+    --------
+    >>> import hashlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     source = Path(folder, "source")
+    ...     _ = source.write_bytes(b"images")
+    ...     archive = fetch(Path(folder, "images"), source.as_uri(), hashlib.sha256(b"images").hexdigest())
+    ...     archive.name, archive.read_bytes()
+    ('cifar-10-python.tar.gz', b'images')
     """
     archive = folder / ARCHIVE
-    partial = archive.with_name(f".{ARCHIVE}.{secrets.token_hex(4)}.partial")
-    digest, received = hashlib.sha256(), 0
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with urllib.request.urlopen(url, timeout=60) as source, partial.open("wb") as target:  # noqa: S310
-            while received <= size and (block := source.read(1 << 20)):
-                received += len(block)
-                digest.update(block)
-                target.write(block)
-        if digest.hexdigest() != sha256:
-            raise IntegrityError(
-                f"{url}: what was downloaded ({received:,} bytes) has another checksum than CIFAR-10; try again, or "
-                f"put {ARCHIVE} into {folder} yourself"
-            )
-        partial.replace(archive)
-    except (OSError, ValueError) as error:  # HTTP errors are of OSError, a wrong address is a ValueError
-        raise ConfigError(f"{url}: cannot be downloaded into {folder}: {_reason(error)}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink()
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as temporary:  # removed after errors, too
+            partial = Path(temporary, ARCHIVE)
+            torch.hub.download_url_to_file(url, str(partial), hash_prefix=sha256, progress=False)
+            partial.replace(archive)
+    except RuntimeError as error:  # the hash differs
+        raise IntegrityError(
+            f"{url}: the download does not have the checksum of CIFAR-10; try again, or put {ARCHIVE} into {folder} "
+            "yourself"
+        ) from error
+    except (OSError, ValueError) as error:  # HTTP errors are subclasses of OSError; a malformed URL is a ValueError
+        raise MissingDataError(
+            f"{url}: cannot be downloaded into {folder}: {error_reason(getattr(error, 'reason', None) or error)}"
+        ) from error
     return archive
 
 
 # --- content ---
 
 
-def _read(where: str, pickled: bytes) -> Part:
-    """Images `(n, 3, 32, 32) uint8` and labels `(n,) int64` of a file."""
+def _read(where: str, pickled: bytes) -> LabelledImages:
+    """Return the images `(n, 3, 32, 32) uint8` and the labels `(n,) int64` of a file."""
     try:
         content = read_pickle(Bounded(io.BytesIO(pickled), len(pickled)), _BUILDERS)
-    except Exception as error:  # whatever a damaged or hostile pickle leads to
-        raise FormatError(f"{where}: is no file of CIFAR-10: {_reason(error)}") from error
+    except Exception as error:  # damaged and malicious pickles raise many types
+        raise FormatError(f"{where}: is not a file of CIFAR-10: {error_reason(error)[:200]}") from error
     if not isinstance(content, dict):
-        raise FormatError(f"{where}: is no file of CIFAR-10: expected a dictionary, got a {type(content).__name__}")
-    # Texts of Python 2 are read as texts; programs in Python 3 write keys of bytes as well.
+        raise FormatError(f"{where}: is not a file of CIFAR-10: expected a dictionary, got a {type(content).__name__}")
+    # The official files have text keys; files rewritten by Python 3 programs often have bytes keys.
     images, labels = (content.get(key, content.get(key.encode())) for key in ("data", "labels"))
     if not isinstance(images, np.ndarray) or images.ndim != 2 or images.shape[1] != 3 * 32 * 32:
         raise FormatError(f"{where}: data: expected an array of (n, 3072) bytes, got {_described(images)}")
@@ -241,11 +282,5 @@ _BUILDERS: dict[str, Callable[..., Any]] = {
 
 def _described(value: Any) -> str:
     if isinstance(value, np.ndarray):
-        return f"one of {value.shape}"
+        return f"an array of shape {value.shape}"
     return f"a list of {len(value)}" if isinstance(value, list) else f"a {type(value).__name__}"
-
-
-def _reason(error: BaseException) -> str:
-    """Why something failed, in a line."""
-    text = getattr(error, "strerror", None) or getattr(error, "reason", None) or error
-    return " ".join(str(text).split())[:200] or type(error).__name__

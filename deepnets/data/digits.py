@@ -1,13 +1,16 @@
 """The image set `digits`: scikit-learn's copy of the UCI "Optical Recognition of Handwritten Digits" test set.
 
-1,797 images of 8 x 8 pixels in 17 shades, by 13 writers (Alpaydin and Kaynak, 1998).  They are enlarged four times by
-bilinear interpolation and repeated in three channels, so that networks for CIFAR-10 take them as they are.
+The set has 1,797 images of 8 x 8 pixels with 17 grey levels, by 13 writers (Alpaydin and Kaynak, 1998).  Images are
+enlarged to 32 x 32 pixels by bilinear interpolation and repeated in three channels, the input format of networks for
+CIFAR-10.
 
-One sixth of every class is for validation and one sixth for testing.  Which, is decided by raw words of a Philox
-stream, which no library will ever change.
+One sixth of every class is held out for validation and one sixth for testing.  The split is derived from the raw output
+of a Philox generator, which does not change between versions of NumPy.
 """
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -21,27 +24,49 @@ __all__ = ["load_digits"]
 _KEY = 1998
 _SIDE = 32
 _NUM_CLASSES = 10
-_MEAN, _STD = 0.3053, 0.3232  # of the training images as they are here
+_MEAN, _STD = 0.3053, 0.3232  # of the enlarged training images
 
 
-def load_digits(split: str) -> ImageSet:
-    """Part of the digits: `train` (1,199 images), `val` (299), `test` (299) or `trainval` (1,498).
+def load_digits(
+    split: str,
+    *,
+    root: Path | str | None = None,
+    download: bool = False,
+    device: torch.device | str = "cpu",
+    image_size: int | None = None,
+    noise: float = 0.0,
+) -> ImageSet:
+    """Load one part of the digits.
 
     Parameters
     ----------
-    split
-        Which.  Images keep the order of the original, in which classes are mixed.
+    split : {"train", "val", "test", "trainval"}
+        The part: 1,199, 299, 299 or 1,498 images.  They keep the order of the original, in which classes are mixed.
+    root, download
+        Not used: the images are part of scikit-learn.
+    device, image_size, noise
+        As for `deepnets.data.open_images`.
+
+    Returns
+    -------
+    ImageSet
+        Images `(n, 3, 32, 32) uint8` and labels.
+
+    Examples
+    --------
+    >>> load_digits("val").images.shape
+    torch.Size([299, 3, 32, 32])
     """
     from sklearn.datasets import load_digits as load
 
     bunch = load()
     labels = torch.from_numpy(bunch.target.astype(np.int64))
     small = torch.from_numpy(bunch.images.astype(np.float32))[:, None] / 16  # (n, 1, 8, 8), 0 to 1
-    # Every value is a multiple of 1/1024: exact, whatever the order of additions, and so the same on every machine.
+    # Every value is a multiple of 1/1024, so floating-point sums are exact and equal on every machine.
     large = F.interpolate(small, (_SIDE, _SIDE), mode="bilinear", align_corners=False)
     images = (large * 255).round().to(torch.uint8).expand(-1, 3, -1, -1)
     rows = torch.from_numpy(_rows(bunch.target, split))
-    return ImageSet(
+    digits = ImageSet(
         name="digits",
         split=split,
         images=images[rows].contiguous(),
@@ -50,12 +75,13 @@ def load_digits(split: str) -> ImageSet:
         mean=(_MEAN,) * 3,
         std=(_STD,) * 3,
         shift=2,
-        flip=False,  # a mirrored digit is another one, or none
+        flip=False,  # a mirrored digit is not the same digit
     )
+    return digits.with_options(device=device, image_size=image_size, noise=noise)
 
 
 def _rows(labels: npt.NDArray[np.int64], split: str) -> npt.NDArray[np.int64]:
-    """The images of a split, in the order of the original."""
+    """Return the positions of the images of a split, in the order of the original."""
     words = np.random.Philox(key=_KEY).random_raw(len(labels))
     part = np.empty(len(labels), "<U5")
     for label in range(_NUM_CLASSES):

@@ -1,4 +1,4 @@
-"""`ImageSet`: images in memory, as bytes, on any device; `Images`: the interface of every image set."""
+"""`ImageSet`, images held in memory as bytes, and `Images`, the interface that all image sets share."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ from torch import Tensor
 
 from deepnets.support import at_least, checked_integer
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "SPLITS", "ImageSet", "Images"]
-
-SPLITS = ("train", "val", "test", "trainval")
-"""Parts of a set: to train on, to choose by, to report on; `trainval` is the first two together."""
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "ImageSet", "Images"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Images(Protocol):
-    """What networks can be trained and evaluated on: an `ImageSet`, or images in folders."""
+    """The interface of image sets, with which networks are trained and evaluated.
+
+    `ImageSet` and `ImageFolders` implement it.
+    """
 
     @property
     def name(self) -> str:
-        """Which set."""
+        """Name of the set."""
 
     @property
     def split(self) -> str:
-        """Which part of it, one of `SPLITS`."""
+        """Part of the set, one of `deepnets.support.IMAGE_SPLITS`."""
 
     @property
     def num_classes(self) -> int:
-        """Number of different labels."""
+        """Number of classes."""
 
     @property
     def image_size(self) -> int:
-        """Height and width that batches have, in pixels."""
+        """Height and width of the images in batches, in pixels."""
 
     @property
     def device(self) -> torch.device:
-        """Where batches are."""
+        """Device of the batches."""
 
     def __len__(self) -> int: ...
 
@@ -56,7 +56,7 @@ class Images(Protocol):
         drop_last: bool = False,
         generator: torch.Generator | None = None,
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Go through the images once, as `ImageSet.batches`."""
+        """Iterate over the images once, with the parameters and results of `ImageSet.batches`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,22 +65,34 @@ class ImageSet:
 
     Attributes
     ----------
-    name, split
-        Which set, and which part of it.
-    images
-        `(n, 3, h, w) uint8`.
-    labels
-        `(n,) int64`.
-    num_classes
-        Number of different labels.
-    mean, std
-        Of the channels of the training images, on a scale from 0 to 1.
-    shift, flip
-        How far, in pixels, and whether, images are moved and mirrored for training.
-    noise
-        Standard deviation of the noise that is added on a scale from 0 to 1 (0.08 in the published test of robustness).
-    resize
-        Height and width that batches have, if not those of `images`.
+    name, split : str
+        The set, and the part of it.
+    images : Tensor
+        `(n, 3, height, width) uint8`, height and width equal.
+    labels : Tensor
+        `(n,) int64`, the class of every image.
+    num_classes : int
+        Number of classes.
+    mean, std : tuple of three floats
+        Mean and standard deviation of the channels of the training images, on a scale from 0 to 1.
+    shift : int, default 0
+        Largest random translation of images for training, in pixels.
+    flip : bool, default False
+        Whether images for training are mirrored horizontally at random.
+    noise : float, default 0
+        Standard deviation of Gaussian noise that is added to the pixels, on a scale from 0 to 1.
+    resize : int, optional
+        Height and width of the images in batches, if they differ from those of `images`.
+
+    Examples
+    --------
+    >>> images = torch.zeros(6, 3, 8, 8, dtype=torch.uint8)
+    >>> labels = torch.tensor([0, 1, 0, 1, 0, 1])
+    >>> black = ImageSet("black", "train", images, labels, num_classes=2, mean=(0.5,) * 3, std=(0.25,) * 3)
+    >>> len(black), black.image_size
+    (6, 8)
+    >>> [tuple(pixels.shape) for pixels, _ in black.batches(4)]
+    [(4, 3, 8, 8), (2, 3, 8, 8)]
     """
 
     name: str
@@ -90,8 +102,8 @@ class ImageSet:
     num_classes: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    shift: int
-    flip: bool
+    shift: int = 0
+    flip: bool = False
     noise: float = 0.0
     resize: int | None = None
 
@@ -100,20 +112,75 @@ class ImageSet:
 
     @property
     def image_size(self) -> int:
-        """Height and width that batches have, in pixels."""
+        """Height and width of the images in batches, in pixels."""
         return self.resize or self.images.shape[-1]
 
     @property
     def device(self) -> torch.device:
-        """Where the images are."""
+        """Device of the images, the labels and the batches."""
         return self.images.device
 
     def to(self, device: torch.device | str) -> ImageSet:
-        """The same on a device."""
+        """Return the set with its images and labels on a device.
+
+        Examples
+        --------
+        >>> from deepnets.data import load_images
+        >>> load_images("digits", "val").to("meta").device
+        device(type='meta')
+        """
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
+    def with_options(
+        self, *, device: torch.device | str = "cpu", image_size: int | None = None, noise: float = 0.0
+    ) -> ImageSet:
+        """Return the set with the options that every loader takes (see `deepnets.data.ImageLoader`).
+
+        Parameters
+        ----------
+        device : torch.device or str, default "cpu"
+            Device of the batches.
+        image_size : int, optional
+            Height and width of the images in batches, in pixels; by default those of `images`.
+        noise : float, default 0
+            Standard deviation of Gaussian noise.
+
+        Returns
+        -------
+        ImageSet
+            The images are resized batch by batch, not in memory.
+
+        Examples
+        --------
+        >>> from deepnets.data import load_images
+        >>> load_images("digits", "val").with_options(image_size=64).image_size
+        64
+        """
+        resize = None if image_size in (None, self.images.shape[-1]) else image_size
+        return replace(self, resize=resize, noise=noise).to(device)
+
     def normalized(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Bytes `(..., 3, h, w)` as float32 of mean 0 and variance 1 per channel, after noise, if the set has any."""
+        """Normalise images to mean 0 and variance 1 per channel, after adding noise if `noise` is not 0.
+
+        Parameters
+        ----------
+        images : Tensor
+            `(..., 3, height, width)`, values from 0 to 255.
+        generator : torch.Generator, optional
+            Random numbers of the noise, on the device of the images; by default PyTorch's global generator.
+
+        Returns
+        -------
+        Tensor
+            The same shape, float32.
+
+        Examples
+        --------
+        >>> from deepnets.data import load_images
+        >>> digits = load_images("digits", "train")
+        >>> round(digits.normalized(digits.images).mean().item(), 2)
+        0.0
+        """
         pixels = images.float() / 255
         if self.noise:
             noise = torch.randn(pixels.shape, generator=generator, device=pixels.device)
@@ -122,16 +189,28 @@ class ImageSet:
         return (pixels - mean) / std
 
     def augmented(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """A batch, each image of which is moved by up to `shift` pixels (black comes in), and mirrored or not.
+        """Translate every image of a batch by up to `shift` pixels, and mirror it at random if `flip` is set.
 
-        All images of a batch at once, on their device, without waiting for it.
+        All images are processed at once on their device, without synchronisation.  Pixels from outside are black.
 
         Parameters
         ----------
-        images
-            `(n, 3, h, w)`, bytes or normalised float32.
-        generator
-            Of the random numbers, on the device of the images.
+        images : Tensor
+            `(n, 3, height, width)`, uint8 or normalised float32.
+        generator : torch.Generator, optional
+            Random numbers, on the device of the images; by default PyTorch's global generator.
+
+        Returns
+        -------
+        Tensor
+            The same shape and dtype.
+
+        Examples
+        --------
+        >>> from deepnets.data import load_images
+        >>> digits = load_images("digits", "train")
+        >>> digits.augmented(digits.images[:5]).shape
+        torch.Size([5, 3, 32, 32])
         """
         n, _, height, width = images.shape
         device = images.device
@@ -159,21 +238,40 @@ class ImageSet:
         drop_last: bool = False,
         generator: torch.Generator | None = None,
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Go through the images once.
+        """Iterate over the images once.
 
         Parameters
         ----------
-        batch_size
-            Images in a batch; the last one may have fewer, unless `drop_last`.
-        shuffle, augment
-            Random order; random shifts (and mirror images).
-        generator
-            Of the random numbers, on the device of the images; PyTorch's own by default.  With the state that it has
-            before a pass, the pass can be repeated.
+        batch_size : int
+            Images in a batch.
+        shuffle : bool, default False
+            Whether to use a random order.
+        augment : bool, default False
+            Whether to translate and mirror images at random, as `augmented` does.
+        drop_last : bool, default False
+            Whether to leave out the last batch if it is smaller than `batch_size`.
+        generator : torch.Generator, optional
+            Random numbers, on the device of the images; by default PyTorch's global generator.  The same state of the
+            generator gives the same batches.
 
         Yields
         ------
-        Normalised images `(batch_size, 3, image_size, image_size) float32` and labels `(batch_size,) int64`.
+        images : Tensor
+            `(batch_size, 3, image_size, image_size) float32`, normalised.
+        labels : Tensor
+            `(batch_size,) int64`.
+
+        Raises
+        ------
+        ConfigError
+            If `batch_size` is not a positive integer.
+
+        Examples
+        --------
+        >>> from deepnets.data import load_images
+        >>> digits = load_images("digits", "test")
+        >>> sum(len(labels) for _, labels in digits.batches(100, drop_last=True))
+        200
         """
         batch_size = checked_integer("batch_size", batch_size, at_least(1))
         return self._batches(batch_size, shuffle, augment, drop_last, generator)
@@ -196,5 +294,5 @@ class ImageSet:
 
     @cached_property
     def _constants(self) -> Tensor:
-        """`(2, 3, 1, 1)`, mean and std; kept, because to copy them to a device means to wait for it."""
+        """`(2, 3, 1, 1)`, mean and standard deviation; cached, because copying them to a GPU synchronises with it."""
         return torch.tensor([self.mean, self.std]).view(2, 3, 1, 1).to(self.device)

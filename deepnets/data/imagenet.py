@@ -1,10 +1,10 @@
-"""The image set `imagenet` (ILSVRC 2012): JPEG files in a folder per class, read and varied by worker processes.
+"""The image set `imagenet` (ILSVRC 2012): JPEG files in one folder per class, read and augmented by worker processes.
 
     ROOT/train/n01440764/*.JPEG, ...    ROOT/val/n01440764/*.JPEG, ...
 
-Splits, transforms and orders are those of Knyazev et al. (NeurIPS 2021): the last 50 training images of every class, in
-the order of their names, are for validation, and images for evaluation come in a fixed random order, so that batch
-norms which normalise by the batch see mixed classes.  The transforms are torchvision's.
+Splits, transforms and orders are those of Knyazev et al. (NeurIPS 2021): the last 50 training images of every class,
+sorted by name, are the validation split.  Images for evaluation come in a fixed random order, because batch norms that
+normalise by the statistics of the batch need batches of mixed classes.  The transforms are torchvision's.
 """
 
 from __future__ import annotations
@@ -22,7 +22,16 @@ import torch
 from torch import Tensor
 
 from deepnets.data.image_set import IMAGENET_MEAN, IMAGENET_STD
-from deepnets.support import ConfigError, FormatError, at_least, checked_integer, import_torchvision
+from deepnets.support import (
+    ConfigError,
+    FormatError,
+    MissingDataError,
+    MissingDependencyError,
+    at_least,
+    checked_integer,
+    error_reason,
+    import_torchvision,
+)
 
 __all__ = ["ImageFolders", "evaluation_order", "load_imagenet"]
 
@@ -31,12 +40,12 @@ HELD_OUT = 50
 NUM_CLASSES = 1000
 
 _SUFFIXES = {".jpeg", ".jpg", ".png"}
-_MOST_WORKERS = 8
+_MAX_WORKERS = 8
 _COLOR_JITTER = (0.4, 0.4, 0.4, 0.2)  # brightness, contrast, saturation, hue
 
 
-class _Job(NamedTuple):
-    """What a worker makes an image for a batch from."""
+class _Example(NamedTuple):
+    """One image of a batch: its file, its label, and the seed of its augmentation and noise."""
 
     path: str
     label: int
@@ -45,28 +54,34 @@ class _Job(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class ImageFolders:
-    """Images in folders, of which a pass reads one batch after the other.
+    """Images in folders, which are read from their files batch by batch.
 
     Attributes
     ----------
-    name, split
-        Which set, and which part of it.
-    paths
+    name, split : str
+        The set, and the part of it.
+    paths : list of str
         The files, class by class.
-    labels
-        `(n,) int64`, the number of each one's class, in the order of the classes' names.
-    num_classes
-        Number of different labels.
-    image_size
-        Height and width of the images in batches.
-    device
-        Where batches end up.
-    noise
-        Standard deviation of the noise that is added on a scale from 0 to 1 (0.18 in the published test of robustness).
-    workers
-        Processes that read images; 0 for none.
-    mean, std
-        Of the channels, on a scale from 0 to 1.
+    labels : numpy array
+        `(n,) int64`, the class of every file; classes are numbered in the order of their names.
+    num_classes : int
+        Number of classes.
+    image_size : int, default 224
+        Height and width of the images in batches, in pixels.
+    device : torch.device
+        Device of the batches; by default the CPU.
+    noise : float, default 0
+        Standard deviation of Gaussian noise that is added to the pixels, on a scale from 0 to 1.
+    workers : int, default 0
+        Processes that read images; with 0, the current process reads them.
+    mean, std : tuple of three floats
+        Mean and standard deviation of the channels, on a scale from 0 to 1; by default those of ImageNet.
+
+    Examples
+    --------
+    >>> images = ImageFolders("pets", "train", ["cat/1.jpg", "dog/1.jpg"], np.array([0, 1]), num_classes=2)
+    >>> len(images), images.image_size
+    (2, 224)
     """
 
     name: str
@@ -85,7 +100,13 @@ class ImageFolders:
         return len(self.paths)
 
     def to(self, device: torch.device | str) -> ImageFolders:
-        """The same with batches on a device."""
+        """Return the set with batches on a device.
+
+        Examples
+        --------
+        >>> ImageFolders("pets", "train", [], np.array([]), num_classes=2).to("meta").device
+        device(type='meta')
+        """
         return replace(self, device=torch.device(device))
 
     def batches(
@@ -97,25 +118,33 @@ class ImageFolders:
         drop_last: bool = False,
         generator: torch.Generator | None = None,
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Go through the images once, in the order of the published evaluation (`evaluation_order`) by default.
+        """Iterate over the images once, by default in the order of the published evaluation (`evaluation_order`).
 
         Parameters
         ----------
-        batch_size
-            Images in a batch; the last one may have fewer, unless `drop_last`.
-        shuffle
-            Random order.
-        augment
-            Random crop, mirror image and colours, instead of the central crop.
-        generator
-            Of the random numbers, on the CPU; PyTorch's own by default.  The number of workers makes no difference.
+        batch_size : int
+            Images in a batch.
+        shuffle : bool, default False
+            Whether to use a random order.
+        augment : bool, default False
+            Whether to crop, mirror and change the colours of images at random; otherwise they are cropped centrally.
+        drop_last : bool, default False
+            Whether to leave out the last batch if it is smaller than `batch_size`.
+        generator : torch.Generator, optional
+            Random numbers, on the CPU; by default PyTorch's global generator.  Batches do not depend on the number of
+            workers.
 
         Yields
         ------
-        Normalised images `(batch_size, 3, image_size, image_size) float32` and labels `(batch_size,) int64`.
+        images : Tensor
+            `(batch_size, 3, image_size, image_size) float32`, normalised.
+        labels : Tensor
+            `(batch_size,) int64`.
 
         Raises
         ------
+        ConfigError
+            If `batch_size` is not a positive integer.
         FormatError
             If a file cannot be read as an image.
         """
@@ -154,18 +183,18 @@ class ImageFolders:
         n = len(self)
         order = torch.randperm(n, generator=generator) if shuffle else evaluation_order(n)
         seeds = torch.randint(2**62, (n,), generator=generator) if augment or self.noise else torch.zeros_like(order)
-        jobs = [
-            _Job(self.paths[i], int(self.labels[i]), seed)
+        examples = [
+            _Example(self.paths[i], int(self.labels[i]), seed)
             for i, seed in zip(order.tolist(), seeds.tolist(), strict=True)
         ]
         loader: DataLoader[Any] = DataLoader(
-            _Decoded(jobs, _transform(self.image_size, augment, self.noise, self.mean, self.std)),
+            _ImageFiles(examples, _transform(self.image_size, augment, self.noise, self.mean, self.std)),
             batch_size=batch_size,
             drop_last=drop_last,
             num_workers=self.workers,
-            collate_fn=_collated,
+            collate_fn=_collate,
             pin_memory=self.device.type == "cuda",
-            generator=torch.Generator(),  # of seeds of workers, which nothing depends on
+            generator=torch.Generator(),  # seeds workers only; keeps the global generator unchanged
         )
         for batch in loader:
             if isinstance(batch, FormatError):
@@ -176,42 +205,63 @@ class ImageFolders:
 
 def load_imagenet(
     split: str,
-    root: Path | str | None,
     *,
+    root: Path | str | None = None,
+    download: bool = False,
     device: torch.device | str = "cpu",
+    image_size: int | None = None,
     noise: float = 0.0,
-    image_size: int = 224,
     workers: int | None = None,
     num_classes: int = NUM_CLASSES,
 ) -> ImageFolders:
-    """Part of ImageNet: `train` (1,231,167 images), `val` (50,000), `trainval` (1,281,167) or `test` (50,000).
+    """Open one part of ImageNet, or of images of your own in folders of the same layout.
 
     Parameters
     ----------
-    split
-        Which.  `test` are the images of ILSVRC's folder `val`, whose labels are public.
-    root
+    split : {"train", "val", "test", "trainval"}
+        The part: 1,231,167, 50,000, 50,000 or 1,281,167 images.  `test` are the images of ILSVRC's folder `val`, whose
+        labels are public.
+    root : Path or str
         Folder with the folders `train` and `val`, each with one folder per class.
-    device, noise, image_size
-        As in `ImageFolders`.
-    workers
-        Processes that read images; by default one per core, 8 at most.
-    num_classes
-        How many folders there must be: another number for a part of ImageNet, or for images of your own.
+    download
+        Not used: ImageNet has to be requested from its authors.
+    device, noise
+        As for `deepnets.data.open_images`.
+    image_size : int, default 224
+        Height and width of the images in batches, in pixels.
+    workers : int, optional
+        Processes that read images; by default one per core, at most 8.
+    num_classes : int, default 1000
+        Expected number of class folders; another number for a subset of ImageNet, or for images of your own.
+
+    Returns
+    -------
+    ImageFolders
+        The files and their labels.
 
     Raises
     ------
     ConfigError
-        If a folder is missing or holds no images, or torchvision is missing.
+        If an argument is not valid.
+    MissingDataError
+        If a folder is missing.
+    MissingDependencyError
+        If torchvision is not installed.
     FormatError
-        If there are more or fewer classes, or too few images to hold some out.
+        If the number of classes differs, or a class has no images, or too few to hold out 50.
+
+    Examples
+    --------
+    >>> load_imagenet("test", root="no folder")
+    Traceback (most recent call last):
+    deepnets.support.errors.MissingDataError: root: no folder/train: no such folder; unpack the training ...
     """
-    image_size = checked_integer("image_size", image_size, at_least(1))
+    image_size = checked_integer("image_size", 224 if image_size is None else image_size, at_least(1))
     if workers is None:
-        workers = min(os.cpu_count() or 1, _MOST_WORKERS)
+        workers = min(os.cpu_count() or 1, _MAX_WORKERS)
     workers = checked_integer("workers", workers, at_least(0))
     if root is None:
-        raise ConfigError("root: imagenet needs the folder that holds its folders train and val; name it")
+        raise ConfigError("root: imagenet needs the folder that holds the folders train and val")
     classes = _classes(Path(root), num_classes)
     folder = Path(root) / ("val" if split == "test" else "train")
     paths: list[str] = []
@@ -244,9 +294,27 @@ def load_imagenet(
 
 
 def evaluation_order(n: int, seed: int = EVALUATION_SEED) -> Tensor:
-    """`(n,) int64`, the order in which the published evaluations see images.
+    """Return the order in which the published evaluations of Knyazev et al. (NeurIPS 2021) go through images.
 
-    It is what a `DataLoader` makes of a generator with this seed: one number for its workers, then a permutation.
+    It is the order of a shuffling `DataLoader` whose generator has this seed: the loader draws one number for its
+    workers, then a permutation.
+
+    Parameters
+    ----------
+    n : int
+        Number of images.
+    seed : int, default 1111
+        Seed of the generator.
+
+    Returns
+    -------
+    Tensor
+        `(n,) int64`, a permutation.
+
+    Examples
+    --------
+    >>> evaluation_order(5).sort().values
+    tensor([0, 1, 2, 3, 4])
     """
     generator = torch.Generator().manual_seed(seed)
     torch.empty((), dtype=torch.int64).random_(generator=generator)
@@ -257,12 +325,12 @@ def evaluation_order(n: int, seed: int = EVALUATION_SEED) -> Tensor:
 
 
 def _classes(root: Path, expected: int) -> list[str]:
-    """Names of the classes, those of the folders in `train` and `val`."""
+    """Return the names of the classes, which are the folders in `train` and in `val`."""
     found = {}
     for part in ("train", "val"):
         folder = root / part
         if not folder.is_dir():
-            raise ConfigError(
+            raise MissingDataError(
                 f"root: {folder}: no such folder; unpack the training and validation images of ILSVRC 2012 "
                 f"(https://image-net.org/download) into {root}/train and {root}/val, one folder per class in each"
             )
@@ -289,7 +357,7 @@ def _torchvision() -> Any:
     try:
         torchvision: Any = import_torchvision()
     except ImportError as error:
-        raise ConfigError(f"the transforms of imagenet are torchvision's: {error}") from error
+        raise MissingDependencyError(f"images: imagenet needs the transforms of torchvision: {error}") from error
     return torchvision.transforms
 
 
@@ -297,7 +365,7 @@ def _torchvision() -> Any:
 def _transform(
     size: int, augment: bool, noise: float, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> Callable[[Any], Tensor]:
-    """From an image of Pillow to a normalised tensor."""
+    """Return the function from a Pillow image to a normalised tensor."""
     transforms = _torchvision()
     if augment:
         view = [
@@ -305,7 +373,7 @@ def _transform(
             transforms.RandomHorizontalFlip(),
             transforms.ColorJitter(*_COLOR_JITTER),
         ]
-    else:  # 256 for 224 pixels, as published, which has no smaller images
+    else:  # 256 for 224 pixels as published; smaller images are not published
         view = [transforms.Resize(max(size, 256) if size >= 224 else size), transforms.CenterCrop(size)]
     noisy = [_Noise(noise)] if noise else []
     whole: Callable[[Any], Tensor] = transforms.Compose(
@@ -322,25 +390,25 @@ class _Noise:
         return (pixels + self.std * torch.randn_like(pixels)).clamp(0, 1)
 
 
-class _Decoded(torch.utils.data.Dataset[Any]):
-    """Images by their place in the pass; what is wrong with one is returned, to be raised where it is understood."""
+class _ImageFiles(torch.utils.data.Dataset[Any]):
+    """Decodes images by their position in the pass; errors are returned, because workers cannot raise every type."""
 
-    def __init__(self, jobs: list[_Job], transform: Callable[[Any], Tensor]) -> None:
-        self.jobs, self.transform = jobs, transform
+    def __init__(self, examples: list[_Example], transform: Callable[[Any], Tensor]) -> None:
+        self.examples, self.transform = examples, transform
 
     def __len__(self) -> int:
-        return len(self.jobs)
+        return len(self.examples)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int] | FormatError:
-        job = self.jobs[index]
+        example = self.examples[index]
         try:
-            return _decode(job.path, job.seed, self.transform), job.label
+            return _decode(example.path, example.seed, self.transform), example.label
         except FormatError as error:
             return error
 
 
 def _decode(path: str, seed: int, transform: Callable[[Any], Tensor]) -> Tensor:
-    """Decode and transform an image, with random numbers of its own."""
+    """Decode and transform an image, with random numbers that do not depend on the process."""
     from PIL import Image
 
     with torch.random.fork_rng(devices=[]):
@@ -348,12 +416,11 @@ def _decode(path: str, seed: int, transform: Callable[[Any], Tensor]) -> Tensor:
         try:
             with Image.open(path) as image:
                 return transform(image.convert("RGB"))
-        except Exception as error:  # Pillow raises any exception
-            text = " ".join(str(error).split())[:200] or type(error).__name__
-            raise FormatError(f"{path}: cannot be read as an image: {text}") from error
+        except Exception as error:  # Pillow raises many types
+            raise FormatError(f"{path}: cannot be read as an image: {error_reason(error)}") from error
 
 
-def _collated(items: list[tuple[Tensor, int] | FormatError]) -> tuple[Tensor, Tensor] | FormatError:
+def _collate(items: list[tuple[Tensor, int] | FormatError]) -> tuple[Tensor, Tensor] | FormatError:
     for item in items:
         if isinstance(item, FormatError):
             return item

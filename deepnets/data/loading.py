@@ -1,85 +1,123 @@
-"""`load_images`, `open_images`: image sets by name, for training and evaluation.
+"""`open_images` and `load_images`: image sets by name, and the registry to which you add your own.
 
-`digits` (part of scikit-learn) and `cifar10` are loaded into memory as an `ImageSet`.  `imagenet` is read from its
-folders on demand (`deepnets.data.imagenet`).  Files are downloaded only with `download=True`.
+An image set is added by a loader, a function that returns a part of it (see `ImageLoader`).  With the following in
+`shapes.py`, every function and option that takes a name of an image set takes `"shapes:load"`:
+
+    import torch
+    from deepnets.data import ImageSet
+
+    def load(split, *, root=None, download=False, device="cpu", image_size=None, noise=0.0):
+        images = torch.randint(256, (100, 3, 32, 32), dtype=torch.uint8)
+        labels = torch.arange(100) % 5
+        shapes = ImageSet("shapes:load", split, images, labels, num_classes=5, mean=(0.5,) * 3, std=(0.25,) * 3)
+        return shapes.with_options(device=device, image_size=image_size, noise=noise)
+
+`register_image_set("shapes", load)` gives it a short name in the current process.  Worker processes do not know that
+name, so the command lines and parallel evaluations need `"shapes:load"`.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
-import torch
+from deepnets.support import IMAGE_SPLITS, ConfigError, Registry, at_least, checked_integer
 
-from deepnets.data.image_set import IMAGENET_MEAN, IMAGENET_STD, SPLITS, Images, ImageSet
-from deepnets.support import ConfigError, at_least, checked_integer
+if TYPE_CHECKING:
+    import torch
 
-__all__ = ["IMAGE_SETS", "load_images", "open_images"]
+    from deepnets.data.image_set import Images, ImageSet
 
-IMAGE_SETS = ("digits", "cifar10", "imagenet")
+__all__ = ["IMAGE_SETS", "ImageLoader", "load_images", "open_images", "register_image_set"]
 
 
-def load_images(
-    name: str,
-    split: str = "train",
-    *,
-    root: Path | str | None = None,
-    download: bool = False,
-    device: torch.device | str = "cpu",
-    noise: float = 0.0,
-    image_size: int | None = None,
-) -> ImageSet:
-    """Load part of an image set into memory.
+class ImageLoader(Protocol):
+    """A function that loads one part of an image set.
 
     Parameters
     ----------
-    name
-        "digits": scikit-learn's 1,797 handwritten digits, enlarged to 3 x 32 x 32, which need no file.  "cifar10".
-    split
-        One of `SPLITS`.
-    root
-        Folder of the files of `cifar10`: the one that holds `cifar-10-batches-py` or `cifar-10-python.tar.gz`.
-    download
-        Whether to fetch missing files of `cifar10` (170 MB) into it.
-    device
-        Where images are kept and batches are made.
-    noise
-        As in `ImageSet`.
-    image_size
-        Height and width of the images in batches, 32 by default.  At another size, images of `cifar10` are normalised
-        with the constants of ImageNet, as those networks expect that were made for it.
+    split : str
+        The part, one of `deepnets.support.IMAGE_SPLITS`.
+    root : Path or str, optional
+        Folder that holds the files; `None` if the user named none.
+    download : bool
+        Whether missing files may be downloaded into `root`.
+    device : torch.device or str
+        Device of the batches.
+    image_size : int, optional
+        Height and width of the images in batches, in pixels; `None` for the usual size of the set.
+    noise : float
+        Standard deviation of Gaussian noise that is added to the pixels, on a scale from 0 to 1.
+    **options
+        `workers`, the number of processes that read files, is passed only if the user gave it.
+
+    Returns
+    -------
+    Images
+        An object with `name`, `split`, `num_classes`, `image_size`, `device`, `len()` and `batches(...)`.  Training
+        needs an `ImageSet` or `ImageFolders`; `open_images(images.name, ...)` should open the same set again.
+
+    Raises
+    ------
+    MissingDataError
+        If files are missing; the message says how to get them.
+    FormatError, IntegrityError
+        If files have the wrong format, or are damaged.
+    """
+
+    def __call__(
+        self,
+        split: str,
+        *,
+        root: Path | str | None,
+        download: bool,
+        device: torch.device | str,
+        image_size: int | None,
+        noise: float,
+        **options: Any,
+    ) -> Images: ...
+
+
+IMAGE_SETS: Registry[ImageLoader] = Registry(
+    "images",
+    {
+        "digits": "deepnets.data.digits:load_digits",
+        "cifar10": "deepnets.data.cifar:load_cifar10",
+        "imagenet": "deepnets.data.imagenet:load_imagenet",
+    },
+)
+"""Loaders of image sets, by name; iterate over it to list the names."""
+
+
+def register_image_set(name: str, loader: ImageLoader) -> None:
+    """Make an image set known under a name, in this process.
+
+    Parameters
+    ----------
+    name : str
+        The name, without a colon.
+    loader : ImageLoader
+        The function that loads a part of the set.
 
     Raises
     ------
     ConfigError
-        For an unknown name or split, or a folder without the files; says where they come from.
-    FormatError, IntegrityError
-        If a file is not what it should be.
+        If another image set has the name.
 
     Examples
     --------
-    >>> digits = load_images("digits", "test")
-    >>> digits.images.shape, digits.num_classes
-    (torch.Size([299, 3, 32, 32]), 10)
+    >>> from dataclasses import replace
+    >>> def load_inverted(split, **options):
+    ...     digits = load_images("digits", split, **options)
+    ...     return replace(digits, name="inverted", images=255 - digits.images)
+    >>> register_image_set("inverted", load_inverted)
+    >>> len(open_images("inverted", "test"))
+    299
+    >>> register_image_set("digits", load_inverted)
+    Traceback (most recent call last):
+    deepnets.support.errors.ConfigError: images: 'digits' is already registered; choose another name
     """
-    _check(name, split, noise)
-    if name == "imagenet":
-        raise ConfigError("images: imagenet does not fit into memory; use open_images, or one of digits, cifar10")
-    if image_size is not None:
-        image_size = checked_integer("image_size", image_size, at_least(1))
-    if name == "digits":
-        from deepnets.data.digits import load_digits
-
-        loaded = load_digits(split)
-    else:
-        from deepnets.data.cifar import load_cifar10
-
-        loaded = load_cifar10(split, root, download=download)
-    if image_size not in (None, loaded.image_size):
-        loaded = replace(loaded, resize=image_size)
-        if name == "cifar10":
-            loaded = replace(loaded, mean=IMAGENET_MEAN, std=IMAGENET_STD)
-    return replace(loaded, noise=float(noise)).to(device)
+    IMAGE_SETS.register(name, loader)
 
 
 def open_images(
@@ -93,34 +131,110 @@ def open_images(
     image_size: int | None = None,
     workers: int | None = None,
 ) -> Images:
-    """Part of any image set: in memory, or, for "imagenet", read from folders while it is needed.
+    """Open one part of an image set.
 
     Parameters
     ----------
-    name, split, download, device, noise, image_size
-        As in `load_images`; images of ImageNet are 224 pixels wide and high by default.
-    root
-        Folder of the files: for `imagenet`, the one with the folders `train` and `val`.
-    workers
-        Processes that read images of ImageNet; by default one per core, 8 at most.
+    name : str
+        A name in `IMAGE_SETS`, or `"module:attribute"` for a loader of your own.  The built-in sets:
+
+        ========  =================================  ==========  =======  ==========  ===========
+        name      images                             files       classes  image size  held
+        ========  =================================  ==========  =======  ==========  ===========
+        digits    1,797 handwritten digits           none        10       32          in memory
+        cifar10   60,000 photographs                 170 MB      10       32          in memory
+        imagenet  1.3 million photographs            150 GB      1,000    224         in folders
+        ========  =================================  ==========  =======  ==========  ===========
+    split : {"train", "val", "test", "trainval"}
+        The part; `trainval` is `train` and `val` together.
+    root : Path or str, optional
+        Folder of the files.  For `cifar10`, the folder that holds `cifar-10-batches-py` or
+        `cifar-10-python.tar.gz`; for `imagenet`, the folder that holds the folders `train` and `val`.
+    download : bool, default False
+        Whether to download missing files of `cifar10` into `root`.
+    device : torch.device or str, default "cpu"
+        Device of the batches.
+    noise : float, default 0
+        Standard deviation of Gaussian noise that is added to the pixels, on a scale from 0 to 1.  The published
+        robustness tests use 0.08 for CIFAR-10 and 0.18 for ImageNet.
+    image_size : int, optional
+        Height and width of the images in batches, in pixels; by default that of the table.  Images of `cifar10` at
+        another size are normalised with the constants of ImageNet, which networks of that size expect.
+    workers : int, optional
+        Processes that read the files of `imagenet`; by default one per core, at most 8.
+
+    Returns
+    -------
+    Images
+        An `ImageSet` if the images are in memory, `ImageFolders` if they are read from files when needed.
 
     Raises
     ------
-    ConfigError, FormatError, IntegrityError
-        As `load_images`, and `deepnets.data.imagenet.load_imagenet`.
+    ConfigError
+        If the name or the split is unknown, or another argument is not valid.
+    MissingDataError
+        If files are missing; the message says how to get them.
+    MissingDependencyError
+        If torchvision is needed and not installed.
+    FormatError, IntegrityError
+        If a file has the wrong format, or is damaged.
+
+    Examples
+    --------
+    >>> digits = open_images("digits", "test")
+    >>> images, labels = next(iter(digits.batches(64)))
+    >>> images.shape, labels.shape
+    (torch.Size([64, 3, 32, 32]), torch.Size([64]))
     """
-    _check(name, split, noise)
-    if name != "imagenet":
-        return load_images(name, split, root=root, download=download, device=device, noise=noise, image_size=image_size)
-    from deepnets.data.imagenet import load_imagenet
-
-    return load_imagenet(split, root, device=device, noise=noise, image_size=image_size or 224, workers=workers)
-
-
-def _check(name: str, split: str, noise: float) -> None:
-    if name not in IMAGE_SETS:
-        raise ConfigError(f"images: unknown {name!r}; use one of {', '.join(IMAGE_SETS)}")
-    if split not in SPLITS:
-        raise ConfigError(f"split of the images: unknown {split!r}; use one of {', '.join(SPLITS)}")
+    IMAGE_SETS.check(name)
+    if split not in IMAGE_SPLITS:
+        raise ConfigError(f"split of the images: unknown {split!r}; use one of {', '.join(IMAGE_SPLITS)}")
     if not 0 <= noise < float("inf"):
         raise ConfigError(f"noise: expected a standard deviation, 0 or more; got {noise!r}")
+    if image_size is not None:
+        image_size = checked_integer("image_size", image_size, at_least(1))
+    options = {} if workers is None else {"workers": workers}
+    return IMAGE_SETS[name](
+        split, root=root, download=download, device=device, image_size=image_size, noise=float(noise), **options
+    )
+
+
+def load_images(
+    name: str,
+    split: str = "train",
+    *,
+    root: Path | str | None = None,
+    download: bool = False,
+    device: torch.device | str = "cpu",
+    noise: float = 0.0,
+    image_size: int | None = None,
+) -> ImageSet:
+    """Load one part of an image set into memory.
+
+    Parameters
+    ----------
+    name, split, root, download, device, noise, image_size
+        As for `open_images`; the image set must be one that is held in memory.
+
+    Returns
+    -------
+    ImageSet
+        The images and labels as tensors.
+
+    Raises
+    ------
+    ConfigError, MissingDataError, MissingDependencyError, FormatError, IntegrityError
+        As for `open_images`; `ConfigError` also if the set is read from folders.
+
+    Examples
+    --------
+    >>> digits = load_images("digits", "test")
+    >>> digits.images.shape, digits.images.dtype, digits.num_classes
+    (torch.Size([299, 3, 32, 32]), torch.uint8, 10)
+    """
+    from deepnets.data.image_set import ImageSet
+
+    images = open_images(name, split, root=root, download=download, device=device, noise=noise, image_size=image_size)
+    if not isinstance(images, ImageSet):
+        raise ConfigError(f"images: {name} does not fit into memory; use open_images")
+    return images

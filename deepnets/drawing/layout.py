@@ -1,10 +1,15 @@
-"""Where the nodes and edges of a graph go on a page.
+"""The layout of a graph: positions of its nodes and edges on a page.
 
-Data flows from left to right through one box per cell, and the boxes follow each other like the words of a text.  Each
-is laid out on its own, so that equal cells look equal, in the manner of Sugiyama et al. (1981) and Gansner et al.
-(1993): a node's column is its level; an edge that passes columns gets a place in each of them, so that it never runs
-through a node; columns are sorted to avoid crossings; heights make lines straight.  A line that passes columns, a
-*wire*, belongs to a node, not to an edge: an output used five times is one line that branches.
+Data flows from left to right through one box per cell, and the boxes are arranged in rows.  Each box is laid out
+separately, so that equal cells look equal, with the method of Sugiyama et al. (1981) and Gansner et al. (1993):
+
+1. The column of a node is its level.
+2. An edge that passes a column gets a place in it, so that it does not run through a node.
+3. The items of each column are sorted to reduce crossings.
+4. The heights of the items are chosen to make lines straight.
+
+A line that passes columns, a *wire*, belongs to a node, not to an edge: an output that is used five times is one line
+that branches.
 """
 
 from __future__ import annotations
@@ -23,26 +28,26 @@ from scipy.sparse import block_array, coo_array
 
 from deepnets.graph import Graph
 
-__all__ = ["ASPECT", "Layout", "arrange", "node_positions"]
+__all__ = ["ASPECT", "Layout", "Points", "arrange", "node_positions"]
 
 ASPECT = 1.8
-"""Width over height that the rows of boxes are broken for."""
+"""Default ratio of width to height of a layout."""
 
 CELL_GAP, ROW_GAP = 0.8, 0.9
-ABOVE, BELOW = 0.9, 0.65  # from the outermost nodes of a row to the edge of its boxes
-CLEARANCE = 0.42  # nodes are this close to the middle of their column; edges keep level there
-PAGE_BREAK = 30  # columns that any box may have
-ATTEMPTS, SWEEPS = 8, 12  # at sorting the columns of a box
+ABOVE, BELOW = 0.9, 0.65  # distances from the outermost nodes of a row to the borders of its boxes
+CLEARANCE = 0.42  # half the width of a column of nodes, in which edges are horizontal
+PAGE_BREAK = 30  # number of columns up to which a box is never cut
+ATTEMPTS, SWEEPS = 8, 12  # random starts, and passes per start, when the columns of a box are sorted
 
 Points = npt.NDArray[np.float64]
 Curve = tuple[Points, tuple[int, ...]]  # points, and matplotlib's codes: 1 move, 2 line, 3 quadratic, 4 cubic curve
-Place = tuple[int, int]  # a segment (a cell, or a piece of one that is too long for a row), and a column of it
-Link = tuple[int, int, int]  # two items, and how much the line between them should be straight and not crossed
-Neighbours = list[list[tuple[int, int]]]  # of each item: those it is linked to in the column before, or after; weights
+Place = tuple[int, int]  # a segment (a cell, or a part of a cell that is too long for a row) and a column of it
+Link = tuple[int, int, int]  # two items, and the weight of their line: for keeping it straight and not crossed
+Neighbours = list[list[tuple[int, int]]]  # for each item, the linked items of an adjacent column, with weights
 
 
 class Box(NamedTuple):
-    """The background of a cell, or of a piece of it."""
+    """The background of a cell, or of a part of it: cell index and borders."""
 
     cell: int
     left: float
@@ -52,16 +57,16 @@ class Box(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A piece of one or more edges.
+    """A part of one or more edges.
 
     Attributes
     ----------
-    curve
-        Its points, and what they are to a `matplotlib.path.Path`.
-    target
-        The node that it ends in, -1 if it ends at other lines.
-    live
-        Whether a path to the output goes along it.
+    curve : (numpy array, tuple of int)
+        Points `(K, 2)` and codes of a `matplotlib.path.Path`.
+    target : int
+        The node at its end; -1 if other lines continue there.
+    live : bool
+        Whether it is part of a path to the output.
     """
 
     curve: Curve
@@ -70,7 +75,17 @@ class Line(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """Where things are: x to the right, y upwards, no node larger than a unit square."""
+    """Positions of nodes, boxes and lines; x points right, y up, and nodes fit into unit squares.
+
+    Attributes
+    ----------
+    positions : numpy array
+        `(N, 2)`, the centres of the nodes.
+    boxes : list of Box
+        Backgrounds of cells.
+    lines : list of Line
+        Parts of edges.
+    """
 
     positions: Points
     boxes: list[Box]
@@ -78,36 +93,68 @@ class Layout(NamedTuple):
 
     @property
     def extent(self) -> tuple[Points, Points]:
-        """The lower left and the upper right corner of everything."""
+        """The lower left and the upper right corner of the layout."""
         corners = np.array([box[1:] for box in self.boxes]).reshape(-1, 2)
         points = np.concatenate([corners, *(line.curve[0] for line in self.lines)])
         return points.min(axis=0) - 0.3, points.max(axis=0) + 0.3
 
 
 class _Segment(NamedTuple):
-    """What is in a box: its nodes, and then each column of its wires, from -1, the left edge, to `depth`, the right."""
+    """The items of a box: its nodes, then the places of its wires in columns -1 (left border) to `depth` (right)."""
 
-    items: tuple[tuple[int, int], ...]  # a node, or the node that a wire comes from, and a column
-    nodes: int  # how many of the items are nodes
+    items: tuple[tuple[int, int], ...]  # the node, or the source of the wire, and the column
+    nodes: int  # number of items that are nodes
     links: tuple[Link, ...]  # lines between items of neighbouring columns
     depth: int
 
 
 def node_positions(graph: Graph, aspect: float = ASPECT) -> Points:
-    """`(N, 2)`, where `draw` puts the nodes: x to the right, y upwards, no node larger than a unit square.
+    """Return the positions at which `draw` places the nodes.
 
     Parameters
     ----------
-    graph
+    graph : Graph
         The graph.
-    aspect
-        Width over height that the cells are arranged for.
+    aspect : float, default 1.8
+        Approximate ratio of width to height of the layout.
+
+    Returns
+    -------
+    numpy array
+        `(N, 2) float64`; x points right, y up, and nodes fit into unit squares.
+
+    Examples
+    --------
+    >>> from deepnets import GENOTYPES, NetworkConfig, build_graph
+    >>> graph = build_graph(NetworkConfig(GENOTYPES["DARTS"], n_cells=2))
+    >>> node_positions(graph).shape == (graph.num_nodes, 2)
+    True
     """
     return arrange(graph, aspect).positions
 
 
 def arrange(graph: Graph, aspect: float = ASPECT) -> Layout:
-    """The layout of a graph; parameters as for `node_positions`."""
+    """Compute the layout of a graph.
+
+    Parameters
+    ----------
+    graph : Graph
+        The graph.
+    aspect : float, default 1.8
+        Approximate ratio of width to height of the layout.
+
+    Returns
+    -------
+    Layout
+        Positions of the nodes, boxes of the cells, and lines of the edges.
+
+    Examples
+    --------
+    >>> from deepnets import GENOTYPES, NetworkConfig, build_graph
+    >>> layout = arrange(build_graph(NetworkConfig(GENOTYPES["DARTS"], n_cells=2)))
+    >>> [box.cell for box in layout.boxes]
+    [0, 1]
+    """
     consumers: list[list[int]] = [[] for _ in range(graph.num_nodes)]
     for s, t in graph.edges.tolist():
         consumers[s].append(t)
@@ -117,7 +164,7 @@ def arrange(graph: Graph, aspect: float = ASPECT) -> Layout:
     shapes = [_shape(tuple(column for _, column in s.items), s.nodes, s.links, s.depth) for s in segments]
     widths, heights = [float(xs[-1]) for xs, _ in shapes], [float(np.ptp(ys)) for _, ys in shapes]
     layout = Layout(np.zeros((graph.num_nodes, 2)), [], [])
-    leaving: dict[int, Points] = {}  # sources of the wires that leave the last box, from top to bottom, and where
+    leaving: dict[int, Points] = {}  # wires that leave the last box, from top to bottom: source and position
     ceiling = right = 0.0
     for row in _rows(widths, heights, aspect):
         spacing = min(0.3, 3 / max(len(leaving), 1))
@@ -134,12 +181,12 @@ def arrange(graph: Graph, aspect: float = ASPECT) -> Layout:
             owners = [owner for owner, _ in items]
             layout.positions[owners[:nodes]] = at[:nodes]
             layout.boxes.append(Box(int(graph.cells[owners[0]]), left, floor, left + widths[i], ceiling))
-            for lane, (source, start) in enumerate(leaving.items()):
+            for track, (source, start) in enumerate(leaving.items()):
                 end = at[items.index((source, -1))]
                 curve = _bend(start, end, 0.0, 0.0)
                 if i == row[0]:
-                    outside = right + 0.4 + spacing * (len(leaving) - 1 - lane), -0.4 - spacing * lane
-                    curve = _return(start, end, *outside, ceiling + ROW_GAP / 2 + spacing * (lane + 0.5))
+                    outside = right + 0.4 + spacing * (len(leaving) - 1 - track), -0.4 - spacing * track
+                    curve = _return(start, end, *outside, ceiling + ROW_GAP / 2 + spacing * (track + 0.5))
                 layout.lines.append(Line(curve, -1, needed_until[source] >= (i, 0)))
             for a, b, _ in links:
                 before, after = items[a][1], items[b][1]
@@ -154,11 +201,11 @@ def arrange(graph: Graph, aspect: float = ASPECT) -> Layout:
     return layout
 
 
-# --- which box, which column ---
+# --- boxes and columns ---
 
 
 def _places(graph: Graph) -> list[Place]:
-    """Of each node, the segment and the column: as late in its cell as the nodes that use it allow."""
+    """Return the segment and the column of every node: as far right in its cell as its targets allow."""
     cells, n = graph.cells.tolist(), graph.num_nodes
     inner = [(s, t) for s, t in graph.edges.tolist() if cells[s] == cells[t]]
     early, late = [0] * n, [n] * n
@@ -185,7 +232,7 @@ def _places(graph: Graph) -> list[Place]:
 
 
 def _cuts(spans: list[tuple[int, int]], depth: int, pieces: int) -> list[int]:
-    """Where to cut a cell into pieces of similar length that few wires connect."""
+    """Return the columns at which to cut a cell into pieces of similar length, where few wires cross."""
     passing = np.zeros(depth, np.int64)
     for start, end in spans:
         passing[start + 1 : end + 1] += 1
@@ -222,12 +269,12 @@ def _segments(places: list[Place], consumers: list[list[int]], in_degrees: list[
     return segments
 
 
-# --- the inside of a box ---
+# --- layout of a box ---
 
 
 @cache
 def _shape(columns: tuple[int, ...], nodes: int, links: tuple[Link, ...], depth: int) -> tuple[Points, Points]:
-    """x of the columns from -1 to `depth`, and y of the items; where wires enter and leave, y is 0 on average."""
+    """Return x of the columns -1 to `depth`, and y of the items; the mean y of wires that enter and leave is 0."""
     order = _untangled([[v for v, c in enumerate(columns) if c == column] for column in range(-1, depth + 1)], links)
     ys = _heights(order, nodes, links)
     ends = order[0] + order[-1]
@@ -240,7 +287,7 @@ def _shape(columns: tuple[int, ...], nodes: int, links: tuple[Link, ...], depth:
 
 
 def _untangled(order: list[list[int]], links: tuple[Link, ...]) -> list[list[int]]:
-    """The columns, sorted so that few lines cross: the best of several descents from random orders."""
+    """Sort the items of every column to reduce crossings: the best of several local searches from random orders."""
     before: Neighbours = [[] for column in order for _ in column]
     after: Neighbours = [[] for column in order for _ in column]
     for a, b, weight in links:
@@ -267,7 +314,7 @@ def _untangled(order: list[list[int]], links: tuple[Link, ...]) -> list[list[int
                 if crossings(v, u, *sides) < crossings(u, v, *sides):
                     column[i - 1], column[i], rank[v], rank[u] = v, u, i - 1, i
         count = sum(crossings(u, v, before) for column in order for u, v in combinations(column, 2))
-        # wires that enter or leave in another order than that of their sources may have to cross between the boxes
+        # wires that do not enter or leave in the order of their sources can cross between the boxes
         count += sum(u > v for ends in (order[0], order[-1]) for u, v in combinations(ends, 2))
         if count < fewest:
             best, fewest = [list(column) for column in order], count
@@ -275,14 +322,14 @@ def _untangled(order: list[list[int]], links: tuple[Link, ...]) -> list[list[int
 
 
 def _heights(order: list[list[int]], nodes: int, links: tuple[Link, ...]) -> Points:
-    """y of every item: as little up and down as the order of the columns allows, so that most lines are straight."""
-    # the main line should leave as high as it enters
+    """Return y of every item: the solution of a linear program that minimises the vertical extent of the lines."""
+    # extra links: the main line should leave at the height at which it enters
     lines = [*links, *((a, b, 1) for a, b in zip(reversed(order[0]), reversed(order[-1])))]
     neighbours = [pair for column in order for pair in pairwise(column)]
     distances = [0.25 + 0.375 * ((u < nodes) + (v < nodes)) for u, v in neighbours]
     size = sum(map(len, order))
     rise, fall = _differences([(a, b) for a, b, _ in lines], size), _differences(neighbours, size)
-    # how far the lines go up or down are variables, too: that makes their sum linear
+    # the vertical extents of the lines are variables as well, which makes their sum linear
     along = np.arange(len(lines))
     over = coo_array((np.full(len(lines), -1.0), (along, along)), shape=(len(lines), len(lines)))
     solution = linprog(
@@ -294,7 +341,7 @@ def _heights(order: list[list[int]], nodes: int, links: tuple[Link, ...]) -> Poi
 
 
 def _differences(pairs: Sequence[tuple[int, int]], size: int) -> coo_array:
-    """The matrix that maps `(size,)` values to the differences of those pairs."""
+    """Return the matrix that maps `(size,)` values to the differences of the pairs."""
     rows, columns = np.arange(len(pairs)), np.array(pairs, np.int64).reshape(-1, 2)
     signs = np.repeat([1.0, -1.0], len(pairs))
     return coo_array((signs, (np.tile(rows, 2), columns.T.ravel())), shape=(len(pairs), size))
@@ -304,7 +351,7 @@ def _differences(pairs: Sequence[tuple[int, int]], size: int) -> coo_array:
 
 
 def _rows(widths: Sequence[float], heights: Sequence[float], aspect: float) -> list[list[int]]:
-    """Rows of boxes, filled like lines of a text so wide that its shape is about `aspect`, with few empty places."""
+    """Break the boxes into rows; select the width at which the page is closest to `aspect`, with little empty space."""
     best, least = [[0]], math.inf
     for limit in np.linspace(max(widths), sum(widths) + CELL_GAP * len(widths), 100):
         rows, lengths = [[0]], [widths[0]]
@@ -317,14 +364,14 @@ def _rows(widths: Sequence[float], heights: Sequence[float], aspect: float) -> l
                 lengths.append(width)
         height = sum(max(heights[i] for i in row) + ABOVE + BELOW + ROW_GAP for row in rows)
         empty = 1 - sum(lengths) / len(lengths) / max(lengths)
-        fault = abs(math.log(max(lengths) / height / aspect)) + 2 * empty
-        if fault < least - 1e-9:
-            best, least = rows, fault
+        cost = abs(math.log(max(lengths) / height / aspect)) + 2 * empty
+        if cost < least - 1e-9:
+            best, least = rows, cost
     return best
 
 
 def _bend(start: Points, end: Points, after_start: float, before_end: float) -> Curve:
-    """From a column to the next; level at both ends, for as long as given, because of the columns' nodes."""
+    """Return the curve from one column to the next, horizontal over the given lengths at both ends."""
     a, b = start[0] + after_start, end[0] - before_end
     middle = (a + b) / 2
     points = [start, (a, start[1]), (middle, start[1]), (middle, end[1]), (b, end[1]), end]
@@ -332,7 +379,7 @@ def _bend(start: Points, end: Points, after_start: float, before_end: float) -> 
 
 
 def _return(start: Points, end: Points, right: float, left: float, height: float) -> Curve:
-    """From the end of a row to the start of the next one, between the two, with round corners."""
+    """Return the curve with round corners from the end of a row to the start of the next one."""
     stops = np.array([start, (right, start[1]), (right, height), (left, height), (left, end[1]), end])
     points = [start]
     for before, corner, after in zip(stops, stops[1:], stops[2:]):

@@ -1,4 +1,4 @@
-"""`GraphBatch`: several graphs as one, in tensors ready for a hypernetwork."""
+"""`GraphBatch`: several graphs as torch tensors, the input of a hypernetwork."""
 
 from __future__ import annotations
 
@@ -16,16 +16,20 @@ __all__ = ["GraphBatch", "PaddedGraphs"]
 
 
 class PaddedGraphs(NamedTuple):
-    """The graphs of a batch side by side, padded to the largest.
+    """Graphs padded to the size of the largest, in dense tensors.
 
     Attributes
     ----------
     node_types
-        `(B, N) int64`, 0 in the padding.
+        `(B, N) int64`, indices into `deepnets.NODE_TYPES`; 0 in the padding.
     distances
-        `(B, N, N) uint8`, row = source: 0 no edge, 1 an edge, more a virtual edge.
+        `(B, N, N) uint8`.  Row i, column j: 0 without an edge from i to j, 1 for an edge, larger for a virtual edge.
     mask
-        `(B, N) bool`, true for nodes.
+        `(B, N) bool`, True for nodes, False for padding.
+
+    Examples
+    --------
+    See `GraphBatch`.
     """
 
     node_types: Tensor
@@ -34,34 +38,49 @@ class PaddedGraphs(NamedTuple):
 
 
 class GraphBatch:
-    """Several graphs as one graph without edges between them.
+    """Several graphs as one disconnected graph.
 
     Parameters
     ----------
     graphs
         One or more graphs.
     virtual_edges
-        Largest distance that gets an edge; by default that of the first graph (`DeepNets1M(virtual_edges=...)`).
+        Largest distance that becomes an edge; 1 for none but 1-hop edges.  By default that of the first graph, which
+        `DeepNets1M(virtual_edges=...)` sets.
 
     Attributes
     ----------
     graphs
-        The graphs themselves, with their configs and parameters.
+        The B graphs, with their configs and parameter slots.
     node_types
-        `(N,) int64`, indices into `deepnets.NODE_TYPES`, of all nodes of all graphs.
+        `(N,) int64`, indices into `deepnets.NODE_TYPES`, for the nodes of all graphs.
     cells
-        `(N,) int64`.
+        `(N,) int64`, the cell of each node.
     levels
-        `(N,) int64`, edges on the longest path into each node: nodes of a level do not depend on each other.
+        `(N,) int64`, number of edges on the longest path into each node.  Nodes of a level are independent.
     graph_index
-        `(N,) int64`, which graph each node belongs to.
+        `(N,) int64`, the graph of each node.
     offsets
-        `(B + 1,) int64`, where the nodes of each graph begin.
+        `(B + 1,) int64`.  The nodes of graph b are `offsets[b] ... offsets[b + 1] - 1`.
     edges
-        `(E, 2) int64`, source and target, numbered through all graphs, sorted by graph, source, target; virtual edges
-        among them.
+        `(E, 2) int64`, source and target of 1-hop and virtual edges, sorted by graph, source and target.
     distances
-        `(E,) uint8`, 1 for an edge, the length of the shortest path for a virtual one.
+        `(E,) uint8`, 1 for a 1-hop edge, and the length of the shortest path for a virtual edge.
+
+    Raises
+    ------
+    ConfigError
+        If there are no graphs, or `virtual_edges` is out of range.
+
+    Examples
+    --------
+    >>> from deepnets import GENOTYPES, GraphBatch, NetworkConfig, build_graph
+    >>> graph = build_graph(NetworkConfig(GENOTYPES["DARTS"], n_cells=4))
+    >>> batch = GraphBatch([graph, graph], virtual_edges=1)
+    >>> batch
+    GraphBatch(2 graphs, 244 nodes, 302 edges)
+    >>> batch.padded().distances.shape
+    torch.Size([2, 122, 122])
     """
 
     def __init__(self, graphs: Iterable[Graph], virtual_edges: int | None = None) -> None:
@@ -91,11 +110,16 @@ class GraphBatch:
 
     @property
     def num_nodes(self) -> int:
-        """Number of nodes of all graphs together."""
+        """Total number of nodes, N."""
         return len(self.node_types)
 
     def padded(self) -> PaddedGraphs:
-        """The same graphs side by side, as transformers read them."""
+        """Return the graphs in dense, padded tensors, as transformers read them.
+
+        Returns
+        -------
+        PaddedGraphs
+        """
         sizes = self.offsets.diff()
         shape = (len(self), int(sizes.max()))
         mask = torch.arange(shape[1], device=sizes.device) < sizes[:, None]
@@ -108,11 +132,21 @@ class GraphBatch:
         return PaddedGraphs(node_types, distances, mask)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> GraphBatch:
-        """The batch with its tensors on a device."""
+        """Copy the tensors to a device.
+
+        Parameters
+        ----------
+        device, non_blocking
+            As in `torch.Tensor.to`.
+
+        Returns
+        -------
+        GraphBatch
+        """
         return self._mapped(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> GraphBatch:
-        """The batch with its tensors in page-locked memory, for fast copies to a GPU."""
+        """Copy the tensors to page-locked memory, for fast copies to a GPU.  A `DataLoader` calls this method."""
         return self._mapped(Tensor.pin_memory)
 
     def _mapped(self, change: Callable[[Tensor], Tensor]) -> GraphBatch:

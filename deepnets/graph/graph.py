@@ -1,134 +1,73 @@
-"""The computational graph of a network: typed nodes in topological order, edges, and the parameters nodes stand for.
+"""`Graph`: the computational graph of a network, with typed nodes in topological order.
 
-A `Graph` is a value: arrays that are never changed after construction.  What costs time (distances, parameter
-names and shapes, statistics) is computed when it is asked for.
+A `Graph` is immutable: its arrays are never changed after construction.  Distances, parameter slots and statistics are
+computed on first use.
 """
 
 from __future__ import annotations
 
-import math
+import copy
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from deepnets.architecture import NODE_TYPES, NetworkConfig
-from deepnets.graph.algorithms import FAULTS, find_distances, find_fault, find_levels, find_live
-from deepnets.support import ConfigError, FormatError, IntegrityError, checked_integer
+from deepnets.graph.algorithms import GRAPH_ERRORS, find_distances, find_graph_error, find_levels, find_live
+from deepnets.graph.parameters import ParameterSlot, Slots
+from deepnets.graph.statistics import GraphStatistics, average_path
+from deepnets.support import ConfigError, FormatError, IntegrityError, MissingDependencyError, checked_integer
 
 if TYPE_CHECKING:
     import networkx
     from torch_geometric.data import Data
 
-__all__ = ["MAX_DISTANCE", "ROLES", "Graph", "GraphStatistics", "ParameterSlot", "Slots"]
+__all__ = ["MAX_DISTANCE", "Graph"]
 
 MAX_DISTANCE = 254
-"""Largest distance that `Graph.distances` can be asked for; larger ones do not fit its type."""
-
-ROLES = (
-    *("weight", "bias", "norm_weight", "norm_bias", "pos_enc"),
-    *("class_weight", "class_bias"),  # of the layer whose outputs are the classes
-    *("scale", "token", "rel_pos", "embed"),  # of traced networks
-)
-"""What a parameter does."""
-
+"""Largest cutoff of `Graph.distances`; larger distances do not fit into `uint8`."""
 
 _WINDOWS = np.zeros((len(NODE_TYPES), 2), np.uint8)
 _WINDOWS[[NODE_TYPES.index("max_pool"), NODE_TYPES.index("avg_pool")]] = 3
 
 
-class ParameterSlot(NamedTuple):
-    """A parameter tensor that a node stands for.
-
-    Attributes
-    ----------
-    name
-        Its name in the network, as in `Network.named_parameters()`.
-    shape
-        Its shape.
-    role
-        One of `ROLES`.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    role: str
-
-    @property
-    def numel(self) -> int:
-        """Number of scalars."""
-        return math.prod(self.shape)
-
-
-class Slots(NamedTuple):
-    """Parameters by node, those without a node, and the node types they were made for (to check that they fit)."""
-
-    nodes: tuple[tuple[ParameterSlot, ...], ...]
-    unused: tuple[ParameterSlot, ...]
-    node_types: npt.NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class GraphStatistics:
-    """Numbers that describe a graph, in the definitions of Knyazev et al. (NeurIPS 2021), table 1.
-
-    Attributes
-    ----------
-    dead_included
-        Whether nodes that do not reach the output are part of these numbers.
-    num_nodes, num_edges, num_dead
-        Nodes, 1-hop edges, and nodes that do not reach the output (0 for a pruned graph).
-    average_degree
-        Mean number of neighbours of a node, whatever the direction of edges: `2 * num_edges / num_nodes`.
-    average_path
-        Mean shortest path between two nodes, whatever the direction of edges; infinite if some pair has none.
-    longest_path
-        Edges on the longest directed path.
-    """
-
-    dead_included: bool
-    num_nodes: int
-    num_edges: int
-    num_dead: int
-    average_degree: float
-    average_path: float
-    longest_path: int
-
-
 class Graph:
-    """A directed acyclic graph of operations, with the parameters that each of them has.
+    """A directed acyclic graph of operations, with descriptions of their parameters.
+
+    Graphs are usually made by `DeepNets1M`, `build_graph` or `trace`.
 
     Parameters
     ----------
     node_types
-        `(N,) uint8`, indices into `deepnets.NODE_TYPES`, in topological order.
+        `(N,)` integers, indices into `deepnets.NODE_TYPES`, in topological order.
     cells
-        `(N,) uint8`, the cell that each node is in, never decreasing.
+        `(N,)` integers, the cell of each node, never decreasing.
     in_degrees
-        `(N,)`, number of edges into each node.
+        `(N,)` integers, the number of edges into each node.
     sources
-        `(E,)`, the nodes those edges come from, node after node; each smaller than the node it leads to.
+        `(E,)` integers, the source nodes of these edges, node by node and in increasing order.  Each is smaller than
+        the node that its edge leads to.
     names
-        `(N,) uint16`, indices into `deepnets.architecture.NAMES`, if known.
+        `(N,)` integers, indices into `deepnets.architecture.NAMES`.  None, the default, if unknown.
     config
-        The architecture, if the graph is that of a `NetworkConfig`.
+        The architecture, or a function that returns it, called on first use.  None, the default, if the graph was not
+        made from a `NetworkConfig`.
     slots
-        Called once, when `parameters` or `unused` are asked for.
+        Function that returns the parameter slots, called on first use.  None, the default, if they are unknown.
     index
-        Position in the split that the graph was read from.
+        Position of the network in its split.  None by default.
     virtual_edges
-        Largest distance that gets a virtual edge where graphs are batched (1: none).
+        Largest distance for which `GraphBatch` adds virtual edges; 1 for none.  50 by default.
     windows
-        `(N, 2)`, height and width of what a pooling node pools over, 0 for all others; by default 3 x 3, as in all
-        networks of DeepNets-1M.
+        `(N, 2)` integers, height and width of the windows of pooling nodes, 0 for other nodes.  By default 3 x 3, as in
+        all networks of DeepNets-1M.
 
     Raises
     ------
     FormatError
-        If the arrays are no such graph.
+        If the arrays do not describe such a graph.
 
     Examples
     --------
@@ -140,6 +79,8 @@ class Graph:
     (15, 18)
     >>> graph.parameters[1]
     (ParameterSlot(name='stem.0.weight', shape=(32, 3, 3, 3), role='weight'),)
+    >>> graph.distances(cutoff=5)[0, :4]
+    array([0, 1, 2, 2], dtype=uint8)
     """
 
     def __init__(
@@ -157,50 +98,67 @@ class Graph:
         windows: npt.ArrayLike | None = None,
     ) -> None:
         self.index = index
-        self.node_types = self._list("node_types", node_types, np.uint8)
-        self.cells = self._list("cells", cells, np.uint8)
-        self.sources = self._list("sources", sources, np.int32)
-        self.names = None if names is None else self._list("names", names, np.uint16)
+        self.node_types = self._array("node_types", node_types, np.uint8)
+        self.cells = self._array("cells", cells, np.uint8)
+        self.sources = self._array("sources", sources, np.int32)
+        self.names = None if names is None else self._array("names", names, np.uint16)
         self.virtual_edges = virtual_edges
         self._config = config
-        self._resolve = slots
-        degrees = self._list("in_degrees", in_degrees, np.int32)
+        self._make_slots = slots
+        degrees = self._array("in_degrees", in_degrees, np.int32)
         if self.num_nodes == 0:
-            raise self._fault("it has no nodes")
+            raise self._error("it has no nodes")
         for name, array in (("cells", self.cells), ("in_degrees", degrees), ("names", self.names)):
             if array is not None and len(array) != self.num_nodes:
-                raise self._fault(f"{name} has {len(array)} entries, node_types {self.num_nodes}")
-        fault = find_fault(self.node_types, self.cells, degrees, self.sources, len(NODE_TYPES))
-        if fault >= 0:
-            raise self._fault(FAULTS[fault])
+                raise self._error(f"{name} has {len(array)} entries, node_types {self.num_nodes}")
+        error = find_graph_error(self.node_types, self.cells, degrees, self.sources, len(NODE_TYPES))
+        if error >= 0:
+            raise self._error(GRAPH_ERRORS[error])
         if windows is None:
             self.windows = _WINDOWS[self.node_types]
         else:
-            self.windows = self._list("windows", np.ravel(windows), np.uint8).reshape(-1, 2)
+            self.windows = self._array("windows", np.ravel(windows), np.uint8).reshape(-1, 2)
             if len(self.windows) != self.num_nodes:
-                raise self._fault(f"windows has {len(self.windows)} rows, node_types {self.num_nodes} entries")
+                raise self._error(f"windows has {len(self.windows)} rows, node_types {self.num_nodes} entries")
         self._indptr = np.zeros(self.num_nodes + 1, np.int32)
         np.cumsum(degrees, out=self._indptr[1:])
 
-    def _list(self, name: str, values: npt.ArrayLike, dtype: type[np.integer[Any]]) -> npt.NDArray[Any]:
-        """An own copy of a list of integers, of the type in which compiled code expects them."""
+    def _array(self, name: str, values: npt.ArrayLike, dtype: type[np.integer[Any]]) -> npt.NDArray[Any]:
+        """A copy of a list of integers, in the type that compiled code expects."""
         try:
             array = np.array(values)
         except (ValueError, TypeError) as error:
-            raise self._fault(f"{name} is not a list of integers: {error}") from error
+            raise self._error(f"{name} is not a list of integers: {error}") from error
         if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
-            raise self._fault(f"{name} is not a list of integers, but {array.dtype}, of shape {array.shape}")
+            raise self._error(f"{name} is not a list of integers, but {array.dtype}, of shape {array.shape}")
         if array.dtype != dtype:
             least, most = np.iinfo(dtype).min, np.iinfo(dtype).max
             if array.size and not least <= array.min() <= array.max() <= most:
-                raise self._fault(f"{name} has values outside {least} to {most}")
+                raise self._error(f"{name} has values outside {least} to {most}")
             array = array.astype(dtype)
         return array
 
-    def _fault(self, what: str) -> FormatError:
-        return FormatError(f"graph{'' if self.index is None else f' {self.index}'}: {what}")
+    def _error(self, message: str) -> FormatError:
+        return FormatError(f"graph{'' if self.index is None else f' {self.index}'}: {message}")
 
-    # --- size and structure ---
+    def replace(self, *, index: int | None = None, virtual_edges: int | None = None) -> Graph:
+        """Return a copy with another index or another number of virtual edges.  The copy shares the arrays.
+
+        Parameters
+        ----------
+        index, virtual_edges
+            New values; None, the default, keeps the old one.
+
+        Examples
+        --------
+        >>> graph = Graph(node_types=[9, 4], cells=[0, 0], in_degrees=[0, 1], sources=[0])
+        >>> graph.replace(index=3).index
+        3
+        """
+        changed = copy.copy(self)
+        changed.index = self.index if index is None else index
+        changed.virtual_edges = self.virtual_edges if virtual_edges is None else virtual_edges
+        return changed
 
     @property
     def num_nodes(self) -> int:
@@ -214,7 +172,7 @@ class Graph:
 
     @property
     def in_degrees(self) -> npt.NDArray[np.int32]:
-        """`(N,) int32`, edges into each node."""
+        """`(N,) int32`, number of edges into each node."""
         return np.diff(self._indptr)
 
     @cached_property
@@ -225,38 +183,50 @@ class Graph:
 
     @cached_property
     def live(self) -> npt.NDArray[np.bool_]:
-        """`(N,) bool`, whether a node reaches the output (the last node).  The others are *dead*."""
+        """`(N,) bool`, whether there is a path from a node to the output, which is the last node.
+
+        The other nodes are *dead*.
+        """
         return find_live(self._indptr, self.sources)
 
     @cached_property
     def levels(self) -> npt.NDArray[np.int32]:
-        """`(N,) int32`, edges on the longest path into each node: nodes of a level do not depend on each other."""
+        """`(N,) int32`, number of edges on the longest path into each node.  Nodes of a level are independent."""
         return find_levels(self._indptr, self.sources)
 
     def distances(self, cutoff: int = 50) -> npt.NDArray[np.uint8]:
-        """Lengths of shortest directed paths: edges (1) and virtual edges (more).
+        """Return the lengths of the shortest directed paths between all pairs of nodes.
+
+        Pairs with a path of more than one edge get *virtual edges* (Knyazev et al., NeurIPS 2021, section 4.2).
 
         Parameters
         ----------
         cutoff
-            Paths longer than this count as none; 1 to `MAX_DISTANCE`.
+            Longest path, from 1 to `MAX_DISTANCE`.
 
         Returns
         -------
-        `(N, N) uint8`, row = source: 0 where there is no path (or no short enough one), 1 for an edge, else its length.
+        numpy.ndarray
+            `(N, N) uint8`.  Row i, column j: 1 for an edge from i to j, the length of the shortest path if there is one
+            of at most `cutoff` edges, and 0 otherwise.
 
-        Notes
-        -----
-        Knyazev et al. (NeurIPS 2021), section 4.2, "virtual edges".
+        Raises
+        ------
+        ConfigError
+            If the cutoff is out of range.
         """
         cutoff = checked_integer("cutoff", cutoff, range(1, MAX_DISTANCE + 1))
         return find_distances(self._indptr, self.sources, cutoff).T
 
-    # --- meaning ---
-
     @property
     def config(self) -> NetworkConfig:
-        """The architecture this is the graph of; `ConfigError` if it was not made from one."""
+        """The architecture of the graph.
+
+        Raises
+        ------
+        ConfigError
+            If the graph was not made from a `NetworkConfig`.
+        """
         if self._config is None:
             raise ConfigError("this graph has no config: it was not made from a NetworkConfig")
         if not isinstance(self._config, NetworkConfig):
@@ -265,9 +235,9 @@ class Graph:
 
     @cached_property
     def _slots(self) -> Slots:
-        if self._resolve is None:
+        if self._make_slots is None:
             raise ConfigError("this graph does not know the parameters of its nodes")
-        slots = self._resolve()
+        slots = self._make_slots()
         if not np.array_equal(slots.node_types, self.node_types):
             raise IntegrityError(
                 f"graph{'' if self.index is None else f' {self.index}'}: its nodes are not those of its config; "
@@ -277,36 +247,68 @@ class Graph:
 
     @property
     def parameters(self) -> tuple[tuple[ParameterSlot, ...], ...]:
-        """For each node, the parameter tensors it stands for: none, one, or the weight and bias of a norm."""
+        """For each node, the slots of its parameters: none, one, or two (the weight and the bias of a norm).
+
+        Raises
+        ------
+        ConfigError
+            If the parameters are unknown.
+        IntegrityError
+            If the graph is not the one of its config.
+        """
         return self._slots.nodes
 
     @property
     def unused(self) -> tuple[ParameterSlot, ...]:
-        """The network's parameters without a node: `none` keeps all data from them (or `pruned` dropped the node)."""
+        """Slots of the network's parameters that no node stands for.
+
+        No data reaches them because of a `none` operation, or `pruned` removed their nodes.
+        """
         return self._slots.unused
 
     def pruned(self) -> Graph:
-        """The graph without its dead nodes; their parameters become `unused`."""
+        """Return the graph without dead nodes.  Their parameters become `unused`.
+
+        Returns
+        -------
+        Graph
+            The same object if there are no dead nodes.
+        """
         if self.live.all():
             return self
         keep = self.live
-        renumbered = np.cumsum(keep, dtype=np.int32) - 1
+        new_numbers = np.cumsum(keep, dtype=np.int32) - 1
         kept_edges = keep[self.edges[:, 1]]  # every source of a live node is live
         return Graph(
             self.node_types[keep],
             self.cells[keep],
             self.in_degrees[keep],
-            renumbered[self.sources[kept_edges]],
+            new_numbers[self.sources[kept_edges]],
             names=None if self.names is None else self.names[keep],
             config=self._config,
-            slots=_PrunedSlots(self) if self._resolve else None,
+            slots=self._live_slots if self._make_slots else None,
             index=self.index,
             virtual_edges=self.virtual_edges,
             windows=self.windows[keep],
         )
 
+    def _live_slots(self) -> Slots:
+        dead = tuple(slot for slots, keep in zip(self.parameters, self.live) if not keep for slot in slots)
+        kept = tuple(slots for slots, keep in zip(self.parameters, self.live) if keep)
+        return Slots(kept, self.unused + dead, self.node_types[self.live])
+
     def statistics(self, dead: bool = True) -> GraphStatistics:
-        """Size, degree and path lengths, with dead nodes (as the original files count) or without."""
+        """Return the size, the degree and the path lengths of the graph.
+
+        Parameters
+        ----------
+        dead
+            Whether to include dead nodes, as in the statistics of the original release.
+
+        Returns
+        -------
+        GraphStatistics
+        """
         graph = self if dead else self.pruned()
         n = graph.num_nodes
         return GraphStatistics(
@@ -315,24 +317,27 @@ class Graph:
             num_edges=graph.num_edges,
             num_dead=int(n - graph.live.sum()),
             average_degree=2 * graph.num_edges / n,
-            average_path=_average_path(graph),
+            average_path=average_path(n, graph.edges),
             longest_path=int(graph.levels.max()),
         )
 
-    # --- conversion ---
-
     def to_networkx(self, virtual_edges: int = 1) -> networkx.DiGraph:
-        """A `networkx.DiGraph` with attributes `type`, `cell`, `live`, `parameters` (nodes) and `distance` (edges).
+        """Convert to networkx.
 
         Parameters
         ----------
         virtual_edges
-            Longest distance that gets an edge; 1 for the graph as it is.
+            Largest distance that becomes an edge; 1, the default, for 1-hop edges only.
+
+        Returns
+        -------
+        networkx.DiGraph
+            Nodes have the attributes `type`, `cell`, `live` and `parameters`, edges the attribute `distance`.
         """
         import networkx
 
         graph = networkx.DiGraph()
-        parameters = self.parameters if self._resolve else ((),) * self.num_nodes
+        parameters = self.parameters if self._make_slots else ((),) * self.num_nodes
         for node in range(self.num_nodes):
             graph.add_node(
                 node,
@@ -347,17 +352,27 @@ class Graph:
         return graph
 
     def to_pyg(self, virtual_edges: int = 1) -> Data:
-        """A PyTorch Geometric `Data`: `x` (N,) types, `cell` (N,), `edge_index` (2, E), `edge_attr` (E,) distances.
+        """Convert to PyTorch Geometric.
+
+        Parameters
+        ----------
+        virtual_edges
+            As in `to_networkx`.
+
+        Returns
+        -------
+        torch_geometric.data.Data
+            `x` (N,) node types, `cell` (N,), `edge_index` (2, E) and `edge_attr` (E,) distances, all `int64`.
 
         Raises
         ------
-        ImportError
+        MissingDependencyError
             If PyTorch Geometric is not installed (`pip install "deepnets1m[pyg]"`).
         """
         try:
             from torch_geometric.data import Data
         except ImportError as error:
-            raise ImportError('to_pyg needs PyTorch Geometric: pip install "deepnets1m[pyg]"') from error
+            raise MissingDependencyError('to_pyg needs PyTorch Geometric: pip install "deepnets1m[pyg]"') from error
         import torch
 
         distances = self.distances(virtual_edges)
@@ -371,7 +386,7 @@ class Graph:
         )
 
     def __eq__(self, other: object) -> bool:
-        """Equal nodes, cells and edges, in the same order."""
+        """Whether two graphs have equal nodes, cells and edges, in the same order."""
         return isinstance(other, Graph) and all(
             np.array_equal(getattr(self, name), getattr(other, name))
             for name in ("node_types", "cells", "_indptr", "sources")
@@ -381,29 +396,3 @@ class Graph:
 
     def __repr__(self) -> str:
         return f"Graph({self.num_nodes} nodes, {self.num_edges} edges)"
-
-
-class _PrunedSlots:
-    """Slots of a pruned graph, from those of the whole one; a class, so that graphs can be sent between processes."""
-
-    def __init__(self, whole: Graph) -> None:
-        self.whole = whole
-
-    def __call__(self) -> Slots:
-        live = self.whole.live
-        nodes = self.whole.parameters
-        dropped = tuple(slot for node, keep in zip(nodes, live) if not keep for slot in node)
-        kept = tuple(node for node, keep in zip(nodes, live) if keep)
-        return Slots(kept, self.whole.unused + dropped, self.whole.node_types[live])
-
-
-def _average_path(graph: Graph) -> float:
-    from scipy.sparse import csr_array
-    from scipy.sparse.csgraph import shortest_path
-
-    n = graph.num_nodes
-    if n < 2:
-        return 0.0
-    ones = np.ones(graph.num_edges, np.int8)
-    adjacency = csr_array((ones, (graph.edges[:, 0], graph.edges[:, 1])), shape=(n, n))
-    return float(shortest_path(adjacency, directed=False, unweighted=True).sum() / (n * (n - 1)))

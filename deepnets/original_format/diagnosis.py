@@ -1,11 +1,8 @@
-"""What is wrong with a network of an original file: its nodes and edges against the graph of its configuration.
+"""Diagnosis of the networks in original files: comparison of nodes and edges with the graph of the configuration.
 
-Whatever the file did to a graph, the right one can be built from the configuration.  Here it is found out *which* of
-the known defects the file has, by applying them, alone or together, to the right graph, and by comparing first
-position by position and then in a way that no order of nodes can influence.
-
-Defects in the files of the public generator and in the published ones are those of the data card: two orders in one
-network, missing attention and squeeze-excite products, a wrong edge at the stem, ordinary layers with several inputs.
+The correct graph can always be built from the configuration.  `diagnose` determines which of the known defects the
+graph in the file has.  It applies the defects, alone or combined, to the correct graph, and compares the results with
+the file, first position by position, then with hashes that do not depend on the order of the nodes.
 """
 
 from __future__ import annotations
@@ -25,16 +22,16 @@ __all__ = ["DEFECTS", "Layout", "diagnose"]
 
 DEFECTS = {
     "order": "the graph is right, but its nodes are not in canonical order",
-    "scrambled": "node rows and adjacency are each in an order of their own, so that nodes have the edges of others",
-    "stem edge": "the second cell is wired to the first half of a two-part stem, not to its end",
-    "extra inputs": "nodes that take one input have several; all but the first are wrong",
-    "missing nodes": "attention or squeeze-excite products are missing, their inputs joined to their outputs",
-    "names": "nodes are named after other parameters than their configuration has, or after none",
-    "cells": "nodes are in other cells than their configuration puts them",
-    "distances": "distances beyond 1 are not those of the shortest paths",
-    "unrecognised": "nodes or edges are not those of the configuration, in no way that is known",
+    "scrambled": "node rows and adjacency matrix have different orders, so that nodes have the edges of other nodes",
+    "stem edge": "the second cell reads the first half of a two-part stem, not its end",
+    "extra inputs": "nodes that have one input have several; all but the first are wrong",
+    "missing nodes": "attention or squeeze-excite products are missing; their sources are connected to their targets",
+    "names": "nodes have names of parameters that the configuration does not have, or no names",
+    "cells": "nodes are in other cells than in the configuration",
+    "distances": "distances above 1 are not those of shortest paths",
+    "unrecognised": "nodes or edges differ from the configuration in an unknown way",
 }
-"""What can be wrong with a network in an original file."""
+"""The known defects of networks in original files, with descriptions."""
 
 _NAME = {name: index for index, name in enumerate(NAMES)}
 _MERGES = [PUBLISHED_NODE_TYPES.index(name) for name in ("sum", "concat", "cse")]
@@ -42,14 +39,18 @@ _PRODUCTS = [PUBLISHED_NODE_TYPES.index(name) for name in ("msa", "cse")]
 
 
 class Layout(NamedTuple):
-    """Nodes and 1-hop edges as they lie in a file, in whatever order they are.
+    """Nodes and edges in the order of a file.
 
     Attributes
     ----------
-    types, cells, names
-        `(N,)`, indices into `PUBLISHED_NODE_TYPES`, cells, and indices into `deepnets.architecture.NAMES`.
-    edges
-        `(E, 2)`, source and target, each source smaller than its target; sorted by target, then source.
+    types : numpy array
+        `(N,) uint8`, indices into `PUBLISHED_NODE_TYPES`.
+    cells : numpy array
+        `(N,) uint16`, cell indices.
+    names : numpy array
+        `(N,) uint16`, indices into `deepnets.architecture.NAMES`.
+    edges : numpy array
+        `(E, 2) int32`, source and target, with source < target; sorted by target, then by source.
     """
 
     types: npt.NDArray[np.uint8]
@@ -59,7 +60,7 @@ class Layout(NamedTuple):
 
     @property
     def in_degrees(self) -> npt.NDArray[np.int64]:
-        """`(N,)`, edges into each node."""
+        """`(N,) int64`, number of edges into each node."""
         return np.bincount(self.edges[:, 1], minlength=len(self.types))
 
 
@@ -71,24 +72,35 @@ def diagnose(found: Layout, distances: npt.NDArray[np.uint8], config: NetworkCon
 
     Parameters
     ----------
-    found
-        Its nodes and edges, as the file has them.
-    distances
-        `(N, N)`, the matrix the edges are from.
-    config
-        The configuration it should be the graph of.
+    found : Layout
+        Nodes and edges in the file.
+    distances : numpy array
+        `(N, N) uint8`, the matrix of distances in the file.
+    config : NetworkConfig
+        The configuration of the network.
 
     Returns
     -------
-    graph
-        The right graph in canonical order, with or without dead nodes as the file has it.
-    defects
-        Keys of `DEFECTS` in the file's; none if it has the same nodes, edges and distances in the same order.
+    graph : Graph
+        The correct graph in canonical order, with dead nodes if the file has them.
+    defects : tuple of str
+        Keys of `DEFECTS` that apply to the file; empty if nodes, edges and distances are equal, in the same order.
 
     Raises
     ------
     ConfigError
         If the configuration has no graph.
+
+    Examples
+    --------
+    >>> from deepnets import GENOTYPES
+    >>> config = NetworkConfig(GENOTYPES["DARTS"], n_cells=2)
+    >>> graph = build_graph(config)
+    >>> found = Layout(graph.node_types, graph.cells.astype(np.uint16), np.asarray(graph.names), graph.edges)
+    >>> diagnose(found, graph.distances(50), config)[1]
+    ()
+    >>> diagnose(found._replace(cells=found.cells + 1), graph.distances(50), config)[1]
+    ('cells',)
     """
     whole = build_graph(config)
     for graph in _versions(whole):
@@ -118,17 +130,17 @@ def _find_defects(found: Layout, whole: Graph) -> tuple[Graph, tuple[str, ...]]:
     return min(right, key=lambda truth: _difference(found, truth.layout)).graph, ("unrecognised",)
 
 
-# --- the right graph, and what is known to be done to it ---
+# --- the correct graph, with and without known defects ---
 
 
 class _Truth(NamedTuple):
     layout: Layout
-    graph: Graph  # the right one, whatever was done to the layout
+    graph: Graph  # the correct graph, without the defects of the layout
     defects: tuple[str, ...]
 
 
 def _versions(whole: Graph) -> Iterator[Graph]:
-    """The graph with its dead nodes, as published files very probably have it, and without, as the generator does."""
+    """Iterate over the graph with dead nodes, as in published files, and without, as in those of the generator."""
     yield whole
     if not whole.live.all():
         yield whole.pruned()
@@ -148,7 +160,7 @@ def _layout(graph: Graph) -> Layout:
 
 
 def _wrongly_wired(graph: Graph) -> Graph | None:
-    """The graph with the second cell reading `stem0` in place of `stem1`; `None` if that is no edge of it."""
+    """Return the graph in which the second cell reads `stem0` instead of `stem1`; None if it does not read `stem1`."""
     config = graph.config
     if config.is_vit or config.stem_type != 1:
         return None
@@ -166,7 +178,7 @@ def _wrongly_wired(graph: Graph) -> Graph | None:
 
 
 def _first_inputs(layout: Layout) -> Layout:
-    """Without the inputs after the first of nodes that take only one."""
+    """Remove all inputs but the first of nodes that have only one."""
     targets = layout.edges[:, 1]
     merging = np.isin(layout.types, _MERGES)[targets]
     first = np.r_[True, targets[1:] != targets[:-1]] if len(targets) else np.zeros(0, bool)
@@ -178,7 +190,7 @@ def _first_inputs(layout: Layout) -> Layout:
 
 
 def _named(layout: Layout) -> npt.NDArray[np.uint64]:
-    """One number per node: its type, and the name and cell of its parameter."""
+    """Label nodes by type, and by the name and the cell of their parameters."""
     parametrised = layout.names >= len(PUBLISHED_NODE_TYPES)
     return _typed(layout) + _shifted(layout.names, 8) + parametrised * _shifted(layout.cells, 24)
 
@@ -212,12 +224,12 @@ def _in_order(a: Layout, b: Layout, labels: Labels) -> bool:
 
 
 def _in_any_order(a: Layout, b: Layout, labels: Labels) -> bool:
-    """Whether every node's ancestors and descendants, as far as their labels tell, have a counterpart."""
+    """Return whether the nodes have the same labels, ancestors and descendants, in any order."""
     return len(a.edges) == len(b.edges) and np.array_equal(_signature(a, labels), _signature(b, labels))
 
 
 def _disorder(found: Layout, truth: Layout, labels: Labels, order: tuple[str, ...]) -> tuple[str, ...]:
-    """What is wrong with the nodes of two layouts that match with these labels, in this order."""
+    """Return the defects of the nodes of a layout that matches another one with these labels and this order."""
     names = () if np.array_equal(np.sort(found.names), np.sort(truth.names)) else ("names",)
     cells = () if _same_nodes(found, truth, _celled) else ("cells",)
     misplaced = labels is _unlabelled or (labels is _typed and not names and _same_nodes(found, truth, _named))
@@ -231,7 +243,7 @@ def _signature(layout: Layout, labels: Labels) -> npt.NDArray[np.uint64]:
 
 @compiled
 def _mix(x: Any) -> Any:
-    """Scramble 64 bits; the finaliser of SplitMix64 (Steele et al., OOPSLA 2014)."""
+    """Mix 64 bits with the finaliser of SplitMix64 (Steele et al., OOPSLA 2014)."""
     x ^= x >> np.uint64(30)
     x *= np.uint64(0xBF58476D1CE4E5B9)
     x ^= x >> np.uint64(27)
@@ -243,7 +255,7 @@ def _mix(x: Any) -> Any:
 def _hash_surroundings(
     indptr: npt.NDArray[np.int64], sources: npt.NDArray[np.int32], labels: npt.NDArray[np.uint64]
 ) -> npt.NDArray[np.uint64]:
-    """For each node, a hash of its label and of all that leads to it and all that it leads to."""
+    """Hash every node by its label, its ancestors and its descendants."""
     n = len(labels)
     salt = np.uint64(0x9E3779B97F4A7C15)
     hashes: npt.NDArray[np.uint64] = np.zeros(n, np.uint64)
@@ -270,7 +282,7 @@ def _lacks_only_products(found: Layout, truth: Layout) -> bool:
 
 
 def _defects_beside_missing(found: Layout, truth: _Truth) -> tuple[str, ...]:
-    """What else is wrong: products leave, from file and truth alike, what should be the same graph."""
+    """Return other defects, found by comparing the graphs without products."""
     rest, true_rest = _without_products(found), _without_products(truth.layout)
     for labels in (_named, _typed):
         if _in_any_order(rest, true_rest, labels):
@@ -281,10 +293,10 @@ def _defects_beside_missing(found: Layout, truth: _Truth) -> tuple[str, ...]:
 
 
 def _without_products(layout: Layout) -> Layout:
-    """The graph without attention and squeeze-excite products, whose inputs lead to their targets instead."""
+    """Remove attention and squeeze-excite products; their sources are connected to their targets."""
     gone = np.isin(layout.types, _PRODUCTS)
     sources: list[set[int]] = [set() for _ in gone]
-    for source, target in layout.edges.tolist():  # by target, so that the sources of a source are complete
+    for source, target in layout.edges.tolist():  # edges are sorted by target, so the sources of a source are complete
         sources[target] |= sources[source] if gone[source] else {source}
     edges = [(source, target) for target, into in enumerate(sources) if not gone[target] for source in sorted(into)]
     renumbered = np.cumsum(~gone, dtype=np.int32) - 1

@@ -1,7 +1,7 @@
-"""Names of the original files, and their JSON: indexed in one pass, read one network at a time.
+"""Names of the original files, and their JSON metadata, indexed in one pass and read one network at a time.
 
-The metadata of a million networks is some 700 MB of JSON, several GB once parsed.  So the file is parsed piece by
-piece, and only where each network's entry starts and how many nodes it has is kept.
+The metadata of a million networks is about 700 MB of JSON, and several GB in memory once it is parsed.  The file is
+therefore parsed piece by piece, and only the position and the number of nodes of each network's entry are kept.
 """
 
 from __future__ import annotations
@@ -16,48 +16,69 @@ import numpy as np
 import numpy.typing as npt
 
 from deepnets.original_format.vocabulary import Tables
-from deepnets.support import ConfigError, FormatError, IntegrityError
+from deepnets.support import STORED_SPLITS, ConfigError, FormatError, IntegrityError
 
-__all__ = ["MAX_NODES", "SPLITS", "SplitIndex", "index_metadata", "metadata_file", "official_file", "read_entry"]
-
-SPLITS = ("train", "search", "val", "test", "wide", "deep", "dense", "bnfree")
-"""Splits of the original release that are files; the two networks of `predefined` are built when they are asked for."""
+__all__ = ["MAX_NODES", "SplitIndex", "index_metadata", "metadata_file", "official_file", "read_entry"]
 
 MAX_NODES = 8192
-"""Most nodes a network in a file may have (its matrix has the square of it); the largest known has 1,567."""
+"""Largest number of nodes of a network in a file, which bounds the size of its matrix; the largest known is 1,567."""
 
 _CHUNK = 1 << 20
-_MAX_VALUE = 8 << 20  # of JSON text that is parsed at once: a network's entry, or the tables of a split
+_MAX_VALUE = 8 << 20  # largest JSON value in bytes: the entry of a network, or the tables of a split
 
 
 def official_file(folder: str | Path, split: str) -> Path:
-    """The HDF5 file of the original release that holds a split: its own, or `deepnets1m_eval.hdf5`.
+    """Return the path of the HDF5 file of the original release that holds a split.
+
+    Parameters
+    ----------
+    folder : Path or str
+        The folder of the files.
+    split : str
+        One of `deepnets.support.STORED_SPLITS`.  `train` and `search` have their own files; all others are in
+        `deepnets1m_eval.hdf5`.
+
+    Returns
+    -------
+    Path
+        The file need not exist.
+
+    Raises
+    ------
+    ConfigError
+        If the split is unknown.
 
     Examples
     --------
     >>> official_file("data", "train").name, official_file("data", "wide").name
     ('deepnets1m_train.hdf5', 'deepnets1m_eval.hdf5')
     """
-    if split not in SPLITS:
-        raise ConfigError(f"split: expected one of {', '.join(SPLITS)}; got {split!r}")
+    if split not in STORED_SPLITS:
+        raise ConfigError(f"split: expected one of {', '.join(STORED_SPLITS)}; got {split!r}")
     return Path(folder) / f"deepnets1m_{split if split in ('train', 'search') else 'eval'}.hdf5"
 
 
 def metadata_file(path: Path) -> Path:
-    """The JSON file beside an HDF5 file."""
+    """Return the path of the JSON file that belongs to an HDF5 file.
+
+    Examples
+    --------
+    >>> metadata_file(Path("data/deepnets1m_eval.hdf5")).name
+    'deepnets1m_eval_meta.json'
+    """
     return path.with_name(f"{path.stem}_meta.json")
 
 
 class SplitIndex(NamedTuple):
-    """Where the metadata of a split's networks is.
+    """Positions of the entries of a split in a metadata file.
 
     Attributes
     ----------
-    starts, lengths
-        `(n,) int64`, the bytes of each network's JSON object.
-    num_nodes
+    starts, lengths : numpy array
+        `(n,) int64`, first byte and number of bytes of each network's JSON object.
+    num_nodes : numpy array
         `(n,) int32`, nodes of each network.
-    tables
+    tables : Tables
         The vocabulary of the split.
     """
 
@@ -68,18 +89,41 @@ class SplitIndex(NamedTuple):
 
 
 def index_metadata(path: Path, split: str) -> SplitIndex:
-    """Find the networks of a split in a metadata file.
+    """Index the entries of a split in a metadata file.
+
+    Parameters
+    ----------
+    path : Path
+        The metadata file.
+    split : str
+        The split.
+
+    Returns
+    -------
+    SplitIndex
+        Positions of the entries.
 
     Raises
     ------
     FormatError
-        If the file is missing, is not JSON of the expected form, lacks the split, or declares more than `MAX_NODES`.
+        If the file is missing, does not have the expected format, lacks the split, or states more than `MAX_NODES`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> tables = {"primitives_ext": {}, "unique_op_names": {}}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "deepnets1m_eval_meta.json")
+    ...     _ = path.write_text(json.dumps({"val": {"nets": [{"num_nodes": 7}], "meta": tables}}))
+    ...     index = index_metadata(path, "val")
+    ...     read_entry(path, index, 0)
+    {'num_nodes': 7}
     """
     try:
         with path.open("rb") as stream:
             found = _find_split(_Scanner(stream), split)
     except FileNotFoundError:
-        raise FormatError(f"{path}: missing; the HDF5 file cannot be read without the metadata beside it") from None
+        raise FormatError(f"{path}: missing; the HDF5 file needs this metadata file in the same folder") from None
     except OSError as error:
         raise FormatError(f"{path}: cannot be read ({error})") from error
     except RecursionError:
@@ -87,12 +131,32 @@ def index_metadata(path: Path, split: str) -> SplitIndex:
     except FormatError as error:
         raise type(error)(f"{path}: {error}") from error
     if found is None:
-        raise FormatError(f"{path}: no split {split!r}, although the HDF5 file has it; get both files anew")
+        raise FormatError(f"{path}: no split {split!r}, although the HDF5 file has it; get both files again")
     return found
 
 
 def read_entry(path: Path, index: SplitIndex, i: int) -> dict[str, Any]:
-    """The metadata entry of one network."""
+    """Read the metadata entry of one network.
+
+    Parameters
+    ----------
+    path : Path
+        The metadata file; see `index_metadata` for an example.
+    index : SplitIndex
+        Positions of its entries.
+    i : int
+        The network.
+
+    Returns
+    -------
+    dict
+        The entry.
+
+    Raises
+    ------
+    IntegrityError
+        If the file has changed since it was indexed.
+    """
     try:
         with path.open("rb") as stream:
             stream.seek(int(index.starts[i]))
@@ -104,12 +168,12 @@ def read_entry(path: Path, index: SplitIndex, i: int) -> dict[str, Any]:
     return entry
 
 
-def _find_split(scanner: _Scanner, wanted: str) -> SplitIndex | None:
+def _find_split(scanner: _Scanner, split: str) -> SplitIndex | None:
     found = None
-    for split in scanner.members():
-        here = _index_split(scanner, split)
-        if split == wanted:
-            found = here
+    for key in scanner.members():
+        index = _index_split(scanner, key)
+        if key == split:
+            found = index
     scanner.end()
     return found
 
@@ -148,21 +212,21 @@ def _checked_size(entry: Any, split: str, index: int) -> int:
 
 
 class _Scanner:
-    """Reads JSON piece by piece: the outer objects and arrays by hand, the values in them with `json`.
+    """Parses JSON piece by piece: the outer objects and arrays itself, the values in them with `json`.
 
-    Bytes are read as Latin-1, one character each, so that positions in the text are positions in the file; all that
-    matters here is ASCII.
+    Bytes are decoded as Latin-1, one character each, so that positions in the text are positions in the file.  All
+    strings that are used are ASCII.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self._text = ""
-        self._offset = 0  # of the text's first character in the file
+        self._offset = 0  # position of the first character of the text in the file
         self._at = 0
         self._decoder = json.JSONDecoder()
 
     def members(self) -> Iterator[str]:
-        """Enter an object and yield its keys; the caller reads each value before it asks for the next key."""
+        """Iterate over the keys of an object; the caller must read each value before the next key."""
         self._take("{")
         seen = set()
         first = True
@@ -170,13 +234,13 @@ class _Scanner:
             first = False
             key = self.value()[0]
             if not isinstance(key, str) or key in seen:
-                raise FormatError(f"byte {self._position()}: a key that is not a string, or is there twice")
+                raise FormatError(f"byte {self._position()}: a key that is not a string, or occurs twice")
             seen.add(key)
             self._take(":")
             yield key
 
     def items(self) -> Iterator[tuple[Any, int, int]]:
-        """Enter an array and yield its values, each with its first byte and its length."""
+        """Iterate over the values of an array, each with its first byte and its length."""
         self._take("[")
         first = True
         while self._another("]", first):
@@ -184,7 +248,7 @@ class _Scanner:
             yield self.value()
 
     def value(self) -> tuple[Any, int, int]:
-        """Read a value, which must not be longer than `_MAX_VALUE`; also its first byte and its length."""
+        """Read a value of at most `_MAX_VALUE` bytes; return it with its first byte and its length."""
         self._peek()
         while True:
             try:
@@ -196,21 +260,21 @@ class _Scanner:
             except ValueError as error:  # such as an integer of a million digits
                 raise FormatError(f"byte {self._position()}: not usable JSON ({error})") from None
             if end == len(self._text) and self._more():
-                continue  # a number may go on
+                continue  # a number may have more digits
             start, length = self._position(), end - self._at
             self._at = end
             return value, start, length
 
     def end(self) -> None:
-        """Check that nothing follows."""
+        """Check that the file ends here."""
         if self._peek():
-            raise FormatError(f"byte {self._position()}: something follows the metadata")
+            raise FormatError(f"byte {self._position()}: unexpected data follows the metadata")
 
     def _position(self) -> int:
         return self._offset + self._at
 
     def _another(self, closing: str, first: bool) -> bool:
-        """Whether an object or array goes on; moves past the comma or the closing bracket."""
+        """Return whether an object or array has another element; skip the comma or the closing bracket."""
         if self._peek() == closing:
             self._at += 1
             return False
@@ -225,7 +289,7 @@ class _Scanner:
         self._at += 1
 
     def _peek(self) -> str:
-        """The next character that is not white space, empty at the end of the file."""
+        """Return the next character that is not white space; an empty string at the end of the file."""
         while True:
             while self._at < len(self._text) and self._text[self._at] in " \t\r\n":
                 self._at += 1

@@ -1,11 +1,11 @@
-"""Reading the original files, one network at a time, with every network checked against its configuration."""
+"""Reader of the original release's files: one network at a time, each compared with its configuration."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -18,92 +18,61 @@ import numpy.typing as npt
 from deepnets.architecture import NAMES, NetworkConfig
 from deepnets.graph import Graph, ParameterSlot, Slots, build_graph
 from deepnets.original_format.diagnosis import DEFECTS, Layout, diagnose
-from deepnets.original_format.metadata import index_metadata, metadata_file, official_file, read_entry
-from deepnets.original_format.untrusted_hdf5 import child, located, open_file, read_array
-from deepnets.support import ConfigError, FormatError, IntegrityError
+from deepnets.original_format.metadata import MAX_NODES, index_metadata, metadata_file, official_file, read_entry
+from deepnets.original_format.network import OfficialNetwork, OfficialReport
+from deepnets.support import (
+    ConfigError,
+    FormatError,
+    IntegrityError,
+    MissingDataError,
+    get_member,
+    open_hdf5,
+    read_array,
+)
 
-__all__ = ["OfficialNetwork", "OfficialReport", "OfficialSplit", "list_splits", "read_official"]
+__all__ = ["OfficialSplit", "list_splits", "read_official"]
 
 Rebuild = bool | Literal["auto"]
 
-
-@dataclass(frozen=True)
-class OfficialNetwork:
-    """One network of an original file.
-
-    Attributes
-    ----------
-    config
-        Its configuration.  `C` of the `wide` split is as stored; users multiply it by 4 (32-pixel images) or 2.
-    has_width
-        Whether the file stores `C`.  Training files do not: there, `config.C` and `config.fc_dim` are placeholders.
-    graph
-        Its graph, in canonical order unless the file was read with `rebuild=False`.
-    index
-        Its position in the split.
-    num_params
-        Parameters by image set (`cifar10`, `imagenet`) as stored: at C=32, fc_dim=256 and 10 classes.
-    stored_nodes
-        Nodes in the file.  The graph has more of them if the file lacks some.
-    defects
-        Keys of `DEFECTS` that the file's graph has; `graph` has them only if it was read with `rebuild=False`.  Empty
-        as well if nothing was compared, with `rebuild=True`.
-    """
-
-    config: NetworkConfig
-    has_width: bool
-    graph: Graph
-    index: int
-    num_params: Mapping[str, int]
-    stored_nodes: int
-    defects: tuple[str, ...]
-
-    @property
-    def scrambled(self) -> bool:
-        """Whether the file gives nodes the edges of others."""
-        return "scrambled" in self.defects
-
-
-@dataclass(frozen=True)
-class OfficialReport:
-    """How sound the graphs of a split are.
-
-    Attributes
-    ----------
-    networks
-        Networks that were compared with their configurations.
-    exact
-        Those that have the same nodes, edges and distances in canonical order.
-    with_dead_nodes
-        Those whose graph has nodes that do not reach the output.
-    defects
-        For every key of `DEFECTS`, the networks that have it; one may have several.
-    """
-
-    networks: int
-    exact: int
-    with_dead_nodes: int
-    defects: Mapping[str, int]
-
-    def __str__(self) -> str:
-        lines = [f"{self.networks} networks, {self.exact} exact, {self.with_dead_nodes} with dead nodes"]
-        lines += [f"{count:8} {defect}: {DEFECTS[defect]}" for defect, count in self.defects.items() if count]
-        return "\n".join(lines)
+_MAX_CHUNK = 2 * MAX_NODES**2  # bytes
 
 
 def list_splits(path: str | Path) -> tuple[str, ...]:
-    """The splits that an HDF5 file of the original release holds.
+    """List the splits that an HDF5 file of the original release holds.
+
+    Parameters
+    ----------
+    path : Path or str
+        The HDF5 file.
+
+    Returns
+    -------
+    tuple of str
+        Names of the splits.
 
     Raises
     ------
+    MissingDataError
+        If there is no such file.
     FormatError
-        If the file is missing, or is no such file.
+        If it is not a file of the original release.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from deepnets import GENOTYPES, NetworkConfig, build_graph
+    >>> from deepnets.original_format import write_official
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     graph = build_graph(NetworkConfig(GENOTYPES["DARTS"], n_cells=8))
+    ...     (path,) = write_official(folder, {"val": [graph], "test": [graph]})
+    ...     list_splits(path)
+    ('test', 'val')
     """
     path = Path(path)
-    with open_file(path) as file, located(str(path)):
+    with _open(path) as file, _located(str(path)):
         splits = tuple(file)
         for split in splits:
-            child(file, split, h5py.Group)
+            get_member(file, split, h5py.Group)
         return splits
 
 
@@ -112,46 +81,73 @@ def read_official(path: str | Path, split: str | None = None, *, rebuild: Rebuil
 
     Parameters
     ----------
-    path
-        The HDF5 file; its metadata `..._meta.json` must be beside it.  Or the folder both are in.
-    split
-        Which split, if the file holds several or a folder is given.
-    rebuild
-        `"auto"`: the graph in the file is compared with the one that the configuration makes; where they differ, the
-        latter counts, and the reason is in `OfficialNetwork.defects`.  `False`: the file's graph is given as it is.
-        `True`: graphs are made from the configurations, and those in the file are neither read nor compared.
+    path : Path or str
+        The HDF5 file, with its metadata `..._meta.json` in the same folder; or this folder.
+    split : str, optional
+        The split; needed if the file holds several, or a folder is given.
+    rebuild : bool or "auto", default "auto"
+        - `"auto"`: every graph in the file is compared with the graph of its configuration.  If they differ, the
+          latter is returned, and `OfficialNetwork.defects` says why.
+        - `False`: the graph in the file is returned as it is; it is compared as well.
+        - `True`: the graph of the configuration is returned; the graph in the file is not read.
+
+    Returns
+    -------
+    OfficialSplit
+        A sequence of `OfficialNetwork`.
 
     Raises
     ------
+    MissingDataError
+        If the HDF5 file does not exist.
     FormatError
-        If either file is missing or not of the expected form; reading a network may find more.
+        If a file does not have the expected format.  Reading a network may raise it as well.
     IntegrityError
-        If a file is damaged, or the two do not belong together.
+        If a file is damaged, or the two files do not belong together.
     ConfigError
-        If `split` is none of the file's, or needed and missing.
+        If the file does not hold `split`, or `split` is needed and missing.
 
     Examples
     --------
-    >>> networks = read_official("data/deepnets1m_eval.hdf5", "val")   # doctest: +SKIP
-    >>> networks[0].graph, networks[0].defects                         # doctest: +SKIP
-    (Graph(559 nodes, 676 edges), ('scrambled',))
+    >>> import tempfile
+    >>> from deepnets import GENOTYPES, NetworkConfig, build_graph
+    >>> from deepnets.original_format import write_official
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     graph = build_graph(NetworkConfig(GENOTYPES["DARTS"], n_cells=8))
+    ...     _ = write_official(folder, {"val": [graph]})
+    ...     with read_official(folder, "val") as networks:
+    ...         len(networks), networks[0].graph == graph
+    (1, True)
     """
     return OfficialSplit(path, split, rebuild=rebuild)
 
 
 class OfficialSplit:
-    """The networks of one split; made by `read_official`, whose parameters it takes.
+    """The networks of one split of the original release; made by `read_official`, which has the same parameters.
 
-    It is a sequence of `OfficialNetwork`.  It can be sent to other processes, where it opens the file anew.
+    It is a sequence of `OfficialNetwork`: `networks[0]`, `len(networks)`, `for network in networks`.  It can be
+    pickled; each process opens the file for itself.
 
     Attributes
     ----------
-    path
+    path : Path
         The HDF5 file.
-    split
+    split : str
         Name of the split.
-    num_nodes
-        `(n,) int32`, nodes of each network in the file.
+    num_nodes : numpy array
+        `(n,) int32`, nodes of each network according to the metadata.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from deepnets import GENOTYPES, NetworkConfig, build_graph
+    >>> from deepnets.original_format import write_official
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     graph = build_graph(NetworkConfig(GENOTYPES["DARTS"], n_cells=8))
+    ...     (path,) = write_official(folder, {"val": [graph]})
+    ...     with OfficialSplit(path) as networks:
+    ...         print(networks.report())
+    1 networks, 1 exact, 0 with dead nodes
     """
 
     def __init__(self, path: str | Path, split: str | None = None, *, rebuild: Rebuild = "auto") -> None:
@@ -160,7 +156,7 @@ class OfficialSplit:
         path = Path(path)
         if path.is_dir():
             if split is None:
-                raise ConfigError(f"split: needed to find a file in the folder {path}")
+                raise ConfigError(f"split: needed to find the file in the folder {path}")
             path = official_file(path, split)
         splits = list_splits(path)
         if split is None and len(splits) == 1:
@@ -175,18 +171,26 @@ class OfficialSplit:
         self.num_nodes: npt.NDArray[np.int32] = self._index.num_nodes
         self._file: h5py.File | None = None
         self._process = 0
-        with located(self._where()):
+        with _located(self._where()):
             stored = len(self._networks())
         if stored != len(self):
             raise IntegrityError(
-                f"{self._where()}: {stored} networks, but {len(self)} in {self._metadata.name}; get both files anew"
+                f"{self._where()}: {stored} networks, but {len(self)} in {self._metadata.name}; get both files again"
             )
 
     def __len__(self) -> int:
         return len(self.num_nodes)
 
     def __getitem__(self, index: int) -> OfficialNetwork:
-        """The network at a position; `FormatError` (or `IntegrityError`) if it is not fit to be read."""
+        """Read a network.
+
+        Raises
+        ------
+        IndexError
+            If the index is out of range.
+        FormatError, IntegrityError
+            If the network does not have the expected format, or is damaged.
+        """
         return self._read(index, self.rebuild)
 
     def __iter__(self) -> Iterator[OfficialNetwork]:
@@ -196,7 +200,18 @@ class OfficialSplit:
         return f"OfficialSplit({str(self.path)!r}, {self.split!r}, {len(self)} networks)"
 
     def report(self, indices: Iterable[int] | None = None) -> OfficialReport:
-        """Compare networks (all, unless told which) with their configurations, and count what is wrong with them."""
+        """Compare networks with their configurations and count the defects.
+
+        Parameters
+        ----------
+        indices : iterable of int, optional
+            The networks; by default all.
+
+        Returns
+        -------
+        OfficialReport
+            Number of networks by defect.
+        """
         defects = Counter(dict.fromkeys(DEFECTS, 0))
         networks = exact = dead = 0
         for index in range(len(self)) if indices is None else indices:
@@ -208,7 +223,7 @@ class OfficialSplit:
         return OfficialReport(networks, exact, dead, dict(defects))
 
     def close(self) -> None:
-        """Close the file; reading another network opens it again."""
+        """Close the file.  Reading another network opens it again."""
         if self._file is not None and self._process == os.getpid():
             self._file.close()
         self._file = None
@@ -230,7 +245,7 @@ class OfficialSplit:
         if not -len(self) <= index < len(self):
             raise IndexError(f"{self._where()}: no network {index} among {len(self)}")
         index %= len(self)
-        with located(f"{self._where()}, network {index}"):
+        with _located(f"{self._where()}, network {index}"):
             entry = read_entry(self._metadata, self._index, index)
             config = NetworkConfig.from_official(entry)
             stored_nodes = int(self.num_nodes[index])
@@ -242,7 +257,7 @@ class OfficialSplit:
                 graph, defects = diagnose(layout, distances, config)
                 if rebuild is False:
                     graph = _as_stored(layout, config)
-            graph.index = index
+            graph = graph.replace(index=index)
             return OfficialNetwork(
                 config=config,
                 has_width="C" in entry,
@@ -254,9 +269,9 @@ class OfficialSplit:
             )
 
     def _layout(self, index: int, n: int) -> tuple[Layout, npt.NDArray[np.uint8]]:
-        network = child(self._networks(), str(index), h5py.Group)
-        rows = read_array(network, "nodes", (n, 3), "u2")
-        distances = read_array(network, "adj", (n, n), "u1")
+        network = get_member(self._networks(), str(index), h5py.Group)
+        rows = read_array(network, "nodes", (n, 3), "u2", _MAX_CHUNK)
+        distances = read_array(network, "adj", (n, n), "u1", _MAX_CHUNK)
         if np.tril(distances).any():
             raise FormatError(
                 "adj: a node has an edge to itself or to an earlier one, so that the order is not topological; "
@@ -268,18 +283,37 @@ class OfficialSplit:
         return Layout(types, rows[:, 1], names, edges), distances
 
     def _networks(self) -> h5py.Group:
-        # Neither a fork nor a thread of another process may use a file that this process has opened.
+        # An HDF5 file must not be used by a forked process.
         if self._file is None or self._process != os.getpid():
-            self._file = open_file(self.path)
+            self._file = _open(self.path)
             self._process = os.getpid()
-        return child(self._file, self.split, h5py.Group)
+        return get_member(self._file, self.split, h5py.Group)
 
     def _where(self) -> str:
         return f"{self.path}: split {self.split}"
 
 
+@contextmanager
+def _located(where: str) -> Iterator[None]:
+    """Prefix errors with their location; turn the errors of h5py about damaged files into `IntegrityError`."""
+    try:
+        yield
+    except FormatError as error:
+        raise type(error)(f"{where}: {error}") from error
+    except ConfigError as error:
+        raise FormatError(f"{where}: {error}") from error
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeError) as error:
+        raise IntegrityError(f"{where}: damaged ({error}); get the file again") from error
+
+
+def _open(path: Path) -> h5py.File:
+    if not path.exists():
+        raise MissingDataError(f"{path}: no such file; expected one of the original release's deepnets1m_*.hdf5")
+    return open_hdf5(path, locking=None)  # users may open it with h5py as well
+
+
 def _rebuilt(config: NetworkConfig, stored_nodes: int) -> Graph:
-    """The graph of the configuration, with dead nodes if the file has more nodes than there are without."""
+    """Return the graph of a configuration, with dead nodes if the file has too many nodes for a graph without them."""
     graph = build_graph(config)
     pruned = graph.pruned()
     return graph if stored_nodes > pruned.num_nodes else pruned
@@ -307,7 +341,7 @@ def _linked_slots(
     names: npt.NDArray[np.uint16],
     config: NetworkConfig,
 ) -> Slots:
-    """The parameters of a file's nodes, looked up by cell and name; none for a node that has no match."""
+    """Return the parameters of the nodes of a file, looked up by cell and name; nodes without a match have none."""
     graph = build_graph(config)
     places = zip(graph.cells.tolist(), np.asarray(graph.names).tolist())
     table: dict[tuple[int, int], tuple[ParameterSlot, ...]] = dict(zip(places, graph.parameters))

@@ -1,7 +1,7 @@
-"""The words of the original files: what they call node types and parameters, in old files and in new ones.
+"""The vocabulary of the original files: their names of node types and of parameters, in all versions.
 
-A split has two tables of its own, filled in order of first appearance; node rows hold indices into them.  `Tables`
-translates a split's indices into ours, `Vocabulary` makes the tables of a split that is being written.
+Every split has two tables of names, in the order of first appearance, and node rows hold indices into them.  `Tables`
+translates the indices of a split into those of this package; `Vocabulary` builds the tables of a split that is written.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from deepnets.support import FormatError
 __all__ = ["UNKNOWN_NAME", "Tables", "Vocabulary", "parameter_name", "type_name"]
 
 UNKNOWN_NAME = 65_535
-"""Stands for a name that no parameter of ours has; `NAMES` is far shorter."""
+"""Index of a name that is not in `deepnets.architecture.NAMES`, which is much shorter."""
 
 _NOT_IN_TABLE = 65_534
-_MAX_LENGTH = 200  # of a word that is worth understanding
-_MAX_ENTRIES = 65_534  # as many as the indices of node rows can tell apart
+_MAX_LENGTH = 200  # of a name; longer ones are not known
+_MAX_ENTRIES = 65_534  # limited by the uint16 indices of node rows
 
 _PARAMETER_FREE = np.isin(
     PUBLISHED_NODE_TYPES, ("max_pool", "avg_pool", "msa", "cse", "sum", "concat", "input", "glob_avg")
@@ -36,9 +36,19 @@ _KERNELS = ("conv", "sep_conv", "dil_conv")
 
 
 def type_name(word: str) -> str | None:
-    """The node type that a word stands for, `None` if it stands for none.
+    """Translate a node type of an original file.
 
-    Older files have kernel sizes in them, and call the bias of a linear layer `fc-b`.
+    Names in older files contain kernel sizes, and `fc-b` is the bias of a linear layer.
+
+    Parameters
+    ----------
+    word : str
+        The name in the file.
+
+    Returns
+    -------
+    str or None
+        One of `deepnets.architecture.PUBLISHED_NODE_TYPES`; None if the name is unknown.
 
     Examples
     --------
@@ -56,14 +66,19 @@ def type_name(word: str) -> str | None:
 
 
 def parameter_name(word: str, kind: str = "weight") -> str:
-    """The parameter that a word stands for, without the `cells.<cell>.` of layers inside a cell.
+    """Translate a parameter name of an original file, without the prefix `cells.<cell>.` of layers inside a cell.
 
     Parameters
     ----------
-    word
-        A name as files have it: of today's code or of older code, with or without its last component.
-    kind
-        `"weight"` or `"bias"`: the last component, where it was left out.
+    word : str
+        The name in the file, of any version of the original code, with or without its last component.
+    kind : {"weight", "bias"}, default "weight"
+        The last component, if the name lacks it.
+
+    Returns
+    -------
+    str
+        The name of the parameter.
 
     Examples
     --------
@@ -74,20 +89,27 @@ def parameter_name(word: str, kind: str = "weight") -> str:
         word = re.sub(r"^.*?(?=stem|pos_enc)", "", word)
         word = re.sub(r"^cells\.\d+\.", "", word)
         word = re.sub(r"(_ops\.\d+)\.(?=\d+(\.|$))", r"\1.op.", word)
-        word = word.replace(".attn.", ".")  # GHN-3's attention keeps its layers one level deeper
+        word = word.replace(".attn.", ".")  # attention in GHN-3 has one more level of modules
         word = word.removesuffix(".")
     return word if word.endswith((".weight", ".bias")) else f"{word}.{kind}"
 
 
 class Tables(NamedTuple):
-    """A split's two tables as arrays: from an index of the file to an index of ours.
+    """The two tables of a split as arrays that map an index in the file to an index in this package.
 
     Attributes
     ----------
-    types
-        Into `PUBLISHED_NODE_TYPES`; 255 where the table has no entry.
-    weights, biases
-        Into `deepnets.architecture.NAMES`, for nodes that stand for a weight (or a norm) and for a bias.
+    types : numpy array
+        `uint8` indices into `PUBLISHED_NODE_TYPES`; 255 where the table has no entry.
+    weights, biases : numpy array
+        `uint16` indices into `deepnets.architecture.NAMES`, for nodes with a weight (or a norm), and with a bias.
+
+    Examples
+    --------
+    >>> meta = {"primitives_ext": {"0": "input", "1": "conv_1x1"}, "unique_op_names": {"0": "input", "1": "stem.0"}}
+    >>> types, names = Tables.from_meta(meta).translate(np.array([[0, 0, 0], [1, 0, 1]], np.uint16))
+    >>> [PUBLISHED_NODE_TYPES[index] for index in types]
+    ['input', 'conv']
     """
 
     types: npt.NDArray[np.uint8]
@@ -96,7 +118,13 @@ class Tables(NamedTuple):
 
     @classmethod
     def from_meta(cls, meta: Any) -> Tables:
-        """Understand the `meta` object of a split; `FormatError` if it is none, or has an unknown node type."""
+        """Read the `meta` object of a split.
+
+        Raises
+        ------
+        FormatError
+            If the object does not have the expected form, or contains an unknown node type.
+        """
         if not isinstance(meta, Mapping):
             raise FormatError("meta: expected an object with primitives_ext and unique_op_names")
         words = _entries(meta, "primitives_ext")
@@ -119,9 +147,24 @@ class Tables(NamedTuple):
         return cls(types, weights, biases)
 
     def translate(self, rows: npt.NDArray[np.uint16]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint16]]:
-        """Node types `(N,) uint8` and names `(N,) uint16` of a network's node rows `(N, 3)`.
+        """Translate the node rows of a network.
 
-        A node without parameters is named after its type, whatever the file calls it.
+        Parameters
+        ----------
+        rows : numpy array
+            `(N, 3) uint16`: type, cell and name.
+
+        Returns
+        -------
+        types : numpy array
+            `(N,) uint8`, indices into `PUBLISHED_NODE_TYPES`.
+        names : numpy array
+            `(N,) uint16`, indices into `NAMES`.  A node without parameters has the name of its type.
+
+        Raises
+        ------
+        FormatError
+            If an index is not in the tables.
         """
         type_indices, name_indices = rows[:, 0], rows[:, 2]
         _check_range("type", type_indices, len(self.types))
@@ -129,21 +172,31 @@ class Tables(NamedTuple):
         types = self.types[type_indices]
         names = np.where(types == _BIAS, self.biases[name_indices], self.weights[name_indices])
         if (types == 255).any() or (names == _NOT_IN_TABLE).any():
-            raise FormatError("nodes: an index of a type or name that the split's tables leave out")
+            raise FormatError("nodes: an index of a type or name that the tables of the split do not contain")
         return types, np.where(_PARAMETER_FREE[types], types, names).astype(np.uint16)
 
 
 class Vocabulary:
-    """The two tables of a split that is being written; they grow with the networks."""
+    """The two tables of a split that is written; every network can add entries.
+
+    Examples
+    --------
+    >>> from deepnets import GENOTYPES, NetworkConfig, build_graph
+    >>> vocabulary = Vocabulary()
+    >>> vocabulary.rows(build_graph(NetworkConfig(GENOTYPES["DARTS"], n_cells=2)))[:2].tolist()
+    [[0, 0, 0], [1, 0, 1]]
+    >>> vocabulary.meta()["primitives_ext"]["0"]
+    'input'
+    """
 
     def __init__(self) -> None:
         self._types: dict[str, int] = {}
         self._names: dict[str, int] = {}
 
     def rows(self, graph: Graph) -> npt.NDArray[np.uint16]:
-        """The node rows `(N, 3)` of a graph that knows names and parameters: type, cell and name."""
+        """Return the node rows `(N, 3) uint16` of a graph: type, cell and name."""
         if graph.names is None:
-            raise FormatError("the graph does not know the names of its nodes")
+            raise FormatError("the graph has no names of nodes")
         rows = np.empty((graph.num_nodes, 3), np.uint16)
         rows[:, 1] = graph.cells
         nodes = zip(graph.node_types.tolist(), graph.names.tolist(), graph.parameters)
@@ -154,7 +207,7 @@ class Vocabulary:
         return rows
 
     def meta(self) -> dict[str, dict[str, str]]:
-        """The `meta` object of the split."""
+        """Return the `meta` object of the split."""
         return {
             "primitives_ext": {str(index): word for word, index in self._types.items()},
             "unique_op_names": {str(index): word for word, index in self._names.items()},
@@ -162,9 +215,9 @@ class Vocabulary:
 
 
 def _words(kind: str, name: str, slots: tuple[ParameterSlot, ...]) -> tuple[str, str]:
-    """What the original release calls a node's type and name.
+    """Return the type and the name of a node in the original release.
 
-    Kernels go without `.weight`, because GHN-3 asserts `stem0.3` and `stem1.1` in networks without norms.
+    Names of kernels lack `.weight`, because GHN-3 expects `stem0.3` and `stem1.1` in networks without norms.
     """
     if kind not in _KERNELS:
         return kind, name
@@ -190,4 +243,4 @@ def _entries(meta: Mapping[str, Any], key: str) -> dict[int, str]:
 
 def _check_range(what: str, indices: npt.NDArray[np.uint16], length: int) -> None:
     if len(indices) and indices.max() >= length:
-        raise FormatError(f"nodes: {what} index {indices.max()} is outside the split's table of {length}")
+        raise FormatError(f"nodes: {what} index {indices.max()} is outside the table of {length} entries")

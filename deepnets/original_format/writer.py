@@ -1,9 +1,8 @@
-"""Writing files in the original release's format, network by network, so that a million need no memory."""
+"""Writer of files in the format of the original release; memory does not depend on the number of networks."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -14,9 +13,9 @@ import numpy as np
 
 from deepnets.architecture import NetworkConfig
 from deepnets.graph import MAX_DISTANCE, Graph, build_graph, count_parameters
-from deepnets.original_format.metadata import MAX_NODES, SPLITS, metadata_file, official_file
+from deepnets.original_format.metadata import MAX_NODES, metadata_file, official_file
 from deepnets.original_format.vocabulary import Vocabulary
-from deepnets.support import ConfigError
+from deepnets.support import STORED_SPLITS, ConfigError, sync
 
 __all__ = ["OfficialWriter", "write_official"]
 
@@ -29,32 +28,36 @@ def write_official(
     compression: str | None = "gzip",
     overwrite: bool = False,
 ) -> tuple[Path, ...]:
-    """Write splits in the original release's layout: `train` and `search` have their own files, the rest share one.
+    """Write splits as files of the original release: one for `train`, one for `search`, one for all others.
 
     Parameters
     ----------
-    folder
-        Where the files go; made if need be.
-    splits
-        The networks of each split, as `OfficialWriter.write` takes them.
+    folder : Path or str
+        The folder, created if necessary.
+    splits : mapping of str to iterable of Graph
+        The networks of each split, as for `OfficialWriter.write`.
     cutoff, compression, overwrite
         As for `OfficialWriter`.
 
     Returns
     -------
-    The HDF5 files; each has its `_meta.json` beside it.
+    tuple of Path
+        The HDF5 files; each has its `_meta.json` in the same folder.
 
     Raises
     ------
     ConfigError
-        If a split or a network cannot be written, or a file is there and is not to be overwritten.
+        If a split or a network cannot be written, or a file exists and `overwrite` is not set.
 
     Examples
     --------
+    >>> import tempfile
     >>> from deepnets import GENOTYPES, NetworkConfig, build_graph
     >>> graph = build_graph(NetworkConfig(GENOTYPES["DARTS"], n_cells=8))
-    >>> write_official("data", {"train": [graph]})   # doctest: +SKIP
-    (PosixPath('data/deepnets1m_train.hdf5'),)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     paths = write_official(folder, {"train": [graph], "val": [graph], "test": [graph]})
+    ...     [path.name for path in paths]
+    ['deepnets1m_train.hdf5', 'deepnets1m_eval.hdf5']
     """
     by_file: dict[Path, dict[str, Iterable[Graph]]] = {}
     for split, networks in splits.items():
@@ -70,26 +73,36 @@ def write_official(
 
 
 class OfficialWriter:
-    """Writes one HDF5 file and the metadata beside it; to be used in a `with` statement.
+    """Writes one HDF5 file and its metadata; use it in a `with` statement.
 
-    Both files appear when the statement ends without an error; until then, and if it ends with one, nothing is changed
-    except for `.partial` files, which a later writer replaces.
+    Both files appear when the block ends without an exception.  Until then, only `.partial` files are written, which
+    are removed after an exception.
 
     Parameters
     ----------
-    path
-        The HDF5 file, as named by `official_file`.
-    cutoff
-        Longest distance that is stored, 1 to 254; the original release has 250.
-    compression
-        `"gzip"`, or `None` for plain data (four times the size, and silent about damage).
-    overwrite
-        Whether files of these names may be replaced.
+    path : Path or str
+        The HDF5 file; `official_file` gives its name.
+    cutoff : int, default 250
+        Largest distance that is stored, 1 to 254; the original release has 250.
+    compression : "gzip" or None, default "gzip"
+        With None, the files are four times as large and have no checksums of the data.
+    overwrite : bool, default False
+        Whether to replace existing files.
 
     Raises
     ------
     ConfigError
-        If an option is not allowed, or one of the files is there and `overwrite` is not set.
+        If an argument is not allowed, or a file exists and `overwrite` is not set.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from deepnets import GENOTYPES, NetworkConfig, build_graph
+    >>> graphs = (build_graph(NetworkConfig(GENOTYPES["DARTS"], n_cells=n)) for n in (4, 5, 6))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with OfficialWriter(official_file(folder, "val")) as writer:
+    ...         writer.write("val", graphs)
+    3
     """
 
     def __init__(
@@ -104,7 +117,7 @@ class OfficialWriter:
         self._partial = tuple(target.with_name(f"{target.name}.partial") for target in self._targets)
         for target in self._targets:
             if target.exists() and not overwrite:
-                raise ConfigError(f"{target}: already there; remove it, or allow overwriting")
+                raise ConfigError(f"{target}: already exists; remove it, or overwrite it")
         self._cutoff = cutoff
         self._compression = compression
         self._splits: list[str] = []
@@ -113,38 +126,39 @@ class OfficialWriter:
 
     def __enter__(self) -> OfficialWriter:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        # With these bounds every damaged byte of the file's own structure is noticed.
+        # This version of the format has checksums of the structure of the file.
         file = h5py.File(self._partial[0], "w", libver=("v110", "v110"))
         file.attrs["title"] = "DeepNets-1M"
         self._open = file, self._partial[1].open("w", encoding="utf-8", newline="\n")
         return self
 
     def write(self, split: str, networks: Iterable[Graph]) -> int:
-        """Write a split, one network after the other.
+        """Write a split, network by network.
 
         Parameters
         ----------
-        split
-            One of `SPLITS`, not yet written.
-        networks
+        split : str
+            One of `deepnets.support.STORED_SPLITS`, which has not been written yet.
+        networks : iterable of Graph
             Graphs with a config, in canonical order, with or without dead nodes.  `config.C` and `config.fc_dim` are
-            stored as they are; for `wide` that is the width of the `test` network, which readers multiply.  `train`
-            stores no `C`: readers draw it.
+            stored unchanged; for `wide`, they are those of the `test` network, which readers multiply.  `C` is not
+            stored for `train`, because readers draw it at random.
 
         Returns
         -------
-        The number of networks.
+        int
+            The number of networks.
 
         Raises
         ------
         ConfigError
-            If the split was written already, or a graph has no config or is not what `build_graph` makes of it.
+            If the split has been written already, or a graph has no config or differs from the graph of its config.
         """
         if self._open is None:
-            raise ConfigError("writer: not open; use it in a `with` statement")
-        if split not in SPLITS or split in self._splits:
-            raise ConfigError(f"split: expected one of {', '.join(SPLITS)}, once; got {split!r}")
-        self._failed = True  # until all is written
+            raise ConfigError("writer: is not open; use it in a `with` statement")
+        if split not in STORED_SPLITS or split in self._splits:
+            raise ConfigError(f"split: expected one of {', '.join(STORED_SPLITS)}, once; got {split!r}")
+        self._failed = True  # until the split is complete
         file, metadata = self._open
         group = file.create_group(split)
         vocabulary = Vocabulary()
@@ -189,26 +203,26 @@ class OfficialWriter:
                 partial.unlink(missing_ok=True)
         if kind is None and not complete:
             reason = "writing a split failed" if self._failed else "no split was written"
-            raise ConfigError(f"{self.path}: not made, because {reason}")
+            raise ConfigError(f"{self.path}: not written, because {reason}")
 
     def _publish(self) -> None:
         for partial in self._partial:
-            _sync(partial)
-        # Old metadata goes first: at no moment do an old and a new file lie side by side.
+            sync(partial)
+        # Old metadata is removed first, so that an old file is never paired with a new one.
         self._targets[1].unlink(missing_ok=True)
         for partial, target in zip(self._partial, self._targets):
             partial.replace(target)
-        _sync(self.path.parent)
+        sync(self.path.parent)
 
 
 def _canonical(graph: Graph) -> Graph:
-    """The graph as `build_graph` makes it, with names and parameters, after a check that it is the same."""
+    """Build the graph of the config, with names and parameters, and check that the given graph is equal."""
     whole = build_graph(graph.config)
     canonical = whole if graph.num_nodes == whole.num_nodes else whole.pruned()
     if graph != canonical:
-        raise ConfigError("the graph is not the one of its config in canonical order; give build_graph(graph.config)")
+        raise ConfigError("the graph is not that of its config in canonical order; pass build_graph(graph.config)")
     if graph.num_nodes > MAX_NODES:
-        raise ConfigError(f"{graph.num_nodes} nodes; the format is for up to {MAX_NODES}")
+        raise ConfigError(f"the graph has {graph.num_nodes} nodes; the format allows up to {MAX_NODES}")
     return canonical
 
 
@@ -223,17 +237,9 @@ def _entry(graph: Graph, with_width: bool) -> dict[str, Any]:
 
 
 def _counts(config: NetworkConfig) -> dict[str, int]:
-    """Parameters at the width that the original release counts them at."""
+    """Count the parameters at the width of the original release."""
     config = config.replace(C=32, fc_dim=256)
     return {
         "cifar10": count_parameters(config, num_classes=10, image_size=32),
         "imagenet": count_parameters(config, num_classes=10, image_size=224),
     }
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

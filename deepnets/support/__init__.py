@@ -6,12 +6,13 @@ files             atomic replacement of files, and locks on folders
 signals           signals deferred to a safe point
 splits            names of splits, and file names of the corpus
 checksummed_hdf5  HDF5 files with a SHA-256 checksum, written atomically and read defensively
+untrusted_hdf5    checks on HDF5 files from untrusted sources
 pickles           an interpreter for untrusted pickles that executes no code
 compilation       `compiled`, numba functions cached on disk
 memory            available memory, peak memory and out-of-memory errors
 optional_models   torchvision and timm, which are optional, and models by name
-registry          registries of named components, and objects given as "module:attribute"
 command_line      argument parsing and error reporting of the command lines
+registry          named implementations, to which users add their own
 lazy              lazy re-exports of packages
 
 Only `optional_models` imports torch; names are imported on first use.
@@ -24,14 +25,14 @@ from typing import TYPE_CHECKING
 from deepnets.support.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from deepnets.support.checksummed_hdf5 import check_seal as check_seal
-    from deepnets.support.checksummed_hdf5 import create as create
     from deepnets.support.checksummed_hdf5 import create_group as create_group
+    from deepnets.support.checksummed_hdf5 import create_hdf5 as create_hdf5
+    from deepnets.support.checksummed_hdf5 import error_reason as error_reason
     from deepnets.support.checksummed_hdf5 import open_hdf5 as open_hdf5
     from deepnets.support.checksummed_hdf5 import read_attribute as read_attribute
-    from deepnets.support.checksummed_hdf5 import reason as reason
     from deepnets.support.checksummed_hdf5 import safe_datasets as safe_datasets
     from deepnets.support.checksummed_hdf5 import safe_group as safe_group
+    from deepnets.support.checksummed_hdf5 import verify_checksum as verify_checksum
     from deepnets.support.command_line import Parser as Parser
     from deepnets.support.command_line import deprecated_option as deprecated_option
     from deepnets.support.command_line import non_negative as non_negative
@@ -69,8 +70,8 @@ if TYPE_CHECKING:
     from deepnets.support.pickles import read_pickle as read_pickle
     from deepnets.support.pickles import shown as shown
     from deepnets.support.registry import Registry as Registry
+    from deepnets.support.registry import import_attribute as import_attribute
     from deepnets.support.registry import is_attribute as is_attribute
-    from deepnets.support.registry import load_attribute as load_attribute
     from deepnets.support.signals import DeferredSignals as DeferredSignals
     from deepnets.support.signals import ignore_signals as ignore_signals
     from deepnets.support.splits import EVALUATION_SPLITS as EVALUATION_SPLITS
@@ -78,6 +79,8 @@ if TYPE_CHECKING:
     from deepnets.support.splits import NETWORK_SPLITS as NETWORK_SPLITS
     from deepnets.support.splits import STORED_SPLITS as STORED_SPLITS
     from deepnets.support.splits import corpus_path as corpus_path
+    from deepnets.support.untrusted_hdf5 import get_member as get_member
+    from deepnets.support.untrusted_hdf5 import read_array as read_array
     from deepnets.support.validation import abbreviated as abbreviated
     from deepnets.support.validation import at_least as at_least
     from deepnets.support.validation import checked_integer as checked_integer
@@ -86,12 +89,12 @@ __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
         "checksummed_hdf5": (
-            "check_seal",
-            "create",
+            "verify_checksum",
+            "create_hdf5",
             "create_group",
             "open_hdf5",
             "read_attribute",
-            "reason",
+            "error_reason",
             "safe_datasets",
             "safe_group",
         ),
@@ -147,8 +150,8 @@ __getattr__, __dir__, __all__ = lazy_exports(
         ),
         "registry": (
             "Registry",
+            "import_attribute",
             "is_attribute",
-            "load_attribute",
         ),
         "signals": (
             "DeferredSignals",
@@ -160,6 +163,10 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "NETWORK_SPLITS",
             "STORED_SPLITS",
             "corpus_path",
+        ),
+        "untrusted_hdf5": (
+            "get_member",
+            "read_array",
         ),
         "validation": (
             "abbreviated",

@@ -1,13 +1,13 @@
-"""HDF5 files that are whole or not there at all, that know when a byte of them changed, and are read with distrust.
+"""HDF5 files with a checksum, which are written atomically and read defensively.
 
-A sealed file starts with a block of 512 bytes of text that holds the SHA-256 of everything behind it (HDF5 ignores such
-a *user block*; any HDF5 reader opens the file).  `create` writes beside the target and renames when all is on the disk,
-so a process that is killed leaves no half-written file.  `check_seal` reads the whole file and finds every change.
+A checksummed file starts with a block of 512 bytes of text that holds the SHA-256 of the rest.  HDF5 ignores such a
+*user block*, so any HDF5 reader opens the file.  `create_hdf5` writes a file atomically: if a process is killed, no
+partial file is left.  `verify_checksum` reads the whole file and detects every change.
 
-The other functions read files that may be anybody's: nothing is followed out of them, and no claim about sizes is
-believed before memory is taken for it.  This does not make the HDF5 library itself safe: a file that was crafted with
-all its checksums right can crash it.  For files from strangers, compare the digest in the first lines with a published
-one, and run `check_seal`, which needs no HDF5.
+The other functions read untrusted input: they follow no links out of the file, and check every size that the file
+states before memory is allocated.  They do not make the HDF5 library itself safe: a crafted file with valid checksums
+can crash it.  For files from unknown sources, compare the SHA-256 in the first lines with a published one, and run
+`verify_checksum`, which does not need HDF5.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import io
 import math
 import os
 import re
-import secrets
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,49 +26,69 @@ from typing import Any
 import h5py
 
 from deepnets.support.errors import DeepNetsError, FormatError, IntegrityError
+from deepnets.support.files import atomic_write
+from deepnets.support.untrusted_hdf5 import refuse_external_data, refuse_link
 
 __all__ = [
-    "check_seal",
-    "create",
     "create_group",
+    "create_hdf5",
+    "error_reason",
     "open_hdf5",
     "read_attribute",
-    "reason",
     "safe_datasets",
     "safe_group",
+    "verify_checksum",
 ]
 
 BLOCK_SIZE = 512
 _FILTERS = [h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_FLETCHER32]
-_LARGEST_DEFLATE_RATIO = 1_100  # deflate cannot expand by more; a file that claims to is lying
+_LARGEST_DEFLATE_RATIO = 1_100  # no deflate stream expands by more
 _LARGEST_CHUNK = 1 << 20  # bytes
-_LARGEST_ATTRIBUTE = 1 << 16
+_LARGEST_ATTRIBUTE = 1 << 16  # bytes
 _TITLE = "DeepNets-1M corpus: an HDF5 file from byte 512 on\n"
 
 
 @contextlib.contextmanager
-def create(path: Path, check: Callable[[Path], None] | None = None) -> Iterator[h5py.File]:
-    """Write an HDF5 file that appears, sealed and on disk, when the block ends well, and not at all otherwise.
+def create_hdf5(path: Path, check: Callable[[Path], None] | None = None) -> Iterator[h5py.File]:
+    """Write a checksummed HDF5 file atomically.
+
+    The file appears when the block ends without an exception.
 
     Parameters
     ----------
     path
         The file; replaced if it exists.
     check
-        Called with the path of what was written before it takes the place of `path`, to raise if it is not right.
+        Called with the path of the temporary file before it replaces `path`.  An exception that it raises prevents the
+        replacement.
+
+    Yields
+    ------
+    h5py.File
+        An empty file in memory, to be filled by the block.
 
     Raises
     ------
     DeepNetsError
-        If the file cannot be written: no space, no permission.
+        If the file cannot be written, for example because the disk is full.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "numbers.h5")
+    ...     with create_hdf5(path) as file:
+    ...         file["x"] = [1, 2, 3]
+    ...     verify_checksum(path)
+    ...     with open_hdf5(path) as file:
+    ...         file["x"][:].tolist()
+    [1, 2, 3]
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    try:
-        with _writing(path):
-            temporary.unlink(missing_ok=True)
-            temporary.touch(exist_ok=False)  # where this fails, the block need not run
-        # HDF5 crashes when a disk is full, so it writes into memory.  The newest file format checksums its own
-        # structure; older ones read a broken chunk index as zeros.
+    with contextlib.ExitStack() as stack:
+        with _writing(path):  # fails before the block runs if nothing can be written
+            temporary = stack.enter_context(atomic_write(path))
+        # HDF5 crashes when a disk is full, so it writes to memory.  Its newest file format has checksums of its own
+        # structure; with older ones, a damaged chunk index is read as zeros.
         memory = io.BytesIO()
         with h5py.File(memory, "w", libver=("v110", "v110"), userblock_size=BLOCK_SIZE) as file:
             yield file
@@ -78,22 +97,34 @@ def create(path: Path, check: Callable[[Path], None] | None = None) -> Iterator[
             with temporary.open("wb") as raw:
                 raw.write(_block(hashlib.sha256(content)))
                 raw.write(content)
-                raw.flush()
-                os.fsync(raw.fileno())
             if check:
                 check(temporary)
-            temporary.replace(path)
-            _sync_folder(path.parent)
-    finally:
-        with contextlib.suppress(OSError):  # where nothing can be written, there is nothing to remove either
-            temporary.unlink()
+            stack.close()
 
 
 def create_group(file: h5py.File, name: str) -> h5py.Group:
-    """A group that lists its members in its own header, however many they are.
+    """Create a group that stores the names of its members in its header, where checksums protect them.
 
-    Usually HDF5 puts more than 8 of them into a heap, on any damage to which versions before 2.0 crash.  h5py cannot
-    be told so, HDF5 can; where its functions cannot be reached, the group is one of the usual kind.
+    By default, HDF5 stores the names of more than 8 members in a heap, and versions before 2.0 crash when a heap is
+    damaged.  The limit is set by a function of HDF5 that h5py does not offer; if it cannot be called, the group is a
+    default one.
+
+    Parameters
+    ----------
+    file
+        An open, writable file.
+    name
+        Path of the new group in the file.
+
+    Returns
+    -------
+    h5py.Group
+
+    Examples
+    --------
+    >>> with h5py.File(io.BytesIO(), "w") as file:
+    ...     create_group(file, "networks").name
+    '/networks'
     """
     layout = h5py.h5p.create(h5py.h5p.GROUP_CREATE)
     layout.set_obj_track_times(False)
@@ -102,8 +133,25 @@ def create_group(file: h5py.File, name: str) -> h5py.Group:
     return h5py.Group(h5py.h5g.create(file.id, name.encode(), gcpl=layout))
 
 
-def check_seal(path: Path) -> None:
-    """Compare a sealed file with its digest: `IntegrityError` if any byte of it has changed."""
+def verify_checksum(path: Path) -> None:
+    """Compare the content of a checksummed file with the SHA-256 in its first block.
+
+    Parameters
+    ----------
+    path
+        A file written by `create_hdf5`.
+
+    Raises
+    ------
+    IntegrityError
+        If the file has no checksum, or any of its bytes has changed.
+    FormatError
+        If the file cannot be read.
+
+    Examples
+    --------
+    See `create_hdf5`.
+    """
     digest = hashlib.sha256()
     try:
         with path.open("rb") as raw:
@@ -111,31 +159,78 @@ def check_seal(path: Path) -> None:
             while data := raw.read(1 << 20):
                 digest.update(data)
     except OSError as error:
-        raise FormatError(f"{path}: cannot be read: {reason(error)}") from error
+        raise FormatError(f"{path}: cannot be read: {error_reason(error)}") from error
     if not block.startswith(_TITLE.encode()):
-        raise IntegrityError(f"{path}: has no seal (its first {BLOCK_SIZE} bytes are not those of a corpus file)")
+        raise IntegrityError(f"{path}: has no checksum (its first {BLOCK_SIZE} bytes are not those of a corpus file)")
     if block != _block(digest):
         raise IntegrityError(f"{path}: does not match its SHA-256; the file is damaged or was changed")
 
 
-def open_hdf5(path: Path) -> h5py.File:
-    """Open an HDF5 file for reading; `FormatError` with the path if it is missing, empty, truncated or another kind."""
+def open_hdf5(path: Path, locking: bool | None = False) -> h5py.File:
+    """Open an HDF5 file for reading.
+
+    Parameters
+    ----------
+    path
+        The file.
+    locking
+        Whether to lock the file; None for the default of HDF5.  Within a process, all handles of a file must have the
+        same value.
+
+    Returns
+    -------
+    h5py.File
+
+    Raises
+    ------
+    FormatError
+        If the file does not exist, is empty, is truncated or has another format.
+
+    Examples
+    --------
+    >>> try:
+    ...     open_hdf5(Path("missing.h5"))
+    ... except FormatError as error:
+    ...     print(error)
+    missing.h5: cannot be opened as HDF5: No such file or directory
+    """
     try:
         if path.exists() and not path.is_file():
             raise FormatError(f"{path}: not a file")
-        with path.open("rb"):  # says why it cannot be read; HDF5 does not
+        with path.open("rb"):  # the error of the operating system is clearer than that of HDF5
             pass
         if not h5py.is_hdf5(path):
             raise FormatError(f"{path}: not an HDF5 file ({path.stat().st_size:,} bytes)")
-        return h5py.File(path, "r", locking=False)
+        return h5py.File(path, "r", locking=locking)
     except (OSError, RuntimeError, ValueError, LookupError, TypeError) as error:
-        raise FormatError(f"{path}: cannot be opened as HDF5: {reason(error)}") from error
+        raise FormatError(f"{path}: cannot be opened as HDF5: {error_reason(error)}") from error
 
 
 def read_attribute(file: h5py.File, name: str, kind: type) -> Any:
-    """One integer (`int`) or one text of fixed length (`str`); None if there is none, of another type or very large.
+    """Read an attribute that is one integer or one string of fixed length.
 
-    Texts of variable length are not read: they are kept without checksums, and many can share one long text.
+    Strings of variable length are not read: HDF5 stores them without checksums, and many can share one long string.
+
+    Parameters
+    ----------
+    file
+        An open file.
+    name
+        Name of the attribute.
+    kind
+        `int` or `str`.
+
+    Returns
+    -------
+    int, str or None
+        None if the attribute does not exist, has another type, or is larger than 64 KiB.
+
+    Examples
+    --------
+    >>> with h5py.File(io.BytesIO(), "w") as file:
+    ...     file.attrs["version"] = 1
+    ...     read_attribute(file, "version", int), read_attribute(file, "version", str)
+    (1, None)
     """
     if name not in file.attrs:
         return None
@@ -149,7 +244,32 @@ def read_attribute(file: h5py.File, name: str, kind: type) -> Any:
 
 
 def safe_group(group: Any, members: set[str]) -> h5py.Group:
-    """The same, if it is a group of these members, none of them a link to elsewhere: to a path, or out of the file."""
+    """Check that an object is a group with exactly the given members, none of which is a soft or external link.
+
+    Parameters
+    ----------
+    group
+        An object of an open file.
+    members
+        Names of the expected members.
+
+    Returns
+    -------
+    h5py.Group
+        The same object.
+
+    Raises
+    ------
+    FormatError
+        If the object is something else.
+
+    Examples
+    --------
+    >>> with h5py.File(io.BytesIO(), "w") as file:
+    ...     file["x"] = 1
+    ...     safe_group(file, {"x"}).name
+    '/'
+    """
     where = f"{group.file.filename}: {group.name}"
     if not isinstance(group, h5py.Group):
         raise FormatError(f"{where} is not a group")
@@ -159,13 +279,39 @@ def safe_group(group: Any, members: set[str]) -> h5py.Group:
             "kind"
         )
     for name in members:
-        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-            raise FormatError(f"{where.rstrip('/')}/{name} is a link; refused")
+        refuse_link(group, name, f"{where.rstrip('/')}/{name}")
     return group
 
 
 def safe_datasets(group: h5py.Group, names: Iterable[str]) -> dict[str, h5py.Dataset]:
-    """Members that are compressed, checksummed datasets of sizes that the file can really hold, all together."""
+    """Return datasets after checking that they can be read without allocating more than the file can hold.
+
+    Every dataset must be stored in this file, in chunks with compression and checksums.  The sizes that the datasets
+    state are added up and compared with the size of the file.
+
+    Parameters
+    ----------
+    group
+        The group that holds the datasets.
+    names
+        Their names.
+
+    Returns
+    -------
+    dict of str to h5py.Dataset
+
+    Raises
+    ------
+    FormatError
+        If a dataset breaks these rules.
+
+    Examples
+    --------
+    >>> with h5py.File(io.BytesIO(), "w") as file:
+    ...     _ = file.create_dataset("x", data=[1, 2], chunks=(2,), shuffle=True, compression="gzip", fletcher32=True)
+    ...     safe_datasets(file, ["x"])["x"].shape
+    (2,)
+    """
     datasets, size, file = {}, 0, group.file
     limit = _LARGEST_DEFLATE_RATIO * file.id.get_filesize()
     for name in names:
@@ -173,8 +319,7 @@ def safe_datasets(group: h5py.Group, names: Iterable[str]) -> dict[str, h5py.Dat
         where = f"{file.filename}: {group.name.rstrip('/')}/{name}"
         if not isinstance(dataset, h5py.Dataset):
             raise FormatError(f"{where} is not a dataset")
-        if dataset.is_virtual or dataset.external:
-            raise FormatError(f"{where} takes its data from other files; refused")
+        refuse_external_data(dataset, where)
         storage = dataset.id.get_create_plist()
         if [storage.get_filter(i)[0] for i in range(storage.get_nfilters())] != _FILTERS:
             raise FormatError(f"{where} is not stored with compression and checksums")
@@ -185,8 +330,24 @@ def safe_datasets(group: h5py.Group, names: Iterable[str]) -> dict[str, h5py.Dat
     return datasets
 
 
-def reason(error: BaseException) -> str:
-    """What went wrong in a few words: those of the operating system, which HDF5 buries in a long message, if any."""
+def error_reason(error: BaseException) -> str:
+    """Return the cause of an error in one line.
+
+    Parameters
+    ----------
+    error
+        Any exception.  HDF5 mentions the error of the operating system, if any, inside a long message.
+
+    Returns
+    -------
+    str
+        The message of the operating system, or else the first line of the exception's message or its type.
+
+    Examples
+    --------
+    >>> error_reason(OSError("unable to open file (errno = 13, ...)"))
+    'Permission denied'
+    """
     code = getattr(error, "errno", None)
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     if code is None and (found := re.search(r"errno = (\d+)", text)):
@@ -199,16 +360,8 @@ def _writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise DeepNetsError(f"{path}: cannot be written: {reason(error)}") from error
+        raise DeepNetsError(f"{path}: cannot be written: {error_reason(error)}") from error
 
 
 def _block(digest: Any) -> bytes:
     return f"{_TITLE}sha256 of the rest: {digest.hexdigest()}\n".encode().ljust(BLOCK_SIZE, b"\n")
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

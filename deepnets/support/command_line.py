@@ -60,7 +60,7 @@ class _DeprecatedOption(argparse.Action):
             nargs=replacement.nargs,
             const=replacement.const,
             default=argparse.SUPPRESS,
-            type=replacement.type,
+            type=replacement.type,  # type: ignore[arg-type]
             choices=replacement.choices,
             help=argparse.SUPPRESS,
             metavar=replacement.metavar,
@@ -220,6 +220,13 @@ def run(command: Callable[[Sequence[str]], None], after_interrupt: str = "") -> 
         Called with the arguments of the process, without the program name.
     after_interrupt
         Message to print after Ctrl-C, for example how to resume.
+
+    Examples
+    --------
+    The last lines of a `__main__.py`:
+
+        if __name__ == "__main__":
+            run(main, after_interrupt="run the same command again to resume")
     """
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     interrupt = _Interrupt()

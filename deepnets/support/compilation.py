@@ -1,7 +1,7 @@
-"""`compiled`: numeric functions as machine code, compiled by numba and cached on disk between runs.
+"""`compiled`: numeric functions compiled by numba, with machine code cached on disk.
 
-Functions under it work on arrays and numbers only, and must not be handed unchecked input: compiled code does not
-check the bounds of its arrays (unless `NUMBA_BOUNDSCHECK=1` is set, for debugging, with another `NUMBA_CACHE_DIR`).
+Compiled functions work on arrays and numbers.  They do not check the bounds of arrays, so they must not be called with
+untrusted input.  For debugging, set `NUMBA_BOUNDSCHECK=1` together with another `NUMBA_CACHE_DIR`.
 """
 
 from __future__ import annotations
@@ -24,23 +24,43 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def compiled(function: F) -> F:
-    """Compile `function` at its first call, without the interpreter lock, and keep the machine code on disk."""
+    """Compile a function at its first call and cache the machine code on disk.
+
+    The function runs without the global interpreter lock.  Unlike the cache of numba, which only checks the file that
+    defines a function, this one depends on all sources (see `digest_of_sources`).
+
+    Parameters
+    ----------
+    function
+        A function that numba can compile in nopython mode.
+
+    Returns
+    -------
+    The compiled function.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from deepnets.graph.algorithms import find_levels  # a compiled function
+    >>> find_levels(np.array([0, 0, 1], np.int32), np.array([0], np.int32))
+    array([0, 1], dtype=int32)
+    """
     dispatcher = numba.njit(nogil=True)(function)
     try:
         dispatcher.enable_caching()
         _tie_to_sources(dispatcher._cache, function.__module__)
     except Exception as error:
-        # No folder can be written, or this numba keeps its cache otherwise: compiling in every run is right, too.
+        # No folder is writable, or this version of numba has another cache: compile in every process.
         dispatcher._cache = numba.core.caching.NullCache()
-        log.info("%s is compiled anew in every process: %s", function.__name__, error)
+        log.info("%s is compiled again in every process: %s", function.__name__, error)
     return cast(F, dispatcher)
 
 
 def _tie_to_sources(cache: Any, module: str) -> None:
-    """Make the names of a function's cache files depend on every source the function may depend on.
+    """Put the digest of all sources into the names of the cache files of a function.
 
-    Numba checks only the file that defines the function.  After a change to a function that it calls in another module,
-    or to a constant that was compiled in, numba would reuse stale machine code.
+    Numba checks only the file that defines the function.  It would use outdated machine code after a change of a
+    function or a constant in another module.
     """
     from numba.core.caching import IndexDataCacheFile
 
@@ -55,7 +75,7 @@ def _tie_to_sources(cache: Any, module: str) -> None:
 
 
 def _forgiving(method: Callable[..., Any]) -> Callable[..., Any]:
-    """A damaged cache file, or a disk without space for one, costs a compilation and nothing else."""
+    """Ignore errors of a cache method: after a damaged file or a full disk, the function is compiled again."""
 
     @functools.wraps(method)
     def attempt(*arguments: Any) -> Any:
@@ -70,10 +90,10 @@ def _forgiving(method: Callable[..., Any]) -> Callable[..., Any]:
 
 @functools.cache
 def digest_of_sources(module: str) -> str:
-    """A digest of every source that compiled code of a module may depend on.
+    """Compute a digest of all sources that the compiled code of a module may depend on.
 
-    It covers all Python files of `deepnets` and of the top-level package of the module, in all folders, with their
-    paths; of a module outside any package, its own file.
+    These are all Python files of `deepnets` and of the top-level package of the module, in all folders.  For a module
+    outside of a package, it is the file of the module.
 
     Parameters
     ----------
@@ -82,7 +102,13 @@ def digest_of_sources(module: str) -> str:
 
     Returns
     -------
-    16 hexadecimal digits.
+    str
+        16 hexadecimal digits.
+
+    Examples
+    --------
+    >>> len(digest_of_sources("deepnets.graph"))
+    16
     """
     digest = hashlib.sha256()
     for name in sorted({__name__.partition(".")[0], module.partition(".")[0]}):
@@ -93,7 +119,7 @@ def digest_of_sources(module: str) -> str:
 
 
 def _sources(name: str) -> Iterator[tuple[Path, Path]]:
-    """The Python files of a top-level package or module, each with the folder that its path is relative to."""
+    """Iterate over the Python files of a top-level package or module, as pairs (root folder, file)."""
     file = Path(sys.modules[name].__file__ or "")
     if not hasattr(sys.modules[name], "__path__"):
         yield file.parent, file

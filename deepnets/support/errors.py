@@ -13,7 +13,7 @@ do about it.
 | `IntegrityError`         | a file has the right format, but its content is damaged  | `FormatError`       |
 | `CheckpointError`        | a hypernetwork checkpoint cannot be read or written      |                     |
 | `TraceError`             | a module cannot be converted to a graph                  |                     |
-| `TrainingError`          | training failed, for example because the loss is not finite |                  |
+| `TrainingError`          | training cannot be continued                             |                     |
 """
 
 from __future__ import annotations
@@ -47,27 +47,71 @@ class DeepNetsError(Exception):
 
 
 class ConfigError(DeepNetsError, ValueError):
-    """A configuration, option or argument is not allowed."""
+    """A configuration, option or argument is not allowed.
+
+    Examples
+    --------
+    >>> issubclass(ConfigError, ValueError)
+    True
+    """
 
 
 class MissingDataError(DeepNetsError, FileNotFoundError):
-    """A data set or file does not exist yet; the message says how to build or download it."""
+    """A data set or file does not exist yet; the message says how to build or download it.
+
+    Examples
+    --------
+    >>> from deepnets import DeepNets1M
+    >>> try:
+    ...     DeepNets1M("an empty folder", split="val")
+    ... except FileNotFoundError as error:
+    ...     print(str(error).partition(";")[0])
+    an empty folder/deepnets1m_val.h5: no such file
+    """
 
 
 class MissingDependencyError(DeepNetsError, ImportError):
-    """An optional package is not installed or cannot be imported; the message says what to install."""
+    """An optional package is not installed or cannot be imported; the message says what to install.
+
+    Examples
+    --------
+    >>> issubclass(MissingDependencyError, ImportError)
+    True
+    """
 
 
 class BusyError(DeepNetsError):
-    """Another process holds the lock of a folder that this process needs for writing."""
+    """Another process holds the lock of a folder that this process needs for writing.
+
+    Examples
+    --------
+    >>> issubclass(BusyError, DeepNetsError)
+    True
+    """
 
 
 class FormatError(DeepNetsError):
-    """A file has the wrong format, an unsupported version or an invalid layout."""
+    """A file has the wrong format, an unsupported version or an invalid layout.
+
+    Examples
+    --------
+    >>> from deepnets import Graph
+    >>> try:
+    ...     Graph(node_types=[9], cells=[0], in_degrees=[1], sources=[0])
+    ... except FormatError as error:
+    ...     print(error)
+    graph: the sources of a node are not nodes before it, in increasing order
+    """
 
 
 class IntegrityError(FormatError):
-    """A file has the right format, but its content is damaged."""
+    """A file has the right format, but its content is damaged.
+
+    Examples
+    --------
+    >>> issubclass(IntegrityError, FormatError)
+    True
+    """
 
 
 class CheckpointError(DeepNetsError):

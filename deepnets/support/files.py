@@ -86,6 +86,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
+        temporary.unlink(missing_ok=True)  # it could be a symbolic link that another user has put there
         temporary.touch(exist_ok=False)
         yield temporary
         sync(temporary)

@@ -1,4 +1,4 @@
-"""Lazy re-exports: a package lists its public names, and imports the module of a name when the name is first used."""
+"""Lazy re-exports: a package imports the module of a public name when the name is first used."""
 
 from __future__ import annotations
 
@@ -12,18 +12,23 @@ __all__ = ["lazy_exports"]
 def lazy_exports(
     package: str, names: Mapping[str, Sequence[str]]
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
-    """The `__getattr__`, `__dir__` and `__all__` of a package whose public names are imported on first use.
+    """Make `__getattr__`, `__dir__` and `__all__` of a package whose public names are imported on first use.
 
-    Importing the package then imports none of its modules, which keeps it free of torch and fast to start.  Type
-    checkers do not run this function: repeat the imports under `if TYPE_CHECKING`.
+    Importing such a package imports none of its modules, so it is fast and does not import torch.  Type checkers do not
+    run this function, so the imports must be repeated under `if TYPE_CHECKING`.
 
     Parameters
     ----------
     package
         Name of the package, `__name__`.
     names
-        Public names by the module that defines them, relative to the package.  A name must differ from those of the
-        modules of the package.
+        Public names by the module that defines them, relative to the package.  A public name must not be the name of a
+        module of the package.
+
+    Returns
+    -------
+    tuple
+        The values of `__getattr__`, `__dir__` and `__all__`.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""How much memory there is, and whether an error means that there was too little."""
+"""Available memory, peak memory, and out-of-memory errors."""
 
 from __future__ import annotations
 
@@ -9,22 +9,45 @@ from pathlib import Path
 
 __all__ = ["PeakMemory", "available_memory", "is_out_of_memory"]
 
-_LIMITS = (("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),)  # a container's, if it has one
+_LIMITS = (("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),)  # limits of containers
 _TEXTS = ("can't allocate memory", "out of memory", "cannot allocate memory", "not enough memory")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, of the machine or of a GPU."""
+    """Whether an exception reports that the memory of the machine or of a GPU is exhausted.
+
+    Parameters
+    ----------
+    error
+        Any exception.
+
+    Examples
+    --------
+    >>> is_out_of_memory(RuntimeError("CUDA out of memory")), is_out_of_memory(ValueError("no"))
+    (True, False)
+    """
     if isinstance(error, MemoryError):
         return True
     text = str(error).lower()
-    # PyTorch has a type of error for GPUs only; its allocator for CPUs raises a RuntimeError.
+    # PyTorch raises OutOfMemoryError for GPUs, and RuntimeError for CPUs.
     named = type(error).__name__ == "OutOfMemoryError"
     return named or (isinstance(error, RuntimeError | OSError) and any(part in text for part in _TEXTS))
 
 
 def available_memory() -> int | None:
-    """Bytes that can still be had without swapping, on the machine or in its container; None if nobody says."""
+    """Return the memory that can be allocated without swapping, on the machine or in its container.
+
+    Returns
+    -------
+    int or None
+        In bytes; None if it is unknown.
+
+    Examples
+    --------
+    >>> available = available_memory()
+    >>> available is None or available > 0
+    True
+    """
     figures = []
     with contextlib.suppress(OSError):
         found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
@@ -37,19 +60,26 @@ def available_memory() -> int | None:
 
 
 class PeakMemory:
-    """The largest memory of this process since a moment, beyond what it had then.
+    """Measure the peak memory of this process, relative to the memory at construction.
 
-    Only Linux tells; elsewhere `megabytes` is NaN.
+    Only Linux provides it; on other systems `megabytes` is NaN.
+
+    Examples
+    --------
+    >>> peak = PeakMemory()
+    >>> data = bytearray(10_000_000)
+    >>> peak.megabytes < 0
+    False
     """
 
     def __init__(self) -> None:
         with contextlib.suppress(OSError):
-            Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
+            Path("/proc/self/clear_refs").write_text("5")  # resets the peak
         self._before = _status("VmRSS")
 
     @property
     def megabytes(self) -> float:
-        """The peak until now, in units of 1,000,000 bytes."""
+        """Peak memory since construction, in units of 1,000,000 bytes."""
         peak = _status("VmHWM")
         return max(0.0, peak - self._before) / 1e6
 

@@ -1,9 +1,9 @@
-"""The one door to torchvision and timm, which are optional, and models of anybody's by name.
+"""Import the optional packages torchvision and timm, and build models by name.
 
-The compiled part of torchvision only loads beside the very PyTorch it was compiled for.  Beside another one, for
-example a PyTorch for CPUs, the import fails because operators do not exist whose gradients it wants to register.  The
-classification models, the transforms and timm need none of them, so `import_torchvision` declares the missing operators
-(their signatures, no code) and imports again; to run one of them is still an error.
+The compiled part of torchvision only loads with the version of PyTorch that it was compiled for.  With another one, for
+example a PyTorch for CPUs, `import torchvision` fails, because it registers gradients of operators that do not exist.
+The classification models, the transforms and timm do not need these operators.  `import_torchvision` therefore declares
+the missing operators (their signatures, without code) and imports again.  Calling such an operator is still an error.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from deepnets.support.errors import ConfigError
+from deepnets.support.errors import ConfigError, MissingDependencyError
 
 __all__ = ["import_timm", "import_torchvision", "load_model"]
 
@@ -31,30 +31,33 @@ SCHEMAS = {
     "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 }
-"""Operators of torchvision that its import needs to be declared."""
+"""Signatures of the operators that `import torchvision` needs."""
 
 _MISSING = re.compile(r"operator torchvision::(\w+) does not exist")
-_declared: dict[str, torch.library.Library] = {}  # what these declare lasts as long as they do
+_declared: dict[str, torch.library.Library] = {}  # a declaration ends when its library object is deleted
 _lock = threading.RLock()
 _log = logging.getLogger(__name__)
 
 
 def import_torchvision() -> ModuleType:
-    """The package torchvision, whether or not its compiled part loads.
+    """Import torchvision, even if its compiled part does not load.
 
     Returns
     -------
-    The module.
+    module
 
     Raises
     ------
-    ImportError
-        If torchvision is not installed, or cannot be imported beside this PyTorch; says what to install.
+    MissingDependencyError
+        If torchvision is not installed, or cannot be imported with this version of PyTorch; the message says what to
+        install.
 
     Examples
     --------
-    >>> import_torchvision().models.resnet18(num_classes=10).fc  # doctest: +SKIP
-    Linear(in_features=512, out_features=10, bias=True)
+    >>> try:
+    ...     resnet = import_torchvision().models.resnet18
+    ... except MissingDependencyError:
+    ...     pass
     """
     with _lock:
         while True:
@@ -68,21 +71,23 @@ def import_torchvision() -> ModuleType:
 
 
 def import_timm() -> ModuleType:
-    """The package timm, which needs torchvision.
+    """Import timm, which needs torchvision.
 
     Returns
     -------
-    The module.
+    module
 
     Raises
     ------
-    ImportError
-        If timm or torchvision is not installed, or cannot be imported; says what to install.
+    MissingDependencyError
+        If timm or torchvision is not installed or cannot be imported; the message says what to install.
 
     Examples
     --------
-    >>> import_timm().create_model("resnet18", num_classes=10).fc  # doctest: +SKIP
-    Linear(in_features=512, out_features=10, bias=True)
+    >>> try:
+    ...     create_model = import_timm().create_model
+    ... except MissingDependencyError:
+    ...     pass
     """
     with _lock:
         import_torchvision()
@@ -93,28 +98,29 @@ def import_timm() -> ModuleType:
 
 
 def load_model(spec: str, /, *, meta: bool = False, **arguments: Any) -> nn.Module:
-    """Build a model from its name.
+    """Build a model by name.
 
     Parameters
     ----------
     spec
-        ``"module:callable"``, for example ``"torchvision.models:resnet50"`` or ``"my_models:Net"``, or
-        ``"timm:resnet50"`` for a model of timm's registry.  The callable is called with the arguments and returns the
-        model.  Importing a module runs its code: only name modules you trust.
+        `"module:callable"`, for example `"torchvision.models:resnet50"` or `"my_models:Net"`, or `"timm:resnet50"` for
+        a model of timm's registry.  The callable returns the model.  Importing a module runs its code, so use modules
+        that you trust.
     meta
-        Whether to build the model on the ``meta`` device: without memory, and without values.
+        Whether to build the model on the `meta` device, where tensors have no memory and no values.
     arguments
-        Passed on.
+        Arguments of the callable.
 
     Returns
     -------
-    The model, as it was built: on the CPU (or the current default device), in training mode.
+    torch.nn.Module
+        On the default device, in training mode.
 
     Raises
     ------
     ConfigError
-        If there is no such module or model (similar names are proposed), if its library is missing, if it cannot be
-        built with these arguments, or if what is built is no `torch.nn.Module`.
+        If there is no such module or model (the message proposes similar names), if its library is missing, if it
+        cannot be built with these arguments, or if the result is not a `torch.nn.Module`.
 
     Examples
     --------
@@ -139,7 +145,7 @@ def load_model(spec: str, /, *, meta: bool = False, **arguments: Any) -> nn.Modu
 
 
 def _import(name: str) -> ModuleType:
-    """Import a package: ImportError for what is wrong with it, but a RuntimeError stays one."""
+    """Import a package.  A RuntimeError is raised unchanged, other errors as MissingDependencyError."""
     if name not in sys.modules:
         _purge(name)
     try:
@@ -148,12 +154,12 @@ def _import(name: str) -> ModuleType:
         raise
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and error.name == name:
-            raise ImportError(f"{name} is not installed; install it with {INSTALL}", name=name) from error
+            raise MissingDependencyError(f"{name} is not installed; install it with {INSTALL}", name=name) from error
         raise _not_importable(name, error) from error
 
 
 def _purge(name: str) -> None:
-    """Forget the parts of a package whose import failed: they hold references to a package that is not there."""
+    """Remove the modules of a package whose import failed; they refer to an incomplete package."""
     for module in [module for module in sys.modules if module.partition(".")[0] == name]:
         del sys.modules[module]
 
@@ -171,14 +177,14 @@ def _declare(operator: str) -> None:
     _declared[operator] = library
 
 
-def _not_importable(name: str, error: BaseException) -> ImportError:
+def _not_importable(name: str, error: BaseException) -> MissingDependencyError:
     try:
         version = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         version = ""
     package = f"{name} {version}".strip()
-    return ImportError(
-        f"{package} cannot be imported beside torch {torch.__version__}: {_in_a_line(error)}; install versions that "
+    return MissingDependencyError(
+        f"{package} cannot be imported with torch {torch.__version__}: {_in_a_line(error)}; install versions that "
         f"belong together, for example with {INSTALL}",
         name=name,
     )
@@ -214,9 +220,9 @@ def _attribute(spec: str, module: str, name: str) -> Any:
 
 def _module(spec: str, name: str) -> ModuleType:
     try:
-        doors = {"torchvision": import_torchvision, "timm": import_timm}
-        if door := doors.get(name.partition(".")[0]):
-            door()
+        importers = {"torchvision": import_torchvision, "timm": import_timm}
+        if importer := importers.get(name.partition(".")[0]):
+            importer()
         try:
             return importlib.import_module(name)
         except RuntimeError as error:  # a module that imports torchvision itself
@@ -240,7 +246,7 @@ def _build(spec: str, make: Callable[..., Any], arguments: dict[str, Any], meta:
         try:
             with torch.device("meta"):
                 return make(**arguments)
-        except Exception:  # the constructor reads values of tensors, or is wrong, which the next lines find out
+        except Exception:  # the constructor may need values of tensors: try again on the default device
             model = _build(spec, make, arguments, meta=False)
             return model.to("meta") if isinstance(model, nn.Module) else model
     try:

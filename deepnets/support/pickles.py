@@ -1,8 +1,8 @@
-"""Pickles read as data: an interpreter of pickle's instructions that builds values and calls nothing of anybody's.
+"""Read untrusted pickles: an interpreter of the pickle instructions that executes no code.
 
-A pickle is a program, and Python's own interpreter lets it call anything.  This one looks no name up: the name of a
-function is a key of a table of builders, and every other name ends the reading.  `deepnets.data.cifar` and
-`ghn_model.checkpoints.pickled_tensors` have such tables, for image sets and for what hypernetworks are made of.
+A pickle is a program that can call any Python function if it is read by `pickle.load`.  This interpreter never imports
+the functions and classes that a pickle names.  It looks their names up in a table of builders and rejects all other
+names.  `deepnets.data.cifar` and `ghn_model.checkpoints.pickled_tensors` define such tables.
 """
 
 from __future__ import annotations
@@ -19,21 +19,32 @@ DAMAGED = "is a damaged pickle"
 
 
 class Readable(Protocol):
-    """What instructions can be read from."""
+    """A source of bytes."""
 
     def read(self, size: int, /) -> bytes:
-        """At most so many bytes."""
+        """Read at most `size` bytes."""
 
 
 class Bounded:
-    """A stream of which at most `limit` bytes are read, whatever its content claims; ValueError beyond.
+    """A stream from which at most a given number of bytes is read.
 
     Parameters
     ----------
     stream
-        Bytes; maybe decompressed ones, whose number nobody knows beforehand.
+        A binary stream.  It may decompress data, whose length is unknown in advance.
     limit
-        In bytes.
+        Largest number of bytes.
+
+    Attributes
+    ----------
+    position
+        Number of bytes read so far.
+
+    Examples
+    --------
+    >>> import io
+    >>> Bounded(io.BytesIO(b"abcdef"), limit=4).read(3)
+    b'abc'
     """
 
     def __init__(self, stream: Readable, limit: int) -> None:
@@ -42,11 +53,28 @@ class Bounded:
         self.position = 0
 
     def read(self, size: int) -> bytes:
-        """Exactly so many bytes, or fewer at the end.  What is large comes as a bytearray, which tensors can use."""
+        """Read bytes.
+
+        Parameters
+        ----------
+        size
+            Number of bytes.
+
+        Returns
+        -------
+        bytes or bytearray
+            Exactly `size` bytes, or fewer at the end of the stream.  Large results are a bytearray, which tensors can
+            use without a copy.
+
+        Raises
+        ------
+        ValueError
+            If more bytes are requested than the limit allows.
+        """
         if not 0 <= size <= self._left:
             raise ValueError("claims more data than the file can hold")
         data = self._stream.read(size if size < LARGE else 0)
-        if len(data) < size:  # large, or a stream that gives less at a time than one asks for
+        if len(data) < size:  # a large size, or a stream that returns fewer bytes than requested
             buffer = bytearray(size)
             view, filled = memoryview(buffer), len(data)
             view[:filled] = data
@@ -61,7 +89,7 @@ class Bounded:
         return data
 
     def readline(self) -> bytes:
-        """A line of at most 64 KiB, for the instructions of protocol 0."""
+        """Read a line of at most 64 KiB; protocol 0 of pickle needs this."""
         line = bytearray()
         while len(line) < LARGE and (byte := self.read(1)):
             line += byte
@@ -71,18 +99,29 @@ class Bounded:
 
 
 class Name(str):
-    """The name of a function or class: never looked up."""
+    """The name of a function or class in a pickle.  It is never imported.
+
+    Examples
+    --------
+    >>> Name("builtins.print")
+    'builtins.print'
+    """
 
     __slots__ = ()
 
 
 class Unfinished:
-    """An object whose state comes later.
+    """An object whose state follows later in the pickle.
 
     Parameters
     ----------
     finish
-        Makes the value from the stream, behind the instruction that ends the object, and the state.
+        Called with the stream, positioned after the instruction that sets the state, and the state.  Returns the value.
+
+    Examples
+    --------
+    >>> Unfinished(lambda stream, state: state["x"]).finish(None, {"x": 1})
+    1
     """
 
     def __init__(self, finish: Callable[[Bounded, Any], Any]) -> None:
@@ -92,35 +131,67 @@ class Unfinished:
 def read_pickle(
     stream: Bounded, builders: Mapping[str, Callable[..., Any]], persistent: Callable[[Any], Any] | None = None
 ) -> Any:
-    """The value that a pickle describes.
+    """Read a pickle without executing code.
 
     Parameters
     ----------
     stream
-        Where the pickle starts; read up to its end, and no further.
+        Positioned at the start of the pickle.  It is read up to the end of the pickle.
     builders
-        What stands for the functions and classes that the pickle may name.
+        Functions that are called in place of the functions and classes that the pickle names.
     persistent
-        Finds what the pickle says is kept elsewhere.
+        Called with a persistent id; returns the object that is stored outside of the pickle.  None, the default, if
+        there are no such objects.
 
     Returns
     -------
-    Dictionaries, lists, tuples, texts, bytes, numbers, None, names (`Name`), and what the builders return.
+    object
+        Dictionaries, lists, tuples, strings, bytes, numbers, None, `Name`s, and results of the builders.
 
     Raises
     ------
     ValueError
-        If the pickle refers to anything else.  Damaged ones raise other exceptions as well: treat all alike.
+        If the pickle refers to anything else.  Damaged pickles can raise any exception.
+
+    Examples
+    --------
+    >>> import io, pickle
+    >>> data = pickle.dumps({"a": [1, 2.5, None]})
+    >>> read_pickle(Bounded(io.BytesIO(data), len(data)), builders={})
+    {'a': [1, 2.5, None]}
+    >>> data = pickle.dumps(print)
+    >>> read_pickle(Bounded(io.BytesIO(data), len(data)), builders={})
+    'builtins.print'
     """
     return _Machine(stream, builders, persistent).run()
 
 
 def fill(target: dict[Any, Any], items: list[Any]) -> None:
-    """Put keys and values, which alternate, into a dictionary."""
+    """Insert a list of alternating keys and values into a dictionary.
+
+    Parameters
+    ----------
+    target
+        The dictionary.
+    items
+        Key, value, key, value, and so on.
+
+    Raises
+    ------
+    ValueError
+        If the number of items is odd, or a key is not a string, bytes, a number or None.
+
+    Examples
+    --------
+    >>> target = {}
+    >>> fill(target, ["a", 1])
+    >>> target
+    {'a': 1}
+    """
     if len(items) % 2:
         raise ValueError(DAMAGED)
     for key, value in zip(items[::2], items[1::2], strict=True):
-        if not isinstance(key, str | bytes | int | float | None):  # Python crashes on deeply nested tuples as keys
+        if not isinstance(key, str | bytes | int | float | None):  # the hash of a deeply nested tuple crashes Python
             raise ValueError(f"has a dictionary with a {type(key).__name__} as key")
         target[key] = value
 
@@ -137,7 +208,7 @@ class _Machine:
         self.persistent = persistent
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
-        self.place: dict[int, int] = {}  # id of an object to its key in the memo
+        self.memo_keys: dict[int, int] = {}  # id of an object -> its key in the memo
 
     def run(self) -> Any:
         for count, (instruction, argument, _) in enumerate(pickletools.genops(self.stream)):  # type: ignore[arg-type]
@@ -183,13 +254,13 @@ class _Machine:
 
     def remember(self, key: int) -> None:
         self.memo[key] = self.stack[-1]
-        self.place[id(self.stack[-1])] = key
+        self.memo_keys[id(self.stack[-1])] = key
 
     def replace(self, value: Any) -> None:
-        """Let another value take the place of the top of the stack, wherever it is remembered."""
+        """Replace the top of the stack, and its entry in the memo, by another value."""
         old = self.stack.pop()
         self.stack.append(value)
-        if (key := self.place.get(id(old))) is not None and self.memo.get(key) is old:
+        if (key := self.memo_keys.get(id(old))) is not None and self.memo.get(key) is old:
             self.remember(key)
 
     # --- objects ---
@@ -218,7 +289,7 @@ class _Machine:
         target = self.stack[-1]
         if isinstance(target, Unfinished):
             self.replace(target.finish(self.stream, state))
-        elif type(target) is not dict:  # of an OrderedDict: the versions of modules, which nobody needs
+        elif type(target) is not dict:  # attributes of an OrderedDict, such as versions of modules, are ignored
             raise ValueError(f"changes a {type(target).__name__}")
 
     def find(self, _: Any) -> None:
@@ -229,7 +300,18 @@ class _Machine:
 
 
 def shown(value: Any) -> str:
-    """A name or text, shortened; of anything else, its type."""
+    """Return a shortened string, or the type of any other value, for error messages.
+
+    Parameters
+    ----------
+    value
+        Any object.
+
+    Examples
+    --------
+    >>> shown("name"), shown([])
+    ('name', 'a list')
+    """
     return str(value)[:80] if isinstance(value, str) else f"a {type(value).__name__}"
 
 

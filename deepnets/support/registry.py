@@ -1,7 +1,8 @@
-"""Registries: named components that users extend, and objects given as ``"module:attribute"``."""
+"""Registries: named implementations of one kind, to which users add their own."""
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import importlib
 import sys
@@ -11,77 +12,109 @@ from typing import Any, Generic, TypeVar
 
 from deepnets.support.errors import ConfigError
 
-__all__ = ["Registry", "is_attribute", "load_attribute"]
+__all__ = ["Registry", "import_attribute", "is_attribute"]
 
 T = TypeVar("T")
 
 
 class Registry(Mapping[str, T], Generic[T]):
-    """A mapping from names to components that refuses duplicates.
+    """Implementations by name.
+
+    Wherever a name is accepted, `"module:attribute"` is accepted as well: the attribute is imported and used without
+    being registered.  Importing a module runs its code, so name only modules that you trust.
 
     Parameters
     ----------
-    kind
-        What the components are, as error messages call them, such as "metric".
+    kind : str
+        What the entries are; error messages begin with it.
+    entries : mapping of str to T or str, optional
+        The entries to begin with.  A string `"module:attribute"` is imported when the entry is first used, which keeps
+        the import of the registry cheap and free of cycles.
 
     Examples
     --------
-    >>> activations = Registry("activation")
-    >>> activations.register("identity", lambda x: x)
-    >>> activations["identity"](3)
-    3
-    >>> activations["sine"]
+    >>> shapes = Registry("shape", {"list": list, "counter": "collections:Counter"})
+    >>> shapes.register("tuple", tuple)
+    >>> list(shapes)
+    ['list', 'counter', 'tuple']
+    >>> shapes["counter"]
+    <class 'collections.Counter'>
+    >>> shapes["fractions:Fraction"]
+    <class 'fractions.Fraction'>
+    >>> shapes["set"]
     Traceback (most recent call last):
-        ...
-    deepnets.support.errors.ConfigError: activation: unknown 'sine'; use one of identity
+    deepnets.support.errors.ConfigError: shape: unknown 'set'; use one of list, counter, tuple, or 'module:attribute'
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, entries: Mapping[str, T | str] | None = None) -> None:
         self.kind = kind
-        self._components: dict[str, T] = {}
+        self._entries: dict[str, T | str] = dict(entries or {})
 
-    def register(self, name: str, component: T) -> None:
-        """Add a component.
+    def register(self, name: str, entry: T) -> None:
+        """Add an entry.
 
         Parameters
         ----------
-        name
-            A name that is not registered yet.
-        component
-            The component.
+        name : str
+            Its name: not empty and without a colon.
+        entry : T
+            The implementation.
 
         Raises
         ------
         ConfigError
-            If the name is empty, contains a colon, or is already registered.
+            If the name is not valid, or another entry has it.
         """
-        if not name or ":" in name:
-            raise ConfigError(f"{self.kind}: {name!r} cannot be registered; expected a name without a colon")
-        if name in self._components:
+        if not isinstance(name, str) or not name or ":" in name:
+            raise ConfigError(f"{self.kind}: expected a name without a colon, got {name!r}")
+        if name in self._entries:
             raise ConfigError(f"{self.kind}: {name!r} is already registered; choose another name")
-        self._components[name] = component
+        self._entries[name] = entry
+
+    def check(self, name: str) -> str:
+        """Return the name if it is registered or has the form `"module:attribute"`, without importing anything.
+
+        Raises
+        ------
+        ConfigError
+            If the name is unknown; the message lists the known ones.
+        """
+        if name not in self._entries and not (isinstance(name, str) and ":" in name):
+            known = ", ".join(self._entries)
+            raise ConfigError(f"{self.kind}: unknown {name!r}; use one of {known}, or 'module:attribute'")
+        return name
+
+    def option(self, text: str) -> str:
+        """Check the value of a command-line option; pass this method as `type` to `argparse`."""
+        try:
+            return self.check(text)
+        except ConfigError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
 
     def __getitem__(self, name: str) -> T:
-        if name not in self._components:
-            raise ConfigError(f"{self.kind}: unknown {name!r}; use one of {', '.join(self._components)}")
-        return self._components[name]
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._components
+        entry = self._entries.get(self.check(name), name)
+        if isinstance(entry, str):
+            entry = import_attribute(entry, self.kind)
+            if name in self._entries:
+                self._entries[name] = entry
+        return entry
 
     def get(self, name: str, default: Any = None) -> Any:
-        """Return a component, or a default if the name is not registered."""
-        return self._components.get(name, default)
+        """Return an entry, or a default if the name is not registered."""
+        return self[name] if name in self._entries else default
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._components)
+        return iter(self._entries)
 
     def __len__(self) -> int:
-        return len(self._components)
+        return len(self._entries)
 
 
 def is_attribute(text: str) -> bool:
-    """Return whether a text has the form ``module:attribute``.
+    """Return whether a text has the form `"module:attribute"`.
 
     Examples
     --------
@@ -92,43 +125,46 @@ def is_attribute(text: str) -> bool:
     return bool(colon) and all(part.isidentifier() for part in (*module.split("."), *attribute.split(".")))
 
 
-def load_attribute(text: str, kind: str) -> Any:
-    """Import the object that a text of the form ``module:attribute`` names.
-
-    The module is imported, so its code runs.  Modules in the current directory are found, too.
+def import_attribute(spec: str, kind: str) -> Any:
+    """Import what a string such as `"package.module:attribute"` names.
 
     Parameters
     ----------
-    text
-        Module and attribute, both possibly dotted.
-    kind
-        What the object is for, as error messages call it.
+    spec : str
+        The module and, behind the colon, the attribute; attributes of attributes are separated by dots.  The module
+        may be a file of the current folder.
+    kind : str
+        What is imported; error messages begin with it.
 
     Returns
     -------
-    The attribute.
+    object
+        The attribute.
 
     Raises
     ------
     ConfigError
-        If the module cannot be imported or has no such attribute.
+        If the string has another form, the module cannot be imported, or it has no such attribute.
 
     Examples
     --------
-    >>> load_attribute("math:sqrt", "function")(9.0)
-    3.0
+    >>> import_attribute("math:pi", "number")
+    3.141592653589793
     """
-    module, _, names = text.partition(":")
+    if not is_attribute(spec):
+        raise ConfigError(f"{kind}: expected 'module:attribute', got {spec!r}")
+    module, _, path = spec.partition(":")
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:
         found: Any = importlib.import_module(module)
-    except Exception as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"{kind}: {module} cannot be imported: {type(error).__name__}: {reason}") from error
-    for name in names.split("."):
+    except Exception as error:  # the module runs code of its own
+        text = " ".join(str(error).split())
+        raise ConfigError(f"{kind}: {module} cannot be imported: {type(error).__name__}: {text}") from error
+    for name in path.split("."):
         if not hasattr(found, name):
-            near = ", ".join(difflib.get_close_matches(name, dir(found), 3))
-            raise ConfigError(f"{kind}: {module} has no {name!r}{near and f'; did you mean {near}?'}")
+            similar = " or ".join(difflib.get_close_matches(name, dir(found), 3))
+            hint = f"; did you mean {similar}?" if similar else ""
+            raise ConfigError(f"{kind}: {module} has no attribute {name!r}{hint}")
         found = getattr(found, name)
     return found

@@ -1,4 +1,4 @@
-"""Validation of integer arguments, with one form of error message for the whole toolkit."""
+"""Validation of integer arguments, with uniform error messages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,32 @@ __all__ = ["abbreviated", "at_least", "checked_integer"]
 
 
 def checked_integer(name: str, value: Any, allowed: range | tuple[int, ...]) -> int:
-    """The same as an `int`, NumPy's integers too; `ConfigError` if it is none of the allowed."""
+    """Convert an integer of any type, such as a NumPy integer, to `int` and check its range.
+
+    Parameters
+    ----------
+    name
+        Name of the argument, for the error message.
+    value
+        The argument.
+    allowed
+        Valid values.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    ConfigError
+        If the value is not an integer, or not valid.  `True` and `False` are not integers here.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> checked_integer("seed", np.int64(3), at_least(0))
+    3
+    """
     try:
         number = None if isinstance(value, bool) else operator.index(value)
     except TypeError:
@@ -28,15 +53,37 @@ def checked_integer(name: str, value: Any, allowed: range | tuple[int, ...]) -> 
 
 
 def at_least(least: int) -> range:
-    """The integers from `least` on, for `checked_integer`."""
+    """Return the range of all integers from `least` on.
+
+    Parameters
+    ----------
+    least
+        Smallest integer of the range.
+
+    Examples
+    --------
+    >>> 10**9 in at_least(1)
+    True
+    """
     return range(least, sys.maxsize)
 
 
 def abbreviated(value: Any) -> str:
-    """What was given, cut short: it may be anything."""
+    """Return a shortened representation of a value for error messages.
+
+    Parameters
+    ----------
+    value
+        Any object.
+
+    Examples
+    --------
+    >>> abbreviated(list(range(100)))
+    '[0, 1, 2, 3, 4, 5, ...]'
+    """
     try:
         return _repr.repr(value)
-    except ValueError:  # from integers of more digits than Python likes to write down
+    except ValueError:  # Python does not convert integers with more than 4,300 digits to strings
         return f"a very large {type(value).__name__}"
 
 

@@ -1,10 +1,10 @@
-"""The `TorchFunctionMode` under which a network runs without computing: tensors have shapes, and known makers.
+"""`Capture`: the `TorchFunctionMode` that intercepts every torch function while a network runs.
 
-Every call of a torch function passes through `Capture`.  Parameters are replaced on the way by stand-ins on the `meta`
-device, so the network itself is never touched, moved or copied.  What a tensor is made of (its `Value`) is kept by its
-storage: views, chunks and reshapes need no rules.  Integers stay real, on the CPU, because they index and steer.
+Parameters are replaced by tensors on the `meta` device when they are passed to a function, so the network is not moved,
+copied or changed.  What a tensor is computed from (its `Value`) is stored by its storage, so views, chunks and reshapes
+need no rules.  Integer tensors keep their values, on the CPU, because networks use them as indices and in conditions.
 
-A second way, `real=True`, runs the same capture with numbers, for networks whose control flow depends on data.
+With `real=True`, all tensors have values; this is for networks whose control flow depends on data.
 """
 
 from __future__ import annotations
@@ -17,19 +17,28 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from deepnets.support import TraceError
+from deepnets.tracing.call import Call, in_place_target
 from deepnets.tracing.recorder import INPUT, Pending, Recorder, Value
-from deepnets.tracing.tensors import asked_elements, is_integer, mapped, mapped_parts, on_cpu, storage_key, with_numbers
+from deepnets.tracing.tensors import (
+    is_integer,
+    mapped,
+    mapped_parts,
+    on_cpu,
+    requested_elements,
+    storage_key,
+    with_numbers,
+)
 
-__all__ = ["FACTORIES", "META", "Call", "Capture", "Rule", "in_place_target"]
+__all__ = ["FACTORIES", "META", "Capture", "Rule"]
 
 META = torch.device("meta")
 CPU = torch.device("cpu")
 
 LARGEST_REAL = 1 << 22
-"""Most elements of a constant that is made with real numbers."""
+"""Largest number of elements of a constant that is created with values."""
 
-# Questions about a tensor, whose answers are no tensors.
-_QUESTIONS = frozenset(
+# Functions that return properties of a tensor, not tensors.
+_PROPERTIES = frozenset(
     (
         *("size", "dim", "numel", "nelement", "ndimension", "stride", "storage_offset", "element_size", "get_device"),
         *("is_floating_point", "is_complex", "is_contiguous", "is_signed", "is_inference", "is_same_size", "__len__"),
@@ -37,7 +46,7 @@ _QUESTIONS = frozenset(
         *("has_names", "broadcast_shapes", "result_type", "can_cast", "promote_types", "is_tensor", "is_storage"),
     )
 )
-# Functions whose tensor arguments behind the first are indices, which may live elsewhere.
+# Functions whose tensor arguments after the first one are indices, which may be on another device.
 _INDEXING = frozenset(("__getitem__", "__setitem__", "index_put", "index_put_", "embedding"))
 _MOVES = frozenset(("to", "cpu", "cuda", "xpu", "mps", "npu"))
 FACTORIES = frozenset(
@@ -51,60 +60,37 @@ FACTORIES = frozenset(
 _FROM_EXAMPLE = ("_like", "new_")
 
 
-class Call:
-    """One call of a torch function, as a rule sees it.
-
-    Attributes
-    ----------
-    name
-        Of the function, without its module.
-    function, args, kwargs
-        The function and what it is called with, parameters replaced by stand-ins.
-    tensors
-        All tensors among the arguments.
-    """
-
-    __slots__ = ("args", "function", "kwargs", "name", "tensors")
-
-    def __init__(
-        self,
-        name: str,
-        function: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        tensors: list[Tensor],
-    ) -> None:
-        self.name = name
-        self.function = function
-        self.args = args
-        self.kwargs = kwargs
-        self.tensors = tensors
-
-    def argument(self, position: int, name: str, default: Any = None) -> Any:
-        """An argument given by position or by name."""
-        if position < len(self.args):
-            return self.args[position]
-        return self.kwargs.get(name, default)
-
-
 Rule = Callable[["Capture", Call], Any]
 
 
 class Capture(TorchFunctionMode):
-    """Records what a network does to the tensors that pass through it.
+    """Intercepts the torch functions of a network and applies a rule to each call.
 
     Parameters
     ----------
-    recorder
-        Where nodes are written down.
-    parameters
-        By name, as `named_parameters()` gives them.
-    rules, default
-        What to do at a call, by name of function, and for all others.
-    constants
-        Tensors of the network that are no parameters.
-    real
-        Whether to run with real numbers, on the CPU.
+    recorder : Recorder
+        Stores the nodes.
+    parameters : mapping of str to Tensor
+        The parameters of the network by name.
+    rules : mapping of str to Rule
+        The rule of each function, by its name.
+    default : Rule
+        The rule of all other functions.
+    constants : iterable of Tensor
+        Tensors of the network that are not parameters.
+    real : bool, default False
+        Whether tensors have values, on the CPU.
+
+    Examples
+    --------
+    >>> from deepnets.tracing.rules import RULES, pass_on
+    >>> model = torch.nn.Conv2d(3, 8, 3)
+    >>> capture = Capture(Recorder(), dict(model.named_parameters()), RULES, pass_on)
+    >>> image = capture.feed(torch.zeros(1, 3, 32, 32))
+    >>> with capture:
+    ...     output = model(image)
+    >>> output.device, capture.value(output).nodes, [node.type for node in capture.recorder.nodes]
+    (device(type='meta'), (2,), ['input', 'conv', 'bias'])
     """
 
     def __init__(
@@ -123,17 +109,17 @@ class Capture(TorchFunctionMode):
         self._default = default
         self._pending = {id(tensor): Pending(name, tuple(tensor.shape)) for name, tensor in parameters.items()}
         self._values: dict[int, Value] = {}  # by storage
-        self._alive: list[Any] = []  # storages that are let go would be taken for others
-        self._stand_ins: dict[int, Tensor] = {}
-        self._made: set[int] = set()  # storages without value that came into being under this mode
+        self._alive: list[Any] = []  # a freed storage could be mistaken for a new one at the same address
+        self._replacements: dict[int, Tensor] = {}
+        self._created: set[int] = set()  # storages of constants that were created during the run
         self._constants = constants
-        self._known: set[int] | None = None  # storages of the network's own constants, once they matter
+        self._known: set[int] | None = None  # storages of the network's constants, computed when first needed
         self._constant_nodes: dict[int, int] = {}
 
-    # --- what goes in and what comes out ---
+    # --- inputs and values ---
 
     def feed(self, inputs: Any) -> Any:
-        """What the network is called with instead of the given inputs."""
+        """Return the tensors that replace the inputs of the network, in the same nested structure."""
         if isinstance(inputs, Tensor):
             if self.real or not inputs.is_floating_point():
                 made = with_numbers(inputs).clone()
@@ -144,38 +130,38 @@ class Capture(TorchFunctionMode):
         return mapped(inputs, self.feed) if isinstance(inputs, (list, tuple, dict)) else inputs
 
     def value(self, tensor: Tensor) -> Value:
-        """What a tensor is made of; nothing, if it is a constant."""
+        """Return what a tensor is computed from; `Value()` for a constant."""
         key = storage_key(tensor)
         value = self._values.get(key)
         if value is not None:
             return value
-        if tensor.device.type == "meta" and key not in self._made:
+        if tensor.device.type == "meta" and key not in self._created:
             if self._known is None:
                 self._known = {storage_key(constant) for constant in self._constants}
             if key not in self._known:
                 raise TraceError(
-                    "a tensor comes out of code that cannot be seen (torch.jit.script, torch.vmap or a custom "
+                    "a tensor is created by code that cannot be traced (torch.jit.script, torch.vmap or a custom "
                     "operator); trace the network without it"
                 )
         return _CONSTANT
 
-    def is_made_of_something(self, tensor: Tensor) -> bool:
-        """Whether it is known what a tensor is made of."""
+    def has_value(self, tensor: Tensor) -> bool:
+        """Return whether it is known what a tensor is computed from."""
         return storage_key(tensor) in self._values
 
     def set_value(self, tensor: Tensor, value: Value) -> None:
-        """Say what a tensor, and all that shares its storage, is made of."""
+        """Set what a tensor, and every tensor with the same storage, is computed from."""
         key = storage_key(tensor)
         if key not in self._values:
             self._alive.append(tensor)
         self._values[key] = value
 
     def new(self, shape: Iterable[int], like: Tensor) -> Tensor:
-        """A tensor of this shape, and of the type of another, without numbers: none that control flow could look at."""
+        """Return a tensor of this shape on the `meta` device, with the dtype of another tensor."""
         return torch.empty(tuple(shape), dtype=like.dtype, device=META)
 
     def constant_node(self, tensor: Tensor) -> int:
-        """The node of a constant that parameters are applied to."""
+        """Return the node of a constant that parameters are applied to."""
         key = storage_key(tensor)
         if key not in self._constant_nodes:
             self._constant_nodes[key] = self.recorder.add("const", ())
@@ -188,7 +174,7 @@ class Capture(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         name = func.__name__
-        if name in _QUESTIONS:
+        if name in _PROPERTIES:
             return func(*args, **(kwargs or {}))
         tensors: list[Tensor] = []
         args = tuple([self._replaced(argument, tensors) for argument in args])
@@ -202,7 +188,7 @@ class Capture(TorchFunctionMode):
         return self._rules.get(name, self._default)(self, call)
 
     def union(self, tensors: Iterable[Tensor]) -> Value:
-        """What several tensors are made of together."""
+        """Return what several tensors together are computed from."""
         values = {value: None for value in map(self.value, tensors) if value != _CONSTANT}
         if len(values) <= 1:
             return next(iter(values), _CONSTANT)
@@ -212,7 +198,7 @@ class Capture(TorchFunctionMode):
         return Value(tuple(nodes), tuple(pending), kinds[0] if len(kinds) == 1 else "")
 
     def finish(self, call: Call, result: Any, value: Value) -> Any:
-        """Say what the results of a call are made of, and return them."""
+        """Set what the results of a call are computed from, and return them."""
         target = in_place_target(call)
         if target is not None:
             if value != _CONSTANT:
@@ -231,13 +217,13 @@ class Capture(TorchFunctionMode):
             return
         if result.dtype.is_floating_point or result.dtype.is_complex:
             if value.nodes and not any(t.is_floating_point() or t.is_complex() for t in self._carriers(call)):
-                value = _CONSTANT  # integers that became numbers carry no gradient: masks
+                value = _CONSTANT  # floats computed from integers are masks
         elif result.dtype == torch.bool or not any(self.value(t) != _CONSTANT for t in call.tensors if is_integer(t)):
             value = _CONSTANT
         if value != _CONSTANT:
             self.set_value(result, value)
-        elif all(storage_key(tensor) != key for tensor in call.tensors):  # else a view of a constant of the network
-            self._made.add(key)
+        elif all(storage_key(tensor) != key for tensor in call.tensors):  # otherwise it is a view of a constant
+            self._created.add(key)
             self._alive.append(result)
 
     def _carriers(self, call: Call) -> list[Tensor]:
@@ -246,7 +232,7 @@ class Capture(TorchFunctionMode):
     # --- running functions ---
 
     def execute(self, call: Call) -> Any:
-        """Run a function of tensors, some of which may live on the `meta` device."""
+        """Call the function with tensors on devices that fit together."""
         args, kwargs = call.args, call.kwargs
         if call.name in _MOVES:
             return self._moved(call)
@@ -271,30 +257,30 @@ class Capture(TorchFunctionMode):
         copy = torch.empty(tuple(tensor.shape), dtype=tensor.dtype, device=META)
         value = self.value(tensor)
         if value == _CONSTANT:
-            self._made.add(storage_key(copy))
+            self._created.add(storage_key(copy))
             self._alive.append(copy)
         else:
             self.set_value(copy, value)
         return copy
 
     def _protect(self, call: Call, target: Tensor) -> None:
-        """Let a function that changes a tensor of the user's change a copy, which stands in for it from now on."""
+        """Make an in-place function change a copy of the user's tensor, which replaces it for the rest of the run."""
         key = storage_key(target)
-        if key in self._made or (key in self._values and not self._values[key].pending):
+        if key in self._created or (key in self._values and not self._values[key].pending):
             return
         copy = target.detach().to(CPU).clone()
         value = self.value(target)
         if value == _CONSTANT:
-            self._made.add(storage_key(copy))
+            self._created.add(storage_key(copy))
         else:
             self.set_value(copy, value)
-        self._stand_ins[id(target)] = copy
+        self._replacements[id(target)] = copy
         self._alive.append((target, copy))
         call.args = tuple(copy if argument is target else argument for argument in call.args)
         call.kwargs = {name: copy if argument is target else argument for name, argument in call.kwargs.items()}
 
     def _moved(self, call: Call) -> Any:
-        """`Tensor.to` and its kin: only types change, never devices."""
+        """Apply `Tensor.to` and similar methods: they may change the dtype, but not the device."""
         tensor = call.args[0]
         dtype = call.kwargs.get("dtype")
         for argument in call.args[1:]:
@@ -309,13 +295,13 @@ class Capture(TorchFunctionMode):
         return tensor.to(dtype)
 
     def _placed(self, call: Call) -> tuple[Any, Any]:
-        """The arguments of a function that makes tensors, so that it makes them with real numbers, if they are few."""
+        """Return arguments of a function that creates a tensor: on the CPU if it is small, otherwise on `meta`."""
         args, kwargs = call.args, dict(call.kwargs)
         example = call.tensors[0] if call.tensors and any(word in call.name for word in _FROM_EXAMPLE) else None
         place = CPU
         if not self.real and example is not None and call.name.endswith("_like") and example.numel() > LARGEST_REAL:
             place = META
-        if not self.real and asked_elements(args) > LARGEST_REAL:
+        if not self.real and requested_elements(args) > LARGEST_REAL:
             place = META
         if call.name in ("tensor", "as_tensor", "asarray", "new_tensor") and any(
             t.device.type == "meta" for t in call.tensors
@@ -327,50 +313,35 @@ class Capture(TorchFunctionMode):
         return args, kwargs
 
     def _property(self, call: Call) -> Any:
-        """Attributes of tensors: views (`.T`, `.data`, `.real`) are tensors, all others are answers."""
+        """Get or set an attribute of a tensor; some are views, such as `.T`, `.data` and `.real`."""
         result = call.function(*call.args, **call.kwargs)
         if call.name == "__get__" and isinstance(result, Tensor):
             return self.finish(call, result, self.union(call.tensors))
         return result
 
-    # --- stand-ins ---
+    # --- replacement of parameters ---
 
     def _replaced(self, argument: Any, tensors: list[Tensor]) -> Any:
-        """The argument with stand-ins for the network's own tensors; all tensors in it are added to the list."""
+        """Replace the network's own tensors in an argument, and append all its tensors to the list."""
         if isinstance(argument, Tensor):
-            stand_in = self._stand_ins.get(id(argument))
-            if stand_in is None:
+            replacement = self._replacements.get(id(argument))
+            if replacement is None:
                 pending = self._pending.get(id(argument))
-                stand_in = argument if pending is None else self._stand_in(argument, pending)
-            tensors.append(stand_in)
-            return stand_in
+                replacement = argument if pending is None else self._replacement(argument, pending)
+            tensors.append(replacement)
+            return replacement
         if isinstance(argument, (list, tuple, dict)):
             return mapped_parts(argument, lambda part: self._replaced(part, tensors))
         return argument
 
-    def _stand_in(self, parameter: Tensor, pending: Pending) -> Tensor:
+    def _replacement(self, parameter: Tensor, pending: Pending) -> Tensor:
         if self.real:
-            stand_in = with_numbers(parameter)
+            replacement = with_numbers(parameter)
         else:
-            stand_in = torch.empty(pending.shape, dtype=parameter.dtype, device=META)
-        self._stand_ins[id(parameter)] = stand_in
-        self.set_value(stand_in, Value(pending=(pending,)))
-        return stand_in
+            replacement = torch.empty(pending.shape, dtype=parameter.dtype, device=META)
+        self._replacements[id(parameter)] = replacement
+        self.set_value(replacement, Value(pending=(pending,)))
+        return replacement
 
 
 _CONSTANT = Value()
-
-_IN_PLACE = frozenset(
-    ("__setitem__", "__iadd__", "__isub__", "__imul__", "__itruediv__", "__ifloordiv__", "__ipow__", "__imod__")
-)
-
-
-def in_place_target(call: Call) -> Tensor | None:
-    """The tensor that a function changes: its first argument, or the one called `out`; None if it makes a new one."""
-    name = call.name
-    out = call.kwargs.get("out")
-    if isinstance(out, Tensor):
-        return out
-    if (name in _IN_PLACE or (name.endswith("_") and not name.endswith("__"))) and isinstance(call.args[0], Tensor):
-        return call.args[0]
-    return None

@@ -1,7 +1,8 @@
-"""From the nodes of a run to a `Graph`: what is contracted, in which order nodes come, what the last layer is.
+"""From the nodes of a run to a `Graph`: contraction, order, and the classification layer.
 
-Nodes are contracted here, rather than never written down, where later nodes decide: the pooling inside a squeeze-excite
-is told from a global pooling by the product that it ends in, and the published vocabulary leaves out whole types.
+To contract a node is to connect its sources to its targets and to remove it.  This happens after the run where it
+depends on later nodes: the pooling of a squeeze-excite block differs from a global pooling only by the product that
+follows, and the published vocabulary has no word for some types.
 """
 
 from __future__ import annotations
@@ -23,22 +24,38 @@ __all__ = ["VOCABULARIES", "finish", "main_output"]
 VOCABULARIES = ("complete", "published")
 
 _MERGES = ("sum", "concat", "mul")
-_RENAMED = {"embed": "pos_enc", "mul": "cse"}  # what the published tools take them for
+_RENAMED = {"embed": "pos_enc", "mul": "cse"}  # the types that the published tools use for them
 
 
 def finish(nodes: list[Node], output: int, parameters: Sequence[ParameterSlot], vocabulary: str) -> Graph:
-    """The graph of what a run has written down.
+    """Build the graph from the nodes of a run.
 
     Parameters
     ----------
-    nodes
-        In the order of execution.  Changed.
-    output
+    nodes : list of Node
+        In the order of execution.  They are changed.
+    output : int
         The node of the network's output.
-    parameters
-        All parameters of the network, with the roles of those that turn out to have no node.
-    vocabulary
+    parameters : sequence of ParameterSlot
+        All parameters of the network; their roles are used for those without a node.
+    vocabulary : str
         One of `VOCABULARIES`.
+
+    Returns
+    -------
+    Graph
+        The graph, with the output last.
+
+    Raises
+    ------
+    TraceError
+        If the published vocabulary has no word for any part of the network.
+
+    Examples
+    --------
+    >>> nodes = [Node("input", []), Node("conv", [0], [ParameterSlot("weight", (8, 3, 3, 3), "weight")])]
+    >>> finish(nodes, 1, [ParameterSlot("weight", (8, 3, 3, 3), "weight")], "complete")
+    Graph(2 nodes, 1 edges)
     """
     _contract_squeezes(nodes)
     if vocabulary == "published":
@@ -51,7 +68,7 @@ def finish(nodes: list[Node], output: int, parameters: Sequence[ParameterSlot], 
     slots = _class_roles(kept, published=vocabulary == "published")
     cells = [node.cell for node in kept]
     if any(after < before for before, after in pairwise(cells)) or max(cells) > 255:
-        cells = [0] * len(kept)  # cells that do not come one after the other are none
+        cells = [0] * len(kept)  # cells that do not run one after the other are ignored
     used = {slot.name for node in slots for slot in node}
     types = np.array([NODE_TYPES.index(node.type) for node in kept], np.uint8)
     unused = tuple(slot for slot in parameters if slot.name not in used)
@@ -66,9 +83,24 @@ def finish(nodes: list[Node], output: int, parameters: Sequence[ParameterSlot], 
 
 
 def main_output(nodes: Sequence[Node], returned: Sequence[int]) -> int:
-    """Which of the nodes that a network returns is its output: the first, or what it also returns that comes of it.
+    """Return the node that is the output of a network that returns several tensors.
 
-    So the logits before those of auxiliary heads, and what was pooled of the features that are returned beside it.
+    It is the first one, or the last one that is computed from it.  The first rule selects the logits of networks that
+    also return those of auxiliary heads; the second selects the pooled features of networks that return all features
+    first.
+
+    Parameters
+    ----------
+    nodes : sequence of Node
+        In the order of execution.
+    returned : sequence of int
+        The nodes of the tensors that the network returns, in this order.
+
+    Examples
+    --------
+    >>> nodes = [Node("input", []), Node("conv", [0]), Node("glob_avg", [1]), Node("conv", [0])]
+    >>> main_output(nodes, [1, 2]), main_output(nodes, [1, 3])
+    (2, 1)
     """
     output = returned[0]
     after = {output}
@@ -80,9 +112,9 @@ def main_output(nodes: Sequence[Node], returned: Sequence[int]) -> int:
 
 
 def _remove(nodes: list[Node], gone: set[int]) -> list[tuple[int, ...]]:
-    """Join the sources of every node of a set to its targets; what stands for each node afterwards.
+    """Contract nodes in place and return, for every node, the nodes that replace it (itself if it stays).
 
-    A sum, concatenation or product that is left with one source is contracted as well.  Numbers stay.
+    A sum, concatenation or product with only one source left is contracted as well.  Nodes keep their numbers.
     """
     stands_for: list[tuple[int, ...]] = []
     for number, node in enumerate(nodes):
@@ -101,7 +133,7 @@ def _remove(nodes: list[Node], gone: set[int]) -> list[tuple[int, ...]]:
 
 
 def _contract_squeezes(nodes: list[Node]) -> None:
-    """Contract the poolings that only gate their own source (squeeze-excite), or are only added to it."""
+    """Contract poolings whose every use is a product with, or a sum with, their own source (squeeze-excite)."""
     targets: list[list[int]] = [[] for _ in nodes]
     for number, node in enumerate(nodes):
         for source in node.sources:
@@ -123,7 +155,7 @@ def _contract_squeezes(nodes: list[Node]) -> None:
                 elif target not in reached:
                     reached.add(target)
                     stack.append(target)
-        # every path leads into a product with the source
+        # every path ends in a product with the source
         if gates and all(targets[number] for number in reached):
             gone.add(pool)
     if gone:
@@ -131,7 +163,7 @@ def _contract_squeezes(nodes: list[Node]) -> None:
 
 
 def _publish(nodes: list[Node], output: int) -> int:
-    """Leave out what the published vocabulary has no word for; the output afterwards."""
+    """Contract nodes whose type is not in the published vocabulary; return the output node."""
     gone = set()
     for number, node in enumerate(nodes):
         node.type = _RENAMED.get(node.type, node.type)
@@ -145,10 +177,10 @@ def _publish(nodes: list[Node], output: int) -> int:
 
 
 def _ordered(nodes: list[Node], output: int) -> list[int]:
-    """The order of execution, with the output last.
+    """Return the nodes in the order of execution, with the output last.
 
-    What is computed from the output, and not returned, is dropped.  What else was executed after it comes before the
-    layers that lead to the output alone, so that these stay together.
+    Nodes that are computed from the output are removed.  Other nodes that run after the output are moved before the
+    chain of layers that leads only to the output, so that this chain stays together.
     """
     there = [number for number, node in enumerate(nodes) if node.type]
     after = {output}
@@ -165,9 +197,9 @@ def _ordered(nodes: list[Node], output: int) -> list[int]:
 
 
 def _classifier_last(nodes: list[Node], order: list[int]) -> list[int]:
-    """Move a final pooling before the pointwise classifier that it follows, with which it could trade places.
+    """Swap a final global pooling with the pointwise classification layer before it, which gives the same result.
 
-    So networks of this kind (SqueezeNet) end like all others, as in the published graphs.
+    Networks of this kind, such as SqueezeNet, then end like all others, as in the published graphs.
     """
     pool = order[-1]
     if nodes[pool].type != "glob_avg":
@@ -189,9 +221,9 @@ def _classifier_last(nodes: list[Node], order: list[int]) -> list[int]:
 
 
 def _class_roles(nodes: list[Node], published: bool) -> list[tuple[ParameterSlot, ...]]:
-    """The slots of all nodes, those of the layer whose outputs are the classes marked as such.
+    """Return the slots of all nodes, with the roles `class_weight` and `class_bias` for the classification layer.
 
-    The published tools go by the place alone; here the layer's bias must be the output.
+    The published tools take the last two nodes; here, they must be a weight and its bias.
     """
     slots = [tuple(node.slots) for node in nodes]
     if len(nodes) < 2:

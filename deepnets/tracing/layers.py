@@ -1,4 +1,7 @@
-"""Rules for functions that are layers: convolutions, norms, look-ups, recurrent layers, pooling."""
+"""Rules for functions that are layers: convolutions, norms, embeddings, recurrent layers, pooling.
+
+A rule takes the `Capture` and the `Call`, adds nodes to the recorder, and returns the result of the call.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deepnets.tracing.capture import Call, Capture
+from deepnets.tracing.call import Call
+from deepnets.tracing.capture import Capture
 from deepnets.tracing.parts import chain, entry, given, settle, weighted
 from deepnets.tracing.recorder import Value
 
@@ -19,10 +23,10 @@ __all__ = [
 
 
 def linear(capture: Capture, call: Call) -> Any:
-    """Linear layers."""
+    """Linear layer: a `conv` node, and a `bias` node if it has a bias."""
     x, weight = call.argument(0, "input"), call.argument(1, "weight")
     if capture.real or weight.dim() != 2 or x.shape[-1:] != weight.shape[1:]:
-        result = capture.execute(call)  # raises what is wrong
+        result = capture.execute(call)  # raises the error of PyTorch if the shapes do not fit
     else:
         result = capture.new((*x.shape[:-1], weight.shape[0]), x)
     bias = given(capture, call.argument(2, "bias"))
@@ -31,7 +35,7 @@ def linear(capture: Capture, call: Call) -> Any:
 
 
 def convolution(capture: Capture, call: Call) -> Any:
-    """Convolutions, also transposed ones: grouped, dilated or neither."""
+    """Convolution, also transposed: `conv`, or `sep_conv` or `dil_conv` if it is grouped, and `bias`."""
     transposed = "transpose" in call.name
     groups = call.argument(6, "groups", 1)
     dilation = call.argument(7 if transposed else 5, "dilation", 1)
@@ -48,7 +52,7 @@ def convolution(capture: Capture, call: Call) -> Any:
 
 
 def _convolved(call: Call, groups: int) -> tuple[int, ...] | None:
-    """The shape of a convolution's result; None for what is unusual or wrong, which PyTorch knows best."""
+    """Return the shape of a convolution's result; None for unusual or invalid arguments, which are left to PyTorch."""
     x, weight = call.argument(0, "input"), call.argument(1, "weight")
     rank = weight.dim() - 2
     steps = [call.argument(i, name, i != 4) for i, name in ((3, "stride"), (4, "padding"), (5, "dilation"))]
@@ -64,7 +68,7 @@ def _convolved(call: Call, groups: int) -> tuple[int, ...] | None:
     return (x.shape[0], weight.shape[0], *sizes) if min(sizes) > 0 else None
 
 
-NORMS = {  # type, and positions of weight and bias
+NORMS = {  # node type, and positions of the arguments weight and bias
     "batch_norm": ("bn", 3, 4),
     "instance_norm": ("gn", 3, 4),
     "layer_norm": ("ln", 2, 3),
@@ -74,14 +78,14 @@ NORMS = {  # type, and positions of weight and bias
 
 
 def norm(capture: Capture, call: Call) -> Any:
-    """Normalisations: nodes if they have a weight or a bias."""
+    """Normalisation: a node if it has a weight or a bias."""
     kind, weight, bias = NORMS[call.name]
     if call.function in (torch.batch_norm, torch.instance_norm):
         weight, bias = 1, 2
     x = call.argument(0, "input")
     gain, shift = (given(capture, call.argument(i, name)) for i, name in ((weight, "weight"), (bias, "bias")))
     if call.name != "batch_norm" and (gain.pending or shift.pending):
-        entry(capture, x)  # learned queries; batch norms of parameters standardise weights
+        entry(capture, x)  # learned queries; but batch norms of parameters standardise weights
     value = capture.value(x)
     if value.nodes and (gain.pending or shift.pending):
         pending = [(parameter, "norm_weight") for parameter in gain.pending]
@@ -96,14 +100,14 @@ def norm(capture: Capture, call: Call) -> Any:
 
 
 def prelu(capture: Capture, call: Call) -> Any:
-    """A ReLU whose slope is a parameter."""
+    """ReLU with a learned slope: a `scale` node."""
     x, slope = call.argument(0, "input"), capture.value(call.argument(1, "weight"))
     node = chain(capture, entry(capture, x), slope.pending, "scale", "scale")
     return capture.finish(call, capture.execute(call), Value((node,)))
 
 
 def embedding(capture: Capture, call: Call) -> Any:
-    """Look-ups in a table: nodes if what is looked up is data, else positions, which wait for their use."""
+    """Embedding: an `embed` node if the indices are data; otherwise the table stays pending, as a position encoding."""
     index, table = call.argument(0, "input"), call.argument(1, "weight")
     if call.name == "embedding" and call.function is torch.embedding:
         index, table = table, index
@@ -112,7 +116,7 @@ def embedding(capture: Capture, call: Call) -> Any:
         result = capture.execute(call)
     else:
         result = capture.new((*index.shape, table.shape[1]), table)
-    if not source.nodes:  # positions
+    if not source.nodes:  # indices are constants, such as positions
         return capture.finish(call, result, Value(pending=pending))
     node = capture.recorder.add("embed", source.nodes, [(parameter, "embed") for parameter in pending])
     capture.set_value(result, Value((node,)))
@@ -120,7 +124,7 @@ def embedding(capture: Capture, call: Call) -> Any:
 
 
 def bilinear(capture: Capture, call: Call) -> Any:
-    """Bilinear layers."""
+    """Bilinear layer: a `conv` node, and a `bias` node if it has a bias."""
     a, b, weight = (call.argument(i, name) for i, name in enumerate(("input1", "input2", "weight")))
     sources = [entry(capture, a), entry(capture, b)]
     node = capture.recorder.add("conv", sources, [(p, "weight") for p in capture.value(weight).pending])
@@ -129,7 +133,7 @@ def bilinear(capture: Capture, call: Call) -> Any:
 
 
 def recurrent(capture: Capture, call: Call) -> Any:
-    """A recurrent layer, or a step of one: a single node for all its weights."""
+    """Recurrent layer or cell: one `rnn` node for all its weights and biases."""
     value = capture.union(call.tensors)
     pending = [(p, "bias" if p.is_vector else "weight") for p in value.pending]
     node = capture.recorder.add("rnn", value.nodes or [capture.constant_node(call.args[0])], pending)
@@ -140,7 +144,7 @@ def recurrent(capture: Capture, call: Call) -> Any:
 
 
 def _states(capture: Capture, call: Call) -> tuple[Tensor, ...]:
-    """What a recurrent layer returns: its output at all times, and its last states."""
+    """Return the results of a recurrent layer on `meta`: its outputs at all time steps, and its last states."""
     x = call.args[0]
     packed = isinstance(call.args[1], Tensor) and isinstance(call.args[3], (list, tuple))  # x, batch sizes, states
     states = call.args[2 if packed else 1]
@@ -174,7 +178,7 @@ def _window(kernel: Any, name: str) -> tuple[int, int]:
 
 
 def mean(capture: Capture, call: Call) -> Any:
-    """Means: over all pixels or tokens, a global pooling."""
+    """Mean: a `glob_avg` node if it is over all pixels or all tokens."""
     x = call.argument(0, "input")
     result = capture.execute(call)
     value = capture.value(x)
@@ -188,10 +192,10 @@ def mean(capture: Capture, call: Call) -> Any:
 
 
 def _is_global(rank: int, dim: Any, keepdim: bool) -> bool:
-    """Whether a mean is over all pixels, or over all tokens, of a batch."""
+    """Return whether a mean is over all pixels, or over all tokens, of every example of a batch."""
     if dim is None:
         return False
     axes = sorted(axis % rank for axis in (dim if isinstance(dim, (tuple, list, torch.Size)) else (dim,)))
-    if rank >= 4:  # channels first or last
+    if rank >= 4:  # channels are first or last
         return axes in (list(range(2, rank)), list(range(1, rank - 1)))
     return rank == 3 and (axes == [1] or (axes == [2] and not keepdim))

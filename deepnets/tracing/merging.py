@@ -1,4 +1,4 @@
-"""Rules for functions in which tensors meet: sums, products, concatenations, attention."""
+"""Rules for functions that combine tensors: sums, products, concatenations, attention."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from deepnets.tracing.capture import META, Call, Capture, in_place_target
+from deepnets.tracing.call import Call, in_place_target
+from deepnets.tracing.capture import META, Capture
 from deepnets.tracing.parts import chain, entry, given, settle, sources, weighted
 from deepnets.tracing.recorder import Pending, Value
 
@@ -17,7 +18,7 @@ __all__ = [
 
 
 def _elementwise(capture: Capture, call: Call) -> Any:
-    """The result of an elementwise function of one or two tensors, computed only if their shapes or types differ."""
+    """Return the result of an elementwise function; it is executed only if shapes or dtypes of its arguments differ."""
     if not capture.real:
         target = in_place_target(call)
         if target is not None and target.device == META:
@@ -30,12 +31,12 @@ def _elementwise(capture: Capture, call: Call) -> Any:
 
 
 def add(capture: Capture, call: Call) -> Any:
-    """Sums, differences: data and data meet in a node; parameters are biases, encodings of positions, or tables."""
+    """Sum or difference: a `sum` node for tensors of data; parameters are `bias`, `pos_enc` or `rel_pos` nodes."""
     return _added(capture, call, _elementwise(capture, call))
 
 
 def extreme(capture: Capture, call: Call) -> Any:
-    """`max` and `min`, which are sums of a kind if they compare two tensors."""
+    """`max` and `min`: like a sum if they compare two tensors."""
     return _added(capture, call, capture.execute(call))
 
 
@@ -55,7 +56,7 @@ def _added(capture: Capture, call: Call, result: Any) -> Any:
 
 
 def multiply(capture: Capture, call: Call) -> Any:
-    """Products: data and data are a gate; parameters scale."""
+    """Product: a `mul` or `cse` node for two tensors of data; parameters are `scale` nodes."""
     result = _elementwise(capture, call)
     value = capture.union(call.tensors)
     if value.nodes and value.pending:
@@ -70,14 +71,14 @@ def multiply(capture: Capture, call: Call) -> Any:
 
 
 def add_product(capture: Capture, call: Call) -> Any:
-    """`addcmul` and `addcdiv`: something to add, and two tensors to multiply."""
+    """`addcmul` and `addcdiv`: a product of two tensors, and a sum."""
     added, left, right = call.argument(0, "input"), call.argument(1, "tensor1"), call.argument(2, "tensor2")
     product = multiply(capture, Call("mul", torch.mul, (left, right), {}, [left, right]))
     return add(capture, Call("add", torch.add, (added, product), {}, [added, product]))
 
 
 def concatenate(capture: Capture, call: Call) -> Any:
-    """Concatenations: data and data meet in a node, which parameters are tokens for."""
+    """Concatenation: a `concat` node for several tensors; parameters are `token` nodes."""
     value = capture.union(call.tensors)
     result = capture.execute(call)
     if value.nodes and len({capture.value(tensor) for tensor in call.tensors} - {Value()}) > 1:
@@ -87,7 +88,7 @@ def concatenate(capture: Capture, call: Call) -> Any:
 
 
 def matmul(capture: Capture, call: Call) -> Any:
-    """Products of matrices: a layer, if one is a parameter; attention, if one went through a softmax."""
+    """Product of matrices: a `conv` node if one is a parameter, an `msa` node if one is the result of a softmax."""
     value = capture.union(call.tensors)
     values = [capture.value(tensor) for tensor in call.tensors]
     result = capture.execute(call)
@@ -102,7 +103,7 @@ def matmul(capture: Capture, call: Call) -> Any:
 
 
 def fused_matmul(capture: Capture, call: Call) -> Any:
-    """`addmm` and its kin: something to add, and two matrices to multiply."""
+    """`addmm` and similar functions: a product of two matrices, and a sum."""
     added, left, right = call.tensors[:3]
     product = capture.union([left, right])
     result = capture.execute(call)
@@ -120,7 +121,7 @@ def fused_matmul(capture: Capture, call: Call) -> Any:
 
 
 def attention(capture: Capture, call: Call) -> Any:
-    """`scaled_dot_product_attention`: parameters among its arguments are keys that were learned, or positions."""
+    """`scaled_dot_product_attention`: an `msa` node; parameters are learned keys and values, or relative positions."""
     mask = call.argument(3, "attn_mask")
     data = capture.union([tensor for tensor in call.tensors if tensor is not mask])
     shift = given(capture, mask)
@@ -134,7 +135,7 @@ def attention(capture: Capture, call: Call) -> Any:
 
 
 def multi_head_attention(capture: Capture, call: Call) -> Any:
-    """`multi_head_attention_forward`, the one call of `nn.MultiheadAttention`: projection, attention, projection."""
+    """`multi_head_attention_forward` of `nn.MultiheadAttention`: projections, attention, and the output projection."""
 
     def pending(position: int, name: str) -> tuple[Pending, ...]:
         return given(capture, call.argument(position, name)).pending
@@ -166,6 +167,6 @@ def multi_head_attention(capture: Capture, call: Call) -> Any:
         maps = (*batch, query.shape[0], key.shape[0])
         if not call.argument(23, "average_attn_weights", True):
             maps = (*batch, call.argument(4, "num_heads"), query.shape[0], key.shape[0])
-        wanted = call.argument(15, "need_weights", True)
-        result = (capture.new(query.shape, query), capture.new(maps, query) if wanted else None)
+        need_weights = call.argument(15, "need_weights", True)
+        result = (capture.new(query.shape, query), capture.new(maps, query) if need_weights else None)
     return capture.finish(call, result, Value((node,)))

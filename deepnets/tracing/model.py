@@ -1,4 +1,4 @@
-"""Running a network without leaving a trace in it: what it is given, and how it is put back as it was."""
+"""The module that is traced: its default inputs, its parameters, and restoring it after the run."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from torch.nn.parameter import UninitializedTensorMixin  # type: ignore[attr-def
 from deepnets.graph import ParameterSlot
 from deepnets.support import TraceError
 
-__all__ = ["constants", "first_guesses", "parameter_slots", "undisturbed", "unwrapped"]
+__all__ = ["constants", "default_inputs", "parameter_slots", "preserved", "unwrapped"]
 
 USUAL_SIZES = (224, 299, 32, 64)
-"""Sides of the images that networks are tried on, if neither they nor the user say what they take."""
+"""Image sizes to try, in pixels, if neither the network nor the user states one."""
 
 _NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The network inside the wrappers of `torch.compile` and of data-parallel training."""
+    """Return the network inside wrappers of `torch.compile` and of data-parallel training."""
     while True:
         if isinstance(getattr(model, "_orig_mod", None), nn.Module):
             model = model._orig_mod  # type: ignore[assignment]
@@ -32,10 +32,14 @@ def unwrapped(model: nn.Module) -> nn.Module:
             return model
 
 
-def first_guesses(model: nn.Module) -> list[Any]:
-    """Inputs to try: what the network says that it takes, then usual images, channels as in its first convolution."""
+def default_inputs(model: nn.Module) -> list[Any]:
+    """Return inputs to try, on the `meta` device.
+
+    First come the inputs that the network states, then images of `USUAL_SIZES` with as many channels as its first
+    convolution has.
+    """
     dummy = getattr(model, "dummy_inputs", None)
-    main = getattr(model, "main_input_name", None)  # Hugging Face's models of images have the dummies of text
+    main = getattr(model, "main_input_name", None)  # image models of Hugging Face have dummy inputs of text
     stated = [dummy] if isinstance(dummy, dict) and dummy and (main is None or main in dummy) else []
     channels = next((m.in_channels for m in model.modules() if isinstance(m, nn.modules.conv._ConvNd)), 3)
     shapes = [size if len(size) == 3 else (channels, *size) for size in _stated_sizes(model)]
@@ -66,7 +70,7 @@ def _float_type(model: nn.Module) -> torch.dtype:
 
 
 def constants(model: nn.Module) -> Iterator[Tensor]:
-    """The tensors of a network that are no parameters: buffers, and attributes of its modules."""
+    """Iterate over the tensors of a network that are not parameters: buffers, and attributes of its modules."""
     yield from model.buffers()
     for module in model.modules():
         for value in vars(module).values():
@@ -77,10 +81,10 @@ def constants(model: nn.Module) -> Iterator[Tensor]:
 
 
 @contextmanager
-def undisturbed(model: nn.Module, training: bool) -> Iterator[None]:
-    """Put a network into a mode, and afterwards every attribute of every module back as it was, caches included.
+def preserved(model: nn.Module, training: bool) -> Iterator[None]:
+    """Set the mode of a network for a block, and restore every attribute of every module afterwards, caches included.
 
-    The states of PyTorch's random number generators are put back, too.
+    The state of PyTorch's random number generator is restored as well.
     """
     states = [vars(module) for module in model.modules()]
     attributes = [dict(state) for state in states]
@@ -95,19 +99,19 @@ def undisturbed(model: nn.Module, training: bool) -> Iterator[None]:
     finally:
         torch.set_rng_state(random_state)
         for state, before in zip(states, attributes):
-            _put_back(state, before)
+            _restore(state, before)
         for held, content in contents:
-            _put_back(held, content)
+            _restore(held, content)
         for held in empty:
             if held:
                 held.clear()
 
 
-_CONTAINERS = (dict, list, set)  # in which parameters, buffers, hooks and caches are kept
+_CONTAINERS = (dict, list, set)  # of parameters, buffers, hooks and caches
 
 
-def _put_back(held: Any, content: Any) -> None:
-    """Give a container the content it had."""
+def _restore(held: Any, content: Any) -> None:
+    """Restore the content of a container."""
     same = len(held) == len(content)
     if isinstance(held, dict):
         same = same and all(key in held and held[key] is value for key, value in content.items())
@@ -121,14 +125,14 @@ def _put_back(held: Any, content: Any) -> None:
 
 
 def parameter_slots(model: nn.Module) -> list[ParameterSlot]:
-    """All parameters of a network, with the roles that their modules suggest; used for those that no data reaches."""
+    """Return all parameters of a network, with roles by module type, as needed for those that get no node."""
     owners = {id(p): module for module in model.modules() for p in module._parameters.values() if p is not None}
     slots = []
     for name, parameter in model.named_parameters():
         if isinstance(parameter, UninitializedTensorMixin):
             raise TraceError(
-                f"{name}: this parameter of a lazy module has no shape yet; run the network once on an input, then "
-                "trace it"
+                f"{name}: this parameter of a lazy module has no shape yet; run the network on an input once before "
+                "tracing it"
             )
         kind = "bias" if name.endswith("bias") else "weight"
         role = f"norm_{kind}" if isinstance(owners.get(id(parameter)), _NORMS) else kind

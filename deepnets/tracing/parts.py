@@ -1,4 +1,4 @@
-"""What rules are made of: nodes for parameters, and the node that a tensor's data comes from."""
+"""Helpers of the rules: nodes for parameters, and the node of a tensor."""
 
 from __future__ import annotations
 
@@ -15,26 +15,29 @@ __all__ = ["chain", "entry", "given", "settle", "sources", "weighted"]
 
 
 def settle(capture: Capture, value: Value) -> int:
-    """The one node whose data a tensor of data carries: a product of matrices that is no attention becomes a node."""
+    """Return the node of a value with data; a product of matrices that is not attention becomes a `matmul` node."""
     if len(value.nodes) == 1:
         return value.nodes[0]
     return capture.recorder.add("matmul", value.nodes)
 
 
 def chain(capture: Capture, node: int, pending: Iterable[Pending], kind: str, role: str) -> int:
-    """Nodes one behind the other, one for each parameter."""
+    """Add a chain of nodes after a node, one for each parameter; return the last."""
     for parameter in pending:
         node = capture.recorder.add(kind, [node], [(parameter, role)])
     return node
 
 
 def sources(capture: Capture, pending: Iterable[Pending], kind: str) -> tuple[int, ...]:
-    """Nodes without inputs, one for each parameter."""
+    """Add nodes without inputs, one for each parameter."""
     return tuple(capture.recorder.add(kind, (), [(parameter, kind)]) for parameter in pending)
 
 
 def weighted(capture: Capture, source: int, weight: Value, bias: Value, kind: str = "conv") -> int:
-    """A layer with a weight and a bias; where the weight is made of several parameters, the smaller ones scale it."""
+    """Add the nodes of a layer: weight and bias.
+
+    If the weight is computed from several parameters (weight normalisation), all but the largest are `scale` nodes.
+    """
     pending = sorted(weight.pending, key=lambda parameter: -math.prod(parameter.shape))
     if pending:
         source = capture.recorder.add(kind, [source], [(pending[0], "weight")])
@@ -45,12 +48,15 @@ def weighted(capture: Capture, source: int, weight: Value, bias: Value, kind: st
 
 
 def given(capture: Capture, tensor: Any) -> Value:
-    """What an optional argument is made of."""
+    """Return what an optional argument is computed from."""
     return capture.value(tensor) if isinstance(tensor, Tensor) else Value()
 
 
 def entry(capture: Capture, tensor: Tensor) -> int:
-    """The node that a layer reads: data, parameters that are read like data (learned queries), or a constant."""
+    """Return the node that a layer reads.
+
+    The tensor may be data, parameters that are used like data (learned queries), or a constant.
+    """
     value = capture.value(tensor)
     if value.nodes:
         node = settle(capture, value)

@@ -1,7 +1,8 @@
-"""What a traced run writes down: nodes with their sources and parameters, in the order of execution.
+"""`Recorder`, the nodes of a run in the order of execution, and `Value`, what a tensor is computed from.
 
-A `Value` says what a tensor is made of: the nodes whose data it carries, and parameters that no operation on data has
-met yet ("pending": a weight under a reparametrisation, a position embedding that was sliced).
+A tensor is computed from the outputs of nodes, or from parameters alone.  The latter are *pending* until an operation
+combines them with data: only then is their role known.  Examples are a weight that is normalised before the
+convolution, and a position embedding that is sliced.
 """
 
 from __future__ import annotations
@@ -15,33 +16,33 @@ from deepnets.graph import ParameterSlot
 __all__ = ["INPUT", "Node", "Pending", "Recorder", "Value"]
 
 INPUT = 0
-"""The node of all that the network is given."""
+"""The node of all inputs of the network."""
 
 
 class Pending(NamedTuple):
-    """A parameter: its name and shape."""
+    """A parameter that has not been combined with data yet: its name and shape."""
 
     name: str
     shape: tuple[int, ...]
 
     @property
     def is_vector(self) -> bool:
-        """Whether at most one of its axes is longer than 1."""
+        """Whether at most one axis is longer than 1."""
         return sum(size > 1 for size in self.shape) <= 1
 
 
 class Value(NamedTuple):
-    """What a tensor is made of.
+    """What a tensor is computed from; `Value()` for a constant.
 
     Attributes
     ----------
-    nodes
-        Whose data it carries, in increasing order: usually one; several for the product of two matrices until it is
-        known whether that is attention.
-    pending
-        The parameters it is computed from, if it is computed from no data.
-    kind
-        "scores" for a product of two matrices of data, "weights" behind a softmax, else "".
+    nodes : tuple of int
+        Nodes whose outputs the tensor contains, in increasing order.  Usually there is one; a product of two matrices
+        has several until it is known whether it belongs to attention.
+    pending : tuple of Pending
+        Parameters that the tensor is computed from, if it does not depend on data.
+    kind : str
+        "scores" for a product of two matrices of data, "weights" after a softmax, otherwise "".
     """
 
     nodes: tuple[int, ...] = ()
@@ -51,7 +52,7 @@ class Value(NamedTuple):
 
 @dataclass
 class Node:
-    """A node under construction."""
+    """A node before the graph is finished: its type, sources, parameters, cell and pooling window."""
 
     type: str
     sources: list[int]
@@ -61,16 +62,25 @@ class Node:
 
 
 class Recorder:
-    """The nodes of one run.
+    """Records the nodes of one run.
 
     Attributes
     ----------
-    nodes
-        In the order of execution; the first is the input.
-    cell
-        The cell that new nodes are in.
-    claimed
+    nodes : list of Node
+        In the order of execution; the first one is the input.
+    cell : int
+        Cell of the nodes that are added next.
+    claimed : set of str
         Names of the parameters that have a node.
+
+    Examples
+    --------
+    >>> recorder = Recorder()
+    >>> conv = recorder.add("conv", [INPUT], [(Pending("conv.weight", (8, 3, 3, 3)), "weight")])
+    >>> recorder.join("sum", [INPUT, conv])
+    2
+    >>> [(node.type, node.sources) for node in recorder.nodes]
+    [('input', []), ('conv', [0]), ('sum', [0, 1])]
     """
 
     def __init__(self) -> None:
@@ -85,18 +95,18 @@ class Recorder:
         parameters: Sequence[tuple[Pending, str]] = (),
         window: tuple[int, int] = (0, 0),
     ) -> int:
-        """Write down a node and return its number.
+        """Add a node and return its number.
 
         Parameters
         ----------
-        kind
+        kind : str
             Its type, one of `deepnets.NODE_TYPES`.
-        sources
-            The nodes that it reads, in any order and as often as may be.
-        parameters
-            What it stands for, with roles.  A parameter that has a node already is left to that one.
-        window
-            Height and width of what it pools over.
+        sources : iterable of int
+            The nodes that it reads, in any order; repetitions are ignored.
+        parameters : sequence of (Pending, str)
+            The parameters that it stands for, with their roles.  A parameter that has a node keeps it.
+        window : (int, int)
+            Height and width of the pooling window; (0, 0) for other nodes.
         """
         slots = []
         for parameter, role in parameters:
@@ -107,6 +117,6 @@ class Recorder:
         return len(self.nodes) - 1
 
     def join(self, kind: str, sources: Iterable[int]) -> int:
-        """The node where several tensors meet; if all come from one node, that one."""
+        """Add a node that combines several sources and return its number; a single source is returned as it is."""
         distinct = set(sources)
         return self.add(kind, distinct) if len(distinct) > 1 else distinct.pop()

@@ -1,9 +1,9 @@
-"""What functions of PyTorch mean for the graph: which of them are nodes, and which of their arguments parameters.
+"""`RULES`, the rule of each torch function: whether it becomes a node, and which of its arguments are parameters.
 
-The rules are those of Knyazev et al. (NeurIPS 2021, appendix A) for the published node types, continued for what other
-networks do.  Functions go by the name under which users call them (`conv2d`, `add`, `cat`), which does not change from
-one release of PyTorch to the next.  One that has no rule passes on what goes in; where several tensors of data meet in
-it, that is a node of type `other`.
+The rules are those of Knyazev et al. (NeurIPS 2021, appendix A) for the published node types, extended to other
+networks.  Functions are identified by the public name (`conv2d`, `add`, `cat`), which does not change between releases
+of PyTorch.  The result of a function without a rule is computed from the same nodes as its arguments; if it combines
+several tensors of data, it becomes a node of type `other`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import Any
 from torch import Tensor
 
 from deepnets.tracing import layers, merging
-from deepnets.tracing.capture import FACTORIES, Call, Capture, Rule, in_place_target
+from deepnets.tracing.call import Call, in_place_target
+from deepnets.tracing.capture import FACTORIES, Capture, Rule
 from deepnets.tracing.parts import sources
 from deepnets.tracing.recorder import Value
 
@@ -21,53 +22,53 @@ __all__ = ["RULES", "pass_on"]
 
 
 def pass_on(capture: Capture, call: Call) -> Any:
-    """A function without a rule of its own."""
+    """Apply the default rule, for functions without a rule."""
     result = capture.execute(call)
     if in_place_target(call) is not None:
-        return capture.finish(call, result, _written(capture, call))
+        return capture.finish(call, result, _written_value(capture, call))
     value = capture.union(call.tensors)
     several = len({capture.value(tensor) for tensor in call.tensors} - {Value()}) > 1
-    if several and value.nodes and _has_new_numbers(capture, result):
+    if several and value.nodes and _has_new_values(capture, result):
         pending = [(parameter, "bias" if parameter.is_vector else "weight") for parameter in value.pending]
         if pending or (len(value.nodes) > 1 and not value.kind):
             value = Value((capture.recorder.add("other", value.nodes, pending),))
     return capture.finish(call, result, value)
 
 
-def _has_new_numbers(capture: Capture, result: Any) -> bool:
+def _has_new_values(capture: Capture, result: Any) -> bool:
     return any(
-        isinstance(leaf, Tensor) and leaf.is_floating_point() and not capture.is_made_of_something(leaf)
+        isinstance(leaf, Tensor) and leaf.is_floating_point() and not capture.has_value(leaf)
         for leaf in (result if isinstance(result, (list, tuple)) else (result,))
     )
 
 
-def _written(capture: Capture, call: Call) -> Value:
-    """A tensor into which another was written: a concatenation."""
+def _written_value(capture: Capture, call: Call) -> Value:
+    """Return the value of a tensor that another tensor was written to: a concatenation."""
     value = capture.union(call.tensors)
     if not value.nodes or value.kind:
         return value
     return Value((capture.recorder.join("concat", value.nodes + sources(capture, value.pending, "token")),))
 
 
-def first(capture: Capture, call: Call) -> Any:
-    """A function that asks all arguments but the first for their shape or type only."""
+def first_argument(capture: Capture, call: Call) -> Any:
+    """Function that uses only the shape or dtype of its arguments after the first."""
     return capture.finish(call, capture.execute(call), capture.value(call.tensors[0]))
 
 
-def made(capture: Capture, call: Call) -> Any:
-    """A function that makes a tensor: a constant, unless it is made from others."""
+def created(capture: Capture, call: Call) -> Any:
+    """Function that creates a tensor: a constant, unless it copies another tensor."""
     result = capture.execute(call)
     copies = call.name in ("tensor", "as_tensor", "asarray", "new_tensor")
     return capture.finish(call, result, capture.union(call.tensors) if copies else Value())
 
 
-def apart(capture: Capture, call: Call) -> Any:
-    """A function whose results are views of its arguments, each of its own."""
+def views(capture: Capture, call: Call) -> Any:
+    """Function that returns a view of each of its arguments."""
     return capture.execute(call)
 
 
 def unary(capture: Capture, call: Call) -> Any:
-    """An elementwise function of one tensor: nothing needs to be computed."""
+    """Elementwise function of one tensor; it need not be executed."""
     x = call.argument(0, "input")
     if capture.real or len(call.tensors) != 1 or x.device.type != "meta" or call.kwargs.get("dtype") is not None:
         return pass_on(capture, call)
@@ -77,12 +78,12 @@ def unary(capture: Capture, call: Call) -> Any:
 
 
 def dropout(capture: Capture, call: Call) -> Any:
-    """Nothing happens to what is not random."""
+    """Dropout: the identity."""
     return call.argument(0, "input")
 
 
 def softmax(capture: Capture, call: Call) -> Any:
-    """Where attention may begin."""
+    """Softmax: its result may be attention weights."""
     result = unary(capture, call)
     value = capture.value(result)
     if value.nodes:
@@ -90,7 +91,7 @@ def softmax(capture: Capture, call: Call) -> Any:
     return result
 
 
-# --- the table ---
+# --- the rules by name ---
 
 _NAMES: dict[Rule, str] = {
     unary: (
@@ -101,9 +102,9 @@ _NAMES: dict[Rule, str] = {
     ),
     dropout: "dropout dropout1d dropout2d dropout3d alpha_dropout feature_alpha_dropout dropout_",
     softmax: "softmax softmin",
-    first: "type_as expand_as view_as reshape_as to",
-    made: " ".join(FACTORIES),
-    apart: "broadcast_tensors atleast_1d atleast_2d atleast_3d",
+    first_argument: "type_as expand_as view_as reshape_as to",
+    created: " ".join(FACTORIES),
+    views: "broadcast_tensors atleast_1d atleast_2d atleast_3d",
     merging.add: (
         "add add_ sub sub_ rsub subtract subtract_ __add__ __radd__ __iadd__ __sub__ __rsub__ __isub__ lerp lerp_ "
         "maximum minimum fmax fmin where logaddexp masked_fill masked_fill_"
@@ -132,4 +133,4 @@ _NAMES: dict[Rule, str] = {
     layers.mean: "mean",
 }
 RULES: dict[str, Rule] = {name: rule for rule, names in _NAMES.items() for name in names.split()}
-"""What to do at a call of a function, by its name."""
+"""The rule of each function, by its name."""

@@ -1,4 +1,4 @@
-"""Small questions about tensors, and nests of lists, tuples and dicts with tensors in them."""
+"""Helpers for tensors, and for nested lists, tuples and dicts of tensors."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["asked_elements", "is_integer", "mapped", "mapped_parts", "on_cpu", "storage_key", "with_numbers"]
+__all__ = ["is_integer", "mapped", "mapped_parts", "on_cpu", "requested_elements", "storage_key", "with_numbers"]
 
 CPU = torch.device("cpu")
 
 
 def storage_key(tensor: Tensor) -> int:
-    """What tells the storage of a tensor from all others, as long as it lives."""
+    """Return an integer that identifies the storage of a tensor while the tensor exists."""
     try:
         key: int = tensor.untyped_storage()._cdata
         return key
@@ -23,19 +23,19 @@ def storage_key(tensor: Tensor) -> int:
 
 
 def is_integer(tensor: Tensor) -> bool:
-    """Whether a tensor holds integers, which may be indices."""
+    """Return whether a tensor has an integer dtype, as indices have."""
     return not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)
 
 
 def mapped(tree: Any, change: Callable[[Tensor], Any]) -> Any:
-    """The same nest of lists, tuples and dicts with every tensor changed."""
+    """Apply a function to every tensor of nested lists, tuples and dicts."""
     if isinstance(tree, Tensor):
         return change(tree)
     return mapped_parts(tree, lambda part: mapped(part, change)) if isinstance(tree, (list, tuple, dict)) else tree
 
 
 def mapped_parts(tree: Any, change: Callable[[Any], Any]) -> Any:
-    """The same list, tuple or dict with every part changed."""
+    """Apply a function to every element of a list or tuple, or to every value of a dict."""
     if isinstance(tree, dict):
         return {key: change(part) for key, part in tree.items()}
     parts = [change(part) for part in tree]
@@ -45,12 +45,12 @@ def mapped_parts(tree: Any, change: Callable[[Any], Any]) -> Any:
 
 
 def on_cpu(tensor: Tensor) -> Tensor:
-    """A tensor itself, if it is there, or else a copy."""
+    """Return the tensor if it is on the CPU, otherwise a copy there."""
     return tensor if tensor.device.type == "cpu" else with_numbers(tensor)
 
 
 def with_numbers(tensor: Tensor) -> Tensor:
-    """A tensor on the CPU with the same numbers, or with some, if it has none."""
+    """Return a tensor on the CPU with the same values; one on `meta` gets random floats, or zeros for other dtypes."""
     if tensor.device.type != "meta":
         return tensor.detach().to(CPU)
     generator = torch.Generator().manual_seed(0)
@@ -59,8 +59,8 @@ def with_numbers(tensor: Tensor) -> Tensor:
     return torch.randn(tuple(tensor.shape), generator=generator).mul_(0.02).to(tensor.dtype)
 
 
-def asked_elements(args: Iterable[Any]) -> int:
-    """How many elements a function that makes a tensor is asked for, as far as its arguments say so."""
+def requested_elements(args: Iterable[Any]) -> int:
+    """Return the product of the integers in the arguments of a function that creates a tensor, the size it has."""
     count = 1
     for argument in args:
         for size in argument if isinstance(argument, (list, tuple)) else (argument,):

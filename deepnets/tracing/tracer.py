@@ -1,17 +1,10 @@
-"""`trace`: the computational graph of any `torch.nn.Module`, found by running it once without computing.
-
-recorder    what is written down: nodes, and what tensors are made of
-capture     the mode under which the network runs; tensors have shapes, no numbers
-rules       what each function of PyTorch means for the graph
-finishing   from nodes to a `Graph`: contractions, order, the last layer
-model       what the network is given, and how it is put back as it was
-"""
+"""`trace`: the computational graph of any `torch.nn.Module`, recorded in one run without computation."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,55 +14,101 @@ from deepnets.graph import Graph
 from deepnets.support import ConfigError, TraceError
 from deepnets.tracing.capture import Capture
 from deepnets.tracing.finishing import VOCABULARIES, finish, main_output
-from deepnets.tracing.model import constants, first_guesses, parameter_slots, undisturbed, unwrapped
+from deepnets.tracing.model import constants, default_inputs, parameter_slots, preserved, unwrapped
 from deepnets.tracing.parts import settle
 from deepnets.tracing.recorder import Node, Recorder
 from deepnets.tracing.rules import RULES, pass_on
 
-__all__ = ["VOCABULARIES", "trace"]
+__all__ = ["trace"]
 
 log = logging.getLogger(__name__)
 
 
 def trace(model: nn.Module, input: Any = None, *, vocabulary: str = "complete") -> Graph:
-    """The computational graph of a network, with the parameters that every node stands for.
+    """Convert a network to its computational graph, the input of a hypernetwork.
 
-    The network is run once, in evaluation mode, on the `meta` device: nothing is computed, copied or changed in it.  If
-    parameters are left over (auxiliary heads), it is run in training mode, too.  Should its control flow depend on
-    data, it is run with real numbers.
+    A node is an operation with parameters (a convolution, a linear layer, a norm, a bias), a pooling, or an operation
+    that combines several tensors (a sum, a concatenation, attention).  An edge leads from a node to every node that
+    uses its output.  Activations, dropout and reshapes are not nodes.  Every node lists the parameters it stands for,
+    by name, shape and role; nothing is matched by guessing names later.
+
+    The network runs once, in evaluation mode, on the `meta` device: no values are computed, and the network is neither
+    copied nor changed.  If parameters are left without a node, for example those of an auxiliary head, it also runs in
+    training mode.  If its control flow depends on values of tensors, it runs with random values on the CPU.
 
     Parameters
     ----------
-    model
-        Any module; wrappers of `torch.compile` and data-parallel training are looked through.  It may be on any device,
-        `meta` included.
-    input
-        What it is called with: a tensor, a tuple or list of arguments, or a dict of keyword arguments.  Only shapes and
-        integers matter.  By default the image that it is made for (`image_size`, timm's `default_cfg`, Hugging Face's
-        `dummy_inputs`), else one of 224 x 224.
-    vocabulary
-        "complete": every parameter that data reaches is in exactly one node, if need be of one of the
-        `deepnets.architecture.TRACED_NODE_TYPES`.  "published": the graph that the published hypernetworks were
-        trained on and evaluated with; what has no word in it is left out, and its parameters are in `Graph.unused`.
+    model : torch.nn.Module
+        The network, on any device including `meta`.  Wrappers of `torch.compile`, `DataParallel` and
+        `DistributedDataParallel` are removed.
+    input : tensor, tuple, list or dict, optional
+        Example of the network's input: a tensor, a tuple or list of positional arguments, or a dict of keyword
+        arguments.  Only shapes, dtypes and integers matter.  By default, one image of the size that the network states
+        (`image_size`, `default_cfg` of timm, `dummy_inputs` of Hugging Face); otherwise one of 224 x 224 pixels.
+    vocabulary : {"complete", "published"}, default "complete"
+        The node types.
+
+        - "complete": every parameter that receives data belongs to exactly one node, if necessary to one of the types
+          in `deepnets.architecture.TRACED_NODE_TYPES`, such as `scale`, `token` or `gn`.
+        - "published": only the node types of Knyazev et al. (NeurIPS 2021), for hypernetworks that were trained on
+          their graphs.  Nodes of other types are contracted, and their parameters are listed in `Graph.unused`.
 
     Returns
     -------
-    The graph, in the order of execution, the output last.  `graph.unused` lists parameters that no data reaches.
+    Graph
+        Nodes in the order of execution, with the output last.  `graph.unused` lists the parameters without a node.
 
     Raises
     ------
     TraceError
-        If the network cannot be run on the input, or if its code cannot be seen (`torch.jit`).
+        If the network cannot run on the input, returns nothing that depends on it, or hides its code (`torch.jit`).
     ConfigError
-        If an argument is not what it should be.
+        If `model` is not a module, or `vocabulary` is unknown.
+
+    References
+    ----------
+    Node types and rules: Knyazev et al., "Parameter Prediction for Unseen Deep Architectures" (NeurIPS 2021), appendix
+    A, extended to other networks.
 
     Examples
     --------
+    A network with a residual connection:
+
+    >>> import torch
     >>> from torch import nn
-    >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, 10))
-    >>> graph = trace(model, torch.zeros(1, 3, 8, 8))
-    >>> graph, graph.parameters[1]
-    (Graph(5 nodes, 4 edges), (ParameterSlot(name='0.weight', shape=(8, 3, 3, 3), role='weight'),))
+    >>> from deepnets import NODE_TYPES, trace
+    >>> class Net(nn.Module):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.conv = nn.Conv2d(3, 8, 3, padding=1, bias=False)
+    ...         self.norm = nn.BatchNorm2d(8)
+    ...         self.pool = nn.AdaptiveAvgPool2d(1)
+    ...         self.fc = nn.Linear(8, 10)
+    ...
+    ...     def forward(self, x):
+    ...         x = self.conv(x)
+    ...         x = x + self.norm(x).relu()
+    ...         return self.fc(self.pool(x).flatten(1))
+    >>> graph = trace(Net(), torch.zeros(1, 3, 32, 32))
+    >>> graph
+    Graph(7 nodes, 7 edges)
+
+    The nodes and what they stand for; a linear layer is a `conv` node, and its bias is a node of its own:
+
+    >>> for node_type, slots in zip(graph.node_types, graph.parameters):
+    ...     print(NODE_TYPES[node_type], [(slot.name, slot.shape) for slot in slots])
+    input []
+    conv [('conv.weight', (8, 3, 3, 3))]
+    bn [('norm.weight', (8,)), ('norm.bias', (8,))]
+    sum []
+    glob_avg []
+    conv [('fc.weight', (10, 8))]
+    bias [('fc.bias', (10,))]
+
+    The edges; the sum (node 3) reads the convolution (node 1) and the norm (node 2):
+
+    >>> graph.edges.tolist()
+    [[0, 1], [1, 2], [1, 3], [2, 3], [3, 4], [4, 5], [5, 6]]
     """
     if not isinstance(model, nn.Module):
         raise ConfigError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
@@ -78,22 +117,23 @@ def trace(model: nn.Module, input: Any = None, *, vocabulary: str = "complete") 
     slots = parameter_slots(model)
     inner = unwrapped(model)
     if isinstance(inner, torch.jit.ScriptModule):
-        raise TraceError(f"{type(inner).__name__}: a scripted module hides its code; trace the module it was made from")
+        raise TraceError(
+            f"{type(inner).__name__}: a scripted module cannot be traced; trace the module that it was made from"
+        )
     run = _Tracer(model, inner).run(input, vocabulary)
     return finish(run.nodes, run.output, slots, vocabulary)
 
 
-class _Run:
-    """What one run has found."""
+class _Run(NamedTuple):
+    """Result of one run: the nodes, the node of the output, and the names of the parameters that have a node."""
 
-    def __init__(self, nodes: list[Node], output: int, claimed: set[str]) -> None:
-        self.nodes = nodes
-        self.output = output
-        self.claimed = claimed
+    nodes: list[Node]
+    output: int
+    claimed: set[str]
 
 
 class _Tracer:
-    """Tries inputs and modes until the network runs and its parameters are found."""
+    """Tries inputs and modes until the network runs and all parameters have a node."""
 
     def __init__(self, model: nn.Module, inner: nn.Module) -> None:
         self.model = inner
@@ -101,52 +141,51 @@ class _Tracer:
         self.parameters: dict[str, Tensor] = dict(model.named_parameters())
 
     def run(self, input: Any, vocabulary: str) -> _Run:
-        guesses = first_guesses(self.model) if input is None else [input]
-        best, used = self._first(guesses, training=False)
-        wanted = {name for name, parameter in self.parameters.items()}
-        if vocabulary == "complete" and not wanted <= best.claimed:
+        inputs = default_inputs(self.model) if input is None else [input]
+        best, used = self._first(inputs, training=False)
+        if vocabulary == "complete" and not self.parameters.keys() <= best.claimed:
             try:
-                other, _ = self._first([used, *guesses], training=True)
+                other, _ = self._first([used, *inputs], training=True)
             except TraceError as error:
-                log.info("%s cannot be run in training mode: %s", self.name, error)
+                log.info("%s cannot run in training mode: %s", self.name, error)
             else:
                 if best.claimed < other.claimed:
                     best = other
         return best
 
-    def _first(self, guesses: list[Any], training: bool) -> tuple[_Run, Any]:
-        """The first input that the network runs on."""
+    def _first(self, inputs: list[Any], training: bool) -> tuple[_Run, Any]:
+        """Run the network on the first input that it accepts; return the run and that input."""
         problem: Exception | None = None
-        for guess in guesses:
+        for each in inputs:
             try:
-                return self._attempt(guess, training, real=False), guess
+                return self._attempt(each, training, real=False), each
             except TraceError:
                 raise
             except Exception as error:
                 problem = problem or error
         try:
-            return self._attempt(guesses[0], training, real=True), guesses[0]
+            return self._attempt(inputs[0], training, real=True), inputs[0]
         except TraceError:
             raise
         except Exception as error:
             problem = error
-        given = ", ".join(_described(leaf) for leaf in tree_leaves(guesses[0]))
+        given = ", ".join(_described(leaf) for leaf in tree_leaves(inputs[0]))
         raise TraceError(
-            f"{self.name} cannot be run on {given}: {type(problem).__name__}: {_first_line(problem)}; give `input`, "
-            "an example of what it takes"
+            f"{self.name} cannot run on {given}: {type(problem).__name__}: {_first_line(problem)}; pass `input`, an "
+            "example of its input"
         ) from problem
 
     def _attempt(self, input: Any, training: bool, real: bool) -> _Run:
         recorder = Recorder()
         capture = Capture(recorder, self.parameters, RULES, pass_on, constants(self.model), real)
-        with undisturbed(self.model, training), _Cells(self.model, recorder), torch.no_grad():
+        with preserved(self.model, training), _Cells(self.model, recorder), torch.no_grad():
             fed = capture.feed(input)
             with capture:
                 output = _called(self.model, fed)
             return _Run(recorder.nodes, self._output(capture, output), recorder.claimed)
 
     def _output(self, capture: Capture, output: Any) -> int:
-        """The node of the network's output, of all the tensors that it returns."""
+        """Return the node of the network's output, selected from all tensors that it returns."""
         tensors = [leaf for leaf in _leaves(output) if isinstance(leaf, Tensor)]
         values = [capture.value(tensor) for tensor in tensors]
         found = [settle(capture, value) for value in values if value.nodes]
@@ -157,7 +196,7 @@ class _Tracer:
 
 
 class _Cells:
-    """Tells the recorder when a cell begins, in networks that have their cells in a list of that name."""
+    """Tells the recorder which cell runs, for networks with a `ModuleList` named `cells`."""
 
     def __init__(self, model: nn.Module, recorder: Recorder) -> None:
         cells = getattr(model, "cells", None)
@@ -184,7 +223,7 @@ def _called(model: nn.Module, input: Any) -> Any:
 
 
 def _leaves(output: Any) -> list[Any]:
-    """The tensors in what a network returns, also inside objects that PyTorch does not know as containers."""
+    """Return the leaves of a network's output, including those of objects that PyTorch does not flatten."""
     leaves = []
     for leaf in tree_leaves(output):
         leaves += tree_leaves(dict(leaf)) if isinstance(leaf, Mapping) else [leaf]

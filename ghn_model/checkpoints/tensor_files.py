@@ -6,10 +6,8 @@ tensors and of its other metadata, which `TensorFile.check` compares.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
-import secrets
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from deepnets.support import CheckpointError
+from deepnets.support import CheckpointError, atomic_write
 
 __all__ = ["DIGEST", "TensorFile", "check_writable", "file_digest", "is_safetensors", "write_tensors"]
 
@@ -45,30 +43,23 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     """
     plain = _separate(tensors)
     metadata = {**metadata, DIGEST: content_digest(plain, metadata)}
-    temporary = _beside(path)
+    _refuse_folder(path)
     try:
-        temporary.touch(exist_ok=False)
-        mode = temporary.stat().st_mode
-        save_file(plain, temporary, metadata)
-        temporary.chmod(mode)  # the library makes files that nobody else can read
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
+        with atomic_write(path) as temporary:
+            mode = temporary.stat().st_mode
+            save_file(plain, temporary, metadata)
+            temporary.chmod(mode)  # the library makes files that nobody else can read
     except (OSError, SafetensorError) as error:
         reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
         raise CheckpointError(f"{path}: cannot be written: {reason}") from error
-    finally:
-        with contextlib.suppress(OSError):  # where nothing can be written, there is nothing to remove either
-            temporary.unlink()
 
 
 def check_writable(path: Path) -> None:
     """Raise the `CheckpointError` that `write_tensors` would, if the folder is missing or nothing can be made in it."""
-    temporary = _beside(path)
+    _refuse_folder(path)
     try:
-        temporary.touch(exist_ok=False)
-        temporary.unlink()
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}."):
+            pass
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be written: {error.strerror}") from error
 
@@ -167,15 +158,6 @@ def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return separate
 
 
-def _beside(path: Path) -> Path:
+def _refuse_folder(path: Path) -> None:
     if path.is_dir():
         raise CheckpointError(f"{path}: cannot be written: it is a folder")
-    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

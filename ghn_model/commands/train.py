@@ -118,7 +118,13 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     from ghn_model.config import PRESETS
 
     parser.add_argument("--preset", default="ghn2", choices=PRESETS, help="published hypernetwork (default: ghn2)")
-    parser.add_argument("--images", default="digits", choices=IMAGE_SETS, help="training images (default: digits)")
+    parser.add_argument(
+        "--images",
+        default="digits",
+        type=IMAGE_SETS.option,
+        metavar="NAME",
+        help=f"training images: {', '.join(IMAGE_SETS)}, or module:attribute (default: digits)",
+    )
     parser.add_argument("--image-root", type=Path, help="folder of the image files (default: none, for digits)")
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the corpus (default: data)")
     deprecated_option(parser, "--image-folder", "--image-root")

@@ -7,13 +7,17 @@ its own rows of the decoder's weights only, so that no more is computed than is 
 from __future__ import annotations
 
 import math
-from typing import cast
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ghn_model.encoders import MLP
+
+Part = tuple[int, int, int, int]
+"""Of a map: rows, columns, height, width."""
 
 __all__ = ["ClassHead", "ConvDecoder", "MLPDecoder", "VectorDecoder"]
 
@@ -58,23 +62,32 @@ class ConvDecoder(nn.Module):
         -------
         `(n, rows, columns, height, width)`, channels last in memory.
         """
+        return next(self.decode([x], [(rows, columns, height, width)]))
+
+    def decode(self, inputs: Sequence[Tensor], parts: Sequence[Part]) -> Iterator[Tensor]:
+        """Several parts of maps, each of the nodes given with it, as `forward` decodes them one by one.
+
+        Together, gradients with respect to the weights are put together once, not once for every part.
+        """
         out, into, side, _ = self.max_shape
         spread, first, last = (_affine(layer) for layer in (self.fc[0], self.conv[0], self.conv[2]))
-        rows_at, columns_at = self._window(height), self._window(width)
-        # channels last, so that every layer is one product of matrices for all nodes and positions (P)
-        w0 = spread.weight.view(-1, side, side, x.shape[1])[:, rows_at, columns_at].permute(
-            1, 2, 0, 3
-        )  # (kh, kw, 4h, h)
-        b0 = spread.bias.view(-1, side, side)[:, rows_at, columns_at].permute(1, 2, 0)  # (kh, kw, 4h)
-        w1, w2 = first.weight.flatten(1), last.weight.flatten(1)  # (8h, 4h), (out * into, 8h)
-        b2: Tensor = last.bias
-        if rows < out or columns < into:
-            w2 = w2.view(out, into, -1)[:rows, :columns].flatten(0, 1)
-            b2 = b2.view(out, into)[:rows, :columns].flatten()
-        u = F.linear(x, w0.flatten(0, 2), b0.flatten()).relu().view(-1, w1.shape[1])  # (n * P, 4h)
-        u = F.linear(u, w1, first.bias).relu()  # (n * P, 8h)
-        maps = F.linear(u, w2, b2).view(len(x), height, width, rows, columns)
-        return maps.permute(0, 3, 4, 1, 2)
+        windows = [(slice(None), self._window(height), self._window(width)) for _, _, height, width in parts]
+        channels = [(slice(rows), slice(columns)) for rows, columns, _, _ in parts]
+        pieces = zip(
+            inputs,
+            parts,
+            sliced(spread.weight.view(-1, side, side, spread.weight.shape[1]), windows),
+            sliced(spread.bias.view(-1, side, side), windows),
+            sliced(last.weight.view(out, into, -1), channels),
+            sliced(last.bias.view(out, into), channels),
+        )
+        w1, b1 = first.weight.flatten(1), first.bias
+        for x, (rows, columns, height, width), w0, b0, w2, b2 in pieces:
+            # channels last, so that every layer is one product of matrices for all nodes and positions (P)
+            u = F.linear(x, w0.permute(1, 2, 0, 3).flatten(0, 2), b0.permute(1, 2, 0).flatten()).relu()
+            u = F.linear(u.view(-1, w1.shape[1]), w1, b1).relu()  # (n * P, 8h)
+            maps = F.linear(u, w2.flatten(0, 1), b2.flatten()).view(len(x), height, width, rows, columns)
+            yield maps.permute(0, 3, 4, 1, 2)
 
     def classes(self, maps: Tensor) -> Tensor:
         """Weights of classifiers `(n, num_classes, columns)` from maps `(n, out, columns, 1, 1)` with all rows."""
@@ -99,12 +112,16 @@ class MLPDecoder(nn.Module):
 
     def forward(self, x: Tensor, rows: int, columns: int, height: int, width: int) -> Tensor:
         """As `ConvDecoder.forward`."""
+        return next(self.decode([x], [(rows, columns, height, width)]))
+
+    def decode(self, inputs: Sequence[Tensor], parts: Sequence[Part]) -> Iterator[Tensor]:
+        """As `ConvDecoder.decode`."""
         last = _affine(self.mlp.fc[2])
-        part = (slice(rows), slice(columns), slice(height), slice(width))
-        weight = last.weight.view(*self.max_shape, -1)[part].flatten(0, 3)  # (rows * columns * height * width, 2h)
-        bias = last.bias.view(self.max_shape)[part].flatten()
-        hidden = self.mlp.fc[0](x).relu()
-        return torch.addmm(bias, hidden, weight.t()).view(len(x), rows, columns, height, width)
+        places = [tuple(slice(size) for size in part) for part in parts]
+        weights = sliced(last.weight.view(*self.max_shape, -1), places)
+        for x, part, weight, bias in zip(inputs, parts, weights, sliced(last.bias.view(self.max_shape), places)):
+            hidden = self.mlp.fc[0](x).relu()
+            yield F.linear(hidden, weight.flatten(0, 3), bias.flatten()).view(len(x), *part)
 
     def classes_of(self, x: Tensor) -> Tensor:
         """Weights of classifiers `(n, num_classes, out)` from embeddings `(n, hidden)`."""
@@ -131,6 +148,35 @@ class ClassHead(nn.Sequential):
 
     def __init__(self, channels: int, num_classes: int) -> None:
         super().__init__(nn.ReLU(), nn.Linear(channels, num_classes))
+
+
+def sliced(tensor: Tensor, places: Sequence[tuple[slice, ...]]) -> Iterable[Tensor]:
+    """Slices of a tensor, whose gradients are added into one tensor.
+
+    Autograd would make a tensor of zeros of full size for the gradient of every slice, and add them all up.
+    """
+    if not torch.is_grad_enabled() or not tensor.requires_grad:
+        return (tensor[place] for place in places)
+    slices: tuple[Tensor, ...] = _Slices.apply(tensor, places)  # type: ignore[no-untyped-call]
+    return slices
+
+
+class _Slices(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor, places: Sequence[tuple[slice, ...]]) -> tuple[Tensor, ...]:
+        ctx.places, ctx.shape = places, tensor.shape
+        ctx.set_materialize_grads(False)
+        return tuple(tensor[place].clone() for place in places)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, None]:
+        given = [(place, gradient) for place, gradient in zip(ctx.places, gradients) if gradient is not None]
+        if not given:
+            return None, None
+        total = given[0][1].new_zeros(ctx.shape)
+        for place, gradient in given:
+            total[place] += gradient
+        return total, None
 
 
 def _affine(layer: nn.Module) -> nn.Linear:

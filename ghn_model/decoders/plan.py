@@ -207,8 +207,10 @@ class Assembler(nn.Module):
                 for run, values in group.split(vectors):
                     sink(run, _spread(values, run[0].slot.shape))
         self._classifiers(plan, embeddings, sink)
-        for group in plan.maps:
-            maps = self._scaled(self.decoder(embeddings[group.nodes], *group.part), group)
+        inputs = [embeddings[group.nodes] for group in plan.maps]
+        decoded = self.decoder.decode(inputs, [group.part for group in plan.maps])  # type: ignore[operator]
+        for group, values in zip(plan.maps, decoded):
+            maps = self._scaled(values, group)
             for run, values in group.split(maps):
                 sink(run, self._shaped(values, run[0].slot.shape))
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+from deepnets.corpus import corpus_path
 from generator import BuildPlan, Workers, build_corpus
 from tests.support.processes import Corpus
 
@@ -22,6 +24,13 @@ def small_corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     return _made(BuildPlan(train_size=2_500, search_size=400), tmp_path_factory.mktemp("small"))
 
 
+@pytest.fixture
+def val(small_corpus: Corpus, tmp_path: Path) -> Path:
+    """A folder with a copy of the smallest file, that of `val`."""
+    shutil.copy(corpus_path(small_corpus.out, "val"), tmp_path)
+    return tmp_path
+
+
 def _made(plan: BuildPlan, out: Path) -> Corpus:
-    reports = build_corpus(out, plan, workers=Workers(jobs=1))
+    reports = build_corpus(out, plan, workers=Workers(num_workers=1))
     return Corpus(out, plan, {report.split: report for report in reports})

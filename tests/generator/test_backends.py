@@ -22,9 +22,9 @@ import pytest
 
 from deepnets.support import DeepNetsError
 from generator import SPLITS, Workers
-from generator.build import shard_folder
+from generator.selection import shard_folder
 from generator.shards import ShardTask
-from generator.workers import make_shards
+from tests.generator.builds import make_shards
 from tests.support.processes import (
     ROOT,
     Corpus,
@@ -39,8 +39,8 @@ from tests.support.processes import (
     until,
 )
 
-INTERRUPTED = "interrupted; finished shards are kept: run the same command again to continue"
-OPTIONS = {"splits": "search,train", "shard_size": 128, "jobs": 2}
+INTERRUPTED = "interrupted; finished shards are kept: run the same command again to resume"
+OPTIONS = {"splits": "search,train", "shard_size": 128, "workers": 2}
 EXPECTED = ("search", "train")
 BACKENDS = (
     pytest.param("dask", marks=pytest.mark.cluster),
@@ -124,7 +124,7 @@ def test_control_c_stops_a_local_cluster(small_corpus: Corpus, tmp_path: Path, b
         for line in terminal.lines[:-1]:
             assert "shard" in line or "split" in line, terminal.text
         until(lambda: not any(map(running, relatives.values())), seconds=15)
-    build(tmp_path, **{**OPTIONS, "jobs": 1}, **small_corpus.sizes)
+    build(tmp_path, **{**OPTIONS, "workers": 1}, **small_corpus.sizes)
     assert same(tmp_path, small_corpus)
 
 
@@ -251,14 +251,14 @@ def test_a_dask_cluster_that_is_lost(small_corpus: Corpus, tmp_path: Path, victi
             output, errors = process.communicate(timeout=60)
         line = one_error(process.returncode, output, errors)
         assert line.startswith(("error: no shard was finished for 3 s; the dask", "error: the dask cluster has no"))
-        assert line.endswith("Finished shards are kept: build again to continue")
+        assert line.endswith("Finished shards are kept: build again to resume")
         kept = shards(out)
         assert len(kept) > 2
         if victim == "workers":
             idle = build(out, address=dask.address, **{**options, "patience": 1})
             line = one_error(idle.returncode, idle.stdout, idle.stderr)
             assert line.startswith("error: the dask cluster has no workers")
-    build(out, **{**OPTIONS, "jobs": 1}, **small_corpus.sizes)
+    build(out, **{**OPTIONS, "workers": 1}, **small_corpus.sizes)
     assert same(out, small_corpus)
 
 
@@ -286,21 +286,21 @@ def test_a_backend_that_is_not_installed(
 def test_a_folder_that_workers_do_not_share(tmp_path: Path) -> None:
     tasks = [ShardTask(SPLITS["train"], 0, i, 1) for i in range(2)]
     with pytest.raises(FileNotFoundError):
-        make_shards(tasks, tmp_path / "elsewhere", Workers(jobs=1))
+        make_shards(tasks, tmp_path / "elsewhere", Workers(num_workers=1))
 
 
 def test_shards_that_do_not_arrive_are_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a cluster whose machines each have a folder of that name."""
     monkeypatch.setattr("generator.workers.write_shard", lambda task, folder: None)
     with pytest.raises(DeepNetsError, match=r"2 shards are missing .* on a file system that all workers share"):
-        make_shards([ShardTask(SPLITS["train"], 0, i, 1) for i in range(2)], tmp_path, Workers(jobs=1))
+        make_shards([ShardTask(SPLITS["train"], 0, i, 1) for i in range(2)], tmp_path, Workers(num_workers=1))
 
 
 def test_a_stall_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("generator.workers.write_shard", lambda task, folder: time.sleep(20))
     begin = time.monotonic()
     with pytest.raises(DeepNetsError, match=r"no shard was finished for 0.5 s; the loky workers seem to be gone"):
-        make_shards([ShardTask(SPLITS["train"], 0, 0, 1)], tmp_path, Workers(jobs=1, patience=0.5))
+        make_shards([ShardTask(SPLITS["train"], 0, 0, 1)], tmp_path, Workers(num_workers=1, patience=0.5))
     assert time.monotonic() - begin < 5
 
 
@@ -314,4 +314,4 @@ def test_mistakes_in_the_code_are_not_explained_away(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr("generator.workers.write_shard", fail)
     with pytest.raises(TokenError):
-        make_shards([ShardTask(SPLITS["train"], 0, 0, 1)], tmp_path, Workers(jobs=1))
+        make_shards([ShardTask(SPLITS["train"], 0, 0, 1)], tmp_path, Workers(num_workers=1))

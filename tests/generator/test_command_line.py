@@ -33,7 +33,7 @@ HELP = "(see python -m generator build --help)"
         ("--search-size -5", "argument --search-size: expected an integer, 1 or more, got '-5'"),
         ("--search-size 1.5", "argument --search-size: expected an integer, 1 or more, got '1.5'"),
         ("--seed=-1", "argument --seed: expected an integer, 0 or more, got '-1'"),
-        ("--jobs 0", "argument --jobs: expected an integer, 1 or more, got '0'"),
+        ("--workers 0", "argument --workers: expected an integer, 1 or more, got '0'"),
         ("--shard-size 0", "argument --shard-size: expected an integer, 1 or more, got '0'"),
         ("--patience none", "argument --patience: expected an integer, 1 or more, got 'none'"),
         ("--backend threads", "argument --backend: invalid choice: 'threads' (choose from "),
@@ -77,15 +77,15 @@ def test_wrong_values_are_refused_in_one_line(tmp_path: Path, words: str, messag
 def test_what_is_refused_ends_with_a_status(tmp_path: Path) -> None:
     refused = build(tmp_path, splits="tset")
     assert one_error(refused.returncode, refused.stdout, refused.stderr).startswith("error: split: unknown 'tset'; use")
-    refused = build(tmp_path, jobs="all")
+    refused = build(tmp_path, workers="all")
     assert (refused.returncode, refused.stdout) == (2, "")
     assert refused.stderr == (
-        f"python -m generator build: error: argument --jobs: expected an integer, 1 or more, got 'all' {HELP}\n"
+        f"python -m generator build: error: argument --workers: expected an integer, 1 or more, got 'all' {HELP}\n"
     )
 
 
 def test_numbers_may_be_written_readably(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main(["build", "--out", str(tmp_path), "--splits", " search , val ", "--search-size", "1_0", "--jobs", "1"])
+    main(["build", "--out", str(tmp_path), "--splits", " search , val ", "--search-size", "1_0", "--workers", "1"])
     assert sorted(digests(tmp_path)) == ["search", "val"]
     assert capsys.readouterr().out.splitlines()[-1].startswith("510 networks made in ")
 
@@ -95,7 +95,7 @@ def test_every_option_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
         main(["build", "--help"])
     assert ended.value.code == 0
     text = capsys.readouterr().out
-    for option in ("out", "splits", "train-size", "search-size", "seed", "jobs", "backend", "address", "patience"):
+    for option in ("out", "splits", "train-size", "search-size", "seed", "workers", "backend", "address", "patience"):
         assert f"--{option}" in text
     assert "1,000,000" in text
 
@@ -128,7 +128,7 @@ def test_the_table_holds_what_was_made(corpus: Corpus) -> None:
 
 
 def test_quiet_says_nothing(tmp_path: Path) -> None:
-    words = command(tmp_path, splits="search", search_size=300, shard_size=100, jobs=1, quiet=True)
+    words = command(tmp_path, splits="search", search_size=300, shard_size=100, workers=1, quiet=True)
     with Terminal(words) as terminal:
         assert terminal.wait() == 0
     assert terminal.text == ""
@@ -297,7 +297,7 @@ def test_make_passes_its_variables_on() -> None:
         "SIZE": 5,
         "SEARCH_SIZE": 6,
         "OUT": "my $$HOME & data",
-        "JOBS": 3,
+        "WORKERS": 3,
         "BACKEND": "other",
         "ADDRESS": "tcp://127.0.0.1:8786",
         "SEED": 9,
@@ -310,7 +310,7 @@ def test_make_passes_its_variables_on() -> None:
         "--out": "my $HOME & data",
         "--seed": "9",
         "--backend": "other",
-        "--jobs": "3",
+        "--workers": "3",
         "--address": "tcp://127.0.0.1:8786",
         "--overwrite": "",
     }
@@ -318,7 +318,7 @@ def test_make_passes_its_variables_on() -> None:
 
 def test_what_make_runs_works(tmp_path: Path) -> None:
     out = tmp_path / "my data"
-    line = make(SPLITS="search", SEARCH_SIZE=12, OUT=out, JOBS=1)
+    line = make(SPLITS="search", SEARCH_SIZE=12, OUT=out, WORKERS=1)
     done = subprocess.run(["sh", "-c", line], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert [path.name for path in out.iterdir()] == ["deepnets1m_search.h5"]
@@ -329,7 +329,7 @@ def test_what_make_runs_works(tmp_path: Path) -> None:
     [
         ({"SIZE": "huge"}, 2, "argument --train-size: expected an integer, 1 or more, got 'huge'"),
         ({"SIZE": ""}, 2, "argument --train-size: expected an integer, 1 or more, got ''"),
-        ({"JOBS": "-1"}, 2, "argument --jobs: expected an integer, 1 or more, got '-1'"),
+        ({"WORKERS": "-1"}, 2, "argument --workers: expected an integer, 1 or more, got '-1'"),
         ({"BACKEND": "threads"}, 2, "argument --backend: invalid choice: 'threads'"),
         ({"SPLITS": "valid"}, 1, "error: split: unknown 'valid'; use one of train, val"),
     ],

@@ -17,8 +17,9 @@ from deepnets.architecture import decode
 from deepnets.corpus import COLUMNS, CorpusFile, corpus_path, verify
 from deepnets.support import ConfigError
 from generator import SPLITS, BuildPlan, Workers, build_corpus
-from generator.build import EXPECTED_YIELD, LARGEST_SIZE
+from generator.build import LARGEST_SIZE
 from generator.sampler import REJECTIONS, random_words
+from generator.selection import EXPECTED_YIELD
 from generator.shards import Shard, ShardTask, make_shard, read_shard, write_shard
 from tests.support.processes import Corpus, digests
 
@@ -53,8 +54,8 @@ def test_a_plan_names_every_split_once() -> None:
     ("options", "message"),
     [
         ({"backend": "threads"}, "backend: unknown 'threads'; use one of loky, dask, ray"),
-        ({"jobs": 0}, "jobs: expected 1 or more, got 0"),
-        ({"shard_size": 0}, "shard_size: expected 1 or more, got 0"),
+        ({"num_workers": 0}, "num_workers: expected an integer, 1 or more; got 0"),
+        ({"shard_size": 0}, "shard_size: expected an integer, 1 or more; got 0"),
         ({"patience": 0}, "patience: expected a positive number of seconds, got 0"),
         ({"address": "tcp://a:1"}, "address: only the backends dask and ray have one, got 'tcp://a:1' for loky"),
     ],
@@ -79,24 +80,24 @@ def test_every_split_has_its_size_and_passes_verification(corpus: Corpus) -> Non
     assert sorted(path.name for path in corpus.out.iterdir()) == sorted(f"deepnets1m_{name}.h5" for name in SPLITS)
 
 
-@pytest.mark.parametrize("jobs", [2, 4])
-def test_the_number_of_workers_changes_nothing(small_corpus: Corpus, tmp_path: Path, jobs: int) -> None:
-    build_corpus(tmp_path, small_corpus.plan, workers=Workers(jobs=jobs, shard_size=300))
+@pytest.mark.parametrize("workers", [2, 4])
+def test_the_number_of_workers_changes_nothing(small_corpus: Corpus, tmp_path: Path, workers: int) -> None:
+    build_corpus(tmp_path, small_corpus.plan, workers=Workers(num_workers=workers, shard_size=300))
     assert digests(tmp_path) == small_corpus.digests
 
 
 @pytest.mark.parametrize("shard_size", [97, 2_000, 100_000])
 def test_the_size_of_shards_changes_nothing(tmp_path: Path, shard_size: int) -> None:
     plan = BuildPlan(("search", "train"), train_size=1_000, search_size=700)
-    build_corpus(tmp_path / "a", plan, workers=Workers(jobs=1))
-    build_corpus(tmp_path / "b", plan, workers=Workers(jobs=1, shard_size=shard_size))
+    build_corpus(tmp_path / "a", plan, workers=Workers(num_workers=1))
+    build_corpus(tmp_path / "b", plan, workers=Workers(num_workers=1, shard_size=shard_size))
     assert digests(tmp_path / "b") == digests(tmp_path / "a")
 
 
 def test_even_shards_of_one_candidate_will_do(tmp_path: Path) -> None:
     plan = BuildPlan(("search",), search_size=9)
-    build_corpus(tmp_path / "a", plan, workers=Workers(jobs=1))
-    build_corpus(tmp_path / "b", plan, workers=Workers(jobs=1, shard_size=1))
+    build_corpus(tmp_path / "a", plan, workers=Workers(num_workers=1))
+    build_corpus(tmp_path / "b", plan, workers=Workers(num_workers=1, shard_size=1))
     assert digests(tmp_path / "b") == digests(tmp_path / "a")
 
 
@@ -104,13 +105,13 @@ def test_a_round_of_shards_that_yields_too_little_is_followed_by_others(
     corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(EXPECTED_YIELD, "search", 3.0)
-    build_corpus(tmp_path, replace(corpus.plan, splits=("search",)), workers=Workers(jobs=1, shard_size=500))
+    build_corpus(tmp_path, replace(corpus.plan, splits=("search",)), workers=Workers(num_workers=1, shard_size=500))
     assert digests(tmp_path) == {"search": corpus.digests["search"]}
 
 
 def test_the_splits_that_are_asked_for_do_not_change_each_other(corpus: Corpus, tmp_path: Path) -> None:
     for names in (("dense",), ("wide", "val"), ("search",)):
-        build_corpus(tmp_path, replace(corpus.plan, splits=names), workers=Workers(jobs=1))
+        build_corpus(tmp_path, replace(corpus.plan, splits=names), workers=Workers(num_workers=1))
     assert digests(tmp_path) == {name: corpus.digests[name] for name in ("dense", "wide", "val", "search")}
 
 
@@ -119,7 +120,7 @@ def test_a_smaller_corpus_is_the_beginning_of_a_larger_one(
     corpus: Corpus, tmp_path: Path, split: str, size: int
 ) -> None:
     plan = BuildPlan((split,), train_size=size, search_size=size)
-    (report,) = build_corpus(tmp_path, plan, workers=Workers(jobs=1))
+    (report,) = build_corpus(tmp_path, plan, workers=Workers(num_workers=1))
     with CorpusFile(report.path) as small, CorpusFile(corpus_path(corpus.out, split)) as large:
         architectures = small.architectures(slice(None))
         np.testing.assert_array_equal(architectures, large.architectures(slice(size)))
@@ -148,7 +149,7 @@ def test_splits_and_seeds_have_streams_of_their_own() -> None:
 
 def test_another_seed_gives_another_corpus(corpus: Corpus, tmp_path: Path) -> None:
     plan = BuildPlan(seed=1, train_size=500, search_size=100)
-    for report in build_corpus(tmp_path, plan, workers=Workers(jobs=1)):
+    for report in build_corpus(tmp_path, plan, workers=Workers(num_workers=1)):
         with CorpusFile(report.path) as mine, CorpusFile(corpus_path(corpus.out, report.split)) as other:
             shared = np.isin(mine.column("fingerprint"), other.column("fingerprint")).mean()
             assert shared < 0.02  # the simplest networks are drawn again and again
@@ -159,29 +160,29 @@ def test_another_seed_gives_another_corpus(corpus: Corpus, tmp_path: Path) -> No
 
 def as_alone(shard: Shard, candidate: int) -> tuple[np.ndarray, ...]:
     """What a shard holds of one of its accepted candidates."""
-    (place,) = np.flatnonzero(shard.measures["candidate"] == candidate)
-    keep = np.zeros(len(shard.measures), np.bool_)
+    (place,) = np.flatnonzero(shard.statistics["candidate"] == candidate)
+    keep = np.zeros(len(shard.statistics), np.bool_)
     keep[place] = True
-    return shard.architectures[keep], shard.measures[keep], shard.rows(keep)
+    return shard.architectures[keep], shard.statistics[keep], shard.rows(keep)
 
 
 @pytest.mark.parametrize("split", [name for name in SPLITS if name != "wide"])
 def test_a_candidate_does_not_depend_on_those_around_it(split: str) -> None:
     spec, start, count = SPLITS[split], 10**9, 60
     together = make_shard(ShardTask(spec, 5, start, count))
-    assert 0 < len(together.measures) < count
+    assert 0 < len(together.statistics) < count
     order = list(range(count))
     random.Random(split).shuffle(order)
     for i in order:
         alone = make_shard(ShardTask(spec, 5, start + i, 1))
         assert alone.reasons[0] == together.reasons[i]
-        assert len(alone.measures) == (alone.reasons[0] == 0)
+        assert len(alone.statistics) == (alone.reasons[0] == 0)
         if alone.reasons[0] == 0:
             for mine, other in zip(as_alone(alone, start + i), as_alone(together, start + i)):
                 np.testing.assert_array_equal(mine, other)
     for cut in (1, 7, 59):
         parts = [make_shard(ShardTask(spec, 5, a, b - a)) for a, b in ((start, start + cut), (start + cut, start + 60))]
-        for name in ("reasons", "architectures", "measures", "wiring"):
+        for name in ("reasons", "architectures", "statistics", "wiring"):
             pieces = np.concatenate([getattr(part, name) for part in parts])
             np.testing.assert_array_equal(pieces, getattr(together, name))
 
@@ -202,7 +203,7 @@ def test_a_shard_comes_back_from_the_disk_as_it_was(tmp_path: Path) -> None:
     task = ShardTask(SPLITS["train"], 0, 12_345, 50)
     write_shard(task, tmp_path)
     made, read, short = make_shard(task), read_shard(task, tmp_path), read_shard(task, tmp_path, wiring=False)
-    for name in ("reasons", "architectures", "measures"):
+    for name in ("reasons", "architectures", "statistics"):
         np.testing.assert_array_equal(getattr(read, name), getattr(made, name))
         np.testing.assert_array_equal(getattr(short, name), getattr(made, name))
     np.testing.assert_array_equal(read.wiring, made.wiring)
@@ -277,7 +278,7 @@ def test_duplicates_are_dropped_in_the_order_of_candidates(corpus: Corpus) -> No
             evaluation |= set(file.column("fingerprint").tolist())
     first: dict[int, int] = {}
     repeated = leaked = 0
-    for place, (candidate, print_) in enumerate(shard.measures[["candidate", "fingerprint"]].tolist()):
+    for place, (candidate, print_) in enumerate(shard.statistics[["candidate", "fingerprint"]].tolist()):
         if print_ in evaluation:
             leaked += 1
             assert candidate not in kept
@@ -298,7 +299,7 @@ def test_what_is_reported_adds_up(corpus: Corpus) -> None:
         spec = SPLITS["test" if split == "wide" else split]
         shard = make_shard(ShardTask(spec, 0, 0, report.candidates))
         assert shard.reasons[-1] == 0, "the last candidate is the last network"
-        assert report.networks + report.duplicates == len(shard.measures)
+        assert report.networks + report.duplicates == len(shard.statistics)
         counted = {reason: int((shard.reasons >> bit & 1).sum()) for bit, reason in enumerate(REJECTIONS)}
         assert report.rejected == counted
         with CorpusFile(report.path) as file:

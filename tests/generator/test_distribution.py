@@ -57,11 +57,11 @@ def _rounding(printed: float) -> float:
 def test_nodes_cells_and_parameters(split: str, nodes, cells, cifar10, imagenet) -> None:
     shard = sampled(split)
     size = NETWORKS[split]
-    assert_mean(shard.measures["num_nodes"], *nodes, size)
+    assert_mean(shard.statistics["num_nodes"], *nodes, size)
     assert_mean(shard.architectures["n_cells"], *cells, size)
     if split == "train":  # its parameters are counted at the width of the table
-        assert_mean(shard.measures["num_params"] / 1e6, *cifar10, size)
-        assert_mean(shard.measures["num_params_imagenet"] / 1e6, *imagenet, size)
+        assert_mean(shard.statistics["num_params"] / 1e6, *cifar10, size)
+        assert_mean(shard.statistics["num_params_imagenet"] / 1e6, *imagenet, size)
 
 
 @pytest.mark.parametrize(
@@ -76,8 +76,8 @@ def test_nodes_cells_and_parameters(split: str, nodes, cells, cifar10, imagenet)
 def test_widths_and_parameters_of_evaluation_networks(split: str, width, millions) -> None:
     shard = sampled(split)
     assert_mean(shard.architectures["C"], *width, NETWORKS[split])
-    assert_mean(shard.measures["num_params"] / 1e6, *millions, NETWORKS[split])
-    assert (shard.measures["num_params"] >= 2_500_000).all()
+    assert_mean(shard.statistics["num_params"] / 1e6, *millions, NETWORKS[split])
+    assert (shard.statistics["num_params"] >= 2_500_000).all()
     assert (shard.architectures["C"] % 16 == 0).all()
 
 
@@ -169,7 +169,7 @@ def test_operations_of_training_networks(kind: int, percents: list[float]) -> No
 
 
 def test_quantiles_of_nodes() -> None:
-    nodes = sampled("train").measures["num_nodes"]
+    nodes = sampled("train").statistics["num_nodes"]
     # The table's quantiles are those of pruned graphs; dead nodes shift the mean by 6.5.
     for quantile, pruned in ((5, 65), (25, 119), (50, 167), (75, 232), (95, 361)):
         assert pruned - 3 <= np.percentile(nodes, quantile) <= pruned + 14

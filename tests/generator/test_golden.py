@@ -16,7 +16,7 @@ from generator.splits import SPLITS
 def digest(shard: Shard) -> str:
     """Of every number of a shard, field by field, so that padding between fields does not count."""
     total = hashlib.sha256(shard.reasons.tobytes())
-    for records in (shard.architectures, shard.measures, shard.wiring):
+    for records in (shard.architectures, shard.statistics, shard.wiring):
         for name in records.dtype.names or ():
             total.update(np.ascontiguousarray(records[name]).tobytes())
     return total.hexdigest()[:16]
@@ -66,7 +66,7 @@ def test_a_candidate_is_the_same_alone_and_among_others() -> None:
     longest = np.flatnonzero(together.architectures["steps"] == 10)
     assert len(longest) > 10
     for place in longest[:40]:
-        candidate = int(together.measures["candidate"][place])
+        candidate = int(together.statistics["candidate"][place])
         (alone,) = make_shard(ShardTask(SPLITS["dense"], seed=0, start=candidate, count=1)).architectures
         assert alone == together.architectures[place]
 

@@ -26,7 +26,7 @@ def sampling() -> list[Row]:
     rows = []
     for split, count in (("train", 16_384), ("deep", 4_096), ("dense", 4_096)):
         task = ShardTask(SPLITS[split], 0, 0, count)
-        networks = len(make_shard(task).measures)
+        networks = len(make_shard(task).statistics)
         seconds = median(lambda task=task: make_shard(task), 7)
         target = "5,000" if split == "train" else ""
         rows.append((f"networks per second and core, index to record, {split}", f"{networks / seconds:,.0f}", target))
@@ -35,7 +35,7 @@ def sampling() -> list[Row]:
 
 def building(folder: Path, size: int) -> list[Row]:
     """The whole training split, with two workers, and its check."""
-    workers = Workers(jobs=2, progress=True)
+    workers = Workers(num_workers=2, progress=True)
     build_corpus(folder / "warm", BuildPlan(splits=("train",), train_size=50), workers=workers)
     started = time.perf_counter()
     (report,) = build_corpus(folder, BuildPlan(splits=("train",), train_size=size), workers=workers)

@@ -70,7 +70,7 @@ def _overhead(data: Path) -> list[Row]:
     ]
     with tempfile.TemporaryDirectory() as out:
         started = time.perf_counter()
-        path = run(["untrained:ghn2"], ["test"], data=data, out=out, limit=2 * NETWORKS, machine=Machine(jobs=2))
+        path = run(["untrained:ghn2"], ["test"], data=data, out=out, limit=2 * NETWORKS, machine=Machine(workers=2))
         wall = time.perf_counter() - started
         busy = float(pd.read_csv(path)["evaluate_seconds"].sum()) / 2
     return [*rows, ("a run of 8 networks on 2 cores: s, of which forward passes", f"{wall:.1f}, {busy:.1f}", "")]

@@ -15,7 +15,7 @@ from deepnets.support import ConfigError
 
 
 def random_config(rng: np.random.Generator, **fixed: Any) -> NetworkConfig:
-    """A network with an output; `fixed` are fields, and `ops`, the primitives to choose from."""
+    """Return a random network with an output; `fixed` are fields, and `ops` the primitives to choose from."""
     fixed = dict(fixed)
     ops = fixed.pop("ops", PRIMITIVES)
     while True:
@@ -50,24 +50,24 @@ def random_config(rng: np.random.Generator, **fixed: Any) -> NetworkConfig:
 
 
 def random_graphs(n: int, seed: int = 0, **fixed: Any) -> list[Graph]:
-    """Graphs of random networks, every other one without its dead nodes."""
+    """Return graphs of random networks, every other one without dead nodes."""
     rng = np.random.default_rng(seed)
     graphs = [build_graph(random_config(rng, **fixed)) for _ in range(n)]
     return [graph if i % 2 else graph.pruned() for i, graph in enumerate(graphs)]
 
 
 def written(folder: Path, graphs: list[Graph], split: str = "val", **options: Any) -> Path:
-    """The HDF5 file that holds a split of these graphs."""
+    """Write a split of these graphs and return the HDF5 file."""
     return write_official(folder, {split: graphs}, **options)[0]
 
 
 def metadata(path: Path) -> Path:
-    """The JSON beside an HDF5 file."""
+    """Return the metadata file of an HDF5 file."""
     return path.with_name(f"{path.stem}_meta.json")
 
 
 def edit_json(path: Path, change: Callable[[Any], object]) -> None:
-    """Let `change` work on the metadata beside an HDF5 file."""
+    """Apply `change` to the metadata of an HDF5 file."""
     content = json.loads(metadata(path).read_text())
     change(content)
     metadata(path).write_text(json.dumps(content))

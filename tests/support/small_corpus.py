@@ -8,7 +8,7 @@ import numpy as np
 
 from deepnets import GENOTYPES, NetworkConfig
 from deepnets.architecture import encode
-from deepnets.corpus import tabulate, write_corpus
+from deepnets.corpus import compute_statistics, write_corpus
 
 CONFIG = NetworkConfig(GENOTYPES["DARTS"], n_cells=3, C=2)
 CONFIGS = (CONFIG, CONFIG.replace(norm=None), CONFIG.replace(C=4), CONFIG.replace(n_cells=4))
@@ -80,9 +80,9 @@ number = 3
 def write_small_corpus(folder: Path, *splits: str) -> Path:
     """Write splits of four small networks into a folder."""
     records = encode(CONFIGS)
-    measures, rows = tabulate(records)
-    measures["candidate"] = np.arange(len(records))
-    columns = {name: part[name] for part in (records, measures) for name in part.dtype.names or ()}
+    statistics, rows = compute_statistics(records)
+    statistics["candidate"] = np.arange(len(records))
+    columns = {name: part[name] for part in (records, statistics) for name in part.dtype.names or ()}
     for split in splits or ("test",):
         write_corpus(folder / f"deepnets1m_{split}.h5", {"split": split, "seed": 0}, columns, [rows])
     return folder

@@ -24,15 +24,15 @@ from benchmark.commands.sgd import _indices
 from benchmark.training import SGDRecipe, Start, evaluate_trained, initialized, open_start, read_state
 from deepnets import GENOTYPES, ConfigError, DeepNetsError, FormatError, Network, NetworkConfig
 from deepnets.architecture import encode
-from deepnets.corpus import tabulate, write_corpus
+from deepnets.corpus import compute_statistics, write_corpus
 from deepnets.data import load_images
-from deepnets.support import Parser, import_torchvision
+from deepnets.support import BusyError, Parser, import_torchvision
 from ghn_model import GHN, GHNConfig, save_checkpoint, vary
 from ghn_model.checkpoints import TensorFile, write_tensors
 
 ROOT = Path(__file__).resolve().parents[3]
 CONFIG = NetworkConfig(GENOTYPES["DARTS"], n_cells=3, C=2)
-SHORT = ["--shots", "3", "--epochs", "2", "--batch", "16", "--evaluate-after", "1", "--quiet"]
+SHORT = ["--shots", "3", "--epochs", "2", "--batch-size", "16", "--evaluate-after", "1", "--quiet"]
 MODULE = """
 import os, time
 from torch import nn
@@ -90,9 +90,9 @@ def nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def data(tmp_path: Path) -> Path:
     """A corpus of three small networks."""
     records = encode([CONFIG, CONFIG.replace(norm=None), CONFIG.replace(C=4)])
-    measures, rows = tabulate(records)
-    measures["candidate"] = np.arange(3)
-    columns = {name: part[name] for part in (records, measures) for name in part.dtype.names or ()}
+    statistics, rows = compute_statistics(records)
+    statistics["candidate"] = np.arange(3)
+    columns = {name: part[name] for part in (records, statistics) for name in part.dtype.names or ()}
     write_corpus(tmp_path / "deepnets1m_test.h5", {"split": "test", "seed": 0}, columns, [rows])
     return tmp_path
 
@@ -191,11 +191,11 @@ def test_models_are_adapted_to_small_images(nets: Path, monkeypatch: pytest.Monk
         (["--index", "7"], "index: split test has networks 0 to 2, there is no 7"),
         (["--model", "sgd_nets:plain", "--index", "1"], "--index: is for networks of a --split"),
         (["--model", "sgd_nets:plain", "sgd_nets:plain"], "model: named twice: models-sgd_nets-plain"),
-        (["--init", "random", "random"], "--init: random is there twice; give one another label, as in again=random"),
+        (["--init", "random", "random"], "--init: random is given twice; give one another label, as in again=random"),
         (["--init", "nowhere"], "init: no such file: 'nowhere'; expected one of random"),
         (["--init", "a b=random"], "init: 'a b' cannot be a label"),
         (["--shots", "999"], "n: class . of digits .train. has only 1.. images, expected 999"),
-        (["--part", "val", "--train-on", "trainval"], "--train-on: trainval holds the images to evaluate on"),
+        (["--image-split", "val", "--train-on", "trainval"], "--train-on: trainval contains the images for evaluation"),
         (["--device", "nonsense"], "--device: cannot use 'nonsense'"),
         (["--label-smoothing", "1"], "label_smoothing: expected"),
         (["--split", "nonsense"], "split: unknown 'nonsense'"),
@@ -273,23 +273,23 @@ def test_trainings_with_other_settings_are_not_mixed(nets: Path) -> None:
     command(*words)
     with pytest.raises(
         ConfigError,
-        match=r"holds trainings from random on models with digits with other settings "
-        r"\(learning_rate 0.025, not 0.1; shots 3, not 2; .*\); choose another folder",
+        match=r"has trainings from random on models with digits with other settings "
+        r"\(lr 0.025, not 0.1; shots 3, not 2; .*\); choose another folder",
     ):
-        command(*words, "--learning-rate", "0.1", "--shots", "2")
-    command(*words, "--learning-rate", "0.1", "--init", "faster=random")
+        command(*words, "--lr", "0.1", "--shots", "2")
+    command(*words, "--lr", "0.1", "--init", "faster=random")
     assert Curves(nets / "out").table()["predictor"].unique().tolist() == ["random", "faster"]
 
 
 def test_one_process_at_a_time(tmp_path: Path) -> None:
-    with Curves(tmp_path).opened(), pytest.raises(ConfigError, match="is in use by another process"):
+    with Curves(tmp_path).opened(), pytest.raises(BusyError, match="is in use by another process"):
         Curves(tmp_path).opened().__enter__()
 
 
 @pytest.mark.parametrize("content", [b"a,b\n1,2\n", b"\xff\xfe\n", b'"\n'])
 def test_other_files_are_left_alone(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "curves.csv").write_bytes(content)
-    with pytest.raises(FormatError, match=r"curves.csv: is not a table"):
+    with pytest.raises(FormatError, match=r"curves.csv: is no table"):
         Curves(tmp_path).opened().__enter__()
     assert (tmp_path / "curves.csv").read_bytes() == content
 
@@ -365,7 +365,7 @@ LINEAR = {"0.weight": torch.zeros(4, 2), "0.bias": torch.zeros(4)}
         ({"0.bias": torch.zeros(4)}, "lacks 1 parameters of the network: 0.weight"),
         (
             {"0.weight": torch.zeros(4, 2), "0.bias": torch.zeros(4), "x": torch.zeros(1)},
-            "has x, which the network lacks",
+            "has x, which the network does not have",
         ),
         (
             {"0.weight": torch.zeros(4, 3), "0.bias": torch.zeros(4)},

@@ -20,9 +20,9 @@ import torch
 from benchmark import evaluate, summarize
 from benchmark.commands.run import _bundled
 from benchmark.results import Machine, run
-from benchmark.results.store import COLUMNS, Results
+from benchmark.results.store import COLUMNS, ResultStore
 from deepnets import ConfigError, DeepNets1M, FormatError
-from deepnets.support import import_torchvision
+from deepnets.support import BusyError, import_torchvision
 from ghn_model import GHN, save_checkpoint
 from tests.support.small_corpus import write_predictors, write_small_corpus
 
@@ -76,7 +76,7 @@ def command(*words: object, **options: Any) -> subprocess.Popen[str]:
 
 def test_a_run_is_an_evaluation(data: Path, here: Path) -> None:
     """In other processes, by name: the accuracies that `evaluate` finds in this one."""
-    path = run(["plugged_in:noisy", "random"], ["test"], data=data, out=here / "out", machine=Machine(jobs=2))
+    path = run(["plugged_in:noisy", "random"], ["test"], data=data, out=here / "out", machine=Machine(workers=2))
     table = pd.read_csv(path)
     assert tuple(table.columns) == COLUMNS
     assert table["predictor"].tolist() == ["plugged_in:noisy"] * 4 + ["random"] * 4
@@ -102,15 +102,15 @@ def test_depth_is_the_longest_path(data: Path) -> None:
 
 
 def test_validation_images_for_networks_by_which_something_is_chosen(data: Path, here: Path) -> None:
-    run(["random"], ["val", "test"], data=data, out=here / "out", limit=1, machine=Machine(jobs=1))
+    run(["random"], ["val", "test"], data=data, out=here / "out", limit=1, machine=Machine(workers=1))
     assert table_of(here / "out")["part"].tolist() == ["val", "test"]
 
 
 def test_order_and_number_of_workers_do_not_matter(data: Path, here: Path) -> None:
     for name, machine in (
-        ("one", Machine(jobs=1)),
-        ("three", Machine(jobs=3)),
-        ("loky", Machine(jobs=2, backend="loky")),
+        ("one", Machine(workers=1)),
+        ("three", Machine(workers=3)),
+        ("loky", Machine(workers=2, backend="loky")),
     ):
         run(
             ["plugged_in:noisy", "untrained:ghn1"],
@@ -124,10 +124,10 @@ def test_order_and_number_of_workers_do_not_matter(data: Path, here: Path) -> No
     assert len(table_of(here / "one")) == 16
 
 
-def test_lanes_share_devices(data: Path, here: Path) -> None:
+def test_workers_share_devices(data: Path, here: Path) -> None:
     """Of a machine with one device, by two of its names."""
     for name, devices in (("one", ("cpu",)), ("two", ("cpu", "cpu:0"))):
-        machine = Machine(jobs=2, devices=devices)
+        machine = Machine(workers=2, devices=devices)
         run(["plugged_in:noisy"], ["test"], data=data, out=here / name, machine=machine)
     assert lasting(here / "one") == lasting(here / "two")
 
@@ -135,19 +135,26 @@ def test_lanes_share_devices(data: Path, here: Path) -> None:
 def test_what_is_there_is_looked_up_once(data: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not once per network: splits have a hundred thousand of them."""
     asked: list[str] = []
-    finished = Results.finished
-    monkeypatch.setattr(Results, "finished", lambda self, run: asked.append(run) or finished(self, run))
-    run(["plugged_in:zeros"], ["test"], data=data, out=here / "out", machine=Machine(jobs=1))
+    finished = ResultStore.finished
+    monkeypatch.setattr(ResultStore, "finished", lambda self, run: asked.append(run) or finished(self, run))
+    run(["plugged_in:zeros"], ["test"], data=data, out=here / "out", machine=Machine(workers=1))
     assert len(asked) == 1
 
 
 def test_limits_by_split(data: Path, here: Path) -> None:
-    run(["random"], ["test", "val"], data=data, out=here / "out", limit={"test": 1, "val": 2}, machine=Machine(jobs=1))
+    run(
+        ["random"],
+        ["test", "val"],
+        data=data,
+        out=here / "out",
+        limit={"test": 1, "val": 2},
+        machine=Machine(workers=1),
+    )
     assert table_of(here / "out")["split"].tolist() == ["test", "val", "val"]
 
 
 def test_noise_is_the_same_for_all(data: Path, here: Path) -> None:
-    run(["random", "same=random"], ["test"], data=data, out=here / "out", noise=[0.0, 0.3], machine=Machine(jobs=2))
+    run(["random", "same=random"], ["test"], data=data, out=here / "out", noise=[0.0, 0.3], machine=Machine(workers=2))
     table = table_of(here / "out")
     clean, noisy = (table[table["noise"] == level] for level in ("0.0", "0.3"))
     for rows in (clean, noisy):
@@ -162,12 +169,12 @@ def test_noise_is_the_same_for_all(data: Path, here: Path) -> None:
 def test_whatever_a_predictor_does(data: Path, here: Path) -> None:
     names = ["raises", "nan", "lacks", "adds", "wrong_shape", "dies", "exits", "leaves", "talks", "zeros", "Counts"]
     specs = [f"plugged_in:{name}" for name in names]
-    run(specs, ["test"], data=data, out=here / "out", limit=2, machine=Machine(jobs=2))
+    run(specs, ["test"], data=data, out=here / "out", limit=2, machine=Machine(workers=2))
     expected = {
         "raises": "RuntimeError: no idea, <b>really</b>",
         "nan": "are not finite",
         "lacks": "parameters: 1 of",
-        "adds": "the network has none of the name more",
+        "adds": "the network has no parameter named more",
         "wrong_shape": "expected floating-point numbers of shape",
         "dies": "its process ended by SIGKILL",
         "exits": "SystemExit: 3",
@@ -190,7 +197,7 @@ def test_whatever_a_predictor_does(data: Path, here: Path) -> None:
 
 def test_a_predictor_that_hangs(data: Path, here: Path) -> None:
     started = time.monotonic()
-    table = evaluate("plugged_in:hangs_on_the_second", "test", data=data, jobs=2, timeout=5)
+    table = evaluate("plugged_in:hangs_on_the_second", "test", data=data, workers=2, timeout=5)
     assert time.monotonic() - started < 120
     assert table["status"].tolist() == ["ok", "failed", "ok", "ok"]
     assert table["reason"][1] == "took more than 5 seconds; stopped in the phase 'predict'"
@@ -211,7 +218,7 @@ def test_functions_and_hypernetworks_in_other_processes(data: Path) -> None:
 
     torch.manual_seed(0)
     for predictor in (halved, GHN("mlp")):
-        here, there = evaluate(predictor, "test", data=data), evaluate(predictor, "test", data=data, jobs=2)
+        here, there = evaluate(predictor, "test", data=data), evaluate(predictor, "test", data=data, workers=2)
         assert here["top5"].tolist() == there["top5"].tolist()
 
 
@@ -254,18 +261,18 @@ def test_not_even_two_images_fit(data: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_the_same_again_does_nothing(data: Path, here: Path) -> None:
     out = here / "out"
     for _ in range(2):
-        run(["plugged_in:zeros"], ["test"], data=data, out=out, limit=2, machine=Machine(jobs=1))
+        run(["plugged_in:zeros"], ["test"], data=data, out=out, limit=2, machine=Machine(workers=1))
         content = (out / "networks.csv").read_bytes()
     begun = json.loads((out / "runs.json").read_text())
     assert len(begun) == 1
     assert next(iter(begun.values()))["finished"]
-    run(["plugged_in:zeros"], ["test"], data=data, out=out, limit=3, machine=Machine(jobs=1))
+    run(["plugged_in:zeros"], ["test"], data=data, out=out, limit=3, machine=Machine(workers=1))
     assert (out / "networks.csv").read_bytes().startswith(content)
     assert len(table_of(out)) == 3
     with (here / "plugged_in.py").open("a") as file:
         file.write("# another predictor\n")
     del sys.modules["plugged_in"]
-    run(["plugged_in:zeros"], ["test"], data=data, out=out, limit=1, machine=Machine(jobs=1))
+    run(["plugged_in:zeros"], ["test"], data=data, out=out, limit=1, machine=Machine(workers=1))
     assert len(table_of(out)) == 4
     assert len(json.loads((out / "runs.json").read_text())) == 2
 
@@ -278,7 +285,7 @@ def test_failed_networks_are_tried_again_if_wished(data: Path, here: Path) -> No
         f"def predict(model, graph):\n    assert graph.index or Path({str(here / 'repaired')!r}).exists()\n"
         "    return plugged_in.zeros(model, graph)\n"
     )
-    options: dict[str, Any] = {"data": data, "out": out, "limit": 2, "machine": Machine(jobs=1)}
+    options: dict[str, Any] = {"data": data, "out": out, "limit": 2, "machine": Machine(workers=1)}
     run(["flaky:predict"], ["test"], **options)
     assert table_of(out)["status"].tolist() == ["failed", "ok"]
     (here / "repaired").touch()
@@ -290,7 +297,18 @@ def test_failed_networks_are_tried_again_if_wished(data: Path, here: Path) -> No
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_killed_run_goes_on_to_the_same_rows(data: Path, here: Path, number: signal.Signals) -> None:
-    words = ["run", "--predictors", "plugged_in:slow", "random", "--splits", "test,val", "--data", data, "--jobs", "2"]
+    words = [
+        "run",
+        "--predictors",
+        "plugged_in:slow",
+        "random",
+        "--splits",
+        "test,val",
+        "--data",
+        data,
+        "--workers",
+        "2",
+    ]
     words += ["--quiet", "--no-report"]
     whole = command(*words, "--out", here / "whole", cwd=here)
     process = command(*words, "--out", here / "killed", cwd=here, start_new_session=True)
@@ -302,7 +320,7 @@ def test_a_killed_run_goes_on_to_the_same_rows(data: Path, here: Path, number: s
     _, errors = process.communicate(timeout=60)
     if number == signal.SIGINT:
         assert process.returncode == 130
-        assert errors.strip() == "interrupted; what was evaluated is kept, and the same command goes on"
+        assert errors.strip() == "interrupted; completed evaluations are kept; run the same command to resume"
     assert whole.wait(120) == 0
     assert 2 <= rows.read_bytes().count(b"\n") < 17
     _, errors = (again := command(*words, "--out", here / "killed", cwd=here)).communicate(timeout=120)
@@ -311,7 +329,7 @@ def test_a_killed_run_goes_on_to_the_same_rows(data: Path, here: Path, number: s
 
 
 def test_processes_end_with_the_one_that_asks(data: Path, here: Path) -> None:
-    words = ["run", "--predictors", "plugged_in:hangs", "--splits", "test", "--data", data, "--jobs", "1"]
+    words = ["run", "--predictors", "plugged_in:hangs", "--splits", "test", "--data", data, "--workers", "1"]
     process = command(*words, "--out", here / "out", "--quiet", cwd=here)
     until = time.monotonic() + 120
     while time.monotonic() < until and not workers_of(process.pid):
@@ -347,7 +365,7 @@ def alive(pid: int) -> bool:
 @pytest.mark.parametrize("kept", [0, 1, 5, 40, 250, -1, -7])
 def test_a_torn_file_of_rows_is_mended(data: Path, here: Path, kept: int) -> None:
     out = here / "out"
-    options: dict[str, Any] = {"data": data, "out": out, "limit": 2, "machine": Machine(jobs=1)}
+    options: dict[str, Any] = {"data": data, "out": out, "limit": 2, "machine": Machine(workers=1)}
     run(["plugged_in:zeros"], ["test"], **options)
     before = lasting(out)
     content = (out / "networks.csv").read_bytes()
@@ -357,15 +375,15 @@ def test_a_torn_file_of_rows_is_mended(data: Path, here: Path, kept: int) -> Non
 
 
 def test_a_folder_in_use(data: Path, here: Path) -> None:
-    with Results(here / "out").opened(), pytest.raises(ConfigError, match="in use by another process"):
-        run(["random"], ["test"], data=data, out=here / "out", machine=Machine(jobs=1))
+    with ResultStore(here / "out").opened(), pytest.raises(BusyError, match="in use by another process"):
+        run(["random"], ["test"], data=data, out=here / "out", machine=Machine(workers=1))
 
 
 @pytest.mark.parametrize("content", ["a,b\n1,2\n", "run\n", ",".join(COLUMNS) + "\nx,y\n"])
 def test_a_foreign_file_is_left_alone(data: Path, here: Path, content: str) -> None:
     (here / "networks.csv").write_text(content)
-    with pytest.raises(FormatError, match="no table of results"):
-        run(["random"], ["test"], data=data, out=here, machine=Machine(jobs=1))
+    with pytest.raises(FormatError, match="is no table of this version"):
+        run(["random"], ["test"], data=data, out=here, machine=Machine(workers=1))
     assert (here / "networks.csv").read_text() == content
 
 
@@ -391,13 +409,13 @@ def test_saved_states(data: Path, here: Path) -> None:
     table = evaluate(str(folder), "test", data=data, limit=3)
     assert table["status"].tolist() == ["ok", "ok", "failed"]
     assert table["batch_norm"].tolist()[:1] == ["batch"]
-    assert "holds no test-2.safetensors" in table["reason"][2]
+    assert "has no test-2.safetensors" in table["reason"][2]
     images = load_images("digits", "test")
     assert table["top5"][1] == evaluate_trained(networks[1], trained.state_dict(), images).top5
 
 
 def test_training_as_a_predictor(data: Path, here: Path) -> None:
-    run(["sgd:1", "random"], ["test"], data=data, out=here / "out", limit=1, machine=Machine(jobs=1))
+    run(["sgd:1", "random"], ["test"], data=data, out=here / "out", limit=1, machine=Machine(workers=1))
     table = pd.read_csv(here / "out" / "networks.csv")
     assert table["batch_norm"].tolist() == ["running", "batch"]
     assert table["predictor"].tolist() == ["sgd-1", "random"]
@@ -409,7 +427,7 @@ def test_a_file_of_a_hypernetwork(data: Path, here: Path) -> None:
     ghn = GHN("mlp")
     (here / "mine").mkdir()
     save_checkpoint(ghn, here / "mine" / "ghn.safetensors", {"about": "just made"})
-    run(["mine/ghn.safetensors"], ["test"], data=data, out=here / "out", limit=2, machine=Machine(jobs=1))
+    run(["mine/ghn.safetensors"], ["test"], data=data, out=here / "out", limit=2, machine=Machine(workers=1))
     about = next(iter(json.loads((here / "out" / "runs.json").read_text()).values()))
     assert about["predictor"]["label"] == "mine"
     assert about["predictor"]["about"] == "just made"
@@ -489,7 +507,7 @@ def test_wrong_options(data: Path, here: Path, options: dict[str, Any], message:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"jobs": 0}, "jobs"),
+        ({"workers": 0}, "workers"),
         ({"timeout": 0.0}, "timeout"),
         ({"devices": ("tpu9",)}, "device: cannot use 'tpu9'"),
         ({"devices": ()}, "expected at least one"),
@@ -502,7 +520,7 @@ def test_wrong_machines(options: dict[str, Any], message: str) -> None:
 
 def test_the_command(data: Path, here: Path) -> None:
     words = ["run", "--predictors", "zero=plugged_in:zeros", "plugged_in:raises", "--splits", "test", "--limit", "2"]
-    process = command(*words, "--data", data, "--out", here / "out", "--jobs", "2", cwd=here)
+    process = command(*words, "--data", data, "--out", here / "out", "--workers", "2", cwd=here)
     output, errors = process.communicate(timeout=180)
     assert process.returncode == 0, errors
     assert "zero" in output
@@ -519,7 +537,7 @@ def test_the_command(data: Path, here: Path) -> None:
 def test_the_predictor_of_the_readme(data: Path, here: Path) -> None:
     (source,) = re.findall(r"```python\n([^`]*def predict[^`]*)```", (ROOT / "README.md").read_text())
     (here / "mine.py").write_text(source)
-    run(["mine:predict", "random"], ["test"], data=data, out=here / "out", limit=2, machine=Machine(jobs=1))
+    run(["mine:predict", "random"], ["test"], data=data, out=here / "out", limit=2, machine=Machine(workers=1))
     assert table_of(here / "out")["status"].tolist() == ["ok"] * 4
     about = json.loads((here / "out" / "runs.json").read_text()).values()
     assert {run["predictor"]["label"] for run in about} == {"mine:predict", "random"}

@@ -1,23 +1,19 @@
-"""`DeepNets1M` and `MetaBatchSampler`: every split, every way to index, the same in every process."""
+"""`DeepNets1M`: every split, every way to index, the same in every process."""
 
 from __future__ import annotations
 
 import itertools
 import pickle
-import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
 
 from deepnets import (
     GENOTYPES,
@@ -25,14 +21,12 @@ from deepnets import (
     ConfigError,
     DeepNets1M,
     DeepNetsError,
-    FormatError,
     Graph,
-    IntegrityError,
     MetaBatchSampler,
     NetworkConfig,
     build_graph,
 )
-from deepnets.corpus import SPLITS, CorpusFile, corpus_path, write_corpus
+from deepnets.corpus import NETWORK_SPLITS, CorpusFile, corpus_path, dataset
 from deepnets.graph import count_parameters
 
 ROOT = Path(__file__).parents[3]
@@ -48,11 +42,11 @@ def some(nets: DeepNets1M, count: int = 25) -> list[int]:
 
 
 def test_there_are_nine_splits() -> None:
-    assert set(SPLITS) == set(SIZES)
+    assert set(NETWORK_SPLITS) == set(SIZES)
 
 
 @pytest.mark.parametrize(("image_size", "num_classes"), [(32, 10), (224, 1000)])
-@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("split", NETWORK_SPLITS)
 def test_every_graph_is_that_of_its_config(corpus: Path, split: str, image_size: int, num_classes: int) -> None:
     nets = DeepNets1M(corpus, split, image_size=image_size, num_classes=num_classes, virtual_edges=7)
     assert len(nets) == SIZES[split]
@@ -88,9 +82,54 @@ def test_indexing(corpus: Path, split: str) -> None:
             nets[outside]
     with pytest.raises(IndexError, match="draws count from 0, got -1"):
         nets[0, -1]
-    for junk in (slice(0, 2), 1.0, "1", None, [0], (0, 1, 2), (0,), (), (0, None), (None, 0), {}, np.arange(2)):
-        with pytest.raises(TypeError, match=r"expected an integer, or a pair .*; for several networks write \[nets\["):
+    for junk in (1.0, "1", None, [0], (0, 1, 2), (0,), (), (0, None), (None, 0), {}, np.arange(2)):
+        with pytest.raises(
+            TypeError, match=r"expected an integer, a slice, or a pair .*; for several networks write \[nets\["
+        ):
             nets[junk]
+
+
+@pytest.mark.parametrize("part", [slice(2), slice(3, 20, 5), slice(-2, None), slice(None, None, -4), slice(9, 3)])
+def test_slices_are_lists_of_graphs(corpus: Path, part: slice) -> None:
+    nets = DeepNets1M(corpus, "deep", num_nets=12, virtual_edges=3)
+    graphs = nets[part]
+    assert isinstance(graphs, list)
+    assert [graph.index for graph in graphs] == list(range(12))[part]
+    assert all(graph == nets[graph.index] and graph.virtual_edges == 3 for graph in graphs)
+
+
+def test_configs_need_no_graphs(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nets = {split: DeepNets1M(corpus, split) for split in ("train", "wide", "predefined")}
+    expected = {split: [nets[split][i].config for i in (1, -1)] for split in nets}
+    drawn = nets["train"][4, 3].config
+    for name in ("wiring", "wiring_blocks"):
+        monkeypatch.setattr(CorpusFile, name, None)
+    for name in ("decode_wiring", "predefined_graph", "Graph"):
+        monkeypatch.setattr(dataset, name, None)
+    assert {split: [nets[split].config(np.int64(i)) for i in (1, -1)] for split in nets} == expected
+    assert nets["train"].config((4, 3)) == drawn
+    assert nets["wide"].network(1).config == expected["wide"][0]
+
+
+def test_parameters_come_from_the_record(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decoding validates the record once; nothing is encoded again."""
+    graph = DeepNets1M(corpus, "wide")[3]
+    expected = build_graph(graph.config).parameters
+    monkeypatch.setattr("deepnets.graph.build.encode", None)
+    monkeypatch.setattr("deepnets.corpus.stored_network.decode", None)
+    assert graph.parameters == expected
+    assert pickle.loads(pickle.dumps(graph)).parameters == expected
+
+
+def test_numpy_integers_are_integers(corpus: Path) -> None:
+    numbers = {"virtual_edges": 5, "num_classes": 7, "image_size": 32, "num_nets": 4, "seed": 3}
+    nets = DeepNets1M(corpus, **{name: np.int64(value) for name, value in numbers.items()})
+    same = DeepNets1M(corpus, **numbers)
+    assert len(nets) == 4
+    assert nets[np.uint8(1), np.int16(2)].parameters == same[1, 2].parameters
+    sampler = MetaBatchSampler(nets, np.int64(2), max_nodes=np.int64(5000), seed=np.int64(1), world_size=np.int64(1))
+    assert len(next(iter(sampler))) == 2
+    assert nets[0].distances(np.int32(4)).max() <= 4
 
 
 def test_iteration(corpus: Path) -> None:
@@ -149,7 +188,7 @@ def test_it_says_what_it_is(corpus: Path) -> None:
 
 
 @pytest.mark.parametrize("image_size", [32, 224])
-@pytest.mark.parametrize("split", [split for split in SPLITS if split != "predefined"])
+@pytest.mark.parametrize("split", [split for split in NETWORK_SPLITS if split != "predefined"])
 def test_table(corpus: Path, split: str, image_size: int) -> None:
     nets = DeepNets1M(corpus, split, image_size=image_size)
     table = nets.table
@@ -238,96 +277,6 @@ def test_network_of_a_split(corpus: Path) -> None:
     assert network.config == nets[2].config
 
 
-# --- what is refused ---
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (
-            {"split": "evaluation"},
-            "split: unknown 'evaluation'; use one of train, val, test, search, wide, deep",
-        ),
-        ({"split": None}, "split: unknown None; use one of train"),
-        ({"split": ["val"]}, r"split: unknown \['val'\]; use one of train"),
-        ({"image_size": 64}, "image_size: expected an integer, 32 or 224; got 64"),
-        ({"image_size": "32"}, "image_size: expected an integer, 32 or 224; got '32'"),
-        ({"virtual_edges": 0}, "virtual_edges: expected an integer, 1 to 254; got 0"),
-        ({"virtual_edges": 255}, "virtual_edges: expected an integer, 1 to 254; got 255"),
-        ({"virtual_edges": None}, "virtual_edges: expected an integer, 1 to 254; got None"),
-        ({"num_classes": 0}, "num_classes: expected an integer, 1 to 2147483647; got 0"),
-        ({"num_classes": "10"}, "num_classes: expected an integer, 1 to 2147483647; got '10'"),
-        ({"num_nets": 0}, "num_nets: expected an integer, 1 or more; got 0"),
-        ({"num_nets": 2.5}, "num_nets: expected an integer, 1 or more; got 2.5"),
-        ({"seed": -1}, "seed: expected an integer, 0 or more; got -1"),
-        ({"seed": None}, "seed: expected an integer, 0 or more; got None"),
-    ],
-)
-def test_wrong_options(corpus: Path, options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=f"^{message}"):
-        DeepNets1M(corpus, **options)
-
-
-@pytest.mark.parametrize("split", [name for name in SPLITS if name != "predefined"])
-def test_a_split_that_has_not_been_built(tmp_path: Path, split: str) -> None:
-    for folder in (tmp_path, tmp_path / "nowhere"):
-        path = folder / f"deepnets1m_{split}.h5"
-        message = f"{path}: no such file; build it with `make dataset SPLITS={split} OUT={folder}`"
-        with pytest.raises(ConfigError, match=re.escape(message)) as caught:
-            DeepNets1M(folder, split)
-        assert f"python -m generator build --splits {split} --out {folder}" in str(caught.value)
-        assert "\n" not in str(caught.value)
-
-
-def test_a_file_under_the_name_of_another_split(corpus: Path, tmp_path: Path) -> None:
-    shutil.copy(corpus_path(corpus, "val"), corpus_path(tmp_path, "train"))
-    with pytest.raises(FormatError, match="holds the split 'val', not 'train'; was it renamed"):
-        DeepNets1M(tmp_path)
-
-
-def test_something_else_under_the_name_of_a_split(tmp_path: Path) -> None:
-    path = corpus_path(tmp_path, "val")
-    path.mkdir()
-    with pytest.raises(FormatError, match=f"{path}: not a file"):
-        DeepNets1M(tmp_path, "val")
-
-
-@pytest.mark.parametrize(
-    ("split", "column", "value", "message"),
-    [
-        ("val", "n_cells", 0, "n_cells: expected an integer, 1 to 200; got 0"),
-        ("val", "C", 33, "C: must be even"),
-        ("wide", "C", 30_000, "C: expected an integer, 2 to 65535; got 120000"),
-    ],
-)
-def test_an_invalid_architecture_in_a_file(
-    corpus: Path, tmp_path: Path, split: str, column: str, value: int, message: str
-) -> None:
-    """The graph is still there; what depends on the architecture says where the damage is."""
-    path = corpus_path(tmp_path, split)
-    with CorpusFile(corpus_path(corpus, split)) as file:
-        columns = file.columns
-        columns[column] = columns[column].copy()
-        columns[column][3] = value
-        write_corpus(path, file.attributes, columns, file.wiring_blocks())
-        assert DeepNets1M(tmp_path, split)[3].num_nodes == file.column("num_nodes")[3]
-    nets = DeepNets1M(tmp_path, split)
-    for call in (lambda: nets[3].config, lambda: nets[3].parameters, lambda: nets.config(3)):
-        with pytest.raises(IntegrityError, match=re.escape(f"{path}: split {split}, network 3: {message}")):
-            call()
-    assert nets[2].config == DeepNets1M(corpus, split)[2].config
-
-
-def test_a_graph_of_another_architecture_in_a_file(corpus: Path, tmp_path: Path) -> None:
-    with CorpusFile(corpus_path(corpus, "val")) as file:
-        columns = file.columns
-        columns["norm"] = np.zeros_like(columns["norm"])
-        write_corpus(corpus_path(tmp_path, "val"), file.attributes, columns, file.wiring_blocks())
-    normed = int(np.flatnonzero(DeepNets1M(corpus, "val").table["norm"] == "bnorm")[0])
-    with pytest.raises(IntegrityError, match=f"graph {normed}: its nodes are not those of its config"):
-        _ = DeepNets1M(tmp_path, "val")[normed].parameters
-
-
 # --- processes ---
 
 
@@ -403,136 +352,3 @@ sys.exit("torch" in sys.modules or any(name.startswith("torch.") for name in sys
 """
     done = subprocess.run([sys.executable, "-c", program, str(corpus)], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-
-
-# --- meta-batches ---
-
-
-def networks(num_nodes: Any) -> Any:
-    return SimpleNamespace(num_nodes=np.asarray(num_nodes))
-
-
-def passes(sampler: MetaBatchSampler, count: int) -> list[list[list[int]]]:
-    """The groups of the first passes."""
-    found: list[list[list[int]]] = [[] for _ in range(count)]
-    for group in sampler:
-        numbers = {number for _, number in group}
-        assert len(numbers) == 1
-        if max(numbers) >= count:
-            return found
-        found[max(numbers)].append([i for i, _ in group])
-    raise AssertionError("a sampler never ends")
-
-
-UNLIMITED = 10**9
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.integers(1, 40), st.integers(1, 50), st.integers(0, 2**63 - 2))
-def test_every_pass_is_a_permutation_in_consecutive_groups(n: int, size: int, seed: int) -> None:
-    found = passes(MetaBatchSampler(networks([5] * n), size, max_nodes=UNLIMITED, seed=seed), 3)
-    for groups in found:
-        assert sorted(itertools.chain(*groups)) == list(range(n))
-        assert [len(group) for group in groups] == [size] * (n // size) + [n % size] * (n % size > 0)
-    assert passes(MetaBatchSampler(networks([5] * n), size, max_nodes=UNLIMITED, seed=seed), 3) == found
-
-
-def test_orders_are_random() -> None:
-    orders = [
-        tuple(itertools.chain(*groups))
-        for seed in range(3)
-        for groups in passes(MetaBatchSampler(networks([5] * 100), 8, max_nodes=UNLIMITED, seed=seed), 4)
-    ]
-    assert len({*orders, tuple(range(100))}) == 13
-    firsts = np.bincount([groups[0][0] for groups in passes(MetaBatchSampler(networks([1] * 4), 1), 2000)])
-    assert abs(firsts - 500).max() < 100
-
-
-@pytest.mark.parametrize(("size", "limit"), [(1, None), (2, 2200), (4, 2200), (8, 2200), (9, 2475), (16, 4400)])
-def test_groups_with_too_many_nodes_are_skipped(size: int, limit: int | None) -> None:
-    """The limits of the literature: 2,200, and for larger groups 275 per network; none for single networks."""
-    rng = np.random.default_rng(size)
-    num_nodes = rng.integers(20, 2 * (limit or 3000) // size, 400)
-    assert limit is None or 2200 / 8 * max(8, size) == limit
-    every = passes(MetaBatchSampler(networks(num_nodes), size, max_nodes=UNLIMITED, seed=1), 3)
-    found = passes(MetaBatchSampler(networks(num_nodes), size, seed=1), 3)
-    most = limit or UNLIMITED
-    assert found == [[group for group in groups if num_nodes[group].sum() <= most] for groups in every]
-    if limit is not None:
-        assert 0 < sum(map(len, found)) < sum(map(len, every))
-        assert passes(MetaBatchSampler(networks(num_nodes), size, seed=1, max_nodes=limit), 3) == found
-        assert passes(MetaBatchSampler(networks(num_nodes), size, seed=1, max_nodes=limit * 9 // 10), 3) != found
-
-
-def test_a_group_of_exactly_the_limit_is_kept() -> None:
-    assert passes(MetaBatchSampler(networks([550] * 4), 4), 1) == passes(
-        MetaBatchSampler(networks([550] * 4), 4, max_nodes=2200), 1
-    )
-    with pytest.raises(ConfigError, match="in 100 passes no group of 4 had 2199 nodes or fewer"):
-        next(iter(MetaBatchSampler(networks([550] * 4), 4, max_nodes=2199)))
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.integers(1, 30), st.integers(1, 5), st.integers(2, 6), st.integers(0, 100))
-def test_ranks_share_the_groups(n: int, size: int, world_size: int, seed: int) -> None:
-    """Each group is that of one process with as many networks; each process gets as many, and about as many nodes."""
-    assume(n >= size * world_size)
-    num_nodes = np.random.default_rng(seed).integers(100, 1000, n)
-    options: dict[str, Any] = {"seed": seed, "max_nodes": 1000 * size * world_size - 1}
-
-    def first(size: int, count: int, **more: int) -> list[Any]:
-        return list(itertools.islice(MetaBatchSampler(networks(num_nodes), size, **options, **more), count))
-
-    shares = [first(size, 10, rank=rank, world_size=world_size) for rank in range(world_size)]
-    whole = [group for group in first(size * world_size, 200) if len(group) == size * world_size][:10]
-    assert len(whole) == 10
-    for number, group in enumerate(whole):
-        mine = [share[number] for share in shares]
-        assert all(len(some) == size for some in mine)
-        assert sorted(pair for some in mine for pair in some) == sorted(group)
-        if size % 2 == 0:
-            totals = [sum(num_nodes[index] for index, _ in some) for some in mine]
-            sizes = [num_nodes[index] for index, _ in group]
-            assert max(totals) - min(totals) <= max(sizes) - min(sizes)
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.integers(1, 30), st.integers(1, 5), st.integers(0, 50), st.integers(1, 3))
-def test_continuing_from_a_position(n: int, size: int, done: int, world_size: int) -> None:
-    n *= world_size * size  # groups of all processes are whole
-
-    def sampler() -> MetaBatchSampler:
-        return MetaBatchSampler(networks([5] * n), size, rank=world_size - 1, world_size=world_size)
-
-    whole = sampler()
-    groups = list(itertools.islice(whole, done + 20))
-    assert whole.position == done + 20
-    again = sampler()
-    again.position = done
-    assert list(itertools.islice(again, 20)) == groups[done:]
-    assert again.position == done + 20
-    assert next(iter(again)) == next(iter(whole))  # a new iterator goes on
-
-
-def test_real_networks(corpus: Path) -> None:
-    nets = DeepNets1M(corpus, "train")
-    for group in itertools.islice(MetaBatchSampler(nets, 8), 100):
-        assert sum(nets[place].num_nodes for place in group) <= 2200
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"meta_batch_size": 0}, "meta_batch_size: expected an integer, 1 or more; got 0"),
-        ({"meta_batch_size": 1.5}, "meta_batch_size: expected an integer, 1 or more; got 1.5"),
-        ({"max_nodes": 0}, "max_nodes: expected an integer, 1 or more; got 0"),
-        ({"max_nodes": 9}, "max_nodes: no network has as few as 9 nodes"),
-        ({"seed": -1}, "seed: expected an integer, 0 or more; got -1"),
-        ({"rank": 1}, "rank: expected an integer, 0 to 0; got 1"),
-        ({"rank": -1, "world_size": 2}, "rank: expected an integer, 0 to 1; got -1"),
-        ({"world_size": 0}, "world_size: expected an integer, 1 or more; got 0"),
-    ],
-)
-def test_wrong_sampler_options(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=f"^{message}"):
-        MetaBatchSampler(networks([10, 20]), **options)

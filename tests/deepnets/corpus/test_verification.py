@@ -1,4 +1,4 @@
-"""`verify` finds every change of a file, even one by somebody who brings seal and digest up to date."""
+"""`verify` finds every change of a file, even one by somebody who updates checksum and digest up to date."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ import pytest
 from deepnets.architecture import ARCHITECTURE, PADDING, PRIMITIVES, Genotype, NetworkConfig, encode
 from deepnets.corpus import (
     COLUMNS,
-    MEASURE,
+    STATISTICS,
     CorpusFile,
+    compute_statistics,
     corpus_path,
     storage,
-    tabulate,
     verification,
     verify,
     write_corpus,
 )
 from deepnets.corpus.verification import Verification
-from deepnets.support import IntegrityError
+from deepnets.support import FormatError, IntegrityError
 
 SPLITS = ("train", "val", "test", "search", "wide", "deep", "dense", "bnfree")
 SPLIT = "bnfree"
@@ -69,20 +69,20 @@ def test_flipped_bytes(corpus: Path, tmp_path: Path) -> None:
         changed[position] ^= 1 << bits.randrange(8)
         path.unlink(missing_ok=True)
         path.write_bytes(changed)
-        with pytest.raises(storage.FormatError, match=re.escape(str(path))):
+        with pytest.raises(FormatError, match=re.escape(str(path))):
             verify(path, quick=True)
 
 
 @pytest.fixture
 def edited(corpus: Path, tmp_path: Path) -> Callable[..., Path]:
-    """A copy changed with h5py, with or without a seal that fits."""
+    """A copy changed with h5py, with or without a checksum that fits."""
 
-    def edit(change: Callable[[h5py.File], object], sealed: bool = True) -> Path:
+    def edit(change: Callable[[h5py.File], object], checksummed: bool = True) -> Path:
         path = tmp_path / "deepnets1m_bnfree.h5"
         shutil.copy(corpus_path(corpus, SPLIT), path)
         with h5py.File(path, "r+") as file:
             change(file)
-        if sealed:
+        if checksummed:
             content = bytearray(path.read_bytes())
             digest = hashlib.sha256(content[512:]).hexdigest().encode()
             place = content.index(b"sha256 of the rest: ") + 20
@@ -105,10 +105,10 @@ def replace(name: str, change: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]) -
     return apply
 
 
-def test_seal_that_does_not_fit(edited: Edit) -> None:
+def test_checksum_that_does_not_fit(edited: Edit) -> None:
     change = replace("networks/ks", lambda values: values)  # stored elsewhere in the file, no more
-    wrong(edited(change, sealed=False), "does not match its SHA-256")
-    assert verify(edited(change, sealed=True)).num_networks == 100
+    wrong(edited(change, checksummed=False), "does not match its SHA-256")
+    assert verify(edited(change, checksummed=True)).num_networks == 100
 
 
 @pytest.mark.parametrize("name", COLUMNS)
@@ -145,7 +145,7 @@ def test_others_that_do_not_fit_the_digest(edited: Edit) -> None:
 
 @pytest.fixture
 def forged(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """A file written anew, seal and digest included, after a change of its columns or rows."""
+    """A file written anew, checksum and digest included, after a change of its columns or rows."""
 
     def forge(change: Callable[[Columns, list[Rows]], object], split: str = SPLIT, **more: Any) -> Path:
         with CorpusFile(corpus_path(corpus, split)) as file:
@@ -155,7 +155,7 @@ def forged(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cal
         change(columns, rows)
         path = corpus_path(tmp_path, split)
         with monkeypatch.context() as patch:
-            patch.setattr(storage, "_LARGEST", {})  # or what cannot be could not even be written
+            patch.setattr(storage, "LARGEST", {})  # or what cannot be could not even be written
             write_corpus(path, {name: value for name, value in about.items() if value is not None}, columns, rows)
         return path
 
@@ -305,9 +305,9 @@ def test_values_that_pass_for_others(forged: Forge, name: str, value: int) -> No
 def written(tmp_path: Path, *networks: NetworkConfig, **changes: Any) -> Path:
     """A file of these networks; of the first, some values are others."""
     records = encode(networks)
-    measures, rows = tabulate(records)
-    measures["candidate"] = np.arange(len(networks))
-    columns = {name: part[name] for part in (records, measures) for name in part.dtype.names or ()}
+    statistics, rows = compute_statistics(records)
+    statistics["candidate"] = np.arange(len(networks))
+    columns = {name: part[name] for part in (records, statistics) for name in part.dtype.names or ()}
     for name, value in changes.items():
         columns[name][0] = value
     write_corpus(tmp_path / "deepnets1m_val.h5", {"split": "val", "seed": 0}, columns, [rows])
@@ -319,7 +319,7 @@ def test_more_steps_than_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     """All places for genes are in use: only the number itself tells that machine code would read beyond them."""
     genes = [("conv_1x1", 0)] * 20
     network = NetworkConfig(Genotype(genes, [11], genes, [11]), 4)
-    monkeypatch.setattr(storage, "_LARGEST", {})
+    monkeypatch.setattr(storage, "LARGEST", {})
     path = written(tmp_path, network, steps=steps)
     wrong(path, f"split val, network 0: steps: expected an integer, 1 to 10; got {steps}", quick=False)
     monkeypatch.undo()
@@ -336,7 +336,7 @@ def test_network_without_output(tmp_path: Path) -> None:
 
 def test_every_measure_is_compared() -> None:
     """A column that is added must get a test above."""
-    assert MEASURE.names == (
+    assert STATISTICS.names == (
         "num_nodes",
         "num_edges",
         "num_rows",

@@ -73,7 +73,7 @@ def training_networks() -> tuple[Table, list[NetworkConfig], list[dict[str, int]
     """Some 20,000 networks of the training split."""
     shard = make_shard(ShardTask(SPLITS["train"], seed=11, start=0, count=25_500))
     names = ("num_params", "num_params_imagenet")
-    table = Table(shard.architectures, **{name: shard.measures[name].astype(np.uint32) for name in names})
+    table = Table(shard.architectures, **{name: shard.statistics[name].astype(np.uint32) for name in names})
     counts = [{"cifar10": int(a), "imagenet": int(b)} for a, b in zip(*(table.column(name) for name in names))]
     return table, [decode(record) for record in shard.architectures[:3000]], counts
 

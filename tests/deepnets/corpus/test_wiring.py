@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepnets.architecture import NAMES, PUBLISHED_NODE_TYPES, NetworkConfig, encode
-from deepnets.corpus import WIRING, decode_wiring, tabulate
+from deepnets.corpus import WIRING, compute_statistics, decode_wiring
 from deepnets.corpus.wiring import MAX_NODES
 from deepnets.graph import Graph, build_graph
 from deepnets.support import IntegrityError
@@ -43,8 +43,8 @@ def rows() -> Rows:
 @settings(max_examples=60, deadline=None)
 @given(st.lists(configs(max_cells=4, max_steps=3, with_output=True), min_size=1, max_size=3))
 def test_round_trip(networks: list[NetworkConfig]) -> None:
-    measures, rows = tabulate(encode(networks))
-    ends = np.cumsum(measures["num_rows"], dtype=np.int64)
+    statistics, rows = compute_statistics(encode(networks))
+    ends = np.cumsum(statistics["num_rows"], dtype=np.int64)
     assert ends[-1] == len(rows)
     for config, part in zip(networks, np.split(rows, ends[:-1])):
         node_types, cells, names, in_degrees, sources = decode_wiring(part)

@@ -1,4 +1,4 @@
-"""`ImageSet` and the digits: fixed content and splits, batches that can be repeated, what is standard about them."""
+"""`ImageSet` and the digits: content, splits, reproducible batches, and standard augmentation."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepnets.data import SPLITS, ImageSet, load_images, open_images
-from deepnets.support import ConfigError, import_torchvision
+from deepnets.data import ImageSet, load_images, open_images
+from deepnets.support import IMAGE_SPLITS, ConfigError, import_torchvision
 
 CONTENT = {
     "train": "411f6afd7bebe8a6a68a68a668488509a9e92e790484747a80867dd009dab291",
@@ -26,7 +26,7 @@ SIZES = {"train": 1199, "val": 299, "test": 299, "trainval": 1498}
 
 
 def made(n: int = 10, side: int = 6, **options: Any) -> ImageSet:
-    """A set of random images, none of whose pixels is black."""
+    """Return a set of random images without black pixels."""
     rng = np.random.default_rng(n)
     values: dict[str, Any] = {
         "name": "made",
@@ -54,7 +54,7 @@ def joined(batches: Any) -> tuple[torch.Tensor, torch.Tensor]:
 # --- digits ---
 
 
-@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("split", IMAGE_SPLITS)
 def test_digits_never_change(split: str) -> None:
     digits = load_images("digits", split)
     assert (len(digits), digits.num_classes, digits.image_size) == (SIZES[split], 10, 32)
@@ -65,7 +65,7 @@ def test_digits_never_change(split: str) -> None:
 
 
 def test_digits_are_those_of_scikit_learn_enlarged() -> None:
-    """In the middle of four enlarged pixels there is what bilinear interpolation says; corners are the originals."""
+    """Enlarged pixels are bilinear interpolations; corners equal the originals."""
     from sklearn.datasets import load_digits
 
     originals = load_digits()
@@ -92,7 +92,7 @@ def test_digits_are_those_of_scikit_learn_enlarged() -> None:
 
 
 def test_digits_are_split_by_class() -> None:
-    parts = {split: load_images("digits", split) for split in SPLITS}
+    parts = {split: load_images("digits", split) for split in IMAGE_SPLITS}
     counts = {split: part.labels.bincount() for split, part in parts.items()}
     assert torch.equal(counts["val"], counts["test"])
     assert torch.equal(counts["train"] + counts["val"], counts["trainval"])
@@ -165,7 +165,7 @@ def test_a_generator_of_ones_own_leaves_the_others_alone() -> None:
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 @pytest.mark.parametrize("flip", [False, True])
 def test_augmentation_is_a_crop_of_the_padded_image(flip: bool, dtype: torch.dtype) -> None:
-    """Every image is one of the 25 (or 50) that there can be, and all of them occur, equally often."""
+    """Every augmented image is one of the 25 (or 50) possible ones, and all occur equally often."""
     images = made(1, flip=flip)
     source = images.images
     black = torch.zeros(3, 1, 1)
@@ -198,7 +198,7 @@ def test_digits_are_moved_but_not_mirrored() -> None:
 
 
 def test_noise() -> None:
-    """The published test of robustness: noise on a scale from 0 to 1, cut off there, then normalisation."""
+    """The published robustness test: noise on a scale from 0 to 1, clipping, then normalisation."""
     images = made(40, side=32)
     images = replace(images, images=torch.full_like(images.images, 128))
     pixels, _ = joined(replace(images, noise=0.08).batches(8, generator=seeded(0)))
@@ -283,11 +283,6 @@ def test_nothing_waits_for_the_gpu() -> None:
 def test_wrong_options(load: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=f"^{message}"):
         load(**options)
-
-
-def test_imagenet_does_not_fit_into_memory() -> None:
-    with pytest.raises(ConfigError, match="does not fit into memory; use open_images"):
-        load_images("imagenet")
 
 
 @pytest.mark.parametrize("size", [0, -1, 1.5, None])

@@ -1,4 +1,4 @@
-"""ImageNet from its folders, tiny ones made here: splits, orders, transforms, and what is said about wrong folders."""
+"""ImageNet from small folders of the standard layout: splits, orders, transforms and error messages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from deepnets.data import ImageFolders, open_images
 from deepnets.data.imagenet import evaluation_order, load_imagenet
-from deepnets.support import ConfigError, FormatError, import_torchvision
+from deepnets.support import ConfigError, FormatError, MissingDataError, import_torchvision
 
 try:
     torchvision: Any = import_torchvision()
@@ -31,7 +31,7 @@ def save(path: Path, seed: int, size: tuple[int, int] = (24, 20)) -> None:
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three classes, with 51 to 55 images for training and four for evaluation each."""
+    """Three classes, each with 51 to 55 training images and four test images."""
     root = tmp_path_factory.mktemp("imagenet")
     for part, counts in (("train", TRAIN), ("val", dict.fromkeys(CLASSES, 4))):
         for label, (name, count) in enumerate(counts.items()):
@@ -44,7 +44,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def load(root: Path | str | None, split: str = "test", **options: Any) -> ImageFolders:
-    return load_imagenet(split, root, **{"num_classes": 3, "workers": 0, "image_size": 8, **options})
+    return load_imagenet(split, root=root, **{"num_classes": 3, "workers": 0, "image_size": 8, **options})
 
 
 def joined(batches: Any) -> tuple[torch.Tensor, torch.Tensor]:
@@ -75,7 +75,7 @@ def test_splits(tree: Path) -> None:
 
 
 def test_the_order_of_evaluation_is_that_of_a_loader() -> None:
-    """As the published evaluation makes it: a loader whose generator is seeded anew for every network."""
+    """The published evaluation uses a loader whose generator is seeded again for every network."""
     loader: Any = DataLoader(range(1000), batch_size=64, shuffle=True, generator=seeded(1111))  # type: ignore[arg-type]
     assert torch.equal(torch.cat(list(loader)), evaluation_order(1000))
 
@@ -190,14 +190,16 @@ def test_images_of_other_kinds(tree: Path, tmp_path: Path) -> None:
 
 
 def test_no_folder(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"^root: imagenet needs the folder that holds its folders train and val"):
+    with pytest.raises(ConfigError, match=r"^root: imagenet needs the folder that holds the folders train and val"):
         load(None)
     (tmp_path / "train").mkdir()
     for root, missing in ((tmp_path / "nowhere", "train"), (tmp_path, "train|val")):
-        with pytest.raises((ConfigError, FormatError), match=f"{root}/({missing}): ") as caught:
+        with pytest.raises((MissingDataError, FormatError), match=f"{root}/({missing}): ") as caught:
             load(root)
         assert "\n" not in str(caught.value)
-    with pytest.raises(ConfigError, match=f"^root: {tmp_path}/nowhere/train: no such folder; unpack .* one folder per"):
+    with pytest.raises(
+        MissingDataError, match=f"^root: {tmp_path}/nowhere/train: no such folder; unpack .* one folder"
+    ):
         open_images("imagenet", root=tmp_path / "nowhere")
 
 

@@ -1,209 +1,35 @@
-"""Pictures: the layout is checked as geometry, the files as bytes, the figures for what they say."""
+"""Pictures: files are compared as bytes; figures are checked for their titles, legends, labels and colours."""
 
 from __future__ import annotations
 
 import os
-import random
 import subprocess
 import sys
 import time
-from collections import defaultdict
-from functools import cache
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
 
-from deepnets import GENOTYPES, NODE_TYPES, ConfigError, Genotype, Graph, NetworkConfig, build_graph
+from deepnets import GENOTYPES, NODE_TYPES, ConfigError, NetworkConfig, build_graph
 from tests.oracles.worked_examples import EXAMPLES
-from tests.support.strategies import configs
 
 matplotlib = pytest.importorskip("matplotlib")
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 from matplotlib.image import imread  # noqa: E402
-from matplotlib.path import Path as Outline  # noqa: E402
 
-from deepnets.drawing import (  # noqa: E402
-    LOOKS,
-    arrange,
-    draw,
-    draw_grid,
-    layout,
-)
-from deepnets.drawing.pictures import FORMATS, LEGIBLE, node_positions  # noqa: E402
+from deepnets.drawing import FORMATS, LOOKS, draw, draw_grid  # noqa: E402
+from deepnets.drawing.pictures import LEGIBLE  # noqa: E402
+from tests.support.drawn_graphs import DEAD, MAKERS, graph, residual  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def graph_of(types: list[str], sources: list[list[int]], cells: list[int] | None = None) -> Graph:
-    """A graph that knows neither its config nor its parameters."""
-    numbers = [NODE_TYPES.index(name) for name in types]
-    return Graph(numbers, cells or [0] * len(types), [len(s) for s in sources], [v for s in sources for v in sorted(s)])
-
-
-def residual(blocks: int) -> Graph:
-    types, sources = ["input"], [[]]
-    for _ in range(blocks):
-        first = len(types) - 1
-        types += ["conv", "bn", "conv", "bn", "sum"]
-        sources += [[first], [first + 1], [first + 2], [first + 3], [first, first + 4]]
-    return graph_of([*types, "glob_avg"], [*sources, [len(types) - 1]])
-
-
-def densely_connected(layers: int) -> Graph:
-    types, sources = ["input", "conv"], [[], [0]]
-    outputs = [1]
-    for _ in range(layers):
-        types += ["concat", "conv"]
-        sources += [list(outputs), [len(types) - 2]]
-        outputs.append(len(types) - 1)
-    return graph_of([*types, "glob_avg"], [*sources, [len(types) - 1]])
-
-
-def ten_steps() -> Graph:
-    rng = random.Random(3)
-    operations = ["max_pool_3x3", "skip_connect", "sep_conv_3x3", "dil_conv_5x5", "conv_7x1_1x7", "conv_3x3", "cse"]
-    genes = [[(rng.choice(operations), s) for i in range(10) for s in rng.sample(range(2 + i), 2)] for _ in range(2)]
-    genotype = Genotype(normal=genes[0], normal_concat=[7, 9, 11], reduce=genes[1], reduce_concat=[7, 9, 11])
-    return build_graph(NetworkConfig(genotype, n_cells=5))
-
-
-MAKERS = {
-    "one node": lambda: graph_of(["input"], [[]]),
-    "chain": lambda: graph_of(["input", *["conv"] * 199], [[], *([i] for i in range(199))]),
-    "two sources": lambda: graph_of(["input", "pos_enc", "sum", "conv"], [[], [], [0, 1], [2]]),
-    "one cell": lambda: residual(16),
-    "dense connections": lambda: densely_connected(12),
-    "far cells": lambda: graph_of(["input", *["conv"] * 4], [[], [0], [0], [0, 1], [0, 1, 2, 3]], [0, 2, 5, 5, 9]),
-    "ViT": lambda: build_graph(NetworkConfig(GENOTYPES["ViT"], n_cells=12, C=128, C_mult=1, preproc=False)),
-    "DARTS": lambda: build_graph(NetworkConfig(GENOTYPES["DARTS"], n_cells=20, C=36)),
-    "PDARTS": lambda: build_graph(NetworkConfig(GENOTYPES["PDARTS"], n_cells=4, stem_type=1, fc_layers=2)),
-    "ten steps": ten_steps,
-    **{name: lambda name=name: build_graph(EXAMPLES[name].config) for name in EXAMPLES},
-}
-DEAD = "V4"  # `none` keeps twenty of its nodes from the output
-
-
-@cache
-def graph(name: str) -> Graph:
-    return MAKERS[name]()
-
-
 def texts(artist: object) -> list[str]:
     return [text.get_text() for text in artist.get_texts()]
-
-
-# --- layout ---
-
-
-def assert_readable(graph: Graph) -> None:
-    layout = arrange(graph)
-    assert layout.positions.shape == (graph.num_nodes, 2)
-    assert np.isfinite(layout.positions).all()
-
-    apart = np.abs(layout.positions[:, None] - layout.positions).max(axis=2) + np.eye(graph.num_nodes) * 9
-    assert apart.min() > 1 - 1e-6, "two nodes overlap"
-
-    homes = np.zeros(graph.num_nodes, np.int64)
-    for cell, left, bottom, right, top in layout.boxes:
-        inside = ((layout.positions > (left, bottom)) & (layout.positions < (right, top))).all(axis=1)
-        assert (graph.cells[inside] == cell).all(), "cells interleave"
-        homes += inside
-    assert (homes == 1).all(), "a node is in no box, or in several"
-    for a, b in combinations(layout.boxes, 2):
-        assert a.right <= b.left or b.right <= a.left or a.bottom >= b.top or b.bottom >= a.top, "two boxes overlap"
-
-    assert drawn_edges(layout) == {(int(s), int(t)) for s, t in graph.edges}
-    for line in layout.lines:
-        ends = {tuple(line.curve[0][0]), tuple(line.curve[0][-1])}
-        for points in Outline(*line.curve).to_polygons(closed_only=False):
-            near = np.abs(layout.positions[:, None] - points).max(axis=2).min(axis=1) < 0.3
-            assert {tuple(p) for p in layout.positions[near]} <= ends, "a line runs through a node"
-
-
-def drawn_edges(layout: object) -> set[tuple[int, int]]:
-    """What a reader sees who follows the lines from every node."""
-    onwards = defaultdict(list)
-    for line in layout.lines:
-        onwards[tuple(line.curve[0][0])].append((tuple(line.curve[0][-1]), line.target))
-    edges = set()
-    for node, position in enumerate(layout.positions):
-        ahead = list(onwards[tuple(position)])
-        while ahead:
-            point, target = ahead.pop()
-            if target < 0:
-                ahead += onwards[point]
-            else:
-                assert point == tuple(layout.positions[target])
-                edges.add((node, target))
-    return edges
-
-
-@pytest.mark.parametrize("name", MAKERS)
-def test_layout_is_readable(name: str) -> None:
-    assert_readable(graph(name))
-
-
-@given(configs(with_output=True))
-@settings(max_examples=15, deadline=None)
-def test_layout_of_any_network_is_readable(config: NetworkConfig) -> None:
-    assert_readable(build_graph(config))
-
-
-def test_positions_are_those_of_the_layout_and_do_not_depend_on_what_was_drawn_before() -> None:
-    first = node_positions(graph("PDARTS"))
-    node_positions(graph("V2"))
-    layout._shape.cache_clear()
-    assert np.array_equal(node_positions(graph("PDARTS")), first)
-    assert np.array_equal(layout.arrange(graph("PDARTS")).positions, first)
-
-
-def test_data_flows_to_the_right_within_a_box() -> None:
-    darts = graph("DARTS")
-    s, t = darts.edges.T
-    same = darts.cells[s] == darts.cells[t]
-    x = node_positions(darts)[:, 0]
-    assert (x[s[same]] < x[t[same]]).all()
-
-
-def test_equal_cells_look_equal() -> None:
-    darts = graph("DARTS")
-    positions = node_positions(darts)
-    first, second = (positions[darts.cells == cell] for cell in (9, 10))
-    assert np.allclose(first - first[0], second - second[0])
-
-
-def test_page_has_the_shape_asked_for() -> None:
-    narrow, wide = (np.ptp(node_positions(graph("DARTS"), aspect), axis=0) for aspect in (0.5, 4.0))
-    assert narrow[0] / narrow[1] < 1 < 2.5 < wide[0] / wide[1]
-
-
-def test_long_cell_is_cut_where_few_edges_are() -> None:
-    layout = arrange(residual(40))
-    assert len(layout.boxes) > 3
-    crossing = [line for line in layout.lines if line.curve[1].count(3)]
-    assert len(crossing) == len(layout.boxes) - 1  # one line from row to row: never within a block
-
-
-@pytest.mark.parametrize("name", [DEAD, "ten steps", "ViT"])
-def test_lines_are_dead_that_lead_to_dead_nodes_only(name: str) -> None:
-    live, lines = graph(name).live, layout.arrange(graph(name)).lines
-    starts = defaultdict(list)
-    for line in lines:
-        starts[tuple(line.curve[0][0])].append(line)
-
-    def leads_to_life(line: object) -> bool:
-        if line.target >= 0:
-            return bool(live[line.target])
-        return any(leads_to_life(following) for following in starts[tuple(line.curve[0][-1])])
-
-    assert [line.live for line in lines] == [leads_to_life(line) for line in lines]
-    assert any(not line.live for line in lines if line.target < 0) == (not live.all())
-    assert all(line.live for line in layout.arrange(graph(name).pruned()).lines)
 
 
 # --- files ---
@@ -232,6 +58,12 @@ def test_other_suffixes_are_refused_before_anything_is_drawn(tmp_path: Path, nam
         with pytest.raises(ConfigError, match=r"\.png, \.svg, \.pdf"):
             function(None, tmp_path / name)
     assert not list(tmp_path.iterdir())
+
+
+def test_titles_are_text(tmp_path: Path) -> None:
+    """Readers can search and copy the text of vector graphics."""
+    draw(graph("V1"), tmp_path / "a.svg", title="Figure 1: V1")
+    assert ">Figure 1: V1</text>" in (tmp_path / "a.svg").read_text()
 
 
 # --- what is in the picture ---

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from deepnets import GENOTYPES, NODE_TYPES, ConfigError, Genotype, Network, NetworkConfig, build_graph
 from deepnets.architecture import decode, encode
-from deepnets.graph import N_EDGES, N_NODES, assemble, count_parameters, new_tape
-from deepnets.graph.assembly import N_UNUSED
+from deepnets.graph import N_EDGES, N_NODES, assemble, count_parameters, new_graph_buffer
+from deepnets.graph.buffer import N_UNUSED
 from generator.shards import ShardTask, make_shard
 from generator.splits import SPLITS
 from tests.oracles.autograd_graph import autograd_graph, canonical_form
@@ -57,7 +57,7 @@ def narrow(config: NetworkConfig) -> NetworkConfig:
 def test_networks_of_every_split_equal_the_autograd_graph(split: str) -> None:
     shard = make_shard(ShardTask(SPLITS[split], seed=2024, start=0, count=130 if split == "dense" else 110))
     networks = [decode(record) for record in shard.architectures]
-    small_first = sorted(range(len(networks)), key=lambda i: shard.measures["num_nodes"][i])
+    small_first = sorted(range(len(networks)), key=lambda i: shard.statistics["num_nodes"][i])
     chosen = small_first[: {"deep": 50, "dense": 40}.get(split, 85)]  # the others are as varied, but slow to run
     assert len(chosen) + 3 >= 40
     for i in [*chosen, *small_first[-3:]]:
@@ -260,11 +260,11 @@ def test_the_tape_is_long_enough(op: str) -> None:
     genotype = Genotype(genes, range(2, 2 + steps), genes, range(2, 2 + steps))
     for stem_type in (0, 1):
         config = NetworkConfig(genotype, 36, C=8, C_mult=1, stem_type=stem_type, fc_layers=4)
-        tape = new_tape(36, steps)
-        assert assemble(encode([config])[0], 8, 8, 10, 32, tape) > 0
-        assert tape.counters[N_NODES] <= len(tape.nodes)
-        assert tape.counters[N_EDGES] <= len(tape.sources)
-        assert tape.counters[N_UNUSED] <= len(tape.unused)
+        buffer = new_graph_buffer(36, steps)
+        assert assemble(encode([config])[0], 8, 8, 10, 32, buffer) > 0
+        assert buffer.counters[N_NODES] <= len(buffer.nodes)
+        assert buffer.counters[N_EDGES] <= len(buffer.sources)
+        assert buffer.counters[N_UNUSED] <= len(buffer.unused)
 
 
 @pytest.mark.slow
@@ -273,7 +273,7 @@ def test_the_walk_stays_in_bounds(tmp_path: Path) -> None:
     program = """
 from tests.deepnets.graph.test_build import FILLING, HARD, has_output, test_the_tape_is_long_enough
 from deepnets import NetworkConfig, build_graph
-from deepnets.corpus import tabulate
+from deepnets.corpus import compute_statistics
 from generator.shards import ShardTask, make_shard
 from generator.splits import SPLITS
 for op in FILLING:
@@ -284,7 +284,7 @@ for genotype in HARD.values():
         graph = build_graph(config)
         graph.distances(254), graph.live, graph.levels
 for split in ("train", "dense", "deep", "search"):
-    tabulate(make_shard(ShardTask(SPLITS[split], 5, 7, 300)).architectures)
+    compute_statistics(make_shard(ShardTask(SPLITS[split], 5, 7, 300)).architectures)
 """
     environment = {**os.environ, "NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path)}
     root = Path(__file__).parents[3]

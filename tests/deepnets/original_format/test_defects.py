@@ -1,4 +1,4 @@
-"""Defects of published files and of the public generator: put into good files, they are recognised and repaired."""
+"""Defects of published files and of the public generator are detected and repaired when they are put into files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.original_files import edit_json, random_graphs, written
 
 
 def topological_order(edges: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A random topological order that starts with node 0 and ends with the last."""
+    """Return a random topological order that starts with the first node and ends with the last one."""
     waiting = edges.sum(0).astype(int)
     ready, order = [int(v) for v in np.flatnonzero(waiting == 0)], []
     while ready:
@@ -35,7 +35,7 @@ def topological_order(edges: np.ndarray, rng: np.random.Generator) -> np.ndarray
 
 
 class Stored:
-    """One network of a file, to be tampered with."""
+    """One network of a file, which tests modify."""
 
     def __init__(self, path: Path, index: int, split: str = "val") -> None:
         self.path, self.index, self.split = path, index, split
@@ -61,7 +61,7 @@ class Stored:
 def tampered(
     tmp_path: Path, graphs: list[Graph], tamper: Callable[[Stored, Graph], bool | None]
 ) -> tuple[OfficialSplit, list[int]]:
-    """A file of which every network went through `tamper`, and those that it changed."""
+    """Apply `tamper` to every network of a file; return the file and the networks that changed."""
     path = written(tmp_path, graphs)
     changed = [i for i, graph in enumerate(graphs) if tamper(Stored(path, i), graph) is not False]
     return read_official(path), changed
@@ -96,7 +96,7 @@ def wire_stem_wrongly(stored: Stored, graph: Graph) -> bool | None:
 
 
 def add_inputs(stored: Stored, graph: Graph) -> bool | None:
-    """Defect of published files: convolutions have a second input, from between the right one and themselves."""
+    """Defect of published files: convolutions have a second input, a node between the correct input and themselves."""
     convolutions = graph.node_types[graph.edges[:, 1]] == PUBLISHED_NODE_TYPES.index("conv")
     apart = np.diff(graph.edges, axis=1)[:, 0] > 1
     if not (convolutions & apart).any():
@@ -123,7 +123,7 @@ def reorder(rows: bool) -> Callable[[Stored, Graph], bool | None]:
 
 
 def drop_products(stored: Stored, graph: Graph) -> bool | None:
-    """Defect of the public generator on today's libraries: inputs of msa and cse are joined to their targets."""
+    """Defect of the public generator with recent libraries: inputs of msa and cse are connected to their targets."""
     products = np.flatnonzero(
         np.isin(graph.node_types, [PUBLISHED_NODE_TYPES.index("msa"), PUBLISHED_NODE_TYPES.index("cse")])
     )
@@ -185,14 +185,14 @@ def test_scrambled(tmp_path: Path) -> None:
     split, changed = tampered(tmp_path, graphs, reorder(rows=False))
     defects = [split[i].defects for i in changed]
     assert [network.graph for network in split] == graphs
-    # Where only nodes of a kind change places, rows of both orders read alike.
+    # If only nodes of the same type are swapped, both orders have equal rows.
     assert all(defect in (("scrambled",), ("order",)) for defect in defects)
     assert sum(network.scrambled for network in split) >= len(changed) - 1 > 12
     as_stored = read_official(split.path, rebuild=False)
     for i in changed:
         network = as_stored[i]
         assert network.graph != graphs[i]
-        assert network.graph.parameters == graphs[i].parameters  # rows are right, edges are not theirs
+        assert network.graph.parameters == graphs[i].parameters  # rows are correct, but edges belong to other nodes
 
 
 def test_rows_exchanged_between_nodes_of_a_kind(tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ def test_rows_exchanged_between_nodes_of_a_kind(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("reverse", [False, True])
 def test_comparison_in_any_order_sees_what_is_shared(reverse: bool) -> None:
-    """Two nodes that read one and the same node, or one of two alike: seen from below there is no difference."""
+    """Two nodes that read the same node, or one of two equal nodes, differ only in their descendants."""
 
     def layout(*edges: tuple[int, int]) -> Layout:
         turned = [(4 - target, 4 - source) if reverse else (source, target) for source, target in edges]

@@ -63,18 +63,18 @@ for name in ("torchvision.models:resnet18", "timm:resnet18"):
 """
 
 
-# --- the door ---------------------------------------------------------------------------------------------------------
+# --- imports ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_door_does_no_work_itself() -> None:
+def test_importing_the_module_imports_neither_package() -> None:
     assert output("print(sorted({'torchvision', 'timm'} & set(sys.modules)))") == ["[]"]
 
 
 def test_where_torchvision_is_not_installed() -> None:
     missing = f"torchvision is not installed; install it with {INSTALL}"
     assert output("sys.modules['torchvision'] = None" + REPORT) == [
-        f"ImportError {missing}",
-        f"ImportError {missing}",
+        f"MissingDependencyError {missing}",
+        f"MissingDependencyError {missing}",
         f"ConfigError model torchvision.models:resnet18: {missing}",
         f"ConfigError model timm:resnet18: {missing}",
     ]
@@ -84,7 +84,7 @@ def test_where_timm_is_not_installed(tmp_path: Path) -> None:
     package(tmp_path, "torchvision", __init__="")
     lines = output("sys.modules['timm'] = None" + REPORT, tmp_path)
     missing = f"timm is not installed; install it with {INSTALL}"
-    assert lines[0] == f"ImportError {missing}"
+    assert lines[0] == f"MissingDependencyError {missing}"
     assert lines[-1] == f"ConfigError model timm:resnet18: {missing}"
 
 
@@ -130,12 +130,17 @@ def test_the_door_opens_after_somebody_tried_without_it(tmp_path: Path) -> None:
         ("import numpyy", "ModuleNotFoundError: No module named 'numpyy'"),
     ],
 )
-def test_what_else_is_wrong_is_said(tmp_path: Path, source: str, reason: str) -> None:
+def test_other_errors_of_imports(tmp_path: Path, source: str, reason: str) -> None:
     package(tmp_path, "torchvision", __init__=source, part="")
     lines = [line for line in output(REPORT, tmp_path) if "Error" in line]
-    assert [line.split()[0] for line in lines] == ["ImportError", "ImportError", "ConfigError", "ConfigError"]
+    assert [line.split()[0] for line in lines] == [
+        "MissingDependencyError",
+        "MissingDependencyError",
+        "ConfigError",
+        "ConfigError",
+    ]
     for line in lines:
-        assert f"cannot be imported beside torch {torch.__version__}: " in line
+        assert f"cannot be imported with torch {torch.__version__}: " in line
         assert reason in line
         assert line.endswith(INSTALL)
 

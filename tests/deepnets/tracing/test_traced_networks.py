@@ -1,4 +1,4 @@
-"""`trace` of a `Network` equals `build_graph` of its configuration, which knows no torch."""
+"""`trace` of a `Network` equals `build_graph` of its configuration, which does not use torch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SETTINGS = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 
 
 def assert_same(traced: Graph, built: Graph) -> None:
-    """Nodes, cells, edges, parameters with their roles, and the set of those without a node."""
+    """Return nodes, cells, edges, parameters with their roles, and the set of parameters without a node."""
     assert list(traced.node_types) == list(built.node_types)
     assert traced.edges.tolist() == built.edges.tolist()
     assert list(traced.cells) == list(built.cells)
@@ -93,7 +93,7 @@ def test_auxiliary_heads_are_dead(config: NetworkConfig, image_size: int, traini
 
 
 def _with_unused_heads(graph: Graph, built: Graph) -> Graph:
-    """The pruned graph of a network without auxiliary head, which lists the parameters of the head as unused."""
+    """Return the pruned graph without auxiliary head, with the parameters of the head listed as unused."""
     pruned = built.pruned()
     heads = tuple(slot for slot in graph.pruned().unused if slot.name.startswith("auxiliary_head"))
     slots = pruned._slots._replace(unused=pruned.unused + heads)

@@ -1,4 +1,4 @@
-"""`trace` on small models that each need one thing, against autograd, by hand, and for what it leaves behind."""
+"""`trace` on small models, compared with autograd and with expected graphs; the models stay unchanged."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ def test_auxiliary_heads_are_dead(name: str, training: bool) -> None:
 
 
 def snapshot(model: nn.Module) -> dict[str, Any]:
-    """All that must be as before: which objects hang where, and their values."""
+    """Return everything that tracing must not change: the identity and the values of all objects of a model."""
     seen: dict[str, Any] = {"rng": torch.get_rng_state().tolist(), "grad": torch.is_grad_enabled()}
     for name, module in model.named_modules():
         for key, value in vars(module).items():
@@ -296,7 +296,7 @@ def test_the_usual_image() -> None:
 
 
 def test_large_models_need_no_memory() -> None:
-    """Twenty gigabytes of weights, were they real; and inputs that nobody could compute with."""
+    """A model with 20 GB of weights on `meta`, and inputs too large to compute with."""
     with torch.device("meta"):
         model = nn.Sequential(*(nn.Linear(50_000, 50_000) for _ in range(2)))
         inputs = torch.empty(10_000, 50_000)
@@ -313,7 +313,7 @@ def test_hooks_run_and_parameters_may_be_many() -> None:
 
 
 def test_nothing_is_computed() -> None:
-    """What passes through the network holds no numbers, from the input on."""
+    """All tensors in the network are on `meta`, from the input on."""
     seen = []
 
     def forward(self: Any, x: Tensor) -> Tensor:
@@ -326,7 +326,7 @@ def test_nothing_is_computed() -> None:
 
 
 def test_layers_of_constants_are_not_computed_either() -> None:
-    """What parameters make of a constant must not steer the run with numbers that nobody has computed."""
+    """A constant that is changed by parameters must not control the run with values that were not computed."""
 
     def forward(self: Any, x: Tensor) -> Tensor:
         y = self.a(torch.zeros(1, 3))

@@ -1,4 +1,4 @@
-"""`trace` on tiny models of Hugging Face's transformers, made from configurations alone."""
+"""`trace` on tiny models of Hugging Face's transformers, built from configurations."""
 
 from __future__ import annotations
 

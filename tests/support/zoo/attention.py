@@ -1,4 +1,4 @@
-"""Small models with attention in its many spellings, tokens, and positions."""
+"""Small models with the common implementations of attention, tokens and position encodings."""
 
 from __future__ import annotations
 
@@ -53,27 +53,27 @@ def by_function(self: Any, x: Tensor) -> Tensor:
 
 
 def over_channels(self: Any, x: Tensor) -> Tensor:
-    """As in XCiT: channels attend to channels, with a learned temperature."""
+    """Attention between channels with a learned temperature, as in XCiT."""
     q, k, v = (part.transpose(-2, -1) for part in split(self, x))
     attention = (F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(-2, -1) * self.temperature).softmax(-1)
     return self.out(merge((attention @ v).transpose(-2, -1)))
 
 
 def linear_attention(self: Any, x: Tensor) -> Tensor:
-    """Two products of data, without a softmax between them."""
+    """Two products of data without a softmax between them."""
     q, k, v = split(self, x)
     return self.out(merge(q.relu() @ (k.relu().transpose(-2, -1) @ v)))
 
 
 def with_table(self: Any, x: Tensor) -> Tensor:
-    """Relative positions, from a table, added before the softmax."""
+    """Relative positions from a table, added before the softmax."""
     q, k, v = split(self, x)
     bias = self.table[self.index].permute(2, 0, 1)
     return self.out(merge((q @ k.transpose(-2, -1) + bias).softmax(-1) @ v))
 
 
 def with_mask(self: Any, x: Tensor) -> Tensor:
-    """The same, as the mask of the fused function."""
+    """Relative positions from a table, as the mask of the fused function."""
     bias = self.table[self.index.flatten()].view(LENGTH, LENGTH, HEADS).permute(2, 0, 1).unsqueeze(0)
     return self.out(merge(F.scaled_dot_product_attention(*split(self, x), attn_mask=bias.contiguous())))
 
@@ -115,7 +115,7 @@ def first_and_second(**options: Any) -> dict[str, nn.Module]:
 
 
 class VisionTransformer(nn.Module):
-    """Patches, a class token, positions, one encoder layer before which things are normalised, a linear head."""
+    """Vision transformer: patches, a class token, positions, one pre-norm encoder layer, a linear head."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -140,7 +140,7 @@ class VisionTransformer(nn.Module):
 
 
 def shifted_window(self: Any, x: Tensor) -> Tensor:
-    """As in Swin: windows of a rolled image attend, with a table of relative positions and a mask made by slices."""
+    """Shifted-window attention as in Swin, with a table of relative positions and a mask that is filled by slices."""
     x = self.stem(x).permute(0, 2, 3, 1)
     B, H, W, C = x.shape
     shortcut = x
@@ -170,7 +170,7 @@ def shifted_window_parts() -> dict[str, Any]:
 
 
 def continuous_positions(self: Any, x: Tensor) -> Tensor:
-    """As in Swin-V2: cosine attention, and a small network on constants that says what positions are worth."""
+    """Cosine attention as in Swin-V2, with relative positions computed by a small network from constants."""
     q, k, v = split(self, x)
     logits = F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(-2, -1)
     logits = logits * torch.clamp(self.logit_scale, max=math.log(100.0)).exp()
@@ -187,13 +187,13 @@ def continuous_parts() -> dict[str, Any]:
 
 
 def latents(self: Any, x: Tensor) -> Tensor:
-    """As in Perceiver and attention pooling: learned queries attend to the data."""
+    """Learned queries that attend to the data, as in Perceiver and attention pooling."""
     q = self.q(self.latent).expand(len(x), -1, -1)
     return self.out(F.scaled_dot_product_attention(q, self.k(x), self.v(x)))
 
 
 def normed_latents(self: Any, x: Tensor) -> Tensor:
-    """Layers on latents before any data: a norm and a linear layer."""
+    """A norm and a linear layer on learned latents, before they meet any data."""
     latent = self.q(self.norm(self.latent)).expand(len(x), -1, -1)
     return self.out(F.scaled_dot_product_attention(latent, self.k(x), self.v(x)))
 

@@ -1,4 +1,4 @@
-"""What the small models of the tests of tracing are made of."""
+"""`Case`, a small model with its expected graph, and the building blocks of these models."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ __all__ = ["Case", "Parts", "ids", "image", "parameter", "tokens"]
 
 @dataclass(frozen=True)
 class Case:
-    """A model, what to give it, and what is known of its graph.
+    """A model, its input, and the expected properties of its graph.
 
     Attributes
     ----------
     make
-        Makes the model; the seed of torch is set before.
+        Builds the model; the seed of torch is set before.
     inputs
-        Makes the input: a tensor, a tuple of arguments, or a dictionary of keyword arguments.
+        Builds the input: a tensor, a tuple of arguments, or a dictionary of keyword arguments.
     types
-        The node types, worked out by hand, in the order of execution, with blanks between them; or None.
+        The expected node types in the order of execution, separated by blanks; or None.
     edges
-        The edges, as "source>target", with blanks between them; or None.
+        The expected edges as "source>target", separated by blanks; or None.
     unused
-        Names of the parameters that must be listed as unused.
+        Names of the parameters that are expected to be unused.
     by_autograd
-        Whether the autograd graph can tell the ancestry.
+        Whether the ancestors of nodes can be compared with the autograd graph.
     training
-        Whether the model is left in training mode.
+        Whether the model is in training mode.
     error
-        If the model cannot be traced, a pattern that the message of the error matches.
+        For a model that cannot be traced, a pattern of the error message.
     """
 
     make: Callable[[], nn.Module]
@@ -46,13 +46,13 @@ class Case:
     error: str | None = None
 
     def model(self) -> nn.Module:
-        """A model with the same random values every time."""
+        """Build the model with fixed random values."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             return self.make().train(self.training)
 
     def input(self) -> Any:
-        """The same random input every time."""
+        """Build the input with fixed random values."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(1)
             return self.inputs()
@@ -75,20 +75,20 @@ class Parts(nn.Module):
 
 
 def parameter(*shape: int) -> nn.Parameter:
-    """A parameter of random values."""
+    """Return a parameter with random values."""
     return nn.Parameter(0.5 * torch.randn(*shape))
 
 
 def image(channels: int = 3, size: int = 16, batch: int = 2) -> Callable[[], Tensor]:
-    """Makes a batch of images."""
+    """Return a function that creates a batch of images."""
     return lambda: torch.randn(batch, channels, size, size)
 
 
 def tokens(width: int = 8, length: int = 6, batch: int = 2) -> Callable[[], Tensor]:
-    """Makes a batch of sequences of vectors."""
+    """Return a function that creates a batch of sequences of vectors."""
     return lambda: torch.randn(batch, length, width)
 
 
 def ids(words: int = 11, length: int = 6, batch: int = 2) -> Callable[[], Tensor]:
-    """Makes a batch of sequences of word indices."""
+    """Return a function that creates a batch of sequences of word indices."""
     return lambda: torch.randint(words, (batch, length))

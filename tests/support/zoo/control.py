@@ -1,4 +1,4 @@
-"""Small models that are hard for what surrounds the operations: control flow, wrappers, modes, devices, errors."""
+"""Small models with control flow, wrappers, modes, devices and errors that are difficult to trace."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["CONTROL"]
 
 
 class Swish(torch.autograd.Function):
-    """x * sigmoid(x) with a backward pass of its own, as older EfficientNets have it."""
+    """x * sigmoid(x) with a custom backward pass, as in older EfficientNets."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -32,7 +32,7 @@ class Swish(torch.autograd.Function):
 
 
 class Affine(torch.autograd.Function):
-    """A function of its own that takes a parameter."""
+    """A custom autograd function that takes a parameter."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
@@ -46,7 +46,7 @@ class Affine(torch.autograd.Function):
 
 
 class Auxiliary(nn.Module):
-    """As GoogLeNet: in training, a second classifier reads what is in the middle, and the output is a tuple."""
+    """An auxiliary classifier, as in GoogLeNet: in training mode, the output is a tuple of two logits."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,14 +62,14 @@ class Auxiliary(nn.Module):
 
 
 def auxiliary_last(self: Any, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-    """The output is not what is computed last."""
+    """A model whose output is not computed last."""
     x = self.a(x)
     output = self.head(x.mean((2, 3)))
     return (output, self.auxiliary(self.b(x).mean((2, 3)))) if self.training else output
 
 
 def stochastic(self: Any, x: Tensor) -> Tensor:
-    """A residual branch that is dropped for some of the samples, in training."""
+    """Stochastic depth: in training mode, a residual branch is dropped for some samples."""
     x = self.a(x)
     y = F.dropout(self.b(x), 0.1, self.training)
     if self.training:
@@ -106,7 +106,7 @@ def nonzero(self: Any, x: Tensor) -> Tensor:
 
 
 def experts(self: Any, x: Tensor) -> Tensor:
-    """A mixture of experts: each token goes to the two experts that the router likes best."""
+    """A mixture of experts: every token is processed by the two experts with the highest routing scores."""
     x = self.stem(x).flatten(0, 1)
     weights, chosen = self.router(x).softmax(-1).topk(2)
     result = torch.zeros_like(x)
@@ -117,7 +117,7 @@ def experts(self: Any, x: Tensor) -> Tensor:
 
 
 def remembering(self: Any, x: Tensor) -> Tensor:
-    """Keeps what it computed, as attention with a cache of its biases does (LeViT), and counts."""
+    """Caches a computed tensor, as the attention biases of LeViT, and counts its calls."""
     self.calls += 1
     self.last = self.a(x)
     self.kept.append(self.last)

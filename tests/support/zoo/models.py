@@ -1,4 +1,4 @@
-"""All the small models of the tests of tracing, by name."""
+"""`ZOO`, all small models of the tests of tracing, by name."""
 
 from __future__ import annotations
 

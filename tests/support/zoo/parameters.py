@@ -1,4 +1,4 @@
-"""Small models with parameters used in unusual ways: scales, norms, parametrizations, sharing, parts, none."""
+"""Small models with unusual parameters: scales, norms, parametrizations, shared, sliced and unused parameters."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["PARAMETERS"]
 
 
 class StandardizedConv(nn.Conv2d):
-    """A convolution whose weight has mean 0 and variance 1 (Qiao et al., 2019), times a gain (NFNet) if asked for."""
+    """A convolution with a standardised weight (Qiao et al., 2019), optionally with a gain (NFNet)."""
 
     def __init__(self, *args: Any, gain: bool = False) -> None:
         super().__init__(*args)
@@ -32,7 +32,7 @@ class StandardizedConv(nn.Conv2d):
 
 
 class RootMeanSquare(nn.Module):
-    """The norm of T5 and Llama, written out."""
+    """The RMS norm of T5 and Llama, without a fused function."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -77,19 +77,19 @@ def chunked(self: Any, x: Tensor) -> Tensor:
 
 
 def fused_bias(self: Any, x: Tensor) -> Tensor:
-    """As in BEiT: the bias of the keys is none, that of the other two are parameters."""
+    """Attention without a bias of the keys, as in BEiT."""
     bias = torch.cat((self.q_bias, torch.zeros_like(self.v_bias), self.v_bias))
     q, k, v = F.linear(x, self.qkv, bias).chunk(3, -1)
     return self.head(F.scaled_dot_product_attention(q, k, v))
 
 
 def low_rank(self: Any, x: Tensor) -> Tensor:
-    """As in LoRA, merged: the weight and an update of low rank."""
+    """A weight with a low-rank update, as in merged LoRA."""
     return self.head(F.relu(F.linear(x, self.base + self.up @ self.down)))
 
 
 def affine(self: Any, x: Tensor) -> Tensor:
-    """Scale and shift by hand, in the broadcast form of vision models."""
+    """Scale and shift as explicit parameters, in the broadcast form of vision models."""
     x = self.stem(x)
     return self.head(x * self.alpha.view(1, -1, 1, 1) + self.beta.view(1, -1, 1, 1))
 
@@ -106,7 +106,7 @@ def partly_frozen() -> nn.Module:
 
 
 def shared_twice() -> nn.Module:
-    """Two names for one convolution, and two modules with one weight."""
+    """One convolution under two names, and two modules with one weight."""
     first, second = conv(8, 8), conv(8, 8)
     second.weight = first.weight
     model = nn.Sequential(conv(3, 8), first, nn.ReLU(), second)

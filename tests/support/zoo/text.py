@@ -1,4 +1,4 @@
-"""Small models of text and sequences: recurrent layers, embeddings, and transformers like the well-known ones."""
+"""Small models of text and sequences: recurrent layers, embeddings, and well-known transformers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WORDS, LENGTH, WIDTH = 11, 6, 8
 
 
 class BertLike(nn.Module):
-    """Embeddings of words, positions and segments; layers normalised after; a pooler on the first token."""
+    """BERT: embeddings of words, positions and segments, post-norm layers, and a pooler on the first token."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class BertLike(nn.Module):
 
 
 class Conv1D(nn.Module):
-    """A linear layer with the weight the other way round, as GPT-2 has it."""
+    """A linear layer with a transposed weight, as in GPT-2."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class Conv1D(nn.Module):
 
 
 class Gpt2Like(nn.Module):
-    """Learned positions, a causal mask, layers normalised before, the output tied to the embedding."""
+    """GPT: learned positions, a causal mask, pre-norm layers, and an output layer that shares the embedding."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ class Gpt2Like(nn.Module):
 
 
 class LlamaLike(nn.Module):
-    """RMS norms, rotary positions, grouped keys and values, gated linear units."""
+    """Llama: RMS norms, rotary positions, grouped keys and values, gated linear units."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Small convolutional models, one for each thing that tracing has to get right."""
+"""Small convolutional models, one for each feature of tracing."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def shuffled(self: Any, x: Tensor) -> Tensor:
 
 
 def global_filter(self: Any, x: Tensor) -> Tensor:
-    """As in GFNet: a learned filter of frequencies."""
+    """A learned filter of frequencies, as in GFNet."""
     x = self.stem(x)
     spectrum = torch.fft.rfft2(x, norm="ortho") * torch.view_as_complex(self.filter)
     return self.head(torch.fft.irfft2(spectrum, s=x.shape[2:], norm="ortho"))
@@ -124,7 +124,7 @@ def generalized_mean(self: Any, x: Tensor) -> Tensor:
 
 
 def dynamic_convolution(self: Any, x: Tensor) -> Tensor:
-    """As in CondConv: the weight is a mixture of several, chosen by the data."""
+    """A convolution whose weight is a mixture that depends on the data, as in CondConv."""
     x = self.stem(x)
     B, C, H, W = x.shape
     routing = torch.sigmoid(self.router(x.mean((2, 3))))

@@ -1,0 +1,236 @@
+"""`EvaluationJob`, what is evaluated, and `Machine`, where: both can be sent to other processes."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import torch
+
+from benchmark.accuracy import BATCH_SIZE
+from benchmark.evaluation.networks import Networks, open_networks
+from benchmark.evaluation.predictor_objects import Predictor, as_predictor
+from benchmark.evaluation.predictors import (
+    PREDICTORS,
+    PredictorContext,
+    PredictorInfo,
+    PredictorKind,
+    open_predictor,
+)
+from benchmark.metrics import Metric, get_metrics
+from deepnets.data import Images, open_images
+from deepnets.support import ConfigError, at_least, available_memory, checked_integer
+from ghn_model.ghn import GHN
+
+__all__ = ["BACKENDS", "EvaluationJob", "Machine", "OpenedJob", "default_workers", "memory_limit"]
+
+BACKENDS = ("threading", "loky", "multiprocessing", "sequential")
+"""Backends of joblib, on one machine.  Threads suffice, since each one only waits for its worker process."""
+
+MEMORY_SHARE = 0.9
+"""Share of the available memory that all workers together may use."""
+
+
+class OpenedJob(NamedTuple):
+    """The objects that an `EvaluationJob` names.
+
+    Attributes
+    ----------
+    networks, predictor, images
+        What is evaluated, by what, and on what.
+    """
+
+    networks: Networks
+    predictor: Predictor | GHN
+    images: Images
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluationJob:
+    """Networks, a predictor and images, and how the networks are evaluated.
+
+    Attributes
+    ----------
+    predictor
+        The description of a predictor, or an object as for `benchmark.evaluation.predictor_objects.as_predictor`.
+    networks
+        As for `benchmark.evaluation.open_networks`.
+    images
+        The name of an image set, or the images themselves.
+    image_split
+        Part of the image set, if it is given by its name.
+    noise
+        Standard deviation of the noise that is added to the images, if they are given by their name.
+    data, image_root
+        Folders of the corpus and of the image set.
+    limit
+        Number of networks, counted from the first; None for all.
+    batch_size, seed
+        As in `benchmark.evaluate`.
+    metrics
+        The metrics that are computed.
+    device
+        Device of the images and of the predictor.
+
+    Examples
+    --------
+    >>> from benchmark.evaluation import describe_predictor
+    >>> job = EvaluationJob(describe_predictor("random"), "predefined", "digits")
+    >>> networks, predictor, images = job.open()
+    >>> len(networks), images.split
+    (2, 'test')
+    """
+
+    predictor: Any
+    networks: str
+    images: str | Images
+    image_split: str = "test"
+    noise: float = 0.0
+    data: str = "data"
+    image_root: str | None = None
+    limit: int | None = None
+    batch_size: int = BATCH_SIZE
+    seed: int = 0
+    metrics: tuple[Metric, ...] = field(default_factory=get_metrics)
+    device: str = "cpu"
+    predictor_kind: PredictorKind | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        # The kind travels with the job, because a worker process does not know kinds that the user has registered.
+        kind = PREDICTORS[self.predictor.kind] if isinstance(self.predictor, PredictorInfo) else None
+        object.__setattr__(self, "predictor_kind", kind)
+
+    def open(self, device: str | None = None) -> OpenedJob:
+        """Open networks, predictor and images.
+
+        Parameters
+        ----------
+        device
+            A device instead of the job's own.
+
+        Raises
+        ------
+        DeepNetsError
+            If one of them does not exist, is damaged, or does not fit the others.
+        """
+        device = device or self.device
+        images = self.images
+        if isinstance(images, str):
+            images = open_images(images, self.image_split, root=self.image_root, device=device, noise=self.noise)
+        networks = open_networks(
+            self.networks,
+            data=self.data,
+            num_classes=images.num_classes,
+            image_size=images.image_size,
+            limit=self.limit,
+        )
+        context = PredictorContext(networks, images, self.image_root, images.device, self.seed)
+        if isinstance(self.predictor, PredictorInfo):
+            return OpenedJob(networks, open_predictor(self.predictor, context, self.predictor_kind), images)
+        return OpenedJob(networks, as_predictor(self.predictor, type(self.predictor).__name__), images)
+
+    @cached_property
+    def payload(self) -> str:
+        """The job as text for a worker process; functions of `__main__` and nested functions are included.
+
+        Raises
+        ------
+        ConfigError
+            If the predictor or the images cannot be pickled.
+        """
+        import cloudpickle
+
+        try:
+            return base64.b64encode(cloudpickle.dumps(replace(self))).decode()
+        except Exception as error:
+            raise ConfigError(
+                f"{type(self.predictor).__name__}: cannot be sent to another process ({error}); leave out workers, "
+                "timeout and memory"
+            ) from error
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where networks are evaluated.  Results do not depend on it, except for times and memory.
+
+    Attributes
+    ----------
+    devices
+        Devices of PyTorch, which the workers share: worker i uses device i modulo their number (with the backend
+        "threading"; with other backends, all workers use the first device).
+    workers
+        Number of worker processes; None for one per GPU, or one per core.
+    threads
+        Number of threads of PyTorch in each worker.  It can change the last digits of outputs, so it does not depend
+        on `workers`.
+    backend
+        Backend of joblib, one of `BACKENDS`.
+    timeout
+        Time limit per network in seconds; None for no limit.
+    memory
+        Memory limit of each worker in bytes; None for an equal share of 90 % of the available memory.
+    working_directory
+        Working directory of the workers.
+
+    Raises
+    ------
+    ConfigError
+        If a value is not allowed, or a device cannot be used.
+
+    Examples
+    --------
+    >>> Machine(workers=2, timeout=60).resolved().workers
+    2
+    """
+
+    devices: tuple[str, ...] = ("cpu",)
+    workers: int | None = None
+    threads: int = 1
+    backend: str = "threading"
+    timeout: float | None = 1800.0
+    memory: int | None = None
+    working_directory: str = field(default_factory=os.getcwd)
+
+    def __post_init__(self) -> None:
+        for name in ("workers", "threads", "memory"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, checked_integer(name, getattr(self, name), at_least(1)))
+        if self.backend not in BACKENDS:
+            raise ConfigError(f"backend: unknown {self.backend!r}; use one of {', '.join(BACKENDS)}")
+        if self.timeout is not None and not self.timeout > 0:
+            raise ConfigError(f"timeout: expected a number of seconds above 0, got {self.timeout!r}")
+        if not self.devices:
+            raise ConfigError("devices: expected at least one, such as cpu or cuda:0")
+        for device in self.devices:
+            try:
+                torch.empty(0, device=device)
+            except Exception as error:
+                raise ConfigError(f"device: cannot use {device!r}: {' '.join(str(error).split())[:200]}") from error
+
+    def resolved(self) -> Machine:
+        """Return a copy in which `workers` and `memory` have values."""
+        workers = self.workers or default_workers(self.devices)
+        return replace(self, workers=workers, memory=self.memory or memory_limit(workers))
+
+
+def default_workers(devices: Sequence[str]) -> int:
+    """Return the default number of workers: one per GPU, or one per core.
+
+    Examples
+    --------
+    >>> default_workers(["cuda:0", "cuda:1"])
+    2
+    """
+    if devices and not devices[0].startswith("cpu"):
+        return len(devices)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def memory_limit(workers: int) -> int | None:
+    """Return the default memory limit of each worker in bytes; None where the available memory is not known."""
+    available = available_memory()
+    return None if available is None else int(MEMORY_SHARE * available / workers)

@@ -1,0 +1,183 @@
+"""The built-in kinds of predictors, which are registered in `benchmark.evaluation.predictors.PREDICTORS`."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from benchmark.evaluation.predictor_objects import Predictor, TrainedState, as_predictor
+from benchmark.evaluation.predictors import (
+    PREDICTORS,
+    PredictorContext,
+    PredictorInfo,
+    PredictorKind,
+    begins_with,
+    first_line,
+    source_digest,
+)
+from deepnets.data import Images, open_images
+from deepnets.graph import Graph
+from deepnets.support import ConfigError, import_attribute, is_attribute
+from ghn_model.checkpoints import describe, list_pretrained
+from ghn_model.config import PRESETS, GHNConfig
+from ghn_model.ghn import GHN
+
+__all__: list[str] = []
+
+SUFFIXES = (".safetensors", ".pt")
+"""Suffixes of files of saved states."""
+
+
+# --- random: PyTorch's initial values ---
+
+
+def _describe_random(spec: str) -> PredictorInfo:
+    return PredictorInfo(spec, spec, "random", about="PyTorch's initial values")
+
+
+def _initial_values(model: nn.Module, graph: Graph) -> dict[str, Tensor]:
+    return {name: parameter.detach() for name, parameter in model.named_parameters()}
+
+
+def _open_random(info: PredictorInfo, context: PredictorContext) -> Predictor:
+    return _initial_values
+
+
+# --- hypernetwork: a bundled name or a file; untrained:PRESET ---
+
+
+def _is_hypernetwork(spec: str) -> bool:
+    return spec in list_pretrained() or Path(spec).is_file()
+
+
+def _describe_hypernetwork(spec: str) -> PredictorInfo:
+    found = describe(spec)
+    label = spec if spec in list_pretrained() else _label_of(Path(spec))
+    about = str(found.metadata.get("about", "")) or f"{found.config.hypernet}, {found.num_parameters:,} weights"
+    return PredictorInfo(label, spec, "hypernetwork", found.sha256, about, found.config.num_classes)
+
+
+def _open_hypernetwork(info: PredictorInfo, context: PredictorContext) -> GHN:
+    return GHN.from_pretrained(info.spec, device=context.device)
+
+
+def _describe_untrained(spec: str) -> PredictorInfo:
+    preset = spec.partition(":")[2]
+    if preset not in PRESETS:
+        raise ConfigError(f"predictor: {spec}: expected one of the presets {', '.join(PRESETS)}")
+    return PredictorInfo(f"untrained-{preset}", spec, "untrained", about="a hypernetwork before training")
+
+
+def _open_untrained(info: PredictorInfo, context: PredictorContext) -> GHN:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(context.seed)
+        config = GHNConfig.preset(info.argument, context.images.num_classes, context.images.image_size)
+        return GHN(config).to(context.device).eval()
+
+
+# --- python: module:attribute ---
+
+
+def _describe_python(spec: str) -> PredictorInfo:
+    found = import_attribute(spec, "predictor")
+    predictor = as_predictor(found, spec)  # an error is reported before the evaluation begins
+    num_classes = predictor.config.num_classes if isinstance(predictor, GHN) else None
+    return PredictorInfo(spec, spec, "python", source_digest(spec.partition(":")[0]), first_line(found), num_classes)
+
+
+def _open_python(info: PredictorInfo, context: PredictorContext) -> Predictor | GHN:
+    return as_predictor(import_attribute(info.spec, "predictor"), info.spec, context.device)
+
+
+# --- states: a folder with a saved state for every network ---
+
+
+def _is_folder(spec: str) -> bool:
+    return Path(spec).is_dir()
+
+
+def _describe_states(spec: str) -> PredictorInfo:
+    folder = Path(spec)
+    names = sorted(path.name for path in folder.iterdir() if path.suffix in SUFFIXES)
+    if not names:
+        raise ConfigError(f"predictor: {spec}: the folder has no saved state (.safetensors or .pt)")
+    stats = [(name, (folder / name).stat()) for name in names]
+    text = "\n".join(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats)
+    return PredictorInfo(_label_of(folder), spec, "states", hashlib.sha256(text.encode()).hexdigest())
+
+
+class _SavedStates:
+    """Reads the saved state of each network; a state with running statistics is evaluated with them."""
+
+    def __init__(self, info: PredictorInfo, context: PredictorContext) -> None:
+        self._folder, self._networks = Path(info.spec), context.networks
+
+    def __call__(self, model: nn.Module, graph: Graph) -> Mapping[str, Tensor]:
+        from benchmark.training import read_state
+
+        index, networks = graph.index, self._networks
+        stems = [f"{networks.name}-{index}"]
+        if name := networks.name_of(index or 0):
+            stems += [name, f"{networks.name}-{name}"]
+        paths = [self._folder / f"{stem}{suffix}" for stem in stems for suffix in SUFFIXES]
+        path = next((path for path in paths if path.is_file()), None)
+        if path is None:
+            raise ConfigError(f"{self._folder}: has no {' or '.join(path.name for path in paths[::2])}")
+        state = read_state(path)
+        trained = any(name.endswith(("running_mean", "running_var")) for name in state)
+        return TrainedState(state) if trained else state
+
+
+# --- sgd:EPOCHS ---
+
+
+def _describe_sgd(spec: str) -> PredictorInfo:
+    epochs = spec.partition(":")[2]
+    if not epochs.isdecimal() or int(epochs) < 1:
+        raise ConfigError(f"predictor: {spec}: expected the number of epochs, as in sgd:5")
+    return PredictorInfo(f"sgd-{epochs}", spec, "sgd", about="trained from PyTorch's initial values")
+
+
+def _check_sgd(info: PredictorInfo, images: Images, image_root: Path | str | None) -> None:
+    from benchmark.training import SGDRecipe
+
+    SGDRecipe.preset(images.name)
+    open_images(images.name, "train", root=image_root)
+
+
+class _Training:
+    """Trains each network with the recipe of the baselines for the image set (`benchmark.training.SGDRecipe`)."""
+
+    def __init__(self, info: PredictorInfo, context: PredictorContext) -> None:
+        from benchmark.training import SGDRecipe
+
+        images = context.images
+        self._recipe = SGDRecipe.preset(images.name, epochs=int(info.argument))
+        self._images = open_images(images.name, "train", root=context.image_root, device=images.device)
+        self._seed = context.seed
+
+    def __call__(self, model: nn.Module, graph: Graph) -> Mapping[str, Tensor]:
+        from benchmark.training import train_network
+
+        return TrainedState(train_network(model, self._images, self._recipe, seed=self._seed).state)
+
+
+def _label_of(path: Path) -> str:
+    """Return the name of a file or folder; the name of the parent folder if the file has a general name."""
+    stem = path.resolve().stem if path.is_file() else path.resolve().name
+    return path.resolve().parent.name if stem in ("ghn", "model", "checkpoint") else stem
+
+
+for _kind in (
+    PredictorKind("random", "random", "random".__eq__, _describe_random, _open_random),
+    PredictorKind("untrained", "untrained:PRESET", begins_with("untrained"), _describe_untrained, _open_untrained),
+    PredictorKind("sgd", "sgd:EPOCHS", begins_with("sgd"), _describe_sgd, _Training, _check_sgd),
+    PredictorKind("hypernetwork", "the file of one", _is_hypernetwork, _describe_hypernetwork, _open_hypernetwork),
+    PredictorKind("states", "a folder of saved states", _is_folder, _describe_states, _SavedStates),
+    PredictorKind("python", "module:attribute", is_attribute, _describe_python, _open_python),
+):
+    PREDICTORS.register(_kind.name, _kind)

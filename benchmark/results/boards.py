@@ -1,0 +1,246 @@
+"""Boards: summaries of all predictors on the same images, by split."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from benchmark.evaluation import OK, Summary, default_image_split, summarize
+from benchmark.metrics import get_metric
+
+__all__ = ["IMAGE_NAMES", "LEADERBOARD", "NAMES", "SPLITS", "Board", "Cell", "Column", "build_board", "usual_metric"]
+
+LEADERBOARD = (
+    *("method", "split", "images", "part", "noise", "metric", "mean", "standard_error", "best", "best_index"),
+    *("networks", "failures"),
+)
+"""Columns of `leaderboard.csv`."""
+
+SPLITS = ("test", "val", "wide", "deep", "dense", "bnfree", "predefined", "search", "train")
+"""Splits in the order of tables."""
+
+NAMES = {"resnet50": "ResNet-50", "vit": "ViT"}
+IMAGE_NAMES = {"digits": "digits", "cifar10": "CIFAR-10", "imagenet": "ImageNet"}
+
+
+class Column(NamedTuple):
+    """A column of tables: the networks of a split, evaluated on one part of the images.
+
+    Attributes
+    ----------
+    split
+        The split of the networks.
+    part
+        The part of the image set, "test" or "val".
+
+    Examples
+    --------
+    >>> str(Column("wide", "test")), str(Column("wide", "val"))
+    ('wide', 'wide (val images)')
+    """
+
+    split: str
+    part: str
+
+    @property
+    def usual(self) -> bool:
+        """Whether the split is evaluated on this part by default."""
+        return self.part == default_image_split(self.split)
+
+    @property
+    def rank(self) -> tuple[int, str, bool, str]:
+        """Sort key of columns."""
+        place = SPLITS.index(self.split) if self.split in SPLITS else len(SPLITS)
+        return place, self.split, not self.usual, self.part
+
+    def __str__(self) -> str:
+        return self.split if self.usual else f"{self.split} ({self.part} images)"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The results of one predictor in one column.
+
+    Attributes
+    ----------
+    rows
+        One row per network, sorted by index.
+    metric
+        Name of the metric that is summarized.
+    run
+        Id of the run of the rows.
+    wanted
+        Number of networks of the run; a run that is not complete has fewer rows.
+    batch_size
+        Requested batch size; 0 if it is not known.
+    split_size
+        Number of networks of the split; 0 if it is not known.
+    """
+
+    rows: pd.DataFrame
+    metric: str
+    run: str
+    wanted: int
+    batch_size: int
+    split_size: int
+
+    @cached_property
+    def summary(self) -> Summary:
+        """Mean, standard error, best and failures."""
+        return summarize(self.rows, self.metric)
+
+    @cached_property
+    def fine(self) -> pd.DataFrame:
+        """Rows of the networks that did not fail."""
+        return self.rows[self.rows["status"] == OK]
+
+    @property
+    def values(self) -> npt.NDArray[np.float64]:
+        """Values of the metric, for the networks that did not fail."""
+        return np.asarray(self.fine[self.metric], np.float64)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the run has a row for each of its networks."""
+        return len(self.rows) >= self.wanted
+
+    @property
+    def smaller_batches(self) -> int:
+        """Number of networks that were evaluated with a smaller batch size than requested."""
+        return int((self.fine["batch_size"] < self.batch_size).sum())
+
+    @property
+    def running_statistics(self) -> int:
+        """Number of networks whose batch norms used running statistics."""
+        return int((self.fine["batch_norm"] == "running").sum())
+
+    @property
+    def is_predefined(self) -> bool:
+        """Whether the rows are those of the two predefined networks, whose mean is not meaningful."""
+        return bool((self.rows["split"] == "predefined").all()) and len(self.rows) <= len(NAMES)
+
+    def name(self, index: int) -> str:
+        """Return the name of a network, or its index as text."""
+        own = str(self.rows.loc[self.rows["index"] == index, "network"].iloc[0])
+        if not own and self.is_predefined and index < len(NAMES):
+            return [*NAMES.values()][index]
+        return NAMES.get(own.lower(), own) or f"#{index}"
+
+
+@dataclass(frozen=True)
+class Board:
+    """All results on the same images.
+
+    Attributes
+    ----------
+    images, noise
+        Name of the image set, and standard deviation of the noise that was added to it.
+    columns
+        Columns, in the order of published tables.
+    predictors
+        Labels of the predictors, the best mean in the first column first.  Predictors that were evaluated on fewer of
+        its networks, or failed on all of them, follow.
+    cells
+        Results by predictor and column, as far as there are any.
+    """
+
+    images: str
+    noise: float
+    columns: list[Column]
+    predictors: list[str]
+    cells: dict[tuple[str, Column], Cell]
+
+    @property
+    def title(self) -> str:
+        """The images, as text."""
+        name = IMAGE_NAMES.get(self.images, self.images)
+        return f"{name} with noise ({self.noise:g})" if self.noise else name
+
+    def full(self, column: Column) -> int:
+        """Return the largest number of networks that a predictor was evaluated on in a column."""
+        return max(len(cell.rows) for (_, at), cell in self.cells.items() if at == column)
+
+    def split_size(self, column: Column) -> int:
+        """Return the number of networks of the split of a column; 0 if it is not known."""
+        return max(cell.split_size for (_, at), cell in self.cells.items() if at == column)
+
+    def metric(self, column: Column) -> str:
+        """Return the name of the metric of a column."""
+        return next(cell.metric for (_, at), cell in self.cells.items() if at == column)
+
+    def winner(self, column: Column) -> str | None:
+        """Return the predictor with the best mean in a column.
+
+        Only predictors that were evaluated on all of its networks without a failure are compared; None if there are
+        fewer than two of them.
+        """
+        full = self.full(column)
+        means = {
+            predictor: cell.summary.mean
+            for (predictor, at), cell in self.cells.items()
+            if at == column and len(cell.rows) == full and cell.complete and not cell.summary.failures
+        }
+        sign = _sign(self.metric(column))
+        return max(means, key=lambda predictor: sign * means[predictor]) if len(means) > 1 else None
+
+    def win_rates(self, column: Column) -> dict[tuple[str, str], tuple[float, int]]:
+        """Compare all pairs of predictors, network by network.
+
+        Returns
+        -------
+        For each ordered pair of predictors, the share of the networks that both were evaluated on for which the first
+        one is strictly better, and the number of these networks.  A predictor that fails for a network is worse than
+        one that does not.
+        """
+        scores = {}
+        for predictor in self.predictors:
+            if cell := self.cells.get((predictor, column)):
+                values = _sign(cell.metric) * cell.rows[cell.metric].to_numpy(float)
+                values = np.where(cell.rows["status"] == OK, values, -math.inf)
+                scores[predictor] = pd.Series(values, cell.rows["index"].to_numpy())
+        rates = {}
+        for first in scores:
+            for second in scores:
+                if first != second:
+                    a, b = scores[first].align(scores[second], join="inner")
+                    rates[first, second] = (float((a > b).mean()) if len(a) else math.nan), len(a)
+        return rates
+
+
+def usual_metric(images: str, split: str) -> str:
+    """Return the metric of published results: top-5 for DeepNets-1M on ImageNet, else top-1 accuracy.
+
+    Examples
+    --------
+    >>> usual_metric("imagenet", "test"), usual_metric("imagenet", "timm"), usual_metric("cifar10", "test")
+    ('top5', 'top1', 'top1')
+    """
+    return "top5" if images == "imagenet" and split in SPLITS else "top1"
+
+
+def build_board(images: str, noise: float, cells: dict[tuple[str, Column], Cell]) -> Board:
+    """Return a board with columns and predictors in the order of tables."""
+    columns = sorted({column for _, column in cells}, key=lambda column: column.rank)
+    board = Board(images, noise, columns, [], cells)
+    full = {column: board.full(column) for column in columns}
+
+    def rank(predictor: str) -> tuple[Any, ...]:
+        for i, column in enumerate(columns):  # the first column with results of the predictor
+            if cell := cells.get((predictor, column)):
+                mean = cell.summary.mean
+                return i, math.isnan(mean), len(cell.rows) < full[column], -_sign(cell.metric) * mean, predictor
+        raise AssertionError("a predictor without a cell")
+
+    board.predictors.extend(sorted({predictor for predictor, _ in cells}, key=rank))
+    return board
+
+
+def _sign(metric: str) -> int:
+    """1 for a metric whose larger values are better, else -1."""
+    return 1 if get_metric(metric).higher_is_better else -1

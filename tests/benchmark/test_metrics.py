@@ -1,0 +1,101 @@
+"""Metrics: the registry, and metrics of users from the declaration to the columns of tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmark import METRICS, Metric, evaluate, evaluate_network, register_metric, summarize
+from benchmark.metrics import get_metric, get_metrics
+from benchmark.results import Machine, read_results, run
+from deepnets import ConfigError
+from deepnets.data import load_images
+from tests.support.small_corpus import write_small_corpus
+
+MODULE = """
+import torch.nn.functional as F
+from benchmark import Metric
+
+def cross_entropy(logits, labels):
+    return F.cross_entropy(logits, labels, reduction="none")
+
+loss = Metric("loss_of_test", "cross-entropy", "nats", cross_entropy, higher_is_better=False)
+number = 3
+"""
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current directory, with a module that declares a metric."""
+    (tmp_path / "my_metrics.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(METRICS, "_entries", dict(METRICS._entries))
+    return tmp_path
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    return F.cross_entropy(logits, labels, reduction="none")
+
+
+def test_a_metric_is_the_mean_over_all_images() -> None:
+    images = load_images("digits", "test")
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))
+    metric = Metric("loss", "cross-entropy", "nats", cross_entropy, higher_is_better=False)
+    found = evaluate_network(model, dict(model.named_parameters()), images, batch_size=37, metrics=[metric])
+    with torch.no_grad():
+        (pixels, labels) = next(images.batches(len(images)))
+        expected = F.cross_entropy(model(pixels), labels).item()
+    assert list(found.values) == ["top1", "top5", "loss"]
+    assert found["loss"] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("top3", "metric: unknown 'top3'; use one of top1, top5"),
+        ("my_metrics:number", "my_metrics:number is a int; expected a benchmark.Metric"),
+        ("my_metrics:los", "my_metrics has no 'los'; did you mean loss"),
+        ("no_such_module:f", "no_such_module cannot be imported"),
+    ],
+)
+def test_unknown_metrics(module: Path, name: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        get_metric(name)
+
+
+def test_names_are_unique_identifiers(module: Path) -> None:
+    with pytest.raises(ConfigError, match="'top1' is already registered"):
+        register_metric(Metric("top1", "", "", cross_entropy))
+    with pytest.raises(ConfigError, match="'top 3' cannot be a name"):
+        Metric("top 3", "", "", cross_entropy)
+    assert get_metric("my_metrics:loss") is get_metric("my_metrics:loss") is METRICS["loss_of_test"]
+    assert [metric.name for metric in get_metrics(["my_metrics:loss", "top5"])] == ["top1", "top5", "loss_of_test"]
+
+
+def test_the_best_network_has_the_smallest_loss(module: Path) -> None:
+    get_metric("my_metrics:loss")
+    table = pd.DataFrame({"index": [0, 1], "loss_of_test": [2.0, 1.0], "status": "ok"})
+    assert summarize(table, "loss_of_test")[2:4] == (1.0, 1)
+
+
+def test_a_metric_of_the_user_in_a_run(module: Path) -> None:
+    """A worker computes it, and an existing folder of results gets its column."""
+    data = write_small_corpus(module, "test")
+    options = {"data": data, "out": module / "out", "limit": 2, "machine": Machine(workers=1)}
+    run(["first=random"], ["test"], **options)  # type: ignore[arg-type]
+    run(["second=random"], ["test"], **options, metrics=["my_metrics:loss"])  # type: ignore[arg-type]
+    results = read_results(module / "out")
+    losses = results.rows.set_index("predictor")["loss_of_test"]
+    assert losses["first"].isna().all()
+    assert (losses["second"] > 0).all()
+    (board,) = results.boards("loss_of_test")
+    assert board.predictors == ["second", "first"]
+    alone = evaluate("random", "test", data=data, limit=2, metrics=["my_metrics:loss"])
+    assert alone["loss_of_test"].tolist() == pytest.approx(losses["second"].tolist())

@@ -1,0 +1,144 @@
+"""Image sets by name: users add their own, by registration or as "module:attribute"."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from deepnets.data import IMAGE_SETS, ImageSet, load_images, open_images, register_image_set
+from deepnets.support import ConfigError, Registry
+
+ROOT = Path(__file__).parents[3]
+SHAPES = """
+import torch
+from deepnets.data import ImageSet
+
+def load(split, *, root=None, download=False, device="cpu", image_size=None, noise=0.0):
+    images = torch.arange(12, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 32, 32)
+    shapes = ImageSet("shapes:load", split, images, torch.arange(12) % 4, 4, (0.5,) * 3, (0.25,) * 3)
+    return shapes.with_options(device=device, image_size=image_size, noise=noise)
+
+class Lazy:
+    name, split, num_classes, image_size, device = "lazy", "train", 2, 8, torch.device("cpu")
+
+def lazy(split, **options):
+    return Lazy()
+
+"""
+
+
+@pytest.fixture
+def shapes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A module `shapes` with image sets, in the current folder."""
+    (tmp_path / "shapes.py").write_text(SHAPES)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
+    yield tmp_path
+    sys.modules.pop("shapes", None)
+
+
+@pytest.fixture
+def registry(monkeypatch: pytest.MonkeyPatch) -> Registry[Any]:
+    """The registry of image sets, restored after the test."""
+    monkeypatch.setattr(IMAGE_SETS, "_entries", dict(IMAGE_SETS._entries))
+    return IMAGE_SETS
+
+
+def test_the_known_sets() -> None:
+    assert list(IMAGE_SETS)[:3] == ["digits", "cifar10", "imagenet"]
+
+
+def test_a_registered_set(registry: Registry[Any]) -> None:
+    seen = {}
+
+    def load(split: str, **options: Any) -> ImageSet:
+        seen.update(options, split=split)
+        return load_images("digits", split).with_options(noise=options["noise"])
+
+    register_image_set("mine", load)
+    assert "mine" in registry
+    images = open_images("mine", "val", root="folder", noise=0.5, image_size=16)
+    assert (len(images), images.split) == (299, "val")
+    assert seen == {
+        "split": "val",
+        "root": "folder",
+        "download": False,
+        "device": "cpu",
+        "noise": 0.5,
+        "image_size": 16,
+    }
+    open_images("mine", workers=2)
+    assert seen["workers"] == 2
+    assert isinstance(load_images("mine"), ImageSet)
+    with pytest.raises(
+        ConfigError, match=r"^images: unknown 'yours'; use one of digits, cifar10, imagenet, .*mine, or"
+    ):
+        open_images("yours")
+
+
+@pytest.mark.parametrize("name", ["digits", "cifar10"])
+def test_duplicates_are_refused(registry: Registry[Any], name: str) -> None:
+    before = registry[name]
+    with pytest.raises(ConfigError, match=f"^images: '{name}' is already registered; choose another name$"):
+        register_image_set(name, lambda *_, **__: None)  # type: ignore[arg-type, return-value]
+    assert registry[name] is before
+
+
+@pytest.mark.parametrize("name", ["", "module:load", 3])
+def test_wrong_names_are_refused(registry: Registry[Any], name: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^images: expected a name without a colon"):
+        register_image_set(name, lambda *_, **__: None)  # type: ignore[arg-type, return-value]
+
+
+def test_a_module_and_attribute(shapes: Path) -> None:
+    images = load_images("shapes:load", "test", image_size=16, noise=0.1)
+    assert (images.name, images.split, images.num_classes, images.image_size) == ("shapes:load", "test", 4, 16)
+    pixels, labels = next(images.batches(5))
+    assert (pixels.shape, labels.tolist()) == (torch.Size([5, 3, 16, 16]), [0, 1, 2, 3, 0])
+
+
+def test_only_sets_in_memory_are_loaded(shapes: Path) -> None:
+    assert open_images("shapes:lazy").name == "lazy"
+    with pytest.raises(ConfigError, match=r"^images: shapes:lazy does not fit into memory; use open_images$"):
+        load_images("shapes:lazy")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nowhere:load", "nowhere cannot be imported: ModuleNotFoundError: No module named 'nowhere'"),
+        ("shapes:loud", "shapes has no attribute 'loud'; did you mean load"),
+        ("shapes:", "expected 'module:attribute', got 'shapes:'"),
+        (":load", "expected 'module:attribute', got ':load'"),
+        ("shapes.py:load", "shapes.py cannot be imported: ModuleNotFoundError"),
+        ("a b:load", "expected 'module:attribute', got 'a b:load'"),
+    ],
+)
+def test_what_cannot_be_imported(shapes: Path, name: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^images: {message}"):
+        open_images(name)
+
+
+def test_the_names_need_no_torch() -> None:
+    """Command lines list the names without importing torch."""
+    program = "import sys; from deepnets.data import IMAGE_SETS; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+
+
+def test_a_command_line_takes_sets_of_users(shapes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Options check names before anything is loaded."""
+    import argparse
+
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--images", type=IMAGE_SETS.option)
+    for name in ("digits", "shapes:load"):
+        assert parser.parse_args(["--images", name]).images == name
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--images", "mnist"])
+    assert "argument --images: images: unknown 'mnist'; use one of digits, cifar10" in capsys.readouterr().err

@@ -1,0 +1,80 @@
+"""The command line `python -m deepnets`, in this process."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from deepnets import GENOTYPES, ConfigError, DeepNets1M, MissingDataError, NetworkConfig
+from deepnets.__main__ import main
+from tests.support.small_corpus import CONFIG, write_small_corpus
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A corpus folder with two small splits."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    return write_small_corpus(folder, "val", "test")
+
+
+def test_info_describes_files_and_folders(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["info", str(data)])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if not line.startswith(" ")] == [
+        f"{data}/deepnets1m_val.h5",
+        f"{data}/deepnets1m_test.h5",
+    ]
+    assert sum("4 networks" in line for line in lines) == 2
+    main(["info", str(data / "deepnets1m_val.h5")])
+    assert capsys.readouterr().out.splitlines() == lines[: len(lines) // 2]
+
+
+def test_export_and_import(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    official, imported = tmp_path / "official", tmp_path / "imported"
+    main(["export", str(official), "--data", str(data)])
+    assert f"{official}/deepnets1m_eval.hdf5: " in capsys.readouterr().out
+    main(["import", str(official), "--out", str(imported), "--splits", "val"])
+    assert "val: imported; graphs in the file compared with their configurations:" in capsys.readouterr().out
+    nets, original = DeepNets1M(imported, "val"), DeepNets1M(data, "val")
+    assert [nets[i] == original[i] for i in range(len(nets))] == [True] * 4
+
+
+@pytest.mark.parametrize("source", ["--genotype", "--config", "--data"])
+def test_draw(data: Path, tmp_path: Path, source: str, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib")
+    path = tmp_path / "picture.svg"
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(CONFIG.to_dict()))
+    value = {"--genotype": "DARTS", "--config": str(config), "--data": str(data)}[source]
+    main(["draw", str(path), source, value, "--title", "Figure 1", "--cells", "3"])
+    assert "Figure 1</text>" in path.read_text()
+    assert capsys.readouterr().out.startswith(f"{path}: Graph(")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ("info nowhere", MissingDataError, "^nowhere: holds no corpus files .* build them with `make dataset`$"),
+        ("export out --data nowhere", MissingDataError, "^nowhere: holds no corpus files"),
+        ("import . --out x", MissingDataError, r"^\.: holds no .hdf5 files of the original release"),
+        ("draw a.png --config missing.json", ConfigError, "^missing.json: cannot be read: No such file"),
+        ("draw a.png --config list.json", ConfigError, "^list.json: is not a NetworkConfig in JSON"),
+        ("draw a.png --data data --index 4", ConfigError, "^--index: split test has the indices 0 to 3, got 4"),
+        ("export out --data data --splits deep", ConfigError, "^--splits: unknown 'deep'; available are val, test"),
+    ],
+)
+def test_errors(data: Path, monkeypatch: pytest.MonkeyPatch, arguments: str, error: type, message: str) -> None:
+    monkeypatch.chdir(data.parent)
+    Path("list.json").write_text("{]")
+    with pytest.raises(error, match=message):
+        main(arguments.split())
+
+
+def test_genotypes_can_be_drawn() -> None:
+    """Every named genotype is a valid network with the options of `draw --genotype`."""
+    for name, genotype in GENOTYPES.items():
+        vit = name == "ViT"
+        assert NetworkConfig(genotype, 8, C_mult=1 if vit else 2, preproc=not vit)
