@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from deepnets.support import (
     ConfigError,
     deprecated_option,
+    import_attribute,
     is_attribute,
-    load_attribute,
     non_negative,
     number,
     positive,
@@ -274,7 +274,7 @@ def run(options: argparse.Namespace) -> None:
     if options.hypernetwork:
         if not is_attribute(options.hypernetwork):
             raise ConfigError(f"--hypernetwork: expected MODULE:ATTRIBUTE, got {options.hypernetwork!r}")
-        hypernetwork = load_attribute(options.hypernetwork, "hypernetwork")
+        hypernetwork = import_attribute(options.hypernetwork, "hypernetwork")
     with opened(options) as (config, recipe, images, nets, distributed, workers, init):
         steps = options.steps
         if options.epochs:
