@@ -320,7 +320,7 @@ class Trainer:
         for name in saved | self.identity:
             before, now = saved.get(name), self.identity.get(name)
             if name == "recipe":  # the memory format does not change what is trained
-                before, now = ({**values, "channels_last": None} for values in (before, now))
+                before, now = ({**(values or {}), "channels_last": None} for values in (before, now))
             if before != now:
                 raise ConfigError(
                     f"{self.out}: holds a run with another {name}{_difference(before, now)}; use the same options to "
