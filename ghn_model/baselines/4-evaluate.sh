@@ -17,6 +17,6 @@ source "$(dirname "$0")/settings.sh"
 corpus test wide deep dense bnfree
 "$PYTHON" -m benchmark card "$OUT/$NAME" --name "$NAME" --out "$BUNDLE" ${OVERWRITE:+--overwrite}
 "$PYTHON" -m benchmark run --predictors "$NAME=$BUNDLE/$NAME.safetensors" --splits $SPLITS --limit "$LIMIT" \
-  --images "$IMAGES" ${IMAGE_ROOT:+--image-root "$IMAGE_ROOT"} --data "$DATA" --device "$DEVICE" --jobs "$WORKERS" \
+  --images "$IMAGES" ${IMAGE_ROOT:+--image-root "$IMAGE_ROOT"} --data "$DATA" --device "$DEVICE" --workers "$WORKERS" \
   --out "$OUT/$NAME/results"
 "$PYTHON" -m benchmark card "$OUT/$NAME" --name "$NAME" --out "$BUNDLE" --results "$OUT/$NAME/results" $ARGS
