@@ -213,7 +213,7 @@ def preset_of(config: GHNConfig) -> str:
 
     Examples
     --------
-    >>> preset_of(GHNConfig.preset("ghn2")), preset_of(GHNConfig.preset("ghn2", hidden=7))
+    >>> preset_of(GHNConfig.preset("ghn2")), preset_of(GHNConfig.preset("ghn2", hidden=8))
     ('ghn2', '')
     """
     for name in PRESETS:
