@@ -58,10 +58,10 @@ train: $(VENV)/core  ## train a hypernetwork [PRESET=ghn2 IMAGES=digits IMAGE_RO
 	  $(if $(STEPS),--steps '$(STEPS)') $(if $(EPOCHS),--epochs '$(EPOCHS)') $(ARGS)
 
 test: $(VENV)/development  ## run the fast tests and the examples of all docstrings
-	@$(BIN)/python -m pytest -n auto -m 'not slow' $(PYTEST)
+	@$(BIN)/python -m pytest -n auto -m 'not slow' --doctest-modules deepnets generator ghn_model benchmark tests $(PYTEST)
 
 test-all: $(VENV)/development  ## run all tests
-	@$(BIN)/python -m pytest -n auto $(PYTEST)
+	@$(BIN)/python -m pytest -n auto --doctest-modules deepnets generator ghn_model benchmark tests $(PYTEST)
 
 check: $(VENV)/development  ## lint, formatting, types, import rules
 	@$(BIN)/ruff check .

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from deepnets.support import MissingDependencyError as MissingDependencyError
     from deepnets.support import TraceError as TraceError
     from deepnets.support import TrainingError as TrainingError
+    from deepnets.support import load_model as load_model
     from deepnets.tracing import trace as trace
 
 __version__ = "0.1.0"
@@ -81,6 +82,7 @@ __getattr__, __dir__, _names = lazy_exports(
             "MissingDependencyError",
             "TraceError",
             "TrainingError",
+            "load_model",
         ),
         "tracing": ("trace",),
     },

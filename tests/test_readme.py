@@ -38,9 +38,7 @@ def beside_data(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(("document", "index"), EXAMPLES)
 def test_python_examples_run(document: str, index: int, beside_data: Path) -> None:
     program = beside_data / "example.py"
-    # A PyTorch for CPUs needs help to import torchvision; timm imports it, too.
-    door = "from deepnets.support import import_torchvision; import_torchvision()\n"
-    program.write_text(door + blocks(document, "python")[index])
+    program.write_text(blocks(document, "python")[index])
     done = subprocess.run([sys.executable, program], cwd=beside_data, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
