@@ -29,8 +29,17 @@ launch() {  # launch PROCESSES COMMAND...: run a command of ghn_model in one pro
   local count="$1"
   shift
   if test "$count" -gt 1; then
+    share_gpu
     "$PYTHON" -m torch.distributed.run --standalone --nproc-per-node "$count" -m ghn_model "$@"
   else
     "$PYTHON" -m ghn_model "$@"
   fi
+}
+
+share_gpu() {  # start NVIDIA's MPS daemon where it is installed, so that kernels of several processes run at the same time
+  test "$DEVICE" != cpu && command -v nvidia-cuda-mps-control > /dev/null || return 0
+  export CUDA_MPS_PIPE_DIRECTORY="${CUDA_MPS_PIPE_DIRECTORY:-/tmp/deepnets-mps}"
+  export CUDA_MPS_LOG_DIRECTORY="${CUDA_MPS_LOG_DIRECTORY:-/tmp/deepnets-mps}"
+  mkdir -p "$CUDA_MPS_PIPE_DIRECTORY" "$CUDA_MPS_LOG_DIRECTORY"
+  nvidia-cuda-mps-control -d 2> /dev/null || true  # it may be running already
 }
