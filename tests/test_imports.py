@@ -19,6 +19,9 @@ PACKAGES = ("deepnets", "generator", "ghn_model", "benchmark")
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 LAZY = ("deepnets", "deepnets.architecture", "deepnets.corpus", "deepnets.graph", "deepnets.support")
 NEED_TORCH = (
+    "deepnets.architecture.cell",
+    "deepnets.architecture.depthwise",
+    "deepnets.architecture.functional",
     "deepnets.architecture.network",
     "deepnets.architecture.operations",
     "deepnets.data",

@@ -10,7 +10,7 @@ text          tables for a terminal
 
 from __future__ import annotations
 
-from benchmark.literature.known_issues import known_issues
+from benchmark.literature.known_issues import list_known_issues
 from benchmark.literature.loading import Published, files_of, load, targets
 from benchmark.literature.own_results import NOISE, read_own_results
 from benchmark.literature.tables import leaderboard
@@ -33,9 +33,9 @@ __all__ = [
     "best_text",
     "files_of",
     "images_text",
-    "known_issues",
     "known_issues_text",
     "leaderboard",
+    "list_known_issues",
     "load",
     "model_text",
     "models_text",

@@ -13,7 +13,7 @@ import pandas as pd
 
 from benchmark.literature.files import FILES, METHODS
 
-__all__ = ["KnownIssue", "Unusable", "correct", "known_issues"]
+__all__ = ["KnownIssue", "Unusable", "correct", "list_known_issues"]
 
 
 class KnownIssue(NamedTuple):
@@ -147,12 +147,12 @@ _ISSUES = (
 )
 
 
-def known_issues() -> tuple[KnownIssue, ...]:
+def list_known_issues() -> tuple[KnownIssue, ...]:
     """Return the known issues of the published files.
 
     Examples
     --------
-    >>> known_issues()[4].what
+    >>> list_known_issues()[4].what
     'rounded to one decimal'
     """
     return _ISSUES

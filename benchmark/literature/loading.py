@@ -2,7 +2,7 @@
 
     published = load("folder")                   the files that are in the folder
     accuracies(published, "cifar10")             mean, standard error and best network, per method and split
-    print(*known_issues(), sep="\\n")             errors of the files, and how they are handled
+    print(*list_known_issues(), sep="\\n")             errors of the files, and how they are handled
     targets("folder", "cifar10", "val")          properties of networks to predict from their graphs
 
 The files are `results_cifar10.json`, `results_cifar10_extended.json` and `results_imagenet.json` of Knyazev et al.

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from benchmark.literature.files import SPLITS
-from benchmark.literature.known_issues import known_issues
+from benchmark.literature.known_issues import list_known_issues
 from benchmark.literature.loading import Published
 from benchmark.literature.own_results import NOISE, own_accuracies, own_models
 from benchmark.literature.tables import (
@@ -231,7 +231,7 @@ def statistics_text(published: Published, images: str, table: str) -> str:
 
 def known_issues_text() -> str:
     """Return the known issues of the published files."""
-    return "\n".join(map(str, known_issues()))
+    return "\n".join(map(str, list_known_issues()))
 
 
 # --- models of torchvision ---

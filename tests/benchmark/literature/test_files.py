@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmark.literature import WIDTH, known_issues, leaderboard, load, targets
+from benchmark.literature import WIDTH, leaderboard, list_known_issues, load, targets
 from benchmark.literature.files import FILES, SPLITS
 from benchmark.literature.tables import accuracies, model_statistics, rank_correlations, win_rates
 from deepnets.support import ConfigError, FormatError
@@ -47,8 +47,8 @@ def test_copied_values_are_unusable(folder: Path) -> None:
 
 
 def test_known_issues_in_words() -> None:
-    assert len(known_issues()) >= 5
-    for issue in known_issues():
+    assert len(list_known_issues()) >= 5
+    for issue in list_known_issues():
         assert issue.file.startswith(tuple(spec.name for spec in FILES.values()))
         assert max(map(len, str(issue).splitlines())) <= WIDTH
 

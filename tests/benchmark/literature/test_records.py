@@ -64,7 +64,7 @@ def test_records_of_the_imagenet_file(published: Published) -> None:
     assert f"{row['converge_time']:.5f}" == "0.66327"
 
 
-# --- known issues: what `known_issues()` claims holds ---
+# --- known issues: what `list_known_issues()` claims holds ---
 
 
 @pytest.fixture(scope="session")
