@@ -19,7 +19,7 @@ def table_of(folder: Path) -> pd.DataFrame:
 
 
 def lasting(folder: Path) -> str:
-    """The rows, without what is never the same twice."""
+    """Return the rows without times and memory, which vary."""
     return str(table_of(folder).drop(columns=VARYING).to_csv(index=False))
 
 

@@ -18,7 +18,7 @@ STEPS = 6
 
 
 class Made(NamedTuple):
-    """A bundle with a card, and results of it and of the file it was made from."""
+    """A bundle with a card, and results of the bundle and of the file from which it was made."""
 
     path: Path
     results: Path
@@ -38,7 +38,7 @@ def digest_of(path: Path) -> str:
 
 
 def change_runs(results: Path, change: Any) -> None:
-    """Change what `runs.json` says about each run."""
+    """Apply `change` to the entry of each run in `runs.json`."""
     runs = json.loads((results / "runs.json").read_text())
     for about in runs.values():
         change(about)
@@ -46,7 +46,7 @@ def change_runs(results: Path, change: Any) -> None:
 
 
 def altered(trained: Path, folder: Path, **changes: Any) -> Path:
-    """A copy of a training whose file says something else; None for nothing."""
+    """Return a copy of a training with changed metadata; None removes an entry."""
     shutil.copytree(trained, folder)
     known = {**load_metadata(trained / "ghn.safetensors"), **changes}
     known = {name: value for name, value in known.items() if value is not None}
