@@ -107,7 +107,7 @@ def test_a_command_is_needed(capsys: pytest.CaptureFixture[str]) -> None:
     assert "required: command" in capsys.readouterr().err
 
 
-# --- what is printed --------------------------------------------------------------------------------------------------
+# --- output -----------------------------------------------------------------------------------------------------------
 
 
 def test_splits_lists_the_splits(capsys: pytest.CaptureFixture[str]) -> None:
@@ -143,7 +143,7 @@ def test_a_reader_may_leave_early() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-# --- the frame of command lines ---------------------------------------------------------------------------------------
+# --- errors and exit statuses -----------------------------------------------------------------------------------------
 
 
 def ends(monkeypatch: pytest.MonkeyPatch, action: object) -> object:

@@ -4,14 +4,14 @@ An oracle for the tracing of any network.  It runs the model once, with real val
 autograd graph; it uses none of the code that it checks.
 
 Definitions.  Every autograd function yields one of three things: a *constant* (nothing requires a gradient), something
-*pending* (made of parameters and constants alone, as a standardised weight is), or *data*.  A parameter *meets* data at
-the first function, in the order of execution, in which something pending that it is part of stands beside data.  How
-it meets decides what is *upstream* of it, that is, which parameters influence the operands it is combined with:
+*pending* (computed from parameters and constants only, such as a standardised weight), or *data*.  A parameter *meets*
+data at the first function, in the order of execution, that combines a pending operand computed from it with data.  The
+kind of this function determines the *upstream* parameters, which influence the operands it is combined with:
 
 - multiplied with data, or the weight or bias of a layer: everything that the data depends on;
 - added to data: likewise if it has at most one axis (a bias), nothing if it is larger (a positional encoding, a table
-  of relative positions: sources of their own);
-- put beside data (concatenation, assignment to a slice, `where`) or looked up (embedding): nothing.
+  of relative positions, which are separate sources);
+- placed next to data (concatenation, assignment to a slice, `where`) or looked up (embedding): nothing.
 
 The data operand of a layer is defined by its position, so that this operand is data even if no input influences it
 (latents, positions, constants).  Operands of one operation have no order: parameters that meet data in the same

@@ -234,9 +234,8 @@ def canonical_form(nodes: Sequence[Any], edges: Iterable[tuple[int, int]]) -> Ha
     Returns
     -------
     Hashable
-        Equal for isomorphic graphs.  For others it differs, unless colour refinement cannot tell them apart, which
-        takes different graphs of nodes that are all alike in label and in surroundings; where every node ends up
-        with a colour of its own, equality proves isomorphism.
+        Equal for isomorphic graphs; different for others, unless colour refinement cannot distinguish them.  If every
+        node gets a unique colour, equality proves isomorphism.
     """
     edges = [(int(a), int(b)) for a, b in edges]
     before: list[list[int]] = [[] for _ in nodes]

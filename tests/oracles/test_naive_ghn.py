@@ -327,7 +327,7 @@ def test_mlp_decoder() -> None:
     torch.testing.assert_close(found, Q.reshape(10, 16))
 
 
-# ----- the whole -----
+# ----- whole networks -----
 
 
 @pytest.mark.parametrize("name", LAYOUTS)

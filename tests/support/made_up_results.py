@@ -93,7 +93,7 @@ def hash_of(text: str) -> int:
 
 
 def realistic(folder: Path, scale: float = 1.0, predictors: int = 4) -> Path:
-    """Write results of four predictors on eight splits, with failures, noise, an unfinished run, and a single network."""
+    """Write results of four predictors on eight splits, with failures, noise, and limited or unfinished runs."""
     rng = np.random.default_rng(5)
     skills = {"ghn2-digits": (62, 12), "ghn1-digits": (47, 9), "my_predictors:average": (31, 10), "random": (10, 1.5)}
     skills |= {f"sgd-{i}": (40 + 3 * i, 8) for i in range(1, predictors - 3)}

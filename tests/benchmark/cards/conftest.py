@@ -15,7 +15,7 @@ from tests.support.training_runs import command, run
 
 @pytest.fixture(scope="package")
 def trained(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A training by the command line: of a hypernetwork with a preset, as small as such are."""
+    """A training by the command line, of the smallest hypernetwork with a preset; do not change it."""
     out = tmp_path_factory.mktemp("run")
     done = run(command(corpus, out, images="digits", preset="ghn1", steps=STEPS, log_steps=1))
     assert done.returncode == 0, done.stderr
@@ -24,7 +24,7 @@ def trained(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="package")
 def made(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """Not to be changed; copy it."""
+    """A bundle and its results; do not change them, use `copied`."""
     folder = tmp_path_factory.mktemp("made")
     given = {"limits": "a test", "corpus_command": "make corpus"}
     path, results = bundle(trained, "ghn1-digits", folder / "bundles", given=given), folder / "results"
@@ -39,7 +39,7 @@ def made(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 @pytest.fixture
 def copied(made: Made, tmp_path: Path) -> Made:
-    """The same, to be changed."""
+    """A copy of `made` that tests may change."""
     shutil.copytree(made.path.parent, tmp_path / "bundles")
     shutil.copytree(made.results, tmp_path / "results")
     return Made(tmp_path / "bundles" / made.path.name, tmp_path / "results")

@@ -27,7 +27,7 @@ def test_mistakes(trained: Path, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     path = bundle(trained, "x", tmp_path)
     before = path.read_bytes()
-    assert bundle(trained, "x", tmp_path).read_bytes() == before  # the same again is no matter
+    assert bundle(trained, "x", tmp_path).read_bytes() == before  # repeating the call is allowed
     with pytest.raises(ConfigError, match="belongs to another training"):
         bundle(trained, "x", tmp_path, half=False)
     with pytest.raises(ConfigError, match="has no results of this file"):

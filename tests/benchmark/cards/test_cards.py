@@ -46,14 +46,14 @@ def test_commands_of_cards_give_their_recipes(name: str) -> None:
     card = model_card(name)
     parsed, images = recipe_of(card["command"][-1])
     assert name == f"{parsed[0]}-{images}"
-    assert parsed[1] == Recipe.from_dict(card["recipe"]).replace(channels_last=None)  # cards of a CPU
+    assert parsed[1] == Recipe.from_dict(card["recipe"]).replace(channels_last=None)  # the cards were made on a CPU
 
 
 # --- commands ---
 
 
 def recipe_of(text: str) -> tuple[tuple[str, Recipe], str]:
-    """What the real command line makes of a command."""
+    """Return the preset and recipe, and the images, that the command line parses from a command."""
     parser = Parser()
     add_arguments(parser.add_subparsers(parser_class=Parser))
     words = text.partition("#")[0].split()
@@ -95,7 +95,7 @@ def test_hypernetworks_without_a_preset(trained: Path, tmp_path: Path) -> None:
 
 
 def test_what_is_published() -> None:
-    """The row of the paper that everybody quotes, and where it ends."""
+    """Check the published row of GHN-2 and the number of columns."""
     assert PUBLISHED["ghn2"]["test"] == {
         "mean_top1": 66.88,
         "standard_error": 0.35,

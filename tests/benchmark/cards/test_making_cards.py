@@ -68,12 +68,12 @@ def test_then_with_results(copied: Made, trained: Path, with_run: bool) -> None:
     assert f"{path}\n{path.with_suffix('.json')}\n{path.with_name('ghn1-digits.log.csv')}\n" in done.stdout
     test = card["results"]["test"]
     assert f"{test['mean_top1']:.2f}±{test['standard_error']:.2f} (3)" in done.stdout
-    again = make_card(trained, path)  # which forgets nothing
+    again = make_card(trained, path)  # nothing is lost
     assert (again["results"], again["limits"], again["data"]) == (card["results"], "a test", card["data"])
 
 
 def test_results_of_the_file_of_the_training(copied: Made, trained: Path) -> None:
-    """They count where there are none of the bundle itself, and the card says so."""
+    """They are used if there are none of the bundle, and the card says so."""
     path, results = copied
     change_runs(
         results, lambda about: about["predictor"].update(digest="") if about["predictor"]["label"] != "raw" else None
@@ -109,7 +109,7 @@ def change_rows(results: Path, **changes: str) -> None:
 
 
 def test_a_split_that_failed(copied: Made) -> None:
-    """Has no figures, and the card is still JSON."""
+    """A split without results has no figures, and the card is valid JSON."""
     change_rows(copied.results, status="failed", top1="", top5="", reason="why not")
     done = card_command("--name", copied.path.stem, "--out", copied.path.parent, "--results", copied.results)
     assert done.returncode == 0, done.stderr

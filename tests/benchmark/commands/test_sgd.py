@@ -54,7 +54,7 @@ def test_starts_are_compared(data: Path, tmp_path: Path, capsys: pytest.CaptureF
     order = table[["index", "predictor"]].drop_duplicates().to_numpy().tolist()
     assert order == [[0, "random"], [0, "mine"], [1, "random"], [1, "mine"]]
     assert Curves(out)._settings()["mine on test with digits"]["weight_decay"] == 1e-3  # of finetune-100shot
-    # A trained network can be trained on.
+    # Training can start from a trained network.
     command("finetune", "--index", "0", "--data", data, "--init", f"on={out / 'random'}", "--out", out, *SHORT)
     later = Curves(out).table()
     assert later[later["predictor"] == "on"]["status"].eq("ok").all()
@@ -134,4 +134,4 @@ def test_indices_are_checked(text: str, capsys: pytest.CaptureFixture[str]) -> N
 def test_indices() -> None:
     assert _indices("0:3,7,2,:1,8:", 10) == [0, 1, 2, 7, 8, 9]
     assert _indices("8:30", 10) == [8, 9]
-    assert _indices("30", 10) == [30]  # not there, which is an error where the split is known
+    assert _indices("30", 10) == [30]  # out of range, which is an error once the split is known

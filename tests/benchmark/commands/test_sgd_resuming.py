@@ -65,7 +65,7 @@ def test_rows_that_were_half_written_are_dropped(nets: Path) -> None:
     command("sgd", "--model", "sgd_nets:plain", "sgd_nets:second", "sgd_nets:broken", "--out", out, *SHORT)
     whole = (out / "curves.csv").read_bytes()
     lines = whole.splitlines(keepends=True)
-    rows = [0, 0, 2, 2, 4, 5]  # that are kept, by the number of whole lines that are there: a training has two
+    rows = [0, 0, 2, 2, 4, 5]  # rows that are kept, by the number of complete lines: a training has two
     for cut in range(0, len(whole) + 1, 7):
         (out / "curves.csv").write_bytes(whole[:cut])
         with Curves(out).opened() as curves:

@@ -41,7 +41,7 @@ def test_whatever_a_predictor_does(data: Path, here: Path) -> None:
     table = pd.read_csv(here / "out" / "networks.csv")
     rows = table[table["predictor"] == "plugged_in:dies"]
     assert rows["top1"].isna().all()
-    assert (rows["num_params"] > 0).all()  # what was known before is kept
+    assert (rows["num_params"] > 0).all()  # values known before the failure are kept
     summary = summarize(rows)
     assert (summary.networks, summary.failures) == (2, 2)
     assert np.isnan(summary.mean)
@@ -75,7 +75,7 @@ def test_functions_and_hypernetworks_in_other_processes(data: Path) -> None:
 
 
 def test_less_memory_means_smaller_batches(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As published: 32, 16, ... where 64 do not fit, which the row says."""
+    """As published: batches of 32, 16, ... if 64 images do not fit; the row records the size."""
     from benchmark.accuracy import evaluate_network
     from benchmark.evaluation import rows
 

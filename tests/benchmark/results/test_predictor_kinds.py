@@ -19,7 +19,7 @@ from tests.support.benchmark_runs import table_of
 
 
 def test_saved_states(data: Path, here: Path) -> None:
-    """Parameters alone are evaluated with batch statistics, whole states with their own."""
+    """Parameters only are evaluated with batch statistics, full states with their running statistics."""
     from benchmark.training import evaluate_trained, track_statistics
     from deepnets.data import load_images
     from ghn_model.checkpoints import write_tensors
@@ -75,7 +75,7 @@ def test_an_official_checkpoint(data: Path, here: Path) -> None:
 
 @pytest.mark.parametrize(("images", "names"), [("digits", 3), ("imagenet", 0)])
 def test_what_is_evaluated_unless_said_otherwise(images: str, names: int) -> None:
-    """What comes with the package for these images: predictions for others mean nothing."""
+    """The default is the bundled hypernetworks for these images, as others do not apply."""
     found = _bundled(images)
     assert len(found) == names
     assert all(name.endswith(images) for name in found)
@@ -94,4 +94,4 @@ def test_models_of_a_library(here: Path) -> None:
     assert table["network"].tolist() == ["squeezenet1_1", "shufflenet_v2_x0_5"]
     assert table["status"].tolist() == ["ok", "ok"]
     swapped = evaluate("random", "torchvision:shufflenet_v2_x0_5", data=here)
-    assert swapped["top5"][0] == table["top5"][1]  # its place in the list does not matter
+    assert swapped["top5"][0] == table["top5"][1]  # its position in the list does not matter

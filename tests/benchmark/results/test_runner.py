@@ -20,7 +20,7 @@ from tests.support.benchmark_runs import ROOT, command, lasting, table_of
 
 
 def test_a_run_is_an_evaluation(data: Path, here: Path) -> None:
-    """In other processes, by name: the accuracies that `evaluate` finds in this one."""
+    """A run in other processes gives the accuracies of `evaluate` in this process."""
     path = run(["plugged_in:noisy", "random"], ["test"], data=data, out=here / "out", machine=Machine(workers=2))
     table = pd.read_csv(path)
     assert tuple(table.columns) == COLUMNS
@@ -70,7 +70,7 @@ def test_order_and_number_of_workers_do_not_matter(data: Path, here: Path) -> No
 
 
 def test_workers_share_devices(data: Path, here: Path) -> None:
-    """Of a machine with one device, by two of its names."""
+    """Tested with one device under two of its names."""
     for name, devices in (("one", ("cpu",)), ("two", ("cpu", "cpu:0"))):
         machine = Machine(workers=2, devices=devices)
         run(["plugged_in:noisy"], ["test"], data=data, out=here / name, machine=machine)
@@ -78,7 +78,7 @@ def test_workers_share_devices(data: Path, here: Path) -> None:
 
 
 def test_what_is_there_is_looked_up_once(data: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not once per network: splits have a hundred thousand of them."""
+    """Finished rows are read once per run, not once per network: splits have up to a million networks."""
     asked: list[str] = []
     finished = ResultStore.finished
     monkeypatch.setattr(ResultStore, "finished", lambda self, run: asked.append(run) or finished(self, run))

@@ -86,7 +86,7 @@ def test_named_genotypes() -> None:
         assert GENOTYPES[name] == Genotype(genes(normal), concat, genes(reduce), concat)
 
 
-# --- what is refused ---
+# --- invalid values ---
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ def test_broken_official_entries(broken: Any, message: str) -> None:
         NetworkConfig.from_official(broken)
 
 
-# --- anything at all ---
+# --- arbitrary values ---
 
 JUNK = st.recursive(
     st.none()

@@ -349,7 +349,7 @@ def test_drop_path_is_not_in_place(primitive: str) -> None:
     network(images().float()).sum().backward()
 
 
-# ----- what it refuses, and being a good citizen -----
+# ----- errors and side effects -----
 
 
 @pytest.mark.parametrize(

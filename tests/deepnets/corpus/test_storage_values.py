@@ -103,7 +103,7 @@ def test_absurd_sizes_take_no_memory(tampered: Callable[[Change], Path], tmp_pat
     assert int(megabytes) < 20
 
 
-# --- sound files that say what cannot be ------------------------------------------------------------------------------
+# --- impossible values in files with valid digests --------------------------------------------------------------------
 
 
 @pytest.fixture

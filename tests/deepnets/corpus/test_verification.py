@@ -140,7 +140,7 @@ def test_others_that_do_not_fit_the_digest(edited: Edit) -> None:
     wrong(edited(change), message)
 
 
-# --- changes of the content, with everything else made to fit ---------------------------------------------------------
+# --- changes of the content, with valid checksum and digest -----------------------------------------------------------
 
 
 @pytest.fixture

@@ -85,7 +85,7 @@ def test_every_draw_is_one_of_those_allowed(image_size: int, wider: bool) -> Non
     members: dict[tuple[int, bool], list[int]] = {}
     for i, config in enumerate(networks):
         members.setdefault(row_of(config, counts[i], image_size, wider), []).append(i)
-        config.replace(**rule.draw(i, 0)._asdict())  # valid, whatever the network
+        config.replace(**rule.draw(i, 0)._asdict())  # valid for every network
     strides = (False, True) if wider and image_size == 224 else (False,)
     assert set(members) == {(1, False), (2, False), (3, False), *((4, stride) for stride in strides)}
     for kind, places in members.items():
@@ -168,7 +168,7 @@ def test_choices() -> None:
     assert FC_DIMS == (64, 128, 192, 256, 320, 384, 448, 512)
 
 
-# --- the same everywhere ---
+# --- reproducibility ---
 
 
 def test_draws_are_a_function_of_seed_network_and_number() -> None:
