@@ -1,10 +1,11 @@
 """Image sets for training and evaluation: `digits`, `cifar10`, `imagenet`, and your own.
 
-loading    `open_images`, `load_images` and the registry `IMAGE_SETS`
-image_set  `ImageSet`, images in memory, and the protocol `Images` of all image sets
-digits     scikit-learn's handwritten digits
-cifar      CIFAR-10, with an optional download
-imagenet   `ImageFolders`, JPEG files read by worker processes
+loading      `open_images`, `load_images` and the registry `IMAGE_SETS`
+image_set    `ImageSet`, images in memory, and the protocol `Images` of all image sets
+image_files  `ImageFolders`, image files read by worker processes
+digits       scikit-learn's handwritten digits
+cifar        CIFAR-10, with an optional download
+imagenet     ImageNet, from folders of JPEG files
 
 Names are imported on first use; `IMAGE_SETS` needs no torch.
 """
@@ -16,9 +17,9 @@ from typing import TYPE_CHECKING
 from deepnets.support.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from deepnets.data.image_files import ImageFolders as ImageFolders
     from deepnets.data.image_set import Images as Images
     from deepnets.data.image_set import ImageSet as ImageSet
-    from deepnets.data.imagenet import ImageFolders as ImageFolders
     from deepnets.data.loading import IMAGE_SETS as IMAGE_SETS
     from deepnets.data.loading import ImageLoader as ImageLoader
     from deepnets.data.loading import load_images as load_images
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
+        "image_files": ("ImageFolders",),
         "image_set": ("ImageSet", "Images"),
-        "imagenet": ("ImageFolders",),
         "loading": ("IMAGE_SETS", "ImageLoader", "load_images", "open_images", "register_image_set"),
     },
 )

@@ -1,4 +1,4 @@
-"""What the tests of builds share."""
+"""Helpers shared by the tests of builds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SMALL = {"splits": "search,train", "shard_size": SHARD_SIZE}
 
 
 def state(folder: Path) -> dict[str, tuple[int, int, bytes]]:
-    """Inode, time and bytes of every file in a folder."""
+    """Return the inode, modification time and bytes of every file in a folder."""
     return {
         str(path.relative_to(folder)): (path.stat().st_ino, path.stat().st_mtime_ns, path.read_bytes())
         for path in folder.rglob("*")
@@ -30,7 +30,7 @@ def state(folder: Path) -> dict[str, tuple[int, int, bytes]]:
 
 
 def assert_resumes(out: Path, corpus: Corpus, splits: tuple[str, ...] = ("search", "train")) -> None:
-    """Build again, to the end: the same content, and nothing else in the folder."""
+    """Check that another build completes with the same content and leaves no other files in the folder."""
     workers = Workers(num_workers=1, shard_size=SHARD_SIZE)
     build_corpus(out, replace(corpus.plan, splits=splits), workers=workers)
     assert digests(out) == {split: corpus.digests[split] for split in splits}
@@ -38,6 +38,6 @@ def assert_resumes(out: Path, corpus: Corpus, splits: tuple[str, ...] = ("search
 
 
 def make_shards(tasks: Sequence[ShardTask], folder: Path, workers: Workers) -> None:
-    """Make every shard that is missing in a folder, with workers that are started for this call alone."""
+    """Make every shard that is missing in a folder, with workers that are started for this call only."""
     with DeferredSignals() as signals, ShardMaker(workers, signals) as maker:
         maker.make(tasks, folder)

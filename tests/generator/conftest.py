@@ -1,4 +1,4 @@
-"""What the tests of builds share: a corpus to compare with, whose making also compiles what builds need."""
+"""Fixtures shared by the tests of builds: reference corpora.  Building them also compiles the code that builds use."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from tests.support.processes import Corpus
 
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    """A corpus of all splits, made undisturbed and in one process.  Not to be changed."""
+    """A reference corpus of all splits, built in one process without interruption; do not change it."""
     return _made(BuildPlan(train_size=6_000, search_size=1_500), tmp_path_factory.mktemp("corpus"))
 
 
 @pytest.fixture(scope="session")
 def small_corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    """A smaller one, to be made again under adverse circumstances."""
+    """A smaller reference corpus, for tests that repeat its build with failures and interruptions."""
     return _made(BuildPlan(train_size=2_500, search_size=400), tmp_path_factory.mktemp("small"))
 
 
 @pytest.fixture
 def val(small_corpus: Corpus, tmp_path: Path) -> Path:
-    """A folder with a copy of the smallest file, that of `val`."""
+    """A folder with a copy of the file of `val`, the smallest one."""
     shutil.copy(corpus_path(small_corpus.out, "val"), tmp_path)
     return tmp_path
 

@@ -1,6 +1,6 @@
-"""Clusters make the same corpus, stay on this machine, and fail in one line.
+"""Clusters build the same corpus, run on this machine only, and report errors in one line.
 
-Every cluster is a real one, of processes on 127.0.0.1.
+Every test uses a real cluster of processes on 127.0.0.1.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ BACKENDS = (
 
 @pytest.fixture(autouse=True)
 def surroundings(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A temporary folder of our own, a home that cannot be written to, and the packages on the path of all workers."""
+    """Set a separate temporary folder, a read-only home folder, and a path with the packages for all workers."""
     with tempfile.TemporaryDirectory(prefix="t", dir="/tmp", ignore_cleanup_errors=True) as folder:
         monkeypatch.setenv("TMPDIR", folder)
         monkeypatch.setenv("HOME", "/proc/nobody")
@@ -61,7 +61,7 @@ def surroundings(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def installed(request: pytest.FixtureRequest) -> None:
-    """Skip what the backend of the test is not installed for."""
+    """Skip the test if its backend is not installed."""
     pytest.importorskip({"dask": "distributed", "ray": "ray"}[request.getfixturevalue("backend")])
 
 
@@ -70,7 +70,7 @@ def same(out: Path, corpus: Corpus) -> bool:
 
 
 def family(leader: int) -> dict[int, psutil.Process]:
-    """The descendants of a process, whatever their session."""
+    """Return the descendants of a process, in any session."""
     with contextlib.suppress(psutil.NoSuchProcess):
         return {process.pid: process for process in psutil.Process(leader).children(recursive=True)}
     return {}
@@ -161,7 +161,7 @@ def test_a_local_dask_cluster_replaces_a_worker_that_is_killed(small_corpus: Cor
 
 
 class Dask:
-    """A scheduler and workers, started as their documentation says."""
+    """A scheduler and workers, started as described in the documentation of Dask."""
 
     def __init__(self, folder: Path, num_workers: int) -> None:
         self.file = folder / "scheduler.json"
@@ -193,7 +193,7 @@ class Dask:
 
 @contextlib.contextmanager
 def ray_head(folder: Path) -> Iterator[str]:
-    """A Ray cluster that belongs to another process; its address."""
+    """The address of a Ray cluster that belongs to another process."""
     code = (
         "import ray, sys; "
         f"ray.init('local', num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir={str(folder)!r}, "
@@ -210,7 +210,7 @@ def ray_head(folder: Path) -> Iterator[str]:
 
 @contextlib.contextmanager
 def dask_head(folder: Path) -> Iterator[str]:
-    """A Dask cluster of two workers; its address."""
+    """The address of a Dask cluster of two workers."""
     with Dask(folder, 2) as dask:
         yield dask.address
         assert all(process.poll() is None for process in (dask.scheduler, *dask.workers)), "it was not ours to stop"
@@ -221,7 +221,7 @@ def dask_head(folder: Path) -> Iterator[str]:
 def test_a_cluster_that_is_there_already(
     small_corpus: Corpus, tmp_path: Path, surroundings: Path, monkeypatch: pytest.MonkeyPatch, backend: str
 ) -> None:
-    """It makes the same corpus; what its workers cannot do is said in one line, although Ray has a longer way."""
+    """It builds the same corpus; errors of its workers are reported in one line, without the traceback."""
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     shard = tmp_path / ".partial" / shard_folder("search", 0) / "search-000000000000-128.h5"
@@ -290,7 +290,7 @@ def test_a_folder_that_workers_do_not_share(tmp_path: Path) -> None:
 
 
 def test_shards_that_do_not_arrive_are_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a cluster whose machines each have a folder of that name."""
+    """As on a cluster whose machines have separate folders of the same name."""
     monkeypatch.setattr("generator.workers.write_shard", lambda task, folder: None)
     with pytest.raises(DeepNetsError, match=r"2 shards are missing .* on a file system that all workers share"):
         make_shards([ShardTask(SPLITS["train"], 0, i, 1) for i in range(2)], tmp_path, Workers(num_workers=1))
@@ -305,7 +305,7 @@ def test_a_stall_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 class TokenError(RuntimeError):
-    """Stands for a mistake in the code."""
+    """An exception that represents a bug in the code."""
 
 
 def test_mistakes_in_the_code_are_not_explained_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

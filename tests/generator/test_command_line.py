@@ -1,4 +1,4 @@
-"""`python -m generator` and `make dataset`: options, what is printed, and how wrong ones are refused."""
+"""`python -m generator` and `make dataset`: options, output, and errors for invalid options."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_a_command_is_needed(capsys: pytest.CaptureFixture[str]) -> None:
     assert "required: command" in capsys.readouterr().err
 
 
-# --- what is printed --------------------------------------------------------------------------------------------------
+# --- output -----------------------------------------------------------------------------------------------------------
 
 
 def test_splits_lists_the_splits(capsys: pytest.CaptureFixture[str]) -> None:
@@ -137,17 +137,17 @@ def test_quiet_says_nothing(tmp_path: Path) -> None:
 
 
 def test_a_reader_may_leave_early() -> None:
-    """`python -m generator splits | head -1`, and an even shorter attention."""
+    """The reader of a pipe may close it early, as in `python -m generator splits | head -1`."""
     words = f"{shlex.quote(sys.executable)} -m generator splits | true"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", words], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-# --- the frame of command lines ---------------------------------------------------------------------------------------
+# --- errors and exit statuses -----------------------------------------------------------------------------------------
 
 
 def ends(monkeypatch: pytest.MonkeyPatch, action: object) -> object:
-    """The status with which a program ends whose command does this."""
+    """Return the exit status of a program whose command calls this function."""
 
     def command(words: Sequence[str]) -> None:
         if isinstance(action, BaseException):
@@ -254,7 +254,7 @@ def test_a_parser_says_what_is_wrong_in_one_line(capsys: pytest.CaptureFixture[s
 
 
 def make(**variables: object) -> str:
-    """The command that `make dataset` would run to build a corpus."""
+    """Return the command that `make dataset` would run to build a corpus."""
     if not shutil.which("make"):
         pytest.skip("make is not installed")
     words = [f"{name}={value}" for name, value in {"VENV": sys.prefix, **variables}.items()]
@@ -273,7 +273,7 @@ def make(**variables: object) -> str:
 
 
 def options(line: str) -> dict[str, str]:
-    """The options of a command line."""
+    """Return the options of a command line."""
     words = shlex.split(line)
     words = words[words.index("build") + 1 :]
     return {

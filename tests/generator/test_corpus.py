@@ -1,4 +1,4 @@
-"""Plans, which candidates are kept, and what is reported of them."""
+"""Build plans, the selection of candidates, and reports of builds."""
 
 from __future__ import annotations
 
@@ -152,14 +152,14 @@ def test_another_seed_gives_another_corpus(corpus: Corpus, tmp_path: Path) -> No
     for report in build_corpus(tmp_path, plan, workers=Workers(num_workers=1)):
         with CorpusFile(report.path) as mine, CorpusFile(corpus_path(corpus.out, report.split)) as other:
             shared = np.isin(mine.column("fingerprint"), other.column("fingerprint")).mean()
-            assert shared < 0.02  # the simplest networks are drawn again and again
+            assert shared < 0.02  # the simplest networks are drawn repeatedly
 
 
 # --- candidates -------------------------------------------------------------------------------------------------------
 
 
 def as_alone(shard: Shard, candidate: int) -> tuple[np.ndarray, ...]:
-    """What a shard holds of one of its accepted candidates."""
+    """Return the data of one accepted candidate of a shard."""
     (place,) = np.flatnonzero(shard.statistics["candidate"] == candidate)
     keep = np.zeros(len(shard.statistics), np.bool_)
     keep[place] = True
@@ -188,7 +188,7 @@ def test_a_candidate_does_not_depend_on_those_around_it(split: str) -> None:
 
 
 def test_a_corpus_holds_what_its_candidates_are(corpus: Corpus) -> None:
-    """From the file's `candidate` column alone, every network can be made again."""
+    """Every network can be reproduced from the column `candidate` of the file."""
     for split in SPLITS:
         spec = SPLITS["test" if split == "wide" else split]
         with CorpusFile(corpus_path(corpus.out, split)) as file:
@@ -214,14 +214,14 @@ def test_a_shard_comes_back_from_the_disk_as_it_was(tmp_path: Path) -> None:
 
 
 def networks(corpus: Corpus, split: str) -> Iterator[NetworkConfig]:
-    """The networks of a split as configurations of the width at which duplicates are defined."""
+    """Return the configurations of a split, at the width for which duplicates are defined."""
     with CorpusFile(corpus_path(corpus.out, split)) as file:
         for record in file.architectures(slice(None)):
             yield decode(record).replace(**BASE_WIDTH)
 
 
 def labels(graph: Graph) -> list[tuple]:
-    """What distinguishes a node: its type and the shapes of its parameters."""
+    """Return the label of every node: its type and the shapes of its parameters."""
     return [
         (kind, tuple(sorted(slot.shape for slot in slots)))
         for kind, slots in zip(graph.node_types.tolist(), graph.parameters)
@@ -229,7 +229,7 @@ def labels(graph: Graph) -> list[tuple]:
 
 
 def summary(config: NetworkConfig) -> tuple:
-    """Equal for equal networks, and cheap: live nodes by label, with the labels they are connected to."""
+    """Return an inexpensive invariant of a network: the labels of its live nodes and of their neighbours."""
     graph = build_graph(config).pruned()
     label = labels(graph)
     edges = collections.Counter((label[source], label[target]) for source, target in graph.edges.tolist())
@@ -237,7 +237,7 @@ def summary(config: NetworkConfig) -> tuple:
 
 
 def same(a: NetworkConfig, b: NetworkConfig) -> bool:
-    """Whether two networks are the same by definition: isomorphic graphs of nodes with equal parameter shapes."""
+    """Return whether two networks are duplicates: isomorphic graphs of nodes with equal parameter shapes."""
     graphs = []
     for config in (a, b):
         pruned = build_graph(config).pruned()
@@ -254,7 +254,7 @@ def same(a: NetworkConfig, b: NetworkConfig) -> bool:
 
 
 def test_no_network_is_there_twice(corpus: Corpus) -> None:
-    """Found by comparing graphs, without the fingerprints that the builder goes by."""
+    """Checked by comparing graphs, without the fingerprints that the builder uses."""
     alike: dict[tuple, list[tuple[str, int, NetworkConfig]]] = collections.defaultdict(list)
     for split in SPLITS:
         if split != "wide":

@@ -1,6 +1,6 @@
 """The corpus follows the published distributions: the specification's tables 5.2, rows with dead nodes kept.
 
-Those tables were measured on samples of their own (sizes below), so a difference is compared with the standard error of
+Those tables were measured on separate samples (sizes below), so a difference is compared with the standard error of
 both samples together.  With some 120 comparisons, 4.5 standard errors are exceeded by chance once in 1,200 runs; the
 streams are fixed, so a run that passes always passes.
 """
@@ -40,7 +40,7 @@ def assert_share(values: np.ndarray, percent: float, size: int) -> None:
 
 
 def _rounding(printed: float) -> float:
-    """Half a unit of the last printed digit."""
+    """Return half a unit of the last printed digit."""
     return 0.5 / 10 ** len(str(printed).partition(".")[2])
 
 
@@ -59,7 +59,7 @@ def test_nodes_cells_and_parameters(split: str, nodes, cells, cifar10, imagenet)
     size = NETWORKS[split]
     assert_mean(shard.statistics["num_nodes"], *nodes, size)
     assert_mean(shard.architectures["n_cells"], *cells, size)
-    if split == "train":  # its parameters are counted at the width of the table
+    if split == "train":  # count the parameters at the width that the table uses
         assert_mean(shard.statistics["num_params"] / 1e6, *cifar10, size)
         assert_mean(shard.statistics["num_params_imagenet"] / 1e6, *imagenet, size)
 

@@ -1,4 +1,4 @@
-"""Builds in folders that hold files already, or that another build uses."""
+"""Builds in folders that contain files, or that another build uses."""
 
 import os
 import shutil
@@ -58,7 +58,7 @@ def test_a_finished_build_is_left_alone(small_corpus: Corpus) -> None:
 
 
 def test_finished_files_are_read_once(small_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Even if other splits are missing, which is found out before the folder is locked."""
+    """Also if other splits are missing, which is checked before the folder is locked."""
     read = []
     monkeypatch.setattr("generator.build.verify_checksum", lambda path: read.append(path.name))
     for split in ("val", "test"):

@@ -1,7 +1,7 @@
-"""Whatever happens to a build, it says so in one line, keeps its finished shards, and comes to the same end later.
+"""A build that fails or is stopped prints one line, keeps finished shards, and resumes to the same result.
 
-The builds are real processes in sessions of their own.  Their shards are small, so that there are many moments to be
-disturbed at.
+The builds are real processes, each in a separate session.  Their shards are small, so that there are many points at
+which to interrupt them.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from tests.support.processes import (
 @pytest.mark.slow
 @pytest.mark.parametrize("chain", range(4))
 def test_killed_at_any_moment_a_build_resumes(small_corpus: Corpus, tmp_path: Path, chain: int) -> None:
-    """Twenty times, with one process and with several, on empty folders and on those that earlier kills left."""
+    """Twenty kills, with one and with several processes, in empty folders and in those that earlier kills left."""
     rng = random.Random(chain)
     options = {**SMALL, **small_corpus.sizes, "splits": "all", "workers": 1 + chain % 2}
     kills = 0
@@ -58,7 +58,7 @@ def test_killed_at_any_moment_a_build_resumes(small_corpus: Corpus, tmp_path: Pa
                 kills += 1
             elif not tmp_path.joinpath("deepnets1m_train.h5").exists():
                 pytest.fail(process.stderr.read() if process.stderr else "")
-        if digests(tmp_path) == small_corpus.digests:  # it was faster than that: begin again
+        if digests(tmp_path) == small_corpus.digests:  # the build had completed before the kill: start over
             shutil.rmtree(tmp_path)
     assert_resumes(tmp_path, small_corpus, small_corpus.plan.splits)
 
@@ -106,7 +106,7 @@ def test_what_killed_writers_left_is_removed(small_corpus: Corpus, tmp_path: Pat
 
 
 def test_shards_of_finished_splits_are_removed_and_others_stay(tmp_path: Path) -> None:
-    """Those of other seeds and versions, too, go with their split."""
+    """Also shards of other seeds and versions are removed with their split."""
     for name in ("train-seed7-stream1-0.0.1", "search-seed0-stream0-0.0.1"):
         folder = tmp_path / ".partial" / name
         folder.mkdir(parents=True)
@@ -265,7 +265,7 @@ def test_a_read_only_disk(small_corpus: Corpus, val: Path) -> None:
 
 
 def assert_one_line(terminal: Terminal) -> None:
-    """On the screen are progress bars, at most, and the line that says what happened."""
+    """Check that the terminal shows only progress bars and one line with the error."""
     assert terminal.lines[-1] == INTERRUPTED, terminal.text
     for line in terminal.lines[:-1]:
         assert set(line) <= set("^C") or "shard" in line or "split" in line, terminal.text
@@ -288,7 +288,7 @@ def test_control_c(small_corpus: Corpus, tmp_path: Path, workers: int, presses: 
 
 
 def test_control_c_at_other_moments(tmp_path: Path) -> None:
-    """While the evaluation splits are made, while processes start, while the file is written."""
+    """Ctrl-C while the evaluation splits are built, while processes start, and while the file is written."""
     options = {"splits": "test,train", "train_size": 20_000, "shard_size": 2_000, "workers": 2}
     for moment in (".partial", "deepnets1m_test.h5", ".deepnets1m_train.h5.*.tmp"):
         shutil.rmtree(tmp_path / ".partial", ignore_errors=True)
@@ -305,7 +305,7 @@ def test_control_c_at_other_moments(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("whole_group", [False, True])
 def test_a_polite_kill(small_corpus: Corpus, tmp_path: Path, whole_group: bool) -> None:
-    """SIGTERM, to the builder alone or, as a service manager sends it, to its workers, too."""
+    """SIGTERM to the builder only or, as a service manager sends it, also to its workers."""
     with start(tmp_path, workers=2, **SMALL, **small_corpus.sizes) as process:
         until(lambda: len(shards(tmp_path)) > 4)
         (os.killpg if whole_group else os.kill)(process.pid, signal.SIGTERM)

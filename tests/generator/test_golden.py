@@ -14,7 +14,7 @@ from generator.splits import SPLITS
 
 
 def digest(shard: Shard) -> str:
-    """Of every number of a shard, field by field, so that padding between fields does not count."""
+    """Return a digest of all numbers of a shard, field by field, so that padding is ignored."""
     total = hashlib.sha256(shard.reasons.tobytes())
     for records in (shard.architectures, shard.statistics, shard.wiring):
         for name in records.dtype.names or ():
@@ -54,14 +54,14 @@ def test_words_far_out_do_not_overlap() -> None:
 
 
 def test_no_candidate_reads_beyond_its_words() -> None:
-    """The draws of the longest case: ten steps, with every draw that depends on a condition."""
+    """Check the longest case: ten steps, with every conditional draw."""
     before_genotype, per_step, concat, behind = 5, 2 * 4, 9, 8
     assert before_genotype + 10 * per_step + concat + behind <= WORDS
     assert WORDS % 4 == 0
 
 
 def test_a_candidate_is_the_same_alone_and_among_others() -> None:
-    """Had it read words of the next candidate, the last one of a range would differ."""
+    """If a candidate read random words of the next one, the last candidate of a range would differ."""
     together = make_shard(ShardTask(SPLITS["dense"], seed=0, start=0, count=6_000))
     longest = np.flatnonzero(together.architectures["steps"] == 10)
     assert len(longest) > 10

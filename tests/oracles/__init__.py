@@ -1,1 +1,1 @@
-"""Independent answers for the tests: written from the specification, sharing no code with what they check."""
+"""Independent reference implementations for the tests, written from the specification, without code of the toolkit."""

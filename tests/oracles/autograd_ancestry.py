@@ -1,21 +1,21 @@
-"""Which parameters influence what another parameter is applied to: from autograd, and from a `Graph`.
+"""The parameters that influence the operands of other parameters: from autograd, and from a `Graph`.
 
 An oracle for the tracing of any network.  It runs the model once, with real values on the CPU, and reads PyTorch's
-autograd graph; of the code it checks it uses nothing.
+autograd graph; it uses none of the code that it checks.
 
 Definitions.  Every autograd function yields one of three things: a *constant* (nothing requires a gradient), something
-*pending* (made of parameters and constants alone, as a standardised weight is), or *data*.  A parameter *meets* data at
-the first function, in the order of execution, in which something pending that it is part of stands beside data.  How
-it meets decides what is *upstream* of it, that is, which parameters influence the operands it is combined with:
+*pending* (computed from parameters and constants only, such as a standardised weight), or *data*.  A parameter *meets*
+data at the first function, in the order of execution, that combines a pending operand computed from it with data.  The
+kind of this function determines the *upstream* parameters, which influence the operands it is combined with:
 
 - multiplied with data, or the weight or bias of a layer: everything that the data depends on;
 - added to data: likewise if it has at most one axis (a bias), nothing if it is larger (a positional encoding, a table
-  of relative positions: sources of their own);
-- put beside data (concatenation, assignment to a slice, `where`) or looked up (embedding): nothing.
+  of relative positions, which are separate sources);
+- placed next to data (concatenation, assignment to a slice, `where`) or looked up (embedding): nothing.
 
-Layers know which operand is their data, so that what they are given there is data even if no input influences it
-(latents, positions, constants).  What one operation takes together has no order: parameters that meet data in the same
-function may or may not be upstream of each other, therefore the oracle says what is upstream at least, and at most.
+The data operand of a layer is defined by its position, so that this operand is data even if no input influences it
+(latents, positions, constants).  Operands of one operation have no order: parameters that meet data in the same
+function may or may not be upstream of each other.  The oracle therefore returns a lower and an upper bound.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ __all__ = ["Upstream", "ancestry_differences", "autograd_ancestry", "graph_ances
 
 @dataclass
 class Upstream:
-    """The parameters upstream of one, as sets of bits: bit i stands for the i-th of `named_parameters()`.
+    """The parameters upstream of a parameter, as bit sets: bit i is the i-th parameter of `named_parameters()`.
 
     Attributes
     ----------
     least, most
-        What must be upstream, and what may be.
+        The parameters that must be upstream, and those that may be.
     all_uses
-        What may be upstream of any use of the parameter, not only of the first.
+        The parameters that may be upstream of any use of the parameter, not only of the first.
     """
 
     least: int
@@ -55,23 +55,23 @@ class Upstream:
 
 
 def autograd_ancestry(model: nn.Module, inputs: Any) -> dict[str, Upstream]:
-    """For every parameter that meets data, what is upstream of its first use.
+    """Return, for every parameter that meets data, the parameters upstream of its first use.
 
     Parameters
     ----------
     model
-        On the CPU.  A pass of evaluation is made, and if parameters were not seen, one of training, too.  The model
-        is left as it was.
+        A model on the CPU.  It is run in evaluation mode, and also in training mode if some parameters were not used.
+        The model is not changed.
     inputs
         A tensor, a tuple of arguments, or a dictionary of keyword arguments.
 
     Returns
     -------
     dict of Upstream
-        By name; shared tensors go by the first of their names.  Parameters that meet no data are missing.
+        By name; shared tensors have the first of their names.  Parameters that meet no data are missing.
     """
     parameters = dict(model.named_parameters())
-    model = getattr(model, "_orig_mod", model)  # of torch.compile, whose code nothing can look into
+    model = getattr(model, "_orig_mod", model)  # the original of a model compiled by torch.compile
     found = _run(model, inputs, parameters, training=False)
     if len(found) < len(parameters):
         found = {**_run(model, inputs, parameters, training=True), **found}
@@ -87,14 +87,14 @@ def autograd_ancestry(model: nn.Module, inputs: Any) -> dict[str, Upstream]:
 
 
 def graph_ancestry(graph: Graph) -> dict[str, frozenset[str]]:
-    """For every parameter that has a node, the parameters of the strict ancestors of this node."""
+    """Return, for every parameter that has a node, the parameters of the strict ancestors of this node."""
     names = [slot.name for slots in graph.parameters for slot in slots]
     masks = _graph_masks(graph, {name: i for i, name in enumerate(names)})
     return {name: frozenset(_names(mask, names)) for name, mask in masks.items()}
 
 
 def ancestry_differences(graph: Graph, model: nn.Module, inputs: Any) -> list[str]:
-    """What is wrong with the parameters of a graph and their ancestry, in words; nothing if all is right.
+    """Return messages about errors in the parameters of a graph and their ancestry; an empty list if there are none.
 
     Every parameter must be in exactly one place: a node, or `graph.unused` if it meets no data; and its ancestors must
     be those that autograd finds.
@@ -123,7 +123,7 @@ def ancestry_differences(graph: Graph, model: nn.Module, inputs: Any) -> list[st
 
 
 def _graph_masks(graph: Graph, index: dict[str, int]) -> dict[str, int]:
-    """By parameter, the set of parameters of the strict ancestors of its node."""
+    """Return, by parameter, the set of parameters of the strict ancestors of its node."""
     own = [_mask(index[slot.name] for slot in slots if slot.name in index) for slots in graph.parameters]
     above = [0] * graph.num_nodes
     for source, target in graph.edges.tolist():  # sorted by target, and sources come before targets
@@ -132,7 +132,7 @@ def _graph_masks(graph: Graph, index: dict[str, int]) -> dict[str, int]:
 
 
 def _modules_of_many(model: nn.Module, parameters: dict[str, Tensor]) -> Iterator[tuple[list[str], bool]]:
-    """Parameters that one call takes together, and whether the call shows nothing of what it does with them."""
+    """Yield the parameters that one call takes together, and whether the call is opaque to autograd."""
     name_of = {id(parameter): name for name, parameter in parameters.items()}
     for module in model.modules():
         if isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
@@ -145,16 +145,16 @@ def _modules_of_many(model: nn.Module, parameters: dict[str, Tensor]) -> Iterato
 
 
 class State(NamedTuple):
-    """What a function passes on, unless it is a constant (None).
+    """The output of a function, unless it is a constant (None).
 
     Attributes
     ----------
     is_data
-        Whether it is data, or else something pending.
+        Whether the output is data; otherwise it is pending.
     mask
-        The parameters it is made of.
+        The parameters that it depends on.
     sure
-        Of these, the ones whose first use it depends on, not only a later one: nodes of later uses have no parameters.
+        Those of these parameters whose first use it depends on, as nodes of later uses have no parameters.
     """
 
     is_data: bool
@@ -162,8 +162,8 @@ class State(NamedTuple):
     sure: int
 
 
-# Functions with an operand that is data, whatever it is made of; its position.  Batch norm is none of them: it also
-# standardises weights.
+# Functions with an operand that is always data, and the position of this operand.  Batch norm is not among them,
+# because it also standardises weights.
 _LAYERS = {
     "ConvolutionBackward0": 0,
     "AddmmBackward0": 1,
@@ -188,7 +188,7 @@ _PLACES = frozenset(
 
 @dataclass
 class _Reader(TorchFunctionMode):
-    """Looks at the results of all torch functions of a forward pass, which also shows branches that end nowhere."""
+    """Inspects the results of all torch functions of a forward pass, also those that do not reach the output."""
 
     parameters: dict[str, Tensor]
     met: dict[int, Upstream] = field(default_factory=dict)
@@ -198,7 +198,7 @@ class _Reader(TorchFunctionMode):
         self._bit_of = {id(parameter): i for i, parameter in enumerate(self.parameters.values())}
         self._long_axes = [sum(n > 1 for n in parameter.shape) for parameter in self.parameters.values()]
         self._rank = [parameter.dim() for parameter in self.parameters.values()]
-        self._states: dict[Any, State | None] = {None: None}  # also keeps the functions alive, and so unique
+        self._states: dict[Any, State | None] = {None: None}  # also keeps the functions alive
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
@@ -269,7 +269,7 @@ class _Reader(TorchFunctionMode):
         return _joined(data, pending, self._meet(pending, 0, pending))
 
     def _meet(self, pending: int, least: int, most: int) -> int:
-        """Note that these parameters meet data; those that do so for the first time."""
+        """Record that these parameters meet data; return those that do so for the first time."""
         new = 0
         for bit in _bits(pending):
             if bit not in self.met:
@@ -280,7 +280,7 @@ class _Reader(TorchFunctionMode):
 
 
 def _is_plain_weight(function: Any) -> bool:
-    """Whether a product's first factor is a constant, and the second one the transpose of a parameter."""
+    """Return whether the first factor of a product is a constant, and the second one the transpose of a parameter."""
     (first, _), (second, _) = function.next_functions
     if first is not None or second is None or second.name() != "TBackward0":
         return False
@@ -288,7 +288,7 @@ def _is_plain_weight(function: Any) -> bool:
 
 
 def _split(states: Sequence[State | None]) -> tuple[State | None, int]:
-    """The data among the operands taken together (None: there is none), and what the others are made of."""
+    """Return the union of the data operands (None if there are none), and the parameters of the other operands."""
     data = [state for state in states if state is not None and state.is_data]
     pending = _union(state.mask for state in states if state is not None and not state.is_data)
     if not data:
@@ -314,26 +314,26 @@ def _run(model: nn.Module, inputs: Any, parameters: dict[str, Tensor], *, traini
             else:
                 model(*(arguments if isinstance(arguments, tuple) else (arguments,)))
         except Exception:
-            if not training:  # some layers refuse to train on a single sample
+            if not training:  # some layers cannot be trained on a single sample
                 raise
     names = list(parameters)
     return {names[bit]: upstream for bit, upstream in reader.met.items()}
 
 
 def _run_at_once(run: Any, preserve: bool, *args: Any) -> Any:
-    """Instead of a reentrant checkpoint, which hides from autograd what it does."""
+    """Replace a reentrant checkpoint, whose operations are not in the autograd graph."""
     return run(*args)
 
 
 def _as_data_input(value: Any) -> Any:
     if isinstance(value, Tensor) and (value.is_floating_point() or value.is_complex()):
-        return value.detach().clone().requires_grad_().clone()  # no leaf: models may change it in place
+        return value.detach().clone().requires_grad_().clone()  # not a leaf, as models may change it in place
     return value
 
 
 @contextmanager
 def _prepared(model: nn.Module, parameters: dict[str, Tensor], training: bool) -> Iterator[None]:
-    """All parameters require gradients, the mode is set, and checkpoints run their function; all of it undone."""
+    """Let all parameters require gradients, set the mode, and replace checkpoints; restore all at exit."""
     modes = [(module, module.training) for module in model.modules()]
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     required = [(parameter, parameter.requires_grad) for parameter in parameters.values()]

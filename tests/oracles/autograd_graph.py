@@ -1,8 +1,8 @@
-"""The computational graph of a `Network`, read off the autograd graph of a real forward pass.
+"""The computational graph of a `Network`, derived from the autograd graph of a real forward pass.
 
-An oracle for everything in the toolkit that makes graphs.  It knows the rules of what is a node (spec/deepnets-1m.md,
-section 3.1), the functions of PyTorch's autograd on the CPU, and of the network only that `network.cells` are its
-cells.  It relies on no code of `deepnets`.  A function that it does not know is an error, not a guess.
+An oracle for all code of the toolkit that makes graphs.  It uses the definition of nodes (spec/deepnets-1m.md,
+section 3.1), the functions of PyTorch's autograd on the CPU, and, of the network, only its cells `network.cells`.  It
+uses no code of `deepnets`.  Unknown functions raise an error.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["OracleGraph", "OracleNode", "autograd_graph", "canonical_form"]
 
 
 class OracleNode(NamedTuple):
-    """A node: its type, the parameters it stands for with their shapes, and its cell."""
+    """A node: its type, its parameters with their shapes, and its cell."""
 
     type: str
     names: tuple[str, ...]
@@ -32,18 +32,18 @@ class OracleNode(NamedTuple):
 
 @dataclass(frozen=True)
 class OracleGraph:
-    """What `autograd_graph` finds.
+    """The result of `autograd_graph`.
 
     Attributes
     ----------
     nodes
-        In the order of execution, dead ones included.
+        Nodes in the order of execution, including dead ones.
     edges
         Pairs (source, target) of positions in `nodes`, in increasing order.
     dead
-        Positions of the nodes that data reaches but that do not reach the output.
+        Positions of the nodes that depend on the input but do not reach the output.
     starved
-        Names of the parameters that no data reaches, in the order of the network.
+        Names of the parameters that are not applied to data, in the order of the network.
     """
 
     nodes: tuple[OracleNode, ...]
@@ -52,7 +52,7 @@ class OracleGraph:
     starved: tuple[str, ...]
 
     def pruned(self) -> OracleGraph:
-        """The graph without the dead nodes."""
+        """Return the graph without the dead nodes."""
         kept = [i for i in range(len(self.nodes)) if i not in self.dead]
         position = {node: i for i, node in enumerate(kept)}
         edges = tuple((position[a], position[b]) for a, b in self.edges if a in position and b in position)
@@ -60,10 +60,10 @@ class OracleGraph:
 
 
 def autograd_graph(network: nn.Module) -> OracleGraph:
-    """Run a `Network` on one image and read its graph.
+    """Run a `Network` on one image and return its graph.
 
-    The network is on the CPU, its parameters require gradients, and it has no auxiliary head.  The pass is one of
-    evaluation, without dropout.  The training mode and the parameters stay as they are.
+    The network must be on the CPU, its parameters must require gradients, and it must have no auxiliary head.  It is
+    run in evaluation mode, without dropout.  Its mode and its parameters are not changed.
     """
     images = torch.randn(1, 3, network.image_size, network.image_size, requires_grad=True)
     recorder = _Recorder(images, dict(network.named_parameters()))
@@ -83,7 +83,7 @@ def autograd_graph(network: nn.Module) -> OracleGraph:
     return recorder.graph(logits)
 
 
-# Autograd functions that pass on what their only data input produced.
+# Autograd functions that add no node: their output is attributed to the node of their only data input.
 _TRANSPARENT = frozenset(
     (
         *("ReluBackward0", "GeluBackward0", "HardswishBackward0"),
@@ -97,7 +97,7 @@ _POOLS = {"MaxPool2DWithIndicesBackward0": "max_pool", "AvgPool2DBackward0": "av
 
 
 class _Recorder(TorchFunctionMode):
-    """Looks at the result of every torch function of a forward pass, which also shows branches that end nowhere.
+    """Inspects the result of every torch function of a forward pass, including branches that do not reach the output.
 
     Of every autograd function it remembers what it passes on: the node that produced the data (an int), the name of a
     parameter (a str), or nothing (None; constants such as the zeros for an absent state).
@@ -108,7 +108,7 @@ class _Recorder(TorchFunctionMode):
         self._parameters = parameters
         self._name_of = {id(parameter): name for name, parameter in parameters.items()}
         self._images = images
-        self._produced: dict[Any, int | str | None] = {None: None}  # also keeps the functions alive, and so unique
+        self._produced: dict[Any, int | str | None] = {None: None}  # also keeps the functions alive
         self._nodes = [OracleNode("input", (), (), 0)]
         self._edges: set[tuple[int, int]] = set()
         self._cell = 0
@@ -158,7 +158,7 @@ class _Recorder(TorchFunctionMode):
                 self._produced[function] = self._interpret(function)
 
     def _interpret(self, function: Any) -> int | str | None:
-        """What a function passes on, given that this is known of the functions before it."""
+        """Return the output of a function, given the outputs of the functions before it."""
         kind = function.name()
         inputs = [self._produced[f] for f, _ in function.next_functions]
         if kind == "torch::autograd::AccumulateGrad":
@@ -197,7 +197,7 @@ class _Recorder(TorchFunctionMode):
         return node if bias is None else self._node("bias", [node], (bias,))
 
     def _merge(self, kind: str, inputs: Sequence[Any]) -> int | None:
-        """A node for two or more distinct sources; a single one is passed on, however often it occurs."""
+        """Add a node for two or more distinct sources; a single source is returned, even if it occurs several times."""
         distinct = {source for source in inputs if source is not None}
         if len(distinct) >= 2:
             return self._node(kind, inputs)
@@ -221,7 +221,7 @@ def _convolution_type(function: Any) -> str:
 
 
 def canonical_form(nodes: Sequence[Any], edges: Iterable[tuple[int, int]]) -> Hashable:
-    """A form of a labelled directed graph that does not depend on the order of its nodes.
+    """Return a form of a labelled directed graph that does not depend on the order of its nodes.
 
     Parameters
     ----------
@@ -234,9 +234,8 @@ def canonical_form(nodes: Sequence[Any], edges: Iterable[tuple[int, int]]) -> Ha
     Returns
     -------
     Hashable
-        Equal for isomorphic graphs.  For others it differs, unless colour refinement cannot tell them apart, which
-        takes different graphs of nodes that are all alike in label and in surroundings; where every node ends up
-        with a colour of its own, equality proves isomorphism.
+        Equal for isomorphic graphs; different for others, unless colour refinement cannot distinguish them.  If every
+        node gets a unique colour, equality proves isomorphism.
     """
     edges = [(int(a), int(b)) for a, b in edges]
     before: list[list[int]] = [[] for _ in nodes]

@@ -1,6 +1,6 @@
 """The forward pass of a network as a function of its state dict, written from spec/deepnets-1m.md, section 2.
 
-It has no modules and shares no code with `deepnets`; what it computes may be slow but must be plainly right.
+It has no modules and shares no code with `deepnets`.  It is slow, but simple enough to be checked by reading.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["functional_forward"]
 def functional_forward(
     config: NetworkConfig, state: dict[str, Tensor], images: Tensor, *, training: bool = False
 ) -> tuple[Tensor, Tensor | None]:
-    """Logits and, if the state dict has an auxiliary head and in training, auxiliary logits.
+    """Return the logits and, in training and with an auxiliary head in the state dict, the auxiliary logits.
 
     There is no dropout in training, and no drop path.
     """
@@ -130,7 +130,7 @@ class _Forward:
     def operation(self, op: str, name: str, x: Tensor, stride: int) -> Tensor:
         if op == "max_pool_3x3":
             return F.max_pool2d(x, 3, stride, 1)
-        if op == "avg_pool_3x3":  # the padding does not count
+        if op == "avg_pool_3x3":  # the padding is not included in the average
             return F.avg_pool2d(x, 3, stride, 1) / F.avg_pool2d(torch.ones_like(x), 3, stride, 1)
         if op == "skip_connect":
             return x if stride == 1 else self.factorized_reduce(name, x)

@@ -1,7 +1,7 @@
 """The hypernetworks as functions of their state dict, written from the published formulas, node by node.
 
-It has no modules, knows a graph only by its node types, 1-hop edges, parameters and windows, and shares no code with
-the hypernetworks it checks.  It is slow, works in the dtype of the state dict and is differentiable.
+It has no modules, uses only the node types, 1-hop edges, parameters and windows of a graph, and shares no code with
+the hypernetworks that it checks.  It is slow, works in the dtype of the state dict and is differentiable.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ READ_AS = {
 def naive_predict(
     state_dict: State, *, graphs: Iterable[Any], predict_class_layers: bool = True, **options: Any
 ) -> list[State]:
-    """The parameters of each graph: a dict from the name of every slot to a tensor of its shape.
+    """Return the parameters of each graph: a dict from the name of every slot to a tensor of its shape.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def naive_predict(
     graphs
         `deepnets.Graph`, or anything with `node_types`, `edges` and `parameters`, and perhaps `windows`.
     predict_class_layers
-        Without, slots of role class_weight and class_bias are left out.  They are encoded all the same.
+        If False, slots of the roles class_weight and class_bias are not predicted; they are still encoded.
     options
         hypernet (gatedgnn, mlp, graphormer), window (corner, centre), virtual_edges, layernorm, weight_norm,
         decoder (conv, mlp), heads, num_classes, max_shape.
@@ -79,12 +79,12 @@ def naive_embeddings(
 
 
 def read_type(index: int) -> int:
-    """Row of the table of 15 for an index into all types."""
+    """Return the row in the table of 15 types for an index into all types."""
     return TYPES.index(READ_AS[TYPES[index]])
 
 
 def shape_of_node(graph: Any, v: int) -> Shape | None:
-    """What the shape encoder sees of node v; None for the dummy row."""
+    """Return the shape of node v that is encoded; None for the dummy row."""
     slots = graph.parameters[v]
     if slots:
         return four_axes(tuple(slots[0].shape))
@@ -96,7 +96,7 @@ def shape_of_node(graph: Any, v: int) -> Shape | None:
 
 
 def shortest_paths(graph: Any, cutoff: int) -> list[list[int]]:
-    """A[u][v]: edges on the shortest path from u to v; 0 for u = v, where there is none, or none short enough."""
+    """Return A[u][v], the length of the shortest path from u to v; 0 if u = v, or if no path is short enough."""
     N = len(graph.node_types)
     successors: list[set[int]] = [set() for _ in range(N)]
     for u, v in graph.edges.tolist():
@@ -120,7 +120,7 @@ def shortest_paths(graph: Any, cutoff: int) -> list[list[int]]:
 
 
 def gru(m: Tensor, h: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor) -> Tensor:
-    """The update of a GRU cell, from its gates."""
+    """Return the new state of a GRU cell."""
     r_in, z_in, n_in = (w_ih @ m + b_ih).chunk(3)
     r_hid, z_hid, n_hid = (w_hh @ h + b_hh).chunk(3)
     r = torch.sigmoid(r_in + r_hid)
@@ -151,7 +151,7 @@ def window_start(k: int, S: int, window: str) -> int:
 
 
 def interpolation_row(y: int, size: int, S: int) -> list[tuple[int, float]]:
-    """Which of S values make up value y of `size`, and how much of each: linear, corners not aligned."""
+    """Return the indices of the S values, and their weights, for value y of `size`: linear, corners not aligned."""
     position = max((y + 0.5) * S / size - 0.5, 0.0)
     lower = min(math.floor(position), S - 1)
     upper = min(lower + 1, S - 1)
@@ -159,7 +159,7 @@ def interpolation_row(y: int, size: int, S: int) -> list[tuple[int, float]]:
 
 
 def sources_of(y: int, size: int, S: int, window: str) -> list[tuple[int, float]]:
-    """Which rows of the map of S make up row y of a kernel of `size` rows, and how much of each."""
+    """Return the rows of the map of S rows, and their weights, for row y of a kernel of `size` rows."""
     if size <= S:
         return [(window_start(size, S, window) + y, 1.0)]
     return [(y % S, 1.0)] if window == "corner" else interpolation_row(y, size, S)
@@ -182,7 +182,7 @@ class _Naive:
     max_shape: tuple[int, int, int, int]
 
     def linear(self, name: str, x: Tensor) -> Tensor:
-        """A Linear, or a 1x1 convolution of one pixel."""
+        """Apply a linear layer, or a 1x1 convolution to one pixel."""
         y = self.state[name + ".weight"].flatten(1) @ x
         return y + self.state[name + ".bias"] if name + ".bias" in self.state else y
 
@@ -211,7 +211,7 @@ class _Naive:
         return self.linear(f"{name}.fc.2", self.linear(f"{name}.fc.0", x).relu()).relu()
 
     def independent(self, graph: Any, x: list[Tensor]) -> list[Tensor]:
-        # Section 1 says no more than "2-layer MLP"; taken to be that of section 4's messages, with its last ReLU.
+        # Section 1 only says "2-layer MLP"; assumed to be that of the messages in section 4, with its last ReLU.
         return [self.mlp_with_last_relu("gnn", row) for row in x]
 
     def gated(self, graph: Any, x: list[Tensor]) -> list[Tensor]:
@@ -225,7 +225,7 @@ class _Naive:
         return x
 
     def message(self, x: list[Tensor], distances: list[int]) -> Tensor:
-        """What reaches a node from the others, at these distances (0: from there nothing does)."""
+        """Return the message to a node from the others, at these distances (0: no message)."""
         m = torch.zeros_like(x[0])
         for h, distance in zip(x, distances):
             if distance == 1:
@@ -263,7 +263,7 @@ class _Naive:
         return self.linear("gnn.0.attn.proj_e.2", self.linear("gnn.0.attn.proj_e.0", pair).relu())
 
     def attention(self, name: str, x: list[Tensor], bias: list[Tensor]) -> list[Tensor]:
-        """`bias[i][j, head]` is added to what query i makes of key j."""
+        """Multi-head attention; `bias[i][j, head]` is added to the logit of query i and key j."""
         q, k, v = torch.stack([self.linear(f"{name}.to_qkv", row) for row in x]).chunk(3, dim=1)
         width = q.shape[1] // self.heads
         outputs = []
@@ -314,7 +314,7 @@ class _Naive:
 
     @staticmethod
     def gain(shape: Shape) -> float:
-        """Section 6.6, rank 2 and more."""
+        """Return the gain of section 6.6, for rank 2 and higher."""
         if len(shape) > 2 and shape[0] == 1 and shape[2] >= 11:
             return 1.0
         fan_in = math.prod(shape[1:])

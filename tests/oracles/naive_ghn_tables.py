@@ -1,4 +1,4 @@
-"""The state dict of a hypernetwork and the numbers its tables of shapes stand for, as published."""
+"""The state dict of a hypernetwork and the values in its tables of shapes, as published."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def spatial_grid(S: int) -> list[int]:
 
 
 def nearest(value: int, grid: list[int]) -> int:
-    """The nearest number of the grid, the smaller one of two."""
+    """Return the nearest number of the grid; of two, the smaller one."""
     return min(grid, key=lambda number: (abs(number - value), number))
 
 
@@ -56,7 +56,7 @@ def spatial_value(k: int, S: int) -> int:
 
 
 def four_axes(shape: Shape) -> Shape:
-    """(out, in, height, width) that stand for a shape of any rank."""
+    """Return (out, in, height, width) for a shape of any rank."""
     match shape:
         case ():
             return 1, 1, 1, 1
@@ -87,7 +87,7 @@ def list_shapes(
     layers: int = 3,
     heads: int = 8,
 ) -> dict[str, Shape]:
-    """Name and shape of every tensor of a state dict; `layers` and `heads` are those of a graphormer."""
+    """Return the name and shape of every tensor of a state dict; `layers` and `heads` are those of a graphormer."""
     h, K, (C_o, C_i, S, _) = hidden, num_classes, max_shape
     shapes: dict[str, Shape] = {}
 
@@ -144,7 +144,7 @@ def list_shapes(
 
 
 def random_state_dict(*, seed: int = 0, dtype: torch.dtype = torch.float32, **options: Any) -> dict[str, Tensor]:
-    """Random numbers of the order of 1 for every tensor of `list_shapes(**options)`, none of them trivial."""
+    """Return random values of the order of 1 for every tensor of `list_shapes(**options)`; no tensor is constant."""
     generator = torch.Generator().manual_seed(seed)
     state = {}
     for name, shape in list_shapes(**options).items():

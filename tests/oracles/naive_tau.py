@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 
 def naive_tau_b(x: Sequence[float], y: Sequence[float]) -> float:
-    """Pair by pair."""
+    """Return tau-b, computed pair by pair."""
     concordant = discordant = ties_x = ties_y = 0
     for i, j in itertools.combinations(range(len(x)), 2):
         dx, dy = x[i] - x[j], y[i] - y[j]

@@ -1,6 +1,6 @@
-"""Readers of the original release's files as others wrote them, after the published description of the format.
+"""Readers of the files of the original release, written from the published description of the format.
 
-They know nothing of `deepnets.original_format`.
+They do not use `deepnets.original_format`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from deepnets.graph import Graph
 
 
 class NaiveNetwork:
-    """What PPUDA's and GHN-3's readers make of one network, after the published description of the format."""
+    """A network as the readers of PPUDA and GHN-3 represent it, from the published description of the format."""
 
     def __init__(self, group: h5py.Group, entry: dict[str, Any], meta: dict[str, Any]) -> None:
         self.adj = group["adj"][()]
@@ -61,13 +61,13 @@ class NaiveNetwork:
         return any(op == "msa" for op, _ in genotype["normal"] + genotype["reduce"])
 
     def stem_rows(self) -> tuple[int, int] | None:
-        """Where the two parts of a two-part stem end."""
+        """Return the rows at which the two parts of a two-part stem end."""
         if self.entry["stem_type"] != 1 or self.is_vit:
             return None
         return (4, 6) if self.entry["norm"] else (2, 3)
 
     def ghn3_repaired(self) -> np.ndarray:
-        """The adjacency after the repairs that GHN-3's reader makes to published files."""
+        """Return the adjacency matrix after the repairs that GHN-3's reader makes to published files."""
         edges = self.adj == 1
         rows = self.stem_rows()
         if rows is not None:
@@ -90,7 +90,7 @@ def naive_networks(path: Path, split: str) -> list[NaiveNetwork]:
 
 
 def parameter_table(graph: Graph) -> set[tuple[int, str]]:
-    """(cell, name) of every parameter, as readers tabulate a network: cell 0 before the cells, the last one behind."""
+    """Return (cell, name) of every parameter, as readers list them: the stem in cell 0, the head in the last one."""
     table = set()
     for slot in [slot for slots in graph.parameters for slot in slots] + list(graph.unused):
         if slot.name.startswith("cells."):
@@ -102,7 +102,7 @@ def parameter_table(graph: Graph) -> set[tuple[int, str]]:
 
 
 def shortest_paths(edges: np.ndarray, cutoff: int) -> np.ndarray:
-    """Distances by repeated products of matrices."""
+    """Return distances, computed by repeated matrix products."""
     distances = np.zeros(edges.shape, np.uint8)
     frontier = edges.astype(np.float32)
     for length in range(1, cutoff + 1):

@@ -1,4 +1,4 @@
-"""Names, shapes and number of a network's parameters, written from spec/deepnets-1m.md, sections 2.2 to 2.7."""
+"""Names, shapes and number of the parameters of a network, written from spec/deepnets-1m.md, sections 2.2 to 2.7."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Entry = tuple[str, tuple[int, ...]]
 def list_parameters(
     config: NetworkConfig, num_classes: int, image_size: int, *, auxiliary: bool = False
 ) -> list[Entry]:
-    """(name, shape) of all parameters in the order of registration."""
+    """Return (name, shape) of all parameters in the order of registration."""
     return list(_parameters(config, num_classes, image_size, auxiliary))
 
 
@@ -39,7 +39,7 @@ def _parameters(config: NetworkConfig, num_classes: int, image_size: int, auxili
         yield from norm(f"{name}.bn", outputs)
 
     def sequence(name: str, *layers: tuple[int, ...] | str | int) -> Iterator[Entry]:
-        """The layers of `op`, from 1: a shape is a convolution, an integer a norm, a string has no parameters."""
+        """Yield the parameters of the layers of `op`: a shape is a convolution, an integer a norm, a string nothing."""
         for i, layer in enumerate(layers, start=1):
             if isinstance(layer, tuple):
                 yield f"{name}.op.{i}.weight", layer
@@ -124,18 +124,18 @@ def _parameters(config: NetworkConfig, num_classes: int, image_size: int, auxili
 
 
 def _pixels(config: NetworkConfig, image_size: int) -> int:
-    """By how much a head that flattens is wider than one that averages."""
+    """Return the factor by which a head that flattens is wider than one that averages."""
     if config.glob_avg:
         return 1
     low = config.stem_type == 1 or config.stem_pool
     side = (4 if low else 8) if image_size == 32 else (7 if low else 14)
     if image_size == 224 and config.stem_type == 0:
-        side *= 4 // config.imagenet_stride  # beyond the specification, which has no such networks
+        side *= 4 // config.imagenet_stride  # not in the specification, which has no such networks
     return side**2
 
 
 def count_parameters(config: NetworkConfig, num_classes: int, image_size: int, *, auxiliary: bool = False) -> int:
-    """The closed form of section 2.7."""
+    """Return the number of parameters by the closed form of section 2.7."""
     small, C, L, n = image_size == 32, config.C, config.n_cells, num_classes
     is_vit = any(op == "msa" for op, _ in (*config.genotype.normal, *config.genotype.reduce))
 

@@ -1,4 +1,4 @@
-"""The naive hypernetworks against published values, values by hand, and PyTorch's own layers."""
+"""The naive hypernetworks against published values, values computed by hand, and layers of PyTorch."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LAYOUTS: dict[str, dict[str, Any]] = {
 
 
 def options(name: str, **changes: Any) -> dict[str, Any]:
-    """How the hypernetwork of a layout is called."""
+    """Return the options of the hypernetwork of a layout."""
     layout = LAYOUTS[name]
     chosen = {
         "virtual_edges": 50,
@@ -184,7 +184,7 @@ def test_graphormer_against_torch_layers() -> None:
 
 
 def conv_map(state: dict[str, Tensor], e: Tensor, S: int = 11) -> Tensor:
-    """P (C_o, C_i, S, S) by PyTorch's own 1x1 convolutions."""
+    """Return P (C_o, C_i, S, S), computed by 1x1 convolutions of PyTorch."""
     u = F.relu(F.linear(e, state["decoder.fc.0.weight"], state["decoder.fc.0.bias"])).reshape(1, -1, S, S)
     weights = [state[f"decoder.conv.{i}.weight"].flatten(1)[..., None, None] for i in (0, 2)]
     v = F.conv2d(
@@ -194,7 +194,7 @@ def conv_map(state: dict[str, Tensor], e: Tensor, S: int = 11) -> Tensor:
 
 
 def decoded(name: str, shape: tuple[int, ...], role: str = "weight", **changes: Any) -> tuple[Tensor, Tensor, Any]:
-    """What a slot is decoded to, the map P, and the state dict."""
+    """Return the decoded parameter of a slot, the map P, and the state dict."""
     ghn, state = oracle(name, **changes)
     e = torch.randn(8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     P = conv_map(state, e) if name != "mlp decoder" else torch.empty(0)
@@ -327,7 +327,7 @@ def test_mlp_decoder() -> None:
     torch.testing.assert_close(found, Q.reshape(10, 16))
 
 
-# ----- the whole -----
+# ----- whole networks -----
 
 
 @pytest.mark.parametrize("name", LAYOUTS)

@@ -1,4 +1,4 @@
-"""Counts of parameters and looked-up values against the published ones."""
+"""Counts of parameters and values of tables against the published ones."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Architectures with known answers (spec/deepnets-1m.md, sections 1.7 and 3.8).
 
 The five small examples were derived by hand and agree with the tracer of the original release; the eleven `STREAM`
-networks came out of its generator.
+networks were made by its generator.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ def _genotype(normal: str, concat: list[int], reduce: str) -> Genotype:
 
 @dataclass(frozen=True)
 class Example:
-    """One of V1 to V5, with 10 classes.
+    """One of the examples V1 to V5, with 10 classes.
 
     Attributes
     ----------
     nodes
         (type, parameter or "", cell) in canonical order, dead nodes left out; None if the specification lists none.
     edges
-        As pairs of positions in `nodes`, or None.
+        Pairs of positions in `nodes`, or None.
     counts
-        Nodes and edges.
+        Numbers of nodes and edges.
     num_params
-        For 32 and for 224 pixels.
+        Number of parameters for 32 and for 224 pixels.
     distances
         Number of ordered reachable pairs, the sum of their distances and the largest one.
     """
@@ -61,7 +61,7 @@ class Example:
 
 
 def _nodes(text: str) -> tuple[tuple[str, str, int], ...]:
-    """Read lines `cell: type name | type name | type`, where names lack the prefix of the cell and the `.weight`."""
+    """Parse lines `cell: type name | type name | type`, where names omit the prefix of the cell and `.weight`."""
     nodes = []
     for line in text.strip().splitlines():
         cell, _, items = line.partition(":")
@@ -175,7 +175,7 @@ EXAMPLES = {
 }
 
 
-# One module a line, "prefix: name=shape ..."; bn8 is a norm of 8 channels, lin4x8 a linear layer with its bias.
+# One module per line, "prefix: name=shape ..."; bn8 is a norm of 8 channels, lin4x8 a linear layer with its bias.
 _PARAMETERS = {
     "V1": """
         stem: 0=32x3x3x3
@@ -244,7 +244,7 @@ _PARAMETERS = {
 
 
 def example_parameters(name: str) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """(name, shape) of the parameters of an example, 32 pixels, in the order of registration."""
+    """Return (name, shape) of the parameters of an example, for 32 pixels, in the order of registration."""
     for line in _PARAMETERS[name].strip().splitlines():
         prefix, _, layers = line.strip().partition(":")
         for layer in layers.split():
@@ -267,7 +267,7 @@ class StreamNetwork:
 
 
 def _stream(values: str, normal: str, concat: list[int], reduce: str, params: str, g: str, d: str) -> StreamNetwork:
-    """Read one row; `values` are L, stem_type, stem_pool, norm, preproc, fc_layers, glob_avg, ks, C_mult."""
+    """Parse one row; `values` are L, stem_type, stem_pool, norm, preproc, fc_layers, glob_avg, ks, C_mult."""
     fields = values.split(",")
     return StreamNetwork(
         NetworkConfig(

@@ -1,7 +1,7 @@
 """Measure speed, size and memory on this machine: `make perf`, or `python -m tests.perf --size 1000000`.
 
-Every figure is the median of repeated runs, in processes of their own where memory counts.  Nothing here is asserted:
-the machine may be busy.  Targets stand beside the figures.
+Every figure is the median of repeated runs, in separate processes where memory is measured.  Nothing is asserted, as
+the machine may be busy.  Targets are printed next to the figures.
 """
 
 from __future__ import annotations

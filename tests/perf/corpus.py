@@ -22,7 +22,7 @@ from tests.perf.timing import Row, median
 
 
 def sampling() -> list[Row]:
-    """From candidate index to finished record, in one process."""
+    """Sample networks, from the index of a candidate to its record, in one process."""
     rows = []
     for split, count in (("train", 16_384), ("deep", 4_096), ("dense", 4_096)):
         task = ShardTask(SPLITS[split], 0, 0, count)
@@ -34,7 +34,7 @@ def sampling() -> list[Row]:
 
 
 def building(folder: Path, size: int) -> list[Row]:
-    """The whole training split, with two workers, and its check."""
+    """Build the full training split with two workers, and verify it."""
     workers = Workers(num_workers=2, progress=True)
     build_corpus(folder / "warm", BuildPlan(splits=("train",), train_size=50), workers=workers)
     started = time.perf_counter()
@@ -72,7 +72,7 @@ print(json.dumps([opened, memory, len(indices) / (time.perf_counter() - start), 
 
 
 def reading(folder: Path) -> list[Row]:
-    """Opening the file and reading graphs at random, each time in a fresh process."""
+    """Open the file and read random graphs, each time in a new process."""
     runs = [
         json.loads(subprocess.run([sys.executable, "-c", READER, folder], check=True, capture_output=True).stdout)
         for _ in range(5)
@@ -86,7 +86,7 @@ def reading(folder: Path) -> list[Row]:
 
 
 def graphs() -> list[Row]:
-    """Single steps, on training networks."""
+    """Time single steps on networks of the training split."""
     records = make_shard(ShardTask(SPLITS["train"], 1, 0, 120)).architectures
     configs = [decode(record) for record in records]
     built = [build_graph(config) for config in configs]

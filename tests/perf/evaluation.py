@@ -1,4 +1,4 @@
-"""What an evaluation costs beyond the forward passes of the networks themselves."""
+"""The overhead of an evaluation, in addition to the forward passes of the networks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NETWORKS = 4
 
 
 def overhead() -> list[Row]:
-    """A row, and a run in processes of their own, against a bare loop over the same batches."""
+    """Compare a row, and a run in separate processes, with a plain loop over the same batches."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -47,7 +47,7 @@ def _overhead(data: Path) -> list[Row]:
         predicted = ghn.predict(nets.network(index).eval(), graph=nets[index])
         model = use_batch_statistics(nets.network(index).eval())
         bare, whole, before = [], [], []
-        for _ in range(2):  # in turn, and the quickest of each, since the machine may be busy
+        for _ in range(2):  # alternate, and take the fastest of each, as the machine may be busy
             started = time.perf_counter()
             with torch.no_grad():
                 for batch in batches:

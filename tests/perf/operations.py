@@ -1,8 +1,8 @@
-"""How many operations a training step gives a GPU, counted on the device `meta`, where nothing is computed.
+"""The number of operations of a training step on a GPU, counted on the device `meta`, where nothing is computed.
 
-On a GPU a step is bound by the number of its operations, since nearly all of them are small.  Views are not counted.
-On `meta`, a step goes the ways that it goes on a GPU, not those of a CPU; and nothing can be read there, so that a step
-which runs at all never waits for its device.
+The time of a step on a GPU depends on the number of its operations, since nearly all are small.  Views are not counted.
+On `meta`, a step runs the same code as on a GPU, not that for a CPU.  Values cannot be read on `meta`, so that a step
+without errors never waits for its device.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ SEVERAL = {"slice_backward": 2, "select_backward": 2}
 
 
 class Operations(TorchDispatchMode):
-    """Counts operations, by the part of a step in which they are, and by their name."""
+    """Counts operations by part of the step and by name."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class Operations(TorchDispatchMode):
 
 
 def operations() -> list[Row]:
-    """Operations of a step at the published settings, on CIFAR-10's shapes."""
+    """Count the operations of a step with the published settings and images of the size of CIFAR-10."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         build_corpus(Path(folder), BuildPlan(splits=("train",), train_size=3_000, seed=0))
@@ -86,7 +86,7 @@ def operations() -> list[Row]:
 
 
 def count(config: GHNConfig, recipe: Recipe, nets: DrawnNetworks) -> Counter[str]:
-    """Operations of some steps, by their part."""
+    """Count the operations of some steps, by part."""
     ghn = GHN(config).to(META).train()
     objective = Objective(32, recipe.label_smoothing, recipe.predicted_param_decay)
     images = torch.empty(recipe.batch_size, 3, 32, 32, device=META)

@@ -1,4 +1,4 @@
-"""Speed and memory of tracing and of predictions, beside what the published tools were measured to take."""
+"""Speed and memory of tracing and of predictions, compared with measurements of the published tools."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LIKE_DEEPNETS = NetworkConfig(
 
 
 def on_meta(name: str) -> nn.Module:
-    """A classifier of torchvision, without memory."""
+    """Return a classifier of torchvision on the device `meta`."""
     with torch.device("meta"):
         model: nn.Module = import_torchvision().models.get_model(name, weights=None)
     return model
@@ -96,7 +96,7 @@ print(json.dumps(max(0.0, peak - current - size)))
 
 
 def propagation() -> list[Row]:
-    """The sweeps of GHN-2 and GHN-1 alone, one thread, beside the times of the published tool."""
+    """Time only the propagation of GHN-2 and GHN-1, with one thread; times of the published tool for comparison."""
     small = build_graph(LIKE_DEEPNETS)
     graphs: dict[str, list[Graph]] = {
         "resnet50": [trace(on_meta("resnet50"))],

@@ -1,4 +1,4 @@
-"""Medians of repeated runs, and the machine that they belong to."""
+"""Medians of repeated runs, and a description of the machine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Row = tuple[str, str, str]
 
 
 def machine() -> str:
-    """The machine and the libraries that the figures belong to."""
+    """Describe the machine and the libraries."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     models = [line.split(":")[1].strip() for line in lines if "model name" in line]
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
@@ -33,7 +33,7 @@ def machine() -> str:
 
 
 def median(function: Callable[[], object], runs: int) -> float:
-    """Seconds that a call takes, after one to warm up."""
+    """Return the median time of a call in seconds, after one call to warm up."""
     function()
     seconds = []
     for _ in range(runs):

@@ -1,4 +1,4 @@
-"""Where the time of a training step goes, and how many networks are trained on in a second."""
+"""The time of the parts of a training step, and the number of networks per second."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TARGETS = {"data": "10", "hypernetwork": "25"}
 
 
 def steps() -> list[Row]:
-    """A step of GHN-2 on digits, part by part, on one core, and on the GPU if there is one."""
+    """Time the parts of a step of GHN-2 on digits, on one core, and on the GPU if there is one."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         build_corpus(Path(folder), BuildPlan(splits=("train",), train_size=3_000, seed=0))
@@ -46,7 +46,7 @@ def _step(data: Path, device: str) -> list[Row]:
 
 
 def _sharing(data: Path) -> list[Row]:
-    """Networks per second of ranks that share the GPU, at the published setting but for the images."""
+    """Measure networks per second of ranks that share the GPU, with the published settings except for the images."""
     rows = []
     for ranks in RANKS:
         measured = _profiled(

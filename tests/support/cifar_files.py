@@ -20,7 +20,7 @@ NAMES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
 
 
 class OfPython2(pickle._Pickler):  # type: ignore[misc,name-defined]
-    """Pickles strings and bytes as Python 2 did."""
+    """Pickles strings and bytes as Python 2 does."""
 
     def save_text(self, value: Any) -> None:
         data = value.encode("latin1") if isinstance(value, str) else value

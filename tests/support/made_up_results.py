@@ -1,4 +1,4 @@
-"""Folders of results that nothing was evaluated for: what they hold is known, and looks like the real thing."""
+"""Folders of made-up results with known content, in the format of real results."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Row = dict[str, Any]
 
 
 def row(run: str, predictor: str, split: str, index: int, top1: float | None, **other: Any) -> Row:
-    """A row; `None` for one that failed."""
+    """Return a row; `None` for a failed network."""
     part = "val" if split in ("train", "val", "search") else "test"
     values: Row = dict.fromkeys(HEADER, "")
     values |= {"run": run, "predictor": predictor, "split": split, "images": "digits", "part": part, "noise": 0.0}
@@ -46,7 +46,7 @@ def row(run: str, predictor: str, split: str, index: int, top1: float | None, **
 
 
 def write(folder: Path, rows: list[Row], runs: dict[str, Any], torn: str = "") -> Path:
-    """Write both files; `torn` goes behind the last row."""
+    """Write both files; `torn` is appended after the last row."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "networks.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, HEADER, lineterminator="\n")
@@ -58,7 +58,7 @@ def write(folder: Path, rows: list[Row], runs: dict[str, Any], torn: str = "") -
 
 
 def run(predictor: str, split: str, networks: int, hour: int = 8, **other: Any) -> dict[str, Any]:
-    """What there is to say about a run."""
+    """Return the description of a run."""
     part = "val" if split in ("train", "val", "search") else "test"
     about: dict[str, Any] = {
         "predictor": {
@@ -88,12 +88,12 @@ def run(predictor: str, split: str, networks: int, hour: int = 8, **other: Any) 
 
 
 def hash_of(text: str) -> int:
-    """The same in every process, unlike `hash`."""
+    """Return a hash that is equal in all processes, unlike `hash`."""
     return int.from_bytes(text.encode()[:7].ljust(7, b"\0"), "big") * 2654435761 % 2**63
 
 
 def realistic(folder: Path, scale: float = 1.0, predictors: int = 4) -> Path:
-    """Four predictors on eight splits: failures, noise, an unfinished run, one network only, everything failed."""
+    """Write results of four predictors on eight splits, with failures, noise, and limited or unfinished runs."""
     rng = np.random.default_rng(5)
     skills = {"ghn2-digits": (62, 12), "ghn1-digits": (47, 9), "my_predictors:average": (31, 10), "random": (10, 1.5)}
     skills |= {f"sgd-{i}": (40 + 3 * i, 8) for i in range(1, predictors - 3)}
@@ -143,7 +143,7 @@ def realistic(folder: Path, scale: float = 1.0, predictors: int = 4) -> Path:
                     else:
                         smaller = {"batch_size": 32} if split == "wide" and i % 40 == 7 else {}
                         rows.append(row(name, predictor, split, i, round(top1 / 100 * 360) / 3.6, **facts, **smaller))
-    order = rng.permutation(len(rows))  # as workers finish
+    order = rng.permutation(len(rows))  # the order in which workers finish
     return write(folder, [rows[i] for i in order], runs, torn=f"{name},random,search,digits,val,0.0,299,,1")
 
 

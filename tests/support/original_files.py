@@ -44,7 +44,7 @@ def random_config(rng: np.random.Generator, **fixed: Any) -> NetworkConfig:
         try:
             config = NetworkConfig(genotype, **{**values, **fixed})
             build_graph(config)
-        except ConfigError:  # no output, or `fixed` does not go with the rest
+        except ConfigError:  # no output, or `fixed` does not fit the other fields
             continue
         return config
 

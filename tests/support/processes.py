@@ -1,4 +1,4 @@
-"""Builds as a user runs them: real processes, in a session of their own or on a terminal, that can be disturbed."""
+"""Builds as users run them: processes in separate sessions or on a terminal, which tests can interrupt."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ PATIENCE = 60.0
 
 
 class Corpus(NamedTuple):
-    """A finished corpus: its folder, what was asked for, and what its builder reported of every split."""
+    """A finished corpus: its folder, its plan, and the report of every split."""
 
     out: Path
     plan: BuildPlan
@@ -56,12 +56,12 @@ class Corpus(NamedTuple):
 
     @property
     def sizes(self) -> dict[str, int]:
-        """The options of the command line that make the same."""
+        """The command-line options for an equal corpus."""
         return {"train_size": self.plan.train_size, "search_size": self.plan.search_size}
 
 
 def command(out: Path | str, **options: object) -> list[str]:
-    """The command line of a build; `train_size=3` becomes `--train-size 3`, and `quiet=True` is `--quiet`."""
+    """Return the command line of a build; `train_size=3` becomes `--train-size 3`, and `quiet=True` is `--quiet`."""
     words = [sys.executable, "-m", "generator", "build", "--out", str(out)]
     for name, value in options.items():
         words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
@@ -69,12 +69,12 @@ def command(out: Path | str, **options: object) -> list[str]:
 
 
 def build(out: Path | str, **options: object) -> subprocess.CompletedProcess[str]:
-    """Run a build to its end, whatever that is."""
+    """Run a build until it succeeds or fails."""
     return subprocess.run(command(out, **options), cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
 
 
 def one_error(status: int, output: str, errors: str) -> str:
-    """What a build that failed said, having checked that it said it in one line and ended with status 1."""
+    """Return the error message of a failed build; check that it is one line and that the exit status is 1."""
     assert status == 1, (status, output, errors)
     assert output == ""
     (line,) = errors.splitlines()
@@ -86,7 +86,7 @@ def one_error(status: int, output: str, errors: str) -> str:
 def start(
     out: Path | str, *, before: Callable[[], None] | None = None, **options: object
 ) -> Iterator[subprocess.Popen[str]]:
-    """Start a build that leads a session, of which nothing is left when the block ends."""
+    """Start a build as the leader of a session; all its processes are killed when the block ends."""
     process = subprocess.Popen(
         command(out, **options),
         cwd=ROOT,
@@ -104,19 +104,19 @@ def start(
 
 
 def kill_session(leader: int) -> None:
-    """End every process of a session at once, the way a power cut does."""
+    """Kill all processes of a session, as in a power failure."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(leader, signal.SIGKILL)
-    for process in members(leader):  # those in a group of their own
+    for process in members(leader):  # processes in other groups
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    for folder in Path("/dev/shm").glob(f"joblib_memmapping_folder_{leader}_*"):  # joblib could not remove it
+    for folder in Path("/dev/shm").glob(f"joblib_memmapping_folder_{leader}_*"):  # left by joblib
         with contextlib.suppress(OSError):
             folder.rmdir()
 
 
 def members(leader: int) -> list[psutil.Process]:
-    """The living processes of a session."""
+    """Return the running processes of a session."""
     living = []
     for process in psutil.process_iter(["status"]):
         with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
@@ -126,7 +126,7 @@ def members(leader: int) -> list[psutil.Process]:
 
 
 def workers_of(leader: int) -> list[psutil.Process]:
-    """The loky workers of a session."""
+    """Return the loky workers of a session."""
     found = []
     for process in members(leader):
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -136,12 +136,12 @@ def workers_of(leader: int) -> list[psutil.Process]:
 
 
 def shards(out: Path | str) -> dict[str, int]:
-    """The finished shards of a build and their inodes, which tell a kept file from one made again."""
+    """Return the finished shards of a build and their inodes, which differ if a file was written again."""
     return {path.name: path.stat().st_ino for path in Path(out).glob(".partial/*/[!.]*.h5")}
 
 
 def digests(out: Path | str) -> dict[str, str]:
-    """The content digests of the files of a corpus."""
+    """Return the content digests of the files of a corpus."""
     found = {}
     for path in sorted(Path(out).glob("*.h5")):
         with CorpusFile(path) as file:
@@ -150,7 +150,7 @@ def digests(out: Path | str) -> dict[str, str]:
 
 
 def until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
-    """Wait for something to become true."""
+    """Wait until a condition is true."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"waited for {seconds} s in vain"
@@ -176,11 +176,11 @@ class Terminal:
         os.close(self._master)
 
     def press(self, keys: bytes) -> None:
-        """Type on the keyboard."""
+        """Send keys to the terminal."""
         os.write(self._master, keys)
 
     def wait(self) -> int:
-        """Read what is shown until the end; the exit status, in the eyes of a shell."""
+        """Read the output to its end; return the exit status as a shell reports it."""
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
             if select.select([self._master], [], [], 0.1)[0]:
@@ -198,7 +198,7 @@ class Terminal:
 
     @property
     def lines(self) -> list[str]:
-        """What is on the screen at the end: a carriage return lets a line be written over."""
+        """Return the final lines on the screen; text after a carriage return overwrites the line."""
         screen = []
         for line in re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", self.text.replace("^C", "")).replace("\r\n", "\n").split("\n"):
             shown = ""

@@ -1,4 +1,4 @@
-"""A corpus of a few networks that are small enough to be evaluated in a moment, and predictors to plug in."""
+"""A corpus of a few small networks that are quick to evaluate, and a module of predictors."""
 
 from __future__ import annotations
 

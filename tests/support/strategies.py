@@ -14,10 +14,10 @@ __all__ = ["configs", "genotypes", "has_output"]
 
 @st.composite
 def genotypes(draw: st.DrawFn, max_steps: int = 4, primitives: Sequence[str] = PRIMITIVES) -> Genotype:
-    """Any legal genotype.
+    """Draw a valid genotype.
 
-    The primitives of most of them come from a handful, in which `none` is frequent, so that rare things meet: absent
-    states and cells, sums of a tensor with itself, several attention blocks.
+    Most genotypes use few primitives, often including `none`, so that rare cases occur together: absent states and
+    cells, sums of a tensor with itself, several attention blocks.
     """
     handful = draw(st.integers(0, 3))
     if handful:
@@ -45,7 +45,7 @@ def configs(
     primitives: Sequence[str] = PRIMITIVES,
     with_output: bool = False,
 ) -> NetworkConfig:
-    """Any valid architecture, every field of it drawn.
+    """Draw a valid architecture with random values of all fields.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def configs(
 
 
 def _with_output(config: NetworkConfig) -> NetworkConfig:
-    """Turn one `none` after the other into a skip until there is an output; a filter would reject too many."""
+    """Replace `none` by skips, one by one, until there is an output; a filter would reject too many examples."""
     for kind in ("reduce", "normal"):
         for j in reversed(range(2 * config.genotype.steps)):
             genes = list(getattr(config.genotype, kind))
@@ -95,7 +95,7 @@ def _with_output(config: NetworkConfig) -> NetworkConfig:
 
 
 def has_output(config: NetworkConfig) -> bool:
-    """Whether any path from the input to the classifier is left, found backwards from the output."""
+    """Return whether the input is connected to the classifier, searching backwards from the output."""
 
     def cell_exists(k: int) -> bool:
         if k < 0:

@@ -1,4 +1,4 @@
-"""Small trainings for tests: small networks, images of uniform colour, real processes."""
+"""Small trainings for tests: small networks, images of uniform colour, separate processes."""
 
 from __future__ import annotations
 

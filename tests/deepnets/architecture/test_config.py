@@ -1,4 +1,4 @@
-"""`Genotype` and `NetworkConfig`: what is refused and how, and every way in and out."""
+"""`Genotype` and `NetworkConfig`: errors for invalid values, and conversions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ GENES = [field.name for field in fields(Genotype)]
 
 
 def valid(**changes: Any) -> NetworkConfig:
-    """A config in which every field but the changed ones is valid, and so is every combination."""
+    """Return a config that is valid except for the changed fields."""
     return NetworkConfig(**{"genotype": PLAIN, "n_cells": 6, **changes})
 
 
@@ -86,7 +86,7 @@ def test_named_genotypes() -> None:
         assert GENOTYPES[name] == Genotype(genes(normal), concat, genes(reduce), concat)
 
 
-# --- what is refused ---
+# --- invalid values ---
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_the_states_of_a_step_are_those_before_it() -> None:
         Genotype(TWO_STEPS.normal, [3, 2], TWO_STEPS.reduce, [2])
 
 
-INTEGERS = {  # allowed, and how a message says it
+INTEGERS = {  # allowed values, and their description in messages
     "n_cells": (range(1, 201), "1 to 200"),
     "C": (range(2, 65_535, 2), "2 to 65535"),
     "C_mult": ((1, 2), "1 or 2"),

@@ -23,7 +23,7 @@ GENES = [field.name for field in fields(Genotype)]
 
 
 def valid(**changes: Any) -> NetworkConfig:
-    """A config in which every field but the changed ones is valid, and so is every combination."""
+    """Return a config that is valid except for the changed fields."""
     return NetworkConfig(**{"genotype": PLAIN, "n_cells": 6, **changes})
 
 
@@ -31,7 +31,7 @@ def valid(**changes: Any) -> NetworkConfig:
 
 
 def entry(**changes: Any) -> dict[str, Any]:
-    """A metadata entry as in the original files of the training split."""
+    """Return a metadata entry as in the original files of the training split."""
     return {
         "stem_type": 1,
         "stem_pool": False,
@@ -52,7 +52,7 @@ def entry(**changes: Any) -> dict[str, Any]:
 
 def test_official_entry() -> None:
     expected = NetworkConfig(TWO_STEPS, 8, C=32, ks=5, stem_type=1, fc_layers=2, fc_dim=128)
-    assert NetworkConfig.from_official(entry()) == expected  # without C, as in train
+    assert NetworkConfig.from_official(entry()) == expected  # without C, as in the training split
     assert NetworkConfig.from_official(entry(C=48)) == expected.replace(C=48)
     assert NetworkConfig.from_official({"genotype": TWO_STEPS.to_dict(), "n_cells": 8}) == NetworkConfig(TWO_STEPS, 8)
 
@@ -97,7 +97,7 @@ def test_broken_official_entries(broken: Any, message: str) -> None:
         NetworkConfig.from_official(broken)
 
 
-# --- anything at all ---
+# --- arbitrary values ---
 
 JUNK = st.recursive(
     st.none()
@@ -113,7 +113,7 @@ JUNK = st.recursive(
 
 @st.composite
 def damaged(draw: st.DrawFn, valid_values: st.SearchStrategy[dict[str, Any]]) -> Any:
-    """A valid dictionary in which a few places, at any depth, hold junk, are missing or are new."""
+    """Draw a valid dictionary in which some entries, at any depth, are changed, removed or added."""
     whole = [json.loads(json.dumps(draw(valid_values)))]
     for _ in range(draw(st.sampled_from((0, 1, 1, 1, 2)))):
         place: Any = whole

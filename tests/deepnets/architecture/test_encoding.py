@@ -1,4 +1,4 @@
-"""Configurations as records: inverse to each other, and safe to read whatever a record holds."""
+"""Configurations as records: encoding and decoding are inverse, and arbitrary records can be read safely."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_inverse(networks: list[NetworkConfig]) -> None:
 
 
 def test_meaning_of_a_record() -> None:
-    """The numbers are those of the file format: a change here would change what files mean."""
+    """The numbers are part of the file format; a change would change the meaning of existing files."""
     config = NetworkConfig(GENOTYPES["PDARTS"], 20, C=36, ks=5, stem_pool=True, norm="bn", fc_layers=2, fc_dim=300)
     record = encode([config])[0]
     plain = [int(record[name]) for name in MEANINGFUL if name != "concat"]
@@ -83,7 +83,7 @@ def test_invalid_records(field: str, value: int, message: str) -> None:
 
 
 def assert_safe(record: np.ndarray) -> None:
-    """Refused, or a config that means the same to the compiled code that reads the record itself."""
+    """Check that a record is rejected, or has the same meaning for compiled code, which reads the record directly."""
     try:
         config = decode(record[0])
     except ConfigError:

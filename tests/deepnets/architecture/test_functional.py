@@ -1,4 +1,4 @@
-"""`run_network` computes what `Network` computes: the same numbers, to the last bit, and the same gradients."""
+"""`run_network` and `Network` have bitwise equal outputs and equal gradients."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def compare(config: NetworkConfig, image_size: int = 32, batch: int = 2) -> None
     largest = max(p.grad.abs().max().item() for p in network.parameters() if p.grad is not None)
     for name, parameter in network.named_parameters():
         theirs, ours = parameter.grad, given_[name].grad
-        if theirs is None or ours is None:  # what does not reach the output may have no gradient, or zeros
+        if theirs is None or ours is None:  # without effect on the output: no gradient, or zeros
             assert all(gradient is None or not gradient.any() for gradient in (theirs, ours)), name
         else:
             assert torch.allclose(ours, theirs, rtol=1e-6, atol=1e-12 * largest), name

@@ -1,4 +1,4 @@
-"""`Network` is what the specification describes: parameters, outputs, gradients, and what it refuses."""
+"""`Network` against the specification: parameters, outputs, gradients, and errors."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def on_meta(*args: object, **options: object) -> Network:
 
 
 def randomised(network: Network, seed: int = 0) -> Network:
-    """The network in double precision, with random numbers wherever the initialisation has zeros and ones."""
+    """Return the network in double precision, with random values in place of initial zeros and ones."""
     generator = torch.Generator().manual_seed(seed)
     network = network.double()
     with torch.no_grad():
@@ -52,7 +52,7 @@ def images(size: int = 32, batch: int = 2) -> Tensor:
 
 
 def assume_finite(values: Tensor) -> None:
-    """Without norms, several cse in a row take powers beyond the largest double."""
+    """Skip examples that overflow: without norms, several cse in a row exceed the largest double."""
     assume(values.isfinite().all())
 
 
@@ -105,7 +105,7 @@ def test_names_shapes_order_and_number_of_parameters(config: NetworkConfig, data
     try:
         network = on_meta(config, classes, size, auxiliary=auxiliary)
     except ConfigError:
-        assert auxiliary  # the cell that it reads can be cut off
+        assert auxiliary  # its input cell can be disconnected
         auxiliary = False
         network = on_meta(config, classes, size)
     assert shapes(network) == list_parameters(config, classes, size, auxiliary=auxiliary)
@@ -349,7 +349,7 @@ def test_drop_path_is_not_in_place(primitive: str) -> None:
     network(images().float()).sum().backward()
 
 
-# ----- what it refuses, and being a good citizen -----
+# ----- errors and side effects -----
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from tests.deepnets.corpus.corpus_files import (
 
 @pytest.fixture
 def tampered(corpus: Path, tmp_path: Path) -> Callable[[Change], Path]:
-    """A copy of a good file, changed with h5py."""
+    """A function that changes a copy of a valid file with h5py."""
 
     def change(change: Change) -> Path:
         path = tmp_path / "deepnets1m_bnfree.h5"

@@ -1,4 +1,4 @@
-"""What the tests of corpus files share."""
+"""Helpers shared by the tests of corpus files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from deepnets.support import FormatError
 
 SPLIT = "bnfree"
 FILTERS = {"compression": "gzip", "shuffle": True, "fletcher32": True}
-HEAPS = (b"FRHP", b"FHDB", b"BTHD", b"BTLF", b"GCOL", b"TREE", b"HEAP")  # parts of HDF5 files that break badly
+HEAPS = (b"FRHP", b"FHDB", b"BTHD", b"BTLF", b"GCOL", b"TREE", b"HEAP")  # of HDF5: where damage is most severe
 SPLITS = ("train", "val", "test", "search", "wide", "deep", "dense", "bnfree")
 
 Columns = dict[str, npt.NDArray[Any]]
@@ -34,7 +34,7 @@ Change = Callable[[h5py.File], object]
 
 
 def corpus_of(networks: list[NetworkConfig]) -> tuple[Columns, Rows]:
-    """Columns and rows of a corpus of these networks."""
+    """Return the columns and rows of a corpus of these networks."""
     records = encode(networks)
     statistics, rows = compute_statistics(records)
     statistics["candidate"] = np.arange(len(networks))
@@ -47,7 +47,7 @@ def read_back(path: Path) -> tuple[Columns, Rows, dict[str, Any]]:
 
 
 def run_program(module: str, code: str, *arguments: object, seconds: float = 100) -> str:
-    """Run a program that has the names of a test module, and must succeed; return what it prints."""
+    """Run a program with the names of a test module, check that it succeeds, and return its output."""
     start = f"import sys\nsys.path[:0] = [{str(Path(__file__).parents[3])!r}]\nfrom {module} import *\n"
     command = [sys.executable, "-c", start + code, *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=seconds)
@@ -56,7 +56,7 @@ def run_program(module: str, code: str, *arguments: object, seconds: float = 100
 
 
 def refused(path: Path, match: str | None = None, kind: type[FormatError] = FormatError) -> None:
-    """Every way to open the file ends in one line that names it."""
+    """Check that every way to open the file raises an error of one line with the name of the file."""
     for opening in (CorpusFile, verify, lambda path: verify(path, quick=True)):
         with pytest.raises(kind, match=match) as caught:
             opening(path)
@@ -65,7 +65,7 @@ def refused(path: Path, match: str | None = None, kind: type[FormatError] = Form
 
 
 def put(file: h5py.File, name: str, data: Any = None, **options: Any) -> None:
-    """Replace a dataset by another, stored in the usual way."""
+    """Replace a dataset by another one with default storage."""
     if name in file:
         del file[name]
     shape = np.shape(data) if data is not None else options["shape"]
@@ -91,7 +91,7 @@ def link(name: str, target: Any) -> Change:
 
 
 def snapshot(folder: Path, split: str) -> str:
-    """A digest of all that can be read from a file."""
+    """Return a digest of all data of a file."""
     nets = DeepNets1M(folder, split)
     file = nets.file
     assert file is not None

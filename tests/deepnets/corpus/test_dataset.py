@@ -1,4 +1,4 @@
-"""`DeepNets1M`: every split, every way to index, the same in every process."""
+"""`DeepNets1M`: all splits, all kinds of indices, and equal results in all processes."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_every_graph_is_that_of_its_config(corpus: Path, split: str, image_size:
     assert len(nets) == SIZES[split]
     for i in some(nets):
         if (split, i) == ("predefined", 0):
-            continue  # the ResNet-50 has no config
+            continue  # ResNet-50 has no config
         graph = nets[i]
         assert isinstance(graph, Graph)
         assert isinstance(graph.config, NetworkConfig)
@@ -112,7 +112,7 @@ def test_configs_need_no_graphs(corpus: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_parameters_come_from_the_record(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Decoding validates the record once; nothing is encoded again."""
+    """Decoding validates the record once; the config is not encoded again."""
     graph = DeepNets1M(corpus, "wide")[3]
     expected = build_graph(graph.config).parameters
     monkeypatch.setattr("deepnets.graph.build.encode", None)
@@ -164,7 +164,7 @@ def test_draws_differ_in_width_alone(corpus: Path) -> None:
             assert graph.parameters == build_graph(config).parameters
     assert len(widths) > 10
     val = DeepNets1M(corpus, "val")
-    assert val[3, 2].config == val[3].config  # nothing to draw
+    assert val[3, 2].config == val[3].config  # evaluation splits have fixed widths
 
 
 def test_two_open_datasets_do_not_disturb_each_other(corpus: Path) -> None:
@@ -281,7 +281,7 @@ def test_network_of_a_split(corpus: Path) -> None:
 
 
 def test_a_graph_travels_without_its_dataset(corpus: Path, tmp_path: Path) -> None:
-    """What workers send back must be small, and must not open the file again."""
+    """A pickled graph must be small, and unpickling it must not open the file."""
     shutil.copy(corpus_path(corpus, "train"), tmp_path)
     nets = DeepNets1M(tmp_path, seed=2)
     graphs = [nets[i, 1] for i in range(8)]
@@ -316,16 +316,16 @@ def content(batch: Any) -> list[Any]:
 def test_workers_load_the_same_batches(corpus: Path, context: str) -> None:
     for split in ("train", "val") if context == "fork" else ("train",):
         nets = DeepNets1M(corpus, split, num_nets=60)
-        nets[0].parameters  # noqa: B018 - the file is in use when workers are started
+        nets[0].parameters  # noqa: B018 - the file is open when workers are started
         alone = [content(batch) for batch in itertools.islice(nets.loader(4, seed=1), 6)]
         loader = nets.loader(4, seed=1, num_workers=2, multiprocessing_context=context)
         assert [content(batch) for batch in itertools.islice(loader, 6)] == alone
-        nets[1].parameters  # noqa: B018 - and still works here
+        nets[1].parameters  # noqa: B018 - and can still be read here
 
 
 def test_loaders(corpus: Path) -> None:
     nets = DeepNets1M(corpus, "val", num_nets=5, virtual_edges=2)
-    batches = list(nets.loader(8))  # one network at a time, in order, once
+    batches = list(nets.loader(8))  # one pass in order, one network per batch
     assert [[graph.index for graph in batch.graphs] for batch in batches] == [[i] for i in range(5)]
     assert max(int(batch.distances.max()) for batch in batches) == 2
     train = DeepNets1M(corpus, "train")
@@ -333,7 +333,7 @@ def test_loaders(corpus: Path) -> None:
     batches = list(itertools.islice(train.loader(3, seed=7), 200))
     assert [[graph.index for graph in batch.graphs] for batch in batches] == [[i for i, _ in group] for group in groups]
     last = groups[-1]
-    assert last[0][1] > 0  # a later pass, with other widths
+    assert last[0][1] > 0  # a later pass, with different widths
     assert [graph.config for graph in batches[-1].graphs] == [train[place].config for place in last]
 
 

@@ -1,4 +1,4 @@
-"""What `DeepNets1M` refuses, and the errors that it raises for damaged files."""
+"""Errors of `DeepNets1M` for invalid arguments and damaged files."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_something_else_under_the_name_of_a_split(tmp_path: Path) -> None:
 def test_an_invalid_architecture_in_a_file(
     corpus: Path, tmp_path: Path, split: str, column: str, value: int, message: str
 ) -> None:
-    """The graph is still there; what depends on the architecture says where the damage is."""
+    """The graph can still be read; attributes that depend on the architecture raise an error with the location."""
     path = corpus_path(tmp_path, split)
     with CorpusFile(corpus_path(corpus, split)) as file:
         columns = file.columns

@@ -24,7 +24,7 @@ def networks(num_nodes: Any) -> Any:
 
 
 def passes(sampler: MetaBatchSampler, count: int) -> list[list[list[int]]]:
-    """The groups of the first passes."""
+    """Return the groups of the first passes."""
     found: list[list[list[int]]] = [[] for _ in range(count)]
     for group in sampler:
         numbers = {number for _, number in group}
@@ -61,7 +61,7 @@ def test_orders_are_random() -> None:
 
 @pytest.mark.parametrize(("size", "limit"), [(1, None), (2, 2200), (4, 2200), (8, 2200), (9, 2475), (16, 4400)])
 def test_groups_with_too_many_nodes_are_skipped(size: int, limit: int | None) -> None:
-    """The limits of the literature: 2,200, and for larger groups 275 per network; none for single networks."""
+    """The published limits: 2,200 nodes, and for larger groups 275 per network; no limit for single networks."""
     rng = np.random.default_rng(size)
     num_nodes = rng.integers(20, 2 * (limit or 3000) // size, 400)
     assert limit is None or 2200 / 8 * max(8, size) == limit
@@ -86,7 +86,7 @@ def test_a_group_of_exactly_the_limit_is_kept() -> None:
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 30), st.integers(1, 5), st.integers(2, 6), st.integers(0, 100))
 def test_ranks_share_the_groups(n: int, size: int, world_size: int, seed: int) -> None:
-    """Each group is that of one process with as many networks; each process gets as many, and about as many nodes."""
+    """The groups of all ranks together are those of one process; ranks get equally many networks and similar sizes."""
     assume(n >= size * world_size)
     num_nodes = np.random.default_rng(seed).integers(100, 1000, n)
     options: dict[str, Any] = {"seed": seed, "max_nodes": 1000 * size * world_size - 1}
@@ -110,7 +110,7 @@ def test_ranks_share_the_groups(n: int, size: int, world_size: int, seed: int) -
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 30), st.integers(1, 5), st.integers(0, 50), st.integers(1, 3))
 def test_continuing_from_a_position(n: int, size: int, done: int, world_size: int) -> None:
-    n *= world_size * size  # groups of all processes are whole
+    n *= world_size * size  # all processes have complete groups
 
     def sampler() -> MetaBatchSampler:
         return MetaBatchSampler(networks([5] * n), size, rank=world_size - 1, world_size=world_size)
@@ -122,7 +122,7 @@ def test_continuing_from_a_position(n: int, size: int, done: int, world_size: in
     again.position = done
     assert list(itertools.islice(again, 20)) == groups[done:]
     assert again.position == done + 20
-    assert next(iter(again)) == next(iter(whole))  # a new iterator goes on
+    assert next(iter(again)) == next(iter(whole))  # a new iterator resumes
 
 
 def test_real_networks(corpus: Path) -> None:

@@ -1,4 +1,4 @@
-"""Corpus files: what is written is read back, and a flipped byte is noticed."""
+"""Corpus files: data is read as it was written, and flipped bytes are detected."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_rows_that_the_columns_do_not_announce(corpus: Path, tmp_path: Path) -> 
 
 
 def test_plain_h5py_is_enough(corpus: Path) -> None:
-    """A reader of the file that knows no more than what the docstrings of `storage` and `wiring` say."""
+    """Read the file with h5py only, following the docstrings of `storage` and `wiring`."""
     for split in SPLITS:
         with h5py.File(corpus / f"deepnets1m_{split}.h5") as file:
             about = json.loads(file.attrs["attributes"])
@@ -173,7 +173,7 @@ def test_closed(corpus: Path) -> None:
 
 
 def test_trouble_with_closing(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """HDF5 may refuse to close a file that it could not understand; what was wrong first is what counts."""
+    """HDF5 may fail to close an invalid file; the first error must be reported."""
 
     def close(self: h5py.File) -> None:
         raise RuntimeError("Can't decrement id ref count")
@@ -200,14 +200,14 @@ def outcome(action: Callable[[], object], expected: object) -> str:
 
 
 def sweep(path: Path, split: str, start: int, step: int) -> None:
-    """Flip one bit or all in every `step`-th byte of a file; print what `verify` and what a plain reader make of it."""
+    """Flip one bit or all in every `step`-th byte of a file; print the results of `verify` and of a plain reader."""
     content = path.read_bytes()
     expected = snapshot(path.parent, split)
     bits = random.Random(start)
     for position in range(start, len(content), step):
         changed = bytearray(content)
         changed[position] ^= bits.choice([1 << bits.randrange(8), 0xFF])
-        path.unlink()  # a new file each time: HDF5 could know one that it has seen
+        path.unlink()  # a new file each time, as HDF5 could have cached it
         path.write_bytes(changed)
         found = outcome(lambda: verify(path), None), outcome(lambda: snapshot(path.parent, split), expected)
         sys.stdout.write(f"{position} {' '.join(found)}\n")
@@ -216,7 +216,7 @@ def sweep(path: Path, split: str, start: int, step: int) -> None:
 
 @pytest.fixture(params=["few chunks", "many chunks"])
 def small(request: pytest.FixtureRequest, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A small file; with many chunks, HDF5 keeps their places in pages, as it does in files of a million networks."""
+    """A small file with many chunks, so that HDF5 stores their index in pages, as in files of a million networks."""
     columns, rows, about = read_back(corpus_path(corpus, "search"))
     count = 12
     if request.param == "many chunks":
@@ -231,7 +231,7 @@ def test_flipped_bytes(small: Path) -> None:
     content = small.read_bytes()
     bits = random.Random(0)
     with small.open("r+b", buffering=0) as file:
-        for position, good in enumerate(content):  # every one is found
+        for position, good in enumerate(content):  # every flipped byte is detected
             for byte in (good ^ 1 << bits.randrange(8), good):
                 file.seek(position)
                 file.write(bytes([byte]))
@@ -242,7 +242,7 @@ def test_flipped_bytes(small: Path) -> None:
     assert not any(name in content for name in HEAPS)
     step = len(content) // 400
     code = "sweep(Path(sys.argv[1]), 'search', int(sys.argv[2]), int(sys.argv[3]))"
-    lines = program(code, small, 3, step).splitlines()  # in a process of its own, which could crash or hang
+    lines = program(code, small, 3, step).splitlines()  # in a separate process, which could crash or hang
     assert len(lines) == len(range(3, len(content), step))
     outcomes = {line.split(maxsplit=1)[1] for line in lines}
     assert outcomes == {"refused same", "refused refused"}

@@ -1,4 +1,4 @@
-"""Files of another kind, and files whose layout was changed, are refused."""
+"""Files in other formats, and files whose layout was changed, raise errors."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ def test_other_kinds(tmp_path: Path) -> None:
         file.attrs["format"] = "some other"
         file.attrs["format_version"] = "1.0"
     refused(path, "not a corpus file of this toolkit")
-    with h5py.File(path, "w") as file:  # as the original release has them
+    with h5py.File(path, "w") as file:  # as in the original release
         file.attrs["train"] = 1
         file.create_group("train/0").create_dataset("adj", data=np.eye(3))
     refused(path, "files of the original release are read with `python -m deepnets import`")
 
 
 def test_untouched(tampered: Callable[[Change], Path], corpus: Path) -> None:
-    """What the tests below start from, and read as it is, is right."""
+    """The unchanged file, from which the tests below start, is valid."""
     path = tampered(lambda file: None)
     assert verify(path).num_networks == 100
 
@@ -128,7 +128,7 @@ def test_megabytes_of_attributes(tampered: Callable[[Change], Path]) -> None:
         for i in range(3_000):
             file.attrs[f"more {i}"] = np.arange(50)
 
-    assert CorpusFile(tampered(change)).num_networks == 100  # of no interest
+    assert CorpusFile(tampered(change)).num_networks == 100  # an unknown addition is ignored
 
     path = tampered(lambda file: None)
     with h5py.File(path, "r+", libver=("v110", "v110")) as file:

@@ -38,7 +38,7 @@ def test_other_processes(corpus: Path, method: str) -> None:
     expected = everything(nets)
     with multiprocessing.get_context(method).Pool(2) as pool:
         results = [pool.apply_async(everything, (nets,)) for _ in range(4)]
-        assert everything(nets) == expected  # at the same time
+        assert everything(nets) == expected  # while the processes read
         for result in results:
             assert result.get(60) == expected
         graphs = pool.map(nets.__getitem__, range(0, 300, 30))
@@ -47,7 +47,7 @@ def test_other_processes(corpus: Path, method: str) -> None:
 
 
 def test_inherited(corpus: Path) -> None:
-    """A fork inherits the open file, and reads it while its parent does."""
+    """A forked process inherits the open file, and reads it at the same time as its parent."""
     nets = DeepNets1M(corpus, "train")
     expected = everything(nets)
     children = []
@@ -94,7 +94,7 @@ def attempt(action: Callable[[], object]) -> str:
 
 @pytest.fixture
 def replaced(corpus: Path, tmp_path: Path) -> Iterator[tuple[CorpusFile, Callable[[Path], None]]]:
-    """A file that is open, and a function that puts another in its place."""
+    """An open file, and a function that replaces it by another one."""
     path = tmp_path / "deepnets1m_search.h5"
 
     def replace(other: Path) -> None:
@@ -114,9 +114,9 @@ def test_replaced_by_another_corpus(replaced: Any, corpus: Path) -> None:
     message = f"{file.path}: was replaced by another corpus since it was opened"
     with pytest.raises(IntegrityError, match=re.escape(message)):
         pickle.loads(sent)
-    assert np.array_equal(file.wiring(3, 4), rows)  # who opened it reads on in the old one
+    assert np.array_equal(file.wiring(3, 4), rows)  # readers of the old file still read the old file
     for read in (lambda: file.wiring(3, 4), lambda: file.column("C"), lambda: content_digest(file)):
-        twice = in_a_fork(lambda read=read: f"{attempt(read)}\n{attempt(read)}")  # the second time is no better
+        twice = in_a_fork(lambda read=read: f"{attempt(read)}\n{attempt(read)}")  # the second attempt fails, too
         assert twice == "\n".join([f"IntegrityError: {message}"] * 2)
 
 

@@ -1,4 +1,4 @@
-"""Files that state absurd sizes or impossible values are refused without taking memory."""
+"""Files with excessive sizes or impossible values raise errors, without large allocations."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def claim(name: str, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: Any
 
 
 def claim_everywhere(networks: int) -> Change:
-    """Every column claims so many networks."""
+    """Set the number of networks of every column."""
 
     def change(file: h5py.File) -> None:
         for name in COLUMNS:
@@ -74,7 +74,7 @@ SIZES: dict[str, Change] = {
 
 
 def open_all(folder: Path) -> None:
-    """Open every file of a folder with little memory; write the messages, and how much more memory was taken, in MB."""
+    """Open every file of a folder with limited memory; write the messages, and the additional memory used, in MB."""
     good, *paths = sorted(folder.iterdir())
     verify(good)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -103,19 +103,19 @@ def test_absurd_sizes_take_no_memory(tampered: Callable[[Change], Path], tmp_pat
     assert int(megabytes) < 20
 
 
-# --- sound files that say what cannot be ------------------------------------------------------------------------------
+# --- impossible values in files with valid digests --------------------------------------------------------------------
 
 
 @pytest.fixture
 def forged(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[Callable[[Columns, Rows], Any], str], DeepNets1M]:
-    """A split whose file was written anew, with its digests, after a change of its content."""
+    """A function that changes the content of a split, and writes its file with valid digests."""
 
     def forge(change: Callable[[Columns, Rows], Any], split: str = SPLIT) -> DeepNets1M:
         columns, rows, about = read_back(corpus_path(corpus, split))
         changed = change(columns, rows)
-        monkeypatch.setattr(storage, "LARGEST", {})  # or what cannot be could not even be written
+        monkeypatch.setattr(storage, "LARGEST", {})  # otherwise impossible values could not be written
         write_corpus(corpus_path(tmp_path, split), about, columns, [rows if changed is None else changed])
         monkeypatch.undo()
         return DeepNets1M(tmp_path, split)
@@ -180,7 +180,7 @@ def test_values_out_of_range(forged: Forge, corpus: Path, name: str, value: int)
             read()
     with pytest.raises(IntegrityError, match=message):
         verify(nets.file.path)
-    if name not in layout.LARGEST:  # the others are as they were
+    if name not in layout.LARGEST:  # the others are unchanged
         good = DeepNets1M(corpus, SPLIT)
         for other in (index - 1, index + 1):
             assert (nets[other], nets[other].config) == (good[other], good[other].config)
@@ -188,7 +188,7 @@ def test_values_out_of_range(forged: Forge, corpus: Path, name: str, value: int)
 
 @pytest.mark.parametrize("steps", [11, 127, 128, 200, 255])
 def test_more_steps_than_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
-    """All places for genes are in use, so that nothing in the genes tells that there are not more."""
+    """All places for genes are in use, so that the genes do not show the number of steps."""
     genes = [("conv_1x1", 0)] * 20
     columns, rows = corpus_of([NetworkConfig(Genotype(genes, [11], genes, [11]), 4)])
     columns["steps"][0] = steps

@@ -1,4 +1,4 @@
-"""`verify` finds every change of a file, even one by somebody who updates checksum and digest up to date."""
+"""`verify` detects every change of a file, even if its checksum and its digest are updated."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_sound_files(corpus: Path, split: str) -> None:
 
 
 def wrong(path: Path, what: str, quick: bool | None = None) -> None:
-    """Neither check, or only the thorough one (`quick=False`), lets the file pass."""
+    """Check that verification fails: in both modes, or only in the thorough one (`quick=False`)."""
     for kind in (True, False) if quick is None else (False,):
         with pytest.raises(IntegrityError, match=f"^{re.escape(str(path))}: {what}"):
             verify(path, quick=kind)
@@ -60,7 +60,7 @@ def wrong(path: Path, what: str, quick: bool | None = None) -> None:
 
 
 def test_flipped_bytes(corpus: Path, tmp_path: Path) -> None:
-    """A sample of them; `test_storage` and `test_sealed` flip more."""
+    """A sample of bytes; `test_storage` flips more."""
     content = corpus_path(corpus, SPLIT).read_bytes()
     path = tmp_path / "a.h5"
     bits = random.Random(0)
@@ -75,7 +75,7 @@ def test_flipped_bytes(corpus: Path, tmp_path: Path) -> None:
 
 @pytest.fixture
 def edited(corpus: Path, tmp_path: Path) -> Callable[..., Path]:
-    """A copy changed with h5py, with or without a checksum that fits."""
+    """A function that changes a copy with h5py, with or without an updated checksum."""
 
     def edit(change: Callable[[h5py.File], object], checksummed: bool = True) -> Path:
         path = tmp_path / "deepnets1m_bnfree.h5"
@@ -106,7 +106,7 @@ def replace(name: str, change: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]) -
 
 
 def test_checksum_that_does_not_fit(edited: Edit) -> None:
-    change = replace("networks/ks", lambda values: values)  # stored elsewhere in the file, no more
+    change = replace("networks/ks", lambda values: values)  # only stored elsewhere in the file
     wrong(edited(change, checksummed=False), "does not match its SHA-256")
     assert verify(edited(change, checksummed=True)).num_networks == 100
 
@@ -114,7 +114,7 @@ def test_checksum_that_does_not_fit(edited: Edit) -> None:
 @pytest.mark.parametrize("name", COLUMNS)
 def test_columns_that_do_not_fit_the_digest(edited: Edit, name: str) -> None:
     def change(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        if name == "num_rows":  # together as many rows as before
+        if name == "num_rows":  # the total number of rows is unchanged
             values[INDEX] -= 1
             values[INDEX + 1] += 1
         elif name == "steps":
@@ -131,7 +131,7 @@ def test_columns_that_do_not_fit_the_digest(edited: Edit, name: str) -> None:
 def test_others_that_do_not_fit_the_digest(edited: Edit) -> None:
     message = "split bnfree: its content does not match its digest"
     wrong(edited(replace("wiring", lambda rows: rows[::-1])), message)
-    wrong(edited(replace("vocabulary/names", lambda words: words[:-1])), message)  # as an older version would have it
+    wrong(edited(replace("vocabulary/names", lambda words: words[:-1])), message)  # as in an older version
     wrong(edited(lambda file: file.attrs.__setitem__("content_digest", np.bytes_("0" * 64))), message)
 
     def change(file: h5py.File) -> None:
@@ -140,12 +140,12 @@ def test_others_that_do_not_fit_the_digest(edited: Edit) -> None:
     wrong(edited(change), message)
 
 
-# --- changes of the content, with everything else made to fit ---------------------------------------------------------
+# --- changes of the content, with valid checksum and digest -----------------------------------------------------------
 
 
 @pytest.fixture
 def forged(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """A file written anew, checksum and digest included, after a change of its columns or rows."""
+    """A function that changes columns or rows, and writes the file with valid checksum and digest."""
 
     def forge(change: Callable[[Columns, list[Rows]], object], split: str = SPLIT, **more: Any) -> Path:
         with CorpusFile(corpus_path(corpus, split)) as file:
@@ -155,7 +155,7 @@ def forged(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cal
         change(columns, rows)
         path = corpus_path(tmp_path, split)
         with monkeypatch.context() as patch:
-            patch.setattr(storage, "LARGEST", {})  # or what cannot be could not even be written
+            patch.setattr(storage, "LARGEST", {})  # otherwise impossible values could not be written
             write_corpus(path, {name: value for name, value in about.items() if value is not None}, columns, rows)
         return path
 
@@ -207,7 +207,7 @@ def test_duplicates(forged: Forge) -> None:
         copy_network(columns, rows, 11, INDEX)
 
     wrong(forged(change), f"split bnfree, network {INDEX}: is network 11 again", quick=False)
-    # The original release holds some networks twice, and nobody drew them here.
+    # The original release contains some duplicates, and its networks were not drawn by this generator.
     assert verify(forged(change, seed=None, origin="original release")).rebuilt
 
 
@@ -221,7 +221,7 @@ def test_swapped_networks(forged: Forge) -> None:
 
 
 def other_graph(columns: Columns, rows: list[Rows], index: int) -> Rows:
-    """A sound graph of as many rows as that of a network, but of another."""
+    """Return a valid graph of another network with equally many rows."""
     changed = rows[index].copy()
     last = np.flatnonzero(changed["back"] == 1)[-3]
     changed["node_type"][last] ^= 1
@@ -261,11 +261,11 @@ MEANT = [name for name in ARCHITECTURE.names or () if name not in ("steps", "ima
 
 @pytest.mark.parametrize("name", MEANT)
 def test_other_configuration(forged: Forge, name: str) -> None:
-    """Another valid configuration; of what `MEANT` leaves out, the stride is in no graph and no parameter."""
+    """Another valid configuration; the stride, which `MEANT` omits, affects neither graphs nor parameters."""
 
     def change(columns: Columns, rows: list[Rows]) -> None:
         values = columns[name]
-        places = np.ones(len(values), np.bool_)  # where the value has a meaning
+        places = np.ones(len(values), np.bool_)  # where the value is used
         if name in ("stem_pool", "ks"):
             places = (columns["stem_type"] == 0) & (columns["ops"] != PRIMITIVES.index("msa")).all(axis=(1, 2))
         if name == "fc_dim":
@@ -294,7 +294,7 @@ def test_values_where_none_should_be(forged: Forge) -> None:
 
 @pytest.mark.parametrize(("name", "value"), [("stem_pool", 2), ("preproc", 2), ("glob_avg", 255), ("norm", 4)])
 def test_values_that_pass_for_others(forged: Forge, name: str, value: int) -> None:
-    """Machine code and Python could see different things in them."""
+    """Compiled code and Python could interpret these values differently."""
 
     def change(columns: Columns, rows: list[Rows]) -> None:
         columns[name][INDEX] = value
@@ -303,7 +303,7 @@ def test_values_that_pass_for_others(forged: Forge, name: str, value: int) -> No
 
 
 def written(tmp_path: Path, *networks: NetworkConfig, **changes: Any) -> Path:
-    """A file of these networks; of the first, some values are others."""
+    """Write a file of these networks, with changed values of the first one."""
     records = encode(networks)
     statistics, rows = compute_statistics(records)
     statistics["candidate"] = np.arange(len(networks))
@@ -316,7 +316,7 @@ def written(tmp_path: Path, *networks: NetworkConfig, **changes: Any) -> Path:
 
 @pytest.mark.parametrize("steps", [11, 128, 255])
 def test_more_steps_than_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
-    """All places for genes are in use: only the number itself tells that machine code would read beyond them."""
+    """All places for genes are in use: with the changed number, compiled code would read beyond them."""
     genes = [("conv_1x1", 0)] * 20
     network = NetworkConfig(Genotype(genes, [11], genes, [11]), 4)
     monkeypatch.setattr(storage, "LARGEST", {})
@@ -327,7 +327,7 @@ def test_more_steps_than_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_network_without_output(tmp_path: Path) -> None:
-    """Everything fits together, but `none` cuts every path: nothing that could be trained."""
+    """The file is consistent, but `none` cuts every path, so that the network cannot be trained."""
     good = Genotype([("conv_3x3", 0), ("conv_1x1", 1)], [2], [("conv_3x3", 0), ("conv_1x1", 1)], [2])
     none = Genotype([("none", 0), ("none", 1)], [2], [("none", 0), ("none", 1)], [2])
     path = written(tmp_path, *(NetworkConfig(genotype, 4, C_mult=1) for genotype in (good, none)))
@@ -335,7 +335,7 @@ def test_network_without_output(tmp_path: Path) -> None:
 
 
 def test_every_measure_is_compared() -> None:
-    """A column that is added must get a test above."""
+    """New columns must be tested above."""
     assert STATISTICS.names == (
         "num_nodes",
         "num_edges",

@@ -1,4 +1,4 @@
-"""Widths of networks against the rules of the specification, sections 1.8 and 1.9, written down once more."""
+"""Widths of networks against the rules of the specification, sections 1.8 and 1.9, implemented independently."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ VARIANTS = list(itertools.product((32, 224), (False, True)))  # image size, wide
 
 
 class Table:
-    """The columns of a split without its file."""
+    """The columns of a split, without a file."""
 
     def __init__(self, architectures: np.ndarray, **columns: Any) -> None:
         self.architectures = architectures
@@ -38,7 +38,7 @@ class Table:
 
 
 def row_of(config: NetworkConfig, counts: dict[str, int], image_size: int, wider: bool) -> tuple[int, bool]:
-    """Which row of the table in 1.8 a network is in, from 1 on, and whether it draws its stride.  Read off the text."""
+    """Return the row of a network in the table of section 1.8, from 1, and whether its stride is drawn."""
     large_images = image_size > 32
     p = counts["imagenet" if large_images and not wider else "cifar10"] / 1e6
     L = config.n_cells
@@ -56,7 +56,7 @@ def row_of(config: NetworkConfig, counts: dict[str, int], image_size: int, wider
 
 
 def distribution(row: int, free_stride: bool, wider: bool) -> dict[Width, float]:
-    """The probability of everything that can be drawn."""
+    """Return the probability of every possible draw."""
     first = {1: 1, 2: 4 if wider else 2, 3: 5 if wider else 3, 4: 7}[row]
     widths = [32, 48, 64, 80, 96, 112, 128][:first]
     found = {}
@@ -70,7 +70,7 @@ def distribution(row: int, free_stride: bool, wider: bool) -> dict[Width, float]
 
 @cache
 def training_networks() -> tuple[Table, list[NetworkConfig], list[dict[str, int]]]:
-    """Some 20,000 networks of the training split."""
+    """About 20,000 networks of the training split."""
     shard = make_shard(ShardTask(SPLITS["train"], seed=11, start=0, count=25_500))
     names = ("num_params", "num_params_imagenet")
     table = Table(shard.architectures, **{name: shard.statistics[name].astype(np.uint32) for name in names})
@@ -85,17 +85,17 @@ def test_every_draw_is_one_of_those_allowed(image_size: int, wider: bool) -> Non
     members: dict[tuple[int, bool], list[int]] = {}
     for i, config in enumerate(networks):
         members.setdefault(row_of(config, counts[i], image_size, wider), []).append(i)
-        config.replace(**rule.draw(i, 0)._asdict())  # valid, whatever the network
+        config.replace(**rule.draw(i, 0)._asdict())  # valid for every network
     strides = (False, True) if wider and image_size == 224 else (False,)
     assert set(members) == {(1, False), (2, False), (3, False), *((4, stride) for stride in strides)}
     for kind, places in members.items():
         seen = {rule.draw(i, d) for i in places for d in range(1 + 2000 // len(places))}
-        assert seen == distribution(*kind, wider).keys()  # and nothing allowed is missing
+        assert seen == distribution(*kind, wider).keys()  # and every allowed draw occurs
 
 
 @pytest.mark.parametrize(("image_size", "wider"), VARIANTS)
 def test_draws_are_uniform(image_size: int, wider: bool) -> None:
-    """Over the draws of one network, and over the networks of one kind."""
+    """Uniform over the draws of one network, and over the networks of one kind."""
     table, networks, counts = training_networks()
     rule = WidthRule(table, image_size, wider, seed=5)
     kinds: dict[tuple[int, bool], list[int]] = {}
@@ -139,7 +139,7 @@ def test_shares_of_the_rows_are_the_published_ones(wider: bool, shares: tuple[fl
 
 @pytest.mark.parametrize(("image_size", "wider"), VARIANTS)
 def test_boundaries_of_the_rows(image_size: int, wider: bool) -> None:
-    """Every combination of conditions, at and just beyond every bound."""
+    """Every combination of conditions, at and directly beyond every bound."""
     genotypes = [
         Genotype([(op, 0), ("conv_3x3", 1)], [2], [("skip_connect", 0), (other, 1)], [2])
         for op, other in (("conv_1x1", "cse"), ("conv_5x5", "cse"), ("conv_1x1", "conv_7x7"), ("conv_7x1_1x7", "cse"))
@@ -168,7 +168,7 @@ def test_choices() -> None:
     assert FC_DIMS == (64, 128, 192, 256, 320, 384, 448, 512)
 
 
-# --- the same everywhere ---
+# --- reproducibility ---
 
 
 def test_draws_are_a_function_of_seed_network_and_number() -> None:
@@ -183,7 +183,7 @@ def test_draws_are_a_function_of_seed_network_and_number() -> None:
 
 
 def test_draws_never_change() -> None:
-    """A training can be repeated, and continued, only as long as these stay."""
+    """Trainings can be repeated and resumed only if draws do not change."""
     genotype = Genotype([("conv_1x1", 0), ("skip_connect", 1)], [2], [("cse", 0), ("cse", 1)], [2])
     count = np.array([100_000])
     table = Table(encode([NetworkConfig(genotype, 4, stem_pool=True)] * 3))
@@ -210,7 +210,7 @@ print(json.dumps(widths))
 
 
 def test_datasets_draw_by_the_same_rule(corpus: Path) -> None:
-    """For the right image size, variant and seed; and nothing but the width changes."""
+    """With the image size, variant and seed of the dataset; only the width changes."""
     with CorpusFile(corpus_path(corpus, "train")) as file:
         stored = [decode(record) for record in file.architectures(slice(0, 40))]
         for image_size, wider in VARIANTS:

@@ -1,4 +1,4 @@
-"""Rows of `deepnets.corpus.wiring` are those of the graph; invalid rows are rejected before they are used."""
+"""Rows of `deepnets.corpus.wiring` represent the graph; invalid rows are rejected before they are used."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Rows = npt.NDArray[np.void]
 
 
 def rows_of(*nodes: tuple[int, int, int, list[int]]) -> Rows:
-    """Rows of nodes `(node_type, cell, name, sources)`, written as the docstring of the module says."""
+    """Return the rows of nodes `(node_type, cell, name, sources)`, as described in the docstring of the module."""
     rows = []
     for v, (node_type, cell, name, sources) in enumerate(nodes):
         rows += [(node_type, cell, i, name, v - source) for i, source in enumerate(sources)]
@@ -146,7 +146,7 @@ CHANGES = st.sampled_from(WIRING.names or ()).flatmap(
 def test_any_rows_are_a_graph_or_refused(
     changes: list[tuple[int, str, int]], order: list[int], count: int, shuffled: bool
 ) -> None:
-    """Whatever the rows say: a graph that `Graph` accepts and that says the same, or an error; never a crash."""
+    """Arbitrary rows give an equal graph that `Graph` accepts, or an error; never a crash."""
     rows = sound_rows()
     for row, name, value in changes:
         rows[row][name] = value

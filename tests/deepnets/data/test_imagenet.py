@@ -11,7 +11,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from deepnets.data import ImageFolders, open_images
-from deepnets.data.imagenet import evaluation_order, load_imagenet
+from deepnets.data.image_files import evaluation_order
+from deepnets.data.imagenet import load_imagenet
 from deepnets.support import ConfigError, FormatError, MissingDataError, import_torchvision
 
 try:

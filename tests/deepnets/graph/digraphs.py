@@ -20,9 +20,9 @@ MAX_NODES = 24
 
 @st.composite
 def dags(draw: st.DrawFn, max_nodes: int = MAX_NODES) -> nx.DiGraph:
-    """Any directed acyclic graph, nodes in topological order, possibly in several parts."""
+    """Draw a directed acyclic graph with nodes in topological order; it may be disconnected."""
     n = draw(st.integers(1, max_nodes))
-    density = draw(st.sampled_from((1, 2, 4, 10)))  # about so many candidates for edges per node
+    density = draw(st.sampled_from((1, 2, 4, 10)))  # approximate number of candidate edges per node
     pairs = st.tuples(st.integers(0, n - 1), st.integers(0, n - 1)).filter(lambda pair: pair[0] < pair[1])
     digraph = nx.DiGraph()
     digraph.add_nodes_from(range(n))
@@ -35,7 +35,7 @@ def chain(n: int) -> nx.DiGraph:
 
 
 def arrays(digraph: nx.DiGraph) -> dict[str, Any]:
-    """What `Graph` takes, lists of plain integers."""
+    """Return the arguments of `Graph` as lists of integers."""
     n = len(digraph)
     return {
         "node_types": [v % len(NODE_TYPES) for v in range(n)],

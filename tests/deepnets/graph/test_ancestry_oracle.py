@@ -1,4 +1,4 @@
-"""The oracle of ancestry against sets worked out by hand, and against graphs that are known to be right."""
+"""The oracle of ancestry against sets derived by hand, and against graphs that are known to be correct."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.oracles.autograd_ancestry import ancestry_differences, autograd_ances
 from tests.support.strategies import configs
 from tests.support.zoo.models import ZOO
 
-# Of some parameters, what must be upstream, and, after a bar, what else may be.
+# For some parameters: the parameters that must be upstream and, after a bar, others that may be.
 BY_HAND = {
     "plain": {"0.weight": "|0.bias", "1.bias": "0.weight 0.bias|1.weight", "8.weight": "0.* 1.* 4.weight"},
     "residual": {"a.weight": "", "b.weight": "a.weight", "c.weight": "a.weight b.weight"},

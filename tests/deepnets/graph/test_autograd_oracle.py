@@ -1,4 +1,4 @@
-"""The oracle that reads graphs off autograd agrees with graphs that are known."""
+"""The oracle that derives graphs from autograd agrees with known graphs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KNOWN = {**EXAMPLES, **STREAM}
 
 
 def small(config: NetworkConfig, size: int = 32) -> Network:
-    """Graphs do not depend on widths, so a narrow network will do."""
+    """Return a narrow network; graphs do not depend on widths."""
     return Network(config.replace(C=8, fc_dim=8), 10, size)
 
 
@@ -31,7 +31,7 @@ def test_worked_examples_node_by_node(name: str) -> None:
     example = EXAMPLES[name]
     network = Network(example.config)
     graph = autograd_graph(network).pruned()
-    # The order of execution is the canonical order.
+    # Nodes are executed in the canonical order.
     assert tuple((node.type, node.names[0] if node.names else "", node.cell) for node in graph.nodes) == example.nodes
     assert set(graph.edges) == example.edges
     parameters = dict(network.named_parameters())

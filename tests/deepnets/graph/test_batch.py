@@ -1,4 +1,4 @@
-"""`GraphBatch` against the same put together node by node and edge by edge."""
+"""`GraphBatch` against a reference that is assembled node by node and edge by edge."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ batches = st.lists(configs(max_cells=4, with_output=True).map(build_graph) | st.
 
 
 def naive(graphs: list[Graph], cutoff: int) -> dict[str, list[Any]]:
-    """The tensors of a batch, as lists."""
+    """Return the tensors of a batch, as lists."""
     found: dict[str, list[Any]] = {name: [] for name in TENSORS}
     start = 0
     for g, graph in enumerate(graphs):
@@ -147,7 +147,7 @@ def test_moving() -> None:
 
 
 def test_pinning_reaches_every_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor + 1)  # memory is pinned only beside a GPU
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor + 1)  # memory can be pinned only with a GPU
     batch = GraphBatch([VIT, DARTS])
     pinned = batch.pin_memory()
     assert all(torch.equal(getattr(pinned, name), getattr(batch, name) + 1) for name in TENSORS)

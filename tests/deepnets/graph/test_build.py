@@ -1,4 +1,4 @@
-"""`build_graph` against independent oracles: autograd of real forward passes, hand-made examples, closed forms."""
+"""`build_graph` against independent oracles: autograd of real forward passes, worked examples, closed forms."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ EVERY_SPLIT = [name for name in SPLITS if name != "wide"]
 
 
 def assert_equals_oracle(config: NetworkConfig, image_size: int = 32) -> None:
-    """Same nodes (type, names, shapes, cell), edges, dead nodes and starved parameters as autograd finds."""
+    """Check nodes (type, names, shapes, cell), edges, dead nodes and starved parameters against autograd."""
     network = Network(config, 10, image_size)
     graph, oracle = build_graph(config, 10, image_size), autograd_graph(network)
     nodes = [
@@ -37,7 +37,7 @@ def assert_equals_oracle(config: NetworkConfig, image_size: int = 32) -> None:
         for kind, slots, cell in zip(graph.node_types, graph.parameters, graph.cells)
     ]
     edges = [tuple(edge) for edge in graph.edges.tolist()]
-    if nodes != list(oracle.nodes) or sorted(edges) != sorted(oracle.edges):  # the same, perhaps in another order
+    if nodes != list(oracle.nodes) or sorted(edges) != sorted(oracle.edges):  # the order of nodes may differ
         assert canonical_form(nodes, edges) == canonical_form(oracle.nodes, oracle.edges)
     assert sum(~graph.live) == len(oracle.dead)
     assert sorted(nodes[i] for i in np.flatnonzero(~graph.live)) == sorted(oracle.nodes[i] for i in oracle.dead)
@@ -45,11 +45,11 @@ def assert_equals_oracle(config: NetworkConfig, image_size: int = 32) -> None:
     shapes = {name: tuple(parameter.shape) for name, parameter in network.named_parameters()}
     listed = [slot for slots in graph.parameters for slot in slots] + list(graph.unused)
     assert {slot.name: slot.shape for slot in listed} == shapes
-    assert len(listed) == len(shapes)  # every parameter has one place
+    assert len(listed) == len(shapes)  # every parameter is listed once
 
 
 def narrow(config: NetworkConfig) -> NetworkConfig:
-    """The graph does not depend on widths; narrow networks run faster."""
+    """Return a narrow network: the graph does not depend on widths, and narrow networks run faster."""
     return config.replace(C=8, fc_dim=8)
 
 
@@ -58,7 +58,7 @@ def test_networks_of_every_split_equal_the_autograd_graph(split: str) -> None:
     shard = make_shard(ShardTask(SPLITS[split], seed=2024, start=0, count=130 if split == "dense" else 110))
     networks = [decode(record) for record in shard.architectures]
     small_first = sorted(range(len(networks)), key=lambda i: shard.statistics["num_nodes"][i])
-    chosen = small_first[: {"deep": 50, "dense": 40}.get(split, 85)]  # the others are as varied, but slow to run
+    chosen = small_first[: {"deep": 50, "dense": 40}.get(split, 85)]  # the others have the same variety, but are slow
     assert len(chosen) + 3 >= 40
     for i in [*chosen, *small_first[-3:]]:
         assert_equals_oracle(narrow(networks[i]))
@@ -205,7 +205,7 @@ def test_graphs_are_well_formed(config: NetworkConfig) -> None:
         else:
             assert inputs == 1
     reached = set(nx.descendants(digraph, 0)) | {0}
-    assert {i for i in digraph if NODE_TYPES[graph.node_types[i]] != "pos_enc"} == reached  # nothing without data
+    assert {i for i in digraph if NODE_TYPES[graph.node_types[i]] != "pos_enc"} == reached  # all others receive data
     assert set(np.flatnonzero(graph.live)) == set(nx.ancestors(digraph, graph.num_nodes - 1)) | {graph.num_nodes - 1}
 
 
@@ -253,7 +253,7 @@ FILLING = ["msa", "cse", "sep_conv_5x5", "conv_7x1_1x7", "skip_connect", "none"]
 
 @pytest.mark.parametrize("op", FILLING)
 def test_the_buffer_is_long_enough(op: str) -> None:
-    """Compiled code does not check bounds, so the capacity must hold for the largest networks there can be."""
+    """Compiled code does not check bounds, so the capacity must suffice for the largest possible networks."""
     steps = 10
     genes = [(op, j) for i in range(steps) for j in (max(0, i - 1), i)]
     genes[-1] = ("conv_1x1", 1)
@@ -269,7 +269,7 @@ def test_the_buffer_is_long_enough(op: str) -> None:
 
 @pytest.mark.slow
 def test_the_walk_stays_in_bounds(tmp_path: Path) -> None:
-    """The same code, compiled once more with a check of every index."""
+    """Compile the same code with bounds checks, and run it."""
     program = """
 from tests.deepnets.graph.test_build import FILLING, HARD, has_output, test_the_buffer_is_long_enough
 from deepnets import NetworkConfig, build_graph

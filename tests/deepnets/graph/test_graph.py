@@ -1,4 +1,4 @@
-"""`Graph` against networkx: distances, levels, statistics, conversions; and what its constructor refuses."""
+"""`Graph` against networkx: distances, levels, statistics, conversions; and errors of its constructor."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_the_default_cutoff_is_that_of_the_literature() -> None:
 
 @pytest.mark.parametrize("cutoff", [1, 2, 127, 128, 253, 254])
 def test_paths_longer_than_the_cutoff_are_none(cutoff: int) -> None:
-    """Also at the edge of what the type can hold: no length may wrap around."""
+    """Also at the limits of the integer type, where lengths must not overflow."""
     digraph = chain(300)
     digraph.add_edge(0, 150)
     distances = graph_of(digraph).distances(cutoff)
@@ -145,7 +145,7 @@ def test_statistics_of_networks_equal_networkx(config: NetworkConfig) -> None:
 
 
 def everything(graph: Graph) -> list[Any]:
-    """All arrays of a graph; asking for them computes what is computed when asked for."""
+    """Return all arrays of a graph, including those that are computed on access."""
     return [
         *(graph.node_types, graph.cells, graph.sources, graph.in_degrees, graph.names),
         *(graph.edges, graph.live, graph.levels, graph.distances(3), graph.distances()),

@@ -1,4 +1,4 @@
-"""What the constructor of `Graph` refuses."""
+"""Arguments for which the constructor of `Graph` raises errors."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_arrays_that_are_no_graph(changes: dict[str, Any], message: str) -> None
 def test_any_integers_are_a_graph_or_a_format_error(
     digraph: nx.DiGraph, damage: list[tuple[str, int, int, str]]
 ) -> None:
-    """Compiled code checks no bounds: what gets through must be sound."""
+    """Compiled code does not check bounds, so graphs that are accepted must be valid."""
     values = arrays(digraph)
     for name, place, value, what in damage:
         array = values[name]

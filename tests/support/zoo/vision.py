@@ -60,7 +60,7 @@ def in_place_on_a_view(self: Any, x: Tensor) -> Tensor:
     y = self.b(x)
     half = x[:, :4]
     half.add_(y)
-    return self.c(x)  # reads what was added
+    return self.c(x)  # uses the result of the addition
 
 
 def slice_assignment(self: Any, x: Tensor) -> Tensor:

@@ -1,0 +1,45 @@
+"""A small training, a bundle made from it, and results of this bundle."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from benchmark.cards import bundle
+from tests.support.bundles import STEPS, Made
+from tests.support.small_corpus import write_small_corpus
+from tests.support.training_runs import command, run
+
+
+@pytest.fixture(scope="package")
+def trained(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training by the command line, of the smallest hypernetwork with a preset; do not change it."""
+    out = tmp_path_factory.mktemp("run")
+    done = run(command(corpus, out, images="digits", preset="ghn1", steps=STEPS, log_steps=1))
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+@pytest.fixture(scope="package")
+def made(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """A bundle and its results; do not change them, use `copied`."""
+    folder = tmp_path_factory.mktemp("made")
+    given = {"limits": "a test", "corpus_command": "make corpus"}
+    path, results = bundle(trained, "ghn1-digits", folder / "bundles", given=given), folder / "results"
+    (folder / "small").mkdir()
+    data = write_small_corpus(folder / "small", "test", "wide")
+    predictors = [str(path), f"raw={trained / 'ghn.safetensors'}"]
+    words = ["--splits", "test,wide", "--limit", "3,wide=4", "--data", str(data), "--out", str(results), "--quiet"]
+    done = run(["-m", "benchmark", "run", "--predictors", *predictors, *words, "--no-report", "--jobs", "1"])
+    assert done.returncode == 0, done.stderr
+    return Made(path, results)
+
+
+@pytest.fixture
+def copied(made: Made, tmp_path: Path) -> Made:
+    """A copy of `made` that tests may change."""
+    shutil.copytree(made.path.parent, tmp_path / "bundles")
+    shutil.copytree(made.results, tmp_path / "results")
+    return Made(tmp_path / "bundles" / made.path.name, tmp_path / "results")

@@ -1,0 +1,181 @@
+"""From a training, with or without results, to a card."""
+
+from __future__ import annotations
+
+import csv
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from benchmark.cards import PUBLISHED, bundle, make_card
+from deepnets.support import ConfigError
+from ghn_model import GHN
+from ghn_model.config import GHNConfig
+from ghn_model.training import Recipe
+from tests.support.bundles import STEPS, Made, altered, card_at, card_command, change_runs, digest_of, rows
+
+
+def test_first_without_results(made: Made, trained: Path) -> None:
+    path = made.path
+    assert path.stat().st_size < 0.6 * (trained / "ghn.safetensors").stat().st_size
+    card = card_at(path)
+    assert (card["sha256"], card["results"], card["evaluation"]) == (digest_of(path), {}, [])
+    assert (card["steps"], card["networks_seen"], card["limits"]) == (STEPS, 2 * STEPS, "a test")
+    assert card["precision"] == "weights are stored in half precision"
+    assert rows(path.parent / card["log"]) == rows(trained / "log.csv")
+    corpus_command, training = card["command"]
+    assert corpus_command == "make corpus"
+    assert training.startswith("python -m ghn_model train --data FOLDER --out FOLDER --device cpu ")
+    assert f"--steps {STEPS}" in training
+    assert GHN.from_pretrained(str(path)).config == GHNConfig.preset("ghn1", 10, 32)
+    assert not {"published", "unfinished", "log_about"} & card.keys()
+
+
+@pytest.mark.parametrize("with_run", [True, False])
+def test_then_with_results(copied: Made, trained: Path, with_run: bool) -> None:
+    path, results = copied
+    before = card_at(path)
+    words = ["--name", "ghn1-digits", "--out", path.parent, "--results", results, "--images-about", "seen"]
+    done = card_command(*([trained] if with_run else []), *words)
+    assert done.returncode == 0, done.stderr
+    card = card_at(path)
+    assert card["sha256"] == before["sha256"] == digest_of(path)
+    table = [row for row in rows(results / "networks.csv") if (row["split"], row["predictor"]) == ("test", path.stem)]
+    top1 = [float(row["top1"]) for row in table]
+    mean = sum(top1) / 3
+    assert card["results"]["test"] == {
+        "mean_top1": pytest.approx(mean, abs=0.005),
+        "standard_error": pytest.approx((sum((value - mean) ** 2 for value in top1) / 9) ** 0.5, abs=0.005),
+        "best_top1": pytest.approx(max(top1), abs=0.005),
+        "best_index": top1.index(max(top1)),
+        "networks": 3,
+        "failures": 0,
+    }
+    assert list(card["results"]) == ["test", "wide"]
+    assert card["about"].endswith(f"; {card['results']['test']['mean_top1']:.0f} % on 3 networks of test")
+    assert "of each split the first networks" in card["results_about"]
+    assert "rounded" not in card["results_about"]
+    assert card["evaluation"] == [
+        "python -m benchmark run --predictors ghn1-digits raw=FILE --splits test,wide --limit 3,wide=4 "
+        "--data FOLDER --out FOLDER --quiet --no-report --jobs 1"
+    ]
+    changed = ("about", "results", "evaluation", "results_about", "data")
+    assert {name: card[name] for name in card if name not in changed} == {
+        name: before[name] for name in before if name not in changed
+    }
+    assert card["data"] == {**before["data"], "images": "seen"}
+    assert f"{path}\n{path.with_suffix('.json')}\n{path.with_name('ghn1-digits.log.csv')}\n" in done.stdout
+    test = card["results"]["test"]
+    assert f"{test['mean_top1']:.2f}±{test['standard_error']:.2f} (3)" in done.stdout
+    again = make_card(trained, path)  # nothing is lost
+    assert (again["results"], again["limits"], again["data"]) == (card["results"], "a test", card["data"])
+
+
+def test_results_of_the_file_of_the_training(copied: Made, trained: Path) -> None:
+    """They are used if there are none of the bundle, and the card says so."""
+    path, results = copied
+    change_runs(
+        results, lambda about: about["predictor"].update(digest="") if about["predictor"]["label"] != "raw" else None
+    )
+    with pytest.raises(ConfigError, match="has no results of this file"):
+        make_card(None, path, results)
+    card = make_card(trained, path, results)
+    assert card["results"]["wide"]["networks"] == 4
+    assert card["results_about"].endswith(
+        "; test, wide were evaluated with the weights of the training, before rounding"
+    )
+    assert "--predictors FILE ghn1-digits=RUN/ghn.safetensors --splits" in card["evaluation"][0]
+
+
+def test_evaluations_from_python_have_commands(copied: Made) -> None:
+    change_runs(copied.results, lambda about: about.update(command="python -m benchmark -x /tests/a.py", seed=3))
+    assert make_card(None, *copied)["evaluation"] == [
+        "python -m benchmark run --predictors ghn1-digits --splits test --images digits --limit 3 --seed 3",
+        "python -m benchmark run --predictors ghn1-digits --splits wide --images digits --limit 4 --seed 3",
+    ]
+
+
+def change_rows(results: Path, **changes: str) -> None:
+    """Change columns of the rows of `wide`."""
+    table = results / "networks.csv"
+    lines = rows(table)
+    for row in lines:
+        row.update(changes if row["split"] == "wide" else {})
+    with table.open("w", newline="") as file:
+        writer = csv.DictWriter(file, lines[0])
+        writer.writeheader()
+        writer.writerows(lines)
+
+
+def test_a_split_that_failed(copied: Made) -> None:
+    """A split without results has no figures, and the card is valid JSON."""
+    change_rows(copied.results, status="failed", top1="", top5="", reason="why not")
+    done = card_command("--name", copied.path.stem, "--out", copied.path.parent, "--results", copied.results)
+    assert done.returncode == 0, done.stderr
+    wide = card_at(copied.path)["results"]["wide"]
+    assert (wide["mean_top1"], wide["best_index"], wide["failures"]) == (None, -1, 4)
+    assert done.stdout.splitlines()[-1].split() == ["wide", "failed"]
+
+
+def test_smaller_batches_are_told(copied: Made) -> None:
+    change_rows(copied.results, batch_size="32")
+    assert make_card(None, *copied)["results_about"].endswith(
+        "; 4 networks were evaluated with smaller batches, because memory ran out"
+    )
+
+
+def test_predefined_networks_have_their_names(copied: Made) -> None:
+    change_rows(copied.results, network="vit", top1="11.414")
+    change_runs(copied.results, lambda about: about.update(split="predefined") if about["split"] == "wide" else None)
+    assert make_card(None, *copied)["results"]["vit"] == {"top1": 11.41}
+
+
+def test_trainings_that_are_not_over(trained: Path, tmp_path: Path) -> None:
+    """The file may be older than the log, if the training was killed."""
+    folder = altered(
+        trained, tmp_path / "run", command=None, steps=4, progress=0.666, length={"minutes": None, "steps": STEPS}
+    )
+    path = bundle(folder, "x", tmp_path)
+    card = card_at(path)
+    assert card["unfinished"] == "the training was stopped after 66 % of its budget"
+    assert f"--steps {STEPS}" in card["command"][-1]
+    log = rows(tmp_path / "x.log.csv")
+    assert [int(row["step"]) for row in log] == [1, 2, 3, 4]
+    assert card["last_training_top1"] == pytest.approx(sum(float(row["top1"]) for row in log) / 4, abs=0.051)
+
+
+def test_older_trainings(trained: Path, tmp_path: Path) -> None:
+    folder = altered(trained, tmp_path / "run", progress=None, hardware=None, software=None, length=None)
+    path = bundle(folder, "x", tmp_path)
+    assert card_at(path)["about"] == "GHN-1 for digits, 0 minutes"
+    assert card_at(path)["hardware"] == "not recorded"
+    path = bundle(folder, "x", tmp_path, given={"hardware": "an abacus"})
+    bundle(folder, "x", tmp_path, given={"hardware": "a slide rule"})
+    bundle(folder, "x", tmp_path)
+    assert card_at(path)["about"] == "GHN-1 for digits, 0 minutes on a slide rule"
+    with pytest.raises(ConfigError, match="hardware: the training recorded"):
+        make_card(trained, path, given={"hardware": "an abacus"})
+
+
+def test_what_is_published_stands_beside_ours(trained: Path, tmp_path: Path) -> None:
+    recipe = Recipe.preset("ghn1", "cifar10").to_dict()
+    folder = altered(trained, tmp_path / "run", images="cifar10", recipe=recipe)
+    card = card_at(bundle(folder, "ghn1-cifar10", tmp_path))
+    assert card["published"] == {**PUBLISHED["ghn1"], "source": card["published"]["source"]}
+    assert "NeurIPS 2021" in card["published"]["source"]
+    assert card["about"].startswith("GHN-1 for cifar10, ")
+
+
+def test_long_logs_are_thinned(trained: Path, tmp_path: Path) -> None:
+    folder = altered(trained, tmp_path / "run", steps=3000)
+    lines = (trained / "log.csv").read_text().splitlines()
+    row = lines[1].partition(",")[2]
+    (folder / "log.csv").write_text("\n".join([lines[0], *(f"{step},{row}" for step in range(1, 3001))]) + "\n")
+    path = bundle(folder, "x", tmp_path)
+    steps = [int(row["step"]) for row in rows(tmp_path / "x.log.csv")]
+    assert len(steps) == 500
+    assert (steps[0], steps[-10:]) == (1, list(range(2991, 3001)))
+    gaps = [after - before for before, after in pairwise(steps[:490])]
+    assert {min(gaps), max(gaps)} <= {5, 6, 7}
+    assert card_at(path)["log_about"] == "500 of 3,000 rows at regular intervals, and the last 10 rows"

@@ -1,0 +1,104 @@
+"""Trainings by the command line that are killed or repeated, and folders with damaged or foreign files."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from benchmark.baselines import Curves
+from deepnets import ConfigError, FormatError
+from deepnets.support import BusyError
+from ghn_model.checkpoints import TensorFile
+from tests.support.sgd_trainings import SHORT, command
+
+ROOT = Path(__file__).resolve().parents[3]
+PROGRAM = """
+import sys
+from benchmark.commands import sgd as sgd_command
+from deepnets.support import Parser
+parser = Parser()
+sgd_command.add_arguments(parser.add_subparsers(parser_class=Parser))
+options = parser.parse_args(sys.argv[1:])
+options.do(options)
+"""
+
+
+def without_seconds(path: Path) -> str:
+    return str(pd.read_csv(path / "curves.csv", dtype=str).drop(columns="seconds").to_csv())
+
+
+def test_after_a_sigkill_the_same_rows_come_out(nets: Path) -> None:
+    names = [f"sgd_nets:{name}" for name in ("plain", "second", "slow", "broken")]
+    words = ["sgd", "--model", *names, *SHORT, "--out"]
+    command(*words, nets / "whole")
+    out = nets / "killed"
+    environment = {"PYTHONPATH": f"{ROOT}:{nets}", "OMP_NUM_THREADS": "1", "SGD_TEST_WAITS": "1", "PATH": ""}
+    process = subprocess.Popen([sys.executable, "-c", PROGRAM, *words, str(out)], cwd=ROOT, env=environment)
+    try:
+        until = time.monotonic() + 240
+        while not (out / "curves.csv").exists() or "sgd_nets:second" not in (out / "curves.csv").read_text():
+            assert process.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.05)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    before = pd.read_csv(out / "curves.csv")
+    assert before["network"].unique().tolist() == names[:2]
+    command(*words, out)
+    assert without_seconds(out) == without_seconds(nets / "whole")
+    after = pd.read_csv(out / "curves.csv")
+    assert after["seconds"][: len(before)].equals(before["seconds"])  # not trained again
+    for name in ("plain", "second", "slow"):
+        file = f"random/models-sgd_nets-{name}.safetensors"
+        assert TensorFile(out / file).tensors["0.weight"].equal(TensorFile(nets / "whole" / file).tensors["0.weight"])
+
+
+def test_rows_that_were_half_written_are_dropped(nets: Path) -> None:
+    out = nets / "out"
+    command("sgd", "--model", "sgd_nets:plain", "sgd_nets:second", "sgd_nets:broken", "--out", out, *SHORT)
+    whole = (out / "curves.csv").read_bytes()
+    lines = whole.splitlines(keepends=True)
+    rows = [0, 0, 2, 2, 4, 5]  # rows that are kept, by the number of complete lines: a training has two
+    for cut in range(0, len(whole) + 1, 7):
+        (out / "curves.csv").write_bytes(whole[:cut])
+        with Curves(out).opened() as curves:
+            there = whole[:cut].count(b"\n")
+            kept = 0 if there == 0 else rows[there - 1]
+            assert len(curves.table()) == kept
+            if there:
+                assert (out / "curves.csv").read_bytes() == b"".join(lines[: kept + 1])
+            else:
+                assert not (out / "curves.csv").exists()
+
+
+def test_trainings_with_other_settings_are_not_mixed(nets: Path) -> None:
+    words = ["sgd", "--model", "sgd_nets:plain", "--out", nets / "out", *SHORT]
+    command(*words)
+    with pytest.raises(
+        ConfigError,
+        match=r"has trainings from random on models with digits with other settings "
+        r"\(lr 0.025, not 0.1; shots 3, not 2; .*\); choose another folder",
+    ):
+        command(*words, "--lr", "0.1", "--shots", "2")
+    command(*words, "--lr", "0.1", "--init", "faster=random")
+    assert Curves(nets / "out").table()["predictor"].unique().tolist() == ["random", "faster"]
+
+
+def test_one_process_at_a_time(tmp_path: Path) -> None:
+    with Curves(tmp_path).opened(), pytest.raises(BusyError, match="is in use by another process"):
+        Curves(tmp_path).opened().__enter__()
+
+
+@pytest.mark.parametrize("content", [b"a,b\n1,2\n", b"\xff\xfe\n", b'"\n'])
+def test_other_files_are_left_alone(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "curves.csv").write_bytes(content)
+    with pytest.raises(FormatError, match=r"curves.csv: is no table"):
+        Curves(tmp_path).opened().__enter__()
+    assert (tmp_path / "curves.csv").read_bytes() == content
