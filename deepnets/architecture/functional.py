@@ -125,7 +125,9 @@ class _Pass:
         assert s1 is not None  # noqa: S101  a network without output has no graph, hence no predicted parameters
         features = (F.adaptive_avg_pool2d(s1, 1) if config.glob_avg else s1).flatten(1)
         device = features.device.type
-        if torch.is_autocast_enabled(device):  # as in `Network`, logits are in single precision
+        if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(
+            device
+        ):  # as in `Network`, logits are in single precision
             with torch.autocast(device, enabled=False):
                 return self.classify(features.float())
         return self.classify(features)

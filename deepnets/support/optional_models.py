@@ -103,9 +103,9 @@ def load_model(spec: str, /, *, meta: bool = False, **arguments: Any) -> nn.Modu
     Parameters
     ----------
     spec
-        `"module:callable"`, for example `"torchvision.models:resnet50"` or `"my_models:Net"`, or `"timm:resnet50"` for
-        a model of timm's registry.  The callable returns the model.  Importing a module runs its code, so use modules
-        that you trust.
+        `"torchvision:resnet50"` for a model of torchvision, `"timm:resnet50"` for a model of timm, or
+        `"module:callable"`, for example `"my_models:Net"`.  The callable returns the model.  Importing a module runs
+        its code, so use modules that you trust.
     meta
         Whether to build the model on the `meta` device, where tensors have no memory and no values.
     arguments
@@ -129,7 +129,9 @@ def load_model(spec: str, /, *, meta: bool = False, **arguments: Any) -> nn.Modu
     """
     module, colon, name = spec.partition(":")
     if not colon or not name or not all(part.isidentifier() for part in module.split(".")):
-        raise ConfigError(f"model: expected 'module:callable' or 'timm:name', got {spec!r}")
+        raise ConfigError(f"model: expected 'torchvision:name', 'timm:name' or 'module:callable', got {spec!r}")
+    if module == "torchvision":
+        module = "torchvision.models"
     make = _timm_model(name) if module == "timm" else _attribute(spec, module, name)
     if isinstance(make, nn.Module) and not arguments:
         return make.to("meta") if meta else make

@@ -140,7 +140,7 @@ def decoder(config: GHNConfig) -> torch.nn.Module:
 def registered(monkeypatch: pytest.MonkeyPatch) -> GHNConfig:
     """The configuration of a hypernetwork whose parts are registered for one test."""
     for registry in (ENCODERS, DECODERS):
-        monkeypatch.setattr(registry, "_components", dict(registry))
+        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
     register_encoder("mean", encoder)
     register_decoder("channels", decoder)
     return GHNConfig(hypernet="mean", decoder="channels", options={"scale": 2.0}, **SMALL)

@@ -322,7 +322,7 @@ def test_wrong_models_and_graphs(ghn: GHN) -> None:
 def test_a_model_that_cannot_run_is_left_alone(ghn: GHN) -> None:
     model = Small()
     before = snapshot(model)
-    with pytest.raises(TraceError, match="Small cannot be run on a tensor"):
+    with pytest.raises(TraceError, match="Small cannot run on a tensor"):
         ghn.initialize(model, torch.zeros(1, 7, 8, 8))
     assert_same(before, snapshot(model))
 

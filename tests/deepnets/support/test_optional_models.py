@@ -199,11 +199,15 @@ def test_the_meta_device_works_even_where_constructors_read_values() -> None:
 @pytest.mark.parametrize(
     ("spec", "arguments", "message"),
     [
-        ("resnet50", {}, "model: expected 'module:callable' or 'timm:name', got 'resnet50'"),
-        ("", {}, "model: expected 'module:callable' or 'timm:name', got ''"),
-        (":Linear", {}, "model: expected 'module:callable' or 'timm:name', got ':Linear'"),
-        ("torch.nn:", {}, "model: expected 'module:callable' or 'timm:name', got 'torch.nn:'"),
-        ("__import__('os'):x", {}, "model: expected 'module:callable' or 'timm:name', got \"__import__('os'):x\""),
+        ("resnet50", {}, "model: expected 'torchvision:name', 'timm:name' or "),
+        ("", {}, "model: expected 'torchvision:name', 'timm:name' or "),
+        (":Linear", {}, "model: expected 'torchvision:name', 'timm:name' or "),
+        ("torch.nn:", {}, "model: expected 'torchvision:name', 'timm:name' or "),
+        (
+            "__import__('os'):x",
+            {},
+            "model: expected 'torchvision:name', 'timm:name' or ",
+        ),
         (
             "nowhere:Net",
             {},

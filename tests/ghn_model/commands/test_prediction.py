@@ -109,7 +109,11 @@ def test_files_are_replaced_only_on_demand(folder: Path) -> None:
     ("words", "kind", "message"),
     [
         ("--model nowhere:net", ConfigError, "model nowhere:net: there is no module 'nowhere'; "),
-        ("--model resnet50", ConfigError, "model: expected 'module:callable' or 'timm:name', got 'resnet50'"),
+        (
+            "--model resnet50",
+            ConfigError,
+            "model: expected 'torchvision:name', 'timm:name' or 'module:callable', ",
+        ),
         (f"--model {NET} --model-kwarg C=-1", ConfigError, f"model {NET}: cannot be built with C=-1: "),
         ("--model torch.nn:Linear", ConfigError, "model torch.nn:Linear: cannot be built with no arguments: "),
         ("--checkpoint ghn9", CheckpointError, "'ghn9': no such file, and "),

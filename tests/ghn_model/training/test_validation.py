@@ -19,11 +19,14 @@ from deepnets.support import ConfigError
 from ghn_model import GHN, describe
 from ghn_model.checkpoints.tensor_files import DIGEST, content_digest
 from ghn_model.training import CheckpointPolicy, Distributed, Validation
+from ghn_model.training.schedules import Schedule
 from ghn_model.training.validation import CURVE
 from tests.support.training_runs import small_config, stream, tensors, train_here
 
 ONE_STEP = CheckpointPolicy(log_steps=2, stop_after=1e-9)
 """Ends a call after each step."""
+
+FROZEN: dict[str, Any] = {"lr": 0.0, "schedule": Schedule("constant")}  # a warm-up would start above 0
 
 
 def curve(out: Path) -> list[dict[str, str]]:
@@ -152,14 +155,14 @@ def test_validations_are_checked() -> None:
 
 def test_init_copies_weights_with_a_new_optimizer(corpus: Path, tmp_path: Path) -> None:
     source = GHN.from_pretrained(train_here(corpus, tmp_path / "source", steps=3))
-    path = train_here(corpus, tmp_path / "new", steps=1, lr=0.0, options={"init": source})
+    path = train_here(corpus, tmp_path / "new", steps=1, **FROZEN, options={"init": source})
     assert all(torch.equal(tensor, source.state_dict()[name]) for name, tensor in tensors(path).items())
     state = tensors(tmp_path / "new" / "state.safetensors")
     assert {float(tensor) for name, tensor in state.items() if name.startswith("optimizer.step.")} == {1.0}
     # Resuming needs no `init`, but refuses another one.
-    train_here(corpus, tmp_path / "new", steps=2, lr=0.0)
+    train_here(corpus, tmp_path / "new", steps=2, **FROZEN)
     with pytest.raises(ConfigError, match="another init"):
-        train_here(corpus, tmp_path / "new", steps=3, lr=0.0, options={"init": GHN(small_config())})
+        train_here(corpus, tmp_path / "new", steps=3, **FROZEN, options={"init": GHN(small_config())})
     train_here(corpus, tmp_path / "random", steps=1)
     with pytest.raises(ConfigError, match="another init"):
         train_here(corpus, tmp_path / "random", steps=2, options={"init": source})
@@ -168,8 +171,8 @@ def test_init_copies_weights_with_a_new_optimizer(corpus: Path, tmp_path: Path) 
 def test_init_with_another_number_of_classes(corpus: Path, tmp_path: Path) -> None:
     """Tensors whose shape depends on it keep their random values, which the seed decides."""
     source = GHN(small_config(num_classes=7))
-    trained = GHN.from_pretrained(train_here(corpus, tmp_path / "a", steps=1, lr=0.0, options={"init": source}))
-    random = GHN.from_pretrained(train_here(corpus, tmp_path / "b", steps=1, lr=0.0))
+    trained = GHN.from_pretrained(train_here(corpus, tmp_path / "a", steps=1, **FROZEN, options={"init": source}))
+    random = GHN.from_pretrained(train_here(corpus, tmp_path / "b", steps=1, **FROZEN))
     kept = copied = 0
     for name, tensor in trained.state_dict().items():
         if tensor.shape == source.state_dict()[name].shape:
