@@ -125,7 +125,7 @@ def get_metric(metric: str | Metric) -> Metric:
     >>> get_metric("top3")
     Traceback (most recent call last):
         ...
-    deepnets.support.errors.ConfigError: metric: unknown 'top3'; use one of top1, top5
+    deepnets.support.errors.ConfigError: metric: unknown 'top3'; use one of top1, top5, or 'module:attribute'
     """
     if isinstance(metric, Metric):
         return metric

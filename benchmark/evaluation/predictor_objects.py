@@ -59,7 +59,7 @@ def as_predictor(found: Any, name: str, device: torch.device | str | None = None
     ...                 for graph in graphs]
     >>> from deepnets import GENOTYPES, NetworkConfig, build_graph
     >>> graph = build_graph(NetworkConfig(GENOTYPES["DARTS"], n_cells=2, C=4))
-    >>> as_predictor(Zeros, "zeros")(None, graph)["classifier.bias"].shape
+    >>> as_predictor(Zeros, "zeros")(None, graph)["classifier.0.bias"].shape
     torch.Size([10])
     """
     if isinstance(found, type):

@@ -249,7 +249,7 @@ def open_predictor(
     >>> networks = open_networks("predefined", data="data", num_classes=10, image_size=32)
     >>> context = PredictorContext(networks, load_images("digits", "test"))
     >>> predict = open_predictor(describe_predictor("random"), context)
-    >>> sorted(predict(nn.Linear(2, 2), None))
+    >>> sorted(predict(torch.nn.Linear(2, 2), None))
     ['bias', 'weight']
     """
     _check_classes(info, context.images)

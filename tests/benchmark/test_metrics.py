@@ -61,7 +61,7 @@ def test_a_metric_is_the_mean_over_all_images() -> None:
     [
         ("top3", "metric: unknown 'top3'; use one of top1, top5"),
         ("my_metrics:number", "my_metrics:number is of type int; expected a benchmark.Metric"),
-        ("my_metrics:los", "my_metrics has no 'los'; did you mean loss"),
+        ("my_metrics:los", "my_metrics has no attribute 'los'; did you mean loss"),
         ("no_such_module:f", "no_such_module cannot be imported"),
     ],
 )

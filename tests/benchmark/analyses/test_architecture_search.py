@@ -14,7 +14,7 @@ import torch
 
 from benchmark.analyses import PUBLISHED_BEST, graph_statistics, properties, search
 from benchmark.commands import search as search_command
-from deepnets import ConfigError, DeepNets1M
+from deepnets import ConfigError, DeepNets1M, MissingDataError
 from deepnets.support import Parser
 from ghn_model import GHN, GHNConfig
 from tests.support.made_up_results import row, run, write
@@ -83,7 +83,7 @@ def test_what_cannot_be_searched() -> None:
         search("val_acc", val, test, features, networks[:5])
     with pytest.raises(ConfigError, match="training networks: 9 of 9 have a value to compare with, 10 or more"):
         search("val_acc", (val[0][:9], val[1][:9]), test, features, networks)
-    with pytest.raises(ConfigError, match="val_acc: all 30 networks have the value 10, from which nothing can"):
+    with pytest.raises(ConfigError, match="val_acc: all 30 networks have the value 10; a regressor needs"):
         search("val_acc", (val[0], np.full(20, 10.0)), (test[0], np.full(10, 10.0)), features, networks)
 
 
@@ -132,7 +132,7 @@ def test_search(folder: Path, corpus: Path, tmp_path: Path, capsys: pytest.Captu
     assert ranking["num_params"].tolist() == nets.table["num_params"][ranking["index"]].tolist()
     assert "fitted on 80 networks (C " in text
     assert f"the best of 60 is network {ranking['index'][0]}." in text
-    assert f"{PUBLISHED_BEST:,}, which is another network here" in text
+    assert f"{PUBLISHED_BEST:,} of the published corpus" in text
     assert len([line for line in text.splitlines() if line.strip()[:1].isdigit()]) == 3
     # Shallow networks were better in the results, and embeddings know how deep networks are.
     depths = [nets[i].levels.max() for i in ranking["index"]]
@@ -156,7 +156,7 @@ def test_search_without_matplotlib(
 def test_search_without_the_split(folder: Path, corpus: Path, tmp_path: Path) -> None:
     for split in ("val", "test"):
         (tmp_path / f"deepnets1m_{split}.h5").symlink_to(corpus / f"deepnets1m_{split}.h5")
-    with pytest.raises(ConfigError, match=r"deepnets1m_search.h5: no such file; build it with `make dataset SPLITS=se"):
+    with pytest.raises(MissingDataError, match=r"deepnets1m_search.h5: no such file; build it with `make dataset"):
         call(folder, tmp_path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -233,7 +233,7 @@ def test_convergence() -> None:
 
 def test_results_of_other_networks_are_refused(corpus: Path, tmp_path: Path) -> None:
     found = read_results(results(tmp_path, corpus, corpus="0" * 64))
-    with pytest.raises(ConfigError, match=r"deepnets1m_val.h5: holds other networks than those of run val-"):
+    with pytest.raises(ConfigError, match=r"deepnets1m_val.h5: contains other networks than run val-"):
         own_targets(choose_rows(found, ("val", "test")), DeepNets1M(corpus, "val"), runs=found.runs)
 
 
@@ -263,13 +263,13 @@ def test_published_properties_are_of_the_published_networks(corpus: Path, monkey
     assert list(found) == ["index", *PROPERTIES]
     assert (len(found), found["time"].unique().tolist()) == (20, [3.0])
     table["params"] = table["params"].to_numpy()[::-1]
-    with pytest.raises(ConfigError, match=r"deepnets1m_val.h5: holds other networks than the published ones \(.*%"):
+    with pytest.raises(ConfigError, match=r"deepnets1m_val.h5: contains other networks than the published ones \(.*%"):
         published_targets("folder", "cifar10", nets)
 
 
 @pytest.mark.skipif(not PUBLISHED_FILES.is_dir(), reason="the published files are not here")
 def test_published_properties_say_nothing_about_other_networks(corpus: Path) -> None:
-    with pytest.raises(ConfigError, match=r"holds other networks than the published ones"):
+    with pytest.raises(ConfigError, match=r"contains other networks than the published ones"):
         published_targets(PUBLISHED_FILES, "cifar10", DeepNets1M(corpus, "val"))
 
 
@@ -338,7 +338,7 @@ def test_without_matplotlib(
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     call("properties", *arguments(folder, corpus, tmp_path), "--properties", "val_acc")
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-1].startswith("matplotlib is not installed, so there are no pictures: pip install")
+    assert lines[-1].startswith("matplotlib is not installed, so no figures are drawn: pip install")
     assert {path.suffix for path in tmp_path.iterdir()} == {".csv"}
 
 
@@ -350,14 +350,14 @@ def test_properties_that_are_not_known(
         call("properties", *arguments(folder, corpus, tmp_path), "--properties", "converge_time")
     small = tmp_path / "small"
     results(small, corpus, networks=6)
-    with pytest.raises(ConfigError, match="no property is known of 10 networks of val and 2 of test"):
+    with pytest.raises(ConfigError, match="no property is known for 10 networks of val and 2 of test"):
         call("properties", *arguments(folder, corpus, tmp_path), "--results", small)
     assert "val_acc: known of 5 networks of val and 5 of test, which is too few; left out" in capsys.readouterr().out
 
 
 def test_a_split_that_is_missing(folder: Path, corpus: Path, tmp_path: Path) -> None:
     (tmp_path / "deepnets1m_val.h5").symlink_to(corpus / "deepnets1m_val.h5")
-    with pytest.raises(ConfigError, match=r"deepnets1m_test.h5: no such file; build it with `make dataset SPLITS=test"):
+    with pytest.raises(MissingDataError, match=r"deepnets1m_test.h5: no such file; build it with `make dataset"):
         call("properties", *arguments(folder, tmp_path, tmp_path / "out"))
     with pytest.raises(MissingDataError, match=r"nowhere/networks.csv"):
         call("properties", *arguments(folder, corpus, tmp_path), "--results", "nowhere")
@@ -376,7 +376,7 @@ def test_statistics_command(folder: Path, corpus: Path, tmp_path: Path, capsys: 
     assert depth["kendall"] > 0.8
     assert (tmp_path / "val-digits-val.png").read_bytes().startswith(b"\x89PNG")
     call("statistics", *common, "--splits", "predefined", "--results", folder)
-    with pytest.raises(ConfigError, match="holds no corpus files; make them with"):
+    with pytest.raises(ConfigError, match="has no corpus files; build them with"):
         call("statistics", "--data", tmp_path)
 
 

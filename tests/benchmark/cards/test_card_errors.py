@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from benchmark.cards import bundle, make_card
-from deepnets.support import CheckpointError, ConfigError, FormatError
+from deepnets.support import CheckpointError, ConfigError, FormatError, MissingDataError
 from ghn_model import load_checkpoint
 from ghn_model.checkpoints import save_checkpoint
 from tests.support.bundles import STEPS, Made, altered, card_at, card_command, change_runs, digest_of
@@ -110,7 +110,7 @@ def test_results_that_are_none(copied: Made, change: dict[str, Any], error: type
 @pytest.mark.parametrize("name", ["runs.json", "networks.csv"])
 def test_damaged_results(copied: Made, name: str) -> None:
     (copied.results / name).write_text('{"no": ')
-    with pytest.raises((FormatError, ConfigError), match=name):
+    with pytest.raises((FormatError, MissingDataError), match=name):
         make_card(None, *copied)
 
 

@@ -39,7 +39,7 @@ def test_networks_of_a_split(data: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert table["num_params"][0] == sum(parameter.numel() for parameter in model.parameters())
     state = TensorFile(out / "random" / "test-0.safetensors").tensors
     accuracy = evaluate_trained(model, state, load_images("digits", "test"))
-    assert (accuracy.top1, accuracy.top5) == tuple(table.loc[1, ["top1", "top5"]])
+    assert (accuracy["top1"], accuracy["top5"]) == tuple(table.loc[1, ["top1", "top5"]])
 
 
 def test_starts_are_compared(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

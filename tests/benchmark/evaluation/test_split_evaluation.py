@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark import evaluate, evaluate_network, summarize
-from deepnets import ConfigError, DeepNets1M, FormatError, Graph, build_graph
+from deepnets import ConfigError, DeepNets1M, FormatError, Graph, MissingDataError, build_graph
 from deepnets.data import ImageSet, load_images
 from ghn_model import GHN, GHNConfig
 
@@ -230,7 +230,7 @@ def test_the_predefined_networks(tmp_path: Path, ghn: GHN) -> None:
     ],
 )
 def test_wrong_options(corpus: Path, options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=f"^{message}"):
+    with pytest.raises((ConfigError, MissingDataError), match=f"^{message}"):
         evaluate(**{"predictor": own, "data": corpus, **options})
 
 

@@ -131,7 +131,7 @@ def test_torn_inside_quotes_and_letters(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "error", "match"),
     [
-        (None, MissingDataError, "does not exist"),
+        (None, MissingDataError, "there is no"),
         ("", MissingDataError, "no rows yet"),
         ("run,pred", MissingDataError, "no rows yet"),
         (",".join(HEADER) + "\n", MissingDataError, "no rows yet"),

@@ -116,7 +116,7 @@ def test_runs_that_disagree_are_named(tmp_path: Path) -> None:
     runs = {"a": run("p", "test", 1), "b": run("p", "wide", 1), "c": run("q", "test", 1, corpus="other")}
     runs["b"]["predictor"] |= {"digest": "other"}
     text = Page(write_report(one(tmp_path, rows, runs)).read_text(encoding="utf-8")).text
-    assert "p: its runs are of different parameters or code" in text
+    assert "p: its runs used different parameters or code" in text
     assert "test: predictors were evaluated on different networks" in text
 
 

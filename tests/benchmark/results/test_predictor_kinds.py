@@ -39,7 +39,7 @@ def test_saved_states(data: Path, here: Path) -> None:
     assert table["batch_norm"].tolist()[:1] == ["batch"]
     assert "has no test-2.safetensors" in table["reason"][2]
     images = load_images("digits", "test")
-    assert table["top5"][1] == evaluate_trained(networks[1], trained.state_dict(), images).top5
+    assert table["top5"][1] == evaluate_trained(networks[1], trained.state_dict(), images)["top5"]
 
 
 def test_training_as_a_predictor(data: Path, here: Path) -> None:
