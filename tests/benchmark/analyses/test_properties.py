@@ -352,7 +352,7 @@ def test_properties_that_are_not_known(
     results(small, corpus, networks=6)
     with pytest.raises(ConfigError, match="no property is known for 10 networks of val and 2 of test"):
         call("properties", *arguments(folder, corpus, tmp_path), "--results", small)
-    assert "val_acc: known of 5 networks of val and 5 of test, which is too few; left out" in capsys.readouterr().out
+    assert "val_acc: known for 5 networks of val and 5 of test, which is too few; left out" in capsys.readouterr().out
 
 
 def test_a_split_that_is_missing(folder: Path, corpus: Path, tmp_path: Path) -> None:
