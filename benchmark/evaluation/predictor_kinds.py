@@ -177,7 +177,9 @@ for _kind in (
     PredictorKind("random", "random", "random".__eq__, _describe_random, _open_random),
     PredictorKind("untrained", "untrained:PRESET", begins_with("untrained"), _describe_untrained, _open_untrained),
     PredictorKind("sgd", "sgd:EPOCHS", begins_with("sgd"), _describe_sgd, _Training, _check_sgd),
-    PredictorKind("hypernetwork", "the file of one", _is_hypernetwork, _describe_hypernetwork, _open_hypernetwork),
+    PredictorKind(
+        "hypernetwork", "the file of a hypernetwork", _is_hypernetwork, _describe_hypernetwork, _open_hypernetwork
+    ),
     PredictorKind("states", "a folder of saved states", _is_folder, _describe_states, _SavedStates),
     PredictorKind("python", "module:attribute", is_attribute, _describe_python, _open_python),
 ):
