@@ -105,7 +105,9 @@ class _Pass:
         if self.config.norm is None:
             return x
         weight, bias = self.parameters[f"{name}.weight"], self.parameters[f"{name}.bias"]
-        return F.batch_norm(x, None, None, weight, bias, training=True)
+        # On a CPU, the backward pass of PyTorch 2.13 reads a weight as if it were contiguous, and reads memory behind
+        # it when it is not, for example a constant that was expanded.
+        return F.batch_norm(x, None, None, weight.contiguous(), bias.contiguous(), training=True)
 
     def linear(self, name: str, x: Tensor) -> Tensor:
         return F.linear(x, self.parameters[f"{name}.weight"], self.parameters.get(f"{name}.bias"))

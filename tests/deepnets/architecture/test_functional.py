@@ -69,3 +69,22 @@ def test_without_dropout() -> None:
 def test_pointwise_convolutions_as_products(stride: int, batch: int, inputs: int, side: int) -> None:
     x, weight = torch.randn(batch, inputs, side, side).double(), torch.randn(5, inputs, 1, 1).double()
     assert torch.allclose(_pointwise(weight, x, stride), F.conv2d(x, weight, None, stride))
+
+
+def test_constants_that_were_expanded() -> None:
+    """A hypernetwork can return tensors that repeat one value in memory; PyTorch's batch norm cannot read them."""
+    config = NetworkConfig(DARTS, n_cells=3, C=8)
+    images = torch.randn(4, 3, 32, 32).double().contiguous(memory_format=torch.channels_last)
+    expanded = {
+        name: torch.tensor(0.05 * parameter.ndim).double().expand(parameter.shape)
+        for name, parameter in Network(config).named_parameters()
+    }
+    gradients = []
+    for copied in (True, False):
+        leaves = {name: (t.clone() if copied else t.detach()).requires_grad_() for name, t in expanded.items()}
+        torch.manual_seed(0)
+        run_network(config, leaves, images).square().sum().backward()
+        gradients.append({name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None})
+    assert gradients[0].keys() == gradients[1].keys()
+    for name, expected in gradients[0].items():
+        assert torch.allclose(gradients[1][name], expected, rtol=1e-6, atol=1e-9), name
