@@ -23,6 +23,7 @@ __all__ = [
     "LAYOUT",
     "Scores",
     "abbreviated_names",
+    "check_parameters",
     "checked_logits",
     "evaluate_network",
     "random_generator",
@@ -112,7 +113,8 @@ def evaluate_network(
     >>> evaluate_network(model, parameters, load_images("digits", "test")).images
     299
     """
-    _check(parameters, model, unused)
+    shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+    check_parameters(parameters, shapes, unused)
     device = images.device
     shell = _shell(model)
     own = {**dict(shell.named_parameters()), **dict(shell.named_buffers())}
@@ -231,11 +233,32 @@ def _shell(model: nn.Module) -> nn.Module:
     return use_batch_statistics(copy.deepcopy(model, shared)).eval()
 
 
-def _check(parameters: Any, model: nn.Module, unused: Collection[str]) -> None:
-    """Check that all parameters that affect the output are present, and that names, shapes and values are valid."""
+def check_parameters(parameters: Any, shapes: Mapping[str, tuple[int, ...]], unused: Collection[str] = ()) -> None:
+    """Check that all parameters that affect the output are present, and that names, shapes and values are valid.
+
+    Parameters
+    ----------
+    parameters
+        What a predictor has returned.
+    shapes
+        Shape of every parameter of the network.
+    unused
+        Names of parameters that may be missing.
+
+    Raises
+    ------
+    ConfigError
+        If they are not valid.
+
+    Examples
+    --------
+    >>> check_parameters({"weight": torch.ones(3)}, {"weight": (2,)})
+    Traceback (most recent call last):
+        ...
+    deepnets.support.errors.ConfigError: parameters: weight: expected floating-point numbers of shape (2,), got torch.float32 (3,)
+    """
     if not isinstance(parameters, Mapping):
         raise ConfigError(f"parameters: expected a dict of tensors, got {type(parameters).__name__}")
-    shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
     if missing := [name for name in shapes if name not in parameters and name not in unused]:
         raise ConfigError(f"parameters: {len(missing)} of {len(shapes)} are missing: {abbreviated_names(missing)}")
     if extra := [str(name) for name in parameters if name not in shapes]:

@@ -7,9 +7,14 @@ predictors               the registry of predictors, and predictors by name
 predictor_objects        functions and hypernetworks as predictors
 predictor_kinds          the built-in kinds of predictors
 jobs                     `EvaluationJob`, what is evaluated, and `Machine`, where
+prediction               `predict_one`: the parameters of one network
 rows                     the row of one network, whether it succeeds or fails
 parallel                 distribution of networks over workers with joblib
-workers, worker_process  worker processes that are replaced when they hang or die
+workers                  supervision of two processes for each worker, one for the predictor and one for the evaluation
+predictor_process, evaluator_process, requests, tensor_exchange
+                         what runs in these processes, and how they get tensors
+processes, process_server
+                         how processes are started, watched and ended
 """
 
 from __future__ import annotations
@@ -28,6 +33,7 @@ from benchmark.evaluation.parallel import evaluate_all
 from benchmark.evaluation.predictor_objects import Predictor
 from benchmark.evaluation.predictors import (
     PREDICTORS,
+    ImageInfo,
     PredictorContext,
     PredictorInfo,
     check_label,
@@ -38,6 +44,7 @@ from benchmark.evaluation.predictors import (
 from benchmark.evaluation.rows import FAILED, OK, row_columns
 from benchmark.evaluation.split_evaluation import evaluate
 from benchmark.evaluation.summary import Summary, summarize
+from benchmark.evaluation.workers import close_workers, describe_in_worker
 
 __all__ = [
     "BACKENDS",
@@ -46,6 +53,7 @@ __all__ = [
     "OK",
     "PREDICTORS",
     "EvaluationJob",
+    "ImageInfo",
     "Machine",
     "ModelNetworks",
     "Networks",
@@ -55,7 +63,9 @@ __all__ = [
     "SplitNetworks",
     "Summary",
     "check_label",
+    "close_workers",
     "default_image_split",
+    "describe_in_worker",
     "describe_predictor",
     "evaluate",
     "evaluate_all",

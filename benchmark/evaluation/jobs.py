@@ -6,7 +6,7 @@ import base64
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -16,6 +16,7 @@ from benchmark.evaluation.networks import Networks, open_networks
 from benchmark.evaluation.predictor_objects import Predictor, as_predictor
 from benchmark.evaluation.predictors import (
     PREDICTORS,
+    ImageInfo,
     PredictorContext,
     PredictorInfo,
     PredictorKind,
@@ -26,7 +27,15 @@ from deepnets.data import Images, open_images
 from deepnets.support import ConfigError, at_least, available_memory, checked_integer
 from ghn_model.ghn import GHN
 
-__all__ = ["BACKENDS", "EvaluationJob", "Machine", "OpenedJob", "default_workers", "memory_limit"]
+__all__ = [
+    "BACKENDS",
+    "EvaluationJob",
+    "Machine",
+    "OpenedPrediction",
+    "PredictionJob",
+    "default_workers",
+    "memory_limit",
+]
 
 BACKENDS = ("threading", "loky", "multiprocessing", "sequential")
 """Backends of joblib, on one machine.  Threads suffice, since each one only waits for its worker process."""
@@ -35,18 +44,74 @@ MEMORY_SHARE = 0.9
 """Share of the available memory that all workers together may use."""
 
 
-class OpenedJob(NamedTuple):
-    """The objects that an `EvaluationJob` names.
+class OpenedPrediction(NamedTuple):
+    """The objects that a `PredictionJob` names.
 
     Attributes
     ----------
-    networks, predictor, images
-        What is evaluated, by what, and on what.
+    networks, predictor
+        The networks, and what predicts their parameters.
+    device, seed
+        As in the job.
     """
 
     networks: Networks
     predictor: Predictor | GHN
-    images: Images
+    device: str
+    seed: int
+
+
+@dataclass(frozen=True, eq=False)
+class PredictionJob:
+    """Networks whose parameters are predicted, and the predictor: what the process of the predictor knows.
+
+    Attributes
+    ----------
+    predictor
+        The description of a predictor, or an object as for `benchmark.evaluation.predictor_objects.as_predictor`.
+    predictor_kind
+        The kind of a described predictor, because a process does not know kinds that the user has registered.
+    networks, data, limit
+        As in `EvaluationJob`.
+    images
+        Description of the images.
+    image_root
+        Folder of the image set, for predictors that train.
+    device, seed
+        Device of the predictor, and seed of random numbers.
+    """
+
+    predictor: Any
+    predictor_kind: PredictorKind | None
+    networks: str
+    images: ImageInfo
+    data: str = "data"
+    limit: int | None = None
+    image_root: str | None = None
+    device: str = "cpu"
+    seed: int = 0
+
+    def open(self) -> OpenedPrediction:
+        """Open networks and predictor.
+
+        Raises
+        ------
+        DeepNetsError
+            If one of them does not exist, is damaged, or does not fit the other.
+        """
+        networks = open_networks(
+            self.networks,
+            data=self.data,
+            num_classes=self.images.num_classes,
+            image_size=self.images.image_size,
+            limit=self.limit,
+        )
+        context = PredictorContext(networks, self.images, self.image_root, self.device, self.seed)
+        if isinstance(self.predictor, PredictorInfo):
+            predictor = open_predictor(self.predictor, context, self.predictor_kind)
+        else:
+            predictor = as_predictor(self.predictor, "the object")
+        return OpenedPrediction(networks, predictor, self.device, self.seed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,8 +145,8 @@ class EvaluationJob:
     --------
     >>> from benchmark.evaluation import describe_predictor
     >>> job = EvaluationJob(describe_predictor("random"), "predefined", "digits")
-    >>> networks, predictor, images = job.open()
-    >>> len(networks), images.split
+    >>> images = job.open_images()
+    >>> len(job.open_networks(images)), images.split
     (2, 'test')
     """
 
@@ -97,60 +162,96 @@ class EvaluationJob:
     seed: int = 0
     metrics: tuple[Metric, ...] = field(default_factory=get_metrics)
     device: str = "cpu"
-    predictor_kind: PredictorKind | None = field(init=False)
 
-    def __post_init__(self) -> None:
-        # The kind travels with the job, because a worker process does not know kinds that the user has registered.
-        kind = PREDICTORS[self.predictor.kind] if isinstance(self.predictor, PredictorInfo) else None
-        object.__setattr__(self, "predictor_kind", kind)
-
-    def open(self, device: str | None = None) -> OpenedJob:
-        """Open networks, predictor and images.
-
-        Parameters
-        ----------
-        device
-            A device instead of the job's own.
+    def open_images(self, device: str | None = None) -> Images:
+        """Open the images, on a device instead of the job's own if one is given.
 
         Raises
         ------
         DeepNetsError
-            If one of them does not exist, is damaged, or does not fit the others.
+            If they do not exist or are damaged.
         """
-        device = device or self.device
-        images = self.images
-        if isinstance(images, str):
-            images = open_images(images, self.image_split, root=self.image_root, device=device, noise=self.noise)
-        networks = open_networks(
+        if not isinstance(self.images, str):
+            return self.images
+        return open_images(
+            self.images, self.image_split, root=self.image_root, device=device or self.device, noise=self.noise
+        )
+
+    def open_networks(self, images: Images) -> Networks:
+        """Open the networks for images.
+
+        Raises
+        ------
+        DeepNetsError
+            If they do not exist or are damaged.
+        """
+        return open_networks(
             self.networks,
             data=self.data,
             num_classes=images.num_classes,
             image_size=images.image_size,
             limit=self.limit,
         )
-        context = PredictorContext(networks, images, self.image_root, images.device, self.seed)
-        if isinstance(self.predictor, PredictorInfo):
-            return OpenedJob(networks, open_predictor(self.predictor, context, self.predictor_kind), images)
-        return OpenedJob(networks, as_predictor(self.predictor, "the object"), images)
 
-    @cached_property
-    def payload(self) -> str:
-        """The job as text for a worker process; functions of `__main__` and nested functions are included.
+    def prediction(self, device: str | None = None) -> PredictionJob:
+        """Return what the process of the predictor must know.
+
+        Examples
+        --------
+        >>> EvaluationJob(len, "test", "digits").prediction().images.num_classes
+        10
+        """
+        kind = PREDICTORS[self.predictor.kind] if isinstance(self.predictor, PredictorInfo) else None
+        if isinstance(self.images, str):
+            images = _describe_images(self.images, self.image_split, self.image_root)
+        else:
+            images = ImageInfo.of(self.images)
+        return PredictionJob(
+            self.predictor,
+            kind,
+            self.networks,
+            images,
+            self.data,
+            self.limit,
+            self.image_root,
+            device or self.device,
+            self.seed,
+        )
+
+    def payloads(self, device: str) -> tuple[str, str]:
+        """Return the job for the evaluating process and that for the process of the predictor, as texts.
+
+        Functions of `__main__` and nested functions are included.
 
         Raises
         ------
         ConfigError
             If the predictor or the images cannot be pickled.
         """
+        known: dict[str, tuple[str, str]] = self._payloads
+        if device not in known:
+            known[device] = (self._pickled(replace(self, predictor=None)), self._pickled(self.prediction(device)))
+        return known[device]
+
+    def _pickled(self, job: EvaluationJob | PredictionJob) -> str:
         import cloudpickle
 
         try:
-            return base64.b64encode(cloudpickle.dumps(replace(self))).decode()
+            return base64.b64encode(cloudpickle.dumps(job)).decode()
         except Exception as error:
             raise ConfigError(
                 f"{type(self.predictor).__name__}: cannot be sent to another process ({error}); leave out workers, "
                 "timeout and memory"
             ) from error
+
+    @cached_property
+    def _payloads(self) -> dict[str, tuple[str, str]]:
+        return {}
+
+
+@lru_cache(maxsize=16)
+def _describe_images(name: str, split: str, root: str | None) -> ImageInfo:
+    return ImageInfo.of(open_images(name, split, root=root))
 
 
 @dataclass(frozen=True)
@@ -173,6 +274,8 @@ class Machine:
         Time limit per network in seconds; None for no limit.
     memory
         Memory limit of each worker in bytes; None for an equal share of 90 % of the available memory.
+    fresh
+        Whether each network is predicted in a new process.  By default, a predictor keeps its process.
     working_directory
         Working directory of the workers.
 
@@ -193,6 +296,7 @@ class Machine:
     backend: str = "threading"
     timeout: float | None = 1800.0
     memory: int | None = None
+    fresh: bool = False
     working_directory: str = field(default_factory=os.getcwd)
 
     def __post_init__(self) -> None:

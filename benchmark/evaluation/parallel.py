@@ -40,7 +40,8 @@ def evaluate_all(
         return
     machine = machine.resolved()
     for job in {id(job): job for job, _ in work}.values():
-        _ = job.payload  # pickled once, here
+        for device in dict.fromkeys(machine.devices):
+            job.payloads(device)  # pickled once, here
     allow_workers()
     parallel = joblib.Parallel(
         n_jobs=min(machine.workers or 1, len(work)),

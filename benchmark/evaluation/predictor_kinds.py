@@ -158,7 +158,7 @@ class _Training:
 
         images = context.images
         self._recipe = SGDRecipe.preset(images.name, epochs=int(info.argument))
-        self._images = open_images(images.name, "train", root=context.image_root, device=images.device)
+        self._images = open_images(images.name, "train", root=context.image_root, device=context.device)
         self._seed = context.seed
 
     def __call__(self, model: nn.Module, graph: Graph) -> Mapping[str, Tensor]:
@@ -181,6 +181,8 @@ for _kind in (
         "hypernetwork", "the file of a hypernetwork", _is_hypernetwork, _describe_hypernetwork, _open_hypernetwork
     ),
     PredictorKind("states", "a folder of saved states", _is_folder, _describe_states, _SavedStates),
-    PredictorKind("python", "module:attribute", is_attribute, _describe_python, _open_python),
+    PredictorKind(
+        "python", "module:attribute", is_attribute, _describe_python, _open_python, describing_runs_code=True
+    ),
 ):
     PREDICTORS.register(_kind.name, _kind)

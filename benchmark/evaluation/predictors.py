@@ -18,7 +18,7 @@ import inspect
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,12 +33,14 @@ from ghn_model.ghn import GHN
 
 __all__ = [
     "PREDICTORS",
+    "ImageInfo",
     "PredictorContext",
     "PredictorInfo",
     "PredictorKind",
     "check_label",
     "check_predictor",
     "describe_predictor",
+    "find_kind",
     "open_predictor",
     "register_predictor",
 ]
@@ -82,9 +84,52 @@ class PredictorInfo:
         """The part of `spec` after the first colon."""
         return self.spec.partition(":")[2]
 
+    @classmethod
+    def from_dict(cls, fields: Any) -> PredictorInfo:
+        """Create a description from the result of `dataclasses.asdict`, which is not trusted.
+
+        Raises
+        ------
+        TypeError
+            If a field has the wrong type.
+        """
+        info = cls(**fields)
+        texts = (info.label, info.spec, info.kind, info.digest, info.about)
+        number = info.num_classes
+        if not all(isinstance(text, str) for text in texts) or not (number is None or type(number) is int):
+            raise TypeError("expected texts and a number of classes")
+        return info
+
     def to_dict(self) -> dict[str, str]:
         """Return the fields that `runs.json` stores."""
         return {name: getattr(self, name) for name in ("label", "spec", "kind", "digest", "about")}
+
+
+class ImageInfo(NamedTuple):
+    """What a predictor may know about the images that its networks are evaluated on.
+
+    Attributes
+    ----------
+    name
+        Name of the image set.
+    num_classes, image_size
+        Number of classes, and height and width of the images.
+
+    Examples
+    --------
+    >>> from deepnets.data import load_images
+    >>> ImageInfo.of(load_images("digits", "test"))
+    ImageInfo(name='digits', num_classes=10, image_size=32)
+    """
+
+    name: str
+    num_classes: int
+    image_size: int
+
+    @classmethod
+    def of(cls, images: Images) -> ImageInfo:
+        """Describe images."""
+        return cls(images.name, images.num_classes, images.image_size)
 
 
 class PredictorContext(NamedTuple):
@@ -95,7 +140,7 @@ class PredictorContext(NamedTuple):
     networks
         Networks whose parameters are predicted.
     images
-        Images that the networks are evaluated on.
+        Description of the images that the networks are evaluated on.  Predictors do not have the images themselves.
     image_root
         Folder of the image set, for predictors that train.
     device
@@ -105,7 +150,7 @@ class PredictorContext(NamedTuple):
     """
 
     networks: Networks
-    images: Images
+    images: ImageInfo
     image_root: Path | str | None = None
     device: torch.device | str = "cpu"
     seed: int = 0
@@ -127,6 +172,8 @@ class PredictorKind:
         Function from a text to a `PredictorInfo`.
     open
         Function from a `PredictorInfo` and a `PredictorContext` to a predictor.
+    describing_runs_code
+        Whether `describe` runs code of the user.
     check
         Function of a `PredictorInfo`, images and the folder of the image set that raises an error if the predictor
         cannot be used for them; None if there is nothing to check beyond the number of classes.
@@ -138,6 +185,7 @@ class PredictorKind:
     describe: Callable[[str], PredictorInfo]
     open: Callable[[PredictorInfo, PredictorContext], Predictor | GHN]
     check: Callable[[PredictorInfo, Images, Path | str | None], None] | None = None
+    describing_runs_code: bool = False
 
 
 PREDICTORS: Registry[PredictorKind] = Registry("predictor")
@@ -208,6 +256,25 @@ def describe_predictor(spec: str) -> PredictorInfo:
     >>> describe_predictor("random").about
     "PyTorch's initial values"
     """
+    label, spec, kind = find_kind(spec)
+    info = kind.describe(spec)
+    return replace(info, label=label or info.label)
+
+
+def find_kind(spec: str) -> tuple[str, str, PredictorKind]:
+    """Return the label in a text that names a predictor (or an empty text), the rest, and the kind of the predictor.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such predictor.
+
+    Examples
+    --------
+    >>> label, spec, kind = find_kind("baseline=sgd:5")
+    >>> label, spec, kind.name
+    ('baseline', 'sgd:5', 'sgd')
+    """
     label, equals, rest = spec.partition("=")
     if equals and re.fullmatch(r"[^/:]+", label):
         spec = rest
@@ -216,8 +283,7 @@ def describe_predictor(spec: str) -> PredictorInfo:
     # Every module:attribute could also be KIND:ARGUMENT, so attributes of modules come last.
     for kind in sorted(PREDICTORS.values(), key=lambda kind: kind.name == "python"):
         if kind.matches(spec):
-            info = kind.describe(spec)
-            return PredictorInfo(**{**vars(info), "label": label or info.label})
+            return label, spec, kind
     usages = ", ".join(kind.usage for kind in PREDICTORS.values())
     bundled = ", ".join(list_pretrained())
     raise ConfigError(f"predictor: {spec!r}: expected a bundled hypernetwork ({bundled}), {usages}")
@@ -245,9 +311,8 @@ def open_predictor(
     Examples
     --------
     >>> from benchmark.evaluation import open_networks
-    >>> from deepnets.data import load_images
     >>> networks = open_networks("predefined", data="data", num_classes=10, image_size=32)
-    >>> context = PredictorContext(networks, load_images("digits", "test"))
+    >>> context = PredictorContext(networks, ImageInfo("digits", 10, 32))
     >>> predict = open_predictor(describe_predictor("random"), context)
     >>> sorted(predict(torch.nn.Linear(2, 2), None))
     ['bias', 'weight']
@@ -286,7 +351,7 @@ def check_predictor(info: PredictorInfo, images: Images, image_root: Path | str 
         kind.check(info, images, image_root)
 
 
-def _check_classes(info: PredictorInfo, images: Images) -> None:
+def _check_classes(info: PredictorInfo, images: Images | ImageInfo) -> None:
     if info.num_classes not in (None, images.num_classes):
         raise ConfigError(
             f"predictor: {info.spec}: predicts networks for {info.num_classes} classes, {images.name} has "

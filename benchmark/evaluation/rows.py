@@ -14,14 +14,15 @@ from torch import Tensor, nn
 
 from benchmark.accuracy import BATCH_SIZE, Scores, evaluate_network
 from benchmark.evaluation.networks import Networks
-from benchmark.evaluation.predictor_objects import HypernetworkPredictor, Predictor, TrainedState
+from benchmark.evaluation.prediction import MemoryOf, Prediction, failure_of, predict_one, seeded
+from benchmark.evaluation.predictor_objects import Predictor
 from benchmark.metrics import DEFAULT_METRICS, Metric, get_metrics
 from deepnets.data import Images
 from deepnets.graph import Graph
-from deepnets.support import DeepNetsError, FormatError, PeakMemory, is_out_of_memory
+from deepnets.support import DeepNetsError, FormatError, is_out_of_memory
 from ghn_model.ghn import GHN
 
-__all__ = ["FAILED", "OK", "PHASES", "empty_row", "evaluate_one", "failed_row", "row_columns"]
+__all__ = ["FAILED", "OK", "PHASES", "empty_row", "evaluate_one", "evaluate_prediction", "failed_row", "row_columns"]
 
 OK, FAILED = "ok", "failed"
 """Values of the column `status`."""
@@ -97,9 +98,8 @@ def evaluate_one(
     batch_size: int = BATCH_SIZE,
     seed: int = 0,
     metrics: Iterable[str | Metric] = (),
-    on_phase: Callable[[str, dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
-    """Predict the parameters of a network and evaluate it on all images.
+    """Predict the parameters of a network and evaluate it on all images, in this process.
 
     Parameters
     ----------
@@ -107,17 +107,8 @@ def evaluate_one(
         The network.
     predictor
         Predicts its parameters.
-    images
-        The images.
-    batch_size
-        As in `evaluate_network`.  If memory runs out, smaller sizes are tried, as in the published protocol.  The
-        accuracy of a network with batch norms depends on the size, which the row states.
-    seed
-        Seed of random numbers, together with `networks.key_of(index)`.
-    metrics
-        Metrics beside the default ones.
-    on_phase
-        Called with the name of every phase, one of `PHASES`, and the row so far, before the phase begins.
+    images, batch_size, seed, metrics
+        As in `evaluate_prediction`.
 
     Returns
     -------
@@ -138,56 +129,104 @@ def evaluate_one(
     >>> row["network"], row["status"], row["reason"][:26]
     ('vit', 'failed', 'parameters: 114 of 114 are')
     """
+    prediction = predict_one(networks, index, predictor, device=images.device, seed=seed)
+    return evaluate_prediction(
+        networks, index, lambda model: prediction, images, batch_size=batch_size, seed=seed, metrics=metrics
+    )
+
+
+def evaluate_prediction(
+    networks: Networks,
+    index: int,
+    read: Callable[[nn.Module], Prediction],
+    images: Images,
+    *,
+    batch_size: int = BATCH_SIZE,
+    seed: int = 0,
+    metrics: Iterable[str | Metric] = (),
+    on_evaluate: Callable[[dict[str, Any]], None] | None = None,
+) -> dict[str, Any]:
+    """Evaluate a network with predicted parameters on all images, or describe why there are none.
+
+    The network is built anew, so a predictor cannot change it, except by its parameters.
+
+    Parameters
+    ----------
+    networks, index
+        The network.
+    read
+        Function from the network, on the meta device, to what was predicted for it.
+    images
+        The images.
+    batch_size
+        As in `evaluate_network`.  If memory runs out, smaller sizes are tried, as in the published protocol.  The
+        accuracy of a network with batch norms depends on the size, which the row states.
+    seed
+        Seed of initial values, together with `networks.key_of(index)`.
+    metrics
+        Metrics beside the default ones.
+    on_evaluate
+        Called with the row so far before the network is evaluated.
+
+    Returns
+    -------
+    The row, with the keys `row_columns(...)`.
+
+    Raises
+    ------
+    FormatError, IntegrityError
+        If the corpus or an image is damaged.
+    """
     device = images.device
     measured = get_metrics(metrics)
     row = empty_row(index, [metric.name for metric in measured])
     row |= {"network": networks.name_of(index), "batch_size": batch_size}
-    report = on_phase or (lambda phase, row: None)
-    memory = _Memory(device)
-    predicting = False
+    memory = MemoryOf(device)
+    reason = ""
     try:
-        with _seeded(seed, networks.key_of(index), device):
-            report("graph", row)
-            with _timed(row, "graph", device):
-                graph = networks.graph(index)
-            row |= {"num_nodes": graph.num_nodes, "depth": _depth(graph)}
-            report("build", row)
-            # A hypernetwork does not read the values of a network, so none are created.
-            values_unread = isinstance(predictor, GHN | HypernetworkPredictor)
-            with _timed(row, "build", device), torch.device("meta" if values_unread else "cpu"):
-                model = networks.build(index).eval()
-            row["num_params"] = sum(parameter.numel() for parameter in model.parameters())
-            report("predict", row)
-            predicting = True
-            with _timed(row, "predict", device):
-                parameters = _predicted(predictor, model, graph)
-            predicting = False
-            report("evaluate", row)
-            with _timed(row, "evaluate", device):
-                scores = _evaluated(model, parameters, images, graph, batch_size, seed, measured, row)
-    except FormatError as error:
-        if not predicting:  # a file that the predictor reads is its own affair
-            raise
-        return failed_row(row | {"memory_mb": memory.megabytes}, str(error))
-    except (Exception, SystemExit) as error:  # predictors are arbitrary code
-        row["memory_mb"] = memory.megabytes
-        if is_out_of_memory(error):
-            return failed_row(row, f"not enough memory: {_in_one_line(error)}")
-        known = isinstance(error, DeepNetsError | FloatingPointError)
-        return failed_row(row, str(error) if known else _in_one_line(error))
-    return row | {**scores.values, "num_images": scores.images, "memory_mb": memory.megabytes}
+        with _timed(row, "graph", device):
+            graph = networks.graph(index)
+        row |= {"num_nodes": graph.num_nodes, "depth": _depth(graph)}
+        with _timed(row, "build", device), torch.device("meta"):
+            model = networks.build(index).eval()
+        row["num_params"] = sum(parameter.numel() for parameter in model.parameters())
+        try:
+            prediction = read(model)
+        except DeepNetsError as error:  # what the predictor has sent is not a file of tensors
+            prediction = Prediction(failure=str(error))
+        row |= {"predict_seconds": prediction.seconds, "memory_mb": prediction.memory_mb}
+        reason = prediction.failure
+        if not reason:
+            if on_evaluate:
+                on_evaluate(row)
+            with seeded(seed, networks.key_of(index), device), _timed(row, "evaluate", device):
+                if _needs_values(model, prediction.parameters):
+                    model = networks.build(index).eval()
+                scores = _evaluated(model, prediction, images, graph, batch_size, seed, measured, row)
+            row |= {**scores.values, "num_images": scores.images}
+    except FormatError:
+        raise
+    except Exception as error:  # for example, not enough memory for the network
+        reason = failure_of(error)
+    row["memory_mb"] = float(np.nanmax([memory.megabytes, row["memory_mb"]]))
+    return failed_row(row, reason) if reason else row
 
 
-def _predicted(predictor: Predictor | GHN, model: nn.Module, graph: Graph) -> Mapping[str, Tensor]:
-    if isinstance(predictor, GHN):
-        predicted: Mapping[str, Tensor] = predictor.predict(model, graph=graph)
-        return predicted
-    return predictor(model, graph)
+def _needs_values(model: nn.Module, parameters: Mapping[str, Tensor]) -> bool:
+    """Whether a network needs initial values of parameters that were not predicted, or buffers with fixed values."""
+    norms = (nn.modules.batchnorm._NormBase,)
+    buffers = any(
+        buffer is not None
+        for module in model.modules()
+        if not isinstance(module, norms)
+        for buffer in module._buffers.values()
+    )
+    return buffers or any(name not in parameters for name, _ in model.named_parameters())
 
 
 def _evaluated(
     model: nn.Module,
-    parameters: Mapping[str, Tensor],
+    prediction: Prediction,
     images: Images,
     graph: Graph,
     batch_size: int,
@@ -197,10 +236,11 @@ def _evaluated(
 ) -> Scores:
     """Evaluate a network with the largest batch size that fits into memory, which is written into the row."""
     unused = {slot.name for slot in graph.unused}
+    parameters = prediction.parameters
     for size in (batch_size, *(size for size in SMALLER_BATCH_SIZES if size < batch_size)):
         row["batch_size"] = size
         try:
-            if isinstance(parameters, TrainedState):
+            if prediction.trained:
                 from benchmark.training import evaluate_trained
 
                 row["batch_norm"] = "running"
@@ -224,29 +264,6 @@ def _depth(graph: Graph) -> int:
     return max(depths, default=0)
 
 
-def _in_one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-class _Memory:
-    """Peak memory during the evaluation of a network: of the GPU, or of this process."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
-            self._before = torch.cuda.memory_allocated(device)
-        else:
-            self._process = PeakMemory()
-
-    @property
-    def megabytes(self) -> float:
-        if self._device.type == "cuda":
-            return (torch.cuda.max_memory_allocated(self._device) - self._before) / 1e6
-        return self._process.megabytes
-
-
 @contextlib.contextmanager
 def _timed(row: dict[str, Any], phase: str, device: torch.device) -> Iterator[None]:
     """Write the time of a phase that succeeds into the row, including pending work of the GPU."""
@@ -255,15 +272,3 @@ def _timed(row: dict[str, Any], phase: str, device: torch.device) -> Iterator[No
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     row[f"{phase}_seconds"] = time.perf_counter() - started
-
-
-@contextlib.contextmanager
-def _seeded(seed: int, key: int, device: torch.device) -> Iterator[None]:
-    """Seed PyTorch's random numbers from two numbers, and restore their state at the end."""
-    word = int(np.random.Philox(key=[seed, key]).random_raw())
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.default_generator.manual_seed(word)
-        if device.type == "cuda":
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(word)
-        yield

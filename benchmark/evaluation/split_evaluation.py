@@ -23,8 +23,9 @@ from benchmark.evaluation.jobs import EvaluationJob, Machine
 from benchmark.evaluation.networks import default_image_split
 from benchmark.evaluation.parallel import evaluate_all
 from benchmark.evaluation.predictor_objects import Predictor
-from benchmark.evaluation.predictors import describe_predictor
+from benchmark.evaluation.predictors import check_predictor, describe_predictor
 from benchmark.evaluation.rows import evaluate_one, row_columns
+from benchmark.evaluation.workers import describe_in_worker
 from benchmark.metrics import Metric, get_metrics
 from deepnets.data import Images, open_images
 from deepnets.support import ConfigError, at_least, checked_integer
@@ -144,7 +145,11 @@ def evaluate(
         images = open_images(images, default_image_split(split), root=image_root, device=device, noise=noise)
     elif noise:
         raise ConfigError("noise: is only for images that are given by their name")
-    info = describe_predictor(predictor) if isinstance(predictor, str) else None
+    in_process = workers == 1 and timeout is None and memory is None
+    machine = Machine((str(images.device),), workers, backend=backend, timeout=timeout, memory=memory)
+    info = None
+    if isinstance(predictor, str):
+        info = describe_predictor(predictor) if in_process else describe_in_worker(predictor, machine.resolved())
     job = EvaluationJob(
         info or predictor,
         split,
@@ -157,7 +162,11 @@ def evaluate(
         metrics=get_metrics(metrics),
         device=str(images.device),
     )
-    networks, opened, images = job.open()
+    if in_process or info is None:
+        networks, opened, *_ = job.prediction().open()
+    else:
+        networks, opened = job.open_networks(images), None
+        check_predictor(info, images, image_root)
     if isinstance(opened, GHN) and opened.config.num_classes != images.num_classes:
         raise ConfigError(
             f"predictor: predicts networks for {opened.config.num_classes} classes, {images.name} has "
@@ -166,12 +175,11 @@ def evaluate(
     rows: dict[int, dict[str, Any]] = {}
     options: dict[str, Any] = {"batch_size": batch_size, "seed": seed, "metrics": job.metrics}
     with tqdm(total=len(networks), desc=networks.name, disable=not progress, unit="network") as bar:
-        if workers == 1 and timeout is None and memory is None:
+        if in_process:
             for index in range(len(networks)):
                 rows[index] = evaluate_one(networks, index, opened, images, **options)
                 bar.update()
         else:
-            machine = Machine((job.device,), workers, backend=backend, timeout=timeout, memory=memory)
             work = [(job, index) for index in range(len(networks))]
             with contextlib.closing(evaluate_all(work, machine)) as results:
                 for index, row in results:

@@ -22,7 +22,7 @@ from benchmark.evaluation import (
     PredictorInfo,
     check_label,
     default_image_split,
-    describe_predictor,
+    describe_in_worker,
     evaluate_all,
     open_networks,
 )
@@ -112,7 +112,7 @@ def run(
     seed = checked_integer("seed", seed, range(2**63))
     if not predictors or not networks or not noise:
         raise ConfigError("run: expected at least one predictor, one split and one level of noise")
-    infos = [describe_predictor(spec) for spec in predictors]
+    infos = [describe_in_worker(spec, machine) for spec in predictors]
     for number, info in enumerate(infos):
         check_label(info.label)
         if info.label in [other.label for other in infos[:number]]:

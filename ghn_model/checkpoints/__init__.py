@@ -28,6 +28,7 @@ from ghn_model.checkpoints.tensor_files import (
     content_digest,
     file_digest,
     is_safetensors,
+    separate_tensors,
     write_tensors,
 )
 
@@ -49,5 +50,6 @@ __all__ = [
     "read_config",
     "read_saved",
     "save_checkpoint",
+    "separate_tensors",
     "write_tensors",
 ]
