@@ -4,16 +4,18 @@ tracer          `trace`: selects an input and a mode in which the network runs
 call, capture   the `TorchFunctionMode` that intercepts every torch function of the run
 rules           the rule for each torch function; `layers` and `merging` hold the rules, `parts` their helpers
 recorder        the nodes of a run, and what each tensor is computed from
-finishing       from the recorded nodes to a `Graph`: contraction, order, classification layer
+vocabularies    which operations are nodes: of every network, in the graphs of GHN-3, or in those of PPUDA
+finishing       from the recorded nodes to a `Graph`: vocabulary, order, classification layer
 model, tensors  default inputs and restoring the module after the run; helpers for nested tensors
 """
 
 from __future__ import annotations
 
-from deepnets.tracing.finishing import VOCABULARIES
 from deepnets.tracing.tracer import trace
+from deepnets.tracing.vocabularies import VOCABULARIES, check_vocabulary
 
 __all__ = [
     "VOCABULARIES",
+    "check_vocabulary",
     "trace",
 ]

@@ -112,6 +112,7 @@ class Capture(TorchFunctionMode):
         self._alive: list[Any] = []  # a freed storage could be mistaken for a new one at the same address
         self._replacements: dict[int, Tensor] = {}
         self._created: set[int] = set()  # storages of constants that were created during the run
+        self._hardswish: set[int] = set()  # storages of results of hardswish
         self._constants = constants
         self._known: set[int] | None = None  # storages of the network's constants, computed when first needed
         self._constant_nodes: dict[int, int] = {}
@@ -155,6 +156,15 @@ class Capture(TorchFunctionMode):
         if key not in self._values:
             self._alive.append(tensor)
         self._values[key] = value
+
+    def set_hardswish(self, tensor: Tensor) -> None:
+        """Remember that a tensor is the result of a hardswish."""
+        self._hardswish.add(storage_key(tensor))
+        self._alive.append(tensor)
+
+    def is_hardswish(self, tensor: Tensor) -> bool:
+        """Return whether a tensor, or the tensor that it is a view of, is the result of a hardswish."""
+        return storage_key(tensor) in self._hardswish
 
     def new(self, shape: Iterable[int], like: Tensor) -> Tensor:
         """Return a tensor of this shape on the `meta` device, with the dtype of another tensor."""

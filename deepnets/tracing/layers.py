@@ -187,7 +187,8 @@ def mean(capture: Capture, call: Call) -> Any:
         and value.kind == ""
         and _is_global(x.dim(), call.argument(1, "dim"), call.argument(2, "keepdim", False))
     ):
-        value = Value((capture.recorder.add("glob_avg", [settle(capture, value)]),))
+        detail = "mean" if x.dim() >= 4 else ""
+        value = Value((capture.recorder.add("glob_avg", [settle(capture, value)], detail=detail),))
     return capture.finish(call, result, value)
 
 

@@ -66,7 +66,9 @@ def multiply(capture: Capture, call: Call) -> Any:
         data = [tensor for tensor in call.tensors if capture.value(tensor).nodes]
         if len({capture.value(tensor).nodes for tensor in data}) > 1:
             kind = "mul" if all(tensor.shape == data[0].shape for tensor in data) else "cse"
-            value = Value((capture.recorder.add(kind, value.nodes),))
+            gate = min(data, key=torch.Tensor.numel)
+            detail = "hardswish" if kind == "cse" and capture.is_hardswish(gate) else ""
+            value = Value((capture.recorder.add(kind, value.nodes, detail=detail),))
     return capture.finish(call, result, value)
 
 

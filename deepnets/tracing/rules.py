@@ -77,6 +77,13 @@ def unary(capture: Capture, call: Call) -> Any:
     return capture.finish(call, capture.new(x.shape, x), capture.value(x))
 
 
+def hardswish(capture: Capture, call: Call) -> Any:
+    """Hardswish, by which PPUDA recognizes the gate of a squeeze-excite block."""
+    result = unary(capture, call)
+    capture.set_hardswish(result)
+    return result
+
+
 def dropout(capture: Capture, call: Call) -> Any:
     """Dropout: the identity."""
     return call.argument(0, "input")
@@ -95,11 +102,12 @@ def softmax(capture: Capture, call: Call) -> Any:
 
 _NAMES: dict[Rule, str] = {
     unary: (
-        "relu relu6 gelu silu hardswish hardsigmoid sigmoid tanh leaky_relu elu selu celu mish softplus softsign rrelu "
+        "relu relu6 gelu silu hardsigmoid sigmoid tanh leaky_relu elu selu celu mish softplus softsign rrelu "
         "hardtanh logsigmoid clamp clip exp log sqrt rsqrt square abs neg __neg__ reciprocal sin cos erf log1p expm1 "
         "clone local_response_norm normalize log_softmax "
-        "relu_ relu6_ silu_ hardswish_ hardsigmoid_ sigmoid_ tanh_ leaky_relu_ elu_ selu_ hardtanh_ clamp_ clip_ exp_"
+        "relu_ relu6_ silu_ hardsigmoid_ sigmoid_ tanh_ leaky_relu_ elu_ selu_ hardtanh_ clamp_ clip_ exp_"
     ),
+    hardswish: "hardswish hardswish_",
     dropout: "dropout dropout1d dropout2d dropout3d alpha_dropout feature_alpha_dropout dropout_",
     softmax: "softmax softmin",
     first_argument: "type_as expand_as view_as reshape_as to",

@@ -13,11 +13,12 @@ from torch.utils._pytree import tree_leaves
 from deepnets.graph import Graph
 from deepnets.support import ConfigError, TraceError
 from deepnets.tracing.capture import Capture
-from deepnets.tracing.finishing import VOCABULARIES, finish, main_output
+from deepnets.tracing.finishing import finish, main_output
 from deepnets.tracing.model import constants, default_inputs, parameter_slots, preserved, unwrapped
 from deepnets.tracing.parts import settle
 from deepnets.tracing.recorder import Node, Recorder
 from deepnets.tracing.rules import RULES, pass_on
+from deepnets.tracing.vocabularies import check_vocabulary
 
 __all__ = ["trace"]
 
@@ -45,13 +46,17 @@ def trace(model: nn.Module, input: Any = None, *, vocabulary: str = "complete") 
         Example of the network's input: a tensor, a tuple or list of positional arguments, or a dict of keyword
         arguments.  Only shapes, dtypes and integers matter.  By default, one image of the size that the network states
         (`image_size`, `default_cfg` of timm, `dummy_inputs` of Hugging Face); otherwise one of 224 x 224 pixels.
-    vocabulary : {"complete", "published"}, default "complete"
-        The node types.
+    vocabulary : {"complete", "ghn3", "ppuda"}, default "complete"
+        The operations that are nodes.
 
         - "complete": every parameter that receives data belongs to exactly one node, if necessary to one of the types
           in `deepnets.architecture.TRACED_NODE_TYPES`, such as `scale`, `token` or `gn`.
-        - "published": only the node types of Knyazev et al. (NeurIPS 2021), for hypernetworks that were trained on
-          their graphs.  Nodes of other types are contracted, and their parameters are listed in `Graph.unused`.
+        - "ghn3" (alias "published"): the graphs of GHN-3 (Knyazev et al., ICML 2023), with the node types of
+          DeepNets-1M only.  Other nodes are contracted, and their parameters are listed in `Graph.unused`.
+        - "ppuda": the graphs of PPUDA (Knyazev et al., NeurIPS 2021), like "ghn3" except that a mean over the spatial
+          axes has no node, a squeeze-excite block has a node for its adaptive pooling instead of its product (unless
+          its gate is a hardswish, as in DeepNets-1M), and a convolutional classifier before a global pooling is an
+          ordinary layer.
 
     Returns
     -------
@@ -112,8 +117,7 @@ def trace(model: nn.Module, input: Any = None, *, vocabulary: str = "complete") 
     """
     if not isinstance(model, nn.Module):
         raise ConfigError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
-    if vocabulary not in VOCABULARIES:
-        raise ConfigError(f"vocabulary: expected {' or '.join(VOCABULARIES)}, got {vocabulary!r}")
+    vocabulary = check_vocabulary(vocabulary)
     slots = parameter_slots(model)
     inner = unwrapped(model)
     if isinstance(inner, torch.jit.ScriptModule):

@@ -55,7 +55,7 @@ def test_ancestry(name: str) -> None:
     assert ancestry_differences(traced(case), case.model(), case.input()) == []
 
 
-@pytest.mark.parametrize("vocabulary", ["complete", "published"])
+@pytest.mark.parametrize("vocabulary", ["complete", "ghn3", "ppuda"])
 @pytest.mark.parametrize("name", TRACEABLE)
 def test_every_parameter_has_one_place(name: str, vocabulary: str) -> None:
     case = TRACEABLE[name]
@@ -210,7 +210,7 @@ def test_the_model_is_untouched(name: str) -> None:
     model, inputs = case.model(), case.input()
     before = snapshot(model)
     values = [described(leaf) for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
-    for vocabulary in ("complete", "published"):
+    for vocabulary in ("complete", "ghn3", "ppuda"):
         try:
             trace(model, inputs, vocabulary=vocabulary)
             assert case.error is None
