@@ -59,7 +59,7 @@ def collate_graphs(
     (True, None)
     """
     graphs = as_graphs(graphs)
-    rows = [shape_indices(graph, config.num_classes, config.max_shape[2]) for graph in graphs]
+    rows = [shape_indices(graph, config.num_classes, max(config.max_shape[2:])) for graph in graphs]
     return PreparedBatch(
         graphs,
         torch.from_numpy(_PUBLISHED[np.concatenate([graph.node_types for graph in graphs])]),

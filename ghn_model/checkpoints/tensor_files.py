@@ -18,7 +18,7 @@ from torch import Tensor
 
 from deepnets.support import CheckpointError, atomic_write
 
-__all__ = ["DIGEST", "TensorFile", "check_writable", "file_digest", "is_safetensors", "write_tensors"]
+__all__ = ["DIGEST", "TensorFile", "check_writable", "file_digest", "is_safetensors", "separate", "write_tensors"]
 
 DIGEST = "content_sha256"
 
@@ -50,7 +50,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     >>> file.tensors["x"], file.metadata["key"]
     (tensor([1., 1.]), 'value')
     """
-    plain = _separate(tensors)
+    plain = separate(tensors)
     metadata = {**metadata, DIGEST: content_digest(plain, metadata)}
     _refuse_folder(path)
     try:
@@ -192,7 +192,7 @@ def is_safetensors(path: Path) -> bool:
     return len(start) == 9 and start[5:] == b"\0\0\0{"
 
 
-def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Contiguous tensors on the CPU that share no memory with each other and are not views of larger ones."""
     separate: dict[str, Tensor] = {}
     used: set[int] = set()
