@@ -31,7 +31,7 @@ class TrainingJob:
     build
         Function that builds the network with random parameters.
     graph
-        Function from the built network to its graph.
+        Function from the built network and a vocabulary (see `deepnets.trace`) to its graph.
 
     Examples
     --------
@@ -45,7 +45,7 @@ class TrainingJob:
     network: str
     key: int
     build: Callable[[], nn.Module]
-    graph: Callable[[nn.Module], Graph]
+    graph: Callable[[nn.Module, str], Graph]
 
     @property
     def name(self) -> str:
@@ -82,8 +82,14 @@ def jobs_of(networks: Networks, indices: Sequence[int], first: int = 0) -> list[
 
     def job(index: int) -> TrainingJob:
         name, key = networks.name_of(index), networks.key_of(index)
-        build, graph = lambda: networks.build(index), lambda _: networks.graph(index)
-        return TrainingJob(networks.name, first + index, name, key, build, graph)
+        return TrainingJob(
+            networks.name,
+            first + index,
+            name,
+            key,
+            build=lambda: networks.build(index),
+            graph=lambda _, vocabulary: networks.graph(index, vocabulary),
+        )
 
     return [job(index) for index in indices]
 
@@ -113,8 +119,14 @@ def model_jobs(specs: Sequence[str], num_classes: int, image_size: int) -> list[
     def job(spec: str, index: int) -> TrainingJob:
         key = int.from_bytes(hashlib.sha256(spec.encode()).digest()[:8], "little") >> 1
         example = torch.empty(1, 3, image_size, image_size)
-        build, graph = lambda: load_model(spec, num_classes=num_classes), lambda model: graph_of(model, example)
-        return TrainingJob("models", index, spec, key, build, graph)
+        return TrainingJob(
+            "models",
+            index,
+            spec,
+            key,
+            build=lambda: load_model(spec, num_classes=num_classes),
+            graph=lambda model, vocabulary: graph_of(model, example, vocabulary),
+        )
 
     jobs: list[TrainingJob] = []
     for spec in specs:

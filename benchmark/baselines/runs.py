@@ -262,7 +262,7 @@ def train_all(
                 start,
                 num_classes=eval_images.num_classes,
                 recipe=recipe,
-                graph=job.graph(model) if start.ghn else None,
+                graph=job.graph(model, start.ghn.config.vocabulary) if start.ghn else None,
                 name=job.name,
                 seed=word >> 1,
             )

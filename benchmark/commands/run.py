@@ -78,6 +78,11 @@ def add_arguments(commands: Any) -> None:
         metavar="METRIC",
         help="metrics beside top1 and top5: registered names, or module:attribute of a Metric, whose code runs",
     )
+    run.add_argument(
+        "--vocabulary",
+        metavar="NAME",
+        help="graphs of models of libraries: complete, ghn3 or ppuda (default: those of the hypernetwork)",
+    )
     run.add_argument("--data", type=Path, default=Path("data"), help="folder of the corpus (default: data)")
     run.add_argument("--out", type=Path, default=Path("results"), help="folder of results (default: results)")
     run.add_argument("--retry-failed", action="store_true", help="evaluate networks again that failed before")
@@ -132,6 +137,7 @@ def _run(options: argparse.Namespace) -> None:
         batch_size=options.batch_size,
         seed=options.seed,
         metrics=options.metrics,
+        vocabulary=options.vocabulary,
         machine=machine,
         retry_failed=options.retry_failed,
         progress=not options.quiet,

@@ -73,6 +73,8 @@ class EvaluationJob:
         As in `benchmark.evaluate`.
     metrics
         The metrics that are computed.
+    vocabulary
+        As in `benchmark.evaluate`.
     device
         Device of the images and of the predictor.
 
@@ -96,6 +98,7 @@ class EvaluationJob:
     batch_size: int = BATCH_SIZE
     seed: int = 0
     metrics: tuple[Metric, ...] = field(default_factory=get_metrics)
+    vocabulary: str | None = None
     device: str = "cpu"
     predictor_kind: PredictorKind | None = field(init=False)
 

@@ -81,8 +81,8 @@ class Networks(Protocol):
     def key_of(self, index: int) -> int:
         """Return a number below 2**63 that seeds the random numbers of a network."""
 
-    def graph(self, index: int) -> Graph:
-        """Return the graph of a network."""
+    def graph(self, index: int, vocabulary: str = "complete") -> Graph:
+        """Return the graph of a network, in a vocabulary of `deepnets.trace`."""
 
     def build(self, index: int) -> nn.Module:
         """Build a network on the current default device."""
@@ -141,8 +141,8 @@ class SplitNetworks:
         """Return the index."""
         return index
 
-    def graph(self, index: int) -> Graph:
-        """Return the graph of a network."""
+    def graph(self, index: int, vocabulary: str = "complete") -> Graph:
+        """Return the graph of a network, which is the same in every vocabulary."""
         return self.nets[index]
 
     def build(self, index: int) -> nn.Module:
@@ -215,14 +215,15 @@ class ModelNetworks:
         """Return a digest of the name, so that the position in the list does not matter."""
         return int.from_bytes(hashlib.sha256(self.names[index].encode()).digest()[:8], "little") >> 1
 
-    def graph(self, index: int) -> Graph:
+    def graph(self, index: int, vocabulary: str = "complete") -> Graph:
         """Trace a model on the meta device."""
         from deepnets.tracing import trace
 
         with torch.device("meta"):
             model = self.build(index).eval()
         size = getattr(model, "expected_input_sz", None) or self.image_size
-        return trace(model, torch.empty(1, 3, size, size, device="meta")).replace(index=index)
+        example = torch.empty(1, 3, size, size, device="meta")
+        return trace(model, example, vocabulary=vocabulary).replace(index=index)
 
     def build(self, index: int) -> nn.Module:
         """Build a model with its own initialization."""

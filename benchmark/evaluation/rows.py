@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.accuracy import BATCH_SIZE, Scores, evaluate_network
-from benchmark.evaluation.networks import Networks
+from benchmark.evaluation.networks import ModelNetworks, Networks
 from benchmark.evaluation.predictor_objects import HypernetworkPredictor, Predictor, TrainedState
 from benchmark.metrics import DEFAULT_METRICS, Metric, get_metrics
 from deepnets.data import Images
@@ -97,6 +97,7 @@ def evaluate_one(
     batch_size: int = BATCH_SIZE,
     seed: int = 0,
     metrics: Iterable[str | Metric] = (),
+    vocabulary: str | None = None,
     on_phase: Callable[[str, dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
     """Predict the parameters of a network and evaluate it on all images.
@@ -116,6 +117,9 @@ def evaluate_one(
         Seed of random numbers, together with `networks.key_of(index)`.
     metrics
         Metrics beside the default ones.
+    vocabulary
+        Vocabulary of the graphs of models of libraries (see `deepnets.trace`); by default that of the hypernetwork, and
+        "complete" for other predictors.  Parameters without a node keep their initial values.
     on_phase
         Called with the name of every phase, one of `PHASES`, and the row so far, before the phase begins.
 
@@ -142,6 +146,8 @@ def evaluate_one(
     measured = get_metrics(metrics)
     row = empty_row(index, [metric.name for metric in measured])
     row |= {"network": networks.name_of(index), "batch_size": batch_size}
+    if vocabulary is None:
+        vocabulary = predictor.config.vocabulary if isinstance(predictor, GHN) else "complete"
     report = on_phase or (lambda phase, row: None)
     memory = _Memory(device)
     predicting = False
@@ -149,11 +155,12 @@ def evaluate_one(
         with _seeded(seed, networks.key_of(index), device):
             report("graph", row)
             with _timed(row, "graph", device):
-                graph = networks.graph(index)
+                graph = networks.graph(index, vocabulary)
             row |= {"num_nodes": graph.num_nodes, "depth": _depth(graph)}
             report("build", row)
-            # A hypernetwork does not read the values of a network, so none are created.
-            values_unread = isinstance(predictor, GHN | HypernetworkPredictor)
+            # A hypernetwork does not read the values of a network, so none are created, unless some are kept.
+            kept = vocabulary != "complete" and isinstance(networks, ModelNetworks) and bool(graph.unused)
+            values_unread = isinstance(predictor, GHN | HypernetworkPredictor) and not kept
             with _timed(row, "build", device), torch.device("meta" if values_unread else "cpu"):
                 model = networks.build(index).eval()
             row["num_params"] = sum(parameter.numel() for parameter in model.parameters())

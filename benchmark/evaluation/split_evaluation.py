@@ -28,6 +28,7 @@ from benchmark.evaluation.rows import evaluate_one, row_columns
 from benchmark.metrics import Metric, get_metrics
 from deepnets.data import Images, open_images
 from deepnets.support import ConfigError, at_least, checked_integer
+from deepnets.tracing import check_vocabulary
 from ghn_model.ghn import GHN
 
 __all__ = ["evaluate"]
@@ -46,6 +47,7 @@ def evaluate(
     device: torch.device | str = "cpu",
     seed: int = 0,
     metrics: Iterable[str | Metric] = (),
+    vocabulary: str | None = None,
     workers: int = 1,
     timeout: float | None = None,
     memory: int | None = None,
@@ -82,6 +84,9 @@ def evaluate(
         has its own random numbers, which do not depend on the other networks.
     metrics
         Metrics beside top-1 and top-5 accuracy (see `benchmark.metrics`).
+    vocabulary
+        Vocabulary of the graphs of models of libraries (see `deepnets.trace`); by default that of the hypernetwork, and
+        "complete" for other predictors.  Parameters without a node keep their initial values.
     workers
         Number of networks that are evaluated at the same time, each in its own process, in which PyTorch uses one
         thread.
@@ -155,6 +160,7 @@ def evaluate(
         batch_size=batch_size,
         seed=seed,
         metrics=get_metrics(metrics),
+        vocabulary=None if vocabulary is None else check_vocabulary(vocabulary),
         device=str(images.device),
     )
     networks, opened, images = job.open()
@@ -164,7 +170,12 @@ def evaluate(
             f"{images.num_classes}"
         )
     rows: dict[int, dict[str, Any]] = {}
-    options: dict[str, Any] = {"batch_size": batch_size, "seed": seed, "metrics": job.metrics}
+    options: dict[str, Any] = {
+        "batch_size": batch_size,
+        "seed": seed,
+        "metrics": job.metrics,
+        "vocabulary": job.vocabulary,
+    }
     with tqdm(total=len(networks), desc=networks.name, disable=not progress, unit="network") as bar:
         if workers == 1 and timeout is None and memory is None:
             for index in range(len(networks)):

@@ -81,6 +81,7 @@ def _serve(requests: queue.Queue[str], answer: Callable[..., None]) -> None:
                 batch_size=job.batch_size,
                 seed=job.seed,
                 metrics=job.metrics,
+                vocabulary=job.vocabulary,
                 on_phase=lambda phase, row: answer(phase=phase, row=row),
             )
             answer(row=row, done=True)

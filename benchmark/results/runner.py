@@ -31,6 +31,7 @@ from benchmark.metrics import DEFAULT_METRICS, Metric, get_metrics
 from benchmark.results.store import ResultStore, run_id
 from deepnets.data import open_images
 from deepnets.support import ConfigError, at_least, checked_integer
+from deepnets.tracing import check_vocabulary
 
 __all__ = ["run"]
 
@@ -51,6 +52,7 @@ def run(
     batch_size: int = BATCH_SIZE,
     seed: int = 0,
     metrics: Iterable[str | Metric] = (),
+    vocabulary: str | None = None,
     machine: Machine | None = None,
     retry_failed: bool = False,
     progress: bool = False,
@@ -76,7 +78,7 @@ def run(
         all.
     noise
         Standard deviations of noise in the images, each of which is evaluated; 0.0 for the original images.
-    batch_size, seed, metrics
+    batch_size, seed, metrics, vocabulary
         As in `benchmark.evaluate`.
     machine
         Devices, workers and limits.
@@ -126,6 +128,7 @@ def run(
         batch_size=batch_size,
         seed=seed,
         metrics=get_metrics(metrics),
+        vocabulary=None if vocabulary is None else check_vocabulary(vocabulary),
         device=machine.devices[0],
     )
     about = {
@@ -173,9 +176,13 @@ def _planned(
         settings |= {"batch_size": job.batch_size, "seed": job.seed, "threads": machine.threads}
         settings |= {"device": job.device.partition(":")[0], "image_count": len(images)}
         settings |= {"metrics": metrics} if metrics else {}
+        vocabulary = job.vocabulary or info.vocabulary
+        traced = {"vocabulary": vocabulary} if ":" in job.networks and vocabulary != "complete" else {}
+        settings |= traced
         stored = {"predictor": info.to_dict(), **where, "limit": job.limit, "networks": len(networks)}
         stored |= {"split_size": networks.total, "batch_size": job.batch_size, "seed": job.seed}
-        stored |= {"corpus": networks.identity, "num_images": len(images), "versions": _versions(), **about}
+        stored |= {"corpus": networks.identity, "num_images": len(images), "versions": _versions(), **traced}
+        stored |= about
         run = run_id(settings)
         planned.append(_Planned(replace(job, predictor=info), run, stored, {"run": run, **columns}, len(networks)))
     return planned
