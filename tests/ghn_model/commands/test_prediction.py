@@ -96,6 +96,77 @@ def test_any_model_and_its_input(folder: Path, capsys: pytest.CaptureFixture[str
         predict("--overwrite --input-size 3 9 9", model=f"{__name__}:Plain")
 
 
+class Scaled(nn.Module):
+    """Has a parameter that no published type of node stands for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.fc, self.scale = nn.Conv2d(3, 4, 3), nn.Linear(4, 10), nn.Parameter(torch.ones(4, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.fc((self.conv(images) * self.scale).mean((2, 3)))
+
+
+def test_vocabulary_and_kept_parameters(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = f"{__name__}:Scaled"
+    predict(model=model)
+    assert "scale" in load_file("net.safetensors")
+    assert len(capsys.readouterr().out.splitlines()) == 1
+    predict("--vocabulary published --overwrite", model=model)
+    assert set(load_file("net.safetensors")) == {"conv.weight", "conv.bias", "fc.weight", "fc.bias"}
+    assert "(4 of 5 tensors)" in (output := capsys.readouterr().out)
+    assert output.endswith("\nkept, not in the file: scale\n")
+    with safe_open("net.safetensors", "pt") as file:
+        assert file.metadata()["vocabulary"] == "ghn3"
+    torch.save({"state_dict": hypernetwork().state_dict()}, "ppuda.pt")
+    predict("--overwrite --checkpoint ppuda.pt", model=model)
+    expected = hypernetwork().predict(Scaled(), vocabulary="ppuda")
+    written = load_file("net.safetensors")
+    assert written.keys() == expected.keys()
+    for name, tensor in expected.items():
+        torch.testing.assert_close(written[name], tensor)
+
+
+def test_report(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    predict("--vocabulary ghn3 --report", model=f"{__name__}:Scaled")
+    _, _, header, *rows = capsys.readouterr().out.splitlines()
+    assert header.split() == ["parameter", "shape", "node", "node_type", "source", "block", "norm", "reason"]
+    assert [row.split()[0] for row in rows] == [name for name, _ in Scaled().named_parameters()]
+    assert "no node in the graph" in rows[0]
+    predict("--overwrite --vocabulary ghn3 --report report.csv", model=f"{__name__}:Scaled")
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    lines = (folder / "report.csv").read_text().splitlines()
+    assert lines[0] == "parameter,shape,node,node_type,source,block,norm,reason"
+    assert lines[1].startswith('scale,"(4, 1, 1)",-1,,kept,(),2.0,no node in the graph')
+    predict("--overwrite --report", model=NET)
+    assert " tiled map " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "source"),
+    [
+        ("ghn2_cifar10", "checkpoints/ghn2_cifar10.pt", "https://github.com/facebookresearch/ppuda"),
+        ("ghn1_imagenet.pt", "checkpoints/ghn1_imagenet.pt", "https://github.com/facebookresearch/ppuda"),
+        ("models/ghn3xlm16.pt", "models/ghn3xlm16.pt", "https://huggingface.co/SamsungSAILMontreal/ghn3"),
+    ],
+)
+def test_official_checkpoints_by_name(folder: Path, name: str, place: str, source: str) -> None:
+    """The message says which file is missing, where to get it, and where it is looked for; there it is found."""
+    with pytest.raises(CheckpointError) as raised:
+        predict(f"--checkpoint {name}")
+    file = Path(place).name
+    assert str(raised.value) == (
+        f"{name!r}: no such file; get {file} from {source} and save it as {place}, or pass the path of the file"
+    )
+    Path(place).parent.mkdir()
+    torch.save({"state_dict": hypernetwork().state_dict()}, place)
+    predict(f"--checkpoint {name}")
+    assert describe(name).path == Path(place)
+    if "/" not in name:  # a file in the current folder comes first
+        torch.save({"state_dict": hypernetwork(seed=1).state_dict()}, file)
+        assert describe(name).path == Path(file)
+
+
 def test_files_are_replaced_only_on_demand(folder: Path) -> None:
     (folder / "net.safetensors").write_text("precious")
     with pytest.raises(ConfigError, match=r"^--out: net.safetensors already exists; .* --overwrite$"):
