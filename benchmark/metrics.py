@@ -5,6 +5,10 @@ the registry `METRICS`.
 
     top1    share of images whose label has the largest logit, in percent
     top5    share of images whose label is among the five largest logits, in percent
+
+Images with outputs that are not finite, and networks for which a predictor failed, count with the worst value of a
+metric (`Metric.worst`), which is 0 for accuracies.  A metric without a worst value, such as a loss, has no value for
+them; they are counted beside its mean.
 """
 
 from __future__ import annotations
@@ -38,7 +42,8 @@ class Metric:
     higher_is_better
         Whether larger values are better.
     minimum, maximum
-        Bounds of valid values, both included.
+        Bounds of valid values, both included.  The worse of the two, if it is finite, is the value of failures (see
+        `worst`); without it, failures are left out of means.
 
     Raises
     ------
@@ -67,6 +72,20 @@ class Metric:
     def __post_init__(self) -> None:
         if not self.name.isidentifier():
             raise ConfigError(f"metric: {self.name!r} cannot be a name; expected an identifier such as top1")
+
+    @property
+    def worst(self) -> float | None:
+        """The value that failures count with: the worst possible value; None if there is none.
+
+        Examples
+        --------
+        >>> METRICS["top1"].worst
+        0.0
+        >>> Metric("loss", "cross-entropy", "nats", METRICS["top1"].score, higher_is_better=False).worst is None
+        True
+        """
+        bound = self.minimum if self.higher_is_better else self.maximum
+        return bound if math.isfinite(bound) else None
 
 
 METRICS: Registry[Metric] = Registry("metric")

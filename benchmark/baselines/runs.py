@@ -80,6 +80,7 @@ class Curves:
         FormatError
             If the files have another format.
         """
+        self._table.check()
         with exclusive(self.folder):
             self._repair()
             yield self

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from benchmark.cards.published_accuracy import PUBLISHED, SOURCE
-from benchmark.cards.results import read_card_results
+from benchmark.cards.results import current_figures, read_card_results
 from benchmark.cards.training_run import SIZES, Training, log_text, preset_of, read_training, training_command
 from deepnets.support import CheckpointError, ConfigError, replace_file
 from ghn_model import describe, load_checkpoint
@@ -167,6 +167,7 @@ def make_card(
         )
     preset = preset_of(describe(path).config)
     _add_given(card, given, recorded)
+    card["results"] = {split: current_figures(found) for split, found in card["results"].items()}
     if results is not None:
         card["results"], card["evaluation"], card["results_about"] = read_card_results(results, digests, name, images)
     if images == "cifar10" and preset in PUBLISHED:

@@ -28,8 +28,9 @@ only on request, each-model and known-issues (of the files).  DIR contains resul
 results_cifar10_extended.json, results_imagenet.json and ghn3_results.json, or some of them.
 """
 ABOUT_OWN_RESULTS = """
-Own results: means are over the networks that did not fail; `failed` gives the number of failures and of networks.  The
-published networks are those of the original DeepNets-1M, own results are on the corpus that was evaluated.
+Own results: networks that failed count as 0; `failed` gives the number of failures and of networks, and `without them`
+the mean over the other networks.  The published networks are those of the original DeepNets-1M, own results are on the
+corpus that was evaluated.
 """
 
 Table = tuple[str, Callable[[], str]]

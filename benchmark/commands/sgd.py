@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from benchmark.commands.options import device, indices, output_folder, seed
 from deepnets.data import IMAGE_SETS
 from deepnets.support import deprecated_option, non_negative, number, positive
 
@@ -54,7 +55,10 @@ def _add(parser: argparse.ArgumentParser, out: Path, preset_help: str) -> None:
         "of torchvision are adapted where an adaptation is published",
     )
     networks.add_argument(
-        "--index", type=_ranges, metavar="I", help="networks of the split: 7, 0:10 or 0:5,20,30: (default: all)"
+        "--index",
+        type=indices,
+        metavar="I",
+        help="networks of the split: 7, 0:10, 0:5,20,30: or names such as resnet50 (default: all)",
     )
     networks.add_argument("--data", type=Path, default=Path("data"), help="folder of the corpus (default: data)")
     networks.add_argument(
@@ -104,10 +108,10 @@ def _add(parser: argparse.ArgumentParser, out: Path, preset_help: str) -> None:
     recipe.add_argument(
         "--orthogonal-from", type=positive, metavar="LAYER", help="make predicted weights orthogonal from this layer on"
     )
-    recipe.add_argument("--seed", type=non_negative, default=0, help="seed of initial values and orders (default: 0)")
+    recipe.add_argument("--seed", type=seed, default=0, help="seed of initial values and orders (default: 0)")
 
     running = parser.add_argument_group("running and results")
-    running.add_argument("--out", type=Path, default=out, help=f"folder of the results (default: {out})")
+    running.add_argument("--out", type=output_folder, default=out, help=f"folder of the results (default: {out})")
     running.add_argument("--no-save", action="store_true", help="do not save the trained networks")
     running.add_argument("--retry-failed", action="store_true", help="train networks again that failed before")
     running.add_argument(
@@ -120,7 +124,7 @@ def _add(parser: argparse.ArgumentParser, out: Path, preset_help: str) -> None:
     running.add_argument(
         "--metric", default="top1", choices=DEFAULT_METRICS, help="metric of the table and figure (default: top1)"
     )
-    running.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1 (default: cpu)")
+    running.add_argument("--device", type=device, default="cpu", help="cpu, cuda or cuda:1 (default: cpu)")
     running.add_argument("--threads", type=positive, help="threads of PyTorch on the CPU")
     running.add_argument("--quiet", action="store_true", help="show no progress bar")
 
@@ -137,17 +141,13 @@ def run(options: argparse.Namespace) -> None:
     import torch
 
     from benchmark.baselines import Curves, curves_text, draw_curves, jobs_of, model_jobs, train_all
-    from benchmark.evaluation import default_image_split, open_networks
+    from benchmark.evaluation import default_image_split, open_networks, select_networks
     from benchmark.training import PRESET_SHOTS, SGDRecipe, n_shot, open_start
     from deepnets.data import open_images
     from deepnets.support import ConfigError
 
     if options.threads:
         torch.set_num_threads(options.threads)
-    try:
-        torch.empty(0, device=options.device)
-    except Exception as error:
-        raise ConfigError(f"--device: cannot use {options.device!r}: {str(error).splitlines()[0][:200]}") from error
     if options.model and options.index:
         raise ConfigError("--index: is for networks of a --split; with --model, name the models")
     preset = options.preset or options.default_preset or options.images
@@ -176,7 +176,7 @@ def run(options: argparse.Namespace) -> None:
             raise ConfigError(f"--split: expected a split of the corpus, got {options.split!r}; use --model")
         networks = open_networks(options.split, data=options.data, num_classes=classes, image_size=size)
         settings["corpus"] = networks.identity
-        jobs = jobs_of(networks, _indices(options.index or ":", len(networks)))
+        jobs = jobs_of(networks, select_networks(networks, options.index or ":"))
     curves = Curves(options.out)
     with curves.opened():
         if options.retry_failed:
@@ -204,24 +204,3 @@ def run(options: argparse.Namespace) -> None:
     if len(failed) > 10:
         print(f"... and {len(failed) - 10} more, in {curves.path}")
     print(f"{curves.path}{' and curves.png' if drawn else ''}")
-
-
-def _ranges(text: str) -> str:
-    """Check the option --index: numbers, and ranges whose ends may be missing."""
-    for piece in text.split(","):
-        ends = piece.split(":")
-        if len(ends) > 2 or not all(end.isdecimal() or (end == "" and len(ends) == 2) for end in ends):
-            raise argparse.ArgumentTypeError(f"expected numbers and ranges as in 0:10 or 3,5,20:, got {text!r}")
-    return text
-
-
-def _indices(text: str, length: int) -> list[int]:
-    """Return the indices of a text that `_ranges` has checked, in its order, each once."""
-    found: list[int] = []
-    for piece in text.split(","):
-        if ":" in piece:
-            start, end = piece.split(":")
-            found += range(int(start or 0), min(int(end or length), length))
-        else:
-            found.append(int(piece))
-    return list(dict.fromkeys(found))

@@ -26,10 +26,22 @@ from deepnets.data import Images, open_images
 from deepnets.support import ConfigError, at_least, available_memory, checked_integer
 from ghn_model.ghn import GHN
 
-__all__ = ["BACKENDS", "EvaluationJob", "Machine", "OpenedJob", "default_workers", "memory_limit"]
+__all__ = [
+    "BACKENDS",
+    "MAX_TIMEOUT",
+    "EvaluationJob",
+    "Machine",
+    "OpenedJob",
+    "checked_device",
+    "default_workers",
+    "memory_limit",
+]
 
 BACKENDS = ("threading", "loky", "multiprocessing", "sequential")
 """Backends of joblib, on one machine.  Threads suffice, since each one only waits for its worker process."""
+
+MAX_TIMEOUT = 1e9
+"""Largest time limit in seconds, about 30 years, which clocks of all systems can represent."""
 
 MEMORY_SHARE = 0.9
 """Share of the available memory that all workers together may use."""
@@ -204,20 +216,41 @@ class Machine:
                 object.__setattr__(self, name, checked_integer(name, getattr(self, name), at_least(1)))
         if self.backend not in BACKENDS:
             raise ConfigError(f"backend: unknown {self.backend!r}; use one of {', '.join(BACKENDS)}")
-        if self.timeout is not None and not self.timeout > 0:
-            raise ConfigError(f"timeout: expected a number of seconds above 0, got {self.timeout!r}")
+        if self.timeout is not None and not 0 < self.timeout <= MAX_TIMEOUT:
+            raise ConfigError(
+                f"timeout: expected a number of seconds above 0, {MAX_TIMEOUT:g} or less, got {self.timeout!r}"
+            )
         if not self.devices:
             raise ConfigError("devices: expected at least one, such as cpu or cuda:0")
         for device in self.devices:
-            try:
-                torch.empty(0, device=device)
-            except Exception as error:
-                raise ConfigError(f"device: cannot use {device!r}: {' '.join(str(error).split())[:200]}") from error
+            checked_device(device)
 
     def resolved(self) -> Machine:
         """Return a copy in which `workers` and `memory` have values."""
         workers = self.workers or default_workers(self.devices)
         return replace(self, workers=workers, memory=self.memory or memory_limit(workers))
+
+
+def checked_device(device: str) -> str:
+    """Return a device of PyTorch, after checking that networks can run on it.
+
+    Raises
+    ------
+    ConfigError
+        If the device does not exist, or holds no values.
+
+    Examples
+    --------
+    >>> checked_device("cpu")
+    'cpu'
+    """
+    try:
+        is_meta = torch.empty(0, device=device).is_meta
+    except Exception as error:
+        raise ConfigError(f"device: cannot use {device!r}: {' '.join(str(error).split())[:200]}") from error
+    if is_meta:
+        raise ConfigError("device: cannot use 'meta', which holds no values; use cpu or a GPU such as cuda:0")
+    return device
 
 
 def default_workers(devices: Sequence[str]) -> int:

@@ -32,6 +32,7 @@ PHASES = ("graph", "build", "predict", "evaluate")
 SMALLER_BATCH_SIZES = (32, 16, 8, 4, 2)
 """Batch sizes of the published protocol that are tried when memory runs out."""
 
+_COUNTS = ("num_nodes", "num_params", "depth", "num_images", "batch_size", "nonfinite_images")
 _MAX_REASON = 300
 
 
@@ -45,12 +46,12 @@ def row_columns(metrics: Sequence[str] = DEFAULT_METRICS) -> tuple[str, ...]:
 
     Examples
     --------
-    >>> row_columns(("top1", "top5", "loss"))[-3:]
-    ('status', 'reason', 'loss')
+    >>> row_columns(("top1", "top5", "loss"))[-4:]
+    ('status', 'reason', 'nonfinite_images', 'loss')
     """
     return (
         *("index", "network", "num_nodes", "num_params", "depth", *DEFAULT_METRICS, "num_images", "batch_size"),
-        *("batch_norm", *(f"{phase}_seconds" for phase in PHASES), "memory_mb", "status", "reason"),
+        *("batch_norm", *(f"{phase}_seconds" for phase in PHASES), "memory_mb", "status", "reason", "nonfinite_images"),
         *(name for name in metrics if name not in DEFAULT_METRICS),
     )
 
@@ -64,7 +65,7 @@ def empty_row(index: int, metrics: Sequence[str] = DEFAULT_METRICS) -> dict[str,
     (3, 0)
     """
     row: dict[str, Any] = dict.fromkeys(row_columns(metrics), math.nan)
-    counts = dict.fromkeys(("num_nodes", "num_params", "depth", "num_images", "batch_size"), 0)
+    counts = dict.fromkeys(_COUNTS, 0)
     return row | {"index": index, "network": "", "batch_norm": "batch", "status": OK, "reason": ""} | counts
 
 
@@ -180,9 +181,9 @@ def evaluate_one(
         row["memory_mb"] = memory.megabytes
         if is_out_of_memory(error):
             return failed_row(row, f"not enough memory: {_in_one_line(error)}")
-        known = isinstance(error, DeepNetsError | FloatingPointError)
-        return failed_row(row, str(error) if known else _in_one_line(error))
-    return row | {**scores.values, "num_images": scores.images, "memory_mb": memory.megabytes}
+        return failed_row(row, str(error) if isinstance(error, DeepNetsError) else _in_one_line(error))
+    found = {"num_images": scores.images, "nonfinite_images": scores.nonfinite_images}
+    return row | {**scores.values, **found, "memory_mb": memory.megabytes}
 
 
 def _predicted(predictor: Predictor | GHN, model: nn.Module, graph: Graph) -> Mapping[str, Tensor]:

@@ -26,6 +26,10 @@ STARTUP_SECONDS = 600.0
 """Time limit for starting a process and opening a job."""
 
 
+class _InvalidAnswerError(Exception):
+    """A process sent an answer that is not one to its request; predictors are arbitrary code in this process."""
+
+
 class Worker:
     """Evaluates networks in a process of its own, with limits of time and memory.
 
@@ -55,8 +59,8 @@ class Worker:
 
         Returns
         -------
-        The row of the network.  If the process exceeds the time limit or dies, the row is that of a failure, whose
-        reason names the phase; the next network is evaluated in a new process.
+        The row of the network.  If the process exceeds the time limit, dies or answers for another network, the row is
+        that of a failure, whose reason names the phase; the next network is evaluated in a new process.
 
         Raises
         ------
@@ -77,12 +81,15 @@ class Worker:
                     return failed_row(row, f"took more than {limit:g} seconds; stopped {where}")
                 if "error" in answer:
                     raise getattr(errors, answer["type"], errors.DeepNetsError)(answer["error"])
-                row = answer["row"]
+                row = _checked_row(answer.get("row"), row)
                 if answer.get("done"):
                     return row
                 if not phase:
                     started = time.monotonic()
-                phase = answer["phase"]
+                phase = str(answer.get("phase"))
+        except _InvalidAnswerError as error:
+            self.close()
+            return failed_row(row, f"its process {error}, in the phase {phase or 'start'!r}")
         except (EOFError, BrokenPipeError):
             return failed_row(row, f"its process ended {self._how_it_ended()}, in the phase {phase or 'start'!r}")
 
@@ -145,7 +152,12 @@ class Worker:
                 raise EOFError
             self._buffer += received
         line, _, self._buffer = self._buffer.partition(b"\n")
-        answer: dict[str, Any] = json.loads(line)
+        try:
+            answer = json.loads(line)
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            raise _InvalidAnswerError("sent an invalid answer")
         return answer
 
     def _how_it_ended(self) -> str:
@@ -160,6 +172,15 @@ class Worker:
             return f"with status {code}"
         name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
         return f"by {name}" + (", possibly because memory ran out" if name == "SIGKILL" else "")
+
+
+def _checked_row(found: Any, expected: dict[str, Any]) -> dict[str, Any]:
+    """Return the row of an answer, after checking that it is a row of the network that was asked for."""
+    if not isinstance(found, dict) or found.keys() != expected.keys():
+        raise _InvalidAnswerError("sent an invalid answer")
+    if found["index"] != expected["index"]:
+        raise _InvalidAnswerError(f"answered for network {found['index']!r} instead of {expected['index']}")
+    return found
 
 
 _workers: dict[int, Worker] = {}

@@ -88,13 +88,13 @@ def measured(cell: Cell, measure: Measure) -> tuple[Values, Values]:
 
 
 def _draw_means(axes: Axes, board: Board, column: Column, series: Mapping[str, int]) -> None:
-    """Draw the mean accuracy with its standard error, and the best network, one row per predictor."""
+    """Draw the mean with its standard error, and the best network, one row per predictor."""
     for row, (predictor, cell) in enumerate(_cells(board, column)):
-        mean, error, best, *_ = cell.summary
+        mean, error, best, *_ = cell.summary  # networks that failed are part of the mean
         look: dict[str, Any] = {"color": style.colour(series[predictor]), "zorder": 3}
         if cell.is_predefined:
             axes.plot(cell.values, [row] * len(cell.values), style.marker(series[predictor]), markersize=5, **look)
-        elif not math.isnan(mean):
+        elif len(cell.values):
             fmt = style.marker(series[predictor])
             axes.errorbar(mean, row, xerr=error, fmt=fmt, markersize=5, capsize=3, **look)
             axes.plot(best, row, marker="|", markersize=9, **look)

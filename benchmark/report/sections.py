@@ -135,14 +135,17 @@ def _table(board: Board, published_rows: list[Values]) -> Values:
 def _cell(cell: Cell, full: int, *, is_best: bool) -> Values:
     found = cell.summary
     values: Values = {"best": "", "pairs": (), "is_best": is_best, "networks": found.networks}
+    values["all_failed"] = found.failures == found.networks
     values |= {"remarks": [], **_mean(found.mean, found.standard_error)}
-    if found.failures and values["mean"]:
-        values["remarks"].append(f"{found.failures:,} of {found.networks:,} failed")
+    if 0 < found.failures < found.networks:
+        others = _mean(found.successful_mean, found.successful_standard_error)
+        without = "" if cell.is_predefined else f", {others['mean']} \u00b1 {others['error']} without them"
+        values["remarks"].append(f"{found.failures:,} of {found.networks:,} failed{without}")
     if not cell.complete:
         values["remarks"].append(f"unfinished: {found.networks:,} of {cell.wanted:,}")
     elif found.networks < full:
         values["remarks"].append(f"{count(found.networks, 'network')} only")
-    if not values["mean"]:
+    if found.failures == found.networks:
         return values
     if cell.is_predefined:
         values["pairs"] = [
@@ -165,7 +168,7 @@ def _mean(mean: float, error: float) -> Values:
 
 def _notes(inputs: ReportInputs) -> list[str]:
     """Return what makes means of predictors not comparable, one sentence per kind."""
-    unfinished, smaller, running = [], [], []
+    unfinished, smaller, running, nonfinite, partial = [], [], [], [], []
     for board in inputs.boards:
         title = f", {board.title}" if len(inputs.boards) > 1 else ""
         for predictor in board.predictors:
@@ -179,10 +182,16 @@ def _notes(inputs: ReportInputs) -> list[str]:
                     smaller.append(f"{place} ({count(cell.smaller_batches, 'network')})")
                 if cell.running_statistics:
                     running.append(f"{place} ({count(cell.running_statistics, 'network')})")
+                if cell.nonfinite:
+                    nonfinite.append(f"{place} ({count(cell.nonfinite, 'network')})")
+                if not cell.is_mean_of_all:
+                    partial.append(f"{place} ({count(cell.summary.failures, 'network')})")
     kinds = (
         ("Unfinished", unfinished),
         ("Evaluated with a smaller batch size than requested, because memory ran out", smaller),
         ("Evaluated with running statistics of batch norms instead of batch statistics", running),
+        ("Outputs that are not finite for some images, which count as wrong answers", nonfinite),
+        ("Networks without a value, which are left out of the mean because the metric has no worst value", partial),
     )
     return [f"{kind}: {'; '.join(places)}." for kind, places in kinds if places] + inputs.results.disagreements()
 
@@ -209,6 +218,7 @@ def _rows_by_method(table: pd.DataFrame, splits: Sequence[str]) -> list[Values]:
 def _published_cell(line: Any) -> Values:
     mean, best, index = float(line.mean), float(line.best), int(line.best_index)
     values: Values = {"best": f"{best:.2f} (#{index})", "pairs": (), "is_best": False, "remarks": ()}
+    values["all_failed"] = False
     values |= _mean(mean, float(line.standard_error))
     if line.split == "predefined" and line.networks == 2 and index in (0, 1):
         pair = (best, 2 * mean - best)  # the mean and the larger of two numbers determine both

@@ -1,10 +1,11 @@
 """Folders of results: evaluating into one, resuming it, and reading it.
 
-runner   `run`: predictors x networks x images, skipping the rows that exist
-store    crash-safe CSV tables; writing `networks.csv` and `runs.json`
-reading  reading them, also while they grow
-boards   summaries per predictor and split, and comparisons
-tables   a folder of results as boards, a leaderboard and groups of failures
+runner        `run`: predictors x networks x images, skipping the rows that exist
+store         crash-safe CSV tables; writing `networks.csv` and `runs.json`
+reading       reading them, also while they grow
+spreadsheets  texts that spreadsheet programs would execute
+boards        summaries per predictor and split, and comparisons
+tables        a folder of results as boards, a leaderboard and groups of failures
 """
 
 from __future__ import annotations

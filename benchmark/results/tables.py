@@ -17,6 +17,7 @@ from benchmark.evaluation import FAILED
 from benchmark.metrics import get_metric
 from benchmark.results.boards import IMAGE_NAMES, LEADERBOARD, Board, Cell, Column, build_board, usual_metric
 from benchmark.results.reading import KEY, read_rows, read_runs
+from benchmark.results.spreadsheets import escape_formula
 from deepnets.support import ConfigError
 
 __all__ = ["Failures", "Results", "leaderboard", "read_results"]
@@ -133,13 +134,17 @@ class Results:
 
 
 def leaderboard(boards: Iterable[Board]) -> pd.DataFrame:
-    """Return the summaries of all cells as a table with the columns `LEADERBOARD`."""
+    """Return the summaries of all cells as a table with the columns `LEADERBOARD`.
+
+    Labels that spreadsheet programs would execute are escaped (`benchmark.results.spreadsheets`).
+    """
     lines = []
     for board in boards:
         for predictor in board.predictors:
             for column in board.columns:
                 if cell := board.cells.get((predictor, column)):
-                    where = predictor, column.split, board.images, column.part, board.noise, cell.metric
+                    names = map(escape_formula, (predictor, column.split, board.images, column.part))
+                    where = *names, board.noise, cell.metric
                     lines.append((*where, *cell.summary))
     return pd.DataFrame(lines, columns=list(LEADERBOARD))
 

@@ -113,7 +113,7 @@ def train_network(
         If an argument is not allowed, the network has no values, or the number of its outputs is not that of the
         classes.
     TrainingError
-        If the loss, the outputs or the final state are not finite.
+        If the loss or the final state is not finite.
 
     Examples
     --------
@@ -153,10 +153,7 @@ def train_network(
             seconds += time.perf_counter() - started
             scores = Scores(dict.fromkeys(DEFAULT_METRICS, math.nan), 0)
             if eval_images is not None and epoch in evaluated:
-                try:
-                    scores = score(net.eval(), eval_images, BATCH_SIZE, device=device)
-                except FloatingPointError as error:
-                    raise TrainingError(_diverged(f"after epoch {epoch}, in evaluation, {error}")) from error
+                scores = score(net.eval(), eval_images, BATCH_SIZE, device=device)
             values = {"epoch": epoch, "loss": loss, "train_top1": train_top1, **scores.values}
             curve.append({**values, "seconds": seconds, "learning_rate": recipe.lr_at(epoch)})
             bar.set_postfix(loss=f"{loss:.3f}", train=f"{train_top1:.1f}", refresh=False)
@@ -196,15 +193,13 @@ def evaluate_trained(
 
     Returns
     -------
-    The metrics over all images.
+    The metrics over all images; those with outputs that are not finite are wrong answers (see `Scores`).
 
     Raises
     ------
     ConfigError
         If a tensor is missing (including running statistics), unknown to the network, of another shape or not finite,
         or if the number of outputs is not that of the classes.
-    FloatingPointError
-        If an output is not finite.
 
     Examples
     --------

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import json
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmark.cards import PUBLISHED, bundle, make_card
+from benchmark.cards.results import current_figures
 from deepnets.support import ConfigError
 from ghn_model import GHN
 from ghn_model.config import GHNConfig
@@ -51,6 +54,8 @@ def test_then_with_results(copied: Made, trained: Path, with_run: bool) -> None:
         "best_index": top1.index(max(top1)),
         "networks": 3,
         "failures": 0,
+        "successful_mean_top1": card["results"]["test"]["mean_top1"],
+        "successful_standard_error": card["results"]["test"]["standard_error"],
     }
     assert list(card["results"]) == ["test", "wide"]
     assert card["about"].endswith(f"; {card['results']['test']['mean_top1']:.0f} % on 3 networks of test")
@@ -114,8 +119,34 @@ def test_a_split_that_failed(copied: Made) -> None:
     done = card_command("--name", copied.path.stem, "--out", copied.path.parent, "--results", copied.results)
     assert done.returncode == 0, done.stderr
     wide = card_at(copied.path)["results"]["wide"]
-    assert (wide["mean_top1"], wide["best_index"], wide["failures"]) == (None, -1, 4)
-    assert done.stdout.splitlines()[-1].split() == ["wide", "failed"]
+    assert (wide["mean_top1"], wide["best_index"], wide["failures"]) == (0.0, -1, 4)
+    assert (wide["best_top1"], wide["successful_mean_top1"]) == (None, None)
+    assert done.stdout.splitlines()[-1].split() == ["wide", "0.00±0.00", "(4,", "4", "failed)"]
+    assert card_at(copied.path)["results_about"].endswith("; networks for which the hypernetwork failed count as 0")
+
+
+def test_figures_of_cards_of_earlier_versions() -> None:
+    """Their means leave out networks that failed; the current figures are those of the accuracies with zeros."""
+    values = np.array([10.0, 50.0, 90.0, 30.0])
+    old = {"mean_top1": values.mean(), "standard_error": values.std() / 2, "networks": 6, "failures": 2}
+    found = current_figures(old)
+    padded = np.concatenate([values, [0.0, 0.0]])
+    assert found["mean_top1"] == pytest.approx(padded.mean(), abs=0.005)
+    assert found["standard_error"] == pytest.approx(padded.std() / 6**0.5, abs=0.005)
+    assert (found["successful_mean_top1"], found["failures"]) == (45.0, 2)
+    assert current_figures(found) == found
+    assert current_figures({"mean_top1": None, "standard_error": None, "networks": 4, "failures": 4})["mean_top1"] == 0
+    assert current_figures({"top1": 11.41}) == {"top1": 11.41}
+
+
+def test_an_earlier_card_gets_current_figures(copied: Made) -> None:
+    card = card_at(copied.path)
+    card["results"] = {
+        "test": {"mean_top1": 60.0, "standard_error": 5.0, "best_top1": 70.0, "best_index": 1}
+        | {"networks": 3, "failures": 1}
+    }
+    copied.path.with_suffix(".json").write_text(json.dumps(card))
+    assert make_card(None, copied.path)["results"]["test"]["mean_top1"] == 40.0
 
 
 def test_smaller_batches_are_told(copied: Made) -> None:

@@ -6,12 +6,16 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from benchmark import evaluate, evaluate_network, summarize
+from benchmark import METRICS, Metric, evaluate, evaluate_network, register_metric, summarize
+from benchmark.evaluation import select_networks
 from deepnets import ConfigError, DeepNets1M, FormatError, Graph, MissingDataError, build_graph
 from deepnets.data import ImageSet, load_images
 from ghn_model import GHN, GHNConfig
@@ -40,7 +44,16 @@ def few(n: int = 70) -> ImageSet:
 def test_rows(corpus: Path, ghn: GHN) -> None:
     table = evaluate(ghn, "test", few(), data=corpus, limit=3)
     sizes = ["index", "network", "num_nodes", "num_params", "depth", "top1", "top5", "num_images"]
-    assert list(table.columns) == [*sizes, "batch_size", "batch_norm", *TIMES, "memory_mb", "status", "reason"]
+    assert list(table.columns) == [
+        *sizes,
+        "batch_size",
+        "batch_norm",
+        *TIMES,
+        "memory_mb",
+        "status",
+        "reason",
+        "nonfinite_images",
+    ]
     nets = DeepNets1M(corpus, "test")
     assert table["index"].tolist() == [0, 1, 2]
     assert table["num_params"].tolist() == nets.table["num_params"][:3].tolist()
@@ -140,27 +153,90 @@ def test_what_a_predictor_may_do_wrong(corpus: Path) -> None:
         return parameters
 
     table = evaluate(fail, "bnfree", few(20), data=corpus, limit=10)
-    assert table["status"].tolist() == ["failed"] * 9 + ["ok"]
+    overflown = table.loc[7]
+    assert (overflown["status"], overflown["top1"], overflown["nonfinite_images"]) == ("ok", 0.0, 20)
+    assert table["nonfinite_images"].sum() == 20
+    table = table.drop(index=7)
+    assert table["status"].tolist() == ["failed"] * 8 + ["ok"]
     for reason, expected in zip(
         table["reason"],
         (
             *("Strange: two lines xxx", "parameters: 1 of ", "the network has no parameter named surplus"),
             *("expected floating-point numbers of shape (10,), got torch.float32 (3,)", "1 are not finite: classifier"),
             *("expected a dict of tensors, got NoneType", "expected a dict of tensors, got list"),
-            *("the network's outputs are not finite, for 20 of 20 images", "MemoryError", ""),
+            *("MemoryError", ""),
         ),
         strict=True,
     ):
         assert expected in reason
         assert "\n" not in reason
         assert len(reason) <= 300
-    failed = table[:9]
+    failed = table[:8]
     assert failed[["top1", "top5", "evaluate_seconds"]].isna().all(axis=None)
     assert failed[["graph_seconds", "build_seconds"]].notna().all(axis=None)
     assert (failed["num_params"] > 0).all()
     summary = summarize(table)
-    assert (summary.networks, summary.failures, summary.best_index) == (10, 9, 9)
-    assert summary.mean == table["top1"][9]
+    assert (summary.networks, summary.failures, summary.best_index) == (9, 8, 9)
+    assert summary.mean == pytest.approx(table["top1"][9] / 9)
+    assert summary.successful_mean == table["top1"][9]
+
+
+def test_networks_by_index_and_name(corpus: Path) -> None:
+    everything = evaluate(own, "val", few(5), data=corpus)
+    some = evaluate(own, "val", few(5), data=corpus, index=[2, 0])
+    assert some["index"].tolist() == [2, 0]
+    lasting = ["index", "num_params", "top1", "top5"]
+    assert some[lasting].values.tolist() == everything.loc[[2, 0], lasting].values.tolist()
+    assert evaluate(own, "val", few(5), data=corpus, index=1)["index"].tolist() == [1]
+    named = evaluate(lambda model, graph: {}, "predefined", few(5), index="vit")
+    assert named[["index", "network"]].values.tolist() == [[1, "vit"]]
+
+
+class Named:
+    """Ten networks, of which the first three have names."""
+
+    name = "made"
+
+    def __len__(self) -> int:
+        return 10
+
+    def name_of(self, index: int) -> str:
+        return "abcdefghij"[index] + "-net"
+
+
+@pytest.mark.parametrize(
+    ("index", "expected"),
+    [
+        ("0:3,7,2,:1,8:", [0, 1, 2, 7, 8, 9]),
+        ("8:30", [8, 9]),
+        ("j-net, a-net,3", [9, 0, 3]),
+        (["b-net", 4, "5:7"], [1, 4, 5, 6]),
+        (np.int64(3).item(), [3]),
+        (np.array([3, 1]), [3, 1]),
+    ],
+)
+def test_selections_of_networks(index: Any, expected: list[int]) -> None:
+    assert select_networks(Named(), index) == expected  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        (10, "index: made has networks 0 to 9, there is no 10"),
+        ("3,30", "index: made has networks 0 to 9, there is no 30"),
+        (-1, "there is no -1"),
+        (True, "there is no True"),
+        (1.0, "there is no 1.0"),
+        ("k-net", "index: made has no network 'k-net'; did you mean"),
+        ("1-3", "index: made has no network '1-3'"),
+        ("", "index: made has no network ''"),
+        ([], r"index: \[\] selects none of the 10 networks"),
+        ("20:30", "index: '20:30' selects none"),
+    ],
+)
+def test_wrong_selections_of_networks(index: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        select_networks(Named(), index)  # type: ignore[arg-type]
 
 
 def test_interruptions_are_not_failures(corpus: Path) -> None:
@@ -222,6 +298,8 @@ def test_the_predefined_networks(tmp_path: Path, ghn: GHN) -> None:
         ({"limit": 0}, "limit: expected an integer, 1 or more; got 0"),
         ({"batch_size": 0}, "batch_size: expected an integer, 1 or more; got 0"),
         ({"seed": -1}, "seed: expected an integer, 0 to .*; got -1"),
+        ({"index": [500]}, "index: test has networks 0 to .*, there is no 500"),
+        ({"index": 0, "limit": 1}, "index: cannot be combined with limit"),
         ({"data": "nowhere"}, "nowhere/deepnets1m_test.h5: no such file; build it with"),
         (
             {"predictor": GHN(GHNConfig.preset("ghn2", 100))},
@@ -245,18 +323,63 @@ def results(values: list[float], failures: int = 0) -> pd.DataFrame:
 
 
 def test_summary() -> None:
-    """The error is that of the population: divided by n, not by n - 1."""
+    """Failures count as 0; the error is that of the population: divided by n, not by n - 1."""
     summary = summarize(results([60.0, 70.0, 65.0, 61.0], failures=2))
-    assert summary.mean == 64
-    assert summary.standard_error == pytest.approx(math.sqrt((16 + 36 + 1 + 9) / 4) / math.sqrt(4))
+    assert summary.mean == pytest.approx(256 / 6)
+    values = [60, 70, 65, 61, 0, 0]
+    squares = sum((value - 256 / 6) ** 2 for value in values)
+    assert summary.standard_error == pytest.approx(math.sqrt(squares / 6) / math.sqrt(6))
+    assert summary.successful_mean == 64
+    assert summary.successful_standard_error == pytest.approx(math.sqrt((16 + 36 + 1 + 9) / 4) / math.sqrt(4))
     assert (summary.best, summary.best_index, summary.networks, summary.failures) == (70, 1, 6, 2)
-    assert str(summary) == "64.0±2.0, best 70.0 (network 1), 6 networks, 2 failed"
+    assert str(summary) == "42.7±12.4, best 70.0 (network 1), 6 networks, 2 failed (64.0±2.0 without them)"
     assert summarize(results([60.0, 70.0]), "top5").best_index == 0
+
+
+@given(st.lists(st.floats(0, 100), min_size=1, max_size=20), st.integers(0, 19))
+def test_a_failure_never_raises_a_mean(values: list[float], place: int) -> None:
+    table = results(values)
+    before = summarize(table)
+    place %= len(values)
+    table.loc[place, ["status", "top1"]] = ["failed", math.nan]
+    after = summarize(table)
+    assert after.mean <= before.mean + 1e-9
+    assert after.mean == pytest.approx(before.mean - values[place] / len(values), abs=1e-9)
+    assert (after.networks, after.failures) == (before.networks, 1)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "mean"),
+    [
+        ({}, 2.0),  # without a bound, failures have no value
+        ({"minimum": 0.0}, 2.0),  # 0 would be the best value
+        ({"maximum": 10.0}, 14 / 3),
+        ({"higher_is_better": True}, 2.0),
+        ({"higher_is_better": True, "minimum": -1.0}, 1.0),
+    ],
+)
+def test_failures_and_other_metrics(bounds: dict[str, Any], mean: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(METRICS, "_entries", dict(METRICS._entries))
+    settings = {"higher_is_better": False, **bounds}
+    register_metric(Metric("other", "other", "", METRICS["top1"].score, **settings))
+    table = results([1.0, 3.0], failures=1).assign(other=lambda table: table["top1"])
+    summary = summarize(table, "other")
+    assert (summary.mean, summary.failures) == (pytest.approx(mean), 1)
+    assert summary.successful_mean == 2.0
+    assert summary.best == (3.0 if settings["higher_is_better"] else 1.0)
+
+
+def test_values_that_are_not_finite_have_no_mean() -> None:
+    table = results([1.0, 3.0, math.inf, math.nan])
+    table["loss"] = table["top1"]
+    summary = summarize(table, "loss")
+    assert (summary.mean, summary.best, summary.networks, summary.failures) == (2.0, 3.0, 4, 2)
 
 
 def test_summary_without_results() -> None:
     summary = summarize(results([], failures=3))
-    assert math.isnan(summary.mean)
+    assert summary.mean == summary.standard_error == 0
+    assert math.isnan(summary.successful_mean)
     assert math.isnan(summary.best)
     assert (summary.best_index, summary.networks, summary.failures) == (-1, 3, 3)
     with pytest.raises(ConfigError, match="metric: the table has no column 'top3'; it has index, top1"):

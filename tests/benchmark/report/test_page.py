@@ -99,7 +99,9 @@ def test_predictor_that_failed_everywhere_is_there(tmp_path: Path) -> None:
     text = Page(write_report(tmp_path).read_text(encoding="utf-8")).text
     assert "all 2 failed" in text
     assert "4 of 4 evaluations failed" in text
-    assert "failed!" in leaderboard_text(tmp_path)
+    text = leaderboard_text(tmp_path)
+    assert "0.0\u00b10.0!" in text
+    assert "2 of 2 failed on test" in text
 
 
 def test_architectures_are_drawn_or_it_says_why_not(tmp_path: Path) -> None:

@@ -44,7 +44,8 @@ def test_whatever_a_predictor_does(data: Path, here: Path) -> None:
     assert (rows["num_params"] > 0).all()  # values known before the failure are kept
     summary = summarize(rows)
     assert (summary.networks, summary.failures) == (2, 2)
-    assert np.isnan(summary.mean)
+    assert summary.mean == 0
+    assert np.isnan(summary.successful_mean)
 
 
 def test_a_predictor_that_hangs(data: Path, here: Path) -> None:
