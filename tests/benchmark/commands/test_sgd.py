@@ -11,7 +11,7 @@ from torch import nn
 
 from benchmark.baselines import Curves
 from benchmark.baselines.runs import COLUMNS
-from benchmark.commands.sgd import _indices
+from benchmark.commands.training_options import indices_of
 from benchmark.training import evaluate_trained
 from deepnets import DeepNetsError, Network
 from deepnets.data import load_images
@@ -132,6 +132,6 @@ def test_indices_are_checked(text: str, capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_indices() -> None:
-    assert _indices("0:3,7,2,:1,8:", 10) == [0, 1, 2, 7, 8, 9]
-    assert _indices("8:30", 10) == [8, 9]
-    assert _indices("30", 10) == [30]  # out of range, which is an error once the split is known
+    assert indices_of("0:3,7,2,:1,8:", 10) == [0, 1, 2, 7, 8, 9]
+    assert indices_of("8:30", 10) == [8, 9]
+    assert indices_of("30", 10) == [30]  # out of range, which is an error once the split is known
