@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from benchmark.evaluation import FAILED, OK, summarize
-from benchmark.metrics import get_metric
+from benchmark.metrics import METRICS, get_metric
 
 __all__ = ["curves_text", "draw_curves", "mean_curves"]
 
@@ -133,7 +133,8 @@ def draw_curves(table: pd.DataFrame, path: Path, metric: str = "top1") -> bool:
         part = table[(table["split"] == split) & (table["images"] == images)]
         _draw(left, part, metric, predictors)
         left.set_title(f"{split}, {images}", loc="left", fontsize=11)
-        left.set_ylabel(f"{get_metric(metric).label}, {get_metric(metric).unit}")
+        known = metric in METRICS
+        left.set_ylabel(f"{get_metric(metric).label}, {get_metric(metric).unit}" if known else f"{metric}, %")
         _draw(right, part, "train_loss", predictors)
         right.set_title("training", loc="left", fontsize=11)
         right.set_ylabel("loss")

@@ -262,7 +262,10 @@ def _fitted(net: nn.Module, tensors: Mapping[str, Tensor], num_classes: int) -> 
         if len(shape) and shape[0] == num_classes and tensor.shape[1:] == shape[1:]:
             continue  # a classification layer for other classes
         raise ConfigError(f"init: {name} has shape {tuple(tensor.shape)} in the file, {tuple(shape)} in the network")
-    if missing := [name for name, _ in net.named_parameters() if name not in tensors]:
+    auxiliary = "auxiliary_head."  # not saved, because only training needs it
+    if missing := [
+        name for name, _ in net.named_parameters() if name not in tensors and not name.startswith(auxiliary)
+    ]:
         some = abbreviated_names(missing)
         raise ConfigError(
             f"init: the file lacks {len(missing)} parameters of the network: {some}; is it of another one?"

@@ -3,6 +3,7 @@
 loading      `open_images`, `load_images` and the registry `IMAGE_SETS`
 image_set    `ImageSet`, images in memory, and the protocol `Images` of all image sets
 image_files  `ImageFolders`, image files read by worker processes
+rand_augment RandAugment of timm, for both
 digits       scikit-learn's handwritten digits
 cifar        CIFAR-10, with an optional download
 imagenet     ImageNet, from folders of JPEG files
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from deepnets.data.loading import load_images as load_images
     from deepnets.data.loading import open_images as open_images
     from deepnets.data.loading import register_image_set as register_image_set
+    from deepnets.data.rand_augment import RandAugment as RandAugment
 
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
@@ -32,5 +34,6 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "image_files": ("ImageFolders",),
         "image_set": ("ImageSet", "Images"),
         "loading": ("IMAGE_SETS", "ImageLoader", "load_images", "open_images", "register_image_set"),
+        "rand_augment": ("RandAugment",),
     },
 )

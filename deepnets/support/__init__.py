@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from deepnets.support.command_line import run as run
     from deepnets.support.compilation import compiled as compiled
     from deepnets.support.compilation import digest_of_sources as digest_of_sources
+    from deepnets.support.detection_operators import import_detection as import_detection
     from deepnets.support.errors import BusyError as BusyError
     from deepnets.support.errors import CheckpointError as CheckpointError
     from deepnets.support.errors import ConfigError as ConfigError
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from deepnets.support.files import exclusive as exclusive
     from deepnets.support.files import replace_file as replace_file
     from deepnets.support.files import sync as sync
+    from deepnets.support.global_random import seeded_globals as seeded_globals
     from deepnets.support.memory import PeakMemory as PeakMemory
     from deepnets.support.memory import available_memory as available_memory
     from deepnets.support.memory import is_out_of_memory as is_out_of_memory
@@ -111,6 +113,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "compiled",
             "digest_of_sources",
         ),
+        "detection_operators": ("import_detection",),
         "errors": (
             "BusyError",
             "CheckpointError",
@@ -129,6 +132,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "replace_file",
             "sync",
         ),
+        "global_random": ("seeded_globals",),
         "memory": (
             "PeakMemory",
             "available_memory",

@@ -117,7 +117,7 @@ def test_recipes_go_through_json(preset: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"optimizer": "lamb"}, "optimizer: expected one of sgd, adam, adamw; got 'lamb'"),
+        ({"optimizer": "lion"}, "optimizer: expected one of sgd, adam, adamw, lamb; got 'lion'"),
         ({"schedule": "steps"}, "schedule: expected one of"),
         ({"epochs": 0}, "epochs: "),
         ({"batch_size": 1}, "batch_size: "),
@@ -138,7 +138,7 @@ def test_recipes_are_checked(changes: dict[str, Any], message: str) -> None:
 
 
 def test_unknown_presets() -> None:
-    with pytest.raises(ConfigError, match="preset: unknown 'cifar100'; use one of cifar10, imagenet, digits"):
+    with pytest.raises(ConfigError, match="preset: unknown 'cifar100'; use one of cifar10, imagenet, darts"):
         SGDRecipe.preset("cifar100")
 
 
