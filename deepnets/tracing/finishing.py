@@ -43,7 +43,7 @@ def finish(nodes: list[Node], output: int, parameters: Sequence[ParameterSlot], 
     Raises
     ------
     TraceError
-        If the vocabulary has no word for any part of the network.
+        If the vocabulary has no node for any part of the network.
 
     Examples
     --------

@@ -62,7 +62,7 @@ def apply_vocabulary(nodes: list[Node], output: int, vocabulary: str) -> int:
     Raises
     ------
     TraceError
-        If the vocabulary has no word for any part of the network.
+        If the vocabulary has no node for any part of the network.
 
     Examples
     --------
@@ -93,7 +93,7 @@ def apply_vocabulary(nodes: list[Node], output: int, vocabulary: str) -> int:
 
 def _last(nodes: tuple[int, ...]) -> int:
     if not nodes:
-        raise TraceError("the published vocabulary has no word for any part of this network")
+        raise TraceError("the vocabulary has no node for any part of this network")
     return nodes[-1]
 
 
