@@ -328,7 +328,8 @@ def select_networks(networks: Networks, index: int | str | Iterable[int | str]) 
     ([1], [1, 0], [0, 1])
     """
     total, found = len(networks), []
-    for item in [index] if isinstance(index, int | str) else index:
+    items: Iterable[Any] = index if isinstance(index, Iterable) and not isinstance(index, str) else [index]
+    for item in items:
         for piece in item.split(",") if isinstance(item, str) else [item]:
             if isinstance(piece, str):
                 found += _indices(networks, piece.strip())

@@ -182,7 +182,7 @@ def test_what_a_predictor_may_do_wrong(corpus: Path) -> None:
 
 
 def test_networks_by_index_and_name(corpus: Path) -> None:
-    everything = evaluate(own, "val", few(5), data=corpus)
+    everything = evaluate(own, "val", few(5), data=corpus, limit=3)
     some = evaluate(own, "val", few(5), data=corpus, index=[2, 0])
     assert some["index"].tolist() == [2, 0]
     lasting = ["index", "num_params", "top1", "top5"]
