@@ -15,7 +15,8 @@ from ghn_model import GHN, GHNConfig
 from ghn_model.__main__ import main as ghn_model_main
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = ("README.md", "docs/data-card.md", "docs/design.md", "docs/benchmark.md", "CONTRIBUTING.md")
+PAGES = ("data-card", "design", "benchmark", "protocols")
+DOCUMENTS = ("README.md", *(f"docs/{page}.md" for page in PAGES), "CONTRIBUTING.md")
 
 
 def blocks(document: str, language: str) -> list[str]:

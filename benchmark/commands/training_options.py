@@ -43,6 +43,8 @@ def recipe_of(options: argparse.Namespace, protocol: str) -> SGDRecipe:
     from benchmark.training.epoch import check_recipe
 
     changes = {name: getattr(options, name) for name in RECIPE_OPTIONS if getattr(options, name) is not None}
+    if changes.get("augment") is False:
+        changes.setdefault("rand_augment", "none")
     if changes.get("rand_augment") == "none":
         changes["rand_augment"] = ""
     if changes.get("loss") == "cross_entropy":

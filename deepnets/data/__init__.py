@@ -1,12 +1,12 @@
 """Image sets for training and evaluation: `digits`, `cifar10`, `imagenet`, and your own.
 
-loading      `open_images`, `load_images` and the registry `IMAGE_SETS`
-image_set    `ImageSet`, images in memory, and the protocol `Images` of all image sets
-image_files  `ImageFolders`, image files read by worker processes
-rand_augment RandAugment of timm, for both
-digits       scikit-learn's handwritten digits
-cifar        CIFAR-10, with an optional download
-imagenet     ImageNet, from folders of JPEG files
+loading       `open_images`, `load_images` and the registry `IMAGE_SETS`
+image_set     `ImageSet`, images in memory, and the protocol `Images` of all image sets
+image_files   `ImageFolders`, image files read by worker processes
+rand_augment  RandAugment of timm, for both
+digits        scikit-learn's handwritten digits
+cifar         CIFAR-10, with an optional download
+imagenet      ImageNet, from folders of JPEG files
 
 Names are imported on first use; `IMAGE_SETS` needs no torch.
 """

@@ -1,21 +1,23 @@
 """Utilities that all packages share: errors, validation, files, compiled functions, memory, command lines.
 
-errors            the exceptions of the toolkit
-validation        validation of integer arguments
-files             atomic replacement of files, and locks on folders
-signals           signals deferred to a safe point
-splits            names of splits, and file names of the corpus
-checksummed_hdf5  HDF5 files with a SHA-256 checksum, written atomically and read defensively
-untrusted_hdf5    checks on HDF5 files from untrusted sources
-pickles           an interpreter for untrusted pickles that executes no code
-compilation       `compiled`, numba functions cached on disk
-memory            available memory, peak memory and out-of-memory errors
-optional_models   torchvision and timm, which are optional, and models by name
-command_line      argument parsing and error reporting of the command lines
-registry          named implementations, to which users add their own
-lazy              lazy re-exports of packages
+errors               the exceptions of the toolkit
+validation           validation of integer arguments
+files                atomic replacement of files, and locks on folders
+signals              signals deferred to a safe point
+splits               names of splits, and file names of the corpus
+checksummed_hdf5     HDF5 files with a SHA-256 checksum, written atomically and read defensively
+untrusted_hdf5       checks on HDF5 files from untrusted sources
+pickles              an interpreter for untrusted pickles that executes no code
+compilation          `compiled`, numba functions cached on disk
+memory               available memory, peak memory and out-of-memory errors
+optional_models      torchvision and timm, which are optional, and models by name
+detection_operators  detection models of torchvision without its compiled operators
+global_random        seeds for libraries that draw from global generators
+command_line         argument parsing and error reporting of the command lines
+registry             named implementations, to which users add their own
+lazy                 lazy re-exports of packages
 
-Only `optional_models` imports torch; names are imported on first use.
+Only `optional_models` and `detection_operators` import torch; names are imported on first use.
 """
 
 from __future__ import annotations

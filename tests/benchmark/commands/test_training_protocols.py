@@ -15,9 +15,12 @@ import torch
 
 from benchmark.baselines import Curves, genotype_config
 from benchmark.baselines.detection import DETECTION_COLUMNS
+from benchmark.commands.sgd import add_arguments
+from benchmark.commands.training_options import recipe_of
 from benchmark.training import evaluate_trained, read_state
 from deepnets import ConfigError, DeepNetsError, MissingDependencyError, Network
 from deepnets.data import load_images
+from deepnets.support import Parser
 from ghn_model import save_checkpoint
 from ghn_model.checkpoints import TensorFile
 from tests.benchmark.commands.test_sgd_resuming import PROGRAM, ROOT, without_seconds
@@ -88,6 +91,22 @@ def test_options_change_the_recipe(tmp_path: Path) -> None:
     for word, value in zip(words[::2], words[1::2], strict=True):
         assert str(settings[word[2:].replace("-", "_")]) == value
     assert Curves(tmp_path).table()["status"].eq("ok").all()
+
+
+@needs_timm
+@pytest.mark.parametrize(
+    ("words", "config"),
+    [
+        ([], "rand-m6-mstd0.5-inc1"),
+        (["--no-augment"], ""),
+        (["--rand-augment", "none"], ""),
+        (["--rand-augment", "rand-m3"], "rand-m3"),
+    ],
+)
+def test_rand_augment_can_be_disabled(words: list[str], config: str) -> None:
+    parser = Parser()
+    add_arguments(parser.add_subparsers(parser_class=Parser))
+    assert recipe_of(parser.parse_args(["sgd", *words]), "ghn3-imagenet").rand_augment == config
 
 
 def test_folders_of_earlier_versions_can_be_continued(nets: Path) -> None:
