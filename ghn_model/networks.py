@@ -64,7 +64,7 @@ def use_batch_statistics(model: nn.Module) -> nn.Module:
     >>> print(model[0].running_mean)
     None
     """
-    for module in model.modules():
+    for module in nn.Module.modules(model):  # `model.modules` may be an attribute
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.track_running_stats = False
             module.running_mean = module.running_var = module.num_batches_tracked = None

@@ -75,12 +75,13 @@ def finish(nodes: list[Node], output: int, parameters: Sequence[ParameterSlot], 
     )
 
 
-def main_output(nodes: Sequence[Node], returned: Sequence[int]) -> int:
+def main_output(nodes: Sequence[Node], returned: Sequence[int], scalars: Sequence[bool] = ()) -> int:
     """Return the node that is the output of a network that returns several tensors.
 
     It is the first one, or the last one that is computed from it.  The first rule selects the logits of networks that
     also return those of auxiliary heads; the second selects the pooled features of networks that return all features
-    first.
+    first.  Scalars next to other tensors, such as losses, are not the output, unless they need parameters that the
+    output does not need.
 
     Parameters
     ----------
@@ -88,6 +89,8 @@ def main_output(nodes: Sequence[Node], returned: Sequence[int]) -> int:
         In the order of execution.
     returned : sequence of int
         The nodes of the tensors that the network returns, in this order.
+    scalars : sequence of bool, optional
+        For each of them, whether the tensor has no axes.  By default, all have axes.
 
     Examples
     --------
@@ -95,13 +98,30 @@ def main_output(nodes: Sequence[Node], returned: Sequence[int]) -> int:
     >>> main_output(nodes, [1, 2]), main_output(nodes, [1, 3])
     (2, 1)
     """
-    output = returned[0]
-    after = {output}
-    for number in range(output + 1, len(nodes)):
+    tensors = [node for node, scalar in zip(returned, scalars or [False] * len(returned)) if not scalar] or returned
+    output = _last_of(nodes, tensors)
+    after = _computed_from(nodes, output)
+    needed: set[int] = set()  # by the tensors that the network returns
+    for number in range(len(nodes) - 1, output, -1):
+        if number in returned or number in needed:
+            needed.update((number, *nodes[number].sources))
+    if any(nodes[number].slots for number in (after & needed) - {output}):
+        output = max(after & set(returned))
+    return output
+
+
+def _last_of(nodes: Sequence[Node], returned: Sequence[int]) -> int:
+    """Return the last of several nodes that is computed from the first one."""
+    return max(_computed_from(nodes, returned[0]).intersection(returned))
+
+
+def _computed_from(nodes: Sequence[Node], start: int) -> set[int]:
+    """Return a node and all nodes that are computed from it."""
+    after = {start}
+    for number in range(start + 1, len(nodes)):
         if after.intersection(nodes[number].sources):
             after.add(number)
-            output = number if number in returned else output
-    return output
+    return after
 
 
 def _ordered(nodes: list[Node], output: int) -> list[int]:
@@ -111,10 +131,7 @@ def _ordered(nodes: list[Node], output: int) -> list[int]:
     chain of layers that leads only to the output, so that this chain stays together.
     """
     there = [number for number, node in enumerate(nodes) if node.type]
-    after = {output}
-    for number in there[there.index(output) + 1 :]:
-        if after.intersection(nodes[number].sources):
-            after.add(number)
+    after = _computed_from(nodes, output)
     there = [number for number in there if number == output or number not in after]
     uses = Counter(source for number in there for source in nodes[number].sources)
     end = there.index(output)

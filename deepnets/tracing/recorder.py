@@ -42,12 +42,23 @@ class Value(NamedTuple):
     pending : tuple of Pending
         Parameters that the tensor is computed from, if it does not depend on data.
     kind : str
-        "scores" for a product of two matrices of data, "weights" after a softmax, otherwise "".
+        "scores" for a product of two matrices of data, "weights" after a softmax, "numbers" for what is computed from
+        inputs of an integer dtype or `bool`, "flags" for comparisons of such inputs, otherwise "".
     """
 
     nodes: tuple[int, ...] = ()
     pending: tuple[Pending, ...] = ()
     kind: str = ""
+
+    @property
+    def selects(self) -> bool:
+        """Whether the tensor holds integer inputs, which next to other data are indices, conditions or masks."""
+        return self.kind in ("numbers", "flags")
+
+    @property
+    def attends(self) -> bool:
+        """Whether the tensor may hold the scores or the weights of attention."""
+        return self.kind in ("scores", "weights")
 
 
 @dataclass

@@ -114,6 +114,9 @@ def decode_batch(
     """
     names = [[slot.name for slots in graph.parameters for slot in slots] for graph in batch.graphs]
     results: list[dict[str, Tensor | None]] = [dict.fromkeys(order) for order in names]
+    for graph, result in zip(batch.graphs, results):
+        empty = [slot for slots in graph.parameters for slot in slots if not slot.numel]
+        result.update({slot.name: embeddings.new_empty(slot.shape) for slot in empty})
 
     def collect(run: Sequence[ParameterRequest], blocks: Tensor) -> None:
         shape = run[0].slot.shape
