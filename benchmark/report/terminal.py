@@ -103,7 +103,7 @@ def _remarks(board: Board) -> list[str]:
                 if failed:
                     found.append(f"{failed:,} of {networks:,} failed on {column}")
                 if not cell.complete:
-                    found.append(f"{networks:,} of {cell.wanted:,} done on {column}")
+                    found.append(f"{networks:,} of {cell.run_size:,} done on {column}")
                 elif networks < board.full(column):
                     found.append(f"only {networks:,} on {column}")
         line = f"! {clipped(visible(predictor), LABEL)}:"
