@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from deepnets.support.errors import ConfigError, MissingDependencyError
+from deepnets.support.errors import ConfigError, MissingDependencyError, in_one_line
 from deepnets.support.registry import import_attribute
 
 __all__ = ["import_timm", "import_torchvision", "load_model"]
@@ -187,15 +187,10 @@ def _not_importable(name: str, error: BaseException) -> MissingDependencyError:
         version = ""
     package = f"{name} {version}".strip()
     return MissingDependencyError(
-        f"{package} cannot be imported with torch {torch.__version__}: {_in_a_line(error)}; install versions that "
-        f"belong together, for example with {INSTALL}",
+        f"{package} cannot be imported with torch {torch.__version__}: {in_one_line(error, 300)}; install versions "
+        f"that belong together, for example with {INSTALL}",
         name=name,
     )
-
-
-def _in_a_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
 
 
 # --- models by name ---
@@ -247,7 +242,7 @@ def _build(spec: str, make: Callable[..., Any], arguments: dict[str, Any], meta:
         return make(**arguments)
     except Exception as error:
         given = ", ".join(f"{name}={value!r}" for name, value in arguments.items()) or "no arguments"
-        raise ConfigError(f"model {spec}: cannot be built with {given}: {_in_a_line(error)}") from error
+        raise ConfigError(f"model {spec}: cannot be built with {given}: {in_one_line(error, 300)}") from error
 
 
 def _similar(name: str, names: list[str]) -> str:
