@@ -84,7 +84,7 @@ class GHN(nn.Module):
         Parameters
         ----------
         graphs
-            One or more graphs, or a batch from `prepare`.
+            One or more graphs, a batch from `DeepNets1M.loader`, or a batch from `prepare`.
         predict_class_layers
             Whether to predict the layers whose outputs are the classes, too; a prepared batch has its own setting.
 

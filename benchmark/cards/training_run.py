@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from deepnets.architecture import IMAGE_SIZES
 from deepnets.support import ConfigError, FormatError
 from ghn_model import describe
 from ghn_model.config import PRESETS, GHNConfig
@@ -20,7 +21,6 @@ from ghn_model.training import COLUMNS, Recipe
 __all__ = [
     "LAST_ROWS",
     "LOG_ROWS",
-    "SIZES",
     "Training",
     "log_text",
     "portable",
@@ -28,9 +28,6 @@ __all__ = [
     "read_training",
     "training_command",
 ]
-
-SIZES = {"digits": 32, "cifar10": 32, "imagenet": 224}
-"""Width and height of the images of each set, in pixels."""
 
 LOG_ROWS = 500
 """Most rows of a log that comes with the package."""
@@ -217,6 +214,6 @@ def preset_of(config: GHNConfig) -> str:
     ('ghn2', '')
     """
     for name in PRESETS:
-        if any(GHNConfig.preset(name, config.num_classes, size) == config for size in set(SIZES.values())):
+        if any(GHNConfig.preset(name, config.num_classes, size) == config for size in IMAGE_SIZES):
             return name
     return ""

@@ -18,7 +18,7 @@ from benchmark.evaluation.predictor_objects import HypernetworkPredictor, Predic
 from benchmark.metrics import DEFAULT_METRICS, Metric, get_metrics
 from deepnets.data import Images
 from deepnets.graph import Graph
-from deepnets.support import DeepNetsError, FormatError, PeakMemory, is_out_of_memory
+from deepnets.support import DeepNetsError, FormatError, PeakMemory, in_one_line, is_out_of_memory
 from ghn_model.ghn import GHN
 
 __all__ = ["FAILED", "OK", "PHASES", "empty_row", "evaluate_one", "failed_row", "row_columns"]
@@ -180,8 +180,8 @@ def evaluate_one(
     except (Exception, SystemExit) as error:  # predictors are arbitrary code
         row["memory_mb"] = memory.megabytes
         if is_out_of_memory(error):
-            return failed_row(row, f"not enough memory: {_in_one_line(error)}")
-        return failed_row(row, str(error) if isinstance(error, DeepNetsError) else _in_one_line(error))
+            return failed_row(row, f"not enough memory: {in_one_line(error)}")
+        return failed_row(row, str(error) if isinstance(error, DeepNetsError) else in_one_line(error))
     found = {"num_images": scores.images, "nonfinite_images": scores.nonfinite_images}
     return row | {**scores.values, **found, "memory_mb": memory.megabytes}
 
@@ -230,11 +230,6 @@ def _depth(graph: Graph) -> int:
     for source, target in graph.edges.tolist():  # sorted by target, and nodes are in topological order
         depths[target] = max(depths[target], depths[source] + 1)
     return max(depths, default=0)
-
-
-def _in_one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 class _Memory:

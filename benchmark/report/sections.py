@@ -22,7 +22,8 @@ from benchmark.metrics import get_metric
 from benchmark.report.charts import MEASURES, draw_svg, measured
 from benchmark.report.style import NO_MATPLOTLIB, has_matplotlib
 from benchmark.report.text import count, metric_text, number, signed
-from benchmark.results import IMAGE_NAMES, NAMES, Board, Cell, Column, Results, usual_metric
+from benchmark.results import NAMES, Board, Cell, Column, Results, usual_metric
+from deepnets.data import image_set_info
 
 __all__ = [
     "ReportInputs",
@@ -78,7 +79,7 @@ def summary(inputs: ReportInputs) -> Values:
     board, rows = inputs.clean[0], inputs.results.rows
     column = board.columns[0]
     found: Values = {
-        "images": ", ".join(dict.fromkeys(IMAGE_NAMES.get(name, name) for name in rows["images"])),
+        "images": ", ".join(dict.fromkeys(image_set_info(name).title for name in rows["images"])),
         "predictors": count(rows["predictor"].nunique(), "predictor"),
         "networks": count(len(rows.drop_duplicates(["split", "index"])), "network"),
         "splits": count(rows["split"].nunique(), "split"),
@@ -142,7 +143,7 @@ def _cell(cell: Cell, full: int, *, is_best: bool) -> Values:
         without = "" if cell.is_predefined else f", {others['mean']} \u00b1 {others['error']} without them"
         values["remarks"].append(f"{found.failures:,} of {found.networks:,} failed{without}")
     if not cell.complete:
-        values["remarks"].append(f"unfinished: {found.networks:,} of {cell.wanted:,}")
+        values["remarks"].append(f"unfinished: {found.networks:,} of {cell.run_size:,}")
     elif found.networks < full:
         values["remarks"].append(f"{count(found.networks, 'network')} only")
     if found.failures == found.networks:
@@ -177,7 +178,7 @@ def _notes(inputs: ReportInputs) -> list[str]:
                     continue
                 place = f"{predictor} on {column}{title}"
                 if not cell.complete:
-                    unfinished.append(f"{place} ({len(cell.rows):,} of {count(cell.wanted, 'network')})")
+                    unfinished.append(f"{place} ({len(cell.rows):,} of {count(cell.run_size, 'network')})")
                 if cell.smaller_batches:
                     smaller.append(f"{place} ({count(cell.smaller_batches, 'network')})")
                 if cell.running_statistics:
@@ -236,7 +237,7 @@ def published(inputs: ReportInputs) -> Values:
             splits = [column.split for column in sorted(columns, key=lambda column: column.rank)]
             label = get_metric(usual_metric(images, "test")).label
             rows = _rows_by_method(table, splits)
-            tables.append({"title": IMAGE_NAMES.get(images, images), "metric": label, "columns": splits, "rows": rows})
+            tables.append({"title": image_set_info(images).title, "metric": label, "columns": splits, "rows": rows})
     return {"tables": tables} if tables else {}
 
 

@@ -107,7 +107,7 @@ def _remarks(board: Board) -> list[str]:
                     single = cell.is_predefined or summary.failures == networks
                     found.append(text if single else f"{text} ({others} without them)")
                 if not cell.complete:
-                    found.append(f"{networks:,} of {cell.wanted:,} done on {column}")
+                    found.append(f"{networks:,} of {cell.run_size:,} done on {column}")
                 elif networks < board.full(column):
                     found.append(f"only {networks:,} on {column}")
         line = f"! {clipped(visible(predictor), LABEL)}:"

@@ -11,14 +11,13 @@ tables        a folder of results as boards, a leaderboard and groups of failure
 from __future__ import annotations
 
 from benchmark.evaluation import Machine
-from benchmark.results.boards import IMAGE_NAMES, LEADERBOARD, NAMES, Board, Cell, Column, usual_metric
+from benchmark.results.boards import LEADERBOARD, NAMES, Board, Cell, Column, usual_metric
 from benchmark.results.reading import moment, read_rows, read_runs
 from benchmark.results.runner import run
 from benchmark.results.store import CsvTable
 from benchmark.results.tables import Results, leaderboard, read_results
 
 __all__ = [
-    "IMAGE_NAMES",
     "LEADERBOARD",
     "NAMES",
     "Board",

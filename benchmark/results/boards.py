@@ -13,8 +13,9 @@ import pandas as pd
 
 from benchmark.evaluation import OK, Summary, default_image_split, summarize
 from benchmark.metrics import get_metric
+from deepnets.data import image_set_info
 
-__all__ = ["IMAGE_NAMES", "LEADERBOARD", "NAMES", "SPLITS", "Board", "Cell", "Column", "build_board", "usual_metric"]
+__all__ = ["LEADERBOARD", "NAMES", "SPLITS", "Board", "Cell", "Column", "build_board", "usual_metric"]
 
 LEADERBOARD = (
     *("method", "split", "images", "part", "noise", "metric", "mean", "standard_error", "best", "best_index"),
@@ -26,7 +27,6 @@ SPLITS = ("test", "val", "wide", "deep", "dense", "bnfree", "predefined", "searc
 """Splits in the order of tables."""
 
 NAMES = {"resnet50": "ResNet-50", "vit": "ViT"}
-IMAGE_NAMES = {"digits": "digits", "cifar10": "CIFAR-10", "imagenet": "ImageNet"}
 
 
 class Column(NamedTuple):
@@ -75,7 +75,7 @@ class Cell:
         Name of the metric that is summarized.
     run
         Id of the run of the rows.
-    wanted
+    run_size
         Number of networks of the run; a run that is not complete has fewer rows.
     batch_size
         Requested batch size; 0 if it is not known.
@@ -86,7 +86,7 @@ class Cell:
     rows: pd.DataFrame
     metric: str
     run: str
-    wanted: int
+    run_size: int
     batch_size: int
     split_size: int
 
@@ -118,7 +118,7 @@ class Cell:
     @property
     def complete(self) -> bool:
         """Whether the run has a row for each of its networks."""
-        return len(self.rows) >= self.wanted
+        return len(self.rows) >= self.run_size
 
     @property
     def smaller_batches(self) -> int:
@@ -169,7 +169,7 @@ class Board:
     @property
     def title(self) -> str:
         """The images, as text."""
-        name = IMAGE_NAMES.get(self.images, self.images)
+        name = image_set_info(self.images).title
         return f"{name} with noise ({self.noise:g})" if self.noise else name
 
     def full(self, column: Column) -> int:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from deepnets.data.image_set import ImageSet as ImageSet
     from deepnets.data.loading import IMAGE_SETS as IMAGE_SETS
     from deepnets.data.loading import ImageLoader as ImageLoader
+    from deepnets.data.loading import ImageSetInfo as ImageSetInfo
+    from deepnets.data.loading import image_set_info as image_set_info
     from deepnets.data.loading import load_images as load_images
     from deepnets.data.loading import open_images as open_images
     from deepnets.data.loading import register_image_set as register_image_set
@@ -33,7 +35,15 @@ __getattr__, __dir__, __all__ = lazy_exports(
     {
         "image_files": ("ImageFolders",),
         "image_set": ("ImageSet", "Images"),
-        "loading": ("IMAGE_SETS", "ImageLoader", "load_images", "open_images", "register_image_set"),
+        "loading": (
+            "IMAGE_SETS",
+            "ImageLoader",
+            "ImageSetInfo",
+            "image_set_info",
+            "load_images",
+            "open_images",
+            "register_image_set",
+        ),
         "rand_augment": ("RandAugment",),
     },
 )

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from deepnets.support.errors import MissingDependencyError as MissingDependencyError
     from deepnets.support.errors import TraceError as TraceError
     from deepnets.support.errors import TrainingError as TrainingError
+    from deepnets.support.errors import in_one_line as in_one_line
     from deepnets.support.files import atomic_write as atomic_write
     from deepnets.support.files import exclusive as exclusive
     from deepnets.support.files import replace_file as replace_file
@@ -127,6 +128,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "MissingDependencyError",
             "TraceError",
             "TrainingError",
+            "in_one_line",
         ),
         "files": (
             "atomic_write",

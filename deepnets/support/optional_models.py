@@ -22,7 +22,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from deepnets.support.errors import ConfigError, MissingDependencyError
+from deepnets.support.errors import ConfigError, MissingDependencyError, in_one_line
+from deepnets.support.registry import import_attribute
 
 __all__ = ["import_timm", "import_torchvision", "load_model"]
 
@@ -186,15 +187,10 @@ def _not_importable(name: str, error: BaseException) -> MissingDependencyError:
         version = ""
     package = f"{name} {version}".strip()
     return MissingDependencyError(
-        f"{package} cannot be imported with torch {torch.__version__}: {_in_a_line(error)}; install versions that "
-        f"belong together, for example with {INSTALL}",
+        f"{package} cannot be imported with torch {torch.__version__}: {in_one_line(error, 300)}; install versions "
+        f"that belong together, for example with {INSTALL}",
         name=name,
     )
-
-
-def _in_a_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
 
 
 # --- models by name ---
@@ -211,36 +207,27 @@ def _timm_model(name: str) -> Callable[..., Any]:
 
 
 def _attribute(spec: str, module: str, name: str) -> Any:
-    found: Any = _module(spec, module)
-    for part in name.split("."):
-        if not hasattr(found, part):
-            public = [name for name in dir(found) if not name.startswith("_")]
-            raise ConfigError(f"model {spec}: {module} has no {name!r}{_similar(part, public)}")
-        found = getattr(found, part)
-    return found
-
-
-def _module(spec: str, name: str) -> ModuleType:
+    kind = f"model {spec}"
     try:
-        importers = {"torchvision": import_torchvision, "timm": import_timm}
-        if importer := importers.get(name.partition(".")[0]):
-            importer()
+        if module.partition(".")[0] == "torchvision":
+            import_torchvision()
+        elif module.partition(".")[0] == "timm":
+            import_timm()
         try:
-            return importlib.import_module(name)
-        except RuntimeError as error:  # a module that imports torchvision itself
-            if _missing_operator(error) is None:
+            return import_attribute(f"{module}:{name}", kind)
+        except ConfigError as error:  # the module may import torchvision itself
+            if not isinstance(error.__cause__, RuntimeError) or _missing_operator(error.__cause__) is None:
                 raise
         import_torchvision()
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is not None and f"{name}.".startswith(f"{error.name}."):
-            hint = "; is it installed, or in the current folder?" if error.name == name.partition(".")[0] else ""
-            raise ConfigError(f"model {spec}: there is no module {error.name!r}{hint}") from error
-        raise ConfigError(f"model {spec}: {name} cannot be imported: {_in_a_line(error)}") from error
+        return import_attribute(f"{module}:{name}", kind)
     except ImportError as error:
-        raise ConfigError(f"model {spec}: {' '.join(str(error).split())}") from error
-    except Exception as error:
-        raise ConfigError(f"model {spec}: {name} cannot be imported: {_in_a_line(error)}") from error
+        raise ConfigError(f"{kind}: {' '.join(str(error).split())}") from error
+    except ConfigError as error:
+        cause = error.__cause__
+        if not isinstance(cause, ModuleNotFoundError) or not f"{module}.".startswith(f"{cause.name}."):
+            raise
+        hint = "; is it installed, or in the current folder?" if cause.name == module.partition(".")[0] else ""
+        raise ConfigError(f"{kind}: there is no module {cause.name!r}{hint}") from cause
 
 
 def _build(spec: str, make: Callable[..., Any], arguments: dict[str, Any], meta: bool) -> Any:
@@ -255,7 +242,7 @@ def _build(spec: str, make: Callable[..., Any], arguments: dict[str, Any], meta:
         return make(**arguments)
     except Exception as error:
         given = ", ".join(f"{name}={value!r}" for name, value in arguments.items()) or "no arguments"
-        raise ConfigError(f"model {spec}: cannot be built with {given}: {_in_a_line(error)}") from error
+        raise ConfigError(f"model {spec}: cannot be built with {given}: {in_one_line(error, 300)}") from error
 
 
 def _similar(name: str, names: list[str]) -> str:

@@ -15,11 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ghn_model.encoders import MLP
+from ghn_model.prepared_batch import Window
 
 __all__ = ["ClassHead", "ConvDecoder", "MLPDecoder", "VectorDecoder"]
-
-Window = tuple[int, int, int, int]
-"""Output channels, input channels, height and width."""
 
 
 class ConvDecoder(nn.Module):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import importlib
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark import METRICS, Metric, evaluate, evaluate_network, register_metric, summarize
-from benchmark.metrics import get_metric, get_metrics
+from benchmark.metrics import get_metric, get_metrics, metric_option
 from benchmark.results import Machine, read_results, run
 from deepnets import ConfigError
 from deepnets.data import load_images
@@ -68,6 +70,32 @@ def test_a_metric_is_the_mean_over_all_images() -> None:
 def test_unknown_metrics(module: Path, name: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         get_metric(name)
+
+
+@pytest.mark.parametrize("num_classes", [2, 4, 10, 1000])
+def test_accuracy_of_random_guesses(num_classes: int) -> None:
+    """The mean over all orders of the classes, of which every label is first equally often."""
+    logits = torch.stack([torch.arange(num_classes).roll(shift).double() for shift in range(num_classes)])
+    labels = torch.zeros(num_classes, dtype=torch.int64)
+    for name in ("top1", "top5"):
+        chance = METRICS[name].chance
+        assert chance is not None
+        assert chance(num_classes) == pytest.approx(METRICS[name].score(logits, labels).double().mean().item())
+
+
+def test_metrics_as_options_of_commands(module: Path) -> None:
+    """All commands accept what `get_metric` accepts, and use the name, which is that of a column."""
+    assert [metric_option(text) for text in ("top5", "my_metrics:loss", "loss_of_test")] == [
+        *("top5", "loss_of_test", "loss_of_test")
+    ]
+    with pytest.raises(argparse.ArgumentTypeError, match="unknown 'top3'"):
+        metric_option("top3")
+    for command in ("statistics", "search --checkpoint a", "properties --checkpoint a", "published some", "report"):
+        parser = argparse.ArgumentParser()
+        name, *words = command.split()
+        commands = parser.add_subparsers()
+        importlib.import_module(f"benchmark.commands.{name}").add_arguments(commands)
+        assert parser.parse_args([name, *words, "--metric", "my_metrics:loss"]).metric == "loss_of_test"
 
 
 def test_names_are_unique_identifiers(module: Path) -> None:

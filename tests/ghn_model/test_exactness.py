@@ -57,6 +57,8 @@ GRAPHS: dict[str, Callable[[int, int], Graph]] = {
 }
 
 PRESETS = ("ghn2", "ghn1", "mlp", "ghn3-t")
+VARIANTS: list[dict[str, Any]] = [{"decoder": "mlp"}]
+"""Encoders and decoders that no preset has, as changes of the preset ghn2."""
 CASES = [
     *((preset, name, 10, 32) for preset in PRESETS for name in ("ViT-style", "DARTS", "DeepNets-1M")),
     *((preset, name, 1000, 224) for preset in ("ghn2", "ghn3-t") for name in ("ViT-style", "DeepNets-1M", "resnet18")),
@@ -185,8 +187,9 @@ def test_gradients(preset: str) -> None:
 
 
 @pytest.mark.parametrize("classes", [10, 100])
-def test_the_ablation_of_the_decoder(classes: int) -> None:
-    ghn = loaded("ghn2", classes, 32, decoder="mlp")
+@pytest.mark.parametrize("changes", VARIANTS, ids=str)
+def test_other_encoders_and_decoders(changes: dict[str, Any], classes: int) -> None:
+    ghn = loaded("ghn2", classes, 32, **changes)
     graph = GRAPHS["DeepNets-1M"](classes, 32)
     with torch.no_grad():
         (reference,) = expected(ghn, [graph])

@@ -32,10 +32,10 @@ def test_embeddings_are_those_of_the_hypernetwork(corpus: Path, preset: str) -> 
     ghn = small_ghn(1, preset)
     nets = DeepNets1M(corpus, "val", num_nets=12)
     expected = torch.stack([ghn.embed(nets.network(i), graph=nets[i]) for i in range(12)]).numpy()
-    found = embed_networks(ghn, nets, batch=5)
+    found = embed_networks(ghn, nets, batch_size=5)
     assert (found.shape, found.dtype) == ((12, ghn.config.hidden), np.float32)
     assert found == pytest.approx(expected, abs=2e-6)
-    assert embed_networks(ghn, nets, indices=[7, 2], batch=1) == pytest.approx(expected[[7, 2]], abs=2e-6)
+    assert embed_networks(ghn, nets, indices=[7, 2], batch_size=1) == pytest.approx(expected[[7, 2]], abs=2e-6)
     assert embed_networks(ghn, [nets[3], nets[9]]) == pytest.approx(expected[[3, 9]], abs=2e-6)
 
 
@@ -43,15 +43,15 @@ def test_processes_do_not_matter(corpus: Path, ghn: GHN, monkeypatch: pytest.Mon
     nets = DeepNets1M(corpus, "val", num_nets=11)
     alone = embed_networks(ghn, nets)
     monkeypatch.setattr(embeddings, "_TASK", 4)
-    assert np.array_equal(embed_networks(ghn, nets, jobs=2), alone)
-    assert np.array_equal(embed_networks(ghn, list(nets), jobs=2), alone)
+    assert np.array_equal(embed_networks(ghn, nets, workers=2), alone)
+    assert np.array_equal(embed_networks(ghn, list(nets), workers=2), alone)
 
 
 def test_nothing_to_embed(corpus: Path, ghn: GHN) -> None:
     with pytest.raises(ConfigError, match="there are no networks to embed"):
         embed_networks(ghn, [])
-    with pytest.raises(ConfigError, match="jobs: expected an integer, 1 or more; got 0"):
-        embed_networks(ghn, DeepNets1M(corpus, "val"), jobs=0)
+    with pytest.raises(ConfigError, match="workers: expected an integer, 1 or more; got 0"):
+        embed_networks(ghn, DeepNets1M(corpus, "val"), workers=0)
 
 
 def test_the_cache(corpus: Path, ghn: GHN, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -136,7 +136,7 @@ def test_networks_without_a_target_are_left_out_and_counted() -> None:
 @pytest.mark.usefixtures("few_candidates")
 def test_jobs_do_not_matter() -> None:
     vectors, targets = data(12, 1)
-    assert best_parameters(vectors, targets, 1, jobs=2) == best_parameters(vectors, targets, 1)
+    assert best_parameters(vectors, targets, 1, workers=2) == best_parameters(vectors, targets, 1)
 
 
 @pytest.mark.usefixtures("few_candidates")

@@ -214,8 +214,8 @@ def test_the_meta_device_works_even_where_constructors_read_values() -> None:
             "model nowhere:Net: there is no module 'nowhere'; is it installed, or in the current folder?",
         ),
         ("torch.nowhere:Net", {}, "model torch.nowhere:Net: there is no module 'torch.nowhere'"),
-        ("torch.nn:Linaer", {}, "model torch.nn:Linaer: torch.nn has no 'Linaer'; did you mean Linear or "),
-        ("torch.nn:Zxqwv", {}, "model torch.nn:Zxqwv: torch.nn has no 'Zxqwv'"),
+        ("torch.nn:Linaer", {}, "model torch.nn:Linaer: torch.nn has no attribute 'Linaer'; did you mean Linear or "),
+        ("torch.nn:Zxqwv", {}, "model torch.nn:Zxqwv: torch.nn has no attribute 'Zxqwv'"),
         ("torch.nn:functional", {}, "model torch.nn:functional: expected something to call, got a module"),
         ("torch.nn:Linear", {"width": 3}, "model torch.nn:Linear: cannot be built with width=3: TypeError: "),
         ("torch.nn:Linear", {}, "model torch.nn:Linear: cannot be built with no arguments: TypeError: "),
@@ -255,7 +255,7 @@ for name in ("broken", "incomplete", "wrong", "incomplete.deeper"):
 def test_unknown_models_of_the_libraries_get_proposals() -> None:
     torchvision()
     with pytest.raises(
-        ConfigError, match=r"^model torchvision.models:resnet51: .* has no 'resnet51'; did you mean resnet"
+        ConfigError, match=r"^model torchvision.models:resnet51: .* has no attribute 'resnet51'; did you mean resnet"
     ):
         load_model("torchvision.models:resnet51")
     with pytest.raises(ConfigError, match=r"^model timm:resnet_50: timm has no such model; did you mean .*resnet50"):
