@@ -1,4 +1,4 @@
-"""CSV tables: what a killed process leaves behind, and columns that are added."""
+"""CSV tables: values, incomplete lines of killed processes, and added columns."""
 
 from __future__ import annotations
 

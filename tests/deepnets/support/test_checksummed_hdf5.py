@@ -60,7 +60,7 @@ def start(code: str, *arguments: object, under: tuple[str, ...] = ()) -> subproc
 
 def output(process: subprocess.Popen[str]) -> str:
     """What a program prints that ends well."""
-    printed, errors = process.communicate(timeout=60)
+    printed, errors = process.communicate(timeout=300)
     assert (process.returncode, errors) == (0, "")
     return printed
 
@@ -263,7 +263,7 @@ def test_groups_without_heaps(path: Path, monkeypatch: pytest.MonkeyPatch, reach
         assert file["group/numbers 7"][:].tolist() == list(range(7))
 
 
-def test_nothing_appears_before_the_end(tmp_path: Path) -> None:
+def test_files_appear_when_they_are_complete(tmp_path: Path) -> None:
     path = tmp_path / "file.h5"
     with create_hdf5(path) as file:
         file["x"] = 5
@@ -272,7 +272,7 @@ def test_nothing_appears_before_the_end(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["file.h5"]
 
 
-def test_temporary_file_that_is_there(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_existing_temporary_file(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It may be a link that somebody laid in a folder that others can write to."""
     victim = tmp_path / "victim"
     victim.write_text("important")
