@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from benchmark.__main__ import main
 from benchmark.cards import bundle, make_card
-from deepnets.support import CheckpointError, ConfigError, FormatError, MissingDataError
+from deepnets.support import CheckpointError, ConfigError, DeepNetsError, FormatError, MissingDataError
 from ghn_model import load_checkpoint
 from ghn_model.checkpoints import save_checkpoint
-from tests.support.bundles import STEPS, Made, altered, card_at, card_command, change_runs, digest_of
+from tests.support.bundles import STEPS, Made, altered, card_at, change_runs, digest_of
 
 
 def test_invalid_arguments(trained: Path, tmp_path: Path) -> None:
@@ -41,8 +42,8 @@ def test_invalid_arguments(trained: Path, tmp_path: Path) -> None:
     shutil.copy(trained / "log.csv", tmp_path / "run")
     with pytest.raises(FormatError, match="no valid recipe: None"):
         bundle(tmp_path / "run", "y", tmp_path)
-    done = card_command(tmp_path / "nothing", "--name", "x", "--out", tmp_path)
-    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    with pytest.raises(DeepNetsError, match="nothing"):
+        main(["card", str(tmp_path / "nothing"), "--name", "x", "--out", str(tmp_path)])
 
 
 def test_files_of_other_trainings_are_kept(trained: Path, tmp_path: Path) -> None:

@@ -229,7 +229,7 @@ def test_evaluation_does_not_affect_training() -> None:
 def test_the_same_seed_gives_the_same_bits(optimizer: str) -> None:
     recipe = SHORT.replace(optimizer=optimizer, lr=0.01)
     first = train_network(toy(), made(), recipe, eval_images=made(50), seed=4)
-    torch.manual_seed(99)  # whatever the caller's random numbers are
+    torch.manual_seed(99)  # the global random state has no influence
     torch.rand(3)
     second = train_network(toy(), made(), recipe, eval_images=made(50), seed=4)
     third = train_network(toy(), made(), recipe, eval_images=made(50), seed=5)

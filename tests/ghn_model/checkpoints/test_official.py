@@ -232,7 +232,7 @@ def test_tensors_are_views(path: Path) -> None:
     torch.save(file, path)
     official = read_official(path)
     assert not official.inferred
-    assert official.config["heads"] == 2  # what the config lacks, shapes tell
+    assert official.config["heads"] == 2  # inferred from shapes, as the config lacks it
     assert json.loads(json.dumps(official.config))["hid"] == 8
     shutil.copy(path, path.with_suffix(""))
     assert read_official(path.with_suffix("")).config == official.config

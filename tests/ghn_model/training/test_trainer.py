@@ -87,7 +87,11 @@ class StopAfter(Distributed):
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"ema_decay": 0.9, "network_norm": "clip", "low_resolution": 0.5, "max_params": 0, "max_nodes": 60}]
+    "changes",
+    [
+        pytest.param({}, marks=pytest.mark.slow),
+        {"ema_decay": 0.9, "network_norm": "clip", "low_resolution": 0.5, "max_params": 0, "max_nodes": 60},
+    ],
 )
 def test_interrupted_runs_equal_uninterrupted_ones(corpus: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
     """Weights, state and log are equal bit for bit."""
