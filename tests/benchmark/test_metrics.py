@@ -88,7 +88,7 @@ def test_the_best_network_has_the_smallest_loss(module: Path) -> None:
 def test_a_user_defined_metric_in_a_run(module: Path) -> None:
     """Workers compute it, and an existing table of results gets its column."""
     data = write_small_corpus(module, "test")
-    options = {"data": data, "out": module / "out", "limit": 1, "machine": Machine(workers=1)}
+    options = {"data": data, "out": module / "out", "limit": 2, "machine": Machine(workers=1)}
     run(["first=random"], ["test"], **options)  # type: ignore[arg-type]
     run(["second=random"], ["test"], **options, metrics=["my_metrics:loss"])  # type: ignore[arg-type]
     results = read_results(module / "out")
@@ -97,5 +97,5 @@ def test_a_user_defined_metric_in_a_run(module: Path) -> None:
     assert (losses["second"] > 0).all()
     (board,) = results.boards("loss_of_test")
     assert board.predictors == ["second", "first"]
-    alone = evaluate("random", "test", data=data, limit=1, metrics=["my_metrics:loss"])
+    alone = evaluate("random", "test", data=data, limit=2, metrics=["my_metrics:loss"])
     assert alone["loss_of_test"].tolist() == pytest.approx(losses["second"].tolist())
