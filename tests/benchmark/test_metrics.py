@@ -1,4 +1,4 @@
-"""Metrics: the registry, and metrics of users from the declaration to the columns of tables."""
+"""Metrics: the registry, and user-defined metrics in evaluations and tables of results."""
 
 from __future__ import annotations
 
@@ -113,8 +113,8 @@ def test_the_best_network_has_the_smallest_loss(module: Path) -> None:
     assert summarize(table, "loss_of_test")[2:4] == (1.0, 1)
 
 
-def test_a_metric_of_the_user_in_a_run(module: Path) -> None:
-    """A worker computes it, and an existing folder of results gets its column."""
+def test_a_user_defined_metric_in_a_run(module: Path) -> None:
+    """Workers compute it, and an existing table of results gets its column."""
     data = write_small_corpus(module, "test")
     options = {"data": data, "out": module / "out", "limit": 2, "machine": Machine(workers=1)}
     run(["first=random"], ["test"], **options)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""`GHNConfig`: presets, files, and what it refuses."""
+"""`GHNConfig`: presets, JSON, and errors of invalid values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ghn_model import PRESETS, GHNConfig
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_configs_survive_json(name: str) -> None:
+def test_round_trip_through_json(name: str) -> None:
     config = GHNConfig.preset(name, num_classes=1000, image_size=224)
     assert GHNConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
@@ -69,7 +69,7 @@ def test_official_configs() -> None:
         ({"hid": 32}, "unknown key 'hid'; valid keys are hypernet, decoder"),
     ],
 )
-def test_what_is_refused(values: dict[str, Any], message: str) -> None:
+def test_invalid_values(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as raised:
         GHNConfig.from_dict(values)
     assert message in str(raised.value)

@@ -23,7 +23,7 @@ from tests.support.bundles import altered, card_at, digest_of, load_metadata, ro
 
 
 @pytest.mark.parametrize("name", list_pretrained())
-def test_cards_say_what_files_say(name: str) -> None:
+def test_cards_agree_with_their_files(name: str) -> None:
     card, path = model_card(name), PRETRAINED / f"{name}.safetensors"
     assert card["sha256"] == digest_of(path)
     recipe = Recipe.from_dict(card["recipe"])
@@ -94,7 +94,7 @@ def test_hypernetworks_without_a_preset(trained: Path, tmp_path: Path) -> None:
 # --- published results ---
 
 
-def test_what_is_published() -> None:
+def test_published_results() -> None:
     """Check the published row of GHN-2 and the number of columns."""
     assert PUBLISHED["ghn2"]["test"] == {
         "mean_top1": 66.88,
@@ -111,7 +111,7 @@ def test_what_is_published() -> None:
 @pytest.mark.skipif(
     "DEEPNETS_PUBLISHED" not in os.environ, reason="needs the published files: DEEPNETS_PUBLISHED=FOLDER"
 )
-def test_what_is_published_is_what_the_files_say() -> None:
+def test_published_results_agree_with_the_published_files() -> None:
     from benchmark.literature import load
     from benchmark.literature.tables import accuracies
 

@@ -1,4 +1,4 @@
-"""The command `published`: the literature's tables in a terminal, and ours beside them."""
+"""The command `published`: tables of the published results, and of our own for comparison."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def test_starts_are_compared(data: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert later[: len(table)].equals(table)
 
 
-def test_failures_are_rows_and_can_be_tried_again(nets: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_failures_are_recorded_and_can_be_repeated(nets: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = nets / "out"
     words = ["sgd", "--model", "sgd_nets:broken", "sgd_nets:plain", "--out", out, "--no-save", *SHORT]
     command(*words)

@@ -21,7 +21,7 @@ Parameters = dict[str, Tensor]
 
 
 def made(n: int = 150, classes: int = 10, side: int = 32) -> ImageSet:
-    """Images whose brightness goes with their class."""
+    """Images whose brightness depends on their class."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, classes, n)
     noise = rng.integers(0, 120, (n, 3, side, side))
@@ -30,7 +30,7 @@ def made(n: int = 150, classes: int = 10, side: int = 32) -> ImageSet:
 
 
 class Toy(nn.Module):
-    """Everything that behaves differently in training: batch norms, dropout, and a buffer that counts."""
+    """A network with layers that behave differently in training, and a buffer that counts calls."""
 
     calls: Tensor
 
@@ -106,7 +106,7 @@ def test_batch_norms_use_the_statistics_of_the_batch() -> None:
     assert large != small
 
 
-def test_a_network_is_left_as_it_is() -> None:
+def test_the_network_does_not_change() -> None:
     images, model = made(), Toy()
     for training in (True, False):
         model.train(training)

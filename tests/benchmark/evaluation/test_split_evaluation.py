@@ -1,4 +1,4 @@
-"""Evaluation: accuracies that a plain loop finds too, and an honest row per network, whatever a predictor does."""
+"""Evaluation of a predictor on a split: accuracies, a row for every network, failures, and summaries."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -15,10 +14,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from benchmark import METRICS, Metric, evaluate, evaluate_network, register_metric, summarize
-from benchmark.evaluation import select_networks
 from deepnets import ConfigError, DeepNets1M, FormatError, Graph, MissingDataError, build_graph
 from deepnets.data import ImageSet, load_images
 from ghn_model import GHN, GHNConfig
+from tests.support.small_corpus import write_small_corpus
 
 TIMES = ["graph_seconds", "build_seconds", "predict_seconds", "evaluate_seconds"]
 VARYING = [*TIMES, "memory_mb"]
@@ -36,13 +35,19 @@ def ghn() -> GHN:
     return GHN("ghn2")
 
 
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus of four networks that are quick to evaluate."""
+    return write_small_corpus(tmp_path_factory.mktemp("small"), "test")
+
+
 def few(n: int = 70) -> ImageSet:
     digits = load_images("digits", "test")
     return ImageSet(**{**vars(digits), "images": digits.images[:n], "labels": digits.labels[:n]})
 
 
-def test_rows(corpus: Path, ghn: GHN) -> None:
-    table = evaluate(ghn, "test", few(), data=corpus, limit=3)
+def test_rows(small: Path, ghn: GHN) -> None:
+    table = evaluate(ghn, "test", few(), data=small, limit=3)
     sizes = ["index", "network", "num_nodes", "num_params", "depth", "top1", "top5", "num_images"]
     assert list(table.columns) == [
         *sizes,
@@ -54,7 +59,7 @@ def test_rows(corpus: Path, ghn: GHN) -> None:
         "reason",
         "nonfinite_images",
     ]
-    nets = DeepNets1M(corpus, "test")
+    nets = DeepNets1M(small, "test")
     assert table["index"].tolist() == [0, 1, 2]
     assert table["num_params"].tolist() == nets.table["num_params"][:3].tolist()
     assert table["status"].tolist() == ["ok"] * 3
@@ -79,24 +84,24 @@ def test_rows(corpus: Path, ghn: GHN) -> None:
     }
 
 
-def test_same_seed_same_rows(corpus: Path) -> None:
-    """Whichever networks are evaluated beside it, and whatever random numbers were drawn before."""
+def test_rows_depend_on_the_seed_only(small: Path) -> None:
+    """They depend neither on the other networks of a run nor on the global random state."""
     images = few()
 
     def noisy(model: nn.Module, _: Graph) -> Parameters:
         return {name: tensor + 0.1 * torch.randn(tensor.shape) for name, tensor in model.named_parameters()}
 
-    first = evaluate(noisy, "bnfree", images, data=corpus, limit=3)
+    first = evaluate(noisy, "test", images, data=small, limit=3)
     torch.randn(5)
     before = torch.get_rng_state()
-    again = evaluate(noisy, "bnfree", images, data=corpus, limit=4)
+    again = evaluate(noisy, "test", images, data=small, limit=4)
     assert torch.equal(torch.get_rng_state(), before)
     pd.testing.assert_frame_equal(first.drop(columns=VARYING), again.drop(columns=VARYING)[:3], check_exact=True)
-    other = evaluate(noisy, "bnfree", images, data=corpus, limit=3, seed=1)
+    other = evaluate(noisy, "test", images, data=small, limit=3, seed=1)
     assert not first["top1"].equals(other["top1"])
 
 
-def test_initial_values_are_there_and_in_evaluation_mode(corpus: Path) -> None:
+def test_models_have_initial_values_and_are_in_evaluation_mode(small: Path) -> None:
     seen: list[Graph] = []
 
     def look(model: nn.Module, graph: Graph) -> Parameters:
@@ -107,12 +112,12 @@ def test_initial_values_are_there_and_in_evaluation_mode(corpus: Path) -> None:
         seen.append(graph)
         return own(model, graph)
 
-    table = evaluate(look, "val", few(), data=corpus, limit=2)
+    table = evaluate(look, "test", few(), data=small, limit=2)
     assert (table["status"] == "ok").all()
     assert [graph.index for graph in seen] == [0, 1]
 
 
-def test_networks_with_parameters_that_no_data_reaches(corpus: Path, ghn: GHN) -> None:
+def test_networks_with_unused_parameters(corpus: Path, ghn: GHN) -> None:
     nets = DeepNets1M(corpus, "test")
     index = next(i for i in range(len(nets)) if nets[i].unused)
     images = few(10)
@@ -124,7 +129,7 @@ def test_networks_with_parameters_that_no_data_reaches(corpus: Path, ghn: GHN) -
     assert table["status"].tolist() == ["failed"] * index + ["ok"]
 
 
-def test_what_a_predictor_may_do_wrong(corpus: Path) -> None:
+def test_failures_of_predictors(corpus: Path) -> None:
     class Strange(Exception):  # noqa: N818
         pass
 
@@ -192,54 +197,7 @@ def test_networks_by_index_and_name(corpus: Path) -> None:
     assert named[["index", "network"]].values.tolist() == [[1, "vit"]]
 
 
-class Named:
-    """Ten networks, of which the first three have names."""
-
-    name = "made"
-
-    def __len__(self) -> int:
-        return 10
-
-    def name_of(self, index: int) -> str:
-        return "abcdefghij"[index] + "-net"
-
-
-@pytest.mark.parametrize(
-    ("index", "expected"),
-    [
-        ("0:3,7,2,:1,8:", [0, 1, 2, 7, 8, 9]),
-        ("8:30", [8, 9]),
-        ("j-net, a-net,3", [9, 0, 3]),
-        (["b-net", 4, "5:7"], [1, 4, 5, 6]),
-        (np.int64(3).item(), [3]),
-        (np.array([3, 1]), [3, 1]),
-    ],
-)
-def test_selections_of_networks(index: Any, expected: list[int]) -> None:
-    assert select_networks(Named(), index) == expected  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("index", "message"),
-    [
-        (10, "index: made has networks 0 to 9, there is no 10"),
-        ("3,30", "index: made has networks 0 to 9, there is no 30"),
-        (-1, "there is no -1"),
-        (True, "there is no True"),
-        (1.0, "there is no 1.0"),
-        ("k-net", "index: made has no network 'k-net'; did you mean"),
-        ("1-3", "index: made has no network '1-3'"),
-        ("", "index: made has no network ''"),
-        ([], r"index: \[\] selects none of the 10 networks"),
-        ("20:30", "index: '20:30' selects none"),
-    ],
-)
-def test_wrong_selections_of_networks(index: Any, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        select_networks(Named(), index)  # type: ignore[arg-type]
-
-
-def test_interruptions_are_not_failures(corpus: Path) -> None:
+def test_interruptions_are_raised(corpus: Path) -> None:
     def stop(*_: Any) -> Any:
         raise KeyboardInterrupt
 
@@ -247,7 +205,7 @@ def test_interruptions_are_not_failures(corpus: Path) -> None:
         evaluate(stop, "val", few(5), data=corpus, limit=2)
 
 
-def test_damaged_images_are_not_a_failure_of_the_predictor(corpus: Path) -> None:
+def test_damaged_images_are_an_error(corpus: Path) -> None:
     class Broken:
         name, split, num_classes, image_size, device = "broken", "test", 10, 32, torch.device("cpu")
 
@@ -265,14 +223,33 @@ def test_damaged_images_are_not_a_failure_of_the_predictor(corpus: Path) -> None
     ("split", "part"), [("test", "test"), ("val", "val"), ("search", "val"), ("train", "val"), ("deep", "test")]
 )
 def test_images_by_name(corpus: Path, split: str, part: str) -> None:
-    """Networks that something is chosen by must not see the test images."""
+    """Networks for model selection are evaluated on validation images."""
     table = evaluate(lambda model, graph: {}, split, "digits", data=corpus, limit=1)
     assert table.attrs["image_split"] == part
     assert table["status"].tolist() == ["failed"]
 
 
-def test_what_comes_with_the_package_has_learnt(corpus: Path) -> None:
-    """Networks of `test`, which it has never seen; the cards say 75, 43 and 26 % for a hundred of them."""
+def test_accuracy_of_a_bundled_hypernetwork(corpus: Path, small: Path, ghn: GHN) -> None:
+    """Its parameters for an unseen network classify most images; those of an untrained one do not."""
+    nets = DeepNets1M(corpus, "test")
+    index = int(nets.table["num_params"].to_numpy()[:20].argmin())  # small networks are quick
+    images = few(100)
+    trained, untrained = (
+        evaluate_network(network, hypernetwork.predict(network), images)["top1"]
+        for network, hypernetwork in (
+            (nets.network(index), GHN.from_pretrained("ghn2-digits")),
+            (nets.network(index), ghn),
+        )
+    )
+    assert trained > 60
+    assert untrained < 30
+    table = evaluate("ghn2-digits", "test", few(10), data=small, limit=1)
+    assert (table.attrs["predictor"], table["status"][0]) == ("ghn2-digits", "ok")
+
+
+@pytest.mark.slow
+def test_accuracies_of_all_bundled_hypernetworks(corpus: Path) -> None:
+    """Networks of `test` are unseen; for a hundred of them, the cards report 75, 43 and 26 %."""
     means = {
         name: summarize(evaluate(name, "test", few(150), data=corpus, limit=3)).mean
         for name in ("ghn2-digits", "mlp-digits", "ghn1-digits", "untrained:ghn2")
@@ -282,7 +259,7 @@ def test_what_comes_with_the_package_has_learnt(corpus: Path) -> None:
     assert means["ghn1-digits"] > means["untrained:ghn2"] + 5
 
 
-def test_the_predefined_networks(tmp_path: Path, ghn: GHN) -> None:
+def test_predefined_networks(tmp_path: Path, ghn: GHN) -> None:
     table = evaluate(ghn, "predefined", few(8), data=tmp_path, batch_size=8)
     assert table["reason"].tolist() == ["", ""]
     assert table["num_params"].tolist() == [23_520_842, 1_012_234]
@@ -307,7 +284,7 @@ def test_the_predefined_networks(tmp_path: Path, ghn: GHN) -> None:
         ),
     ],
 )
-def test_wrong_options(corpus: Path, options: dict[str, Any], message: str) -> None:
+def test_invalid_options(corpus: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises((ConfigError, MissingDataError), match=f"^{message}"):
         evaluate(**{"predictor": own, "data": corpus, **options})
 

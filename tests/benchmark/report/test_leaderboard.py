@@ -122,7 +122,7 @@ def test_labels_that_spreadsheets_would_execute(tmp_path: Path) -> None:
     assert read_results(tmp_path).rows["predictor"].tolist() == [label]
 
 
-def test_win_rates_count_failures_as_losses_and_ties_for_nobody(tmp_path: Path) -> None:
+def test_win_rates_with_failures_and_ties(tmp_path: Path) -> None:
     first = [row("a", "first", "test", i, value) for i, value in enumerate([50, 50, None, None, 70, 80])]
     second = [row("b", "second", "test", i, value) for i, value in enumerate([40, 50, 10, None, 90])]
     (board,) = read_results(one(tmp_path, first + second)).boards()
@@ -131,7 +131,7 @@ def test_win_rates_count_failures_as_losses_and_ties_for_nobody(tmp_path: Path) 
     assert rates["second", "first"] == (pytest.approx(2 / 5), 5)
 
 
-def test_newest_run_counts_and_so_does_the_last_row_of_a_network(tmp_path: Path) -> None:
+def test_newest_run_and_last_row_count(tmp_path: Path) -> None:
     rows = [row("old", "p", "test", i, 10.0) for i in range(3)]
     rows += [row("new", "p", "test", 0, 40.0), row("new", "p", "test", 1, None), row("new", "p", "test", 1, 60.0)]
     rows += [row("unknown", "p", "test", 0, 99.0)]
@@ -173,7 +173,7 @@ def test_number_of_networks_says_if_the_split_has_more(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 2, 5, 20, 60, 90])
-def test_torn_last_line_is_left_out(tmp_path: Path, cut: int) -> None:
+def test_incomplete_last_line_is_ignored(tmp_path: Path, cut: int) -> None:
     one(tmp_path, [row("a", "p", "test", i, 50.0 + i) for i in range(3)])
     path = tmp_path / "networks.csv"
     path.write_bytes(path.read_bytes()[:-cut])
@@ -182,7 +182,7 @@ def test_torn_last_line_is_left_out(tmp_path: Path, cut: int) -> None:
     write_report(tmp_path)
 
 
-def test_torn_inside_quotes_and_letters(tmp_path: Path) -> None:
+def test_lines_cut_inside_quotes_and_characters(tmp_path: Path) -> None:
     one(tmp_path, [row("a", "p", "test", i, None, reason='a "quoted", reason: \u00e9') for i in range(3)])
     path = tmp_path / "networks.csv"
     path.write_bytes(path.read_bytes()[:-3])
@@ -238,7 +238,7 @@ def test_damaged_runs_are_refused(tmp_path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("about", [None, {}, {"predictor": 3, "networks": "x", "versions": [1], "started": 5}])
-def test_runs_that_say_little_are_enough(tmp_path: Path, about: dict[str, Any] | None) -> None:
+def test_incomplete_descriptions_of_runs(tmp_path: Path, about: dict[str, Any] | None) -> None:
     one(tmp_path, [row("a", "p", "test", 0, 50.0)], {} if about is None else {"a": about})
     if about is None:
         (tmp_path / "runs.json").unlink()
@@ -280,7 +280,7 @@ def test_metric_is_checked(folder: Path) -> None:
         write_report(folder, metric="loss")
 
 
-def test_json_of_another_tool_is_a_run_like_any(tmp_path: Path) -> None:
+def test_descriptions_of_runs_by_other_programs(tmp_path: Path) -> None:
     one(tmp_path, [row("a", "p", "timm", i, 50.0 + i, network=f"model_{i}", part="val") for i in range(2)])
     text = Page(write_report(tmp_path).read_text(encoding="utf-8")).text
     assert "timm (val images)" in text

@@ -1,4 +1,4 @@
-"""CSV tables: what a killed process leaves behind, columns that are added, files of others, and spreadsheets."""
+"""CSV tables: values, incomplete lines of killed processes, added columns, files of others, and spreadsheets."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> Registry[Any]:
     return IMAGE_SETS
 
 
-def test_the_known_sets() -> None:
+def test_builtin_sets() -> None:
     assert list(IMAGE_SETS)[:3] == ["digits", "cifar10", "imagenet"]
 
 
@@ -153,7 +153,7 @@ def test_the_names_need_no_torch() -> None:
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
 
 
-def test_a_command_line_takes_sets_of_users(shapes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_user_defined_sets_on_the_command_line(shapes: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Options check names before anything is loaded."""
     import argparse
 

@@ -70,7 +70,7 @@ def test_titles_are_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", MAKERS)
-def test_legend_and_title_say_what_is_there_and_are_not_cut_off(name: str) -> None:
+def test_legend_and_title_are_complete_and_not_clipped(name: str) -> None:
     drawn = graph(name)
     figure = draw(drawn, virtual_edges=2)
     (axes,) = figure.axes
@@ -125,7 +125,7 @@ def test_labels_show_kernel_sizes_and_fit_into_their_nodes() -> None:
     assert max(text.get_window_extent().width for text in labels) < 0.62 * unit
 
 
-def test_labels_are_left_out_where_nobody_could_read_them() -> None:
+def test_labels_that_would_be_too_small_are_omitted() -> None:
     def labels(name: str, **options: object) -> list[str]:
         return [text.get_text() for text in draw(graph(name), **options).axes[0].texts if text.get_fontsize() < LEGIBLE]
 
@@ -158,7 +158,7 @@ def test_types_differ_in_colour_or_outline_and_in_outline_if_similarly_bright() 
         assert not same_outline or abs(grey_a - grey_b) > 0.2
 
 
-def test_axes_of_ones_own() -> None:
+def test_given_axes() -> None:
     figure = Figure(figsize=(8, 3))
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)

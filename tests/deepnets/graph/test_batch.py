@@ -97,7 +97,7 @@ def test_padded(graphs: list[Graph], cutoff: int) -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(batches)
-def test_graphs_do_not_depend_on_what_is_batched_with_them(graphs: list[Graph]) -> None:
+def test_graphs_of_a_batch_are_independent(graphs: list[Graph]) -> None:
     together = GraphBatch(graphs, 50)
     for g, graph in enumerate(graphs):
         alone = GraphBatch([graph], 50)
@@ -146,7 +146,7 @@ def test_virtual_edges_out_of_range(cutoff: int) -> None:
         GraphBatch.of(GraphBatch([VIT]), cutoff)
 
 
-def test_any_iterable_but_an_empty_one() -> None:
+def test_iterables_of_graphs() -> None:
     assert contents(GraphBatch(graph for graph in (VIT, DARTS))) == contents(GraphBatch((VIT, DARTS)))
     for empty in ([], (), iter(())):
         with pytest.raises(ConfigError, match="a batch needs at least one"):
@@ -160,7 +160,7 @@ def test_single_nodes() -> None:
     assert batch.padded().mask.tolist() == [[True], [True]]
 
 
-def test_tensors_are_the_batchs_own() -> None:
+def test_tensors_are_copies() -> None:
     batch = GraphBatch([DARTS])
     for tensor in [getattr(batch, name) for name in TENSORS]:
         tensor.fill_(0)
@@ -208,6 +208,6 @@ def test_pickles() -> None:
     assert [graph.parameters for graph in again.graphs] == [graph.parameters for graph in batch.graphs]
 
 
-def test_it_says_what_it_is() -> None:
+def test_representation() -> None:
     batch = GraphBatch([DARTS], virtual_edges=1)
     assert repr(batch) == f"GraphBatch(1 graphs, {DARTS.num_nodes} nodes, {DARTS.num_edges} edges)"

@@ -156,7 +156,7 @@ TIMM = (
 
 
 @pytest.mark.parametrize("name", TIMM)
-def test_tricky_families_of_timm(name: str) -> None:
+def test_difficult_families_of_timm(name: str) -> None:
     timm = import_timm()
     if name not in timm.list_models():
         pytest.skip(f"this version of timm has no {name}")
@@ -168,7 +168,7 @@ def test_tricky_families_of_timm(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TIMM)
-def test_ancestry_of_tricky_families(name: str) -> None:
+def test_ancestry_of_difficult_families(name: str) -> None:
     timm = import_timm()
     if name not in timm.list_models():
         pytest.skip(f"this version of timm has no {name}")
