@@ -361,9 +361,6 @@ def test_copies_predict_the_same() -> None:
     assert equal(copy.deepcopy(ghn).predict(network()), ghn.predict(network()))
 
 
-# --- what is refused ---
-
-
 def nameless() -> Graph:
     return Graph(np.array([9, 4], np.uint8), [0, 0], [0, 1], [0])
 
