@@ -323,23 +323,6 @@ def test_batches_are_graphs(kind: str) -> None:
                 assert equal(result, expected)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("enabled", [True, False])
-def test_tensors_of_batches_are_read(kind: str, enabled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither the distances nor the levels of nodes are computed again for a batch."""
-    ghn, graphs = made(kind), [build_graph(DARTS), build_graph(VIT)]
-    with torch.set_grad_enabled(enabled):
-        expected = ghn(graphs)
-        batches = [GraphBatch(graphs, ghn.config.virtual_edges), GraphBatch(graphs, 254)]
-        for name in ("distances", "levels"):
-            monkeypatch.delattr(Graph, name, raising=False)
-            for graph in graphs:
-                vars(graph).pop(name, None)
-        for batch in batches:
-            for result, before in zip(ghn(batch), expected, strict=True):
-                assert equal(result, before)
-
-
 def test_training_learns() -> None:
     """Adam lowers the distance of predicted parameters from given ones."""
     ghn, graph = made(), build_graph(VIT)
