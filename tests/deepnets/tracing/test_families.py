@@ -14,7 +14,7 @@ from tests.support.families import FAMILIES
 SAMPLE = (
     *("FNetForMaskedLM", "MptForCausalLM", "GPTBigCodeForCausalLM", "ConvBertForMaskedLM", "MarianMTModel"),
     *("UMT5ForConditionalGeneration", "ViTMSNForImageClassification", "UNet2DModel", "DiTTransformer2DModel", "FPN"),
-    *("PSPNet", "GENConv", "SuperGATConv", "MFConv", "ClusterGCNConv", "lraspp_mobilenet_v3_large"),
+    *("Unet", "GENConv", "SuperGATConv", "MFConv", "ClusterGCNConv", "lraspp_mobilenet_v3_large"),
 )
 
 
