@@ -240,7 +240,7 @@ class Capture(Origins, TorchFunctionMode):
 
     def execute(self, call: Call) -> Any:
         """Call the function with tensors on devices that fit together."""
-        return execute(self, call)
+        return execute(call, self.real, self.on_meta)
 
     def on_meta(self, tensor: Tensor) -> Tensor:
         """Return the tensor if it is on `meta`, otherwise a copy there, without values."""

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from deepnets.tracing.call import Call
 from deepnets.tracing.tensors import mapped, on_cpu, requested_elements
-
-if TYPE_CHECKING:
-    from deepnets.tracing.capture import Capture
 
 __all__ = ["CPU", "FACTORIES", "META", "execute"]
 
@@ -35,23 +33,33 @@ FACTORIES = frozenset(
 _FROM_EXAMPLE = ("_like", "new_")
 
 
-def execute(capture: Capture, call: Call) -> Any:
-    """Call the function with tensors on devices that fit together."""
+def execute(call: Call, real: bool, on_meta: Callable[[Tensor], Tensor]) -> Any:
+    """Call the function with tensors on devices that fit together.
+
+    Parameters
+    ----------
+    call : Call
+        The function and its arguments.
+    real : bool
+        Whether all tensors have values, on the CPU.
+    on_meta : callable
+        Returns a copy of a tensor on `meta`.
+    """
     args, kwargs = call.args, call.kwargs
     if call.name in _MOVES:
         return _moved(call)
     if call.name in FACTORIES or "device" in kwargs:
-        args, kwargs = _placed(call, capture.real)
-    elif not capture.real and any(tensor.device.type == "meta" for tensor in call.tensors):
+        args, kwargs = _placed(call, real)
+    elif not real and any(tensor.device.type == "meta" for tensor in call.tensors):
         keep = call.name in _INDEXING
 
         def convert(tensor: Tensor) -> Tensor:
             if tensor.device.type == "meta":
                 return tensor
-            return tensor.to(CPU) if keep and not tensor.is_floating_point() else capture.on_meta(tensor)
+            return tensor.to(CPU) if keep and not tensor.is_floating_point() else on_meta(tensor)
 
         args, kwargs = mapped(args, convert), mapped(kwargs, convert)
-    elif capture.real:
+    elif real:
         args, kwargs = mapped(args, on_cpu), mapped(kwargs, on_cpu)
     return call.function(*args, **kwargs)
 

@@ -72,7 +72,7 @@ def _shifted(capture: Capture, value: Value, tensors: Iterable[Tensor]) -> Value
     for tensor in tensors:
         axes = sum(size > 1 for size in tensor.shape)
         for parameter in capture.value(tensor).pending:
-            # By the positions of two tokens.
+            # a tensor that holds an element or a matrix of the parameter is looked up, by the positions of two tokens
             looked_up = axes > 1 or (tensor.numel() == 1 and math.prod(parameter.shape) > 1)
             if looked_up or not parameter.is_vector:
                 large.add(parameter)

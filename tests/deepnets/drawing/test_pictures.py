@@ -216,6 +216,34 @@ def test_global_state_of_matplotlib_stays_as_it_was(tmp_path: Path) -> None:
     assert dict(matplotlib.rcParams) == before
 
 
+STYLES = (
+    *({"figure.facecolor": "0.2", "axes.titlecolor": "red"}, {"lines.linewidth": 9, "patch.force_edgecolor": True}),
+    *({"font.size": 20, "mathtext.fontset": "stix"}, {"legend.fontsize": 3, "figure.dpi": 40, "savefig.dpi": 30}),
+    *({"text.usetex": True}, {"path.effects": []}, {"svg.fonttype": "path"}, {"savefig.transparent": True}),
+)
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg"])
+def test_the_style_of_the_user_does_not_matter(tmp_path: Path, suffix: str) -> None:
+    def pictures() -> list[bytes]:
+        draw(graph("V1"), tmp_path / f"a.{suffix}", title="a")
+        draw_grid([graph("V1")] * 2, tmp_path / f"b.{suffix}")
+        return [(tmp_path / f"{name}.{suffix}").read_bytes() for name in "ab"]
+
+    expected = pictures()
+    for style in STYLES:
+        with matplotlib.rc_context(style):
+            assert pictures() == expected
+
+
+@pytest.mark.parametrize("title", [r"$\frac$", "costs $5, or $6", "a_b^{c", "%"])
+def test_titles_are_no_formulas(tmp_path: Path, title: str) -> None:
+    figure = draw(graph("V1"), tmp_path / "a.svg", title=title)
+    assert figure.axes[0].get_title() == title
+    assert title in (tmp_path / "a.svg").read_text()
+    draw_grid([graph("V1")], tmp_path / "b.pdf", titles=[title])
+
+
 def test_matplotlib_is_imported_late_and_pyplot_never() -> None:
     code = """if True:
         import sys
