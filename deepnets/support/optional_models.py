@@ -22,7 +22,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from deepnets.support.errors import ConfigError, MissingDependencyError, in_one_line
+from deepnets.support.errors import ConfigError, MissingDataError, MissingDependencyError, in_one_line
+from deepnets.support.pretrained_weights import check_timm_weights, check_torchvision_weights
 from deepnets.support.registry import import_attribute
 
 __all__ = ["import_timm", "import_torchvision", "load_model"]
@@ -122,6 +123,9 @@ def load_model(spec: str, /, *, meta: bool = False, **arguments: Any) -> nn.Modu
     ConfigError
         If there is no such module or model (the message proposes similar names), if its library is missing, if it
         cannot be built with these arguments, or if the result is not a `torch.nn.Module`.
+    MissingDataError
+        If trained weights of torchvision or timm are asked for whose file is not on this machine.  Nothing is
+        downloaded; the message states which file to get, and where it belongs.
 
     Examples
     --------
@@ -138,6 +142,8 @@ def load_model(spec: str, /, *, meta: bool = False, **arguments: Any) -> nn.Modu
         return make.to("meta") if meta else make
     if not callable(make) or isinstance(make, nn.Module):
         raise ConfigError(f"model {spec}: expected something to call, got a {type(make).__name__}")
+    if module == "torchvision.models":
+        check_torchvision_weights(import_torchvision().models, name, arguments)
     model = _build(spec, make, arguments, meta)
     if not isinstance(model, nn.Module):
         raise ConfigError(f"model {spec}: expected it to make a torch.nn.Module, got a {type(model).__name__}")
@@ -203,7 +209,12 @@ def _timm_model(name: str) -> Callable[..., Any]:
         raise ConfigError(f"model timm:{name}: {error}") from error
     if not timm.is_model(name):
         raise ConfigError(f"model timm:{name}: timm has no such model{_similar(name, timm.list_models())}")
-    return lambda **arguments: timm.create_model(name, **arguments)
+
+    def create(**arguments: Any) -> Any:
+        check_timm_weights(timm, name, arguments)
+        return timm.create_model(name, **arguments)
+
+    return create
 
 
 def _attribute(spec: str, module: str, name: str) -> Any:
@@ -235,11 +246,15 @@ def _build(spec: str, make: Callable[..., Any], arguments: dict[str, Any], meta:
         try:
             with torch.device("meta"):
                 return make(**arguments)
+        except MissingDataError:
+            raise
         except Exception:  # the constructor may need values of tensors: try again on the default device
             model = _build(spec, make, arguments, meta=False)
             return model.to("meta") if isinstance(model, nn.Module) else model
     try:
         return make(**arguments)
+    except MissingDataError:
+        raise
     except Exception as error:
         given = ", ".join(f"{name}={value!r}" for name, value in arguments.items()) or "no arguments"
         raise ConfigError(f"model {spec}: cannot be built with {given}: {in_one_line(error, 300)}") from error
