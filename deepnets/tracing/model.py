@@ -6,11 +6,11 @@ Modules and parameters are found by the registries of `torch.nn.Module`, because
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import UninitializedTensorMixin  # type: ignore[attr-defined]
 
 from deepnets.graph import ParameterSlot
@@ -48,8 +48,9 @@ def named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             continue
         seen.add(id(module))
         yield name, module
-        children = [(key, child) for key, child in module._modules.items() if child is not None]
-        stack += [(f"{name}.{key}" if name else key, child) for key, child in reversed(children)]
+        if module._modules:
+            children = [(key, child) for key, child in module._modules.items() if child is not None]
+            stack += [(f"{name}.{key}" if name else key, child) for key, child in reversed(children)]
 
 
 def modules_of(model: nn.Module) -> Iterator[nn.Module]:
@@ -125,20 +126,24 @@ def _stated_sizes(model: nn.Module) -> list[tuple[int, ...]]:
 
 
 def _float_type(model: nn.Module) -> torch.dtype:
-    return next((p.dtype for p in parameters_of(model).values() if p.is_floating_point()), torch.get_default_dtype())
+    parameters = (p for module in modules_of(model) for p in module._parameters.values() if p is not None)
+    return next((p.dtype for p in parameters if p.is_floating_point()), torch.get_default_dtype())
 
 
-def parameter_slots(model: nn.Module) -> list[ParameterSlot]:
-    """Return all parameters of a network, with roles by module type, as needed for those that get no node."""
-    owners = {id(p): module for module in modules_of(model) for p in module._parameters.values() if p is not None}
+def parameter_slots(model: nn.Module, parameters: Mapping[str, Tensor]) -> list[ParameterSlot]:
+    """Return the parameters of a network, with roles by module type, as needed for those that get no node."""
+    norms: set[int] = set()
+    for module in modules_of(model):
+        if isinstance(module, _NORMS):
+            norms.update(map(id, module._parameters.values()))
     slots = []
-    for name, parameter in parameters_of(model).items():
+    for name, parameter in parameters.items():
         if isinstance(parameter, UninitializedTensorMixin):
             raise TraceError(
                 f"{name}: this parameter of a lazy module has no shape yet; run the network on an input once before "
                 "tracing it"
             )
         kind = "bias" if name.endswith("bias") else "weight"
-        role = f"norm_{kind}" if isinstance(owners.get(id(parameter)), _NORMS) else kind
+        role = f"norm_{kind}" if id(parameter) in norms else kind
         slots.append(ParameterSlot(name, tuple(parameter.shape), role))
     return slots

@@ -7,6 +7,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from operator import is_
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
@@ -27,6 +28,7 @@ _ATOMS = (
     *(type(None), bool, int, float, complex, str, bytes, type, FunctionType, BuiltinFunctionType, ModuleType),
     *(torch.dtype, torch.device, torch.Size),
 )
+_ATOM_TYPES = frozenset(_ATOMS)
 _REGISTRIES = frozenset(vars(nn.Module())) - {"training"}
 """Attributes that every module has: its parameters, buffers, modules and hooks."""
 
@@ -116,12 +118,13 @@ def preserved(model: nn.Module, training: bool) -> Iterator[list[Tensor]]:
         constants += [buffer for buffer in module._buffers.values() if buffer is not None]
         constants += [p for p in module._parameters.values() if p is not None and not is_floating(p)]
         for name, held in state.items():
+            if type(held) in _ATOM_TYPES:  # nearly all attributes
+                continue
             if name in _REGISTRIES:
-                if isinstance(held, _CONTAINERS):
-                    if held:
-                        undo.append(_restoring(held))
-                    else:
-                        empty.append(held)
+                if not held:
+                    empty.append(held)
+                elif isinstance(held, _CONTAINERS):
+                    undo.append(_restoring(held))
             elif isinstance(held, Tensor):
                 constants.append(held)
             elif not isinstance(held, _ATOMS):
@@ -187,10 +190,10 @@ def _restoring(held: Any) -> Callable[[], None]:
 def _restore(held: Any, content: Any) -> None:
     same = len(held) == len(content)
     if isinstance(held, dict):
-        same = same and all(a is b for a, b in zip(held, content))  # the order of keys counts
-        same = same and all(held[key] is value for key, value in content.items())
+        same = same and all(map(is_, held, content))  # the order of keys counts
+        same = same and all(map(is_, held.values(), content.values()))
     elif isinstance(held, (list, deque)):
-        same = same and all(a is b for a, b in zip(held, content))
+        same = same and all(map(is_, held, content))
     else:
         same = same and held == content
     if not same:

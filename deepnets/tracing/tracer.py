@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any, NamedTuple
 
@@ -134,13 +135,14 @@ def trace(model: nn.Module, input: Any = None, *, vocabulary: str = "complete") 
     if not isinstance(model, nn.Module):
         raise ConfigError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
     vocabulary = check_vocabulary(vocabulary)
-    slots = parameter_slots(model)
+    parameters = parameters_of(model)
+    slots = parameter_slots(model, parameters)
     inner = unwrapped(model)
     if isinstance(inner, torch.jit.ScriptModule):
         raise TraceError(
             f"{type(inner).__name__}: a scripted module cannot be traced; trace the module that it was made from"
         )
-    run = _Tracer(model, inner).run(input, vocabulary)
+    run = _Tracer(inner, parameters).run(input, vocabulary)
     return finish(run.nodes, run.output, slots, vocabulary)
 
 
@@ -172,10 +174,10 @@ class _Run(NamedTuple):
 class _Tracer:
     """Tries inputs and modes until the network runs and all parameters have a node."""
 
-    def __init__(self, model: nn.Module, inner: nn.Module) -> None:
+    def __init__(self, inner: nn.Module, parameters: Mapping[str, Tensor]) -> None:
         self.model = inner
         self.name = type(inner).__name__
-        self.parameters: dict[str, Tensor] = dict(parameters_of(model))
+        self.parameters = dict(parameters)
         self.wanted = {name for name, parameter in self.parameters.items() if is_floating(parameter)}
         self.watched = any(isinstance(module, torch.jit.ScriptModule) for module in modules_of(inner))
 
