@@ -181,6 +181,8 @@ def training_command(training: Training) -> str:
         return portable(shlex.join(map(str, command)))
     words = ["python", "-m", "ghn_model", "train", "--preset", preset_of(training.config) or "PRESET"]
     words += ["--images", training.images, *([] if training.images == "digits" else ["--image-root", "FOLDER"])]
+    if training.images != "digits" and training.config.init != "published":
+        words += ["--weight-init", training.config.init]
     length = training.metadata.get("length") or {"steps": training.steps}
     for unit in ("minutes", "steps"):
         if length.get(unit):
@@ -206,7 +208,7 @@ def portable(command: str) -> str:
 
 
 def preset_of(config: GHNConfig) -> str:
-    """Return the name of the preset of a configuration; empty if it is none.
+    """Return the name of the preset of a configuration, whatever its initial weights; empty if it is none.
 
     Examples
     --------
@@ -214,6 +216,7 @@ def preset_of(config: GHNConfig) -> str:
     ('ghn2', '')
     """
     for name in PRESETS:
-        if any(GHNConfig.preset(name, config.num_classes, size) == config for size in IMAGE_SIZES):
+        presets = (GHNConfig.preset(name, config.num_classes, size) for size in IMAGE_SIZES)
+        if any(preset.replace(init=config.init) == config for preset in presets):
             return name
     return ""

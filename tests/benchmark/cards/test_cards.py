@@ -76,7 +76,8 @@ def test_commands_that_were_not_recorded(trained: Path, tmp_path: Path, minutes:
     length = {"minutes": minutes, "steps": 1_501_200}
     folder = altered(trained, tmp_path / "run", command=None, images="cifar10", length=length)
     text = training_command(read_training(folder))
-    assert text.startswith("python -m ghn_model train --preset ghn1 --images cifar10 --image-root FOLDER --minutes ")
+    start = "python -m ghn_model train --preset ghn1 --images cifar10 --image-root FOLDER --weight-init small"
+    assert text.startswith(f"{start} --minutes ")
     assert text.endswith(" --steps 1501200  # for other options, see recipe")
     assert float(text.split()[text.split().index("--minutes") + 1]) == minutes
 

@@ -32,7 +32,7 @@ def test_a_card_without_results(made: Made, trained: Path) -> None:
     assert corpus_command == "make corpus"
     assert training.startswith("python -m ghn_model train --data FOLDER --out FOLDER --device cpu ")
     assert f"--steps {STEPS}" in training
-    assert GHN.from_pretrained(str(path)).config == GHNConfig.preset("ghn1", 10, 32)
+    assert GHN.from_pretrained(str(path)).config == GHNConfig.preset("ghn1", 10, 32, init="small")
     assert not {"published", "unfinished", "log_about"} & card.keys()
 
 
