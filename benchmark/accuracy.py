@@ -6,6 +6,7 @@ This is the protocol of the published results (Knyazev et al., NeurIPS 2021).
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -47,6 +48,9 @@ class Scores:
         Value of every metric by name; accuracies are in percent.
     images
         Number of images.
+    nonfinite_images
+        Number of images for which an output of the network is not finite.  They are wrong answers: they count with
+        the worst value of a metric (`Metric.worst`).  Metrics that have none are NaN if there are such images.
 
     Examples
     --------
@@ -57,6 +61,7 @@ class Scores:
 
     values: Mapping[str, float]
     images: int
+    nonfinite_images: int = 0
 
     def __getitem__(self, metric: str) -> float:
         return self.values[metric]
@@ -95,15 +100,14 @@ def evaluate_network(
 
     Returns
     -------
-    The metrics over all images.  Every image has the same weight, also those of a smaller last batch.
+    The metrics over all images.  Every image has the same weight, also those of a smaller last batch.  Images with
+    outputs that are not finite are wrong answers (see `Scores`).
 
     Raises
     ------
     ConfigError
         If a tensor is missing, unknown to the network, of another shape or not finite, or if the number of outputs of
         the network differs from the number of classes.
-    FloatingPointError
-        If an output of the network is not finite.
 
     Examples
     --------
@@ -151,14 +155,12 @@ def score(
 
     Returns
     -------
-    The metrics over all images.
+    The metrics over all images; those with outputs that are not finite are wrong answers (see `Scores`).
 
     Raises
     ------
     ConfigError
         If there are no images, or the outputs are not logits of their classes.
-    FloatingPointError
-        If an output is not finite.
 
     Examples
     --------
@@ -167,23 +169,30 @@ def score(
     >>> scores = score(lambda batch: torch.eye(10)[torch.zeros(len(batch), dtype=torch.long)], images, 64)
     >>> round(scores["top1"], 1)  # share of the images with label 0
     10.0
+    >>> scores = score(lambda batch: torch.full((len(batch), 10), torch.nan), images, 64)
+    >>> scores["top1"], scores.nonfinite_images
+    (0.0, 299)
     """
     measured = get_metrics(metrics)
     device = device or images.device
     seen = 0
     sums = torch.zeros(len(measured), dtype=torch.float64, device=device)
-    not_finite = torch.zeros((), dtype=torch.int64, device=device)
+    worst = [math.nan if metric.worst is None else metric.worst for metric in measured]
+    nonfinite = torch.zeros((), dtype=torch.int64, device=device)
     for batch, labels in images.batches(batch_size, generator=random_generator(images, seed)):
         logits = checked_logits(network(batch.to(device, memory_format=LAYOUT)), len(batch), images)
         labels = labels.to(device)
-        sums += torch.stack([metric.score(logits, labels).double().sum() for metric in measured])
-        not_finite += (~logits.isfinite().all(dim=1)).sum()
+        finite = logits.isfinite().all(dim=1)
+        logits = torch.where(finite[:, None], logits, 0.0)  # the largest logit would be NaN, whose class is arbitrary
+        values = [metric.score(logits, labels).double() for metric in measured]
+        sums += torch.stack([torch.where(finite, each, bad).sum() for each, bad in zip(values, worst)])
+        nonfinite += (~finite).sum()
         seen += len(batch)
-    if bad := int(not_finite):  # the only synchronization with a GPU
-        raise FloatingPointError(f"the network's outputs are not finite, for {bad:,} of {seen:,} images")
     if not seen:
         raise ConfigError(f"images: {images.name} ({images.split}) has no images")
-    return Scores({metric.name: total / seen for metric, total in zip(measured, sums.tolist())}, seen)
+    means = [total / seen for total in sums.tolist()]  # the first synchronization with a GPU
+    found = {metric.name: mean if math.isfinite(mean) else math.nan for metric, mean in zip(measured, means)}
+    return Scores(found, seen, int(nonfinite))
 
 
 def random_generator(images: Images, seed: int) -> torch.Generator:
@@ -252,10 +261,10 @@ def check_parameters(parameters: Any, shapes: Mapping[str, tuple[int, ...]], unu
 
     Examples
     --------
-    >>> check_parameters({"weight": torch.ones(3)}, {"weight": (2,)})
+    >>> check_parameters({}, {"weight": (2,)})
     Traceback (most recent call last):
         ...
-    deepnets.support.errors.ConfigError: parameters: weight: expected floating-point numbers of shape (2,), got torch.float32 (3,)
+    deepnets.support.errors.ConfigError: parameters: 1 of 1 are missing: weight
     """
     if not isinstance(parameters, Mapping):
         raise ConfigError(f"parameters: expected a dict of tensors, got {type(parameters).__name__}")

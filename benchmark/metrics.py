@@ -5,10 +5,15 @@ the registry `METRICS`.
 
     top1    share of images whose label has the largest logit, in percent
     top5    share of images whose label is among the five largest logits, in percent
+
+Images with outputs that are not finite, and networks for which a predictor failed, count with the worst value of a
+metric (`Metric.worst`), which is 0 for accuracies.  A metric without a worst value, such as a loss, has no value for
+them; they are counted beside its mean.
 """
 
 from __future__ import annotations
 
+import argparse
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -17,7 +22,7 @@ from torch import Tensor
 
 from deepnets.support import ConfigError, Registry, import_attribute, is_attribute
 
-__all__ = ["DEFAULT_METRICS", "METRICS", "Metric", "get_metric", "get_metrics", "register_metric"]
+__all__ = ["DEFAULT_METRICS", "METRICS", "Metric", "get_metric", "get_metrics", "metric_option", "register_metric"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,10 @@ class Metric:
     higher_is_better
         Whether larger values are better.
     minimum, maximum
-        Bounds of valid values, both included.
+        Bounds of valid values, both included.  The worse of the two, if it is finite, is the value of failures (see
+        `worst`); without it, failures are left out of means.
+    chance
+        Function from a number of classes to the mean of random guesses, which charts mark; None if it is not known.
 
     Raises
     ------
@@ -63,10 +71,25 @@ class Metric:
     higher_is_better: bool = True
     minimum: float = -math.inf
     maximum: float = math.inf
+    chance: Callable[[int], float] | None = None
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():
             raise ConfigError(f"metric: {self.name!r} cannot be a name; expected an identifier such as top1")
+
+    @property
+    def worst(self) -> float | None:
+        """The value that failures count with: the worst possible value; None if there is none.
+
+        Examples
+        --------
+        >>> METRICS["top1"].worst
+        0.0
+        >>> Metric("loss", "cross-entropy", "nats", METRICS["top1"].score, higher_is_better=False).worst is None
+        True
+        """
+        bound = self.minimum if self.higher_is_better else self.maximum
+        return bound if math.isfinite(bound) else None
 
 
 METRICS: Registry[Metric] = Registry("metric")
@@ -154,6 +177,25 @@ def get_metrics(metrics: Iterable[str | Metric] = ()) -> tuple[Metric, ...]:
     return tuple({metric.name: metric for metric in found}.values())
 
 
+def metric_option(text: str) -> str:
+    """Return the name of the metric that the value of a command-line option stands for; a `type` for `argparse`.
+
+    Parameters
+    ----------
+    text
+        As for `get_metric`.
+
+    Examples
+    --------
+    >>> metric_option("top5")
+    'top5'
+    """
+    try:
+        return get_metric(text).name
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def _is_among(logits: Tensor, labels: Tensor, k: int) -> Tensor:
     """100 for every image whose label is among the k largest logits, else 0; both metrics use one ranking of ties."""
     ranked = logits.topk(min(5, logits.shape[1]), dim=1).indices[:, :k]
@@ -168,5 +210,16 @@ def _top5(logits: Tensor, labels: Tensor) -> Tensor:
     return _is_among(logits, labels, 5)
 
 
-register_metric(Metric("top1", "top-1 accuracy", "%", _top1, minimum=0.0, maximum=100.0))
-register_metric(Metric("top5", "top-5 accuracy", "%", _top5, minimum=0.0, maximum=100.0))
+def _chance1(num_classes: int) -> float:
+    return 100 / num_classes
+
+
+def _chance5(num_classes: int) -> float:
+    return 100 * min(5, num_classes) / num_classes
+
+
+for _name, _label, _score, _chance in (
+    ("top1", "top-1 accuracy", _top1, _chance1),
+    ("top5", "top-5 accuracy", _top5, _chance5),
+):
+    register_metric(Metric(_name, _label, "%", _score, minimum=0.0, maximum=100.0, chance=_chance))

@@ -77,7 +77,11 @@ def main(arguments: Sequence[str]) -> None:
     export.add_argument("out", type=Path, help="folder for the files")
     export.add_argument("--data", default="data", type=Path, help="corpus folder (default: data)")
     export.add_argument("--splits", default="all", help="splits, separated by commas, or all (default: all)")
-    export.add_argument("--overwrite", action="store_true", help="replace existing files")
+    export.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace splits that a file has already; its other splits are kept in any case",
+    )
     export.set_defaults(do=_export)
 
     load = commands.add_parser("import", help="convert files of the original release to corpus files")
@@ -122,7 +126,7 @@ def _info(options: argparse.Namespace) -> None:
 
 
 def _verify(options: argparse.Namespace) -> None:
-    from deepnets.corpus import check_disjoint, verify
+    from deepnets.corpus import check_disjoint, find_shared_networks, verify
 
     for path in _files(options.paths):
         started = time.monotonic()
@@ -132,6 +136,8 @@ def _verify(options: argparse.Namespace) -> None:
     for folder in {path.parent for path in _files(options.paths)}:
         if pairs := check_disjoint(folder):
             print(f"{folder}: no network of an evaluation split is in another split ({', '.join(pairs)})")
+        for shared in find_shared_networks(folder):  # only of imported files; otherwise there is an error above
+            print(f"{folder}: note: {shared}")
 
 
 def _draw(options: argparse.Namespace) -> None:
@@ -170,17 +176,17 @@ def _export(options: argparse.Namespace) -> None:
 
 
 def _import(options: argparse.Namespace) -> None:
-    from deepnets.original_format import import_official, list_splits
+    from deepnets.original_format import find_official, import_official, list_splits
 
-    files = sorted(options.source.glob("*.hdf5")) if options.source.is_dir() else [options.source]
-    if not files:
-        raise MissingDataError(f"{options.source}: holds no .hdf5 files of the original release")
-    found = {split: path for path in files for split in list_splits(path)}
+    if options.source.is_dir():
+        found = find_official(options.source)
+    else:
+        found = dict.fromkeys(list_splits(options.source), options.source)
     for split in _selected(options.splits, list(found)):
         report = import_official(
             found[split], options.out, split, check=options.check, overwrite=options.overwrite, progress=True
         )
-        print(f"{split}: imported; graphs in the file compared with their configurations:\n{report}")
+        print(f"{split}: imported from {found[split].name}; its graphs compared with their configurations:\n{report}")
 
 
 def _files(paths: Sequence[str | Path]) -> list[Path]:

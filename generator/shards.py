@@ -14,18 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from deepnets.architecture import ARCHITECTURE
-from deepnets.corpus import NUM_CLASSES, STATISTICS, WIRING, append_rows, compute_sizes
-from deepnets.graph import GraphBuffer, assemble, fingerprint, new_graph_buffer
+from deepnets.corpus import STATISTICS, WIRING, append_rows, compute_sizes, evaluation_width
+from deepnets.graph import GraphBuffer, fingerprint, new_graph_buffer
 from deepnets.support import DeepNetsError, compiled, create_hdf5, open_hdf5, verify_checksum
 from generator.sampler import NO_OUTPUT, TOO_LARGE_CIFAR10, TOO_LARGE_IMAGENET, random_words, sample
 from generator.splits import Rules, SplitSpec
 
 __all__ = ["Shard", "ShardTask", "make_shard", "read_shard", "write_shard"]
-
-EVALUATION_PARAMETERS = 2_500_000
-"""Networks of all splits but `train` get the smallest width with at least this many parameters for CIFAR-10."""
-
-WIDTH_STEP = 16
 
 
 @dataclass(frozen=True)
@@ -177,21 +172,9 @@ def _size(net: Any, rules: Rules, buffer: GraphBuffer, out: Any) -> int:
         return TOO_LARGE_IMAGENET
     out.fingerprint = fingerprint(buffer)
     if rules.sized:
-        # The number of parameters is a quadratic function of the number of width steps, so three values determine it.
-        count, growth = out.num_params, _count(net, 1, buffer) - out.num_params
-        acceleration = _count(net, 2, buffer) - count - 2 * growth
-        while count < EVALUATION_PARAMETERS:
-            net.C += WIDTH_STEP
-            count += growth
-            growth += acceleration
+        net.C = evaluation_width(net, out.num_params, buffer)
         compute_sizes(net, buffer, out)
     return 0
-
-
-@compiled
-def _count(net: Any, steps: int, buffer: GraphBuffer) -> int:
-    """Return the number of parameters of a network that is `steps` width steps wider."""
-    return assemble(net, net.C + steps * WIDTH_STEP, net.fc_dim, NUM_CLASSES, 32, buffer)
 
 
 _PARTS = ("reasons", "architectures", "statistics", "wiring")

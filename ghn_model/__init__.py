@@ -20,6 +20,7 @@ from ghn_model.encoders import ENCODERS, Encoder, register_encoder
 from ghn_model.ghn import GHN
 from ghn_model.loading import CheckpointInfo, describe, load_checkpoint
 from ghn_model.networks import graph_of, use_batch_statistics
+from ghn_model.prediction import Prediction
 from ghn_model.prepared_batch import PreparedBatch
 from ghn_model.variation import vary
 
@@ -32,6 +33,7 @@ __all__ = [
     "Decoder",
     "Encoder",
     "GHNConfig",
+    "Prediction",
     "PreparedBatch",
     "describe",
     "graph_of",

@@ -18,7 +18,7 @@ from ghn_model.prepared_batch import PreparedBatch
 
 __all__ = ["as_graphs", "collate_graphs", "type_name"]
 
-_PUBLISHED = np.array(PUBLISHED_TYPE_OF)
+_PUBLISHED = torch.tensor(PUBLISHED_TYPE_OF)
 
 
 def collate_graphs(
@@ -32,7 +32,8 @@ def collate_graphs(
     Parameters
     ----------
     graphs
-        One or more graphs.
+        One or more graphs.  The tensors of a batch, such as the distances, are read, not computed again; a batch with
+        fewer virtual edges than the hypernetwork reads gets the missing ones.
     config
         Configuration of the hypernetwork.
     encoder
@@ -58,14 +59,15 @@ def collate_graphs(
     >>> len(batch.node_types) == 2 * graph.num_nodes, batch.encoder_inputs
     (True, None)
     """
-    graphs = as_graphs(graphs)
-    rows = [shape_indices(graph, config.num_classes, config.max_shape[2]) for graph in graphs]
+    graphs = graphs.to("cpu") if isinstance(graphs, GraphBatch) else as_graphs(graphs)
+    batch = GraphBatch.of(graphs, config.virtual_edges)
+    rows = [shape_indices(graph, config.num_classes, max(config.max_shape[2:])) for graph in batch.graphs]
     return PreparedBatch(
-        graphs,
-        torch.from_numpy(_PUBLISHED[np.concatenate([graph.node_types for graph in graphs])]),
+        batch,
+        _PUBLISHED[batch.node_types],
         torch.from_numpy(np.concatenate(rows)),
-        None if encoder is None else encoder.prepare(graphs),
-        plan_decoding(graphs, config, predict_class_layers),
+        None if encoder is None else encoder.prepare(batch),
+        plan_decoding(batch.graphs, config, predict_class_layers),
     )
 
 

@@ -9,11 +9,13 @@ from typing import Any
 
 from deepnets.graph import MAX_DISTANCE
 from deepnets.support import ConfigError, at_least, checked_integer
+from deepnets.tracing import check_vocabulary
 from ghn_model.registry import DECODERS, ENCODERS, check_part
 
-__all__ = ["PRESETS", "GHNConfig"]
+__all__ = ["INITS", "PRESETS", "WINDOWS", "GHNConfig"]
 
-_WINDOWS = ("corner", "centre")
+WINDOWS = ("corner", "centre")
+INITS = ("published", "small")
 _MAP_SIZES = {32: 11, 224: 16}  # height and width of the predicted kernels, by image size
 _GHN3 = {"t": (64, 3, 8), "s": (128, 5, 16), "l": (256, 12, 16), "xl": (384, 24, 16)}  # hidden, layers, heads
 
@@ -37,7 +39,7 @@ class GHNConfig:
         Width of the node embeddings; a multiple of 4, from 4 to 4096.
     max_shape
         Largest tensor that is decoded: output channels, input channels, height, width.  Larger tensors are filled by
-        repeating a decoded tensor.
+        repeating a decoded tensor.  The published hypernetworks have equal numbers of channels, and equal sides.
     num_classes
         Number of classes of the predicted classifiers.
     virtual_edges
@@ -50,6 +52,12 @@ class GHNConfig:
         Number of layers and of attention heads of the "graphormer"; ignored by the other encoders.
     window
         Part of the decoded map that a smaller kernel takes: the upper left "corner", or the "centre" (GHN-3).
+    vocabulary
+        The operations that are nodes of the graphs that `predict`, `initialize` and `embed` trace, as in
+        `deepnets.trace`: "complete", "ghn3" or "ppuda".  The graphs of DeepNets-1M are the same in all of them.
+    init
+        Initial values of the weights: "published", those of PyTorch, and for the "graphormer" those of GHN-3; or
+        "small", those of GHN-3 for every encoder: embeddings with a smaller variance, and small first predictions.
     options
         Options of encoders and decoders that are defined outside this package: a mapping of JSON values.
 
@@ -80,13 +88,17 @@ class GHNConfig:
     layers: int = 1
     heads: int = 8
     window: str = "corner"
+    vocabulary: str = "complete"
+    init: str = "published"
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         check_part(ENCODERS, self.hypernet)
         check_part(DECODERS, self.decoder)
-        if self.window not in _WINDOWS:
-            raise ConfigError(f"window: expected one of {', '.join(_WINDOWS)}; got {self.window!r}")
+        for name, choices in (("window", WINDOWS), ("init", INITS)):
+            if getattr(self, name) not in choices:
+                raise ConfigError(f"{name}: expected one of {', '.join(choices)}; got {getattr(self, name)!r}")
+        object.__setattr__(self, "vocabulary", check_vocabulary(self.vocabulary))
         for name in ("layernorm", "weight_norm"):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name}: expected true or false, got {getattr(self, name)!r}")
@@ -104,8 +116,6 @@ class GHNConfig:
     def _check_combinations(self) -> None:
         if self.hidden % 4:
             raise ConfigError(f"hidden: must be a multiple of 4 (four sizes are embedded), got {self.hidden}")
-        if self.max_shape[0] != self.max_shape[1] or self.max_shape[2] != self.max_shape[3]:
-            raise ConfigError(f"max_shape: channels, and height and width, must be equal, got {self.max_shape}")
         if self.hypernet == "graphormer":
             if self.hidden % self.heads:
                 raise ConfigError(f"heads: must divide hidden ({self.hidden}), got {self.heads}")
@@ -162,7 +172,7 @@ class GHNConfig:
         config
             Constructor arguments of the original classes: `max_shape`, `num_classes`, `hypernet`, `decoder`,
             `weight_norm`, `ve`, `layernorm` and `hid` (PPUDA), `layers`, `heads` and `is_ghn2` (GHN-3).  Other keys
-            are ignored.
+            are ignored.  The vocabulary is "ghn3" if there is one of the keys of GHN-3, otherwise "ppuda".
 
         Raises
         ------
@@ -187,6 +197,7 @@ class GHNConfig:
             "virtual_edges": 50 if config.get("ve", False) else 1,
             "layernorm": bool(config.get("layernorm", False)),
             "weight_norm": bool(config.get("weight_norm", False)),
+            "vocabulary": "ghn3" if {"layers", "heads", "is_ghn2"} & config.keys() else "ppuda",
         }
         if graphormer:
             values |= {"layers": layers, "heads": config.get("heads", 8), "window": "centre"}

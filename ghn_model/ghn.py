@@ -18,23 +18,15 @@ from torch import Tensor, nn
 from deepnets.architecture import PUBLISHED_NODE_TYPES
 from deepnets.graph import Graph, GraphBatch
 from deepnets.support import ConfigError
-from ghn_model.checkpoints import build_from, checked_device, read_checkpoint, save_checkpoint
+from ghn_model.checkpoints import FORMATS, build_from, checked_device, read_checkpoint, save_checkpoint
 from ghn_model.collation import collate_graphs
 from ghn_model.config import GHNConfig
-from ghn_model.decoders import (
-    ClassHead,
-    Decoders,
-    Parameters,
-    VectorDecoder,
-    decode_batch,
-    decode_parameters,
-    make_decoder,
-    tile,
-)
+from ghn_model.decoders import ClassHead, Decoders, Parameters, VectorDecoder, decode_batch, make_decoder
 from ghn_model.encoders import Encoder, ShapeEncoder, make_encoder
 from ghn_model.initialization import initialize_weights
-from ghn_model.networks import check_parameters, graphs_of, use_batch_statistics
-from ghn_model.prepared_batch import ParameterRequest, PreparedBatch
+from ghn_model.networks import check_parameters, graphs_of, use_batch_statistics, writable_parameters
+from ghn_model.prediction import Prediction, warn_of_kept, write_parameters
+from ghn_model.prepared_batch import PreparedBatch
 from ghn_model.variation import vary
 
 __all__ = ["GHN", "Parameters"]
@@ -75,15 +67,14 @@ class GHN(nn.Module):
             self.ln = nn.LayerNorm(hidden)
         # The official checkpoints call this table `embed`, which is also the name of a method.
         self._modules["embed"] = nn.Embedding(len(PUBLISHED_NODE_TYPES), hidden)
-        self.shape_enc = ShapeEncoder(hidden, config.num_classes, config.max_shape[2])
+        self.shape_enc = ShapeEncoder(hidden, config.num_classes, max(config.max_shape[2:]))
         self.gnn = make_encoder(config)
         self.decoder = make_decoder(config)
         self.decoder_1d = VectorDecoder(hidden, channels)
         self.bias_class = ClassHead(channels, config.num_classes)
-        output_layers = getattr(self.decoder, "output_layers", tuple)
-        initialize_weights(self, (self.decoder_1d.fc[2], *output_layers()))
-
-    # --- prediction ---
+        if config.init == "small" or config.hypernet == "graphormer":
+            output_layers = getattr(self.decoder, "output_layers", tuple)
+            initialize_weights(self, (self.decoder_1d.fc[2], *output_layers()))
 
     def forward(
         self, graphs: PreparedBatch | GraphBatch | Sequence[Graph] | Graph, *, predict_class_layers: bool = True
@@ -93,7 +84,7 @@ class GHN(nn.Module):
         Parameters
         ----------
         graphs
-            One or more graphs, or a batch from `prepare`.
+            One or more graphs, a batch from `DeepNets1M.loader`, or a batch from `prepare`.
         predict_class_layers
             Whether to predict the layers whose outputs are the classes, too; a prepared batch has its own setting.
 
@@ -180,6 +171,7 @@ class GHN(nn.Module):
         *,
         graph: Graph | Sequence[Graph] | None = None,
         predict_class_layers: bool = True,
+        vocabulary: str | None = None,
     ) -> Any:
         """Predict the parameters of a network, or of several networks at once.  The networks are not changed.
 
@@ -195,12 +187,14 @@ class GHN(nn.Module):
             The graph of each module, if you already have it; the module is then not traced.
         predict_class_layers
             Whether to predict the layers whose outputs are the classes, too.
+        vocabulary
+            The operations that are nodes of a traced graph, as in `deepnets.trace`; default: `config.vocabulary`.
 
         Returns
         -------
-        A dict from parameter names, as in `named_parameters()`, to new contiguous tensors without gradients, on the
-        device of the hypernetwork; for a list of modules, a list of dicts.  Parameters that do not affect the output
-        of the network are missing.
+        A `Prediction`: a dict from parameter names, as in `named_parameters()`, to new contiguous tensors without
+        gradients, on the device of the hypernetwork; for a list of modules, a list.  Parameters that do not affect the
+        output of the network, or that the vocabulary has no node for, are missing; its attribute `kept` lists them.
 
         Raises
         ------
@@ -223,10 +217,12 @@ class GHN(nn.Module):
         >>> list(ghn.predict(mlp, torch.zeros(1, 8)))
         ['0.weight', '0.bias', '2.weight', '2.bias']
         """
-        graphs = graphs_of(model, input, graph)
+        graphs = graphs_of(model, input, graph, vocabulary, self.config.vocabulary)
         batch = self.prepare(graphs, predict_class_layers, encoder_inputs=False)
         embeddings = self.encode(batch)
-        predicted = decode_batch(batch.to(embeddings.device), embeddings, self._decoders, self.config, separate=True)
+        decoded = decode_batch(batch.to(embeddings.device), embeddings, self._decoders, self.config, separate=True)
+        models = model if isinstance(model, Sequence) else [model]
+        predicted = [Prediction(*each, self.config) for each in zip(decoded, models, graphs)]
         return predicted if isinstance(model, Sequence) else predicted[0]
 
     @torch.no_grad()
@@ -237,6 +233,7 @@ class GHN(nn.Module):
         *,
         graph: Graph | None = None,
         predict_class_layers: bool = True,
+        vocabulary: str | None = None,
         noise: float = 0.0,
         orthogonal_from: int | None = None,
         batch_statistics: bool = False,
@@ -245,8 +242,9 @@ class GHN(nn.Module):
 
         Parameters
         ----------
-        model, input, graph, predict_class_layers
-            As in `predict`, for one module.  Values are converted to the dtype and device of each parameter.
+        model, input, graph, predict_class_layers, vocabulary
+            As in `predict`, for one module.  Values are converted to the dtype and device of each parameter.  A warning
+            is logged if parameters keep their values because the vocabulary has no node for them.
         noise, orthogonal_from
             As in `ghn_model.vary`, which is applied to the predicted tensors, to start fine-tuning from them.
         batch_statistics
@@ -271,25 +269,19 @@ class GHN(nn.Module):
         >>> model.eval()(torch.rand(8, 3, 32, 32)).shape
         torch.Size([8, 10])
         """
-        targets = dict(model.named_parameters())
-        if any(parameter.device.type == "meta" for parameter in targets.values()):
-            raise ConfigError("model: has parameters on the meta device, which hold no values; call to_empty() first")
-        graphs = graphs_of(model, input, graph)
+        targets = writable_parameters(model)
+        graphs = graphs_of(model, input, graph, vocabulary, self.config.vocabulary)
         check_parameters(graphs[0], targets)
+        if graph is None:
+            warn_of_kept(model, graphs[0], vocabulary or self.config.vocabulary)
         if noise or orthogonal_from is not None:
             predicted = self.predict(model, graph=graphs[0], predict_class_layers=predict_class_layers)
             for name, tensor in vary(model, predicted, noise=noise, orthogonal_from=orthogonal_from).items():
                 targets[name].copy_(tensor)
         else:
-
-            def write(run: Sequence[ParameterRequest], blocks: Tensor) -> None:
-                for request, block in zip(run, blocks):
-                    tile(block, request.slot.shape, out=targets[request.slot.name])
-
             batch = self.prepare(graphs, predict_class_layers, encoder_inputs=False)
             embeddings = self.encode(batch)
-            plan = batch.to(embeddings.device).decoding_plan
-            decode_parameters(plan, embeddings, self._decoders, self.config, write)
+            write_parameters(batch.to(embeddings.device), embeddings, self._decoders, self.config, targets)
         return use_batch_statistics(model) if batch_statistics else model
 
     @torch.no_grad()
@@ -299,12 +291,13 @@ class GHN(nn.Module):
         input: Any = None,
         *,
         graph: Graph | Sequence[Graph] | None = None,
+        vocabulary: str | None = None,
     ) -> Tensor:
         """Represent an architecture by a vector: the mean of its node embeddings (NeurIPS 2021, section 5.3).
 
         Parameters
         ----------
-        model, input, graph
+        model, input, graph, vocabulary
             As in `predict`.
 
         Returns
@@ -318,12 +311,10 @@ class GHN(nn.Module):
         >>> ghn.embed(Network(NetworkConfig(GENOTYPES["DARTS"], n_cells=4, C=16))).shape
         torch.Size([32])
         """
-        graphs = graphs_of(model, input, graph)
+        graphs = graphs_of(model, input, graph, vocabulary, self.config.vocabulary)
         nodes = torch.split(self.encode(graphs), [graph.num_nodes for graph in graphs])
         means = torch.stack([part.mean(0) for part in nodes])
         return means if isinstance(model, Sequence) else means[0]
-
-    # --- files ---
 
     @classmethod
     def from_pretrained(
@@ -363,17 +354,26 @@ class GHN(nn.Module):
         device = checked_device(device)
         return build_from(read_checkpoint(name_or_path, cls, num_classes), cls, device)
 
-    def save(self, path: str | Path, metadata: Mapping[str, Any] | None = None, *, half: bool = False) -> Path:
-        """Write the hypernetwork to a safetensors file, atomically; an existing file is replaced.
+    def save(
+        self,
+        path: str | Path,
+        metadata: Mapping[str, Any] | None = None,
+        *,
+        half: bool = False,
+        format: str = FORMATS[0],
+    ) -> Path:
+        """Write the hypernetwork to a file, atomically; an existing file is replaced.
 
         Parameters
         ----------
         path
-            The file, usually with the suffix ``.safetensors``.
+            The file, usually with the suffix ``.safetensors``; for the formats of the originals ``.pt``.
         metadata
             JSON values to store with it, such as the data set and the number of epochs.
         half
             Whether to store half-precision weights, in half the space; they are loaded in single precision.
+        format
+            "deepnets1m" (safetensors), or "ppuda" or "ghn3" (see `ghn_model.checkpoints.save_official`).
 
         Returns
         -------
@@ -382,7 +382,7 @@ class GHN(nn.Module):
         Raises
         ------
         ConfigError
-            If the metadata are not JSON values.
+            If the metadata are not JSON values, or the format cannot represent the configuration.
         CheckpointError
             If a weight is NaN or infinite, or the file cannot be written.
 
@@ -393,7 +393,7 @@ class GHN(nn.Module):
         ...     path = GHN("ghn2").save(f"{folder}/ghn.safetensors", {"epochs": 0})
         ...     ghn = GHN.from_pretrained(path)
         """
-        return save_checkpoint(self, path, metadata, half=half)
+        return save_checkpoint(self, path, metadata, half=half, format=format)
 
     @property
     def _decoders(self) -> Decoders:

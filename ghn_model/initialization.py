@@ -36,7 +36,7 @@ class skip_initialization(TorchFunctionMode):  # noqa: N801
 
 @torch.no_grad()
 def initialize_weights(model: nn.Module, output_layers: Iterable[nn.Module]) -> None:
-    """Initialize the embeddings and the output layers of a hypernetwork in place.
+    """Initialize the embeddings and the output layers of a hypernetwork as GHN-3 does, in place.
 
     Parameters
     ----------

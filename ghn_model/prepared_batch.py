@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
-from deepnets.graph import Graph, ParameterSlot
+from deepnets.graph import GraphBatch, ParameterSlot
 
 __all__ = ["DecodingGroup", "ParameterRequest", "PreparedBatch", "Window"]
 
@@ -74,7 +74,7 @@ class PreparedBatch:
     Attributes
     ----------
     graphs
-        The graphs, N nodes in total.
+        The graphs, N nodes in total.  They stay on the CPU.
     node_types
         `(N,) int64`, index of each node's type in the embedding table.
     shapes
@@ -94,7 +94,7 @@ class PreparedBatch:
     (2, True)
     """
 
-    graphs: list[Graph]
+    graphs: GraphBatch
     node_types: Tensor
     shapes: Tensor
     encoder_inputs: Any

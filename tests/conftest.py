@@ -1,8 +1,11 @@
-"""Puts the root of the repository first on the path: `tests/deepnets`, a folder, must not pass for the package."""
+"""Settings and fixtures of all tests.
+
+The root of the repository comes first on the path, so that `import deepnets` does not find the folder `tests/deepnets`.
+"""
 
 import os
 
-# The networks in tests are small: threads would only get in each other's way.
+# The networks in tests are small, so several threads per process would be slower than one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import signal
@@ -13,15 +16,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import pytest
 
-# In the background of a script SIGINT is ignored, which everything started from here would inherit.
+# A script in the background ignores SIGINT, and all processes that the tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A corpus folder with every split, small ones of `train` and `search`; not to be changed."""
+    """A corpus folder with every split, small ones of `train` and `search`; do not change it."""
     from generator import BuildPlan, build_corpus
+    from tests.support.shared import make_once
 
-    folder = tmp_path_factory.mktemp("corpus")
-    build_corpus(folder, BuildPlan(train_size=300, search_size=100, seed=0))
-    return folder
+    def make(folder: Path) -> None:
+        build_corpus(folder, BuildPlan(train_size=300, search_size=100, seed=0))
+
+    return make_once(tmp_path_factory, "corpus", make)[0]

@@ -1,11 +1,13 @@
-"""Trace every classifier of torchvision or timm, and list the parameters that have no node: `python -m tests.coverage`.
+"""Trace networks of other packages, and list the parameters that have no node: `python -m tests.coverage`.
 
-Networks are built on the `meta` device, where they take no memory.
+`--library torchvision` and `--library timm` trace all classifiers, on the `meta` device, where they take no memory.
+`--library families` traces small networks of several packages, and compares the graphs with autograd.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import statistics
 import time
 import warnings
@@ -17,6 +19,8 @@ from torch import nn
 
 from deepnets import NODE_TYPES, DeepNetsError, trace
 from deepnets.support import import_timm, import_torchvision
+from tests.oracles.autograd_ancestry import ancestry_differences
+from tests.support.families import FAMILIES, Family
 
 Maker = Callable[[], nn.Module]
 
@@ -44,15 +48,53 @@ def on_meta(make: Maker) -> nn.Module:
         return make()
 
 
+def check_family(family: Family) -> tuple[str, str, str]:
+    """Return whether a graph is complete, whether its ancestry is that of autograd, and how long tracing took."""
+    torch.manual_seed(0)
+    try:
+        model, inputs = family.make(), family.inputs()
+    except Exception as error:
+        return "cannot be built", f"{type(error).__name__}: {str(error)[:90]}", ""
+    started = time.perf_counter()
+    try:
+        graph = trace(model, inputs)
+    except DeepNetsError as error:
+        return "TraceError", str(error)[:120], ""
+    duration = f"{1e3 * (time.perf_counter() - started):.0f} ms"
+    missing = [slot.name for slot in graph.unused]
+    complete = f"yes, but {', '.join(missing[:3])} unused" if missing else "yes"
+    try:
+        wrong = ancestry_differences(graph, model, inputs)
+    except Exception as error:
+        return complete, f"not checked: {type(error).__name__}: {str(error)[:90]}", duration
+    return complete, f"{len(wrong)} differences: {wrong[0][:100]}" if wrong else "equal", duration
+
+
+def check_families(only: str, first: int, step: int) -> None:
+    """Print a table of the families whose package is installed."""
+    chosen = [(name, family) for name, family in FAMILIES.items() if only in f"{family.package}:{name}"][first::step]
+    counts = Counter[str]()
+    for name, family in chosen:
+        installed = importlib.util.find_spec(family.package) is not None
+        row = check_family(family) if installed else ("not installed", "", "")
+        good = row[0].startswith("yes") and row[1] == "equal"
+        counts[f"{family.package}: {'complete and equal' if good else 'other'}"] += 1
+        print(f"{family.package:28} {name:40} {row[0]:20} {row[1]:10} {row[2]}", flush=True)
+    print(", ".join(f"{kind} {count}" for kind, count in sorted(counts.items())))
+
+
 def main() -> None:
     """Trace them all."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--library", choices=("torchvision", "timm"), default="torchvision")
+    parser.add_argument("--library", choices=("torchvision", "timm", "families"), default="torchvision")
     parser.add_argument("--only", default="", help="names that contain this")
     parser.add_argument("--part", default="0/1", help="every n-th model from the k-th on, as k/n")
     options = parser.parse_args()
     first, step = map(int, options.part.split("/"))
     warnings.simplefilter("ignore")
+    if options.library == "families":
+        check_families(options.only, first, step)
+        return
     models = timm_models() if options.library == "timm" else torchvision_models()
     complete = total = 0
     seconds, types = {}, Counter[str]()

@@ -26,6 +26,7 @@ NEED_TORCH = (
     "deepnets.architecture.operations",
     "deepnets.data",
     "deepnets.graph.batch",
+    "deepnets.support.detection_operators",
     "deepnets.support.optional_models",
     "deepnets.tracing",
 )

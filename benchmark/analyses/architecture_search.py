@@ -60,7 +60,7 @@ def search(
     features: npt.NDArray[np.floating[Any]],
     networks: pd.DataFrame,
     *,
-    jobs: int = 1,
+    workers: int = 1,
     progress: bool = False,
 ) -> SearchResult:
     """Rank networks by a predicted property.
@@ -76,7 +76,7 @@ def search(
         `(m, f)` features of the networks to rank.
     networks
         Table of `m` rows with `index` and any other columns.
-    jobs
+    workers
         Number of processes for cross-validation.
     progress
         Whether to show a progress bar.
@@ -101,7 +101,7 @@ def search(
         raise ConfigError(f"property: unknown {name!r}; use one of {', '.join(PROPERTIES)}")
     if len(features) != len(networks) or not len(features):
         raise ConfigError(f"networks: expected one row for each of {len(features)} vectors, got {len(networks)}")
-    parameters = best_parameters(*val, jobs=jobs, progress=progress)
+    parameters = best_parameters(*val, workers=workers, progress=progress)
     values = np.concatenate([np.asarray(targets, np.float64) for _, targets in (val, test)])
     known = np.isfinite(values)
     if np.ptp(values[known]) == 0:

@@ -51,8 +51,8 @@ def embed_networks(
     nets: DeepNets1M | Sequence[Graph],
     *,
     indices: Sequence[int] | None = None,
-    jobs: int = 1,
-    batch: int = 32,
+    workers: int = 1,
+    batch_size: int = 32,
     progress: bool = False,
 ) -> Vectors:
     """Embed many networks; every vector equals that of `GHN.embed`.
@@ -65,9 +65,9 @@ def embed_networks(
         A split of the corpus, or a list of graphs.
     indices
         Indices of the networks to embed.  Default: all.
-    jobs
+    workers
         Number of processes.  A hypernetwork on a GPU always uses the current process.
-    batch
+    batch_size
         Most graphs per batch.
     progress
         Whether to show a progress bar.
@@ -79,7 +79,7 @@ def embed_networks(
     Raises
     ------
     ConfigError
-        If there are no networks, or `jobs` or `batch` is less than 1.
+        If there are no networks, or `workers` or `batch_size` is less than 1.
     FormatError
         If a graph of the corpus is damaged.
 
@@ -91,13 +91,13 @@ def embed_networks(
     >>> embed_networks(GHN(GHNConfig(hidden=8)), [nets[0], nets[1]]).shape
     (2, 8)
     """
-    jobs = checked_integer("jobs", jobs, at_least(1))
-    batch = checked_integer("batch", batch, at_least(1))
+    workers = checked_integer("workers", workers, at_least(1))
+    batch_size = checked_integer("batch_size", batch_size, at_least(1))
     wanted = list(range(len(nets))) if indices is None else [int(index) for index in indices]
     if not wanted:
         raise ConfigError("nets: there are no networks to embed")
     with _bar(len(wanted), nets, progress) as bar:
-        return _computed(ghn, nets, wanted, jobs, batch, bar)
+        return _computed(ghn, nets, wanted, workers, batch_size, bar)
 
 
 def _bar(total: int, nets: DeepNets1M | Sequence[Graph], progress: bool) -> Any:
@@ -106,44 +106,44 @@ def _bar(total: int, nets: DeepNets1M | Sequence[Graph], progress: bool) -> Any:
 
 
 def _computed(
-    ghn: GHN, nets: DeepNets1M | Sequence[Graph], wanted: Sequence[int], jobs: int, batch: int, bar: Any
+    ghn: GHN, nets: DeepNets1M | Sequence[Graph], wanted: Sequence[int], workers: int, batch_size: int, bar: Any
 ) -> Vectors:
     if next(ghn.parameters()).device.type != "cpu":
-        jobs = 1
+        workers = 1
     tasks = [list(wanted[start : start + _TASK]) for start in range(0, len(wanted), _TASK)]
     vectors = []
-    for part in _in_order(ghn, nets, tasks, min(jobs, len(tasks)), batch):
+    for part in _in_order(ghn, nets, tasks, min(workers, len(tasks)), batch_size):
         vectors.append(part)
         bar.update(len(part))
     return np.concatenate(vectors)
 
 
 def _in_order(
-    ghn: GHN, nets: DeepNets1M | Sequence[Graph], tasks: list[list[int]], jobs: int, batch: int
+    ghn: GHN, nets: DeepNets1M | Sequence[Graph], tasks: list[list[int]], workers: int, batch_size: int
 ) -> Iterator[Vectors]:
     """Yield the vectors of the tasks in order."""
-    if jobs == 1:
-        return (_embed_part(ghn, nets, task, batch) for task in tasks)
+    if workers == 1:
+        return (_embed_part(ghn, nets, task, batch_size) for task in tasks)
     calls: list[Any] = []
     for task in tasks:
         if isinstance(nets, DeepNets1M):  # every process opens the file
-            calls.append(joblib.delayed(_embed_part)(ghn, nets, task, batch))
+            calls.append(joblib.delayed(_embed_part)(ghn, nets, task, batch_size))
         else:
-            calls.append(joblib.delayed(_embed)(ghn, [nets[index] for index in task], batch))
-    return joblib.Parallel(n_jobs=jobs, return_as="generator")(calls)  # type: ignore[no-any-return]
+            calls.append(joblib.delayed(_embed)(ghn, [nets[index] for index in task], batch_size))
+    return joblib.Parallel(n_jobs=workers, return_as="generator")(calls)  # type: ignore[no-any-return]
 
 
-def _embed_part(ghn: GHN, nets: DeepNets1M | Sequence[Graph], indices: list[int], batch: int) -> Vectors:
-    return _embed(ghn, [nets[index] for index in indices], batch)
+def _embed_part(ghn: GHN, nets: DeepNets1M | Sequence[Graph], indices: list[int], batch_size: int) -> Vectors:
+    return _embed(ghn, [nets[index] for index in indices], batch_size)
 
 
 @torch.no_grad()
-def _embed(ghn: GHN, graphs: list[Graph], batch: int) -> Vectors:
+def _embed(ghn: GHN, graphs: list[Graph], batch_size: int) -> Vectors:
     """Embed graphs in batches of graphs of similar size, which need less padding."""
     vectors = np.empty((len(graphs), ghn.config.hidden), np.float32)
     order = sorted(range(len(graphs)), key=lambda position: graphs[position].num_nodes)
     while order:
-        count = max(1, min(batch, len(order)))
+        count = max(1, min(batch_size, len(order)))
         while count > 1 and count * graphs[order[count - 1]].num_nodes ** 2 > _MOST_PAIRS:
             count -= 1
         places, order = order[:count], order[count:]
@@ -162,15 +162,15 @@ def cached_embeddings(
     nets: DeepNets1M,
     folder: Path | str,
     *,
-    jobs: int = 1,
-    batch: int = 32,
+    workers: int = 1,
+    batch_size: int = 32,
     progress: bool = False,
 ) -> Vectors:
     """Embed all networks of a split, or read embeddings that an earlier call stored.
 
     Parameters
     ----------
-    ghn, nets, jobs, batch, progress
+    ghn, nets, workers, batch_size, progress
         As for `embed_networks`.
     folder
         Folder of the cache, with one file per 8,192 networks, so that the next call resumes an interrupted one.  Files
@@ -196,10 +196,10 @@ def cached_embeddings(
     ...     cached_embeddings(GHN(GHNConfig(hidden=8)), DeepNets1M(split="predefined"), folder).shape
     (2, 8)
     """
-    jobs = checked_integer("jobs", jobs, at_least(1))
-    batch = checked_integer("batch", batch, at_least(1))
+    workers = checked_integer("workers", workers, at_least(1))
+    batch_size = checked_integer("batch_size", batch_size, at_least(1))
     if nets.split == "train":
-        return embed_networks(ghn, nets, jobs=jobs, batch=batch, progress=progress)
+        return embed_networks(ghn, nets, workers=workers, batch_size=batch_size, progress=progress)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     source = _source(ghn, nets)
@@ -212,7 +212,7 @@ def cached_embeddings(
             path = folder / f"{nets.split}-{start}-{digest[:16]}.npz"
             block = _read(path, identity, (len(wanted), ghn.config.hidden))
             if block is None:
-                block = _computed(ghn, nets, wanted, jobs, batch, bar)
+                block = _computed(ghn, nets, wanted, workers, batch_size, bar)
                 _write(path, identity, block)
             else:
                 bar.update(len(wanted))

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from benchmark.analyses.properties import PropertyScore
+from benchmark.metrics import METRICS
 from benchmark.report.style import (
     INK,
     SOFT,
@@ -26,6 +27,7 @@ from benchmark.report.style import (
     saved_figure,
     set_log_ticks,
 )
+from benchmark.report.text import metric_text
 
 __all__ = [
     "LABELS",
@@ -46,8 +48,6 @@ LABELS = {
     "depth": "depth, nodes",
     "average_degree": "average degree",
     "average_path": "average shortest path",
-    "top1": "top-1, percent",
-    "top5": "top-5, percent",
 }
 Values = npt.NDArray[np.floating[Any]]
 
@@ -182,7 +182,7 @@ def draw_correlations(
             if statistic == "num_params":
                 _log_scale(axes, table[statistic].to_numpy(float))
             axes.set_xlabel(LABELS.get(statistic, statistic))
-            axes.set_ylabel(LABELS.get(target, target))
+            axes.set_ylabel(metric_text(target) if target in METRICS else LABELS.get(target, target))
         if len(groups) > 1:
             legend_below(figure, min(4, len(groups)))
         figure.suptitle(title)

@@ -119,7 +119,7 @@ def predict_property(
     test_features: Vectors,
     test_targets: npt.ArrayLike,
     *,
-    jobs: int = 1,
+    workers: int = 1,
     orders: Sequence[int | None] = ORDERS,
     progress: bool = False,
 ) -> PropertyScore:
@@ -133,7 +133,7 @@ def predict_property(
         `(n, features)`; they are not scaled.
     train_targets, test_targets
         `(n,)`; networks whose target is NaN are omitted.
-    jobs
+    workers
         Number of processes; results do not depend on it.
     orders
         Seeds of the orders of the training networks for cross-validation; the predictions of the last are returned.
@@ -171,7 +171,7 @@ def predict_property(
     if np.ptp(train_targets) == 0:
         predictions[keep] = train_targets[0]
         return PropertyScore(name, math.nan, math.nan, (math.nan,) * len(orders), (), *sizes, predictions, note)
-    chosen = _choose(train_features, train_targets, orders, jobs, progress and name)
+    chosen = _choose(train_features, train_targets, orders, workers, progress and name)
     taus = []
     outputs: dict[str, npt.NDArray[np.float64]] = {}  # several orders often select the same hyperparameters
     for parameters in chosen:
@@ -189,7 +189,7 @@ def predict_property(
 
 
 def best_parameters(
-    features: Vectors, targets: npt.ArrayLike, order: int | None = None, *, jobs: int = 1, progress: bool = False
+    features: Vectors, targets: npt.ArrayLike, order: int | None = None, *, workers: int = 1, progress: bool = False
 ) -> Parameters:
     """Select hyperparameters of the regressor from `GRID`: the best mean R² in 5-fold cross-validation.
 
@@ -199,7 +199,7 @@ def best_parameters(
         `(n, features)` and `(n,)`; networks whose target is NaN are omitted.
     order
         Seed of the order in which networks are divided into folds; None for the original order.
-    jobs, progress
+    workers, progress
         Number of processes, and whether to show a progress bar.
 
     Returns
@@ -213,7 +213,7 @@ def best_parameters(
         If there are fewer than 10 networks with a target.
     """
     features, targets, _ = _known("training", features, targets, MINIMUM)
-    return _choose(features, targets, (order,), jobs, progress and "parameters")[0]
+    return _choose(features, targets, (order,), workers, progress and "parameters")[0]
 
 
 def fit_regressor(features: Vectors, targets: npt.ArrayLike, parameters: Parameters) -> Any:
@@ -227,7 +227,7 @@ def fit_regressor(features: Vectors, targets: npt.ArrayLike, parameters: Paramet
 
 
 def _choose(
-    features: Vectors, targets: npt.NDArray[np.float64], orders: Sequence[int | None], jobs: int, bar: str | bool
+    features: Vectors, targets: npt.NDArray[np.float64], orders: Sequence[int | None], workers: int, bar: str | bool
 ) -> list[Parameters]:
     """Return the best candidate for each order; `bar` is the label of the progress bar, or False."""
     from sklearn.model_selection import KFold, ParameterGrid
@@ -239,7 +239,9 @@ def _choose(
         # The published orders come from this generator; newer ones of NumPy give other numbers.
         order = np.arange(len(targets)) if seed is None else np.random.RandomState(seed).permutation(len(targets))
         tasks += [(order[train], order[test]) for train, test in splits]
-    run = joblib.Parallel(n_jobs=min(checked_integer("jobs", jobs, at_least(1)), len(tasks)), return_as="generator")
+    run = joblib.Parallel(
+        n_jobs=min(checked_integer("workers", workers, at_least(1)), len(tasks)), return_as="generator"
+    )
     found = run(joblib.delayed(_fold_scores)(features, targets, *task, candidates) for task in tasks)
     scores = list(tqdm(found, desc=str(bar), total=len(tasks), unit="fold", disable=None if bar else True))
     means = np.array(scores).reshape(len(orders), FOLDS, len(candidates)).mean(axis=1)

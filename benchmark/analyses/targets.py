@@ -163,8 +163,7 @@ def own_targets(
     """
     rows = rows[rows["split"] == nets.split]
     check_corpus(rows, nets, runs or {})
-    metric = metric or usual_metric(str(rows["images"].iloc[0]) if len(rows) else "", nets.split)
-    get_metric(metric)  # raises an error for an unknown name
+    metric = get_metric(metric or usual_metric(str(rows["images"].iloc[0]) if len(rows) else "", nets.split)).name
     part = "val" if (rows["part"] == "val").any() else "test"
     rows = rows[(rows["part"] == part) & (rows["status"] == "ok")]
     clean, noisy = rows[rows["noise"] == 0], rows[rows["noise"] > 0]

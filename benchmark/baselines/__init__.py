@@ -8,7 +8,7 @@ curves  tables and figures of training curves
 from __future__ import annotations
 
 from benchmark.baselines.curves import curves_text, draw_curves
-from benchmark.baselines.jobs import TrainingJob, jobs_of, model_jobs
+from benchmark.baselines.jobs import TrainingJob, genotype_config, genotype_jobs, jobs_of, model_jobs
 from benchmark.baselines.runs import Curves, train_all
 
 __all__ = [
@@ -16,6 +16,8 @@ __all__ = [
     "TrainingJob",
     "curves_text",
     "draw_curves",
+    "genotype_config",
+    "genotype_jobs",
     "jobs_of",
     "model_jobs",
     "train_all",

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from benchmark.evaluation import FAILED, OK, summarize
-from benchmark.metrics import get_metric
+from benchmark.metrics import METRICS, get_metric
 
 __all__ = ["curves_text", "draw_curves", "mean_curves"]
 
@@ -33,7 +33,9 @@ def mean_curves(table: pd.DataFrame, metric: str = "top1") -> pd.DataFrame:
     Returns
     -------
     One row per predictor, split, images and epoch: `mean`, `standard_error` (from the population standard deviation),
-    `networks` (number of all networks) and `failures` (number of networks that are not part of the mean).
+    `networks` (number of all networks), `failures` (number of trainings that failed) and `successful_mean` (mean over
+    the others).  Trainings that failed count as 0 in means of accuracies, and not at all in those of "train_top1" and
+    "train_loss".
 
     Examples
     --------
@@ -48,12 +50,12 @@ def mean_curves(table: pd.DataFrame, metric: str = "top1") -> pd.DataFrame:
         fine = group[(group["status"] == OK) & group[metric].notna()]
         for epoch, part in fine.groupby("epoch"):
             summary = summarize(pd.concat([part, failed]), metric)
-            found = (summary.mean, summary.standard_error, summary.networks, summary.failures)
+            found = (summary.mean, summary.standard_error, summary.networks, summary.failures, summary.successful_mean)
             rows.append((*key, int(epoch), *found))
         if fine.empty:
-            rows.append((*key, 0, math.nan, math.nan, len(failed), len(failed)))
+            rows.append((*key, 0, math.nan, math.nan, len(failed), len(failed), math.nan))
     columns = ["predictor", "split", "images", "epoch", "mean", "standard_error", "networks", "failures"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=[*columns, "successful_mean"])
 
 
 def curves_text(table: pd.DataFrame, metric: str = "top1") -> str:
@@ -74,6 +76,8 @@ def curves_text(table: pd.DataFrame, metric: str = "top1") -> str:
            1   50.0±7.1
     networks          2
       failed          0
+
+    If a training failed, a last line has the mean of the others after the last epoch.
     """
     means = mean_curves(table, metric)
     blocks = []
@@ -86,6 +90,8 @@ def curves_text(table: pd.DataFrame, metric: str = "top1") -> str:
         last = block.drop_duplicates("predictor", keep="last").set_index("predictor")
         lines.append(["networks", *(f"{last.networks[name]:,}" for name in predictors)])
         lines.append(["failed", *(f"{last.failures[name]:,}" for name in predictors)])
+        if (last.failures.to_numpy() * last.successful_mean.notna().to_numpy()).any():
+            lines.append(["without them", *(f"{last.successful_mean[name]:.1f}" for name in predictors)])
         widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
         text = ["   ".join(part.rjust(width) for part, width in zip(line, widths)) for line in lines]
         blocks.append("\n".join([f"{split}, {images}: {metric} in percent, mean ± standard error", *text]))
@@ -127,7 +133,8 @@ def draw_curves(table: pd.DataFrame, path: Path, metric: str = "top1") -> bool:
         part = table[(table["split"] == split) & (table["images"] == images)]
         _draw(left, part, metric, predictors)
         left.set_title(f"{split}, {images}", loc="left", fontsize=11)
-        left.set_ylabel(f"{get_metric(metric).label}, {get_metric(metric).unit}")
+        known = metric in METRICS
+        left.set_ylabel(f"{get_metric(metric).label}, {get_metric(metric).unit}" if known else f"{metric}, %")
         _draw(right, part, "train_loss", predictors)
         right.set_title("training", loc="left", fontsize=11)
         right.set_ylabel("loss")

@@ -11,11 +11,13 @@ import torch
 from torch import nn
 
 from benchmark.evaluation import LIBRARIES, Networks, open_networks
-from deepnets.graph import Graph
+from deepnets.architecture import GENOTYPES, IMAGE_SIZES, Network, NetworkConfig
+from deepnets.corpus import DeepNets1M
+from deepnets.graph import Graph, build_graph
 from deepnets.support import ConfigError, load_model
 from ghn_model import graph_of
 
-__all__ = ["TrainingJob", "jobs_of", "model_jobs"]
+__all__ = ["TrainingJob", "genotype_config", "genotype_jobs", "jobs_of", "model_jobs"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class TrainingJob:
     build
         Function that builds the network with random parameters.
     graph
-        Function from the built network to its graph.
+        Function from the built network and a vocabulary (see `deepnets.trace`) to its graph.
 
     Examples
     --------
@@ -45,7 +47,7 @@ class TrainingJob:
     network: str
     key: int
     build: Callable[[], nn.Module]
-    graph: Callable[[nn.Module], Graph]
+    graph: Callable[[nn.Module, str], Graph]
 
     @property
     def name(self) -> str:
@@ -82,10 +84,91 @@ def jobs_of(networks: Networks, indices: Sequence[int], first: int = 0) -> list[
 
     def job(index: int) -> TrainingJob:
         name, key = networks.name_of(index), networks.key_of(index)
-        build, graph = lambda: networks.build(index), lambda _: networks.graph(index)
-        return TrainingJob(networks.name, first + index, name, key, build, graph)
+        return TrainingJob(
+            networks.name,
+            first + index,
+            name,
+            key,
+            build=lambda: networks.build(index),
+            graph=lambda _, vocabulary: networks.graph(index, vocabulary),
+        )
 
     return [job(index) for index in indices]
+
+
+def genotype_config(name: str, image_size: int, width: int | None = None, n_cells: int | None = None) -> NetworkConfig:
+    """Return the network that is trained for a genotype.
+
+    Parameters
+    ----------
+    name
+        One of `deepnets.GENOTYPES`.
+    image_size
+        32 or 224, which determines the stem and the defaults.
+    width, n_cells
+        Initial number of channels and number of cells.  By default those of DARTS (Liu et al., ICLR 2019): 36 and 20
+        for 32 pixels, 48 and 14 for 224 pixels; for the vision transformer those of the split `predefined`.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such genotype, or a value is not allowed.
+
+    Examples
+    --------
+    >>> config = genotype_config("DARTS", 32)
+    >>> config.C, config.n_cells
+    (36, 20)
+    """
+    if name not in GENOTYPES:
+        raise ConfigError(f"network: unknown genotype {name!r}; use one of {', '.join(GENOTYPES)}")
+    if name == "ViT":
+        config = DeepNets1M("", "predefined")[1].config
+    elif image_size == IMAGE_SIZES[0]:
+        config = NetworkConfig(GENOTYPES[name], n_cells=20, C=36)
+    else:
+        config = NetworkConfig(GENOTYPES[name], n_cells=14, C=48, stem_type=1)
+    return config.replace(C=width or config.C, n_cells=n_cells or config.n_cells)
+
+
+def genotype_jobs(
+    names: Sequence[str], num_classes: int, image_size: int, width: int | None = None, n_cells: int | None = None
+) -> list[TrainingJob]:
+    """Return the jobs of networks by the names of their genotypes.
+
+    Parameters
+    ----------
+    names
+        Names in `deepnets.GENOTYPES`.
+    num_classes
+        Number of classes.
+    image_size, width, n_cells
+        As in `genotype_config`.
+
+    Raises
+    ------
+    ConfigError
+        As in `genotype_config`, or if a genotype is named twice.
+
+    Examples
+    --------
+    >>> (job,) = genotype_jobs(["DARTS"], num_classes=10, image_size=32, width=16)
+    >>> job.name
+    'genotypes-DARTS-C16-L20'
+    """
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigError(f"network: named twice: {', '.join(repeated)}")
+
+    def job(name: str, index: int) -> TrainingJob:
+        config = genotype_config(name, image_size, width, n_cells)
+        network = f"{name}-C{config.C}-L{config.n_cells}"
+        build, graph = (
+            lambda: Network(config, num_classes, image_size),
+            lambda _, vocabulary: build_graph(config, num_classes, image_size),
+        )
+        return TrainingJob("genotypes", index, network, _key(network), build, graph)
+
+    return [job(name, index) for index, name in enumerate(names)]
 
 
 def model_jobs(specs: Sequence[str], num_classes: int, image_size: int) -> list[TrainingJob]:
@@ -111,10 +194,15 @@ def model_jobs(specs: Sequence[str], num_classes: int, image_size: int) -> list[
     """
 
     def job(spec: str, index: int) -> TrainingJob:
-        key = int.from_bytes(hashlib.sha256(spec.encode()).digest()[:8], "little") >> 1
         example = torch.empty(1, 3, image_size, image_size)
-        build, graph = lambda: load_model(spec, num_classes=num_classes), lambda model: graph_of(model, example)
-        return TrainingJob("models", index, spec, key, build, graph)
+        return TrainingJob(
+            "models",
+            index,
+            spec,
+            _key(spec),
+            build=lambda: load_model(spec, num_classes=num_classes),
+            graph=lambda model, vocabulary: graph_of(model, example, vocabulary),
+        )
 
     jobs: list[TrainingJob] = []
     for spec in specs:
@@ -127,3 +215,7 @@ def model_jobs(specs: Sequence[str], num_classes: int, image_size: int) -> list[
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigError(f"model: named twice: {', '.join(repeated)}")
     return jobs
+
+
+def _key(name: str) -> int:
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little") >> 1

@@ -3,6 +3,7 @@
     OUT/curves.csv                          one row per epoch of every training, or one row for a failed training
     OUT/settings.json                       settings of the trainings of every label, so that only equal ones are added
     OUT/LABEL/SPLIT-INDEX.safetensors       parameters and running statistics after the last epoch
+    OUT/LABEL/SPLIT-INDEX.state.safetensors state of the training that is in progress, from which it continues
 
 The rows of a training are appended together at its end.  Incomplete rows of a killed process are removed when the
 folder is opened again.
@@ -13,26 +14,29 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import nn
 from tqdm import tqdm
 
 from benchmark.baselines.jobs import TrainingJob
 from benchmark.evaluation import FAILED, OK
 from benchmark.metrics import DEFAULT_METRICS
 from benchmark.results import CsvTable
-from benchmark.training import SGDRecipe, Start, evaluated_epochs, initialized, train_network
+from benchmark.training import SGDRecipe, Start, Trained, evaluated_epochs, initialized, train_network
+from benchmark.training.progress import SAVE_SECONDS
 from benchmark.training.recipe import current_names
+from deepnets.architecture import Network
 from deepnets.data import Images
-from deepnets.support import ConfigError, DeepNetsError, FormatError, exclusive, replace_file
+from deepnets.support import CheckpointError, ConfigError, DeepNetsError, FormatError, exclusive, replace_file
 from ghn_model.checkpoints import write_tensors
 
-__all__ = ["COLUMNS", "Curves", "train_all"]
+__all__ = ["COLUMNS", "Curves", "run_trainings", "start_network", "train_all"]
 
 COLUMNS = (
     *("predictor", "split", "index", "network", "images", "epoch", "train_loss", "train_top1", *DEFAULT_METRICS),
@@ -41,7 +45,7 @@ COLUMNS = (
 """Columns of `curves.csv`."""
 
 _INTEGERS = ("index", "epoch", "num_params")
-_NUMBERS = ("train_loss", "train_top1", *DEFAULT_METRICS, "seconds", "learning_rate")
+_TEXTS = ("predictor", "split", "network", "images", "status", "reason")
 
 Key = tuple[str, str, str, str]
 """Identity of a training: predictor, split, name or index of the network, images."""
@@ -54,6 +58,8 @@ class Curves:
     ----------
     folder
         Created if it does not exist.
+    columns
+        Columns of the file.
 
     Examples
     --------
@@ -63,10 +69,11 @@ class Curves:
     0
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, columns: Sequence[str] = COLUMNS) -> None:
         self.folder = folder
+        self.columns = tuple(columns)
         self.path = folder / "curves.csv"
-        self._table = CsvTable(self.path, COLUMNS)
+        self._table = CsvTable(self.path, self.columns)
         folder.mkdir(parents=True, exist_ok=True)
 
     @contextlib.contextmanager
@@ -80,6 +87,7 @@ class Curves:
         FormatError
             If the files have another format.
         """
+        self._table.check()
         with exclusive(self.folder):
             self._repair()
             yield self
@@ -92,9 +100,11 @@ class Curves:
         FormatError
             If the file has another format.
         """
-        table = pd.DataFrame(self._table.rows(), columns=list(COLUMNS))
+        table = pd.DataFrame(self._table.rows(), columns=list(self.columns))
         try:
-            for column in (*_INTEGERS, *_NUMBERS):
+            for column in self.columns:
+                if column in _TEXTS:
+                    continue
                 numbers = table[column].map(int if column in _INTEGERS else _float)
                 table[column] = numbers.astype("int64" if column in _INTEGERS else "float64")
         except ValueError as error:
@@ -163,7 +173,8 @@ class Curves:
             raise FormatError(f"{path}: is damaged: {error}; remove it, or choose another folder") from error
         if not isinstance(known, dict) or not all(isinstance(values, dict) for values in known.values()):
             raise FormatError(f"{path}: does not contain settings; remove it, or choose another folder")
-        return {name: current_names(values) for name, values in known.items()}
+        defaults = SGDRecipe().to_dict()  # fields that the recipes of earlier versions did not have
+        return {name: {**defaults, **current_names(values)} for name, values in known.items()}
 
 
 def train_all(
@@ -179,9 +190,12 @@ def train_all(
     seed: int = 0,
     device: torch.device | str = "cpu",
     save: bool = True,
+    save_seconds: float = SAVE_SECONDS,
     progress: bool = False,
 ) -> None:
     """Train every network from every source of initial parameters, except for trainings that have rows.
+
+    A training that was interrupted continues from its last saved state, with the same results.
 
     Parameters
     ----------
@@ -201,7 +215,9 @@ def train_all(
     device
         Device of the training.
     save
-        Whether to write the final state of each network.
+        Whether to write the final state of each network, without auxiliary head.
+    save_seconds
+        Seconds between two saved states of a training.
     progress
         Whether to show a progress bar.
 
@@ -209,6 +225,8 @@ def train_all(
     ------
     ConfigError
         If the folder has trainings with other settings.
+    CheckpointError
+        If the state of a training is damaged, or a file cannot be written.
     FormatError, IntegrityError
         If the corpus, an image or a file of the folder is damaged.  Other errors are failures of the network that is
         being trained.
@@ -226,69 +244,142 @@ def train_all(
     ...     curves.table()[["network", "epoch", "status"]].values.tolist()
     [['linear', 1, 'ok']]
     """
+    about = {
+        **(settings or {}),
+        "epochs_evaluated": sorted(evaluated_epochs(recipe.epochs, epochs_evaluated)),
+        "train": [train_images.split, len(train_images)],
+        "evaluate": [eval_images.split, len(eval_images)],
+    }
+
+    def train(job: TrainingJob, start: Start, row: dict[str, Any], seed: int, **options: Any) -> Trained:
+        net = start_network(job, start, row, seed, eval_images.num_classes, recipe)
+        return train_network(
+            net,
+            train_images,
+            recipe,
+            eval_images=eval_images,
+            epochs_evaluated=epochs_evaluated,
+            seed=seed >> 1,
+            device=device,
+            save_seconds=save_seconds,
+            **options,
+        )
+
+    run_trainings(curves, jobs, starts, recipe, eval_images.name, about, train, seed=seed, save=save, progress=progress)
+
+
+def start_network(
+    job: TrainingJob, start: Start, row: dict[str, Any], seed: int, num_classes: int, recipe: SGDRecipe
+) -> nn.Module:
+    """Build a network with its initial parameters, and enter its number of parameters, without auxiliary head.
+
+    Parameters
+    ----------
+    job, start, recipe
+        The network, its initial parameters, and the recipe of the training.
+    row
+        Row of the table; its `num_params` is set.
+    seed
+        Seed of random parameters and of noise.
+    num_classes
+        Number of classes.
+
+    Examples
+    --------
+    >>> from benchmark.baselines.jobs import genotype_jobs
+    >>> row = {}
+    >>> (job,) = genotype_jobs(["DARTS"], num_classes=10, image_size=32)
+    >>> net = start_network(job, Start(), row, 0, 10, SGDRecipe.preset("darts"))
+    >>> row["num_params"], net.auxiliary
+    (3349342, True)
+    """
+    with torch.random.fork_rng([]):
+        torch.default_generator.manual_seed(seed)
+        model = job.build()
+        if recipe.auxiliary_weight and isinstance(model, Network):
+            model = Network(model.config, model.num_classes, model.image_size, auxiliary=True)
+    row["num_params"] = sum(p.numel() for name, p in model.named_parameters() if not _is_auxiliary(name))
+    graph = job.graph(model, start.ghn.config.vocabulary) if start.ghn else None
+    options: dict[str, Any] = {"num_classes": num_classes, "recipe": recipe, "name": job.name, "seed": seed >> 1}
+    return initialized(model, start, graph=graph, **options)
+
+
+def run_trainings(
+    curves: Curves,
+    jobs: Sequence[TrainingJob],
+    starts: Sequence[Start],
+    recipe: SGDRecipe,
+    images: str,
+    settings: Mapping[str, Any],
+    train: Callable[..., Trained],
+    *,
+    seed: int,
+    save: bool,
+    progress: bool,
+) -> None:
+    """Run the trainings that have no rows, and write their results.
+
+    Parameters
+    ----------
+    curves, jobs, starts, recipe, seed, save, progress
+        As for `train_all`.
+    images
+        Name of the images.
+    settings
+        Settings that must be equal for all trainings of a label, beside the recipe, as values that JSON can represent.
+    train
+        Function that trains a network: ``train(job, start, row, seed, each_epoch=..., state_file=...)``, with the row
+        of the table, in which it enters `num_params`.
+
+    Raises
+    ------
+    ConfigError, CheckpointError, FormatError, IntegrityError
+        As for `train_all`.
+    """
     for split in sorted({job.split for job in jobs}):
         for start in starts:
-            about = {**recipe.to_dict(), "init": start.about, "seed": seed, **(settings or {})}
-            about["epochs_evaluated"] = sorted(evaluated_epochs(recipe.epochs, epochs_evaluated))
-            about |= {
-                "train": [train_images.split, len(train_images)],
-                "evaluate": [eval_images.split, len(eval_images)],
-            }
-            curves.check_settings(_group(start.label, split, eval_images.name), about)
+            about = {**recipe.to_dict(), "init": start.about, "seed": seed, **settings}
+            curves.check_settings(_group(start.label, split, images), about)
     done = curves.finished()
     todo = [
         (job, start)
         for job in jobs
         for start in starts
-        if (start.label, job.split, job.network or str(job.index), eval_images.name) not in done
+        if (start.label, job.split, job.network or str(job.index), images) not in done
     ]
     bar = tqdm(todo, desc="training", disable=not progress or not todo, unit="network")
     for job, start in bar:
         bar.set_postfix_str(f"{job.name} from {start.label}")
         row = {"predictor": start.label, "split": job.split, "index": job.index, "network": job.network}
-        row |= {"images": eval_images.name, "num_params": 0, "status": OK, "reason": ""}
+        row |= {"images": images, "num_params": 0, "status": OK, "reason": ""}
 
         def show(point: dict[str, float], about: str = f"{job.name} from {start.label}") -> None:
             bar.set_postfix_str(f"{about}: epoch {point['epoch']} of {recipe.epochs}, loss {point['loss']:.3f}")
 
+        folder = curves.folder / start.label
+        state_file = folder / f"{job.name}.state.safetensors"
         try:
             word = int(np.random.Philox(key=[seed, job.key]).random_raw())
-            with torch.random.fork_rng([]):
-                torch.default_generator.manual_seed(word)
-                model = job.build()
-            row["num_params"] = sum(parameter.numel() for parameter in model.parameters())
-            net = initialized(
-                model,
-                start,
-                num_classes=eval_images.num_classes,
-                recipe=recipe,
-                graph=job.graph(model) if start.ghn else None,
-                name=job.name,
-                seed=word >> 1,
-            )
-            trained = train_network(
-                net,
-                train_images,
-                recipe,
-                eval_images=eval_images,
-                epochs_evaluated=epochs_evaluated,
-                seed=word >> 1,
-                device=device,
-                each_epoch=show,
-            )
-        except FormatError:  # a damaged file of the corpus or of the images concerns all networks
+            trained = train(job, start, row, word, each_epoch=show, state_file=state_file)
+        except (FormatError, CheckpointError):  # damaged images or a file that cannot be written concern all networks
             raise
         except Exception as error:  # models are arbitrary code
             reason = str(error) if isinstance(error, DeepNetsError) else f"{type(error).__name__}: {error}"
             curves.append([{**row, "epoch": 0, "status": FAILED, "reason": " ".join(reason.split())[:300]}])
+            state_file.unlink(missing_ok=True)
             continue
         if save:
-            folder = curves.folder / start.label
             folder.mkdir(exist_ok=True)
             about = {"job": json.dumps({**row, "recipe": recipe.to_dict(), "seed": seed}, sort_keys=True)}
-            write_tensors(folder / f"{job.name}.safetensors", trained.state, about)
+            state = {name: tensor for name, tensor in trained.state.items() if not _is_auxiliary(name)}
+            write_tensors(folder / f"{job.name}.safetensors", state, about)
         points = trained.curve.rename(columns={"loss": "train_loss"}).to_dict("records")
         curves.append([{**row, **point, "seconds": round(point["seconds"], 3)} for point in points])
+        state_file.unlink(missing_ok=True)
+
+
+def _is_auxiliary(name: str) -> bool:
+    return name.startswith("auxiliary_head.")
 
 
 def _key(row: Mapping[str, str]) -> Key:

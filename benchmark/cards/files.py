@@ -17,8 +17,9 @@ from typing import Any
 import torch
 
 from benchmark.cards.published_accuracy import PUBLISHED, SOURCE
-from benchmark.cards.results import read_card_results
-from benchmark.cards.training_run import SIZES, Training, log_text, preset_of, read_training, training_command
+from benchmark.cards.results import current_figures, read_card_results
+from benchmark.cards.training_run import Training, log_text, preset_of, read_training, training_command
+from deepnets.data import image_set_info
 from deepnets.support import CheckpointError, ConfigError, replace_file
 from ghn_model import describe, load_checkpoint
 from ghn_model.checkpoints import DIGEST, PRETRAINED, TensorFile, file_digest, save_checkpoint
@@ -167,6 +168,7 @@ def make_card(
         )
     preset = preset_of(describe(path).config)
     _add_given(card, given, recorded)
+    card["results"] = {split: current_figures(found) for split, found in card["results"].items()}
     if results is not None:
         card["results"], card["evaluation"], card["results_about"] = read_card_results(results, digests, name, images)
     if images == "cifar10" and preset in PUBLISHED:
@@ -181,7 +183,8 @@ def _of_training(
     """Return a card without new results; texts and results come from the existing card."""
     recipe, images, metadata = training.recipe, training.images, training.metadata
     log_about = log_text(training.log)[1]
-    pixels = f"{SIZES[images]} x {SIZES[images]} pixels and " if images in SIZES else ""
+    size = image_set_info(images).image_size
+    pixels = f"{size} x {size} pixels and " if size else ""
     card: dict[str, Any] = {
         "sha256": sha256,
         "about": "",

@@ -16,7 +16,7 @@ from benchmark.evaluation import OK, summarize
 from benchmark.results import read_rows, read_runs
 from deepnets.support import ConfigError, FormatError
 
-__all__ = ["CardResults", "read_card_results"]
+__all__ = ["CardResults", "current_figures", "read_card_results"]
 
 SPLITS = ("val", "test", "wide", "deep", "dense", "bnfree", "predefined")
 
@@ -27,8 +27,10 @@ class CardResults(NamedTuple):
     Attributes
     ----------
     results
-        By split: `mean_top1`, `standard_error`, `best_top1` (percent; None if all failed), `best_index`, `networks` and
-        `failures`; by name of a network of `predefined`: `top1`.
+        By split: `mean_top1` and `standard_error` over all networks, of which those that failed count as 0; `best_top1`
+        (None if all failed), `best_index`, `networks`, `failures`; `successful_mean_top1` and
+        `successful_standard_error` over the networks that did not fail (None if all failed).  By name of a network of
+        `predefined`: `top1` (None if it failed).  Accuracies are in percent.
     evaluation
         Commands, with placeholders for paths.
     about
@@ -79,7 +81,7 @@ def read_card_results(folder: Path | str, digests: Mapping[str, str], name: str,
     rows = read_rows(folder)
     results: dict[str, dict[str, Any]] = {}
     commands: list[str] = []
-    smaller = 0
+    smaller = failed = 0
     for split in (split for split in SPLITS if split in chosen):
         run, about, call = chosen[split]
         part = rows[rows["run"] == run]
@@ -92,9 +94,10 @@ def read_card_results(folder: Path | str, digests: Mapping[str, str], name: str,
                 "complete them"
             )
         results |= _figures(split, part)
+        failed += int((part["status"] != OK).sum()) if split != "predefined" else 0
         smaller += int(((part["status"] == OK) & (part["batch_size"] < about["batch_size"])).sum())
         commands.append(_command(about, call, name))
-    return CardResults(results, list(dict.fromkeys(commands)), _about(chosen, name, smaller))
+    return CardResults(results, list(dict.fromkeys(commands)), _about(chosen, name, smaller, failed))
 
 
 def _figures(split: str, part: pd.DataFrame) -> dict[str, dict[str, Any]]:
@@ -108,26 +111,67 @@ def _figures(split: str, part: pd.DataFrame) -> dict[str, dict[str, Any]]:
         "best_index": summary.best_index,
         "networks": summary.networks,
         "failures": summary.failures,
+        "successful_mean_top1": _rounded(summary.successful_mean),
+        "successful_standard_error": _rounded(summary.successful_standard_error),
     }
     return {split: figures}
+
+
+def current_figures(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the figures of a split in the current form.
+
+    In cards of earlier versions, `mean_top1` and `standard_error` are over the networks that did not fail.
+
+    Parameters
+    ----------
+    found
+        The figures of a split, or of a network of `predefined`, as in `results` of a card of any version.
+
+    Returns
+    -------
+    The figures, with networks that failed counted as 0 in `mean_top1` and `standard_error`.
+
+    Examples
+    --------
+    >>> old = {"mean_top1": 60.0, "standard_error": 5.0, "networks": 3, "failures": 1}
+    >>> found = current_figures(old)
+    >>> found["mean_top1"], found["standard_error"], found["successful_mean_top1"]
+    (40.0, 16.67, 60.0)
+    """
+    if "mean_top1" not in found or "successful_mean_top1" in found:
+        return dict(found)
+    mean, error = found["mean_top1"], found["standard_error"]
+    total, failures = int(found["networks"]), int(found.get("failures", 0))
+    others = {"successful_mean_top1": mean, "successful_standard_error": error}
+    if mean is None or error is None:
+        return {**found, "mean_top1": 0.0, "standard_error": 0.0, **others}
+    if not failures:
+        return {**found, **others}
+    share = (total - failures) / total
+    variance = share * (error**2 * (total - failures) + mean**2) - (share * mean) ** 2  # of the population, with zeros
+    figures = {"mean_top1": _rounded(share * mean), "standard_error": _rounded((variance / total) ** 0.5)}
+    return {**found, **figures, **others}
 
 
 def _rounded(value: float) -> float | None:
     return round(value, 2) if math.isfinite(value) else None
 
 
-def _about(chosen: Mapping[str, tuple[str, dict[str, Any], str]], name: str, smaller: int) -> str:
+def _about(chosen: Mapping[str, tuple[str, dict[str, Any], str]], name: str, smaller: int, failed: int) -> str:
     """Describe the results: images, batch sizes, networks and weights."""
     runs = [about for _, about, _ in chosen.values()]
     sizes = " or ".join(str(size) for size in sorted({about["batch_size"] for about in runs}))
     whole = all(about.get("split_size") == about["networks"] for about in runs)
+    part = "selected networks" if any(about.get("index") for about in runs) else "the first networks"
     text = (
         f"top-1 accuracy in percent on the test images, batches of {sizes} with their own statistics; "
-        f"{'all networks of each split' if whole else 'of each split the first networks'}, none of which was seen in "
+        f"{'all networks of each split' if whole else f'of each split {part}'}, none of which was seen in "
         "training; standard errors with population deviation"
     )
     if "val" in chosen:
         text += "; val is on validation images"
+    if failed:
+        text += "; networks for which the hypernetwork failed count as 0"
     if smaller:
         text += f"; {smaller} networks were evaluated with smaller batches, because memory ran out"
     if before := [split for split in SPLITS if split in chosen and chosen[split][2] != name]:

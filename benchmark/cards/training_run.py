@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from deepnets.architecture import IMAGE_SIZES
 from deepnets.support import ConfigError, FormatError
 from ghn_model import describe
 from ghn_model.config import PRESETS, GHNConfig
@@ -20,7 +21,6 @@ from ghn_model.training import COLUMNS, Recipe
 __all__ = [
     "LAST_ROWS",
     "LOG_ROWS",
-    "SIZES",
     "Training",
     "log_text",
     "portable",
@@ -28,9 +28,6 @@ __all__ = [
     "read_training",
     "training_command",
 ]
-
-SIZES = {"digits": 32, "cifar10": 32, "imagenet": 224}
-"""Width and height of the images of each set, in pixels."""
 
 LOG_ROWS = 500
 """Most rows of a log that comes with the package."""
@@ -184,6 +181,8 @@ def training_command(training: Training) -> str:
         return portable(shlex.join(map(str, command)))
     words = ["python", "-m", "ghn_model", "train", "--preset", preset_of(training.config) or "PRESET"]
     words += ["--images", training.images, *([] if training.images == "digits" else ["--image-root", "FOLDER"])]
+    if training.images != "digits" and training.config.init != "published":
+        words += ["--weight-init", training.config.init]
     length = training.metadata.get("length") or {"steps": training.steps}
     for unit in ("minutes", "steps"):
         if length.get(unit):
@@ -209,7 +208,7 @@ def portable(command: str) -> str:
 
 
 def preset_of(config: GHNConfig) -> str:
-    """Return the name of the preset of a configuration; empty if it is none.
+    """Return the name of the preset of a configuration, whatever its initial weights; empty if it is none.
 
     Examples
     --------
@@ -217,6 +216,7 @@ def preset_of(config: GHNConfig) -> str:
     ('ghn2', '')
     """
     for name in PRESETS:
-        if any(GHNConfig.preset(name, config.num_classes, size) == config for size in set(SIZES.values())):
+        presets = (GHNConfig.preset(name, config.num_classes, size) for size in IMAGE_SIZES)
+        if any(preset.replace(init=config.init) == config for preset in presets):
             return name
     return ""

@@ -58,7 +58,7 @@ def add_target_arguments(parser: argparse.ArgumentParser) -> None:
     parser
         Parser of the command.
     """
-    from benchmark.metrics import DEFAULT_METRICS
+    from benchmark.metrics import metric_option
 
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the corpus (default: data)")
     source = parser.add_mutually_exclusive_group()
@@ -71,7 +71,10 @@ def add_target_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", help="image set of the properties (default for published files: cifar10)")
     parser.add_argument("--predictor", help="label of the predictor in --results (default: the only one)")
     parser.add_argument(
-        "--metric", choices=DEFAULT_METRICS, help="metric of results (default: top1, for imagenet top5)"
+        "--metric",
+        type=metric_option,
+        metavar="NAME",
+        help="metric of results, a name or module:attribute (default: top1, for imagenet top5)",
     )
     parser.add_argument(
         "--curves", type=Path, metavar="DIR", help="folder of curves.csv, for convergence (default: that of --results)"
@@ -139,7 +142,7 @@ def load_inputs(options: argparse.Namespace, ghns: dict[str, GHN], splits: Seque
         for name, ghn in ghns.items():
             with opened_split(options, split, ghn, len(table)) as nets:
                 features[name][split] = cached_embeddings(
-                    ghn, nets, options.cache, jobs=options.workers, progress=not options.quiet
+                    ghn, nets, options.cache, workers=options.workers, progress=not options.quiet
                 )
     return Inputs(features, targets, "; ".join(about))
 

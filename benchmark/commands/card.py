@@ -70,9 +70,9 @@ def _run(options: argparse.Namespace) -> None:
         print("the card has no results yet; evaluate the first file, then run this command with --results")
         return
     published = card.get("published", {})
-    print(f"\n{'top-1, percent':16}{'ours':>20}{'published' if published else '':>20}".rstrip())
+    print(f"\n{'top-1, percent':16}{'ours':>26}{'published' if published else '':>20}".rstrip())
     for split, found in card["results"].items():
-        print(f"{split:16}{_result(found):>20}{_result(published.get(split)):>20}".rstrip())
+        print(f"{split:16}{_result(found):>26}{_result(published.get(split)):>20}".rstrip())
 
 
 def _result(found: Mapping[str, Any] | None) -> str:
@@ -84,4 +84,5 @@ def _result(found: Mapping[str, Any] | None) -> str:
         return "failed"
     if "mean_top1" not in found:
         return f"{figure:.2f}"
-    return f"{figure:.2f}±{found['standard_error']:.2f} ({found['networks']})"
+    failed = f", {found['failures']} failed" if found.get("failures") else ""
+    return f"{figure:.2f}±{found['standard_error']:.2f} ({found['networks']}{failed})"

@@ -115,7 +115,7 @@ def _scores(
             targets["val"][name].to_numpy(float),
             vectors["test"],
             targets["test"][name].to_numpy(float),
-            jobs=options.workers,
+            workers=options.workers,
             progress=not options.quiet,
         )
         for name in names

@@ -28,8 +28,9 @@ only on request, each-model and known-issues (of the files).  DIR contains resul
 results_cifar10_extended.json, results_imagenet.json and ghn3_results.json, or some of them.
 """
 ABOUT_OWN_RESULTS = """
-Own results: means are over the networks that did not fail; `failed` gives the number of failures and of networks.  The
-published networks are those of the original DeepNets-1M, own results are on the corpus that was evaluated.
+Own results: networks that failed count as 0; `failed` gives the number of failures and of networks, and `without them`
+the mean over the other networks.  The published networks are those of the original DeepNets-1M, own results are on the
+corpus that was evaluated.
 """
 
 Table = tuple[str, Callable[[], str]]
@@ -38,7 +39,7 @@ Table = tuple[str, Callable[[], str]]
 
 def add_arguments(commands: Any) -> None:
     """Add the command to the result of `ArgumentParser.add_subparsers`."""
-    from benchmark.metrics import DEFAULT_METRICS
+    from benchmark.metrics import metric_option
 
     published = commands.add_parser(
         "published", help="show the tables of the papers, and own results next to them", epilog=EPILOG
@@ -57,7 +58,10 @@ def add_arguments(commands: Any) -> None:
         help="show only this table, see below; may be repeated",
     )
     published.add_argument(
-        "--metric", choices=DEFAULT_METRICS, help="metric of own results (default: top1, for imagenet top5)"
+        "--metric",
+        type=metric_option,
+        metavar="NAME",
+        help="metric of own results, a name or module:attribute (default: top1, for imagenet top5)",
     )
     published.set_defaults(do=run)
 
@@ -110,13 +114,14 @@ def _network_tables(
 ) -> Iterator[Table]:
     """Yield the tables of networks of DeepNets-1M."""
     from benchmark.literature import accuracy_text, best_text, files_of, images_text, statistics_text
-    from benchmark.results import IMAGE_NAMES, usual_metric
+    from benchmark.results import usual_metric
+    from deepnets.data import image_set_info
 
     if not any(file in published.networks for file in files_of(images)):
         return
-    name, trained = IMAGE_NAMES[images], "50 epochs of SGD" if images == "cifar10" else "one epoch of SGD"
+    name, trained = image_set_info(images).title, "50 epochs of SGD" if images == "cifar10" else "one epoch of SGD"
     usual = usual_metric(images, "test")
-    measure = f"{_metric_name(usual)} in percent"
+    measure = _metric_text(usual)
     if results is not None and metric and metric != usual:
         measure += f" (own results {_metric_name(metric)})"
     statistics = functools.partial(statistics_text, published, images)
@@ -168,7 +173,7 @@ def _own_tables(published: Published, results: pd.DataFrame, metric: str) -> Ite
         if images in IMAGES and any(file in published.networks for file in files_of(images)):
             continue
         name = metric or usual_metric(images, "test")
-        title = f"Own results on {images}, {_metric_name(name)} in percent, without published results to compare with"
+        title = f"Own results on {images}, {_metric_text(name)}, without published results to compare with"
         yield f"{title}: test images", functools.partial(accuracy_text, None, results, images, name)
         yield f"Own results on {images}: best network", functools.partial(best_text, None, results, images, name)
         if ((results["images"] == images) & (results["split"] == "val")).any():
@@ -176,8 +181,17 @@ def _own_tables(published: Published, results: pd.DataFrame, metric: str) -> Ite
             yield f"Own results on {images}: networks of val", table
 
 
-def _metric_name(metric: str) -> str:
-    return metric.replace("top", "top-")
+def _metric_name(name: str) -> str:
+    from benchmark.metrics import get_metric
+
+    return get_metric(name).label.removesuffix(" accuracy")
+
+
+def _metric_text(name: str) -> str:
+    from benchmark.metrics import get_metric
+
+    unit = get_metric(name).unit
+    return _metric_name(name) + (f" in {'percent' if unit == '%' else unit}" if unit else "")
 
 
 def _print_omitted_noise(results: pd.DataFrame) -> None:

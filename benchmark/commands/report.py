@@ -11,6 +11,8 @@ __all__ = ["add_arguments"]
 
 def add_arguments(commands: Any) -> None:
     """Add the command to the result of `ArgumentParser.add_subparsers`."""
+    from benchmark.metrics import metric_option
+
     report = commands.add_parser("report", help="write a page, charts and tables about a folder of results")
     report.add_argument("--results", type=Path, default=Path("results"), help="folder of results (default: results)")
     report.add_argument(
@@ -18,6 +20,7 @@ def add_arguments(commands: Any) -> None:
     )
     report.add_argument(
         "--metric",
+        type=metric_option,
         metavar="NAME",
         help="metric, such as top5 (default: top1; for networks of DeepNets-1M on imagenet top5, as published)",
     )

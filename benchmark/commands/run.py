@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import difflib
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmark.commands.options import device, indices, output_folder, seconds, seed
 from deepnets.data import IMAGE_SETS
-from deepnets.support import deprecated_option, non_negative, number, positive
+from deepnets.support import DeepNetsError, deprecated_option, non_negative, number, positive
 
 __all__ = ["add_arguments"]
 
@@ -16,7 +20,8 @@ EPILOG = """
 A predictor is a bundled hypernetwork, the file of a hypernetwork (or an official checkpoint), untrained:PRESET, a
 folder of saved states, random, sgd:EPOCHS, or module:attribute, whose code runs: a callable (model, graph) -> {name:
 tensor}, or a hypernetwork with forward(graphs) -> [{name: tensor}].  LABEL=PREDICTOR gives it a label.  The same
-command resumes a run that was stopped, and evaluates only what is missing.
+command resumes a run that was stopped, and evaluates only what is missing.  Networks for which a predictor fails count
+as 0; the exit status is 1 if all of them failed.
 """
 
 
@@ -40,10 +45,9 @@ def add_arguments(commands: Any) -> None:
     run.add_argument(
         "--splits",
         nargs="+",
-        default=list(DEFAULT_SPLITS),
         metavar="SPLIT",
         help="splits, separated by spaces or commas, and models such as torchvision:resnet50,vit_b_16 or timm:all "
-        f"(default: {' '.join(DEFAULT_SPLITS)})",
+        f"(default: {' '.join(DEFAULT_SPLITS)}; with --index: test, or predefined if names are given)",
     )
     run.add_argument(
         "--images",
@@ -53,7 +57,14 @@ def add_arguments(commands: Any) -> None:
         help=f"{', '.join(IMAGE_SETS)}, or module:attribute (default: digits)",
     )
     run.add_argument("--image-root", type=Path, help="folder of the files of the image set")
-    run.add_argument(
+    which = run.add_mutually_exclusive_group()
+    which.add_argument(
+        "--index",
+        type=indices,
+        metavar="I",
+        help="networks of each split instead of all: 3,17 or 0:10 or names such as resnet50",
+    )
+    which.add_argument(
         "--limit",
         type=_limits,
         default=_limits("0"),
@@ -70,7 +81,7 @@ def add_arguments(commands: Any) -> None:
     )
     run.add_argument("--batch-size", type=positive, default=64, help="images per batch (default: 64, as published)")
     deprecated_option(run, "--batch", "--batch-size")
-    run.add_argument("--seed", type=non_negative, default=0, help="seed of initial values and of noise (default: 0)")
+    run.add_argument("--seed", type=seed, default=0, help="seed of initial values and of noise (default: 0)")
     run.add_argument(
         "--metrics",
         nargs="+",
@@ -78,12 +89,19 @@ def add_arguments(commands: Any) -> None:
         metavar="METRIC",
         help="metrics beside top1 and top5: registered names, or module:attribute of a Metric, whose code runs",
     )
+    run.add_argument(
+        "--vocabulary",
+        metavar="NAME",
+        help="graphs of models of libraries: complete, ghn3 or ppuda (default: those of the hypernetwork)",
+    )
     run.add_argument("--data", type=Path, default=Path("data"), help="folder of the corpus (default: data)")
-    run.add_argument("--out", type=Path, default=Path("results"), help="folder of results (default: results)")
+    run.add_argument("--out", type=output_folder, default=Path("results"), help="folder of results (default: results)")
     run.add_argument("--retry-failed", action="store_true", help="evaluate networks again that failed before")
 
     machine = run.add_argument_group("machine")
-    machine.add_argument("--device", nargs="+", default=["cpu"], help="such as cuda:0 cuda:1 (default: cpu)")
+    machine.add_argument(
+        "--device", type=device, nargs="+", default=["cpu"], help="such as cuda:0 cuda:1 (default: cpu)"
+    )
     machine.add_argument("--workers", type=positive, help="worker processes (default: one per GPU, or per core)")
     deprecated_option(machine, "--jobs", "--workers")
     machine.add_argument("--threads", type=positive, default=1, help="threads of PyTorch per worker (default: 1)")
@@ -91,7 +109,7 @@ def add_arguments(commands: Any) -> None:
         "--backend", choices=BACKENDS, default="threading", help="backend of joblib (default: threading)"
     )
     machine.add_argument(
-        "--timeout", type=number, default=1800.0, help="seconds per network; 0 for no limit (default: 1800)"
+        "--timeout", type=seconds, default=1800.0, help="seconds per network; 0 for no limit (default: 1800)"
     )
     machine.add_argument(
         "--memory", type=positive, metavar="MB", help="memory per worker (default: a share of 90 %% of what is free)"
@@ -107,8 +125,16 @@ def add_arguments(commands: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
+    from benchmark.evaluation import FAILED
     from benchmark.report import leaderboard_text, write_report
     from benchmark.results import Machine, run
+
+    succeeded: dict[str, bool] = {}
+
+    def note(rows: Sequence[Mapping[str, str]]) -> None:
+        for row in rows:
+            predictor = row["predictor"]
+            succeeded[predictor] = succeeded.get(predictor, False) or row["status"] != FAILED
 
     machine = Machine(
         devices=tuple(options.device),
@@ -118,7 +144,8 @@ def _run(options: argparse.Namespace) -> None:
         timeout=options.timeout or None,
         memory=options.memory * 1_000_000 if options.memory else None,
     )
-    splits = list(dict.fromkeys(name for text in options.splits for name in _split_names(text)))
+    texts = options.splits or _default_splits(options.index)
+    splits = list(dict.fromkeys(name for text in texts for name in _split_names(text)))
     common, special = options.limit
     path = run(
         options.predictors or [*_bundled(options.images), "random"],
@@ -127,23 +154,39 @@ def _run(options: argparse.Namespace) -> None:
         out=options.out,
         data=options.data,
         image_root=options.image_root,
-        limit={name: special.get(name.partition(":")[0], common) or None for name in splits},
+        limit=None if options.index else {name: special.get(name.partition(":")[0], common) or None for name in splits},
+        index=options.index,
         noise=options.noise,
         batch_size=options.batch_size,
         seed=options.seed,
         metrics=options.metrics,
+        vocabulary=options.vocabulary,
         machine=machine,
         retry_failed=options.retry_failed,
         progress=not options.quiet,
+        on_complete=note,
     )
     if options.no_report:
         if not options.quiet:
             print(f"rows: {path}")
-        return
-    page = write_report(options.out, published=options.published, data=options.data)
-    if not options.quiet:
-        print(leaderboard_text(options.out), end="")
-        print(f"\nrows: {path}\nreport: {page}")
+    else:
+        page = write_report(options.out, published=options.published, data=options.data)
+        if not options.quiet:
+            print(leaderboard_text(options.out), end="")
+            print(f"\nrows: {path}\nreport: {page}")
+    if succeeded and not any(succeeded.values()):
+        raise DeepNetsError(f"run: every network failed; {path} gives the reasons, --retry-failed evaluates them again")
+    for predictor, any_succeeded in succeeded.items():
+        if not any_succeeded:
+            print(f"note: {predictor} failed on every network; {path} gives the reasons", file=sys.stderr)
+
+
+def _default_splits(index: str | None) -> Sequence[str]:
+    """Return the splits without the option --splits; networks that are selected are usually of one split."""
+    if index is None:
+        return DEFAULT_SPLITS
+    has_names = any(piece[0].isalpha() for piece in index.split(","))
+    return ("predefined",) if has_names else ("test",)
 
 
 def _split_names(text: str) -> list[str]:
@@ -152,11 +195,19 @@ def _split_names(text: str) -> list[str]:
 
 
 def _limits(text: str) -> tuple[int, dict[str, int]]:
-    """Parse the option --limit: the number of networks of any split, and numbers of some splits."""
+    """Parse the option --limit: the number of networks of any split, and numbers of some splits or libraries."""
+    from benchmark.evaluation import LIBRARIES
+    from deepnets.corpus import NETWORK_SPLITS
+
+    known = (*NETWORK_SPLITS, *LIBRARIES)
     common, special = 0, {}
     for part in text.split(","):
         name, equals, number = part.partition("=")
         value = non_negative(number if equals else name)
+        if equals and name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(known)}"
+            raise argparse.ArgumentTypeError(f"unknown split {name!r}; {hint}")
         if equals:
             special[name] = value
         else:

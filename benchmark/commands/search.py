@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> None:
     with opened_split(options, "search", ghn, options.limit) as nets:  # first: often missing
         inputs = load_inputs(options, ghns)
         print(f"{options.property} of {inputs.about}")
-        vectors = cached_embeddings(ghn, nets, options.cache, jobs=options.workers, progress=not options.quiet)
+        vectors = cached_embeddings(ghn, nets, options.cache, workers=options.workers, progress=not options.quiet)
         size = "num_params" if nets.image_size == 32 else "num_params_imagenet"
         table = nets.table
         networks = table[[size, "num_nodes"]].rename(columns={size: "num_params"}).astype("int64")
@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> None:
             for split in ("val", "test")
         )
         progress = not options.quiet
-        found = search(options.property, val, test, vectors, networks, jobs=options.workers, progress=progress)
+        found = search(options.property, val, test, vectors, networks, workers=options.workers, progress=progress)
         best = nets[found.best]
     out: Path = options.out
     write_table(found.ranking, out / "ranking.csv")

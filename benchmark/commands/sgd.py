@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from benchmark.commands.options import device, indices, output_folder, seed
 from deepnets.data import IMAGE_SETS
 from deepnets.support import deprecated_option, non_negative, number, positive
 
@@ -15,8 +16,8 @@ EPILOG = """
 Initial parameters (--init): random; a bundled hypernetwork or the file of one, whose classification layers are used if
 it was trained for the same number of classes; a file of tensors (safetensors or torch.save); or a folder of such
 files, named SPLIT-INDEX as this command names them.  LABEL=INIT gives them another label in tables.  The same command
-resumes a run that was stopped: networks that are finished are skipped.  Trainings with other settings need another
---out, or other labels.
+resumes a run that was stopped: networks that are finished are skipped, and the training of a network continues from its
+last saved state.  Trainings with other settings need another --out, or other labels.
 """
 
 
@@ -29,19 +30,32 @@ def add_arguments(commands: Any) -> None:
         The result of `argparse.ArgumentParser.add_subparsers`.
     """
     sgd = commands.add_parser("sgd", help="train networks: the baseline of predicted parameters", epilog=EPILOG)
-    _add(sgd, Path("results/sgd"), "recipe (default: that of the image set)")
-    sgd.set_defaults(do=run, default_preset=None)
+    _add(sgd, "results/sgd", "that of the image set")
+    sgd.set_defaults(do=run, default_protocol=None, task="classification")
 
     finetune = commands.add_parser(
         "finetune", help="fine-tune networks from predicted, saved or random parameters", epilog=EPILOG
     )
-    _add(finetune, Path("results/finetune"), "recipe (default: finetune-100shot)")
-    finetune.set_defaults(do=run, default_preset="finetune-100shot")
+    _add(finetune, "results/finetune, or results/detection", "finetune-100shot, or penn-fudan for detection")
+    detection = finetune.add_argument_group("task")
+    detection.add_argument(
+        "--task",
+        default="classification",
+        choices=("classification", "detection"),
+        help="detection: Faster R-CNN on the features of the network, with the images of Penn-Fudan in --image-root "
+        "(default: classification)",
+    )
+    detection.add_argument(
+        "--test-images", type=positive, metavar="N", help="detection: number of images for evaluation (default: 50)"
+    )
+    finetune.set_defaults(do=run, default_protocol="finetune-100shot")
 
 
-def _add(parser: argparse.ArgumentParser, out: Path, preset_help: str) -> None:
+def _add(parser: argparse.ArgumentParser, out: str, protocol: str) -> None:
     from benchmark.metrics import DEFAULT_METRICS
-    from benchmark.training.recipe import OPTIMIZERS, PRESETS, SCHEDULES
+    from benchmark.training.progress import SAVE_SECONDS
+    from benchmark.training.recipe import LOSSES, OPTIMIZERS, PRESETS, SCHEDULES
+    from deepnets import GENOTYPES
 
     networks = parser.add_argument_group("networks")
     which = networks.add_mutually_exclusive_group()
@@ -53,8 +67,24 @@ def _add(parser: argparse.ArgumentParser, out: Path, preset_help: str) -> None:
         help="models instead: torchvision:NAME, timm:NAME, or module:callable, whose code runs; for 32 pixels, models "
         "of torchvision are adapted where an adaptation is published",
     )
+    which.add_argument(
+        "--network",
+        nargs="+",
+        metavar="NAME",
+        choices=tuple(GENOTYPES),
+        help=f"networks of published genotypes instead: {', '.join(GENOTYPES)}",
+    )
     networks.add_argument(
-        "--index", type=_ranges, metavar="I", help="networks of the split: 7, 0:10 or 0:5,20,30: (default: all)"
+        "--width", type=positive, metavar="C", help="--network: initial channels (default: 36; 48 for 224 pixels)"
+    )
+    networks.add_argument(
+        "--cells", type=positive, metavar="N", help="--network: number of cells (default: 20; 14 for 224 pixels)"
+    )
+    networks.add_argument(
+        "--index",
+        type=indices,
+        metavar="I",
+        help="networks of the split: 7, 0:10, 0:5,20,30: or names such as resnet50 (default: all)",
     )
     networks.add_argument("--data", type=Path, default=Path("data"), help="folder of the corpus (default: data)")
     networks.add_argument(
@@ -72,9 +102,8 @@ def _add(parser: argparse.ArgumentParser, out: Path, preset_help: str) -> None:
     images.add_argument("--image-root", type=Path, help="folder of the files of the image set")
     images.add_argument(
         "--train-on",
-        default="train",
         choices=("train", "trainval"),
-        help="training images, without or with the validation images (default: train)",
+        help="training images, without or with the validation images (default: that of the protocol, or train)",
     )
     images.add_argument(
         "--image-split",
@@ -83,32 +112,57 @@ def _add(parser: argparse.ArgumentParser, out: Path, preset_help: str) -> None:
     )
     deprecated_option(images, "--part", "--image-split")
     images.add_argument(
-        "--shots", type=non_negative, help="training images per class; 0 for all (default: that of the preset)"
+        "--shots", type=non_negative, help="training images per class; 0 for all (default: that of the protocol)"
+    )
+    images.add_argument(
+        "--image-size",
+        type=positive,
+        metavar="PIXELS",
+        help="height and width of the images (default: that of the protocol or of the image set)",
     )
 
-    recipe = parser.add_argument_group("recipe", "Defaults are those of the preset.")
-    recipe.add_argument("--preset", choices=tuple(PRESETS), help=preset_help)
+    recipe = parser.add_argument_group("recipe", "Defaults are those of the protocol.")
+    recipe.add_argument("--protocol", choices=tuple(PRESETS), help=f"published settings (default: {protocol})")
+    deprecated_option(recipe, "--preset", "--protocol")
     recipe.add_argument("--epochs", type=positive, help="number of epochs of the schedule")
     recipe.add_argument("--optimizer", choices=OPTIMIZERS)
     recipe.add_argument("--lr", type=number, help="learning rate of the first epoch")
     deprecated_option(recipe, "--learning-rate", "--lr")
     recipe.add_argument("--weight-decay", type=number)
     recipe.add_argument("--schedule", choices=SCHEDULES, help="learning rate by epoch")
+    recipe.add_argument("--warmup-epochs", type=non_negative, help="epochs of linear warm-up")
     recipe.add_argument("--batch-size", type=positive, help="images per step")
     deprecated_option(recipe, "--batch", "--batch-size")
+    recipe.add_argument("--loss", choices=LOSSES, help="bce: binary cross-entropy of every class (timm)")
     recipe.add_argument("--label-smoothing", type=number)
+    recipe.add_argument(
+        "--auxiliary-weight", type=number, help="weight of the loss of an auxiliary head; 0 for no head"
+    )
+    recipe.add_argument("--drop-path", type=number, help="probability of drop path at the end; it grows from 0")
     recipe.add_argument("--clip-grad", type=number, help="largest norm of the gradient; 0 disables gradient clipping")
     deprecated_option(recipe, "--clip", "--clip-grad")
     recipe.add_argument("--augment", action=argparse.BooleanOptionalAction, help="augment training images")
+    recipe.add_argument("--cutout", type=non_negative, metavar="PIXELS", help="side of the square that is cut out")
+    recipe.add_argument("--mixup", type=number, metavar="ALPHA", help="mixup of timm; 0 disables it")
+    recipe.add_argument("--cutmix", type=number, metavar="ALPHA", help="CutMix of timm; 0 disables it")
+    recipe.add_argument(
+        "--rand-augment", metavar="CONFIG", help="RandAugment of timm, such as rand-m6-mstd0.5-inc1; none disables it"
+    )
     recipe.add_argument("--noise", type=number, help="noise that is added to predicted parameters (ghn_model.vary)")
     recipe.add_argument(
         "--orthogonal-from", type=positive, metavar="LAYER", help="make predicted weights orthogonal from this layer on"
     )
-    recipe.add_argument("--seed", type=non_negative, default=0, help="seed of initial values and orders (default: 0)")
+    recipe.add_argument("--seed", type=seed, default=0, help="seed of initial values and orders (default: 0)")
 
     running = parser.add_argument_group("running and results")
-    running.add_argument("--out", type=Path, default=out, help=f"folder of the results (default: {out})")
+    running.add_argument("--out", type=output_folder, help=f"folder of the results (default: {out})")
     running.add_argument("--no-save", action="store_true", help="do not save the trained networks")
+    running.add_argument(
+        "--save-minutes",
+        type=number,
+        default=SAVE_SECONDS / 60,
+        help=f"minutes between saved states of a training (default: {SAVE_SECONDS / 60:g})",
+    )
     running.add_argument("--retry-failed", action="store_true", help="train networks again that failed before")
     running.add_argument(
         "--evaluate-after",
@@ -120,63 +174,53 @@ def _add(parser: argparse.ArgumentParser, out: Path, preset_help: str) -> None:
     running.add_argument(
         "--metric", default="top1", choices=DEFAULT_METRICS, help="metric of the table and figure (default: top1)"
     )
-    running.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1 (default: cpu)")
+    running.add_argument("--device", type=device, default="cpu", help="cpu, cuda or cuda:1 (default: cpu)")
     running.add_argument("--threads", type=positive, help="threads of PyTorch on the CPU")
     running.add_argument("--quiet", action="store_true", help="show no progress bar")
 
 
-RECIPE_OPTIONS = (
-    *("epochs", "optimizer", "lr", "weight_decay", "schedule", "batch_size", "label_smoothing", "clip_grad"),
-    *("augment", "noise", "orthogonal_from"),
-)
-"""Options that replace fields of the recipe."""
-
-
 def run(options: argparse.Namespace) -> None:
     """Run `sgd` or `finetune` with parsed options."""
-    import torch
-
-    from benchmark.baselines import Curves, curves_text, draw_curves, jobs_of, model_jobs, train_all
-    from benchmark.evaluation import default_image_split, open_networks
-    from benchmark.training import PRESET_SHOTS, SGDRecipe, n_shot, open_start
+    from benchmark.baselines import Curves, train_all
+    from benchmark.commands.training_options import jobs_for, prepare, recipe_of, report, starts_of
+    from benchmark.evaluation import default_image_split
+    from benchmark.training import PRESET_IMAGES, n_shot
     from deepnets.data import open_images
     from deepnets.support import ConfigError
 
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    try:
-        torch.empty(0, device=options.device)
-    except Exception as error:
-        raise ConfigError(f"--device: cannot use {options.device!r}: {str(error).splitlines()[0][:200]}") from error
-    if options.model and options.index:
-        raise ConfigError("--index: is for networks of a --split; with --model, name the models")
-    preset = options.preset or options.default_preset or options.images
-    changes = {name: getattr(options, name) for name in RECIPE_OPTIONS if getattr(options, name) is not None}
-    recipe = SGDRecipe.preset(preset, **changes)
-    starts = [open_start(spec, options.device) for spec in options.init]
-    labels = [start.label for start in starts]
-    if repeated := sorted({label for label in labels if labels.count(label) > 1}):
-        raise ConfigError(f"--init: {repeated[0]} is given twice; give one another label, as in again={repeated[0]}")
+    if options.task == "detection":
+        from benchmark.commands.detection import run_detection
 
-    image_split = options.image_split or ("test" if options.model else default_image_split(options.split))
-    if image_split == "val" and options.train_on == "trainval":
+        run_detection(options)
+        return
+    if getattr(options, "test_images", None):
+        raise ConfigError("--test-images: is for --task detection")
+
+    prepare(options)
+    protocol = options.protocol or options.default_protocol or options.images
+    if protocol == "penn-fudan":
+        raise ConfigError("--protocol: penn-fudan is for finetune --task detection")
+    recipe = recipe_of(options, protocol)
+    starts = starts_of(options)
+
+    image_split = options.image_split or default_image_split(_split(options))
+    usual = {"train_on": "train", "shots": 0, "image_size": None, **PRESET_IMAGES.get(protocol, {})}
+    train_on = options.train_on or ("train" if image_split == "val" else usual["train_on"])
+    if image_split == "val" and train_on == "trainval":
         raise ConfigError("--train-on: trainval contains the images for evaluation (--image-split val); use train")
-    given = {"root": options.image_root, "device": options.device}
-    train_images, eval_images = (open_images(options.images, each, **given) for each in (options.train_on, image_split))
-    shots = PRESET_SHOTS.get(preset, 0) if options.shots is None else options.shots
+    image_size = options.image_size or usual["image_size"]
+    given = {"root": options.image_root, "device": options.device, "image_size": image_size}
+    train_images, eval_images = (open_images(options.images, each, **given) for each in (train_on, image_split))
+    shots = usual["shots"] if options.shots is None else options.shots
     if shots:
         train_images = n_shot(train_images, shots)
 
     settings: dict[str, Any] = {"shots": shots}
-    classes, size = eval_images.num_classes, eval_images.image_size
-    if options.model:
-        jobs = model_jobs(options.model, classes, size)
-    else:
-        if ":" in options.split:
-            raise ConfigError(f"--split: expected a split of the corpus, got {options.split!r}; use --model")
-        networks = open_networks(options.split, data=options.data, num_classes=classes, image_size=size)
-        settings["corpus"] = networks.identity
-        jobs = jobs_of(networks, _indices(options.index or ":", len(networks)))
+    if image_size:
+        settings["image_size"] = image_size
+    jobs, about = jobs_for(options, eval_images.num_classes, eval_images.image_size)
+    settings |= about
+    options.out = options.out or Path("results/finetune" if options.default_protocol else "results/sgd")
     curves = Curves(options.out)
     with curves.opened():
         if options.retry_failed:
@@ -193,35 +237,12 @@ def run(options: argparse.Namespace) -> None:
             seed=options.seed,
             device=options.device,
             save=not options.no_save,
+            save_seconds=60 * options.save_minutes,
             progress=not options.quiet,
         )
-        table = curves.table()
-        drawn = draw_curves(table, options.out / "curves.png", options.metric)
-    print(curves_text(table, options.metric))
-    failed = table[table["status"] != "ok"]
-    for row in failed.head(10).to_dict("records"):
-        print(f"failed: {row['split']} {row['network'] or row['index']} from {row['predictor']}: {row['reason']}")
-    if len(failed) > 10:
-        print(f"... and {len(failed) - 10} more, in {curves.path}")
-    print(f"{curves.path}{' and curves.png' if drawn else ''}")
+        report(curves, options)
 
 
-def _ranges(text: str) -> str:
-    """Check the option --index: numbers, and ranges whose ends may be missing."""
-    for piece in text.split(","):
-        ends = piece.split(":")
-        if len(ends) > 2 or not all(end.isdecimal() or (end == "" and len(ends) == 2) for end in ends):
-            raise argparse.ArgumentTypeError(f"expected numbers and ranges as in 0:10 or 3,5,20:, got {text!r}")
-    return text
-
-
-def _indices(text: str, length: int) -> list[int]:
-    """Return the indices of a text that `_ranges` has checked, in its order, each once."""
-    found: list[int] = []
-    for piece in text.split(","):
-        if ":" in piece:
-            start, end = piece.split(":")
-            found += range(int(start or 0), min(int(end or length), length))
-        else:
-            found.append(int(piece))
-    return list(dict.fromkeys(found))
+def _split(options: argparse.Namespace) -> str:
+    """Return the split of the corpus, or an empty text for other networks."""
+    return "" if options.model or options.network else str(options.split)

@@ -30,7 +30,7 @@ def add_arguments(commands: Any) -> None:
     commands
         The result of `argparse.ArgumentParser.add_subparsers`.
     """
-    from benchmark.metrics import DEFAULT_METRICS
+    from benchmark.metrics import metric_option
 
     statistics = commands.add_parser(
         "statistics", help="statistics of graphs, and their correlation with accuracy", epilog=EPILOG
@@ -39,7 +39,7 @@ def add_arguments(commands: Any) -> None:
     statistics.add_argument("--splits", help="splits, separated by commas (default: all that exist, except search)")
     statistics.add_argument("--limit", type=positive, default=1000, help="networks of each split (default: 1,000)")
     statistics.add_argument("--results", type=Path, help="folder of networks.csv (default: results, if it exists)")
-    statistics.add_argument("--metric", choices=DEFAULT_METRICS, help="default: top1, for imagenet top5")
+    statistics.add_argument("--metric", type=metric_option, metavar="NAME", help="default: top1, for imagenet top5")
     statistics.add_argument("--out", type=Path, default=Path("results/statistics"), help="default: results/statistics")
     statistics.add_argument("--quiet", action="store_true", help="show no progress bars")
     statistics.set_defaults(do=run)
@@ -157,13 +157,14 @@ def _draw(tables: list[pd.DataFrame], out: Path) -> list[str]:
     import pandas as pd
 
     from benchmark.analyses import STATISTICS, draw_correlations
+    from benchmark.metrics import get_metric
 
     everything = pd.concat(tables, ignore_index=True)
     figures = []
     for (split, images, part), rows in everything[everything["noise"] == 0].groupby(["split", "images", "part"]):
         name = f"{split}-{images}-{part}.png".replace("/", "_")
         metric = rows["metric"].iloc[0]
-        title = f"networks of {split}, top-{metric[3:]} on {part} images of {images}"
+        title = f"networks of {split}, {get_metric(metric).label} on {part} images of {images}"
         if draw_correlations(rows.rename(columns={"accuracy": metric}), STATISTICS, metric, out / name, title=title):
             figures.append(name)
     return figures

@@ -28,6 +28,7 @@ from benchmark.evaluation.networks import (
     SplitNetworks,
     default_image_split,
     open_networks,
+    select_networks,
 )
 from benchmark.evaluation.parallel import evaluate_all
 from benchmark.evaluation.predictor_objects import Predictor
@@ -73,5 +74,6 @@ __all__ = [
     "open_predictor",
     "register_predictor",
     "row_columns",
+    "select_networks",
     "summarize",
 ]

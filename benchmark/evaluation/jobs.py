@@ -29,16 +29,21 @@ from ghn_model.ghn import GHN
 
 __all__ = [
     "BACKENDS",
+    "MAX_TIMEOUT",
     "EvaluationJob",
     "Machine",
     "OpenedPrediction",
     "PredictionJob",
+    "checked_device",
     "default_workers",
     "memory_limit",
 ]
 
 BACKENDS = ("threading", "loky", "multiprocessing", "sequential")
 """Backends of joblib, on one machine.  Threads suffice, since each one only waits for its worker process."""
+
+MAX_TIMEOUT = 1e9
+"""Largest time limit in seconds, about 30 years, which clocks of all systems can represent."""
 
 MEMORY_SHARE = 0.9
 """Share of the available memory that all workers together may use."""
@@ -51,7 +56,7 @@ class OpenedPrediction(NamedTuple):
     ----------
     networks, predictor
         The networks, and what predicts their parameters.
-    device, seed
+    device, seed, vocabulary
         As in the job.
     """
 
@@ -59,6 +64,7 @@ class OpenedPrediction(NamedTuple):
     predictor: Predictor | GHN
     device: str
     seed: int
+    vocabulary: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +85,8 @@ class PredictionJob:
         Folder of the image set, for predictors that train.
     device, seed
         Device of the predictor, and seed of random numbers.
+    vocabulary
+        Vocabulary of the graphs of models of libraries.
     """
 
     predictor: Any
@@ -90,6 +98,7 @@ class PredictionJob:
     image_root: str | None = None
     device: str = "cpu"
     seed: int = 0
+    vocabulary: str = "complete"
 
     def open(self) -> OpenedPrediction:
         """Open networks and predictor.
@@ -111,7 +120,7 @@ class PredictionJob:
             predictor = open_predictor(self.predictor, context, self.predictor_kind)
         else:
             predictor = as_predictor(self.predictor, "the object")
-        return OpenedPrediction(networks, predictor, self.device, self.seed)
+        return OpenedPrediction(networks, predictor, self.device, self.seed, self.vocabulary)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,6 +147,8 @@ class EvaluationJob:
         As in `benchmark.evaluate`.
     metrics
         The metrics that are computed.
+    vocabulary
+        As in `benchmark.evaluate`.
     device
         Device of the images and of the predictor.
 
@@ -161,6 +172,7 @@ class EvaluationJob:
     batch_size: int = BATCH_SIZE
     seed: int = 0
     metrics: tuple[Metric, ...] = field(default_factory=get_metrics)
+    vocabulary: str | None = None
     device: str = "cpu"
 
     def open_images(self, device: str | None = None) -> Images:
@@ -216,7 +228,17 @@ class EvaluationJob:
             self.image_root,
             device or self.device,
             self.seed,
+            self.graph_vocabulary,
         )
+
+    @property
+    def graph_vocabulary(self) -> str:
+        """Vocabulary of the graphs of models of libraries: the job's own, or that of the predictor."""
+        if self.vocabulary is not None:
+            return self.vocabulary
+        if isinstance(self.predictor, GHN):
+            return self.predictor.config.vocabulary
+        return self.predictor.vocabulary if isinstance(self.predictor, PredictorInfo) else "complete"
 
     def payloads(self, device: str) -> tuple[str, str]:
         """Return the job for the evaluating process and that for the process of the predictor, as texts.
@@ -230,7 +252,10 @@ class EvaluationJob:
         """
         known: dict[str, tuple[str, str]] = self._payloads
         if device not in known:
-            known[device] = (self._pickled(replace(self, predictor=None)), self._pickled(self.prediction(device)))
+            known[device] = (
+                self._pickled(replace(self, predictor=None, vocabulary=self.graph_vocabulary)),
+                self._pickled(self.prediction(device)),
+            )
         return known[device]
 
     def _pickled(self, job: EvaluationJob | PredictionJob) -> str:
@@ -305,20 +330,41 @@ class Machine:
                 object.__setattr__(self, name, checked_integer(name, getattr(self, name), at_least(1)))
         if self.backend not in BACKENDS:
             raise ConfigError(f"backend: unknown {self.backend!r}; use one of {', '.join(BACKENDS)}")
-        if self.timeout is not None and not self.timeout > 0:
-            raise ConfigError(f"timeout: expected a number of seconds above 0, got {self.timeout!r}")
+        if self.timeout is not None and not 0 < self.timeout <= MAX_TIMEOUT:
+            raise ConfigError(
+                f"timeout: expected a number of seconds above 0, {MAX_TIMEOUT:g} or less, got {self.timeout!r}"
+            )
         if not self.devices:
             raise ConfigError("devices: expected at least one, such as cpu or cuda:0")
         for device in self.devices:
-            try:
-                torch.empty(0, device=device)
-            except Exception as error:
-                raise ConfigError(f"device: cannot use {device!r}: {' '.join(str(error).split())[:200]}") from error
+            checked_device(device)
 
     def resolved(self) -> Machine:
         """Return a copy in which `workers` and `memory` have values."""
         workers = self.workers or default_workers(self.devices)
         return replace(self, workers=workers, memory=self.memory or memory_limit(workers))
+
+
+def checked_device(device: str) -> str:
+    """Return a device of PyTorch, after checking that networks can run on it.
+
+    Raises
+    ------
+    ConfigError
+        If the device does not exist, or holds no values.
+
+    Examples
+    --------
+    >>> checked_device("cpu")
+    'cpu'
+    """
+    try:
+        is_meta = torch.empty(0, device=device).is_meta
+    except Exception as error:
+        raise ConfigError(f"device: cannot use {device!r}: {' '.join(str(error).split())[:200]}") from error
+    if is_meta:
+        raise ConfigError("device: cannot use 'meta', which holds no values; use cpu or a GPU such as cuda:0")
+    return device
 
 
 def default_workers(devices: Sequence[str]) -> int:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,6 +29,7 @@ __all__ = [
     "SplitNetworks",
     "default_image_split",
     "open_networks",
+    "select_networks",
 ]
 
 LIBRARIES = ("torchvision", "timm")
@@ -81,8 +84,8 @@ class Networks(Protocol):
     def key_of(self, index: int) -> int:
         """Return a number below 2**63 that seeds the random numbers of a network."""
 
-    def graph(self, index: int) -> Graph:
-        """Return the graph of a network."""
+    def graph(self, index: int, vocabulary: str = "complete") -> Graph:
+        """Return the graph of a network, in a vocabulary of `deepnets.trace`."""
 
     def build(self, index: int) -> nn.Module:
         """Build a network on the current default device."""
@@ -141,8 +144,8 @@ class SplitNetworks:
         """Return the index."""
         return index
 
-    def graph(self, index: int) -> Graph:
-        """Return the graph of a network."""
+    def graph(self, index: int, vocabulary: str = "complete") -> Graph:
+        """Return the graph of a network, which is the same in every vocabulary."""
         return self.nets[index]
 
     def build(self, index: int) -> nn.Module:
@@ -215,14 +218,15 @@ class ModelNetworks:
         """Return a digest of the name, so that the position in the list does not matter."""
         return int.from_bytes(hashlib.sha256(self.names[index].encode()).digest()[:8], "little") >> 1
 
-    def graph(self, index: int) -> Graph:
+    def graph(self, index: int, vocabulary: str = "complete") -> Graph:
         """Trace a model on the meta device."""
         from deepnets.tracing import trace
 
         with torch.device("meta"):
             model = self.build(index).eval()
         size = getattr(model, "expected_input_sz", None) or self.image_size
-        return trace(model, torch.empty(1, 3, size, size, device="meta")).replace(index=index)
+        example = torch.empty(1, 3, size, size, device="meta")
+        return trace(model, example, vocabulary=vocabulary).replace(index=index)
 
     def build(self, index: int) -> nn.Module:
         """Build a model with its own initialization."""
@@ -294,3 +298,68 @@ def open_networks(
         raise ConfigError(f"networks: expected {' or '.join(LIBRARIES)} and names of models, got {text!r}")
     models = tuple(name.strip() for name in names.split(",") if name.strip())
     return ModelNetworks(library, models, num_classes, image_size, limit)
+
+
+def select_networks(networks: Networks, index: int | str | Iterable[int | str]) -> list[int]:
+    """Return the indices of networks that are given by index or by name.
+
+    Parameters
+    ----------
+    networks
+        The networks.
+    index
+        An index, a name, or several of them.  A text may list indices, ranges and names, separated by commas, such as
+        "7", "0:10", "0:5,20,30:" or "resnet50,vit"; ranges end before their second number or at the last network.
+        Names are those of the predefined networks and of models of libraries.
+
+    Returns
+    -------
+    The indices in the given order, each once.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such network, or nothing is selected.
+
+    Examples
+    --------
+    >>> networks = open_networks("predefined", data="data", num_classes=10, image_size=32)
+    >>> select_networks(networks, "vit"), select_networks(networks, [1, 0]), select_networks(networks, "0:")
+    ([1], [1, 0], [0, 1])
+    """
+    total, found = len(networks), []
+    items: Iterable[Any] = index if isinstance(index, Iterable) and not isinstance(index, str) else [index]
+    for item in items:
+        for piece in item.split(",") if isinstance(item, str) else [item]:
+            if isinstance(piece, str):
+                found += _indices(networks, piece.strip())
+            elif not _is_index(piece, total):
+                raise ConfigError(f"index: {networks.name} has networks 0 to {total - 1}, there is no {piece!r}")
+            else:
+                found.append(int(piece))
+    if not found:
+        raise ConfigError(f"index: {index!r} selects none of the {total} networks of {networks.name}")
+    return list(dict.fromkeys(found))
+
+
+def _is_index(value: Any, total: int) -> bool:
+    return not isinstance(value, bool) and isinstance(value, Integral) and 0 <= int(value) < total
+
+
+def _indices(networks: Networks, text: str) -> list[int]:
+    """Return the indices that a text without commas names: an index, a range or a name."""
+    total = len(networks)
+    ends = text.split(":")
+    if len(ends) == 2 and all(end == "" or end.isdecimal() for end in ends):
+        return list(range(int(ends[0] or 0), min(int(ends[1] or total), total)))
+    if text.isdecimal():
+        return select_networks(networks, int(text))
+    names = [networks.name_of(i) for i in range(total)] if total and networks.name_of(0) else []
+    if text in names:
+        return [names.index(text)]
+    if not names:
+        raise ConfigError(
+            f"index: the networks of {networks.name} have no names; expected 3, 0:10 or 3,17, got {text!r}"
+        )
+    known = ", ".join(difflib.get_close_matches(text, names, 3) or names[:3])
+    raise ConfigError(f"index: {networks.name} has no network {text!r}; did you mean {known}?")

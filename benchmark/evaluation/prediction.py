@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,10 +20,10 @@ from benchmark.accuracy import check_parameters
 from benchmark.evaluation.networks import Networks
 from benchmark.evaluation.predictor_objects import HypernetworkPredictor, Predictor, TrainedState
 from deepnets.graph import Graph
-from deepnets.support import DeepNetsError, FormatError, PeakMemory, is_out_of_memory
+from deepnets.support import DeepNetsError, FormatError, PeakMemory, in_one_line, is_out_of_memory
 from ghn_model.ghn import GHN
 
-__all__ = ["PREDICTION_PHASES", "MemoryOf", "Prediction", "failure_of", "in_one_line", "predict_one", "seeded"]
+__all__ = ["PREDICTION_PHASES", "MemoryOf", "Prediction", "failure_of", "predict_one", "seeded"]
 
 PREDICTION_PHASES = ("graph", "build", "predict")
 """Phases of a prediction, in this order."""
@@ -60,6 +61,7 @@ def predict_one(
     *,
     device: torch.device | str = "cpu",
     seed: int = 0,
+    vocabulary: str = "complete",
     on_phase: Callable[[str], None] | None = None,
 ) -> Prediction:
     """Predict the parameters of a network.
@@ -77,6 +79,8 @@ def predict_one(
         Device whose random numbers are seeded, and whose memory is measured.
     seed
         Seed of random numbers of Python, NumPy and PyTorch, together with `networks.key_of(index)`.
+    vocabulary
+        Vocabulary of the graphs of models of libraries.
     on_phase
         Called with each of `PREDICTION_PHASES` before it begins.
 
@@ -104,7 +108,7 @@ def predict_one(
     try:
         with seeded(seed, networks.key_of(index), device), _restored_settings():
             report("graph")
-            graph = networks.graph(index)
+            graph = networks.graph(index, vocabulary)
             report("build")
             # A hypernetwork does not read the values of a network, so none are created.
             values_unread = isinstance(predictor, GHN | HypernetworkPredictor)
@@ -146,16 +150,8 @@ def failure_of(error: BaseException) -> str:
     'ValueError: no'
     """
     if is_out_of_memory(error):
-        return f"not enough memory: {type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
-    return in_one_line(error)
-
-
-def in_one_line(error: BaseException) -> str:
-    """Return the text of an error of this project, and the type and text of any other error."""
-    text = " ".join(str(error).split())
-    if isinstance(error, DeepNetsError):
-        return text
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+        return f"not enough memory: {in_one_line(error)}"
+    return str(error) if isinstance(error, DeepNetsError) else in_one_line(error)
 
 
 class MemoryOf:
@@ -183,8 +179,8 @@ def seeded(seed: int, key: int, device: torch.device) -> Iterator[None]:
     word = int(np.random.Philox(key=[seed, key]).random_raw())
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  predictors may use them
     try:
-        random.seed(word)
-        np.random.seed(word % 2**32)  # noqa: NPY002
+        random.seed(word)  # noqa: TID251  restored below
+        np.random.seed(word % 2**32)  # noqa: NPY002, TID251
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             torch.default_generator.manual_seed(word)
             if device.type == "cuda":
@@ -199,7 +195,7 @@ def seeded(seed: int, key: int, device: torch.device) -> Iterator[None]:
 @contextlib.contextmanager
 def _restored_settings() -> Iterator[None]:
     """Restore settings of the process that predictors change by accident, so that they affect no other network."""
-    directory, dtype, device = os.getcwd(), torch.get_default_dtype(), torch.get_default_device()
+    directory, dtype, device = Path.cwd(), torch.get_default_dtype(), torch.get_default_device()
     threads, gradients = torch.get_num_threads(), torch.is_grad_enabled()
     deterministic = torch.are_deterministic_algorithms_enabled()
     timer = signal.getitimer(signal.ITIMER_REAL)[0]

@@ -23,7 +23,7 @@ from deepnets.data import Images, open_images
 from deepnets.graph import Graph
 from deepnets.support import ConfigError, import_attribute, is_attribute
 from ghn_model import describe
-from ghn_model.checkpoints import list_pretrained
+from ghn_model.checkpoints import is_official, list_pretrained
 from ghn_model.config import PRESETS, GHNConfig
 from ghn_model.ghn import GHN
 
@@ -52,14 +52,15 @@ def _open_random(info: PredictorInfo, context: PredictorContext) -> Predictor:
 
 
 def _is_hypernetwork(spec: str) -> bool:
-    return spec in list_pretrained() or Path(spec).is_file()
+    return spec in list_pretrained() or Path(spec).is_file() or is_official(spec)
 
 
 def _describe_hypernetwork(spec: str) -> PredictorInfo:
     found = describe(spec)
     label = spec if spec in list_pretrained() else _label_of(Path(spec))
     about = str(found.metadata.get("about", "")) or f"{found.config.hypernet}, {found.num_parameters:,} weights"
-    return PredictorInfo(label, spec, "hypernetwork", found.sha256, about, found.config.num_classes)
+    config = found.config
+    return PredictorInfo(label, spec, "hypernetwork", found.sha256, about, config.num_classes, config.vocabulary)
 
 
 def _open_hypernetwork(info: PredictorInfo, context: PredictorContext) -> GHN:
@@ -86,8 +87,11 @@ def _open_untrained(info: PredictorInfo, context: PredictorContext) -> GHN:
 def _describe_python(spec: str) -> PredictorInfo:
     found = import_attribute(spec, "predictor")
     predictor = as_predictor(found, spec)  # an error is reported before the evaluation begins
-    num_classes = predictor.config.num_classes if isinstance(predictor, GHN) else None
-    return PredictorInfo(spec, spec, "python", source_digest(spec.partition(":")[0]), first_line(found), num_classes)
+    digest, about = source_digest(spec.partition(":")[0]), first_line(found)
+    if not isinstance(predictor, GHN):
+        return PredictorInfo(spec, spec, "python", digest, about)
+    config = predictor.config
+    return PredictorInfo(spec, spec, "python", digest, about, config.num_classes, config.vocabulary)
 
 
 def _open_python(info: PredictorInfo, context: PredictorContext) -> Predictor | GHN:

@@ -27,7 +27,7 @@ from dataclasses import asdict
 from typing import Any
 
 from benchmark.evaluation.jobs import OpenedPrediction, PredictionJob
-from benchmark.evaluation.prediction import in_one_line, predict_one
+from benchmark.evaluation.prediction import failure_of, predict_one
 from benchmark.evaluation.predictors import describe_predictor
 from benchmark.evaluation.requests import receive_requests
 from benchmark.evaluation.tensor_exchange import write_parameters
@@ -58,7 +58,7 @@ def main(channel: socket.socket) -> None:
                 job: PredictionJob = pickle.loads(base64.b64decode(request["job"]))  # noqa: S301
                 opened = job.open()
         except Exception as error:
-            answer(request=number, failed=in_one_line(error)[:_MAX_TEXT])
+            answer(request=number, failed=failure_of(error)[:_MAX_TEXT])
             continue
         assert opened is not None  # noqa: S101  the first request has a job
         (file,) = descriptors
@@ -71,7 +71,13 @@ def main(channel: socket.socket) -> None:
 def _predict(opened: OpenedPrediction, index: int, file: int, report: Callable[[str], None]) -> dict[str, Any]:
     """Predict the parameters of a network, write them into a file, and return the answer."""
     prediction = predict_one(
-        opened.networks, index, opened.predictor, device=opened.device, seed=opened.seed, on_phase=report
+        opened.networks,
+        index,
+        opened.predictor,
+        device=opened.device,
+        seed=opened.seed,
+        vocabulary=opened.vocabulary,
+        on_phase=report,
     )
     answer: dict[str, Any] = {"memory_mb": prediction.memory_mb}
     if prediction.failure:
@@ -79,5 +85,5 @@ def _predict(opened: OpenedPrediction, index: int, file: int, report: Callable[[
     try:
         write_parameters(prediction.parameters, file)
     except Exception as error:
-        return answer | {"failed": f"parameters: cannot be stored: {in_one_line(error)}"[:_MAX_TEXT]}
+        return answer | {"failed": f"parameters: cannot be stored: {failure_of(error)}"[:_MAX_TEXT]}
     return answer | {"done": True, "trained": prediction.trained}

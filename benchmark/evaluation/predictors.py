@@ -65,6 +65,8 @@ class PredictorInfo:
         Description in one line.
     num_classes
         Number of classes that the predictor supports; None for any number.
+    vocabulary
+        Vocabulary of the graphs that the predictor reads (see `deepnets.trace`).
 
     Examples
     --------
@@ -78,6 +80,7 @@ class PredictorInfo:
     digest: str = ""
     about: str = ""
     num_classes: int | None = None
+    vocabulary: str = "complete"
 
     @property
     def argument(self) -> str:

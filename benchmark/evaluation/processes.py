@@ -50,7 +50,7 @@ class ProcessServer:
         self._settings = {"threads": threads, "directory": directory}
         number = str(threads)
         with theirs:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603  our own module
                 [sys.executable, "-m", "benchmark.evaluation.process_server", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=2,

@@ -33,6 +33,7 @@ PHASES = ("graph", "build", "predict", "evaluate")
 SMALLER_BATCH_SIZES = (32, 16, 8, 4, 2)
 """Batch sizes of the published protocol that are tried when memory runs out."""
 
+_COUNTS = ("num_nodes", "num_params", "depth", "num_images", "batch_size", "nonfinite_images")
 _MAX_REASON = 300
 
 
@@ -46,12 +47,12 @@ def row_columns(metrics: Sequence[str] = DEFAULT_METRICS) -> tuple[str, ...]:
 
     Examples
     --------
-    >>> row_columns(("top1", "top5", "loss"))[-3:]
-    ('status', 'reason', 'loss')
+    >>> row_columns(("top1", "top5", "loss"))[-4:]
+    ('status', 'reason', 'nonfinite_images', 'loss')
     """
     return (
         *("index", "network", "num_nodes", "num_params", "depth", *DEFAULT_METRICS, "num_images", "batch_size"),
-        *("batch_norm", *(f"{phase}_seconds" for phase in PHASES), "memory_mb", "status", "reason"),
+        *("batch_norm", *(f"{phase}_seconds" for phase in PHASES), "memory_mb", "status", "reason", "nonfinite_images"),
         *(name for name in metrics if name not in DEFAULT_METRICS),
     )
 
@@ -65,7 +66,7 @@ def empty_row(index: int, metrics: Sequence[str] = DEFAULT_METRICS) -> dict[str,
     (3, 0)
     """
     row: dict[str, Any] = dict.fromkeys(row_columns(metrics), math.nan)
-    counts = dict.fromkeys(("num_nodes", "num_params", "depth", "num_images", "batch_size"), 0)
+    counts = dict.fromkeys(_COUNTS, 0)
     return row | {"index": index, "network": "", "batch_norm": "batch", "status": OK, "reason": ""} | counts
 
 
@@ -98,6 +99,7 @@ def evaluate_one(
     batch_size: int = BATCH_SIZE,
     seed: int = 0,
     metrics: Iterable[str | Metric] = (),
+    vocabulary: str | None = None,
 ) -> dict[str, Any]:
     """Predict the parameters of a network and evaluate it on all images, in this process.
 
@@ -109,6 +111,9 @@ def evaluate_one(
         Predicts its parameters.
     images, batch_size, seed, metrics
         As in `evaluate_prediction`.
+    vocabulary
+        Vocabulary of the graphs of models of libraries (see `deepnets.trace`); by default that of the hypernetwork, and
+        "complete" for other predictors.  Parameters without a node keep their initial values.
 
     Returns
     -------
@@ -129,9 +134,18 @@ def evaluate_one(
     >>> row["network"], row["status"], row["reason"][:26]
     ('vit', 'failed', 'parameters: 114 of 114 are')
     """
-    prediction = predict_one(networks, index, predictor, device=images.device, seed=seed)
+    if vocabulary is None:
+        vocabulary = predictor.config.vocabulary if isinstance(predictor, GHN) else "complete"
+    prediction = predict_one(networks, index, predictor, device=images.device, seed=seed, vocabulary=vocabulary)
     return evaluate_prediction(
-        networks, index, lambda model: prediction, images, batch_size=batch_size, seed=seed, metrics=metrics
+        networks,
+        index,
+        lambda model: prediction,
+        images,
+        batch_size=batch_size,
+        seed=seed,
+        metrics=metrics,
+        vocabulary=vocabulary,
     )
 
 
@@ -144,6 +158,7 @@ def evaluate_prediction(
     batch_size: int = BATCH_SIZE,
     seed: int = 0,
     metrics: Iterable[str | Metric] = (),
+    vocabulary: str = "complete",
     on_evaluate: Callable[[dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
     """Evaluate a network with predicted parameters on all images, or describe why there are none.
@@ -165,6 +180,8 @@ def evaluate_prediction(
         Seed of initial values, together with `networks.key_of(index)`.
     metrics
         Metrics beside the default ones.
+    vocabulary
+        Vocabulary of the graphs of models of libraries.
     on_evaluate
         Called with the row so far before the network is evaluated.
 
@@ -185,7 +202,7 @@ def evaluate_prediction(
     reason = ""
     try:
         with _timed(row, "graph", device):
-            graph = networks.graph(index)
+            graph = networks.graph(index, vocabulary)
         row |= {"num_nodes": graph.num_nodes, "depth": _depth(graph)}
         with _timed(row, "build", device), torch.device("meta"):
             model = networks.build(index).eval()
@@ -203,7 +220,7 @@ def evaluate_prediction(
                 if _needs_values(model, prediction.parameters):
                     model = networks.build(index).eval()
                 scores = _evaluated(model, prediction, images, graph, batch_size, seed, measured, row)
-            row |= {**scores.values, "num_images": scores.images}
+            row |= {**scores.values, "num_images": scores.images, "nonfinite_images": scores.nonfinite_images}
     except FormatError:
         raise
     except Exception as error:  # for example, not enough memory for the network

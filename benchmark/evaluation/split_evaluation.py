@@ -3,14 +3,15 @@
     for every network:   graph ──predictor──▶ parameters ──▶ metrics on all images  (batch 64, batch statistics)
 
 Every network has a row.  A predictor fails for a network if it raises an exception, exceeds the limits of time or
-memory, or if its parameters are incomplete, have wrong shapes or lead to outputs that are not finite.  The row states
-the reason, and `summarize` counts it.  Accuracies are in percent.
+memory, or if its parameters are incomplete, have wrong shapes or are not finite.  The row states the reason, and
+`summarize` counts the network with an accuracy of 0.  Images for which the outputs of a network are not finite are
+wrong answers.  Accuracies are in percent.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from tqdm import tqdm
 
 from benchmark.accuracy import BATCH_SIZE
 from benchmark.evaluation.jobs import EvaluationJob, Machine
-from benchmark.evaluation.networks import default_image_split
+from benchmark.evaluation.networks import default_image_split, select_networks
 from benchmark.evaluation.parallel import evaluate_all
 from benchmark.evaluation.predictor_objects import Predictor
 from benchmark.evaluation.predictors import check_predictor, describe_predictor
@@ -29,6 +30,7 @@ from benchmark.evaluation.workers import describe_in_worker
 from benchmark.metrics import Metric, get_metrics
 from deepnets.data import Images, open_images
 from deepnets.support import ConfigError, at_least, checked_integer
+from deepnets.tracing import check_vocabulary
 from ghn_model.ghn import GHN
 
 __all__ = ["evaluate"]
@@ -42,11 +44,13 @@ def evaluate(
     data: Path | str = "data",
     image_root: Path | str | None = None,
     limit: int | None = None,
+    index: int | str | Sequence[int | str] | None = None,
     batch_size: int = BATCH_SIZE,
     noise: float = 0.0,
     device: torch.device | str = "cpu",
     seed: int = 0,
     metrics: Iterable[str | Metric] = (),
+    vocabulary: str | None = None,
     workers: int = 1,
     timeout: float | None = None,
     memory: int | None = None,
@@ -71,6 +75,9 @@ def evaluate(
         Folders of the corpus and of the image set.
     limit
         Number of networks to evaluate, counted from the first; all by default.
+    index
+        The networks to evaluate, by index or name, such as ``3``, ``[3, 17]``, ``"0:10"`` or ``"resnet50"`` (see
+        `benchmark.evaluation.select_networks`); instead of `limit`.
     batch_size
         As in `evaluate_network`.  If memory runs out, 32, 16, 8, 4 and 2 are tried.
     noise
@@ -83,6 +90,9 @@ def evaluate(
         has its own random numbers, which do not depend on the other networks.
     metrics
         Metrics beside top-1 and top-5 accuracy (see `benchmark.metrics`).
+    vocabulary
+        Vocabulary of the graphs of models of libraries (see `deepnets.trace`); by default that of the hypernetwork, and
+        "complete" for other predictors.  Parameters without a node keep their initial values.
     workers
         Number of networks that are evaluated at the same time, each in its own process, in which PyTorch uses one
         thread.
@@ -97,14 +107,15 @@ def evaluate(
 
     Returns
     -------
-    One row per network, in order, with the columns
+    One row per network, in order of the split or of `index`, with the columns
 
     - `index`, and `network`, its name (predefined networks and models of libraries only),
     - `num_nodes`, `num_params` (of the whole network), `depth` (number of nodes on the longest path),
     - one column for every metric (NaN if the predictor failed), `num_images`, `batch_size`,
     - `batch_norm`: "batch", or "running" for trained networks,
     - `graph_seconds`, `build_seconds`, `predict_seconds`, `evaluate_seconds` (NaN from the phase that failed),
-    - `memory_mb`, `status` ("ok" or "failed"), and `reason` of the failure.
+    - `memory_mb`, `status` ("ok" or "failed"), and `reason` of the failure,
+    - `nonfinite_images`, the number of images for which an output is not finite, which are wrong answers.
 
     The attribute `attrs` of the table states what was evaluated, and how.  For the same seed, all columns except times
     and memory are the same again; on a CPU bit by bit, if the number of threads is the same.
@@ -139,6 +150,8 @@ def evaluate(
     batch_size = checked_integer("batch_size", batch_size, at_least(1))
     seed = checked_integer("seed", seed, range(2**63))
     workers = checked_integer("workers", workers, at_least(1))
+    if limit is not None and index is not None:
+        raise ConfigError("index: cannot be combined with limit")
     if limit is not None:
         limit = checked_integer("limit", limit, at_least(1))
     if isinstance(images, str):
@@ -160,6 +173,7 @@ def evaluate(
         batch_size=batch_size,
         seed=seed,
         metrics=get_metrics(metrics),
+        vocabulary=None if vocabulary is None else check_vocabulary(vocabulary),
         device=str(images.device),
     )
     if in_process or info is None:
@@ -172,21 +186,27 @@ def evaluate(
             f"predictor: predicts networks for {opened.config.num_classes} classes, {images.name} has "
             f"{images.num_classes}"
         )
+    indices = list(range(len(networks))) if index is None else select_networks(networks, index)
     rows: dict[int, dict[str, Any]] = {}
-    options: dict[str, Any] = {"batch_size": batch_size, "seed": seed, "metrics": job.metrics}
-    with tqdm(total=len(networks), desc=networks.name, disable=not progress, unit="network") as bar:
+    options: dict[str, Any] = {
+        "batch_size": batch_size,
+        "seed": seed,
+        "metrics": job.metrics,
+        "vocabulary": job.vocabulary,
+    }
+    with tqdm(total=len(indices), desc=networks.name, disable=not progress, unit="network") as bar:
         if in_process:
-            for index in range(len(networks)):
-                rows[index] = evaluate_one(networks, index, opened, images, **options)
+            for place, network in enumerate(indices):
+                rows[place] = evaluate_one(networks, network, opened, images, **options)
                 bar.update()
         else:
-            work = [(job, index) for index in range(len(networks))]
+            work = [(job, network) for network in indices]
             with contextlib.closing(evaluate_all(work, machine)) as results:
-                for index, row in results:
-                    rows[index] = row
+                for place, row in results:
+                    rows[place] = row
                     bar.update()
     columns = row_columns([metric.name for metric in job.metrics])
-    table = pd.DataFrame([rows[index] for index in range(len(rows))], columns=list(columns))
+    table = pd.DataFrame([rows[place] for place in range(len(rows))], columns=list(columns))
     table.attrs = {"split": split, "images": images.name, "image_split": images.split, "num_images": len(images)}
     table.attrs |= {"batch_size": batch_size, "batch_norm": "batch", "device": job.device, "seed": seed}
     label = info.label if info else getattr(predictor, "__name__", type(predictor).__name__)

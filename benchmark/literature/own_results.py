@@ -63,7 +63,7 @@ def own_accuracies(
 
     Returns
     -------
-    The same columns, for the splits with published results; `networks` includes failed networks.
+    The same columns, for the splits with published results; networks that failed count as 0 in `mean`.
     """
     rows: list[dict[str, Any]] = []
     chosen = results[(results["images"] == images) & (results["part"] == part) & (results["noise"] == noise)]
@@ -89,11 +89,12 @@ def own_models(results: pd.DataFrame) -> pd.DataFrame:
 
     Returns
     -------
-    One row per model and one column per predictor, in percent, NaN where it failed or was not evaluated; `attrs` gives
-    the number of failures of each predictor.
+    One row per model and one column per predictor, in percent: 0 where the predictor failed, NaN where it was not
+    evaluated; `attrs` gives the number of failures of each predictor.
     """
     chosen = results[(results["images"] == "imagenet") & (results["part"] == "test") & (results["noise"] == 0)]
     chosen = chosen[chosen["split"] == "torchvision"]
+    chosen = chosen.assign(top1=chosen["top1"].where(chosen["status"] != FAILED, 0.0))
     columns = {
         str(predictor): rows.drop_duplicates("network", keep="last").set_index("network")["top1"]
         for predictor, rows in chosen.groupby("predictor", sort=False)

@@ -36,7 +36,8 @@ NETWORKS = ("resnet50", "vit")
 """The two networks of `predefined`."""
 
 ACCURACY_COLUMNS = [
-    *("method", "split", "network", "mean", "standard_error", "best", "best_index", "networks", "failures", "source")
+    *("method", "split", "network", "mean", "standard_error", "best", "best_index", "networks", "failures", "source"),
+    "successful_mean",
 ]
 """Columns of tables of accuracies."""
 
@@ -117,8 +118,9 @@ def accuracies(
     -------
     `ACCURACY_COLUMNS`: `method`, `split`, `network` (empty except for the two networks of `predefined`, which have one
     row each), `mean`, `standard_error`, `best` (percent), `best_index`, `networks`, `failures` (0: the files contain
-    none) and `source`, the name of the file.  Missing and unusable values have no row.  For CIFAR-10, clean accuracies
-    of predicted parameters come from the basic file and all others from the extended file, if both exist.
+    none), `source`, the name of the file, and `successful_mean`, which is equal to `mean`.  Missing and unusable values
+    have no row.  For CIFAR-10, clean accuracies of predicted parameters come from the basic file and all others from
+    the extended file, if both exist.
 
     Raises
     ------
@@ -157,7 +159,7 @@ def _summary_rows(table: pd.DataFrame, column: str, about: dict[str, Any], sourc
 def summary_row(table: pd.DataFrame, metric: str) -> dict[str, Any]:
     """Return the result of `summarize` by name; a single network has no standard error."""
     summary = summarize(table, metric)._asdict()
-    if summary["networks"] - summary["failures"] < 2:
+    if summary["networks"] < 2:
         summary["standard_error"] = np.nan
     return summary
 

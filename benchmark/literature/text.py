@@ -115,6 +115,9 @@ def accuracy_text(
             if own:
                 failed = [_failed([cells.get((split, ""))]) for split in _SPLITS]
                 rows.append(["  failed", failed[0], "", *failed[1:], _failed(pair)])
+                if group["failures"].any():
+                    others = [_others(cells.get((split, ""))) for split in _SPLITS]
+                    rows.append(["  without them", others[0], "", *others[1:], " / ".join(map(_others, pair))])
     return grid(header, rows)
 
 
@@ -158,6 +161,9 @@ def images_text(
         if own:
             failed = [_failed([cell]) for cell in cells]
             rows.append(["  failed", failed[0], "", failed[1], "", *failed[2:]])
+            if any(cell is not None and cell.failures for cell in cells):
+                others = list(map(_others, cells))
+                rows.append(["  without them", others[0], "", others[1], "", *others[2:]])
     header = ["", "test images", "max", "val. images", "max", "noisy test", "noisy val."]
     return grid(header, rows)
 
@@ -193,6 +199,10 @@ def _best(cell: Any) -> str:
 def _failed(cells: Sequence[Any]) -> str:
     cells = [cell for cell in cells if cell is not None]
     return f"{sum(cell.failures for cell in cells)} of {sum(cell.networks for cell in cells)}" if cells else NONE
+
+
+def _others(cell: Any) -> str:
+    return NONE if cell is None else decimal(cell.successful_mean)
 
 
 def _label(name: str) -> str:

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from benchmark.metrics import get_metric
 from benchmark.report import style
 from benchmark.report.text import clipped, count, metric_text, visible
 from benchmark.results import Board, Cell, Column
+from deepnets.data import image_set_info
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,9 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["CHARTS", "MEASURES", "Chart", "draw_png_files", "draw_svg", "measured", "spread"]
 
 Values = npt.NDArray[np.float64]
-
-CHANCE = {("digits", "top1"): 10.0, ("cifar10", "top1"): 10.0, ("imagenet", "top1"): 0.1, ("imagenet", "top5"): 0.5}
-"""Accuracy of random guessing in percent, by image set and metric."""
 
 PANEL_WIDTH = 3.3
 """Width of a panel, in inches."""
@@ -88,13 +87,13 @@ def measured(cell: Cell, measure: Measure) -> tuple[Values, Values]:
 
 
 def _draw_means(axes: Axes, board: Board, column: Column, series: Mapping[str, int]) -> None:
-    """Draw the mean accuracy with its standard error, and the best network, one row per predictor."""
+    """Draw the mean with its standard error, and the best network, one row per predictor."""
     for row, (predictor, cell) in enumerate(_cells(board, column)):
-        mean, error, best, *_ = cell.summary
+        mean, error, best, *_ = cell.summary  # networks that failed are part of the mean
         look: dict[str, Any] = {"color": style.colour(series[predictor]), "zorder": 3}
         if cell.is_predefined:
             axes.plot(cell.values, [row] * len(cell.values), style.marker(series[predictor]), markersize=5, **look)
-        elif not math.isnan(mean):
+        elif len(cell.values):
             fmt = style.marker(series[predictor])
             axes.errorbar(mean, row, xerr=error, fmt=fmt, markersize=5, capsize=3, **look)
             axes.plot(best, row, marker="|", markersize=9, **look)
@@ -155,8 +154,9 @@ def _draw_points(axes: Axes, xs: Values, ys: Values, series: int) -> None:
 
 
 def _draw_chance(line: Callable[..., object], board: Board, column: Column) -> None:
-    if level := CHANCE.get((board.images, board.metric(column))):
-        line(level, color=style.SOFT, linestyle=(0, (1, 3)), linewidth=1, zorder=1)
+    chance, num_classes = get_metric(board.metric(column)).chance, image_set_info(board.images).num_classes
+    if chance is not None and num_classes:
+        line(chance(num_classes), color=style.SOFT, linestyle=(0, (1, 3)), linewidth=1, zorder=1)
 
 
 def _cells(board: Board, column: Column) -> list[tuple[str, Cell]]:

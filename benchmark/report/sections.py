@@ -22,7 +22,8 @@ from benchmark.metrics import get_metric
 from benchmark.report.charts import MEASURES, draw_svg, measured
 from benchmark.report.style import NO_MATPLOTLIB, has_matplotlib
 from benchmark.report.text import count, metric_text, number, signed
-from benchmark.results import IMAGE_NAMES, NAMES, Board, Cell, Column, Results, usual_metric
+from benchmark.results import NAMES, Board, Cell, Column, Results, usual_metric
+from deepnets.data import image_set_info
 
 __all__ = [
     "ReportInputs",
@@ -78,7 +79,7 @@ def summary(inputs: ReportInputs) -> Values:
     board, rows = inputs.clean[0], inputs.results.rows
     column = board.columns[0]
     found: Values = {
-        "images": ", ".join(dict.fromkeys(IMAGE_NAMES.get(name, name) for name in rows["images"])),
+        "images": ", ".join(dict.fromkeys(image_set_info(name).title for name in rows["images"])),
         "predictors": count(rows["predictor"].nunique(), "predictor"),
         "networks": count(len(rows.drop_duplicates(["split", "index"])), "network"),
         "splits": count(rows["split"].nunique(), "split"),
@@ -135,14 +136,17 @@ def _table(board: Board, published_rows: list[Values]) -> Values:
 def _cell(cell: Cell, full: int, *, is_best: bool) -> Values:
     found = cell.summary
     values: Values = {"best": "", "pairs": (), "is_best": is_best, "networks": found.networks}
+    values["all_failed"] = found.failures == found.networks
     values |= {"remarks": [], **_mean(found.mean, found.standard_error)}
-    if found.failures and values["mean"]:
-        values["remarks"].append(f"{found.failures:,} of {found.networks:,} failed")
+    if 0 < found.failures < found.networks:
+        others = _mean(found.successful_mean, found.successful_standard_error)
+        without = "" if cell.is_predefined else f", {others['mean']} \u00b1 {others['error']} without them"
+        values["remarks"].append(f"{found.failures:,} of {found.networks:,} failed{without}")
     if not cell.complete:
-        values["remarks"].append(f"unfinished: {found.networks:,} of {cell.wanted:,}")
+        values["remarks"].append(f"unfinished: {found.networks:,} of {cell.run_size:,}")
     elif found.networks < full:
         values["remarks"].append(f"{count(found.networks, 'network')} only")
-    if not values["mean"]:
+    if found.failures == found.networks:
         return values
     if cell.is_predefined:
         values["pairs"] = [
@@ -165,7 +169,7 @@ def _mean(mean: float, error: float) -> Values:
 
 def _notes(inputs: ReportInputs) -> list[str]:
     """Return what makes means of predictors not comparable, one sentence per kind."""
-    unfinished, smaller, running = [], [], []
+    unfinished, smaller, running, nonfinite, partial = [], [], [], [], []
     for board in inputs.boards:
         title = f", {board.title}" if len(inputs.boards) > 1 else ""
         for predictor in board.predictors:
@@ -174,15 +178,21 @@ def _notes(inputs: ReportInputs) -> list[str]:
                     continue
                 place = f"{predictor} on {column}{title}"
                 if not cell.complete:
-                    unfinished.append(f"{place} ({len(cell.rows):,} of {count(cell.wanted, 'network')})")
+                    unfinished.append(f"{place} ({len(cell.rows):,} of {count(cell.run_size, 'network')})")
                 if cell.smaller_batches:
                     smaller.append(f"{place} ({count(cell.smaller_batches, 'network')})")
                 if cell.running_statistics:
                     running.append(f"{place} ({count(cell.running_statistics, 'network')})")
+                if cell.nonfinite:
+                    nonfinite.append(f"{place} ({count(cell.nonfinite, 'network')})")
+                if not cell.is_mean_of_all:
+                    partial.append(f"{place} ({count(cell.summary.failures, 'network')})")
     kinds = (
         ("Unfinished", unfinished),
         ("Evaluated with a smaller batch size than requested, because memory ran out", smaller),
         ("Evaluated with running statistics of batch norms instead of batch statistics", running),
+        ("Outputs that are not finite for some images, which count as wrong answers", nonfinite),
+        ("Networks without a value, which are left out of the mean because the metric has no worst value", partial),
     )
     return [f"{kind}: {'; '.join(places)}." for kind, places in kinds if places] + inputs.results.disagreements()
 
@@ -209,6 +219,7 @@ def _rows_by_method(table: pd.DataFrame, splits: Sequence[str]) -> list[Values]:
 def _published_cell(line: Any) -> Values:
     mean, best, index = float(line.mean), float(line.best), int(line.best_index)
     values: Values = {"best": f"{best:.2f} (#{index})", "pairs": (), "is_best": False, "remarks": ()}
+    values["all_failed"] = False
     values |= _mean(mean, float(line.standard_error))
     if line.split == "predefined" and line.networks == 2 and index in (0, 1):
         pair = (best, 2 * mean - best)  # the mean and the larger of two numbers determine both
@@ -226,7 +237,7 @@ def published(inputs: ReportInputs) -> Values:
             splits = [column.split for column in sorted(columns, key=lambda column: column.rank)]
             label = get_metric(usual_metric(images, "test")).label
             rows = _rows_by_method(table, splits)
-            tables.append({"title": IMAGE_NAMES.get(images, images), "metric": label, "columns": splits, "rows": rows})
+            tables.append({"title": image_set_info(images).title, "metric": label, "columns": splits, "rows": rows})
     return {"tables": tables} if tables else {}
 
 

@@ -81,15 +81,16 @@ def _short(cell: Cell | None) -> tuple[str, str]:
         return "-", ""
     summary = cell.summary
     mark = "!" if summary.failures or not cell.complete else ""
-    if math.isnan(summary.mean):
-        return "failed" + mark, ""
+    mean = "failed" if math.isnan(summary.mean) else f"{summary.mean:.1f}\u00b1{summary.standard_error:.1f}"
+    if summary.failures == summary.networks:
+        return mean + mark, "failed"
     if cell.is_predefined:
         values = (
             f"{getattr(row, cell.metric):.1f}" if row.status == "ok" else "failed" for row in cell.rows.itertuples()
         )
         return "/".join(values) + mark, ""
     best = visible(cell.name(summary.best_index))
-    return f"{summary.mean:.1f}\u00b1{summary.standard_error:.1f}{mark}", f"{summary.best:.1f} {clipped(best, 16)}"
+    return mean + mark, f"{summary.best:.1f} {clipped(best, 16)}"
 
 
 def _remarks(board: Board) -> list[str]:
@@ -99,11 +100,14 @@ def _remarks(board: Board) -> list[str]:
         found = []
         for column in board.columns:
             if cell := board.cells.get((predictor, column)):
-                networks, failed = len(cell.rows), cell.summary.failures
-                if failed:
-                    found.append(f"{failed:,} of {networks:,} failed on {column}")
+                networks, summary = len(cell.rows), cell.summary
+                if summary.failures:
+                    text = f"{summary.failures:,} of {networks:,} failed on {column}"
+                    others = f"{summary.successful_mean:.1f}\u00b1{summary.successful_standard_error:.1f}"
+                    single = cell.is_predefined or summary.failures == networks
+                    found.append(text if single else f"{text} ({others} without them)")
                 if not cell.complete:
-                    found.append(f"{networks:,} of {cell.wanted:,} done on {column}")
+                    found.append(f"{networks:,} of {cell.run_size:,} done on {column}")
                 elif networks < board.full(column):
                     found.append(f"only {networks:,} on {column}")
         line = f"! {clipped(visible(predictor), LABEL)}:"

@@ -1,23 +1,23 @@
 """Folders of results: evaluating into one, resuming it, and reading it.
 
-runner   `run`: predictors x networks x images, skipping the rows that exist
-store    crash-safe CSV tables; writing `networks.csv` and `runs.json`
-reading  reading them, also while they grow
-boards   summaries per predictor and split, and comparisons
-tables   a folder of results as boards, a leaderboard and groups of failures
+runner        `run`: predictors x networks x images, skipping the rows that exist
+store         crash-safe CSV tables; writing `networks.csv` and `runs.json`
+reading       reading them, also while they grow
+spreadsheets  texts that spreadsheet programs would execute
+boards        summaries per predictor and split, and comparisons
+tables        a folder of results as boards, a leaderboard and groups of failures
 """
 
 from __future__ import annotations
 
 from benchmark.evaluation import Machine
-from benchmark.results.boards import IMAGE_NAMES, LEADERBOARD, NAMES, Board, Cell, Column, usual_metric
+from benchmark.results.boards import LEADERBOARD, NAMES, Board, Cell, Column, usual_metric
 from benchmark.results.reading import moment, read_rows, read_runs
 from benchmark.results.runner import run
 from benchmark.results.store import CsvTable
 from benchmark.results.tables import Results, leaderboard, read_results
 
 __all__ = [
-    "IMAGE_NAMES",
     "LEADERBOARD",
     "NAMES",
     "Board",

@@ -13,12 +13,13 @@ import pandas as pd
 
 from benchmark.evaluation import OK, Summary, default_image_split, summarize
 from benchmark.metrics import get_metric
+from deepnets.data import image_set_info
 
-__all__ = ["IMAGE_NAMES", "LEADERBOARD", "NAMES", "SPLITS", "Board", "Cell", "Column", "build_board", "usual_metric"]
+__all__ = ["LEADERBOARD", "NAMES", "SPLITS", "Board", "Cell", "Column", "build_board", "usual_metric"]
 
 LEADERBOARD = (
     *("method", "split", "images", "part", "noise", "metric", "mean", "standard_error", "best", "best_index"),
-    *("networks", "failures"),
+    *("networks", "failures", "successful_mean", "successful_standard_error"),
 )
 """Columns of `leaderboard.csv`."""
 
@@ -26,7 +27,6 @@ SPLITS = ("test", "val", "wide", "deep", "dense", "bnfree", "predefined", "searc
 """Splits in the order of tables."""
 
 NAMES = {"resnet50": "ResNet-50", "vit": "ViT"}
-IMAGE_NAMES = {"digits": "digits", "cifar10": "CIFAR-10", "imagenet": "ImageNet"}
 
 
 class Column(NamedTuple):
@@ -75,7 +75,7 @@ class Cell:
         Name of the metric that is summarized.
     run
         Id of the run of the rows.
-    wanted
+    run_size
         Number of networks of the run; a run that is not complete has fewer rows.
     batch_size
         Requested batch size; 0 if it is not known.
@@ -86,29 +86,39 @@ class Cell:
     rows: pd.DataFrame
     metric: str
     run: str
-    wanted: int
+    run_size: int
     batch_size: int
     split_size: int
 
     @cached_property
     def summary(self) -> Summary:
-        """Mean, standard error, best and failures."""
+        """Mean, standard error, best and failures; networks that failed count with the worst value of the metric."""
         return summarize(self.rows, self.metric)
 
     @cached_property
     def fine(self) -> pd.DataFrame:
-        """Rows of the networks that did not fail."""
-        return self.rows[self.rows["status"] == OK]
+        """Rows of the networks with a value of the metric: they did not fail, and the value is finite."""
+        return self.rows[(self.rows["status"] == OK) & np.isfinite(self.rows[self.metric])]
 
     @property
     def values(self) -> npt.NDArray[np.float64]:
-        """Values of the metric, for the networks that did not fail."""
+        """Values of the metric, for the networks that have one."""
         return np.asarray(self.fine[self.metric], np.float64)
+
+    @property
+    def nonfinite(self) -> int:
+        """Number of networks whose outputs are not finite for some images, which are wrong answers."""
+        return int((self.rows["nonfinite_images"] > 0).sum())
+
+    @property
+    def is_mean_of_all(self) -> bool:
+        """Whether the mean is over all networks: if some failed, only for a metric with a worst value."""
+        return not self.summary.failures or get_metric(self.metric).worst is not None
 
     @property
     def complete(self) -> bool:
         """Whether the run has a row for each of its networks."""
-        return len(self.rows) >= self.wanted
+        return len(self.rows) >= self.run_size
 
     @property
     def smaller_batches(self) -> int:
@@ -144,8 +154,8 @@ class Board:
     columns
         Columns, in the order of published tables.
     predictors
-        Labels of the predictors, the best mean in the first column first.  Predictors that were evaluated on fewer of
-        its networks, or failed on all of them, follow.
+        Labels of the predictors, the best mean in the first column first.  Predictors whose mean is not over all of its
+        networks follow: those that were evaluated on fewer, or failed on some and have no value for them.
     cells
         Results by predictor and column, as far as there are any.
     """
@@ -159,7 +169,7 @@ class Board:
     @property
     def title(self) -> str:
         """The images, as text."""
-        name = IMAGE_NAMES.get(self.images, self.images)
+        name = image_set_info(self.images).title
         return f"{name} with noise ({self.noise:g})" if self.noise else name
 
     def full(self, column: Column) -> int:
@@ -177,17 +187,19 @@ class Board:
     def winner(self, column: Column) -> str | None:
         """Return the predictor with the best mean in a column.
 
-        Only predictors that were evaluated on all of its networks without a failure are compared; None if there are
-        fewer than two of them.
+        Only predictors whose mean is over all of its networks are compared, failures included as far as the metric has
+        a worst value; None if there are fewer than two of them, or they were evaluated on different networks.
         """
         full = self.full(column)
-        means = {
-            predictor: cell.summary.mean
+        cells = {
+            predictor: cell
             for (predictor, at), cell in self.cells.items()
-            if at == column and len(cell.rows) == full and cell.complete and not cell.summary.failures
+            if at == column and len(cell.rows) == full and cell.complete and cell.is_mean_of_all
         }
-        sign = _sign(self.metric(column))
-        return max(means, key=lambda predictor: sign * means[predictor]) if len(means) > 1 else None
+        if len(cells) < 2 or len({frozenset(cell.rows["index"]) for cell in cells.values()}) > 1:
+            return None
+        best = max(cells, key=lambda predictor: _sign(cells[predictor].metric) * cells[predictor].summary.mean)
+        return best if len(cells[best].values) else None
 
     def win_rates(self, column: Column) -> dict[tuple[str, str], tuple[float, int]]:
         """Compare all pairs of predictors, network by network.
@@ -202,7 +214,7 @@ class Board:
         for predictor in self.predictors:
             if cell := self.cells.get((predictor, column)):
                 values = _sign(cell.metric) * cell.rows[cell.metric].to_numpy(float)
-                values = np.where(cell.rows["status"] == OK, values, -math.inf)
+                values = np.where((cell.rows["status"] == OK) & np.isfinite(values), values, -math.inf)
                 scores[predictor] = pd.Series(values, cell.rows["index"].to_numpy())
         rates = {}
         for first in scores:
@@ -233,8 +245,8 @@ def build_board(images: str, noise: float, cells: dict[tuple[str, Column], Cell]
     def rank(predictor: str) -> tuple[Any, ...]:
         for i, column in enumerate(columns):  # the first column with results of the predictor
             if cell := cells.get((predictor, column)):
-                mean = cell.summary.mean
-                return i, math.isnan(mean), len(cell.rows) < full[column], -_sign(cell.metric) * mean, predictor
+                mean, fewer = cell.summary.mean, len(cell.rows) < full[column]
+                return i, math.isnan(mean), fewer, not cell.is_mean_of_all, -_sign(cell.metric) * mean, predictor
         raise AssertionError("a predictor without a cell")
 
     board.predictors.extend(sorted({predictor for predictor, _ in cells}, key=rank))

@@ -15,6 +15,7 @@ import pandas as pd
 
 from benchmark.evaluation import FAILED, OK
 from benchmark.metrics import DEFAULT_METRICS, METRICS
+from benchmark.results.spreadsheets import unescape_formula
 from deepnets.support import FormatError, MissingDataError
 
 __all__ = ["KEY", "moment", "read_rows", "read_runs"]
@@ -29,6 +30,9 @@ NUMBERS = (
     *("noise", "num_nodes", "num_params", "depth", *DEFAULT_METRICS, "num_images", "batch_size"),
     *("graph_seconds", "build_seconds", "predict_seconds", "evaluate_seconds", "memory_mb"),
 )
+ADDED = ("nonfinite_images",)
+"""Counts that files of earlier versions lack, where they are 0."""
+
 EARLIEST = datetime.min.replace(tzinfo=timezone.utc)
 
 
@@ -101,7 +105,8 @@ def read_rows(folder: Path) -> pd.DataFrame:
     Returns
     -------
     One row per network and run, with the columns `run` and `KEY`, and those of `benchmark.evaluate`.  A network that
-    was evaluated again has several rows, of which the last one counts.
+    was evaluated again has several rows, of which the last one counts.  Columns that files of earlier versions lack are
+    filled.
 
     Raises
     ------
@@ -143,7 +148,8 @@ create it with python -m benchmark run, or give another --results
     for number, line in enumerate(body, 2):
         if len(line) != len(header):
             raise FormatError(f"{path}: row {number}: expected {len(header)} fields, got {len(line)}")
-    return _typed(pd.DataFrame(body, columns=header, dtype=str), path)
+    table = pd.DataFrame([map(unescape_formula, line) for line in body], columns=header, dtype=str)
+    return _typed(table.assign(**{name: "" for name in ADDED if name not in header}), path)
 
 
 def _is_complete(line: list[str], header: list[str]) -> bool:
@@ -162,7 +168,7 @@ def _typed(rows: pd.DataFrame, path: Path) -> pd.DataFrame:
 
     texts = rows.copy()
     others = [name for name in METRICS if name in rows and name not in DEFAULT_METRICS]
-    for name in (*NUMBERS, *INTEGERS, *others):
+    for name in (*NUMBERS, *INTEGERS, *ADDED, *others):
         values = pd.to_numeric(texts[name], errors="coerce").to_numpy(float)
         empty = texts[name].str.strip().str.lower().isin(("", "nan")).to_numpy(bool)
         check(~np.isfinite(values) & ~empty, name, "a number")
@@ -172,6 +178,7 @@ def _typed(rows: pd.DataFrame, path: Path) -> pd.DataFrame:
         check(~(values >= 0) | (values != np.floor(values)), name, "an integer, 0 or more")
         rows[name] = values.astype(np.int64)
     rows["noise"] = rows["noise"].fillna(0.0)
+    rows[list(ADDED)] = rows[list(ADDED)].fillna(0).astype(np.int64)
     status = rows["status"].to_numpy()
     check(~np.isin(status, (OK, FAILED)), "status", f"{OK} or {FAILED}")
     for name in DEFAULT_METRICS:

@@ -7,7 +7,7 @@ import importlib.metadata
 import platform
 import shlex
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,12 +25,14 @@ from benchmark.evaluation import (
     describe_in_worker,
     evaluate_all,
     open_networks,
+    select_networks,
 )
 from benchmark.evaluation.predictors import check_predictor
 from benchmark.metrics import DEFAULT_METRICS, Metric, get_metrics
 from benchmark.results.store import ResultStore, run_id
 from deepnets.data import open_images
 from deepnets.support import ConfigError, at_least, checked_integer
+from deepnets.tracing import check_vocabulary
 
 __all__ = ["run"]
 
@@ -47,14 +49,17 @@ def run(
     data: Path | str = "data",
     image_root: Path | str | None = None,
     limit: int | Mapping[str, int | None] | None = None,
+    index: int | str | Sequence[int | str] | None = None,
     noise: Sequence[float] = (0.0,),
     batch_size: int = BATCH_SIZE,
     seed: int = 0,
     metrics: Iterable[str | Metric] = (),
+    vocabulary: str | None = None,
     machine: Machine | None = None,
     retry_failed: bool = False,
     progress: bool = False,
     command: str | None = None,
+    on_complete: Callable[[Sequence[Mapping[str, str]]], None] | None = None,
 ) -> Path:
     """Evaluate predictors into a folder of results; a run that was stopped is resumed.
 
@@ -74,9 +79,12 @@ def run(
     limit
         Number of networks of each split, counted from the first, or a dict with the number for each split; None for
         all.
+    index
+        The networks of each split, by index or name, such as ``3``, ``[3, 17]`` or ``"0:10,20"`` (see
+        `benchmark.evaluation.select_networks`); instead of `limit`.
     noise
         Standard deviations of noise in the images, each of which is evaluated; 0.0 for the original images.
-    batch_size, seed, metrics
+    batch_size, seed, metrics, vocabulary
         As in `benchmark.evaluate`.
     machine
         Devices, workers and limits.
@@ -86,6 +94,9 @@ def run(
         Whether to show a progress bar.
     command
         Command that repeats the run, for the report; by default the command line of this process.
+    on_complete
+        Called at the end with the rows of all networks that were asked for, as texts by column, including those that
+        were evaluated before.
 
     Returns
     -------
@@ -112,6 +123,12 @@ def run(
     seed = checked_integer("seed", seed, range(2**63))
     if not predictors or not networks or not noise:
         raise ConfigError("run: expected at least one predictor, one split and one level of noise")
+    if isinstance(out, str) and not out.strip():
+        raise ConfigError("out: expected the name of a folder, got an empty text")
+    if index is not None and limit is not None:
+        raise ConfigError("index: cannot be combined with limit")
+    if isinstance(limit, Mapping) and (unknown := [name for name in limit if name not in networks]):
+        raise ConfigError(f"limit: {unknown[0]!r} is none of the networks to evaluate, which are {', '.join(networks)}")
     infos = [describe_in_worker(spec, machine) for spec in predictors]
     for number, info in enumerate(infos):
         check_label(info.label)
@@ -126,6 +143,7 @@ def run(
         batch_size=batch_size,
         seed=seed,
         metrics=get_metrics(metrics),
+        vocabulary=None if vocabulary is None else check_vocabulary(vocabulary),
         device=machine.devices[0],
     )
     about = {
@@ -137,10 +155,13 @@ def run(
         most = limit.get(name) if isinstance(limit, Mapping) else limit
         for level in noise:
             job = replace(template, networks=name, limit=most, noise=level, image_split=default_image_split(name))
-            tasks += _planned(job, infos, machine, about)
+            tasks += _planned(job, infos, machine, about, index)
     store = ResultStore(out, [metric.name for metric in template.metrics])
     with store.opened():
         _evaluate_missing(store, tasks, machine, retry_failed=retry_failed, progress=progress)
+        if on_complete:
+            asked = {task.run: set(map(str, task.indices)) for task in tasks}
+            on_complete([row for row in store.rows() if row["index"] in asked.get(row["run"], ())])
     return store.path
 
 
@@ -152,17 +173,22 @@ class _Planned:
     run: str
     about: dict[str, Any]
     columns: dict[str, Any]
-    count: int
+    indices: Sequence[int]
 
 
 def _planned(
-    job: EvaluationJob, infos: Sequence[PredictorInfo], machine: Machine, about: Mapping[str, Any]
+    job: EvaluationJob,
+    infos: Sequence[PredictorInfo],
+    machine: Machine,
+    about: Mapping[str, Any],
+    index: int | str | Sequence[int | str] | None,
 ) -> list[_Planned]:
     """Complete a job for each predictor, and check everything that can be checked without evaluating."""
     images = open_images(str(job.images), job.image_split, root=job.image_root, noise=job.noise)
     networks = open_networks(
         job.networks, data=job.data, num_classes=images.num_classes, image_size=images.image_size, limit=job.limit
     )
+    indices = range(len(networks)) if index is None else select_networks(networks, index)
     metrics = [metric.name for metric in job.metrics if metric.name not in DEFAULT_METRICS]
     planned = []
     for info in infos:
@@ -173,11 +199,16 @@ def _planned(
         settings |= {"batch_size": job.batch_size, "seed": job.seed, "threads": machine.threads}
         settings |= {"device": job.device.partition(":")[0], "image_count": len(images)}
         settings |= {"metrics": metrics} if metrics else {}
-        stored = {"predictor": info.to_dict(), **where, "limit": job.limit, "networks": len(networks)}
+        vocabulary = job.vocabulary or info.vocabulary
+        traced = {"vocabulary": vocabulary} if ":" in job.networks and vocabulary != "complete" else {}
+        settings |= traced
+        stored = {"predictor": info.to_dict(), **where, "limit": job.limit, "networks": len(indices)}
+        stored |= {} if index is None else {"index": list(indices)}
         stored |= {"split_size": networks.total, "batch_size": job.batch_size, "seed": job.seed}
-        stored |= {"corpus": networks.identity, "num_images": len(images), "versions": _versions(), **about}
+        stored |= {"corpus": networks.identity, "num_images": len(images), "versions": _versions(), **traced}
+        stored |= about
         run = run_id(settings)
-        planned.append(_Planned(replace(job, predictor=info), run, stored, {"run": run, **columns}, len(networks)))
+        planned.append(_Planned(replace(job, predictor=info), run, stored, {"run": run, **columns}, indices))
     return planned
 
 
@@ -193,7 +224,7 @@ def _evaluate_missing(
         if retry_failed:
             store.remove_failed(task.run)
         done = store.finished(task.run)
-        todo = [index for index in range(task.count) if index not in done]
+        todo = [index for index in task.indices if index not in done]
         missing[task.run] = len(todo)
         work += [(task.job, index) for index in todo]
         owners += [task] * len(todo)

@@ -21,6 +21,7 @@ from typing import Any
 from benchmark.evaluation import FAILED, row_columns
 from benchmark.metrics import DEFAULT_METRICS
 from benchmark.results.reading import read_runs
+from benchmark.results.spreadsheets import escape_formula, unescape_formula
 from deepnets.support import FormatError, exclusive, replace_file
 
 __all__ = ["COLUMNS", "CsvTable", "ResultStore", "run_id"]
@@ -29,6 +30,8 @@ _RUN_COLUMNS = ("run", "predictor", "split", "images", "part", "noise")
 
 COLUMNS = (*_RUN_COLUMNS, *row_columns())
 """Columns of `networks.csv`, followed by those of metrics beside the default ones."""
+
+_ADDED = ("nonfinite_images",)  # files of earlier versions lack it
 
 
 class CsvTable:
@@ -42,6 +45,10 @@ class CsvTable:
         The expected columns.
     optional
         Columns that may follow; they are added to an existing file with the next row.
+
+    Notes
+    -----
+    Texts that spreadsheet programs would execute are escaped in the file (`benchmark.results.spreadsheets`).
 
     Examples
     --------
@@ -79,7 +86,7 @@ class CsvTable:
                 f"{self.path}: is no table of this version; expected the columns {', '.join(self.columns)}; choose "
                 "another folder"
             )
-        return [dict(zip(header, line, strict=True)) for line in lines[1:]]
+        return [dict(zip(header, map(unescape_formula, line), strict=True)) for line in lines[1:]]
 
     def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Append rows in one write, and flush them to the disk."""
@@ -101,10 +108,38 @@ class CsvTable:
         body = "".join(_line([_text(row[name]) for name in names]) for row in rows)
         replace_file(self.path, _line(names) + body)
 
-    def repair(self) -> None:
-        """Remove a last line that a killed process has not finished writing."""
+    def check(self) -> None:
+        """Check that an existing file is a table with these columns, before anything is written.
+
+        Raises
+        ------
+        FormatError
+            If it is another file, which is not changed.
+        """
         if not self.path.exists():
             return
+        with self.path.open("rb") as file:
+            begin = file.readline()
+        header = _line(self.columns).encode().rstrip(b"\n")
+        whole = begin.startswith(header) and begin[len(header) :][:1] in (b"", b",", b"\n", b"\r")
+        torn = header.startswith(begin)  # a killed process has not finished writing it
+        if not (whole or torn):
+            raise FormatError(
+                f"{self.path}: is no table of this version; expected the columns {', '.join(self.columns)}; choose "
+                "another folder"
+            )
+
+    def repair(self) -> None:
+        """Remove a last line that a killed process has not finished writing.
+
+        Raises
+        ------
+        FormatError
+            As `check`.
+        """
+        if not self.path.exists():
+            return
+        self.check()
         content = self.path.read_bytes()
         complete = content[: content.rfind(b"\n") + 1]
         if not complete:
@@ -169,7 +204,8 @@ class ResultStore:
         self.path = self.folder / "networks.csv"
         self.runs: dict[str, dict[str, Any]] = {}
         others = [name for name in metrics if name not in DEFAULT_METRICS]
-        self._table = CsvTable(self.path, COLUMNS, others)
+        required = [name for name in COLUMNS if name not in _ADDED]
+        self._table = CsvTable(self.path, required, [*_ADDED, *others])
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[ResultStore]:
@@ -179,11 +215,26 @@ class ResultStore:
         ------
         BusyError
             If another process has locked the folder.
+        FormatError
+            If the folder has files of these names that are not those of a folder of results; nothing is changed.
         """
+        self._check()
         with exclusive(self.folder):
-            self.runs = read_runs(self.folder)
+            self.runs = self._check()
             self._table.repair()
             yield self
+
+    def _check(self) -> dict[str, dict[str, Any]]:
+        """Return the descriptions of the runs, after checking that all existing files are those of a run."""
+        self._table.check()
+        runs = read_runs(self.folder)
+        if any("started" not in about for about in runs.values()):
+            raise FormatError(f"{self.folder / 'runs.json'}: was not written by this command; choose another folder")
+        return runs
+
+    def rows(self) -> list[dict[str, str]]:
+        """Return all rows, as texts by column."""
+        return self._table.rows()
 
     def finished(self, run: str) -> set[int]:
         """Return the indices of the networks that have a row in a run, failed ones included."""
@@ -229,7 +280,7 @@ class ResultStore:
 def _text(value: Any) -> str:
     if isinstance(value, float):
         return "" if math.isnan(value) else repr(float(value))
-    return str(value)
+    return escape_formula(str(value))
 
 
 def _line(fields: Sequence[str]) -> str:

@@ -15,8 +15,10 @@ import pandas as pd
 
 from benchmark.evaluation import FAILED
 from benchmark.metrics import get_metric
-from benchmark.results.boards import IMAGE_NAMES, LEADERBOARD, Board, Cell, Column, build_board, usual_metric
+from benchmark.results.boards import LEADERBOARD, Board, Cell, Column, build_board, usual_metric
 from benchmark.results.reading import KEY, read_rows, read_runs
+from benchmark.results.spreadsheets import escape_formula
+from deepnets.data import image_set_info
 from deepnets.support import ConfigError
 
 __all__ = ["Failures", "Results", "leaderboard", "read_results"]
@@ -87,7 +89,7 @@ class Results:
                 rows=rows.reset_index(drop=True),
                 metric=metric or usual_metric(images, split),
                 run=run,
-                wanted=_count(about.get("networks")),
+                run_size=_count(about.get("networks")),
                 batch_size=_count(about.get("batch_size")),
                 split_size=_count(about.get("split_size")),
             )
@@ -125,7 +127,7 @@ class Results:
         groups: dict[tuple[str, str, str], tuple[str, list[int]]] = {}
         for row in self.rows[self.rows["status"] == FAILED].itertuples():
             noise = f", noise {row.noise:g}" if row.noise else ""
-            where = f"{Column(row.split, row.part)}, {IMAGE_NAMES.get(row.images, row.images)}{noise}"
+            where = f"{Column(row.split, row.part)}, {image_set_info(row.images).title}{noise}"
             pattern = re.sub(r"0x[0-9a-f]+|\d+", "#", row.reason)
             groups.setdefault((row.predictor, where, pattern), (row.reason, []))[1].append(row.index)
         found = [Failures(predictor, where, *group) for (predictor, where, _), group in groups.items()]
@@ -133,13 +135,17 @@ class Results:
 
 
 def leaderboard(boards: Iterable[Board]) -> pd.DataFrame:
-    """Return the summaries of all cells as a table with the columns `LEADERBOARD`."""
+    """Return the summaries of all cells as a table with the columns `LEADERBOARD`.
+
+    Labels that spreadsheet programs would execute are escaped (`benchmark.results.spreadsheets`).
+    """
     lines = []
     for board in boards:
         for predictor in board.predictors:
             for column in board.columns:
                 if cell := board.cells.get((predictor, column)):
-                    where = predictor, column.split, board.images, column.part, board.noise, cell.metric
+                    names = map(escape_formula, (predictor, column.split, board.images, column.part))
+                    where = *names, board.noise, cell.metric
                     lines.append((*where, *cell.summary))
     return pd.DataFrame(lines, columns=list(LEADERBOARD))
 

@@ -1,23 +1,26 @@
 """Training of single networks by gradient descent: the baseline of predicted parameters, and fine-tuning.
 
-recipe      `SGDRecipe` and the published recipes
-trainer     `train_network` and the evaluation of trained networks
-start       initial parameters: random, predicted or saved
-subsets     the first n images of every class
-adaptation  torchvision models for images of 32 pixels
+recipe        `SGDRecipe` and the published recipes
+trainer       `train_network` and the evaluation of trained networks
+epoch         one pass through the training images
+augmentation  cutout, mixup and CutMix
+progress      the state of a training, from which it continues
+start         initial parameters: random, predicted or saved
+subsets       the first n images of every class
+adaptation    torchvision models for images of 32 pixels
 """
 
 from __future__ import annotations
 
 from benchmark.training.adaptation import adapt_to_small_images
-from benchmark.training.recipe import PRESET_SHOTS, PRESETS, SGDRecipe
+from benchmark.training.recipe import PRESET_IMAGES, PRESETS, SGDRecipe
 from benchmark.training.start import Start, initialized, open_start, read_state
 from benchmark.training.subsets import n_shot
 from benchmark.training.trainer import Trained, evaluate_trained, evaluated_epochs, track_statistics, train_network
 
 __all__ = [
     "PRESETS",
-    "PRESET_SHOTS",
+    "PRESET_IMAGES",
     "SGDRecipe",
     "Start",
     "Trained",

@@ -11,9 +11,10 @@ import numpy as np
 
 from deepnets.support import ConfigError, at_least, checked_integer
 
-__all__ = ["OPTIMIZERS", "PRESETS", "PRESET_SHOTS", "SCHEDULES", "SGDRecipe", "current_names"]
+__all__ = ["LOSSES", "OPTIMIZERS", "PRESETS", "PRESET_IMAGES", "SCHEDULES", "SGDRecipe", "current_names"]
 
-OPTIMIZERS = ("sgd", "adam", "adamw")
+OPTIMIZERS = ("sgd", "adam", "adamw", "lamb")
+LOSSES = ("cross_entropy", "bce")
 SCHEDULES = ("cosine", "exponential", "multistep", "constant")
 
 _FORMER_NAMES = {"learning_rate": "lr", "batch": "batch_size", "clip": "clip_grad"}
@@ -37,9 +38,10 @@ class SGDRecipe:
     Parameters
     ----------
     optimizer
-        "sgd", "adam" (with weight decay as part of the gradient) or "adamw".
+        "sgd", "adam" (with weight decay as part of the gradient), "adamw", or "lamb" of timm, which limits the norm of
+        the gradient to 1 by itself.
     lr
-        Learning rate of the first epoch.
+        Learning rate of the first epoch after the warm-up.
     momentum
         Momentum of "sgd".
     weight_decay
@@ -50,16 +52,42 @@ class SGDRecipe:
         "constant".
     gamma, milestones
         Factor of the learning rate, and the numbers of completed epochs after which it applies.
+    warmup_epochs, warmup_lr
+        Number of epochs at the beginning in which the learning rate grows linearly, and its first value.  The schedule
+        counts these epochs, too.
     epochs
         Number of passes through the training images.
     batch_size
         Images per step.  The last step of an epoch has fewer images; a last step with one image is skipped.
     label_smoothing
         Share of the target that is distributed over all classes.
+    loss
+        "cross_entropy", or "bce" of timm: binary cross-entropy of every class, averaged over images and classes.
+    target_threshold
+        With "bce": targets, which `mixup` and `cutmix` make fractions, are 1 above this value and 0 otherwise; 0 leaves
+        them as they are.
+    auxiliary_weight
+        Weight of the loss of the auxiliary head, which is added to the loss; 0 if the network has no auxiliary head.
     clip_grad
         Gradient clipping: the largest norm of the gradient; 0 disables it.
     augment
         Whether training images are augmented as usual for their image set.
+    color_jitter
+        Whether augmentation changes the colors of images in folders.
+    rand_augment
+        RandAugment of timm, after the usual augmentation: its configuration, such as "rand-m6-mstd0.5-inc1", or an
+        empty text for none.
+    crop_ratio
+        Images in folders are resized for evaluation to their size divided by this ratio, of which the center is used; 0
+        for the published evaluation (256 pixels for 224).
+    cutout
+        Side of the square, in pixels, that is set to the mean of the images at a random place of every training image;
+        0 for none.
+    mixup, cutmix
+        Parameters of the beta distributions of the share of the other image, if training images are blended or patches
+        are exchanged (timm); with both, each is used for half of the batches.  0 disables them.
+    drop_path
+        Probability of drop path in the network's operations after the last epoch; it grows linearly from 0.
     noise, orthogonal_from
         Changes of predicted parameters before training (`ghn_model.vary`): standard deviation of the noise, and number
         of the first layer whose weight is made orthogonal (None for no layer).  Other initial parameters are not
@@ -88,24 +116,49 @@ class SGDRecipe:
     label_smoothing: float = 0.0
     clip_grad: float = 5.0
     augment: bool = True
+    warmup_epochs: int = 0
+    warmup_lr: float = 1e-4
+    loss: str = "cross_entropy"
+    target_threshold: float = 0.0
+    auxiliary_weight: float = 0.0
+    color_jitter: bool = True
+    rand_augment: str = ""
+    crop_ratio: float = 0.0
+    cutout: int = 0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    drop_path: float = 0.0
     noise: float = 0.0
     orthogonal_from: int | None = None
 
     def __post_init__(self) -> None:
-        for name, choices in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+        for name, choices in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("loss", LOSSES)):
             if getattr(self, name) not in choices:
                 raise ConfigError(f"{name}: expected one of {', '.join(choices)}; got {getattr(self, name)!r}")
-        for name, least in (("epochs", 1), ("batch_size", 2)):
+        for name, least in (("epochs", 1), ("batch_size", 2), ("warmup_epochs", 0), ("cutout", 0)):
             object.__setattr__(self, name, checked_integer(name, getattr(self, name), at_least(least)))
-        for name in ("lr", "weight_decay", "gamma", "clip_grad", "noise"):
+        for name in _NUMBERS:
             object.__setattr__(self, name, _checked_number(name, getattr(self, name), math.inf))
-        for name in ("momentum", "label_smoothing"):
+        for name in ("momentum", "label_smoothing", "target_threshold", "drop_path"):
             object.__setattr__(self, name, _checked_number(name, getattr(self, name), 1.0))
         if self.orthogonal_from is not None:
             first = checked_integer("orthogonal_from", self.orthogonal_from, at_least(1))
             object.__setattr__(self, "orthogonal_from", first)
-        if not isinstance(self.augment, bool):
-            raise ConfigError(f"augment: expected True or False, got {self.augment!r}")
+        for name in ("augment", "color_jitter"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(f"{name}: expected True or False, got {getattr(self, name)!r}")
+        if not isinstance(self.rand_augment, str):
+            raise ConfigError(f"rand_augment: expected a configuration of timm, got {self.rand_augment!r}")
+        if self.rand_augment and not self.augment:
+            raise ConfigError("rand_augment: needs augment")
+        if self.target_threshold and self.loss != "bce":
+            raise ConfigError(f"target_threshold: is for the loss bce, not {self.loss}")
+        if self.crop_ratio > 1:
+            raise ConfigError(f"crop_ratio: expected a number from 0 to 1, got {self.crop_ratio!r}")
+        if self.warmup_epochs >= self.epochs:
+            raise ConfigError(
+                f"warmup_epochs: expected fewer than the {self.epochs} epochs of the training, got {self.warmup_epochs}"
+            )
         if not isinstance(self.milestones, (tuple, list)):
             raise ConfigError(f"milestones: expected a tuple of epochs, got {self.milestones!r}")
         milestones = tuple(checked_integer("milestones", epoch, at_least(1)) for epoch in self.milestones)
@@ -124,11 +177,17 @@ class SGDRecipe:
               are those after 5 of these 50 epochs, whose learning rate is close to the initial one, not those of a
               schedule of 5 epochs.
             - "digits": a short variant of "cifar10" for CPUs, which is not published.
+            - "darts", "darts-imagenet": training of networks that architecture search has found (Liu et al., ICLR
+              2019): auxiliary head, and, on CIFAR-10, 600 epochs with cutout and drop path.
             - "finetune-100shot": NeurIPS 2021, on the first 100 images per class of CIFAR-10
               (`benchmark.training.n_shot`), with the learning rate that was tuned for most networks.
             - "orth-resnet50", "orth-convnext": fine-tuning from orthogonalized predictions (arXiv 2207.10049).
             - "ghn3-resnet50": ImageNet from predictions of GHN-3 (ICML 2023); from random initial parameters, the
               authors use ``lr=0.1``.
+            - "ghn3-imagenet": ImageNet from predictions of GHN-3 with the procedure A3 of "ResNet strikes back"
+              (Wightman et al., 2021), shortened to 50 epochs (ICML 2023); "ghn3-imagenet-random" is the one from random
+              initial parameters.  The length of its warm-up and the threshold of the targets are those of A3.
+            - "penn-fudan": detection of pedestrians (`benchmark.training.detection`), as in NeurIPS 2021.
         changes
             Fields with other values.
 
@@ -155,6 +214,8 @@ class SGDRecipe:
         [0.1, 0.05]
         """
         done = epoch - 1
+        if done < self.warmup_epochs:
+            return self.warmup_lr + done * (self.lr - self.warmup_lr) / self.warmup_epochs
         if self.schedule == "cosine":
             return self.lr * (1 + math.cos(math.pi * done / self.epochs)) / 2
         if self.schedule == "exponential":
@@ -198,7 +259,24 @@ class SGDRecipe:
         return cls(**values)
 
 
+_NUMBERS = (
+    *("lr", "weight_decay", "gamma", "clip_grad", "noise", "warmup_lr", "auxiliary_weight", "crop_ratio", "mixup"),
+    "cutmix",
+)
 _ORTHOGONAL = {"epochs": 300, "noise": 3e-5}
+_A3 = {  # "ResNet strikes back", table 2, with half as many epochs
+    "optimizer": "lamb",
+    "loss": "bce",
+    "target_threshold": 0.2,
+    "epochs": 50,
+    "batch_size": 2048,
+    "clip_grad": 0.0,
+    "color_jitter": False,
+    "rand_augment": "rand-m6-mstd0.5-inc1",
+    "crop_ratio": 0.95,
+    "mixup": 0.1,
+    "cutmix": 1.0,
+}
 
 PRESETS: dict[str, dict[str, Any]] = {
     "cifar10": {},
@@ -210,6 +288,17 @@ PRESETS: dict[str, dict[str, Any]] = {
         "batch_size": 128,
         "label_smoothing": 0.1,
         "epochs": 1,
+    },
+    "darts": {"epochs": 600, "auxiliary_weight": 0.4, "cutout": 16, "drop_path": 0.2},
+    "darts-imagenet": {
+        "lr": 0.1,
+        "schedule": "exponential",
+        "gamma": 0.97,
+        "weight_decay": 3e-5,
+        "batch_size": 128,
+        "label_smoothing": 0.1,
+        "epochs": 250,
+        "auxiliary_weight": 0.4,
     },
     "digits": {"epochs": 10, "batch_size": 32},
     "finetune-100shot": {"weight_decay": 1e-3},
@@ -230,12 +319,31 @@ PRESETS: dict[str, dict[str, Any]] = {
         "epochs": 90,
         "label_smoothing": 0.1,
         "noise": 1e-5,
+        "color_jitter": False,
+    },
+    "ghn3-imagenet": {**_A3, "lr": 6e-3, "weight_decay": 1e-3, "noise": 1e-5},
+    "ghn3-imagenet-random": {**_A3, "lr": 8e-3, "weight_decay": 1e-2, "warmup_epochs": 5},
+    "penn-fudan": {
+        "lr": 0.005,
+        "weight_decay": 5e-4,
+        "schedule": "multistep",
+        "milestones": (3, 6, 9),
+        "epochs": 10,
+        "batch_size": 2,
+        "clip_grad": 0.0,
     },
 }
 """The presets, as changes of the defaults."""
 
-PRESET_SHOTS = {"finetune-100shot": 100}
-"""Number of training images per class for presets that do not use all of them."""
+PRESET_IMAGES: dict[str, dict[str, Any]] = {
+    "darts": {"train_on": "trainval"},
+    "darts-imagenet": {"train_on": "trainval"},
+    "finetune-100shot": {"shots": 100},
+    "ghn3-imagenet": {"image_size": 160},
+    "ghn3-imagenet-random": {"image_size": 160},
+}
+"""What presets determine about the images, if not the defaults: training images per class, the part of the image set
+for training, and the image size."""
 
 
 def _checked_number(name: str, value: Any, limit: float) -> float:

@@ -19,7 +19,17 @@ from benchmark.training.recipe import SGDRecipe
 from benchmark.training.trainer import track_statistics
 from deepnets.graph import Graph
 from deepnets.support import CheckpointError, ConfigError, DeepNetsError, FormatError
-from ghn_model.checkpoints import FORMAT, TensorFile, file_digest, is_safetensors, list_pretrained, read_saved
+from ghn_model.checkpoints import (
+    FORMAT,
+    TensorFile,
+    file_digest,
+    find_official,
+    how_to_get,
+    is_official,
+    is_safetensors,
+    list_pretrained,
+    read_saved,
+)
 from ghn_model.ghn import GHN
 from ghn_model.variation import vary
 
@@ -91,10 +101,12 @@ def open_start(spec: str, device: torch.device | str = "cpu") -> Start:
         return Start(label)
     if spec in list_pretrained():
         return Start(label, {"kind": "hypernetwork", "name": spec}, ghn=GHN.from_pretrained(spec, device=device))
-    path = Path(spec)
+    path = find_official(spec) or Path(spec)
     if path.is_dir():
         return Start(label, {"kind": "folder", "folder": str(path.resolve())}, folder=path)
     if not path.is_file():
+        if is_official(spec):
+            raise ConfigError(f"init: no such file: {spec!r}; {how_to_get(spec)}")
         names = ", ".join([RANDOM, *list_pretrained()])
         raise ConfigError(f"init: no such file: {spec!r}; expected one of {names}, a file or a folder")
     digest = {"sha256": file_digest(path)}
@@ -250,7 +262,10 @@ def _fitted(net: nn.Module, tensors: Mapping[str, Tensor], num_classes: int) -> 
         if len(shape) and shape[0] == num_classes and tensor.shape[1:] == shape[1:]:
             continue  # a classification layer for other classes
         raise ConfigError(f"init: {name} has shape {tuple(tensor.shape)} in the file, {tuple(shape)} in the network")
-    if missing := [name for name, _ in net.named_parameters() if name not in tensors]:
+    auxiliary = "auxiliary_head."  # not saved, because only training needs it
+    if missing := [
+        name for name, _ in net.named_parameters() if name not in tensors and not name.startswith(auxiliary)
+    ]:
         some = abbreviated_names(missing)
         raise ConfigError(
             f"init: the file lacks {len(missing)} parameters of the network: {some}; is it of another one?"

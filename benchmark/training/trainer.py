@@ -15,12 +15,12 @@ import copy
 import math
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -29,11 +29,13 @@ from benchmark.accuracy import (
     LAYOUT,
     Scores,
     abbreviated_names,
-    checked_logits,
     random_generator,
     score,
 )
 from benchmark.metrics import DEFAULT_METRICS, Metric
+from benchmark.training.augmentation import images_for
+from benchmark.training.epoch import Epochs, diverged, make_optimizer
+from benchmark.training.progress import SAVE_SECONDS, Progress
 from benchmark.training.recipe import SGDRecipe
 from deepnets.data import Images
 from deepnets.support import ConfigError, TrainingError, at_least, checked_integer
@@ -44,7 +46,6 @@ EPOCHS_EVALUATED = (1, 5, 10, 20, 30, 40, 50)
 """Epochs after which the published baselines were evaluated."""
 
 CURVE = ("epoch", "loss", "train_top1", *DEFAULT_METRICS, "seconds", "learning_rate")
-_CHECK_STEPS = 50  # steps between checks of the loss, each of which synchronizes with a GPU
 
 
 class Trained(NamedTuple):
@@ -76,6 +77,8 @@ def train_network(
     device: torch.device | str | None = None,
     progress: bool = False,
     each_epoch: Callable[[dict[str, float]], None] | None = None,
+    state_file: Path | None = None,
+    save_seconds: float = SAVE_SECONDS,
 ) -> Trained:
     """Train a copy of a network, starting from its current values.
 
@@ -83,7 +86,8 @@ def train_network(
     ----------
     model
         The network; it is not modified.  Batch norms of the copy track running statistics.  If the output is a tuple,
-        its first element is used.
+        its first element is used, and its second one as the output of the auxiliary head if the recipe has a weight for
+        it.
     train_images
         Training images.
     recipe
@@ -102,6 +106,12 @@ def train_network(
         Whether to show a progress bar.
     each_epoch
         Called with every row of the curve.
+    state_file
+        File in which the state of the training is saved between epochs, and from which it continues, with the same
+        result as without interruption, if it is the file of a training with the same recipe, seed and images.  It
+        remains after the training.
+    save_seconds
+        Seconds between two saved states; 0 to save after every epoch.
 
     Returns
     -------
@@ -112,8 +122,12 @@ def train_network(
     ConfigError
         If an argument is not allowed, the network has no values, or the number of its outputs is not that of the
         classes.
+    CheckpointError
+        If `state_file` is damaged or cannot be written.
+    MissingDependencyError
+        If the recipe needs timm, which is not installed.
     TrainingError
-        If the loss, the outputs or the final state are not finite.
+        If the loss or the final state is not finite.
 
     Examples
     --------
@@ -137,34 +151,42 @@ def train_network(
 
     net = track_statistics(model).to(device)
     net.to(memory_format=LAYOUT)  # type: ignore[call-overload]
-    optimizer = _optimizer(net, recipe)
-    words = np.random.Philox(key=seed).random_raw(2).tolist()
-    generator = random_generator(train_images, words[0] >> 1)
-    curve: list[dict[str, float]] = []
-    seconds = 0.0
-    bar = tqdm(range(1, recipe.epochs + 1), disable=not progress, unit="epoch", desc=train_images.name)
+    optimizer = make_optimizer(net, recipe)
+    words = np.random.Philox(key=seed).random_raw(3).tolist()
+    generators = {
+        "order": random_generator(train_images, words[0] >> 1),
+        "changes": torch.Generator().manual_seed(words[2] >> 1),
+    }
+    epochs = Epochs(net, optimizer, recipe, images_for(train_images, recipe), device, **generators)
+    about = {"recipe": recipe.to_dict(), "seed": seed, "evaluated": sorted(evaluated)}
+    for role, images in (("train", train_images), ("eval", eval_images)):
+        about[role] = images and [images.name, images.split, len(images), images.image_size]
+    if eval_images is not None:
+        eval_images = images_for(eval_images, recipe)
+    saved = Progress(state_file, about, net, optimizer, generators, device, save_seconds)
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(words[1] >> 1)
+        curve = saved.load()
+        seconds = curve[-1]["seconds"] if curve else 0.0
+        remaining = range(len(curve) + 1, recipe.epochs + 1)
+        bar = tqdm(remaining, disable=not progress, unit="epoch", desc=train_images.name)
         for epoch in bar:
-            for group in optimizer.param_groups:
-                group["lr"] = recipe.lr_at(epoch)
             started = time.perf_counter()
-            loss, train_top1 = _train_epoch(net, optimizer, train_images, recipe, epoch, generator, device)
+            loss, train_top1 = epochs.run(epoch)
             seconds += time.perf_counter() - started
             scores = Scores(dict.fromkeys(DEFAULT_METRICS, math.nan), 0)
             if eval_images is not None and epoch in evaluated:
-                try:
-                    scores = score(net.eval(), eval_images, BATCH_SIZE, device=device)
-                except FloatingPointError as error:
-                    raise TrainingError(_diverged(f"after epoch {epoch}, in evaluation, {error}")) from error
+                scores = score(net.eval(), eval_images, BATCH_SIZE, device=device)
             values = {"epoch": epoch, "loss": loss, "train_top1": train_top1, **scores.values}
             curve.append({**values, "seconds": seconds, "learning_rate": recipe.lr_at(epoch)})
             bar.set_postfix(loss=f"{loss:.3f}", train=f"{train_top1:.1f}", refresh=False)
             if each_epoch:
                 each_epoch(curve[-1])
+            if epoch < recipe.epochs:
+                saved.save(curve)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
     if broken := _not_finite(state):
-        raise TrainingError(_diverged(f"after epoch {recipe.epochs}, {broken[0]} is not finite"))
+        raise TrainingError(diverged(f"after epoch {recipe.epochs}, {broken[0]} is not finite"))
     return Trained(state, pd.DataFrame(curve, columns=list(CURVE)))
 
 
@@ -196,15 +218,13 @@ def evaluate_trained(
 
     Returns
     -------
-    The metrics over all images.
+    The metrics over all images; those with outputs that are not finite are wrong answers (see `Scores`).
 
     Raises
     ------
     ConfigError
         If a tensor is missing (including running statistics), unknown to the network, of another shape or not finite,
         or if the number of outputs is not that of the classes.
-    FloatingPointError
-        If an output is not finite.
 
     Examples
     --------
@@ -292,61 +312,6 @@ def evaluated_epochs(epochs: int, requested: Collection[int] | None = None) -> s
     """
     chosen = {checked_integer("epochs_evaluated", epoch, at_least(1)) for epoch in requested or EPOCHS_EVALUATED}
     return {epoch for epoch in chosen if epoch <= epochs} | {epochs}
-
-
-def _optimizer(net: nn.Module, recipe: SGDRecipe) -> torch.optim.Optimizer:
-    parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
-    if not parameters:
-        raise ConfigError("model: has no parameters that can be trained (requires_grad)")
-    options: dict[str, Any] = {"lr": recipe.lr, "weight_decay": recipe.weight_decay}
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD(parameters, momentum=recipe.momentum, **options)
-    return (torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam)(parameters, **options)
-
-
-def _train_epoch(
-    net: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    images: Images,
-    recipe: SGDRecipe,
-    epoch: int,
-    generator: torch.Generator,
-    device: torch.device,
-) -> tuple[float, float]:
-    """Train for one epoch; return the mean loss and the accuracy in percent."""
-    net.train()
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    totals = torch.zeros(2, dtype=torch.float64, device=device)  # loss, hits
-    seen = step = 0
-    for batch, labels in images.batches(recipe.batch_size, shuffle=True, augment=recipe.augment, generator=generator):
-        if len(labels) == 1:  # batch norms cannot normalize a single value
-            continue
-        step += 1
-        batch, labels = batch.to(device, memory_format=LAYOUT), labels.to(device)
-        logits = checked_logits(net(batch), len(batch), images)
-        loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        if recipe.clip_grad:
-            nn.utils.clip_grad_norm_(parameters, recipe.clip_grad)
-        optimizer.step()
-        hits = (logits.detach().argmax(dim=1) == labels).sum()
-        totals += torch.stack([loss.detach().double() * len(labels), hits.double()])
-        seen += len(labels)
-        if step % _CHECK_STEPS == 0:
-            _check_loss(totals, epoch, step)
-    _check_loss(totals, epoch, step)
-    loss_sum, hit_sum = totals.tolist()
-    return loss_sum / seen, 100 * hit_sum / seen
-
-
-def _check_loss(totals: Tensor, epoch: int, step: int) -> None:
-    if not totals[0].isfinite():
-        raise TrainingError(_diverged(f"in epoch {epoch}, by step {step}, the loss is not finite"))
-
-
-def _diverged(what: str) -> str:
-    return f"training has diverged: {what}; try a lower lr, or clip_grad"
 
 
 def _not_finite(state: Mapping[str, Tensor]) -> list[str]:

@@ -116,16 +116,43 @@ class Network(nn.Module):
             The logits, (B, num_classes).  In training mode, a network with an auxiliary head returns the pair (logits,
             auxiliary logits), each of this shape.
         """
+        features, auxiliary_input = self._run_cells(images)
+        logits = self._classify(self.global_pooling(features).flatten(1))
+        if self.auxiliary and self.training:
+            return logits, self.auxiliary_head(auxiliary_input)
+        return logits
+
+    def features(self, images: Tensor) -> Tensor:
+        """Compute the output of the last cell, for example as the backbone of a detector.
+
+        Parameters
+        ----------
+        images
+            (B, 3, height, width).  The size need not be `image_size`; a positional encoding is resized.
+
+        Returns
+        -------
+        Tensor
+            (B, C, H, W).
+
+        Examples
+        --------
+        >>> import torch
+        >>> from deepnets import GENOTYPES, NetworkConfig
+        >>> Network(NetworkConfig(GENOTYPES["DARTS"], n_cells=4, C=16)).features(torch.zeros(1, 3, 64, 48)).shape
+        torch.Size([1, 256, 16, 12])
+        """
+        return self._run_cells(images)[0]
+
+    def _run_cells(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The outputs of the last cell and of the one that the auxiliary head reads."""
         s0, s1 = self._run_stem(images)
         auxiliary_input = None
         for k, cell in enumerate(self.cells):
             s0, s1 = s1, cell(s0, s1, self.drop_path if self.training else 0.0)
             if k == _auxiliary_cell(self.config):
                 auxiliary_input = s1
-        logits = self._classify(self.global_pooling(s1).flatten(1))
-        if self.auxiliary and self.training:
-            return logits, self.auxiliary_head(auxiliary_input)
-        return logits
+        return s1, auxiliary_input
 
     def _add_stem(self, norm: Norm) -> int:
         """Register the layers before the cells and return their width.
@@ -199,8 +226,11 @@ class PositionalEncoding(nn.Module):
         nn.init.normal_(self.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Add the encoding to x, (B, C, side, side)."""
-        return x + self.weight
+        """Add the encoding to x, (B, C, H, W); if the size is another one than `side`, it is interpolated."""
+        weight: Tensor = self.weight
+        if x.shape[-2:] != weight.shape[-2:]:
+            weight = F.interpolate(weight, x.shape[-2:], mode="bilinear", align_corners=False)
+        return x + weight
 
 
 class AuxiliaryHead(nn.Module):

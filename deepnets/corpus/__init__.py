@@ -34,9 +34,13 @@ if TYPE_CHECKING:
     from deepnets.corpus.statistics import append_rows as append_rows
     from deepnets.corpus.statistics import compute_sizes as compute_sizes
     from deepnets.corpus.statistics import compute_statistics as compute_statistics
+    from deepnets.corpus.statistics import evaluation_width as evaluation_width
+    from deepnets.corpus.statistics import evaluation_widths as evaluation_widths
     from deepnets.corpus.storage import CorpusFile as CorpusFile
     from deepnets.corpus.storage import content_digest as content_digest
+    from deepnets.corpus.verification import SharedNetworks as SharedNetworks
     from deepnets.corpus.verification import check_disjoint as check_disjoint
+    from deepnets.corpus.verification import find_shared_networks as find_shared_networks
     from deepnets.corpus.verification import verify as verify
     from deepnets.corpus.widths import WidthRule as WidthRule
     from deepnets.corpus.wiring import WIRING as WIRING
@@ -61,13 +65,17 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "append_rows",
             "compute_sizes",
             "compute_statistics",
+            "evaluation_width",
+            "evaluation_widths",
         ),
         "storage": (
             "CorpusFile",
             "content_digest",
         ),
         "verification": (
+            "SharedNetworks",
             "check_disjoint",
+            "find_shared_networks",
             "verify",
         ),
         "widths": ("WidthRule",),

@@ -11,7 +11,16 @@ from deepnets.corpus.wiring import WIRING, num_rows, write_wiring
 from deepnets.graph import N_EDGES, N_NODES, N_PARAMETERS, GraphBuffer, assemble, fingerprint, new_graph_buffer
 from deepnets.support import compiled
 
-__all__ = ["NUM_CLASSES", "STATISTICS", "append_rows", "compute_sizes", "compute_statistics"]
+__all__ = [
+    "EVALUATION_PARAMETERS",
+    "NUM_CLASSES",
+    "STATISTICS",
+    "append_rows",
+    "compute_sizes",
+    "compute_statistics",
+    "evaluation_width",
+    "evaluation_widths",
+]
 
 STATISTICS = np.dtype(
     [
@@ -28,6 +37,12 @@ STATISTICS = np.dtype(
 
 NUM_CLASSES = 10
 """Number of classes for which parameters are counted, for both image sizes, as in the original release."""
+
+EVALUATION_PARAMETERS = 2_500_000
+"""Networks of all splits but `train` have the smallest width with at least this many parameters for CIFAR-10."""
+
+WIDTH_STEP = 16
+"""Widths of networks of all splits but `train` are 32 plus a multiple of this number."""
 
 _NOMINAL_C, _NOMINAL_FC_DIM = 32, 256  # fingerprints of all splits are computed at the same width
 
@@ -154,3 +169,81 @@ def compute_statistics(architectures: npt.NDArray[np.void]) -> tuple[npt.NDArray
     buffer = new_graph_buffer(int(architectures["n_cells"].max()), int(architectures["steps"].max()))
     rows = _compute_statistics(architectures, buffer, statistics, np.empty(256 * len(architectures), WIRING))
     return statistics, rows
+
+
+@compiled
+def evaluation_width(net: Any, num_params: int, buffer: GraphBuffer) -> int:
+    """Return the width of a network of an evaluation split: the smallest with `EVALUATION_PARAMETERS`.
+
+    Parameters
+    ----------
+    net
+        A valid record of `deepnets.architecture.ARCHITECTURE` of a network that has an output, with the smallest
+        allowed width, 32.
+    num_params
+        Number of parameters of the network at this width, for 32-pixel images.
+    buffer
+        Is overwritten.
+
+    Returns
+    -------
+    int
+        The width: 32 plus a multiple of 16.
+
+    Examples
+    --------
+    >>> from deepnets import GENOTYPES, NetworkConfig
+    >>> from deepnets.architecture import encode
+    >>> from deepnets.graph import count_parameters, new_graph_buffer
+    >>> config = NetworkConfig(GENOTYPES["DARTS"], n_cells=8)
+    >>> net, buffer = encode([config])[0], new_graph_buffer(n_cells=8, steps=4)
+    >>> width = int(evaluation_width(net, count_parameters(config), buffer))
+    >>> [count_parameters(config.replace(C=C)) >= 2_500_000 for C in (width - 16, width)]
+    [False, True]
+    """
+    # The number of parameters is a quadratic function of the number of width steps, so three values determine it.
+    width, count = np.int64(net.C), np.int64(num_params)
+    growth = _count(net, 1, buffer) - count
+    acceleration = _count(net, 2, buffer) - count - 2 * growth
+    while count < EVALUATION_PARAMETERS:
+        width += WIDTH_STEP
+        count += growth
+        growth += acceleration
+    return int(width)
+
+
+@compiled
+def _count(net: Any, steps: int, buffer: GraphBuffer) -> int:
+    """Return the number of parameters of a network that is `steps` width steps wider."""
+    return assemble(net, net.C + steps * WIDTH_STEP, net.fc_dim, NUM_CLASSES, 32, buffer)
+
+
+def evaluation_widths(architectures: npt.NDArray[np.void], statistics: npt.NDArray[np.void]) -> npt.NDArray[np.int64]:
+    """Return the width of every network by the rule of the evaluation splits (see `evaluation_width`).
+
+    Parameters
+    ----------
+    architectures
+        `(n,)` records of `deepnets.architecture.ARCHITECTURE` with the width 32.
+    statistics
+        Their statistics, from `compute_statistics`.
+
+    Returns
+    -------
+    numpy.ndarray
+        `(n,) int64`; 32 for a network without an output.
+
+    Examples
+    --------
+    >>> from deepnets import GENOTYPES, NetworkConfig
+    >>> from deepnets.architecture import encode
+    >>> nets = encode([NetworkConfig(GENOTYPES["DARTS"], n_cells=8), NetworkConfig(GENOTYPES["DARTS"], n_cells=18)])
+    >>> evaluation_widths(nets, compute_statistics(nets)[0]).tolist()
+    [64, 48]
+    """
+    widths = architectures["C"].astype(np.int64)
+    if len(architectures):
+        buffer = new_graph_buffer(int(architectures["n_cells"].max()), int(architectures["steps"].max()))
+        for i in np.flatnonzero(statistics["num_params_imagenet"]):
+            widths[i] = evaluation_width(architectures[i], int(statistics["num_params"][i]), buffer)
+    return widths

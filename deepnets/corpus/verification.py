@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from tqdm import tqdm
 
 from deepnets.architecture import decode, encode
@@ -16,7 +17,7 @@ from deepnets.corpus.statistics import STATISTICS, compute_statistics
 from deepnets.corpus.storage import CorpusFile, content_digest
 from deepnets.support import EVALUATION_SPLITS, ConfigError, IntegrityError, verify_checksum
 
-__all__ = ["Verification", "check_disjoint", "verify"]
+__all__ = ["SharedNetworks", "Verification", "check_disjoint", "find_shared_networks", "verify"]
 
 _BLOCK = 256  # networks that are rebuilt at a time; limits memory even for the largest graphs
 
@@ -116,13 +117,7 @@ def check_disjoint(folder: Path | str) -> list[str]:
     >>> check_disjoint("an empty folder")
     []
     """
-    fingerprints = {}
-    for split in (*EVALUATION_SPLITS, "train", "search"):
-        path = corpus_path(folder, split)
-        if path.exists():
-            with CorpusFile(path) as file:
-                if "seed" in file.attributes:
-                    fingerprints[split] = file.column("fingerprint")
+    fingerprints = _fingerprints(folder, imported=False)
     compared = []
     for first, second in itertools.combinations(fingerprints, 2):
         if first in EVALUATION_SPLITS:
@@ -131,6 +126,78 @@ def check_disjoint(folder: Path | str) -> list[str]:
             if len(i):
                 raise IntegrityError(f"{folder}: network {i[0]} of {first} is network {j[0]} of {second}")
     return compared
+
+
+class SharedNetworks(NamedTuple):
+    """Networks of an evaluation split that are in another split, too.
+
+    Attributes
+    ----------
+    split, other
+        The evaluation split, and the other split.
+    shared, networks
+        Number of the networks of `split` that are in `other`, and number of all networks of `split`.
+
+    Examples
+    --------
+    >>> print(SharedNetworks("test", "train", 12, 500))
+    12 of 500 networks of test are in train, too
+    """
+
+    split: str
+    other: str
+    shared: int
+    networks: int
+
+    def __str__(self) -> str:
+        return f"{self.shared:,} of {self.networks:,} networks of {self.split} are in {self.other}, too"
+
+
+def find_shared_networks(folder: Path | str) -> list[SharedNetworks]:
+    """Count the networks of evaluation splits that are in another split of a corpus folder, too.
+
+    Unlike `check_disjoint`, this includes imported splits: files of the original release have such networks.
+
+    Parameters
+    ----------
+    folder
+        The corpus folder.
+
+    Returns
+    -------
+    list of SharedNetworks
+        One item for every pair of splits with common networks.  `wide` consists of networks of `test` and is left out.
+
+    Raises
+    ------
+    FormatError, IntegrityError
+        If a file is not a corpus file, or is damaged.
+
+    Examples
+    --------
+    >>> find_shared_networks("an empty folder")
+    []
+    """
+    fingerprints = _fingerprints(folder, imported=True)
+    found = []
+    for split, other in itertools.combinations(fingerprints, 2):
+        if split in EVALUATION_SPLITS:
+            shared = int(np.isin(fingerprints[split], fingerprints[other]).sum())
+            if shared:
+                found.append(SharedNetworks(split, other, shared, len(fingerprints[split])))
+    return found
+
+
+def _fingerprints(folder: Path | str, *, imported: bool) -> dict[str, npt.NDArray[np.uint64]]:
+    """Return the fingerprints of the networks of every split of a folder, evaluation splits first."""
+    fingerprints = {}
+    for split in (*EVALUATION_SPLITS, "train", "search"):
+        path = corpus_path(folder, split)
+        if path.exists():
+            with CorpusFile(path) as file:
+                if imported or "seed" in file.attributes:
+                    fingerprints[split] = file.column("fingerprint")
+    return fingerprints
 
 
 def _check_order(file: CorpusFile) -> None:

@@ -1,11 +1,12 @@
 """Image sets for training and evaluation: `digits`, `cifar10`, `imagenet`, and your own.
 
-loading      `open_images`, `load_images` and the registry `IMAGE_SETS`
-image_set    `ImageSet`, images in memory, and the protocol `Images` of all image sets
-image_files  `ImageFolders`, image files read by worker processes
-digits       scikit-learn's handwritten digits
-cifar        CIFAR-10, with an optional download
-imagenet     ImageNet, from folders of JPEG files
+loading       `open_images`, `load_images` and the registry `IMAGE_SETS`
+image_set     `ImageSet`, images in memory, and the protocol `Images` of all image sets
+image_files   `ImageFolders`, image files read by worker processes
+rand_augment  RandAugment of timm, for both
+digits        scikit-learn's handwritten digits
+cifar         CIFAR-10, with an optional download
+imagenet      ImageNet, from folders of JPEG files
 
 Names are imported on first use; `IMAGE_SETS` needs no torch.
 """
@@ -22,15 +23,27 @@ if TYPE_CHECKING:
     from deepnets.data.image_set import ImageSet as ImageSet
     from deepnets.data.loading import IMAGE_SETS as IMAGE_SETS
     from deepnets.data.loading import ImageLoader as ImageLoader
+    from deepnets.data.loading import ImageSetInfo as ImageSetInfo
+    from deepnets.data.loading import image_set_info as image_set_info
     from deepnets.data.loading import load_images as load_images
     from deepnets.data.loading import open_images as open_images
     from deepnets.data.loading import register_image_set as register_image_set
+    from deepnets.data.rand_augment import RandAugment as RandAugment
 
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
         "image_files": ("ImageFolders",),
         "image_set": ("ImageSet", "Images"),
-        "loading": ("IMAGE_SETS", "ImageLoader", "load_images", "open_images", "register_image_set"),
+        "loading": (
+            "IMAGE_SETS",
+            "ImageLoader",
+            "ImageSetInfo",
+            "image_set_info",
+            "load_images",
+            "open_images",
+            "register_image_set",
+        ),
+        "rand_augment": ("RandAugment",),
     },
 )

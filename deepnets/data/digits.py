@@ -10,6 +10,7 @@ of a Philox generator, which does not change between versions of NumPy.
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -57,15 +58,13 @@ def load_digits(
     >>> load_digits("val").images.shape
     torch.Size([299, 3, 32, 32])
     """
-    from sklearn.datasets import load_digits as load
-
-    bunch = load()
-    labels = torch.from_numpy(bunch.target.astype(np.int64))
-    small = torch.from_numpy(bunch.images.astype(np.float32))[:, None] / 16  # (n, 1, 8, 8), 0 to 1
+    originals, targets = _read_originals()
+    labels = torch.from_numpy(targets)
+    small = torch.from_numpy(originals.astype(np.float32))[:, None] / 16  # (n, 1, 8, 8), 0 to 1
     # Every value is a multiple of 1/1024, so floating-point sums are exact and equal on every machine.
     large = F.interpolate(small, (_SIDE, _SIDE), mode="bilinear", align_corners=False)
     images = (large * 255).round().to(torch.uint8).expand(-1, 3, -1, -1)
-    rows = torch.from_numpy(_rows(bunch.target, split))
+    rows = torch.from_numpy(_rows(targets, split))
     digits = ImageSet(
         name="digits",
         split=split,
@@ -78,6 +77,24 @@ def load_digits(
         flip=False,  # a mirrored digit is not the same digit
     )
     return digits.with_options(device=device, image_size=image_size, noise=noise)
+
+
+def _read_originals() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Return the images `(n, 8, 8)` with values 0 to 16, and their labels.
+
+    The file of scikit-learn is read without importing scikit-learn, which would take much longer than all the rest, and
+    which every process that evaluates networks would have to do.
+    """
+    package = importlib.util.find_spec("sklearn")
+    folder = Path(package.origin).parent if package and package.origin else Path()
+    path = folder / "datasets" / "data" / "digits.csv.gz"
+    if path.is_file():
+        table = np.loadtxt(path, delimiter=",")
+        return table[:, :-1].reshape(-1, 8, 8), table[:, -1].astype(np.int64)
+    from sklearn.datasets import load_digits as load  # a version that stores the file elsewhere
+
+    bunch = load()
+    return bunch.images, bunch.target.astype(np.int64)
 
 
 def _rows(labels: npt.NDArray[np.int64], split: str) -> npt.NDArray[np.int64]:

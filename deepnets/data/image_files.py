@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from deepnets.data.image_set import IMAGENET_MEAN, IMAGENET_STD
+from deepnets.data.rand_augment import RandAugment
 from deepnets.support import (
     FormatError,
     MissingDependencyError,
@@ -66,6 +67,13 @@ class ImageFolders:
         Processes that read images; with 0, the current process reads them.
     mean, std : tuple of three floats
         Mean and standard deviation of the channels, on a scale from 0 to 1; by default those of ImageNet.
+    color_jitter : bool, default True
+        Whether augmentation changes the colours of images.
+    rand_augment : str, default ""
+        Configuration of timm's RandAugment, which is part of the augmentation (`RandAugment`); empty for none.
+    crop_ratio : float, default 0
+        Without augmentation, the shorter side of an image is resized to `image_size / crop_ratio` pixels before the
+        center is cropped; 0 for the published size (256 for 224 pixels).
 
     Examples
     --------
@@ -85,6 +93,9 @@ class ImageFolders:
     workers: int = 0
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    color_jitter: bool = True
+    rand_augment: str = ""
+    crop_ratio: float = 0.0
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -163,7 +174,7 @@ class ImageFolders:
         FormatError
             If the file cannot be read as an image.
         """
-        return _decode(self.paths[row], seed, _transform(self.image_size, augment, self.noise, self.mean, self.std))
+        return _decode(self.paths[row], seed, self._transform(augment))
 
     def _batches(
         self, batch_size: int, shuffle: bool, augment: bool, drop_last: bool, generator: torch.Generator | None
@@ -178,7 +189,7 @@ class ImageFolders:
             for i, seed in zip(order.tolist(), seeds.tolist(), strict=True)
         ]
         loader: DataLoader[Any] = DataLoader(
-            _ImageFiles(examples, _transform(self.image_size, augment, self.noise, self.mean, self.std)),
+            _ImageFiles(examples, self._transform(augment)),
             batch_size=batch_size,
             drop_last=drop_last,
             num_workers=self.workers,
@@ -191,6 +202,10 @@ class ImageFolders:
                 raise batch
             images, labels = batch
             yield images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
+
+    def _transform(self, augment: bool) -> Callable[[Any], Tensor]:
+        options = (self.color_jitter, self.rand_augment) if augment else (self.crop_ratio,)
+        return _transform(self.image_size, augment, self.noise, self.mean, self.std, options)
 
 
 def evaluation_order(n: int, seed: int = EVALUATION_SEED) -> Tensor:
@@ -246,18 +261,22 @@ def torchvision_transforms() -> Any:
 
 @functools.cache
 def _transform(
-    size: int, augment: bool, noise: float, mean: tuple[float, ...], std: tuple[float, ...]
+    size: int, augment: bool, noise: float, mean: tuple[float, ...], std: tuple[float, ...], options: tuple[Any, ...]
 ) -> Callable[[Any], Tensor]:
-    """Return the function from a Pillow image to a normalised tensor."""
+    """Return the function from a Pillow image to a normalised tensor.
+
+    The options are color_jitter and rand_augment of `ImageFolders` with augmentation, and crop_ratio without it.
+    """
     transforms = torchvision_transforms()
     if augment:
-        view = [
-            transforms.RandomResizedCrop(size),
-            transforms.RandomHorizontalFlip(),
-            transforms.ColorJitter(*_COLOR_JITTER),
-        ]
+        color_jitter, config = options
+        view = [transforms.RandomResizedCrop(size), transforms.RandomHorizontalFlip()]
+        view += [transforms.ColorJitter(*_COLOR_JITTER)] if color_jitter else []
+        view += [RandAugment(config)] if config else []
     else:  # 256 for 224 pixels as published; smaller images are not published
-        view = [transforms.Resize(max(size, 256) if size >= 224 else size), transforms.CenterCrop(size)]
+        (crop_ratio,) = options
+        usual = max(size, 256) if size >= 224 else size
+        view = [transforms.Resize(int(size / crop_ratio) if crop_ratio else usual), transforms.CenterCrop(size)]
     noisy = [_Noise(noise)] if noise else []
     whole: Callable[[Any], Tensor] = transforms.Compose(
         [*view, transforms.ToTensor(), *noisy, transforms.Normalize(mean, std)]

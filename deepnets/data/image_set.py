@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from deepnets.data.rand_augment import rand_augmented
 from deepnets.support import at_least, checked_integer
 
 __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "ImageSet", "Images"]
@@ -83,6 +84,9 @@ class ImageSet:
         Standard deviation of Gaussian noise that is added to the pixels, on a scale from 0 to 1.
     resize : int, optional
         Height and width of the images in batches, if they differ from those of `images`.
+    rand_augment : str, default ""
+        Configuration of timm's RandAugment for batches with augmentation (`deepnets.data.rand_augment`); empty for
+        none.
 
     Examples
     --------
@@ -106,6 +110,7 @@ class ImageSet:
     flip: bool = False
     noise: float = 0.0
     resize: int | None = None
+    rand_augment: str = ""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -287,6 +292,8 @@ class ImageSet:
             images = self.images[rows]
             if augment:
                 images = self.augmented(images, generator)
+                if self.rand_augment:
+                    images = rand_augmented(images, self.rand_augment, generator)
             if self.resize:
                 side = (self.resize, self.resize)
                 images = F.interpolate(images.float(), side, mode="bilinear", antialias=True).clamp_(0, 255)

@@ -19,7 +19,7 @@ name, so the command lines and parallel evaluations need `"shapes:load"`.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from deepnets.support import IMAGE_SPLITS, ConfigError, Registry, at_least, checked_integer
 
@@ -28,7 +28,15 @@ if TYPE_CHECKING:
 
     from deepnets.data.image_set import Images, ImageSet
 
-__all__ = ["IMAGE_SETS", "ImageLoader", "load_images", "open_images", "register_image_set"]
+__all__ = [
+    "IMAGE_SETS",
+    "ImageLoader",
+    "ImageSetInfo",
+    "image_set_info",
+    "load_images",
+    "open_images",
+    "register_image_set",
+]
 
 
 class ImageLoader(Protocol):
@@ -89,7 +97,54 @@ IMAGE_SETS: Registry[ImageLoader] = Registry(
 """Loaders of image sets, by name; iterate over it to list the names."""
 
 
-def register_image_set(name: str, loader: ImageLoader) -> None:
+class ImageSetInfo(NamedTuple):
+    """What reports and cards state about an image set without loading it.
+
+    Attributes
+    ----------
+    title : str
+        Name in text.
+    num_classes : int, optional
+        Number of classes; `None` if it is not known.
+    image_size : int, optional
+        Usual height and width in pixels; `None` if it is not known.
+    """
+
+    title: str
+    num_classes: int | None = None
+    image_size: int | None = None
+
+
+_INFO = {
+    "digits": ImageSetInfo("digits", 10, 32),
+    "cifar10": ImageSetInfo("CIFAR-10", 10, 32),
+    "imagenet": ImageSetInfo("ImageNet", 1000, 224),
+}
+
+
+def image_set_info(name: str) -> ImageSetInfo:
+    """Return what is known about an image set without loading it.
+
+    Parameters
+    ----------
+    name : str
+        Any name; nothing but the name itself is known of a set that was not registered.
+
+    Returns
+    -------
+    ImageSetInfo
+
+    Examples
+    --------
+    >>> image_set_info("imagenet")
+    ImageSetInfo(title='ImageNet', num_classes=1000, image_size=224)
+    >>> image_set_info("shapes:load").title
+    'shapes:load'
+    """
+    return _INFO.get(name, ImageSetInfo(name))
+
+
+def register_image_set(name: str, loader: ImageLoader, info: ImageSetInfo | None = None) -> None:
     """Make an image set known under a name, in this process.
 
     Parameters
@@ -98,6 +153,9 @@ def register_image_set(name: str, loader: ImageLoader) -> None:
         The name, without a colon.
     loader : ImageLoader
         The function that loads a part of the set.
+    info : ImageSetInfo, optional
+        Title, number of classes and image size for reports and cards.  By default, reports use the name, and charts do
+        not mark the accuracy of random guesses.
 
     Raises
     ------
@@ -118,6 +176,7 @@ def register_image_set(name: str, loader: ImageLoader) -> None:
     deepnets.support.errors.ConfigError: images: 'digits' is already registered; choose another name
     """
     IMAGE_SETS.register(name, loader)
+    _INFO[name] = info or ImageSetInfo(name)
 
 
 def open_images(

@@ -1,13 +1,15 @@
 """Pictures of graphs for publications: `draw` for one graph, `draw_grid` for several on a page.
 
 Everything is drawn in the units of the layout (`deepnets.drawing.layout`), so pictures of different sizes look alike.
-The global state of matplotlib is neither used nor changed, and the same graph gives the same bytes.
+The global state of matplotlib is not changed, and the style that the user has set does not matter: the same graph gives
+the same bytes.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -63,7 +65,8 @@ def draw(
     path : Path or str, optional
         File to save the picture to.  The suffix, one of `FORMATS`, selects the format.
     title : str, optional
-        Text above the picture; by default the numbers of nodes, edges and parameters.
+        Text above the picture; by default the numbers of nodes, edges and parameters.  It is plain text: dollar signs
+        do not start formulas.
     virtual_edges : int, default 1
         Largest distance of two nodes, in edges, that are connected by a faint arc; 1 for no arcs.  If there are
         thousands, only every second, third, ... arc is drawn, as the legend says.
@@ -100,6 +103,21 @@ def draw(
     if labels not in (True, False, "auto"):
         raise ConfigError(f"labels: expected True, False or 'auto', got {labels!r}")
     graph = graph if dead else graph.pruned()
+    with _own_style():
+        figure = _drawn(graph, title, virtual_edges, labels, legend, axes)
+    if file:
+        _save(figure, file)
+    return figure
+
+
+def _drawn(
+    graph: Graph,
+    title: str | None,
+    virtual_edges: int,
+    labels: bool | Literal["auto"],
+    legend: bool,
+    axes: Axes | None,
+) -> Figure:
     arcs, step = select_virtual_edges(graph, virtual_edges)
     entries = legend_entries([graph], virtual_edges, step) if legend else []
     if axes is None:
@@ -113,13 +131,11 @@ def draw(
     paint_cells(axes, graph, layout, unit)
     paint_edges(axes, graph, layout, layout.positions[arcs], unit)
     paint_nodes(axes, graph, layout, unit, labels is True or (labels == "auto" and unit >= LEGIBLE))
-    axes.set_title(_summary(graph) if title is None else title, fontsize=min(11.0, 2.4 * width))
+    text = _summary(graph) if title is None else title
+    axes.set_title(text, fontsize=min(11.0, 2.4 * width), parse_math=False)
     if entries:
         axes.legend(handles=entries, loc="upper center", bbox_to_anchor=(0.5, 0), **legend_style(len(entries), width))
-    figure = axes.figure.figure  # the whole figure, if the axes are on a part of it
-    if file:
-        _save(figure, file)
-    return figure
+    return axes.figure.figure  # the whole figure, if the axes are on a part of it
 
 
 def draw_grid(
@@ -167,7 +183,14 @@ def draw_grid(
         raise ConfigError(f"draw_grid: expected graphs and columns, 1 or more; got {len(graphs)} and {columns}")
     if titles is not None and len(titles) != len(graphs):
         raise ConfigError(f"titles: expected one for each of {len(graphs)} graphs, got {len(titles)}")
-    columns = min(columns, len(graphs))
+    with _own_style():
+        figure = _drawn_grid(graphs, min(columns, len(graphs)), titles)
+    if file:
+        _save(figure, file)
+    return figure
+
+
+def _drawn_grid(graphs: Sequence[Graph], columns: int, titles: Sequence[str] | None) -> Figure:
     entries = legend_entries(graphs)
     width = max(PAGE[0] / columns, 3.5)
     height = width / ASPECT
@@ -180,8 +203,6 @@ def draw_grid(
         axes.set_anchor("N")
         draw(graph, title=titles[i] if titles else None, legend=False, axes=axes)
     figure.legend(handles=entries, loc="lower center", **style)
-    if file:
-        _save(figure, file)
     return figure
 
 
@@ -193,6 +214,15 @@ def _import_matplotlib() -> None:
         import matplotlib  # noqa: F401
     except ImportError as error:
         raise MissingDependencyError('pictures need matplotlib: pip install "deepnets1m[plotting]"') from error
+
+
+@contextmanager
+def _own_style() -> Iterator[None]:
+    """Use the default style of matplotlib, instead of the user's, for a block."""
+    import matplotlib.style
+
+    with matplotlib.style.context("default"):  # leaves the backend and other settings that are no style
+        yield
 
 
 def _checked(path: str | Path | None) -> Path | None:
@@ -213,7 +243,8 @@ def _save(figure: Figure, file: Path) -> None:
 
     suffix = file.suffix[1:].lower()
     undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
-    with matplotlib.rc_context({"svg.hashsalt": "deepnets", "svg.fonttype": "none", "pdf.fonttype": 42}):
+    own = {"svg.hashsalt": "deepnets", "svg.fonttype": "none", "pdf.fonttype": 42}
+    with _own_style(), matplotlib.rc_context(own):
         figure.savefig(file, format=suffix, dpi=200, metadata=undated.get(suffix))
 
 

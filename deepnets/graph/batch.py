@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import copy
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -38,7 +40,9 @@ class PaddedGraphs(NamedTuple):
 
 
 class GraphBatch:
-    """Several graphs as one disconnected graph.
+    """Several graphs as one disconnected graph, and a sequence of these graphs.
+
+    `DeepNets1M.loader` yields batches, and a hypernetwork (`ghn_model.GHN`) reads their tensors.
 
     Parameters
     ----------
@@ -51,7 +55,9 @@ class GraphBatch:
     Attributes
     ----------
     graphs
-        The B graphs, with their configs and parameter slots.
+        The B graphs, with their configs and parameter slots.  Iterating over the batch yields them.
+    virtual_edges
+        As given.
     node_types
         `(N,) int64`, indices into `deepnets.NODE_TYPES`, for the nodes of all graphs.
     cells
@@ -62,8 +68,12 @@ class GraphBatch:
         `(N,) int64`, the graph of each node.
     offsets
         `(B + 1,) int64`.  The nodes of graph b are `offsets[b] ... offsets[b + 1] - 1`.
+    path_lengths
+        `(S,) uint8`, the elements of the matrices `Graph.distances(virtual_edges)` of all graphs, row by row; see
+        `distance_matrices`.  S is the sum of the squared numbers of nodes.
     edges
-        `(E, 2) int64`, source and target of 1-hop and virtual edges, sorted by graph, source and target.
+        `(E, 2) int64`, source and target of 1-hop and virtual edges, sorted by graph, source and target.  Computed from
+        `path_lengths` on first use.
     distances
         `(E,) uint8`, 1 for a 1-hop edge, and the length of the shortest path for a virtual edge.
 
@@ -87,8 +97,8 @@ class GraphBatch:
         graphs = list(graphs)
         if not graphs:
             raise ConfigError("graphs: a batch needs at least one")
-        cutoff = graphs[0].virtual_edges if virtual_edges is None else virtual_edges
         self.graphs = graphs
+        self.virtual_edges = graphs[0].virtual_edges if virtual_edges is None else virtual_edges
         sizes = [graph.num_nodes for graph in graphs]
         starts = np.concatenate([[0], np.cumsum(sizes)])
         self.node_types = _joined([graph.node_types for graph in graphs])
@@ -96,17 +106,85 @@ class GraphBatch:
         self.levels = _joined([graph.levels for graph in graphs])
         self.graph_index = torch.from_numpy(np.repeat(np.arange(len(graphs)), sizes))
         self.offsets = torch.from_numpy(starts)
-        pairs, distances = [], []
-        for graph, start in zip(graphs, starts):
-            matrix = np.ascontiguousarray(graph.distances(cutoff))
-            places = np.flatnonzero(matrix)
-            pairs.append(np.stack(np.divmod(places, graph.num_nodes), axis=1) + start)
-            distances.append(matrix.ravel()[places])
-        self.edges = torch.from_numpy(np.concatenate(pairs))
-        self.distances = torch.from_numpy(np.concatenate(distances))
+        matrices = [graph.distances(self.virtual_edges).ravel() for graph in graphs]
+        self.path_lengths = torch.from_numpy(np.concatenate(matrices))
+
+    @classmethod
+    def of(cls, graphs: GraphBatch | Iterable[Graph], virtual_edges: int) -> GraphBatch:
+        """Return graphs as a batch with given virtual edges, without searching paths that a given batch already holds.
+
+        Parameters
+        ----------
+        graphs
+            A batch, which may have other virtual edges, or one or more graphs.
+        virtual_edges
+            As in the constructor.
+
+        Returns
+        -------
+        GraphBatch
+            The given batch if it has these virtual edges, and a new one otherwise.
+
+        Examples
+        --------
+        >>> from deepnets import GENOTYPES, NetworkConfig, build_graph
+        >>> batch = GraphBatch([build_graph(NetworkConfig(GENOTYPES["DARTS"], n_cells=4))])
+        >>> GraphBatch.of(batch, batch.virtual_edges) is batch, GraphBatch.of(batch, 2).distances.max()
+        (True, tensor(2, dtype=torch.uint8))
+        """
+        if not isinstance(graphs, GraphBatch):
+            return cls(graphs, virtual_edges)
+        if graphs.virtual_edges == virtual_edges:
+            return graphs
+        if not 1 <= virtual_edges < graphs.virtual_edges:
+            return cls(graphs.graphs, virtual_edges).to(graphs.path_lengths.device)
+        batch = copy.copy(graphs)
+        for name in ("edges", "distances"):
+            vars(batch).pop(name, None)
+        batch.virtual_edges = virtual_edges
+        batch.path_lengths = graphs.path_lengths * (graphs.path_lengths <= virtual_edges)
+        return batch
+
+    @cached_property
+    def edges(self) -> Tensor:
+        """Source and target of every edge."""
+        starts = self.offsets.tolist()
+        return torch.cat([matrix.nonzero() + start for matrix, start in zip(self.distance_matrices(), starts)])
+
+    @cached_property
+    def distances(self) -> Tensor:
+        """Length of the shortest path of every edge."""
+        return self.path_lengths[self.path_lengths > 0]
+
+    def distance_matrices(self) -> list[Tensor]:
+        """Return `Graph.distances(virtual_edges)` of each graph.
+
+        Returns
+        -------
+        list of Tensor
+            `(N_b, N_b) uint8` for graph b, views of `path_lengths`.  Row i, column j: 0 without an edge from i to j, 1
+            for an edge, larger for a virtual edge.
+
+        Examples
+        --------
+        >>> from deepnets import GENOTYPES, NetworkConfig, build_graph
+        >>> graph = build_graph(NetworkConfig(GENOTYPES["DARTS"], n_cells=4))
+        >>> matrices = GraphBatch([graph, graph], virtual_edges=50).distance_matrices()
+        >>> (matrices[1].numpy() == graph.distances(50)).all()
+        np.True_
+        """
+        sizes = self.offsets.diff().tolist()
+        parts = torch.split(self.path_lengths, [size * size for size in sizes])
+        return [part.view(size, size) for part, size in zip(parts, sizes)]
 
     def __len__(self) -> int:
         return len(self.graphs)
+
+    def __iter__(self) -> Iterator[Graph]:
+        return iter(self.graphs)
+
+    def __getitem__(self, index: int) -> Graph:
+        return self.graphs[index]
 
     @property
     def num_nodes(self) -> int:
@@ -125,14 +203,13 @@ class GraphBatch:
         mask = torch.arange(shape[1], device=sizes.device) < sizes[:, None]
         node_types = self.node_types.new_zeros(shape)
         node_types[mask] = self.node_types
-        distances = self.distances.new_zeros((*shape, shape[1]))
-        source, target = self.edges.unbind(1)
-        graph = self.graph_index[source]
-        distances[graph, source - self.offsets[graph], target - self.offsets[graph]] = self.distances
+        distances = self.path_lengths.new_zeros((*shape, shape[1]))
+        for padded, matrix in zip(distances, self.distance_matrices()):
+            padded[: len(matrix), : len(matrix)] = matrix
         return PaddedGraphs(node_types, distances, mask)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> GraphBatch:
-        """Copy the tensors to a device.
+        """Return the batch with its tensors on a device, or itself if they are there.
 
         Parameters
         ----------
@@ -143,6 +220,8 @@ class GraphBatch:
         -------
         GraphBatch
         """
+        if torch.device(device) == self.path_lengths.device:
+            return self
         return self._mapped(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> GraphBatch:
@@ -151,7 +230,7 @@ class GraphBatch:
 
     def _mapped(self, change: Callable[[Tensor], Tensor]) -> GraphBatch:
         batch = object.__new__(GraphBatch)
-        for name, value in vars(self).items():
+        for name, value in {**vars(self), "edges": self.edges, "distances": self.distances}.items():
             setattr(batch, name, change(value) if isinstance(value, Tensor) else value)
         return batch
 

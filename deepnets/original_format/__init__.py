@@ -21,7 +21,7 @@ conversion  `import_official` and `export_official`
 
 from __future__ import annotations
 
-from deepnets.original_format.conversion import export_official, import_official
+from deepnets.original_format.conversion import export_official, find_official, import_official
 from deepnets.original_format.diagnosis import DEFECTS
 from deepnets.original_format.metadata import MAX_NODES, official_file
 from deepnets.original_format.network import OfficialNetwork, OfficialReport
@@ -36,6 +36,7 @@ __all__ = [
     "OfficialSplit",
     "OfficialWriter",
     "export_official",
+    "find_official",
     "import_official",
     "list_splits",
     "official_file",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,23 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from deepnets.architecture import ARCHITECTURE, decode, encode
-from deepnets.corpus import STATISTICS, CorpusFile, compute_statistics, corpus_path, decode_wiring, write_corpus
+from deepnets.corpus import (
+    STATISTICS,
+    CorpusFile,
+    compute_statistics,
+    corpus_path,
+    decode_wiring,
+    evaluation_widths,
+    write_corpus,
+)
 from deepnets.graph import Graph, parameter_slots
+from deepnets.original_format.metadata import official_file
 from deepnets.original_format.network import OfficialReport
-from deepnets.original_format.reader import read_official
+from deepnets.original_format.reader import list_splits, read_official
 from deepnets.original_format.writer import write_official
-from deepnets.support import ConfigError, MissingDataError
+from deepnets.support import STORED_SPLITS, ConfigError, MissingDataError
 
-__all__ = ["export_official", "import_official"]
+__all__ = ["export_official", "find_official", "import_official"]
 
 _BLOCK = 4_096
 
@@ -28,6 +38,8 @@ def export_official(
     source: Path | str, target: Path | str, splits: Sequence[str], *, overwrite: bool = False, progress: bool = False
 ) -> tuple[Path, ...]:
     """Write splits of a corpus in the format of the original release, which PPUDA and GHN-3 read.
+
+    Splits that an existing file holds and that are not written are kept: the evaluation splits share a file.
 
     Parameters
     ----------
@@ -39,7 +51,7 @@ def export_official(
     splits : sequence of str
         The splits.
     overwrite : bool, default False
-        Whether to replace existing files.
+        Whether to replace splits that an existing file holds.
     progress : bool, default False
         Whether to show a progress bar.
 
@@ -53,7 +65,9 @@ def export_official(
     MissingDataError
         If the corpus does not hold a split.
     ConfigError
-        If a file exists, and `overwrite` is not set.
+        If an existing file holds a split, and `overwrite` is not set.
+    FormatError, IntegrityError
+        If an existing file is damaged; it is not changed.
 
     Examples
     --------
@@ -66,7 +80,10 @@ def export_official(
                 f"{corpus_path(source, split)}: no such file; build it with `make dataset SPLITS={split}`"
             )
     return write_official(
-        target, {split: _stored_graphs(source, split, progress) for split in splits}, overwrite=overwrite
+        target,
+        {split: _stored_graphs(source, split, progress) for split in splits},
+        overwrite=overwrite,
+        keep_others=True,
     )
 
 
@@ -79,6 +96,58 @@ def _stored_graphs(folder: Path | str, split: str, progress: bool) -> Iterator[G
             node_types, cells, names, in_degrees, sources = decode_wiring(file.wiring(i, i + 1))
             slots = partial(parameter_slots, record, 10, 32)
             yield Graph(node_types, cells, in_degrees, sources, names=names, config=config, slots=slots, index=i)
+
+
+def find_official(folder: Path | str) -> dict[str, Path]:
+    """Find the file of every split in a folder with files of the original release.
+
+    Parameters
+    ----------
+    folder : Path or str
+        The folder.  The original generator leaves files of single splits, such as `deepnets1m_val.hdf5`, beside
+        `deepnets1m_eval.hdf5`, into which it merges the evaluation splits.
+
+    Returns
+    -------
+    dict of str to Path
+        The HDF5 file of each split: the one that the original tools read (`official_file`) if it holds the split, and
+        otherwise the only file that does.
+
+    Raises
+    ------
+    MissingDataError
+        If the folder holds no such files.
+    FormatError
+        If a file with the suffix `.hdf5` is not one of the original release.
+    ConfigError
+        If several files hold a split, and none of them is the one that the original tools read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from deepnets import GENOTYPES, NetworkConfig, build_graph
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     graph = build_graph(NetworkConfig(GENOTYPES["DARTS"], n_cells=8))
+    ...     _ = write_official(folder, {"val": [graph], "train": [graph]})
+    ...     {split: path.name for split, path in find_official(folder).items()}
+    {'train': 'deepnets1m_train.hdf5', 'val': 'deepnets1m_eval.hdf5'}
+    """
+    folder = Path(folder)
+    files = {path: list_splits(path) for path in sorted(folder.glob("*.hdf5"))}
+    if not files:
+        raise MissingDataError(f"{folder}: holds no .hdf5 files of the original release")
+    found = {}
+    for split in STORED_SPLITS:
+        holders = [path for path, splits in files.items() if split in splits]
+        usual = official_file(folder, split)
+        if usual in holders:
+            found[split] = usual
+        elif len(holders) > 1:
+            names = ", ".join(path.name for path in holders)
+            raise ConfigError(f"{folder}: {names} hold the split {split}; name one of the files instead of the folder")
+        elif holders:
+            found[split] = holders[0]
+    return found
 
 
 def import_official(
@@ -98,7 +167,7 @@ def import_official(
     Parameters
     ----------
     source : Path or str
-        The HDF5 file, with its metadata in the same folder; or this folder.
+        The HDF5 file, with its metadata in the same folder; or this folder, in which `find_official` finds the file.
     target : Path or str
         The corpus folder, created if necessary.
     split : str
@@ -114,6 +183,12 @@ def import_official(
     -------
     OfficialReport
         Result of the comparison.
+
+    Notes
+    -----
+    Networks of evaluation splits without a width, as the public generator writes them, get the smallest width, 32 plus
+    a multiple of 16, with at least 2.5 million parameters on CIFAR-10 (10 classes): the rule by which the widths of
+    the original release were chosen.  The report says how many.  The widths of `train` are drawn when it is loaded.
 
     Raises
     ------
@@ -137,22 +212,33 @@ def import_official(
     path = corpus_path(target, split)
     if path.exists() and not overwrite:
         raise ConfigError(f"{path}: already exists; remove it, or overwrite it")
+    if Path(source).is_dir():
+        source = find_official(source).get(split, official_file(source, split))
     with read_official(source, split, rebuild=True) as networks:
         report = networks.report(np.linspace(0, len(networks) - 1, min(check, len(networks)), dtype=int).tolist())
         records, statistics = [], []
+        chosen = 0
         blocks = range(0, len(networks), _BLOCK)
         for start in tqdm(blocks, desc=f"import {split}", disable=None if progress else True):
             stop = min(start + _BLOCK, len(networks))
-            block = encode([networks[i].config for i in range(start, stop)])
+            read = [networks[i] for i in range(start, stop)]
+            block = encode([network.config for network in read])
             measured, _ = compute_statistics(block)
+            if split != "train" and (missing := np.flatnonzero([not network.has_width for network in read])).size:
+                block["C"][missing] = evaluation_widths(block[missing], measured[missing])
+                measured, _ = compute_statistics(block)
+                chosen += missing.size
             measured["candidate"] = np.arange(start, stop)
             records.append(block)
             statistics.append(measured)
         Path(target).mkdir(parents=True, exist_ok=True)
-        attributes = {"split": split, "size": len(networks), "origin": f"original release ({networks.path.name})"}
+        origin = f"original release ({networks.path.name})"
+        if chosen:
+            origin += f"; widths of {chosen} networks chosen for 2.5 million parameters"
+        attributes = {"split": split, "size": len(networks), "origin": origin}
         wiring = (compute_statistics(block)[1] for block in records)  # computed again to save memory
         write_corpus(path, attributes, _columns(records, statistics), wiring)
-    return report
+    return replace(report, widths_chosen=chosen)
 
 
 def _columns(records: Iterable[npt.NDArray[np.void]], statistics: Iterable[npt.NDArray[np.void]]) -> dict[str, Any]:

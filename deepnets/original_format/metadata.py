@@ -18,7 +18,15 @@ import numpy.typing as npt
 from deepnets.original_format.vocabulary import Tables
 from deepnets.support import STORED_SPLITS, ConfigError, FormatError, IntegrityError
 
-__all__ = ["MAX_NODES", "SplitIndex", "index_metadata", "metadata_file", "official_file", "read_entry"]
+__all__ = [
+    "MAX_NODES",
+    "SplitIndex",
+    "index_metadata",
+    "metadata_file",
+    "official_file",
+    "read_entry",
+    "read_tables",
+]
 
 MAX_NODES = 8192
 """Largest number of nodes of a network in a file, which bounds the size of its matrix; the largest known is 1,567."""
@@ -166,6 +174,40 @@ def read_entry(path: Path, index: SplitIndex, i: int) -> dict[str, Any]:
     if not isinstance(entry, dict):
         raise IntegrityError("the metadata file was changed while it was in use; open it again")
     return entry
+
+
+def read_tables(path: Path, split: str) -> Any:
+    """Read the vocabulary of a split as it is in a metadata file that `index_metadata` accepts.
+
+    Parameters
+    ----------
+    path : Path
+        The metadata file.
+    split : str
+        The split.
+
+    Returns
+    -------
+    JSON value
+        The value of the key `meta`.
+
+    Raises
+    ------
+    IntegrityError
+        If the file has changed since it was indexed.
+    """
+    with path.open("rb") as stream:
+        scanner = _Scanner(stream)
+        for name in scanner.members():
+            for key in scanner.members():
+                if key == "nets":
+                    for _ in scanner.items():
+                        pass
+                    continue
+                value = scanner.value()[0]
+                if (name, key) == (split, "meta"):
+                    return value
+    raise IntegrityError(f"{path}: was changed while it was in use; open it again")
 
 
 def _find_split(scanner: _Scanner, split: str) -> SplitIndex | None:

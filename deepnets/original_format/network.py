@@ -22,7 +22,8 @@ class OfficialNetwork:
         Its configuration.  `C` of the `wide` split is as stored; users multiply it by 4 for 32-pixel images and by 2
         for 224-pixel images.
     has_width : bool
-        Whether the file stores `C`.  Files of `train` do not, and `config.C` and `config.fc_dim` are then placeholders.
+        Whether the file stores `C`.  Files of `train` do not, nor do other files of the public generator; `config.C`
+        and `config.fc_dim` are then placeholders.
     graph : Graph
         Its graph, in canonical order unless the file was read with `rebuild=False`.
     index : int
@@ -77,6 +78,8 @@ class OfficialReport:
         Networks with nodes that do not reach the output.
     defects : mapping of str to int
         Number of networks by key of `DEFECTS`; a network may have several defects.
+    widths_chosen : int, default 0
+        Networks of an evaluation split without a width in the file, which `import_official` has chosen.
 
     Examples
     --------
@@ -89,8 +92,14 @@ class OfficialReport:
     exact: int
     with_dead_nodes: int
     defects: Mapping[str, int]
+    widths_chosen: int = 0
 
     def __str__(self) -> str:
         lines = [f"{self.networks} networks, {self.exact} exact, {self.with_dead_nodes} with dead nodes"]
         lines += [f"{count:8} {defect}: {DEFECTS[defect]}" for defect, count in self.defects.items() if count]
+        if self.widths_chosen:
+            lines.append(
+                f"note: {self.widths_chosen} networks have no width in the file; each has the smallest of 32, 48, 64, "
+                "... with 2.5 million parameters on CIFAR-10, as in the original release"
+            )
         return "\n".join(lines)

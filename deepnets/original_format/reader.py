@@ -18,7 +18,14 @@ import numpy.typing as npt
 from deepnets.architecture import NAMES, NetworkConfig
 from deepnets.graph import Graph, ParameterSlot, Slots, build_graph
 from deepnets.original_format.diagnosis import DEFECTS, Layout, diagnose
-from deepnets.original_format.metadata import MAX_NODES, index_metadata, metadata_file, official_file, read_entry
+from deepnets.original_format.metadata import (
+    MAX_NODES,
+    index_metadata,
+    metadata_file,
+    official_file,
+    read_entry,
+    read_tables,
+)
 from deepnets.original_format.network import OfficialNetwork, OfficialReport
 from deepnets.support import (
     ConfigError,
@@ -222,6 +229,30 @@ class OfficialSplit:
             defects.update(network.defects)
         return OfficialReport(networks, exact, dead, dict(defects))
 
+    def stored(self, index: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint16], dict[str, Any]]:
+        """Return what the files hold about a network, unchanged, to copy it.
+
+        Returns
+        -------
+        distances, rows : numpy array
+            `(N, N) uint8` and `(N, 3) uint16`, the datasets `adj` and `nodes`.
+        entry : dict
+            The metadata entry.
+
+        Raises
+        ------
+        FormatError, IntegrityError
+            As for reading a network.
+        """
+        with _located(f"{self._where()}, network {index}"):
+            rows, distances = self._datasets(index, int(self.num_nodes[index]))
+            return distances, rows, read_entry(self._metadata, self._index, index)
+
+    def stored_tables(self) -> Any:
+        """Return the vocabulary of the split as it is in the metadata file, to copy it."""
+        with _located(self._where()):
+            return read_tables(self._metadata, self.split)
+
     def close(self) -> None:
         """Close the file.  Reading another network opens it again."""
         if self._file is not None and self._process == os.getpid():
@@ -269,9 +300,7 @@ class OfficialSplit:
             )
 
     def _layout(self, index: int, n: int) -> tuple[Layout, npt.NDArray[np.uint8]]:
-        network = get_member(self._networks(), str(index), h5py.Group)
-        rows = read_array(network, "nodes", (n, 3), "u2", _MAX_CHUNK)
-        distances = read_array(network, "adj", (n, n), "u1", _MAX_CHUNK)
+        rows, distances = self._datasets(index, n)
         if np.tril(distances).any():
             raise FormatError(
                 "adj: a node has an edge to itself or to an earlier one, so that the order is not topological; "
@@ -281,6 +310,11 @@ class OfficialSplit:
         targets, sources = np.nonzero(distances.T == 1)
         edges = np.stack([sources, targets], axis=1).astype(np.int32)
         return Layout(types, rows[:, 1], names, edges), distances
+
+    def _datasets(self, index: int, n: int) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]]:
+        network = get_member(self._networks(), str(index), h5py.Group)
+        rows = read_array(network, "nodes", (n, 3), "u2", _MAX_CHUNK)
+        return rows, read_array(network, "adj", (n, n), "u1", _MAX_CHUNK)
 
     def _networks(self) -> h5py.Group:
         # An HDF5 file must not be used by a forked process.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
@@ -14,10 +14,14 @@ import numpy as np
 from deepnets.architecture import NetworkConfig
 from deepnets.graph import MAX_DISTANCE, Graph, build_graph, count_parameters
 from deepnets.original_format.metadata import MAX_NODES, metadata_file, official_file
+from deepnets.original_format.reader import OfficialSplit, list_splits
 from deepnets.original_format.vocabulary import Vocabulary
 from deepnets.support import STORED_SPLITS, ConfigError, sync
 
 __all__ = ["OfficialWriter", "write_official"]
+
+_Stored = tuple[Any, Any, dict[str, Any]]
+"""Distances, node rows and metadata entry of a network."""
 
 
 def write_official(
@@ -27,6 +31,7 @@ def write_official(
     cutoff: int = 250,
     compression: str | None = "gzip",
     overwrite: bool = False,
+    keep_others: bool = False,
 ) -> tuple[Path, ...]:
     """Write splits as files of the original release: one for `train`, one for `search`, one for all others.
 
@@ -38,6 +43,9 @@ def write_official(
         The networks of each split, as for `OfficialWriter.write`.
     cutoff, compression, overwrite
         As for `OfficialWriter`.
+    keep_others : bool, default False
+        Whether to keep the splits of existing files that are not in `splits`.  `overwrite` is then needed only to
+        replace a split.
 
     Returns
     -------
@@ -47,7 +55,10 @@ def write_official(
     Raises
     ------
     ConfigError
-        If a split or a network cannot be written, or a file exists and `overwrite` is not set.
+        If a split or a network cannot be written, or a file (with `keep_others`, a split) exists and `overwrite` is not
+        set.
+    FormatError, IntegrityError
+        If a split that is kept is damaged.
 
     Examples
     --------
@@ -62,14 +73,31 @@ def write_official(
     by_file: dict[Path, dict[str, Iterable[Graph]]] = {}
     for split, networks in splits.items():
         by_file.setdefault(official_file(folder, split), {})[split] = networks
+    kept = {path: _kept_splits(path, members, overwrite) if keep_others else [] for path, members in by_file.items()}
     writers = {
-        path: OfficialWriter(path, cutoff=cutoff, compression=compression, overwrite=overwrite) for path in by_file
+        path: OfficialWriter(
+            path, cutoff=cutoff, compression=compression, overwrite=overwrite or (keep_others and path.exists())
+        )
+        for path in by_file
     }
     for path, members in by_file.items():
         with writers[path] as writer:
+            for split in kept[path]:
+                with OfficialSplit(path, split, rebuild=True) as existing:
+                    writer.copy(existing)
             for split, networks in members.items():
                 writer.write(split, networks)
     return tuple(by_file)
+
+
+def _kept_splits(path: Path, new: Iterable[str], overwrite: bool) -> list[str]:
+    """Return the splits of an existing file that are not written again."""
+    existing = list_splits(path) if path.exists() else ()
+    if (again := [split for split in new if split in existing]) and not overwrite:
+        raise ConfigError(
+            f"{path}: already exists, with the split {', '.join(again)}; overwrite it to replace the split"
+        )
+    return [split for split in existing if split not in set(new)]
 
 
 class OfficialWriter:
@@ -154,6 +182,44 @@ class OfficialWriter:
         ConfigError
             If the split has been written already, or a graph has no config or differs from the graph of its config.
         """
+        vocabulary = Vocabulary()
+
+        def stored() -> Iterator[_Stored]:
+            for number, graph in enumerate(networks):
+                try:
+                    graph = _canonical(graph)
+                except ConfigError as error:
+                    raise ConfigError(f"{self.path}: split {split}, network {number}: {error}") from error
+                entry = _entry(graph, with_width=split != "train")
+                yield graph.distances(self._cutoff), vocabulary.rows(graph), entry
+
+        return self._write(split, stored(), vocabulary.meta)
+
+    def copy(self, networks: OfficialSplit) -> int:
+        """Copy a split of another file, network by network, without changing its content.
+
+        Parameters
+        ----------
+        networks : OfficialSplit
+            The split, from `read_official`; a split of this name must not have been written yet.
+
+        Returns
+        -------
+        int
+            The number of networks.
+
+        Raises
+        ------
+        ConfigError
+            If the split has been written already.
+        FormatError, IntegrityError
+            If the split is damaged.
+        """
+        stored = (networks.stored(index) for index in range(len(networks)))
+        return self._write(networks.split, stored, networks.stored_tables)
+
+    def _write(self, split: str, networks: Iterable[_Stored], tables: Callable[[], Any]) -> int:
+        """Write a split from matrices, node rows and metadata entries; `tables` is called after the last network."""
         if self._open is None:
             raise ConfigError("writer: is not open; use it in a `with` statement")
         if split not in STORED_SPLITS or split in self._splits:
@@ -161,20 +227,15 @@ class OfficialWriter:
         self._failed = True  # until the split is complete
         file, metadata = self._open
         group = file.create_group(split)
-        vocabulary = Vocabulary()
         metadata.write(f'{"," if self._splits else "{"}\n"{split}": {{"nets": [')
         count = 0
-        for graph in networks:
-            try:
-                graph = _canonical(graph)
-            except ConfigError as error:
-                raise ConfigError(f"{self.path}: split {split}, network {count}: {error}") from error
+        for distances, rows, entry in networks:
             network = group.create_group(str(count))
-            self._store(network, "adj", graph.distances(self._cutoff))
-            self._store(network, "nodes", vocabulary.rows(graph))
-            metadata.write(("," if count else "") + "\n" + json.dumps(_entry(graph, with_width=split != "train")))
+            self._store(network, "adj", distances)
+            self._store(network, "nodes", rows)
+            metadata.write(("," if count else "") + "\n" + json.dumps(entry))
             count += 1
-        metadata.write(f'], "meta": {json.dumps(vocabulary.meta())}}}')
+        metadata.write(f'], "meta": {json.dumps(tables())}}}')
         self._splits.append(split)
         self._failed = False
         return count

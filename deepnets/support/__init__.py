@@ -1,21 +1,23 @@
 """Utilities that all packages share: errors, validation, files, compiled functions, memory, command lines.
 
-errors            the exceptions of the toolkit
-validation        validation of integer arguments
-files             atomic replacement of files, and locks on folders
-signals           signals deferred to a safe point
-splits            names of splits, and file names of the corpus
-checksummed_hdf5  HDF5 files with a SHA-256 checksum, written atomically and read defensively
-untrusted_hdf5    checks on HDF5 files from untrusted sources
-pickles           an interpreter for untrusted pickles that executes no code
-compilation       `compiled`, numba functions cached on disk
-memory            available memory, peak memory and out-of-memory errors
-optional_models   torchvision and timm, which are optional, and models by name
-command_line      argument parsing and error reporting of the command lines
-registry          named implementations, to which users add their own
-lazy              lazy re-exports of packages
+errors               the exceptions of the toolkit
+validation           validation of integer arguments
+files                atomic replacement of files, and locks on folders
+signals              signals deferred to a safe point
+splits               names of splits, and file names of the corpus
+checksummed_hdf5     HDF5 files with a SHA-256 checksum, written atomically and read defensively
+untrusted_hdf5       checks on HDF5 files from untrusted sources
+pickles              an interpreter for untrusted pickles that executes no code
+compilation          `compiled`, numba functions cached on disk
+memory               available memory, peak memory and out-of-memory errors
+optional_models      torchvision and timm, which are optional, and models by name
+detection_operators  detection models of torchvision without its compiled operators
+global_random        seeds for libraries that draw from global generators
+command_line         argument parsing and error reporting of the command lines
+registry             named implementations, to which users add their own
+lazy                 lazy re-exports of packages
 
-Only `optional_models` imports torch; names are imported on first use.
+Only `optional_models` and `detection_operators` import torch; names are imported on first use.
 """
 
 from __future__ import annotations
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from deepnets.support.command_line import run as run
     from deepnets.support.compilation import compiled as compiled
     from deepnets.support.compilation import digest_of_sources as digest_of_sources
+    from deepnets.support.detection_operators import import_detection as import_detection
     from deepnets.support.errors import BusyError as BusyError
     from deepnets.support.errors import CheckpointError as CheckpointError
     from deepnets.support.errors import ConfigError as ConfigError
@@ -52,10 +55,12 @@ if TYPE_CHECKING:
     from deepnets.support.errors import MissingDependencyError as MissingDependencyError
     from deepnets.support.errors import TraceError as TraceError
     from deepnets.support.errors import TrainingError as TrainingError
+    from deepnets.support.errors import in_one_line as in_one_line
     from deepnets.support.files import atomic_write as atomic_write
     from deepnets.support.files import exclusive as exclusive
     from deepnets.support.files import replace_file as replace_file
     from deepnets.support.files import sync as sync
+    from deepnets.support.global_random import seeded_globals as seeded_globals
     from deepnets.support.memory import PeakMemory as PeakMemory
     from deepnets.support.memory import available_memory as available_memory
     from deepnets.support.memory import is_out_of_memory as is_out_of_memory
@@ -111,6 +116,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "compiled",
             "digest_of_sources",
         ),
+        "detection_operators": ("import_detection",),
         "errors": (
             "BusyError",
             "CheckpointError",
@@ -122,6 +128,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "MissingDependencyError",
             "TraceError",
             "TrainingError",
+            "in_one_line",
         ),
         "files": (
             "atomic_write",
@@ -129,6 +136,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "replace_file",
             "sync",
         ),
+        "global_random": ("seeded_globals",),
         "memory": (
             "PeakMemory",
             "available_memory",

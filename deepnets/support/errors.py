@@ -29,6 +29,7 @@ __all__ = [
     "MissingDependencyError",
     "TraceError",
     "TrainingError",
+    "in_one_line",
 ]
 
 
@@ -124,3 +125,22 @@ class TrainingError(DeepNetsError):
 
 class TraceError(DeepNetsError):
     """A module cannot be converted to a graph."""
+
+
+def in_one_line(error: BaseException, limit: int | None = None) -> str:
+    """Return the type and the text of an exception of other code, without line breaks, for a message.
+
+    Parameters
+    ----------
+    error
+        The exception.
+    limit
+        Most characters of the text.
+
+    Examples
+    --------
+    >>> in_one_line(ValueError("two\\nlines")), in_one_line(KeyError())
+    ('ValueError: two lines', 'KeyError')
+    """
+    text = " ".join(str(error).split())[:limit]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

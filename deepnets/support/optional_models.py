@@ -22,7 +22,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from deepnets.support.errors import ConfigError, MissingDependencyError
+from deepnets.support.errors import ConfigError, MissingDataError, MissingDependencyError, in_one_line
+from deepnets.support.pretrained_weights import check_timm_weights, check_torchvision_weights
+from deepnets.support.registry import import_attribute
 
 __all__ = ["import_timm", "import_torchvision", "load_model"]
 
@@ -121,6 +123,9 @@ def load_model(spec: str, /, *, meta: bool = False, **arguments: Any) -> nn.Modu
     ConfigError
         If there is no such module or model (the message proposes similar names), if its library is missing, if it
         cannot be built with these arguments, or if the result is not a `torch.nn.Module`.
+    MissingDataError
+        If trained weights of torchvision or timm are asked for whose file is not on this machine.  Nothing is
+        downloaded; the message states which file to get, and where it belongs.
 
     Examples
     --------
@@ -137,6 +142,8 @@ def load_model(spec: str, /, *, meta: bool = False, **arguments: Any) -> nn.Modu
         return make.to("meta") if meta else make
     if not callable(make) or isinstance(make, nn.Module):
         raise ConfigError(f"model {spec}: expected something to call, got a {type(make).__name__}")
+    if module == "torchvision.models":
+        check_torchvision_weights(import_torchvision().models, name, arguments)
     model = _build(spec, make, arguments, meta)
     if not isinstance(model, nn.Module):
         raise ConfigError(f"model {spec}: expected it to make a torch.nn.Module, got a {type(model).__name__}")
@@ -186,15 +193,10 @@ def _not_importable(name: str, error: BaseException) -> MissingDependencyError:
         version = ""
     package = f"{name} {version}".strip()
     return MissingDependencyError(
-        f"{package} cannot be imported with torch {torch.__version__}: {_in_a_line(error)}; install versions that "
-        f"belong together, for example with {INSTALL}",
+        f"{package} cannot be imported with torch {torch.__version__}: {in_one_line(error, 300)}; install versions "
+        f"that belong together, for example with {INSTALL}",
         name=name,
     )
-
-
-def _in_a_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
 
 
 # --- models by name ---
@@ -207,40 +209,36 @@ def _timm_model(name: str) -> Callable[..., Any]:
         raise ConfigError(f"model timm:{name}: {error}") from error
     if not timm.is_model(name):
         raise ConfigError(f"model timm:{name}: timm has no such model{_similar(name, timm.list_models())}")
-    return lambda **arguments: timm.create_model(name, **arguments)
+
+    def create(**arguments: Any) -> Any:
+        check_timm_weights(timm, name, arguments)
+        return timm.create_model(name, **arguments)
+
+    return create
 
 
 def _attribute(spec: str, module: str, name: str) -> Any:
-    found: Any = _module(spec, module)
-    for part in name.split("."):
-        if not hasattr(found, part):
-            public = [name for name in dir(found) if not name.startswith("_")]
-            raise ConfigError(f"model {spec}: {module} has no {name!r}{_similar(part, public)}")
-        found = getattr(found, part)
-    return found
-
-
-def _module(spec: str, name: str) -> ModuleType:
+    kind = f"model {spec}"
     try:
-        importers = {"torchvision": import_torchvision, "timm": import_timm}
-        if importer := importers.get(name.partition(".")[0]):
-            importer()
+        if module.partition(".")[0] == "torchvision":
+            import_torchvision()
+        elif module.partition(".")[0] == "timm":
+            import_timm()
         try:
-            return importlib.import_module(name)
-        except RuntimeError as error:  # a module that imports torchvision itself
-            if _missing_operator(error) is None:
+            return import_attribute(f"{module}:{name}", kind)
+        except ConfigError as error:  # the module may import torchvision itself
+            if not isinstance(error.__cause__, RuntimeError) or _missing_operator(error.__cause__) is None:
                 raise
         import_torchvision()
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is not None and f"{name}.".startswith(f"{error.name}."):
-            hint = "; is it installed, or in the current folder?" if error.name == name.partition(".")[0] else ""
-            raise ConfigError(f"model {spec}: there is no module {error.name!r}{hint}") from error
-        raise ConfigError(f"model {spec}: {name} cannot be imported: {_in_a_line(error)}") from error
+        return import_attribute(f"{module}:{name}", kind)
     except ImportError as error:
-        raise ConfigError(f"model {spec}: {' '.join(str(error).split())}") from error
-    except Exception as error:
-        raise ConfigError(f"model {spec}: {name} cannot be imported: {_in_a_line(error)}") from error
+        raise ConfigError(f"{kind}: {' '.join(str(error).split())}") from error
+    except ConfigError as error:
+        cause = error.__cause__
+        if not isinstance(cause, ModuleNotFoundError) or not f"{module}.".startswith(f"{cause.name}."):
+            raise
+        hint = "; is it installed, or in the current folder?" if cause.name == module.partition(".")[0] else ""
+        raise ConfigError(f"{kind}: there is no module {cause.name!r}{hint}") from cause
 
 
 def _build(spec: str, make: Callable[..., Any], arguments: dict[str, Any], meta: bool) -> Any:
@@ -248,14 +246,18 @@ def _build(spec: str, make: Callable[..., Any], arguments: dict[str, Any], meta:
         try:
             with torch.device("meta"):
                 return make(**arguments)
+        except MissingDataError:
+            raise
         except Exception:  # the constructor may need values of tensors: try again on the default device
             model = _build(spec, make, arguments, meta=False)
             return model.to("meta") if isinstance(model, nn.Module) else model
     try:
         return make(**arguments)
+    except MissingDataError:
+        raise
     except Exception as error:
         given = ", ".join(f"{name}={value!r}" for name, value in arguments.items()) or "no arguments"
-        raise ConfigError(f"model {spec}: cannot be built with {given}: {_in_a_line(error)}") from error
+        raise ConfigError(f"model {spec}: cannot be built with {given}: {in_one_line(error, 300)}") from error
 
 
 def _similar(name: str, names: list[str]) -> str:

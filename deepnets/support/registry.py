@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from deepnets.support.errors import ConfigError
+from deepnets.support.errors import ConfigError, in_one_line
 
 __all__ = ["Registry", "import_attribute", "is_attribute"]
 
@@ -159,8 +159,7 @@ def import_attribute(spec: str, kind: str) -> Any:
     try:
         found: Any = importlib.import_module(module)
     except Exception as error:  # the module runs code of its own
-        text = " ".join(str(error).split())
-        raise ConfigError(f"{kind}: {module} cannot be imported: {type(error).__name__}: {text}") from error
+        raise ConfigError(f"{kind}: {module} cannot be imported: {in_one_line(error)}") from error
     for name in path.split("."):
         if not hasattr(found, name):
             similar = " or ".join(difflib.get_close_matches(name, dir(found), 3))

@@ -2,18 +2,25 @@
 
 tracer          `trace`: selects an input and a mode in which the network runs
 call, capture   the `TorchFunctionMode` that intercepts every torch function of the run
+watcher         the `TorchDispatchMode` for code that is hidden from it: `torch.jit`, `torch.vmap`
+inputs          replacing the tensors in the inputs
+execution       executing functions on `meta` or on the CPU; `redirection` for tensors that are changed in place
 rules           the rule for each torch function; `layers` and `merging` hold the rules, `parts` their helpers
-recorder        the nodes of a run, and what each tensor is computed from
-finishing       from the recorded nodes to a `Graph`: contraction, order, classification layer
-model, tensors  default inputs and restoring the module after the run; helpers for nested tensors
+recorder        the nodes of a run; `origins`: what each tensor is computed from
+vocabularies    which operations are nodes: of every network, in the graphs of GHN-3, or in those of PPUDA
+finishing       from the recorded nodes to a `Graph`: vocabulary, order, classification layer
+checking        whether autograd confirms that the output does not depend on parameters without a node
+model, state    the modules and default inputs of the network; saving and restoring what it holds
+tensors         helpers for nested tensors
 """
 
 from __future__ import annotations
 
-from deepnets.tracing.finishing import VOCABULARIES
 from deepnets.tracing.tracer import trace
+from deepnets.tracing.vocabularies import VOCABULARIES, check_vocabulary
 
 __all__ = [
     "VOCABULARIES",
+    "check_vocabulary",
     "trace",
 ]

@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
+from torch._ops import OpOverload, OpOverloadPacket
 
-__all__ = ["Call", "in_place_target"]
+__all__ = ["Call", "in_place_targets"]
 
 _IN_PLACE = frozenset(
-    ("__setitem__", "__iadd__", "__isub__", "__imul__", "__itruediv__", "__ifloordiv__", "__ipow__", "__imod__")
+    (
+        *("__setitem__", "__iadd__", "__isub__", "__imul__", "__itruediv__", "__idiv__", "__ifloordiv__", "__ipow__"),
+        *("__imod__", "__iand__", "__ior__", "__ixor__", "__ilshift__", "__irshift__"),
+    )
 )
 
 
@@ -47,6 +51,11 @@ class Call:
     kwargs: dict[str, Any]
     tensors: list[Tensor]
 
+    @property
+    def is_operator(self) -> bool:
+        """Whether the function is an operator of `torch.ops`, whose arguments may have another order."""
+        return isinstance(self.function, (OpOverload, OpOverloadPacket))
+
     def argument(self, position: int, name: str, default: Any = None) -> Any:
         """Return an argument that is passed by position or by name."""
         if position < len(self.args):
@@ -54,12 +63,29 @@ class Call:
         return self.kwargs.get(name, default)
 
 
-def in_place_target(call: Call) -> Tensor | None:
-    """Return the tensor that a call changes in place: its first argument or `out`; None for other functions."""
+def in_place_targets(call: Call) -> list[Tensor]:
+    """Return the tensors that a call changes in place: its first argument, or `out`; none for other functions.
+
+    Examples
+    --------
+    >>> import torch
+    >>> x, y = torch.zeros(2), torch.zeros(2)
+    >>> len(in_place_targets(Call("add_", torch.Tensor.add_, (x, 1), {}, [x])))
+    1
+    >>> len(in_place_targets(Call("frexp", torch.frexp, (x,), {"out": (x, y)}, [x, x, y])))
+    2
+    """
     name = call.name
-    out = call.kwargs.get("out")
-    if isinstance(out, Tensor):
-        return out
-    if (name in _IN_PLACE or (name.endswith("_") and not name.endswith("__"))) and isinstance(call.args[0], Tensor):
-        return call.args[0]
-    return None
+    if call.kwargs:
+        out = call.kwargs.get("out")
+        if out is not None:
+            return [part for part in (out if isinstance(out, (list, tuple)) else (out,)) if isinstance(part, Tensor)]
+        if call.kwargs.get("inplace") is True and call.args and isinstance(call.args[0], Tensor):
+            return [call.args[0]]
+    if name in _IN_PLACE or (name.endswith("_") and not name.endswith("__")):
+        first = call.args[0] if call.args else call.kwargs.get("input", call.kwargs.get("self"))
+        if isinstance(first, Tensor):
+            return [first]
+        if isinstance(first, (list, tuple)):
+            return [part for part in first if isinstance(part, Tensor)]
+    return []

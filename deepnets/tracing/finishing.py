@@ -1,8 +1,7 @@
-"""From the nodes of a run to a `Graph`: contraction, order, and the classification layer.
+"""From the nodes of a run to a `Graph`: the vocabulary, the order, and the classification layer.
 
-To contract a node is to connect its sources to its targets and to remove it.  This happens after the run where it
-depends on later nodes: the pooling of a squeeze-excite block differs from a global pooling only by the product that
-follows, and the published vocabulary has no word for some types.
+Nodes are contracted after the run where this depends on later nodes: the pooling of a squeeze-excite block differs from
+a global pooling only by the product that follows.
 """
 
 from __future__ import annotations
@@ -14,17 +13,12 @@ from itertools import pairwise
 
 import numpy as np
 
-from deepnets.architecture import NODE_TYPES, PUBLISHED_NODE_TYPES
+from deepnets.architecture import NODE_TYPES
 from deepnets.graph import Graph, ParameterSlot, Slots
-from deepnets.support import TraceError
 from deepnets.tracing.recorder import Node
+from deepnets.tracing.vocabularies import apply_vocabulary
 
-__all__ = ["VOCABULARIES", "finish", "main_output"]
-
-VOCABULARIES = ("complete", "published")
-
-_MERGES = ("sum", "concat", "mul")
-_RENAMED = {"embed": "pos_enc", "mul": "cse"}  # the types that the published tools use for them
+__all__ = ["finish", "main_output"]
 
 
 def finish(nodes: list[Node], output: int, parameters: Sequence[ParameterSlot], vocabulary: str) -> Graph:
@@ -39,7 +33,7 @@ def finish(nodes: list[Node], output: int, parameters: Sequence[ParameterSlot], 
     parameters : sequence of ParameterSlot
         All parameters of the network; their roles are used for those without a node.
     vocabulary : str
-        One of `VOCABULARIES`.
+        One of `deepnets.tracing.VOCABULARIES`.
 
     Returns
     -------
@@ -49,7 +43,7 @@ def finish(nodes: list[Node], output: int, parameters: Sequence[ParameterSlot], 
     Raises
     ------
     TraceError
-        If the published vocabulary has no word for any part of the network.
+        If the vocabulary has no node for any part of the network.
 
     Examples
     --------
@@ -57,15 +51,14 @@ def finish(nodes: list[Node], output: int, parameters: Sequence[ParameterSlot], 
     >>> finish(nodes, 1, [ParameterSlot("weight", (8, 3, 3, 3), "weight")], "complete")
     Graph(2 nodes, 1 edges)
     """
-    _contract_squeezes(nodes)
-    if vocabulary == "published":
-        output = _publish(nodes, output)
+    output = apply_vocabulary(nodes, output, vocabulary)
     order = _ordered(nodes, output)
-    order = _classifier_last(nodes, order)
+    if vocabulary != "ppuda":
+        order = _classifier_last(nodes, order)
     position = {node: place for place, node in enumerate(order)}
     kept = [nodes[node] for node in order]
     sources = [sorted(position[source] for source in node.sources) for node in kept]
-    slots = _class_roles(kept, published=vocabulary == "published")
+    slots = _class_roles(kept, published=vocabulary != "complete")
     cells = [node.cell for node in kept]
     if any(after < before for before, after in pairwise(cells)) or max(cells) > 255:
         cells = [0] * len(kept)  # cells that do not run one after the other are ignored
@@ -82,12 +75,13 @@ def finish(nodes: list[Node], output: int, parameters: Sequence[ParameterSlot], 
     )
 
 
-def main_output(nodes: Sequence[Node], returned: Sequence[int]) -> int:
+def main_output(nodes: Sequence[Node], returned: Sequence[int], scalars: Sequence[bool] = ()) -> int:
     """Return the node that is the output of a network that returns several tensors.
 
     It is the first one, or the last one that is computed from it.  The first rule selects the logits of networks that
     also return those of auxiliary heads; the second selects the pooled features of networks that return all features
-    first.
+    first.  Scalars next to other tensors, such as losses, are not the output, unless they need parameters that the
+    output does not need.
 
     Parameters
     ----------
@@ -95,6 +89,8 @@ def main_output(nodes: Sequence[Node], returned: Sequence[int]) -> int:
         In the order of execution.
     returned : sequence of int
         The nodes of the tensors that the network returns, in this order.
+    scalars : sequence of bool, optional
+        For each of them, whether the tensor has no axes.  By default, all have axes.
 
     Examples
     --------
@@ -102,78 +98,30 @@ def main_output(nodes: Sequence[Node], returned: Sequence[int]) -> int:
     >>> main_output(nodes, [1, 2]), main_output(nodes, [1, 3])
     (2, 1)
     """
-    output = returned[0]
-    after = {output}
-    for number in range(output + 1, len(nodes)):
-        if after.intersection(nodes[number].sources):
-            after.add(number)
-            output = number if number in returned else output
+    tensors = [node for node, scalar in zip(returned, scalars or [False] * len(returned)) if not scalar] or returned
+    output = _last_of(nodes, tensors)
+    after = _computed_from(nodes, output)
+    needed: set[int] = set()  # by the tensors that the network returns
+    for number in range(len(nodes) - 1, output, -1):
+        if number in returned or number in needed:
+            needed.update((number, *nodes[number].sources))
+    if any(nodes[number].slots for number in (after & needed) - {output}):
+        output = max(after & set(returned))
     return output
 
 
-def _remove(nodes: list[Node], gone: set[int]) -> list[tuple[int, ...]]:
-    """Contract nodes in place and return, for every node, the nodes that replace it (itself if it stays).
-
-    A sum, concatenation or product with only one source left is contracted as well.  Nodes keep their numbers.
-    """
-    stands_for: list[tuple[int, ...]] = []
-    for number, node in enumerate(nodes):
-        before = len(node.sources)
-        node.sources = sorted({origin for source in node.sources for origin in stands_for[source]})
-        merged = node.type in (*_MERGES, "cse") and before > 1 and len(node.sources) <= 1
-        if number in gone or merged:
-            gone.add(number)
-            stands_for.append(tuple(node.sources))
-        else:
-            stands_for.append((number,))
-    for number in gone:
-        nodes[number].type = ""
-        nodes[number].sources = []
-    return stands_for
+def _last_of(nodes: Sequence[Node], returned: Sequence[int]) -> int:
+    """Return the last of several nodes that is computed from the first one."""
+    return max(_computed_from(nodes, returned[0]).intersection(returned))
 
 
-def _contract_squeezes(nodes: list[Node]) -> None:
-    """Contract poolings whose every use is a product with, or a sum with, their own source (squeeze-excite)."""
-    targets: list[list[int]] = [[] for _ in nodes]
-    for number, node in enumerate(nodes):
-        for source in node.sources:
-            targets[source].append(number)
-    gone = set()
-    for pool, node in enumerate(nodes):
-        if node.type != "glob_avg" or not targets[pool]:
-            continue
-        source = node.sources[0]
-        if all(nodes[target].type in ("sum", "cse") and source in nodes[target].sources for target in targets[pool]):
-            gone.add(pool)
-            continue
-        reached, stack = {pool}, [pool]
-        gates = set()
-        while stack:
-            for target in targets[stack.pop()]:
-                if nodes[target].type in ("cse", "mul") and source in nodes[target].sources:
-                    gates.add(target)
-                elif target not in reached:
-                    reached.add(target)
-                    stack.append(target)
-        # every path ends in a product with the source
-        if gates and all(targets[number] for number in reached):
-            gone.add(pool)
-    if gone:
-        _remove(nodes, gone)
-
-
-def _publish(nodes: list[Node], output: int) -> int:
-    """Contract nodes whose type is not in the published vocabulary; return the output node."""
-    gone = set()
-    for number, node in enumerate(nodes):
-        node.type = _RENAMED.get(node.type, node.type)
-        if node.type and node.type not in PUBLISHED_NODE_TYPES:
-            gone.add(number)
-            node.slots = []
-    stands_for = _remove(nodes, gone)
-    if not stands_for[output]:
-        raise TraceError("the published vocabulary has no word for any part of this network")
-    return stands_for[output][-1]
+def _computed_from(nodes: Sequence[Node], start: int) -> set[int]:
+    """Return a node and all nodes that are computed from it."""
+    after = {start}
+    for number in range(start + 1, len(nodes)):
+        if after.intersection(nodes[number].sources):
+            after.add(number)
+    return after
 
 
 def _ordered(nodes: list[Node], output: int) -> list[int]:
@@ -183,10 +131,7 @@ def _ordered(nodes: list[Node], output: int) -> list[int]:
     chain of layers that leads only to the output, so that this chain stays together.
     """
     there = [number for number, node in enumerate(nodes) if node.type]
-    after = {output}
-    for number in there[there.index(output) + 1 :]:
-        if after.intersection(nodes[number].sources):
-            after.add(number)
+    after = _computed_from(nodes, output)
     there = [number for number in there if number == output or number not in after]
     uses = Counter(source for number in there for source in nodes[number].sources)
     end = there.index(output)
@@ -199,7 +144,8 @@ def _ordered(nodes: list[Node], output: int) -> list[int]:
 def _classifier_last(nodes: list[Node], order: list[int]) -> list[int]:
     """Swap a final global pooling with the pointwise classification layer before it, which gives the same result.
 
-    Networks of this kind, such as SqueezeNet, then end like all others, as in the published graphs.
+    Networks of this kind, such as SqueezeNet, then end like all others, as in the graphs of GHN-3.  In those of PPUDA,
+    the pooling stays last, and the layer before it is one like the others.
     """
     pool = order[-1]
     if nodes[pool].type != "glob_avg":

@@ -15,10 +15,11 @@ from deepnets.tracing.call import Call
 from deepnets.tracing.capture import Capture
 from deepnets.tracing.parts import chain, entry, given, settle, weighted
 from deepnets.tracing.recorder import Value
+from deepnets.tracing.tensors import mapped
 
 __all__ = [
-    *("NORMS", "adaptive_avg_pool", "avg_pool", "bilinear", "convolution", "embedding", "linear", "max_pool", "mean"),
-    *("norm", "prelu", "recurrent"),
+    *("NORMS", "adaptive_avg_pool", "avg_pool", "bilinear", "convolution", "convolution_operator", "embedding"),
+    *("linear", "max_pool", "mean", "norm", "prelu", "quantize", "recurrent", "with_copies"),
 ]
 
 
@@ -68,19 +69,41 @@ def _convolved(call: Call, groups: int) -> tuple[int, ...] | None:
     return (x.shape[0], weight.shape[0], *sizes) if min(sizes) > 0 else None
 
 
+def convolution_operator(capture: Capture, call: Call) -> Any:
+    """The operator of all convolutions, `torch.ops.aten.convolution`."""
+    kind = "conv"
+    if call.argument(8, "groups", 1) > 1:
+        kind = "dil_conv" if max(call.argument(5, "dilation", (1,))) > 1 else "sep_conv"
+    x, weight, bias = (call.argument(i, name) for i, name in enumerate(("input", "weight", "bias")))
+    result = capture.execute(call)
+    node = weighted(capture, entry(capture, x), capture.value(weight), given(capture, bias), kind)
+    return capture.finish(call, result, Value((node,)))
+
+
 NORMS = {  # node type, and positions of the arguments weight and bias
     "batch_norm": ("bn", 3, 4),
     "instance_norm": ("gn", 3, 4),
     "layer_norm": ("ln", 2, 3),
     "group_norm": ("gn", 2, 3),
     "rms_norm": ("rms", 2, 99),
+    # operators of `torch.ops.aten`
+    "native_batch_norm": ("bn", 1, 2),
+    "_native_batch_norm_legit": ("bn", 1, 2),
+    "_native_batch_norm_legit_no_training": ("bn", 1, 2),
+    "_batch_norm_impl_index": ("bn", 1, 2),
+    "_batch_norm_with_update": ("bn", 1, 2),
+    "native_layer_norm": ("ln", 2, 3),
+    "native_group_norm": ("gn", 1, 2),
+    "_fused_rms_norm": ("rms", 2, 99),
 }
 
 
 def norm(capture: Capture, call: Call) -> Any:
     """Normalisation: a node if it has a weight or a bias."""
     kind, weight, bias = NORMS[call.name]
-    if call.function in (torch.batch_norm, torch.instance_norm):
+    if call.function in (torch.batch_norm, torch.instance_norm) or (
+        call.is_operator and call.name in ("batch_norm", "instance_norm")
+    ):
         weight, bias = 1, 2
     x = call.argument(0, "input")
     gain, shift = (given(capture, call.argument(i, name)) for i, name in ((weight, "weight"), (bias, "bias")))
@@ -95,8 +118,23 @@ def norm(capture: Capture, call: Call) -> Any:
         value = capture.union([tensor for tensor in call.tensors if capture.value(tensor).pending])
     if gain.nodes or shift.nodes:
         value = Value((capture.recorder.add("other", [*value.nodes, *gain.nodes, *shift.nodes]),))
-    result = capture.execute(call) if capture.real else capture.new(x.shape, x)
+    fast = not capture.real and call.name in ("batch_norm", "instance_norm", "layer_norm", "group_norm", "rms_norm")
+    result = capture.new(x.shape, x) if fast else capture.execute(with_copies(capture, call))
     return capture.finish(call, result, value)
+
+
+def with_copies(capture: Capture, call: Call) -> Call:
+    """Return the call with copies of constants, because it may update them, for example running statistics."""
+
+    def copy(tensor: Tensor) -> Tensor:
+        return tensor if capture.has_value(tensor) else tensor.clone()
+
+    return Call(call.name, call.function, mapped(call.args, copy), mapped(call.kwargs, copy), call.tensors)
+
+
+def quantize(capture: Capture, call: Call) -> Any:
+    """Quantisation in training, which updates its statistics: the identity."""
+    return capture.finish(call, capture.execute(with_copies(capture, call)), capture.value(call.tensors[0]))
 
 
 def prelu(capture: Capture, call: Call) -> Any:
@@ -109,10 +147,12 @@ def prelu(capture: Capture, call: Call) -> Any:
 def embedding(capture: Capture, call: Call) -> Any:
     """Embedding: an `embed` node if the indices are data; otherwise the table stays pending, as a position encoding."""
     index, table = call.argument(0, "input"), call.argument(1, "weight")
-    if call.name == "embedding" and call.function is torch.embedding:
+    if call.name == "embedding" and (call.function is torch.embedding or call.is_operator):
         index, table = table, index
     source, pending = capture.value(index), capture.value(table).pending
     if capture.real or call.name != "embedding":
+        if call.argument(3, "max_norm") is not None:  # the table is normalised in place
+            call.args, call.kwargs = (mapped(part, torch.clone) for part in (call.args, call.kwargs))
         result = capture.execute(call)
     else:
         result = capture.new((*index.shape, table.shape[1]), table)
@@ -184,10 +224,12 @@ def mean(capture: Capture, call: Call) -> Any:
     value = capture.value(x)
     if (
         value.nodes
-        and value.kind == ""
+        and value.kind in ("", "numbers")
+        and x.is_floating_point()
         and _is_global(x.dim(), call.argument(1, "dim"), call.argument(2, "keepdim", False))
     ):
-        value = Value((capture.recorder.add("glob_avg", [settle(capture, value)]),))
+        detail = "mean" if x.dim() >= 4 else ""
+        value = Value((capture.recorder.add("glob_avg", [settle(capture, value)], detail=detail),))
     return capture.finish(call, result, value)
 
 

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from deepnets.tracing.call import Call, in_place_target
+from deepnets.tracing.call import Call, in_place_targets
 from deepnets.tracing.capture import META, Capture
+from deepnets.tracing.origins import CONSTANT
 from deepnets.tracing.parts import chain, entry, given, settle, sources, weighted
 from deepnets.tracing.recorder import Pending, Value
+from deepnets.tracing.tensors import is_floating
 
 __all__ = [
-    *("add", "add_product", "attention", "concatenate", "extreme", "fused_matmul", "matmul", "multi_head_attention"),
-    "multiply",
+    *("add", "add_product", "attention", "concatenate", "extreme", "flex_attention", "fused_attention", "fused_matmul"),
+    *("matmul", "multi_head_attention", "multiply"),
 ]
 
 
 def _elementwise(capture: Capture, call: Call) -> Any:
     """Return the result of an elementwise function; it is executed only if shapes or dtypes of its arguments differ."""
     if not capture.real:
-        target = in_place_target(call)
-        if target is not None and target.device == META:
-            return target
-        if target is None and len(call.tensors) <= 2 and len(call.args) == 2:
+        targets = in_place_targets(call)
+        if targets and targets[0].device == META:
+            return targets[0]
+        if not targets and len(call.tensors) <= 2 and len(call.args) == 2:
             a, b = call.tensors[0], call.tensors[-1]
-            if a.shape == b.shape and a.dtype == b.dtype and a.is_floating_point() and a.device == b.device == META:
+            if a.shape == b.shape and a.dtype == b.dtype and is_floating(a) and a.device == b.device == META:
                 return capture.new(a.shape, a)
     return capture.execute(call)
 
@@ -41,10 +46,16 @@ def extreme(capture: Capture, call: Call) -> Any:
 
 
 def _added(capture: Capture, call: Call, result: Any) -> Any:
-    value = capture.union(call.tensors)
-    if value.nodes and value.pending:
-        if value.kind:
-            value = Value(value.nodes + sources(capture, value.pending, "rel_pos"), (), value.kind)
+    return capture.finish(call, result, _sum(capture, call))
+
+
+def _sum(capture: Capture, call: Call) -> Value:
+    value = capture.operands(call)
+    if value.selects and _excludes(capture, call):
+        value = CONSTANT
+    elif value.nodes and value.pending:
+        if value.attends:
+            value = _shifted(capture, value, call.tensors)
         else:
             positions = [parameter for parameter in value.pending if not parameter.is_vector]
             node = capture.recorder.join("sum", value.nodes)
@@ -52,21 +63,55 @@ def _added(capture: Capture, call: Call, result: Any) -> Any:
             value = Value((capture.recorder.join("sum", (node, *sources(capture, positions, "pos_enc"))),))
     elif len(value.nodes) > 1 and not value.kind:
         value = Value((capture.recorder.join("sum", value.nodes),))
-    return capture.finish(call, result, value)
+    return value
+
+
+def _shifted(capture: Capture, value: Value, tensors: Iterable[Tensor]) -> Value:
+    """Return the sum of products of data and parameters: vectors are biases, larger tensors relative positions."""
+    large = set()
+    for tensor in tensors:
+        axes = sum(size > 1 for size in tensor.shape)
+        for parameter in capture.value(tensor).pending:
+            # a tensor that holds an element or a matrix of the parameter is looked up, by the positions of two tokens
+            looked_up = axes > 1 or (tensor.numel() == 1 and math.prod(parameter.shape) > 1)
+            if looked_up or not parameter.is_vector:
+                large.add(parameter)
+    nodes = value.nodes + sources(capture, [p for p in value.pending if p in large], "rel_pos")
+    biases = [parameter for parameter in value.pending if parameter not in large]
+    if biases:
+        nodes = (chain(capture, settle(capture, Value(nodes)), biases, "bias", "bias"),)
+    return Value(nodes, (), value.kind)
+
+
+def _excludes(capture: Capture, call: Call) -> bool:
+    """Return whether a function of integer inputs makes a mask for scores: with very large, or infinite, numbers."""
+    for argument in (*call.args, *call.kwargs.values()):
+        if isinstance(argument, Tensor) and argument.numel() == 1 and argument.device.type != "meta":
+            argument = argument.item() if capture.value(argument) == CONSTANT else None
+        if isinstance(argument, (int, float)) and (argument <= -1e3 or abs(argument) >= 1e8):
+            return True
+    return False
 
 
 def multiply(capture: Capture, call: Call) -> Any:
     """Product: a `mul` or `cse` node for two tensors of data; parameters are `scale` nodes."""
     result = _elementwise(capture, call)
     value = capture.union(call.tensors)
-    if value.nodes and value.pending:
+    if value.selects and _excludes(capture, call):
+        value = CONSTANT
+    elif value.nodes and value.pending:
         node = capture.recorder.add("scale", value.nodes, [(value.pending[0], "scale")])
-        value = Value((chain(capture, node, value.pending[1:], "scale", "scale"),), (), value.kind)
+        kind = value.kind if value.attends else ""
+        value = Value((chain(capture, node, value.pending[1:], "scale", "scale"),), (), kind)
     else:
         data = [tensor for tensor in call.tensors if capture.value(tensor).nodes]
+        if not value.selects:  # integer inputs next to other data are masks
+            data = [tensor for tensor in data if not capture.value(tensor).selects]
         if len({capture.value(tensor).nodes for tensor in data}) > 1:
             kind = "mul" if all(tensor.shape == data[0].shape for tensor in data) else "cse"
-            value = Value((capture.recorder.add(kind, value.nodes),))
+            gate = min(data, key=torch.Tensor.numel)
+            detail = "hardswish" if kind == "cse" and capture.is_hardswish(gate) else ""
+            value = Value((capture.recorder.add(kind, value.nodes, detail=detail),))
     return capture.finish(call, result, value)
 
 
@@ -74,12 +119,14 @@ def add_product(capture: Capture, call: Call) -> Any:
     """`addcmul` and `addcdiv`: a product of two tensors, and a sum."""
     added, left, right = call.argument(0, "input"), call.argument(1, "tensor1"), call.argument(2, "tensor2")
     product = multiply(capture, Call("mul", torch.mul, (left, right), {}, [left, right]))
-    return add(capture, Call("add", torch.add, (added, product), {}, [added, product]))
+    total = add(capture, Call("add", torch.add, (added, product), {}, [added, product]))
+    targets = in_place_targets(call)
+    return capture.finish(call, targets[0], capture.value(total)) if targets else total
 
 
 def concatenate(capture: Capture, call: Call) -> Any:
     """Concatenation: a `concat` node for several tensors; parameters are `token` nodes."""
-    value = capture.union(call.tensors)
+    value = capture.operands(call)
     result = capture.execute(call)
     if value.nodes and len({capture.value(tensor) for tensor in call.tensors} - {Value()}) > 1:
         nodes = value.nodes + sources(capture, value.pending, "token")
@@ -97,7 +144,7 @@ def matmul(capture: Capture, call: Call) -> Any:
         value = Value((weighted(capture, data, Value(pending=value.pending), Value()),))
     elif any(part.nodes and part.kind == "weights" for part in values):
         value = Value((capture.recorder.add("msa", value.nodes),))
-    elif sum(bool(part.nodes) for part in values) > 1:
+    elif sum(bool(part.nodes) and not part.selects for part in values) > 1:
         value = Value(value.nodes, (), "scores")
     return capture.finish(call, result, value)
 
@@ -110,10 +157,11 @@ def fused_matmul(capture: Capture, call: Call) -> Any:
     if product.nodes and product.pending:
         data = settle(capture, Value(product.nodes))
         value = Value((weighted(capture, data, Value(pending=product.pending), capture.value(added)),))
-    else:
+    elif all(capture.value(factor).nodes for factor in (left, right)):
         value = capture.union([added, left, right])
-        if product.nodes:
-            value = Value(value.nodes + sources(capture, value.pending, "rel_pos"), (), "scores")
+        value = _shifted(capture, value._replace(kind="scores"), [added])
+    else:
+        value = _sum(capture, call)
     return capture.finish(call, result, value)
 
 
@@ -124,7 +172,7 @@ def attention(capture: Capture, call: Call) -> Any:
     """`scaled_dot_product_attention`: an `msa` node; parameters are learned keys and values, or relative positions."""
     mask = call.argument(3, "attn_mask")
     data = capture.union([tensor for tensor in call.tensors if tensor is not mask])
-    shift = given(capture, mask)
+    shift = _mask(capture, mask)
     nodes = data.nodes + sources(capture, data.pending, "token")
     nodes += shift.nodes + sources(capture, shift.pending, "rel_pos")
     query, value = call.argument(0, "query"), call.argument(2, "value")
@@ -132,6 +180,43 @@ def attention(capture: Capture, call: Call) -> Any:
     if not nodes:
         return capture.finish(call, result, data)
     return capture.finish(call, result, Value((capture.recorder.add("msa", nodes),)))
+
+
+def _mask(capture: Capture, mask: Any) -> Value:
+    """Return what is added to the scores of attention; integer inputs are masks, and do not count."""
+    value = given(capture, mask)
+    return CONSTANT if value.selects else value
+
+
+def fused_attention(capture: Capture, call: Call) -> Any:
+    """The operators that `scaled_dot_product_attention` selects from: an `msa` node."""
+    result = capture.execute(call)
+    value = capture.union(call.tensors)
+    if value.nodes:
+        nodes = value.nodes + sources(capture, value.pending, "token")
+        value = Value((capture.recorder.add("msa", nodes),))
+    return capture.finish(call, result, value)
+
+
+def flex_attention(capture: Capture, call: Call) -> Any:
+    """`flex_attention`: an `msa` node; parameters in the function that changes the scores are relative positions."""
+    query, key, content = call.args[:3]
+    data = capture.union([query, key, content])
+    nodes = data.nodes + sources(capture, data.pending, "token")
+    if not nodes:
+        return capture.finish(call, capture.execute(call), data)
+    score = query.new_zeros(())
+    capture.set_value(score, Value(nodes, (), "scores"))
+    place = torch.zeros((), dtype=torch.int32)
+    capture.set_value(place, CONSTANT)
+    changed = capture.outside(call.argument(3, "score_mod"), score, *[place] * 4)
+    shift = _mask(capture, changed)
+    nodes += shift.nodes + sources(capture, shift.pending, "rel_pos")
+    grouped = key.shape[1] != query.shape[1]
+    result = torch.nn.functional.scaled_dot_product_attention(query, key, content, enable_gqa=grouped)
+    statistics = result.new_zeros(result.shape[:-1], dtype=torch.float32)
+    results = (result, statistics, statistics.clone())
+    return capture.finish(call, results, Value((capture.recorder.add("msa", nodes),)))
 
 
 def multi_head_attention(capture: Capture, call: Call) -> Any:
@@ -155,7 +240,7 @@ def multi_head_attention(capture: Capture, call: Call) -> Any:
     if shift:
         projected = [capture.recorder.add("bias", projected, shift)]
     projected += sources(capture, pending(7, "bias_k") + pending(8, "bias_v"), "token")
-    mask = given(capture, call.argument(16, "attn_mask"))
+    mask = _mask(capture, call.argument(16, "attn_mask"))
     projected += [*mask.nodes, *sources(capture, mask.pending, "rel_pos")]
     node = capture.recorder.add("msa", projected)
     weight, bias = (given(capture, call.argument(i, f"out_proj_{name}")) for i, name in ((11, "weight"), (12, "bias")))

@@ -1,9 +1,12 @@
-"""The module that is traced: its default inputs, its parameters, and restoring it after the run."""
+"""The module that is traced: its modules and parameters, and its default inputs.
+
+Modules and parameters are found by the registries of `torch.nn.Module`, because networks may have attributes named
+`modules` or `parameters` that hide the methods.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -13,12 +16,69 @@ from torch.nn.parameter import UninitializedTensorMixin  # type: ignore[attr-def
 from deepnets.graph import ParameterSlot
 from deepnets.support import TraceError
 
-__all__ = ["constants", "default_inputs", "parameter_slots", "preserved", "unwrapped"]
+__all__ = [
+    "default_inputs",
+    "failing_module",
+    "modules_of",
+    "named_modules",
+    "parameter_slots",
+    "parameters_of",
+    "unwrapped",
+]
 
 USUAL_SIZES = (224, 299, 32, 64)
 """Image sizes to try, in pixels, if neither the network nor the user states one."""
 
 _NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+
+
+def named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Iterate over a module and all modules in it, with their names, as `torch.nn.Module.named_modules` does.
+
+    Examples
+    --------
+    >>> [name for name, _ in named_modules(nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.ReLU())))]
+    ['', '0', '1', '1.0']
+    """
+    seen = set()
+    stack = [("", model)]
+    while stack:
+        name, module = stack.pop()
+        if id(module) in seen:
+            continue
+        seen.add(id(module))
+        yield name, module
+        if module._modules:
+            children = [(key, child) for key, child in module._modules.items() if child is not None]
+            stack += [(f"{name}.{key}" if name else key, child) for key, child in reversed(children)]
+
+
+def modules_of(model: nn.Module) -> Iterator[nn.Module]:
+    """Iterate over a module and all modules in it, as `torch.nn.Module.modules` does."""
+    return (module for _, module in named_modules(model))
+
+
+def parameters_of(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Return all parameters by name, as `torch.nn.Module.named_parameters` does; a shared one has its first name."""
+    found: dict[str, nn.Parameter] = {}
+    seen = set()
+    for prefix, module in named_modules(model):
+        for name, parameter in module._parameters.items():
+            if parameter is not None and id(parameter) not in seen:
+                seen.add(id(parameter))
+                found[f"{prefix}.{name}" if prefix else name] = parameter
+    return found
+
+
+def failing_module(model: nn.Module, error: BaseException) -> str:
+    """Return the name of the innermost module of a network whose code raised an error, or an empty text."""
+    names = {id(module): name for name, module in named_modules(model)}
+    found = ""
+    trace = error.__traceback__
+    while trace is not None:
+        found = names.get(id(trace.tb_frame.f_locals.get("self")), found)
+        trace = trace.tb_next
+    return found
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -41,7 +101,7 @@ def default_inputs(model: nn.Module) -> list[Any]:
     dummy = getattr(model, "dummy_inputs", None)
     main = getattr(model, "main_input_name", None)  # image models of Hugging Face have dummy inputs of text
     stated = [dummy] if isinstance(dummy, dict) and dummy and (main is None or main in dummy) else []
-    channels = next((m.in_channels for m in model.modules() if isinstance(m, nn.modules.conv._ConvNd)), 3)
+    channels = next((m.in_channels for m in modules_of(model) if isinstance(m, nn.modules.conv._ConvNd)), 3)
     shapes = [size if len(size) == 3 else (channels, *size) for size in _stated_sizes(model)]
     shapes += [(channels, side, side) for side in USUAL_SIZES]
     kind = _float_type(model)
@@ -66,75 +126,24 @@ def _stated_sizes(model: nn.Module) -> list[tuple[int, ...]]:
 
 
 def _float_type(model: nn.Module) -> torch.dtype:
-    return next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.get_default_dtype())
+    parameters = (p for module in modules_of(model) for p in module._parameters.values() if p is not None)
+    return next((p.dtype for p in parameters if p.is_floating_point()), torch.get_default_dtype())
 
 
-def constants(model: nn.Module) -> Iterator[Tensor]:
-    """Iterate over the tensors of a network that are not parameters: buffers, and attributes of its modules."""
-    yield from model.buffers()
-    for module in model.modules():
-        for value in vars(module).values():
-            if isinstance(value, Tensor):
-                yield value
-            elif isinstance(value, (list, tuple)):
-                yield from (part for part in value if isinstance(part, Tensor) and not isinstance(part, nn.Parameter))
-
-
-@contextmanager
-def preserved(model: nn.Module, training: bool) -> Iterator[None]:
-    """Set the mode of a network for a block, and restore every attribute of every module afterwards, caches included.
-
-    The state of PyTorch's random number generator is restored as well.
-    """
-    states = [vars(module) for module in model.modules()]
-    attributes = [dict(state) for state in states]
-    containers = [held for state in states for held in state.values() if isinstance(held, _CONTAINERS)]
-    contents = [(held, held.copy()) for held in containers if held]
-    empty = [held for held in containers if not held]  # most are registries without hooks
-    random_state = torch.get_rng_state()
-    for state in states:
-        state["training"] = training
-    try:
-        yield
-    finally:
-        torch.set_rng_state(random_state)
-        for state, before in zip(states, attributes):
-            _restore(state, before)
-        for held, content in contents:
-            _restore(held, content)
-        for held in empty:
-            if held:
-                held.clear()
-
-
-_CONTAINERS = (dict, list, set)  # of parameters, buffers, hooks and caches
-
-
-def _restore(held: Any, content: Any) -> None:
-    """Restore the content of a container."""
-    same = len(held) == len(content)
-    if isinstance(held, dict):
-        same = same and all(key in held and held[key] is value for key, value in content.items())
-    elif isinstance(held, list):
-        same = same and all(a is b for a, b in zip(held, content))
-    else:
-        same = same and held == content
-    if not same:
-        held.clear()
-        held.extend(content) if isinstance(held, list) else held.update(content)
-
-
-def parameter_slots(model: nn.Module) -> list[ParameterSlot]:
-    """Return all parameters of a network, with roles by module type, as needed for those that get no node."""
-    owners = {id(p): module for module in model.modules() for p in module._parameters.values() if p is not None}
+def parameter_slots(model: nn.Module, parameters: Mapping[str, Tensor]) -> list[ParameterSlot]:
+    """Return the parameters of a network, with roles by module type, as needed for those that get no node."""
+    norms: set[int] = set()
+    for module in modules_of(model):
+        if isinstance(module, _NORMS):
+            norms.update(map(id, module._parameters.values()))
     slots = []
-    for name, parameter in model.named_parameters():
+    for name, parameter in parameters.items():
         if isinstance(parameter, UninitializedTensorMixin):
             raise TraceError(
                 f"{name}: this parameter of a lazy module has no shape yet; run the network on an input once before "
                 "tracing it"
             )
         kind = "bias" if name.endswith("bias") else "weight"
-        role = f"norm_{kind}" if isinstance(owners.get(id(parameter)), _NORMS) else kind
+        role = f"norm_{kind}" if id(parameter) in norms else kind
         slots.append(ParameterSlot(name, tuple(parameter.shape), role))
     return slots

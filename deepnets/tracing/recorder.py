@@ -42,23 +42,40 @@ class Value(NamedTuple):
     pending : tuple of Pending
         Parameters that the tensor is computed from, if it does not depend on data.
     kind : str
-        "scores" for a product of two matrices of data, "weights" after a softmax, otherwise "".
+        "scores" for a product of two matrices of data, "weights" after a softmax, "numbers" for what is computed from
+        inputs of an integer dtype or `bool`, "flags" for comparisons of such inputs, otherwise "".
     """
 
     nodes: tuple[int, ...] = ()
     pending: tuple[Pending, ...] = ()
     kind: str = ""
 
+    @property
+    def selects(self) -> bool:
+        """Whether the tensor holds integer inputs, which next to other data are indices, conditions or masks."""
+        return self.kind in ("numbers", "flags")
+
+    @property
+    def attends(self) -> bool:
+        """Whether the tensor may hold the scores or the weights of attention."""
+        return self.kind in ("scores", "weights")
+
 
 @dataclass
 class Node:
-    """A node before the graph is finished: its type, sources, parameters, cell and pooling window."""
+    """A node before the graph is finished: its type, sources, parameters, cell and pooling window.
+
+    `detail` distinguishes nodes of one type that not all vocabularies treat alike: "mean" for a global pooling that is
+    a mean over the spatial axes instead of an adaptive pooling, "hardswish" for a product whose gate, the smaller
+    tensor, is the result of a hardswish.
+    """
 
     type: str
     sources: list[int]
     slots: list[ParameterSlot] = field(default_factory=list)
     cell: int = 0
     window: tuple[int, int] = (0, 0)
+    detail: str = ""
 
 
 class Recorder:
@@ -94,6 +111,7 @@ class Recorder:
         sources: Iterable[int],
         parameters: Sequence[tuple[Pending, str]] = (),
         window: tuple[int, int] = (0, 0),
+        detail: str = "",
     ) -> int:
         """Add a node and return its number.
 
@@ -107,13 +125,15 @@ class Recorder:
             The parameters that it stands for, with their roles.  A parameter that has a node keeps it.
         window : (int, int)
             Height and width of the pooling window; (0, 0) for other nodes.
+        detail : str
+            As in `Node`.
         """
         slots = []
         for parameter, role in parameters:
             if parameter.name not in self.claimed:
                 self.claimed.add(parameter.name)
                 slots.append(ParameterSlot(parameter.name, parameter.shape, role))
-        self.nodes.append(Node(kind, sorted(set(sources)), slots, self.cell, window))
+        self.nodes.append(Node(kind, sorted(set(sources)), slots, self.cell, window, detail))
         return len(self.nodes) - 1
 
     def join(self, kind: str, sources: Iterable[int]) -> int:

@@ -8,7 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["is_integer", "mapped", "mapped_parts", "on_cpu", "requested_elements", "storage_key", "with_numbers"]
+__all__ = [
+    *("is_floating", "mapped", "mapped_parts", "on_cpu", "requested_elements", "same_view", "storage_key"),
+    "with_numbers",
+]
 
 CPU = torch.device("cpu")
 
@@ -22,9 +25,15 @@ def storage_key(tensor: Tensor) -> int:
         return id(tensor)
 
 
-def is_integer(tensor: Tensor) -> bool:
-    """Return whether a tensor has an integer dtype, as indices have."""
-    return not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)
+def is_floating(tensor: Tensor) -> bool:
+    """Return whether a tensor holds floating-point or complex numbers, not indices or conditions."""
+    return tensor.is_floating_point() or tensor.is_complex()
+
+
+def same_view(base: Tensor, tensor: Tensor) -> Tensor:
+    """Return the view of the storage of `base` that has the dtype, shape, strides and offset of another tensor."""
+    view = torch.empty(0, dtype=tensor.dtype, device=base.device)
+    return view.set_(base.untyped_storage(), tensor.storage_offset(), tensor.size(), tensor.stride())
 
 
 def mapped(tree: Any, change: Callable[[Tensor], Any]) -> Any:
@@ -50,13 +59,14 @@ def on_cpu(tensor: Tensor) -> Tensor:
 
 
 def with_numbers(tensor: Tensor) -> Tensor:
-    """Return a tensor on the CPU with the same values; one on `meta` gets random floats, or zeros for other dtypes."""
+    """Return a tensor on the CPU with the same values; one on `meta` gets random numbers, or zeros if it is integer."""
     if tensor.device.type != "meta":
         return tensor.detach().to(CPU)
     generator = torch.Generator().manual_seed(0)
-    if not tensor.is_floating_point():
+    if not is_floating(tensor):
         return torch.zeros(tuple(tensor.shape), dtype=tensor.dtype)
-    return torch.randn(tuple(tensor.shape), generator=generator).mul_(0.02).to(tensor.dtype)
+    kind = torch.complex64 if tensor.is_complex() else torch.float32
+    return torch.randn(tuple(tensor.shape), generator=generator, dtype=kind).mul_(0.02).to(tensor.dtype)
 
 
 def requested_elements(args: Iterable[Any]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -13,11 +14,24 @@ from torch.utils._pytree import tree_leaves
 from deepnets.graph import Graph
 from deepnets.support import ConfigError, TraceError
 from deepnets.tracing.capture import Capture
-from deepnets.tracing.finishing import VOCABULARIES, finish, main_output
-from deepnets.tracing.model import constants, default_inputs, parameter_slots, preserved, unwrapped
-from deepnets.tracing.parts import settle
+from deepnets.tracing.checking import called, influential_parameters
+from deepnets.tracing.finishing import finish, main_output
+from deepnets.tracing.model import (
+    default_inputs,
+    failing_module,
+    modules_of,
+    parameter_slots,
+    parameters_of,
+    unwrapped,
+)
+from deepnets.tracing.origins import UnknownTensorError
+from deepnets.tracing.parts import settle, sources
 from deepnets.tracing.recorder import Node, Recorder
 from deepnets.tracing.rules import RULES, pass_on
+from deepnets.tracing.state import preserved, reachable
+from deepnets.tracing.tensors import is_floating
+from deepnets.tracing.vocabularies import check_vocabulary
+from deepnets.tracing.watcher import Watcher, without_compilation
 
 __all__ = ["trace"]
 
@@ -34,7 +48,8 @@ def trace(model: nn.Module, input: Any = None, *, vocabulary: str = "complete") 
 
     The network runs once, in evaluation mode, on the `meta` device: no values are computed, and the network is neither
     copied nor changed.  If parameters are left without a node, for example those of an auxiliary head, it also runs in
-    training mode.  If its control flow depends on values of tensors, it runs with random values on the CPU.
+    training mode, and PyTorch's autograd confirms that the output does not depend on those that remain.  If its control
+    flow depends on values of tensors, it runs with random values on the CPU.
 
     Parameters
     ----------
@@ -43,25 +58,32 @@ def trace(model: nn.Module, input: Any = None, *, vocabulary: str = "complete") 
         `DistributedDataParallel` are removed.
     input : tensor, tuple, list or dict, optional
         Example of the network's input: a tensor, a tuple or list of positional arguments, or a dict of keyword
-        arguments.  Only shapes, dtypes and integers matter.  By default, one image of the size that the network states
+        arguments.  The arguments may be objects of any type that hold tensors and that `copy.deepcopy` can copy.  Only
+        shapes, dtypes and integers matter.  By default, one image of the size that the network states
         (`image_size`, `default_cfg` of timm, `dummy_inputs` of Hugging Face); otherwise one of 224 x 224 pixels.
-    vocabulary : {"complete", "published"}, default "complete"
-        The node types.
+    vocabulary : {"complete", "ghn3", "ppuda"}, default "complete"
+        The operations that are nodes.
 
         - "complete": every parameter that receives data belongs to exactly one node, if necessary to one of the types
           in `deepnets.architecture.TRACED_NODE_TYPES`, such as `scale`, `token` or `gn`.
-        - "published": only the node types of Knyazev et al. (NeurIPS 2021), for hypernetworks that were trained on
-          their graphs.  Nodes of other types are contracted, and their parameters are listed in `Graph.unused`.
+        - "ghn3" (alias "published"): the graphs of GHN-3 (Knyazev et al., ICML 2023), with the node types of
+          DeepNets-1M only.  Other nodes are contracted, and their parameters are listed in `Graph.unused`.
+        - "ppuda": the graphs of PPUDA (Knyazev et al., NeurIPS 2021), like "ghn3" except that a mean over the spatial
+          axes has no node, a squeeze-excite block has a node for its adaptive pooling instead of its product (unless
+          its gate is a hardswish, as in DeepNets-1M), and a convolutional classifier before a global pooling is an
+          ordinary layer.
 
     Returns
     -------
     Graph
-        Nodes in the order of execution, with the output last.  `graph.unused` lists the parameters without a node.
+        Nodes in the order of execution, with the output last.  `graph.unused` lists the parameters without a node,
+        and those of an integer dtype, such as indices.
 
     Raises
     ------
     TraceError
-        If the network cannot run on the input, returns nothing that depends on it, or hides its code (`torch.jit`).
+        If the network cannot run on the input, returns nothing that depends on it, or hides its code: if it is a
+        module of `torch.jit`, or the output depends on parameters in a way that cannot be followed.
     ConfigError
         If `model` is not a module, or `vocabulary` is unknown.
 
@@ -112,59 +134,101 @@ def trace(model: nn.Module, input: Any = None, *, vocabulary: str = "complete") 
     """
     if not isinstance(model, nn.Module):
         raise ConfigError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
-    if vocabulary not in VOCABULARIES:
-        raise ConfigError(f"vocabulary: expected {' or '.join(VOCABULARIES)}, got {vocabulary!r}")
-    slots = parameter_slots(model)
+    vocabulary = check_vocabulary(vocabulary)
+    parameters = parameters_of(model)
+    slots = parameter_slots(model, parameters)
     inner = unwrapped(model)
     if isinstance(inner, torch.jit.ScriptModule):
         raise TraceError(
             f"{type(inner).__name__}: a scripted module cannot be traced; trace the module that it was made from"
         )
-    run = _Tracer(model, inner).run(input, vocabulary)
+    run = _Tracer(inner, parameters).run(input, vocabulary)
     return finish(run.nodes, run.output, slots, vocabulary)
 
 
 class _Run(NamedTuple):
-    """Result of one run: the nodes, the node of the output, and the names of the parameters that have a node."""
+    """Result of one run, and how it was made.
+
+    Attributes
+    ----------
+    nodes : list of Node
+        In the order of execution.
+    output : int
+        The node of the network's output.
+    claimed : set of str
+        The names of the parameters that have a node.
+    input : object
+        The input of the run.
+    training, real : bool
+        Whether the network was in training mode, and whether tensors had values.
+    """
 
     nodes: list[Node]
     output: int
     claimed: set[str]
+    input: Any
+    training: bool
+    real: bool
 
 
 class _Tracer:
     """Tries inputs and modes until the network runs and all parameters have a node."""
 
-    def __init__(self, model: nn.Module, inner: nn.Module) -> None:
+    def __init__(self, inner: nn.Module, parameters: Mapping[str, Tensor]) -> None:
         self.model = inner
         self.name = type(inner).__name__
-        self.parameters: dict[str, Tensor] = dict(model.named_parameters())
+        self.parameters = dict(parameters)
+        self.wanted = {name for name, parameter in self.parameters.items() if is_floating(parameter)}
+        self.watched = any(isinstance(module, torch.jit.ScriptModule) for module in modules_of(inner))
 
     def run(self, input: Any, vocabulary: str) -> _Run:
         inputs = default_inputs(self.model) if input is None else [input]
-        best, used = self._first(inputs, training=False)
-        if vocabulary == "complete" and not self.parameters.keys() <= best.claimed:
+        best = self._first(inputs, training=False)
+        if vocabulary == "complete" and not self.wanted <= best.claimed:
             try:
-                other, _ = self._first([used, *inputs], training=True)
+                other = self._first([best.input, *inputs], training=True)
             except TraceError as error:
                 log.info("%s cannot run in training mode: %s", self.name, error)
             else:
                 if best.claimed < other.claimed:
                     best = other
+        if not self.wanted <= best.claimed:
+            self._check(best)
         return best
 
-    def _first(self, inputs: list[Any], training: bool) -> tuple[_Run, Any]:
-        """Run the network on the first input that it accepts; return the run and that input."""
+    def _check(self, run: _Run) -> None:
+        """Raise an error if the output of a run depends on parameters without a node."""
+        unused = {name: parameter for name, parameter in self.parameters.items() if name not in run.claimed}
+        try:
+            with preserved(self.model, run.training) as constants, without_compilation():
+                lost = influential_parameters(self.model, self.parameters, constants, run.input, run.real)
+        except Exception as error:
+            log.warning(
+                "%s: autograd cannot confirm that the output does not depend on %s: %s: %s",
+                self.name,
+                ", ".join(unused),
+                type(error).__name__,
+                error,
+            )
+            return
+        lost = [name for name in lost if name in unused]
+        if lost:
+            raise TraceError(
+                f"{self.name}: its output depends on these parameters, but how cannot be traced: {', '.join(lost)}"
+            )
+
+    def _first(self, inputs: list[Any], training: bool) -> _Run:
+        """Run the network on the first input that it accepts."""
         problem: Exception | None = None
         for each in inputs:
             try:
-                return self._attempt(each, training, real=False), each
+                return self._watch(each, training)
             except TraceError:
                 raise
             except Exception as error:
                 problem = problem or error
         try:
-            return self._attempt(inputs[0], training, real=True), inputs[0]
+            return self._attempt(inputs[0], training, real=True, watched=True)
         except TraceError:
             raise
         except Exception as error:
@@ -175,24 +239,49 @@ class _Tracer:
             "example of its input"
         ) from problem
 
-    def _attempt(self, input: Any, training: bool, real: bool) -> _Run:
+    def _watch(self, input: Any, training: bool) -> _Run:
+        """Run the network on `meta`, and again with a `Watcher` if it has code that needs one."""
+        if not self.watched:
+            try:
+                return self._attempt(input, training, real=False, watched=False)
+            except UnknownTensorError:
+                self.watched = True
+        return self._attempt(input, training, real=False, watched=True)
+
+    def _attempt(self, input: Any, training: bool, real: bool, watched: bool) -> _Run:
         recorder = Recorder()
-        capture = Capture(recorder, self.parameters, RULES, pass_on, constants(self.model), real)
-        with preserved(self.model, training), _Cells(self.model, recorder), torch.no_grad():
+        with (
+            preserved(self.model, training) as constants,
+            _Cells(self.model, recorder),
+            without_compilation(),
+            torch.no_grad(),
+        ):
+            capture = Capture(recorder, self.parameters, RULES, pass_on, constants, real, watched)
             fed = capture.feed(input)
-            with capture:
-                output = _called(self.model, fed)
-            return _Run(recorder.nodes, self._output(capture, output), recorder.claimed)
+            if not capture.is_fed and tree_leaves(input):
+                raise TraceError(f"{self.name}: the input, {_described(input)}, holds no tensor")
+            try:
+                with Watcher(capture) if watched else nullcontext(), capture:
+                    output = called(self.model, fed)
+            except UnknownTensorError:
+                raise
+            except TraceError as error:
+                module = failing_module(self.model, error)
+                raise TraceError(f"{self.name}, module {module!r}: {error}" if module else str(error)) from error
+            return _Run(recorder.nodes, self._output(capture, output), recorder.claimed, input, training, real)
 
     def _output(self, capture: Capture, output: Any) -> int:
         """Return the node of the network's output, selected from all tensors that it returns."""
-        tensors = [leaf for leaf in _leaves(output) if isinstance(leaf, Tensor)]
-        values = [capture.value(tensor) for tensor in tensors]
+        tensors = [part for part in reachable(output, set()) if isinstance(part, Tensor)]
+        values = [capture.current_value(tensor) for tensor in tensors]
         found = [settle(capture, value) for value in values if value.nodes]
         if not found:
             what = "no tensor" if not tensors else "nothing that depends on its input"
             raise TraceError(f"{self.name} returns {what}")
-        return main_output(capture.recorder.nodes, found)
+        learned = {parameter: None for value in values if not value.nodes for parameter in value.pending}
+        sources(capture, [p for p in learned if p.name not in capture.recorder.claimed], "token")
+        scalars = [tensor.dim() == 0 for tensor, value in zip(tensors, values) if value.nodes]  # losses, statistics
+        return main_output(capture.recorder.nodes, found, scalars)
 
 
 class _Cells:
@@ -214,22 +303,6 @@ class _Cells:
     def __exit__(self, *_: object) -> None:
         for hook in self._hooks:
             hook.remove()
-
-
-def _called(model: nn.Module, input: Any) -> Any:
-    if isinstance(input, Mapping):
-        return model(**input)
-    return model(*input) if isinstance(input, (tuple, list)) else model(input)
-
-
-def _leaves(output: Any) -> list[Any]:
-    """Return the leaves of a network's output, including those of objects that PyTorch does not flatten."""
-    leaves = []
-    for leaf in tree_leaves(output):
-        leaves += tree_leaves(dict(leaf)) if isinstance(leaf, Mapping) else [leaf]
-        if not isinstance(leaf, (Tensor, Mapping)) and hasattr(leaf, "__dict__"):
-            leaves += tree_leaves(vars(leaf))
-    return leaves
 
 
 def _described(value: Any) -> str:

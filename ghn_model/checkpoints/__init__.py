@@ -2,7 +2,9 @@
 
 files            finding, reading, checking and writing of hypernetworks, and the bundled ones
 tensor_files     safetensors files with checksums, written atomically
-official         the files of PPUDA (MLP, GHN-1, GHN-2) and GHN-3
+official         reader of the files of PPUDA (MLP, GHN-1, GHN-2) and GHN-3
+official_writer  writer of such files
+official_names   where official files are looked for, and where to get them
 pickled_tensors  tensors in untrusted pickles
 """
 
@@ -21,6 +23,8 @@ from ghn_model.checkpoints.files import (
     save_checkpoint,
 )
 from ghn_model.checkpoints.official import read_saved
+from ghn_model.checkpoints.official_names import OFFICIAL, find_official, how_to_get, is_official
+from ghn_model.checkpoints.official_writer import FORMATS, official_config, save_official
 from ghn_model.checkpoints.tensor_files import (
     DIGEST,
     TensorFile,
@@ -35,6 +39,8 @@ from ghn_model.checkpoints.tensor_files import (
 __all__ = [
     "DIGEST",
     "FORMAT",
+    "FORMATS",
+    "OFFICIAL",
     "PRETRAINED",
     "Checkpoint",
     "TensorFile",
@@ -43,13 +49,18 @@ __all__ = [
     "checked_device",
     "content_digest",
     "file_digest",
+    "find_official",
+    "how_to_get",
+    "is_official",
     "is_safetensors",
     "list_pretrained",
     "model_card",
+    "official_config",
     "read_checkpoint",
     "read_config",
     "read_saved",
     "save_checkpoint",
+    "save_official",
     "separate_tensors",
     "write_tensors",
 ]

@@ -21,6 +21,8 @@ from torch import Tensor, nn
 
 from deepnets.support import CheckpointError, ConfigError
 from ghn_model.checkpoints.official import infer_config, read_official
+from ghn_model.checkpoints.official_names import find_official, how_to_get, is_official
+from ghn_model.checkpoints.official_writer import FORMATS, save_official
 from ghn_model.checkpoints.tensor_files import TensorFile, file_digest, is_safetensors, write_tensors
 from ghn_model.config import GHNConfig
 from ghn_model.initialization import skip_initialization
@@ -81,7 +83,12 @@ class Checkpoint:
 
 
 def save_checkpoint(
-    ghn: Savable, path: str | Path, metadata: Mapping[str, Any] | None = None, *, half: bool = False
+    ghn: Savable,
+    path: str | Path,
+    metadata: Mapping[str, Any] | None = None,
+    *,
+    half: bool = False,
+    format: str = FORMATS[0],
 ) -> Path:
     """Write a hypernetwork to a file; see `GHN.save`.
 
@@ -104,6 +111,11 @@ def save_checkpoint(
         for name, tensor in ghn.state_dict().items()
     }
     _check_finite(path, tensors)
+    if format != FORMATS[0]:
+        if half:
+            raise ConfigError(f"half: files of the format {format} hold single precision")
+        save_official(path, tensors, ghn.config, metadata or {}, format)
+        return path
     texts = {
         "format": FORMAT,
         "format_version": str(FORMAT_VERSION),
@@ -243,8 +255,12 @@ def _locate(name_or_path: str | Path) -> tuple[Path, dict[str, Any] | None]:
     try:
         if path.exists():
             return path, None
+        if found := find_official(path):
+            return found, None
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{str(path)[:200]!r}: cannot be read: {error}") from error
+    if is_official(path):
+        raise CheckpointError(f"{str(name_or_path)!r}: no such file; {how_to_get(path)}, or pass the path of the file")
     raise CheckpointError(f"{str(name_or_path)!r}: no such file, and {_bundled()}; expected one of these, or {KINDS}")
 
 
@@ -261,11 +277,11 @@ def _read(path: Path, card: Mapping[str, Any] | None) -> Checkpoint:
         return replace(content, metadata={**content.metadata, **(card or {})})
     official = read_official(path)
     try:
-        config = GHNConfig.from_official(official.config)
+        config = GHNConfig.from_official(official.config).replace(vocabulary=official.vocabulary)
     except ConfigError as error:
         raise CheckpointError(f"{path}: config: {error}") from error
     kind = "official, config inferred" if official.inferred else "official"
-    return Checkpoint(path, kind, config, official.tensors, {})
+    return Checkpoint(path, kind, config, official.tensors, official.metadata)
 
 
 def _read_ours(path: Path) -> Checkpoint:

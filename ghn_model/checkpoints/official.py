@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import json
 import lzma
 import math
 import re
@@ -28,7 +29,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepnets.support import Bounded, CheckpointError
+from deepnets.support import Bounded, CheckpointError, ConfigError
+from deepnets.tracing import check_vocabulary
 from ghn_model.checkpoints.pickled_tensors import read_old_format, read_tensors, view_numbers
 
 __all__ = ["OfficialFile", "infer_config", "read_official", "read_saved"]
@@ -49,9 +51,10 @@ _KINDS = {  # first bytes of files
     b"\x04\x22\x4d\x18": "lz4",
     b"\x89HDF\r\n\x1a\n": "HDF5",
 }
+_GHN3_KEYWORDS = {"layers", "heads", "is_ghn2"}
 _KEYWORDS = {
     *("max_shape", "num_classes", "hypernet", "decoder", "weight_norm", "ve", "layernorm", "hid"),
-    *("layers", "heads", "is_ghn2"),
+    *_GHN3_KEYWORDS,
 }
 _MOVED = ("centrality_embed_in.weight", "centrality_embed_out.weight", "input_dist_embed.weight")
 
@@ -67,11 +70,18 @@ class OfficialFile(NamedTuple):
         The state_dict, with the tensor names of `GHN`.
     inferred
         Whether the file has no config.
+    vocabulary
+        The vocabulary of the graphs that it was trained with: the one that the file states, or that of the code that
+        wrote the file, "ppuda" or "ghn3".
+    metadata
+        Metadata of a file that `save_official` wrote.
     """
 
     config: dict[str, Any]
     tensors: dict[str, Tensor]
     inferred: bool
+    vocabulary: str
+    metadata: dict[str, Any]
 
 
 def read_official(path: Path) -> OfficialFile:
@@ -98,8 +108,8 @@ def read_official(path: Path) -> OfficialFile:
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     torch.save({"state_dict": GHN("ghn1").state_dict()}, f"{folder}/ghn1.pt")
     ...     official = read_official(Path(folder, "ghn1.pt"))
-    >>> official.inferred, official.config["hypernet"], official.config["ve"]
-    (True, 'gatedgnn', False)
+    >>> official.inferred, official.config["hypernet"], official.config["ve"], official.vocabulary
+    (True, 'gatedgnn', False, 'ppuda')
     """
     payload = read_saved(path)
     if type(payload) is not dict:
@@ -119,11 +129,19 @@ def read_official(path: Path) -> OfficialFile:
     if found is None:
         names = ", ".join(list(tensors)[:4])
         raise CheckpointError(f"{path}: its tensors ({names}, ...) are not those of a hypernetwork")
+    graphormer = found["hypernet"] == "graphormer"
+    last = tensors.get("decoder.conv.2.weight")
+    # The code of GHN-3, which also trains GHN-2, has more arguments, and linear layers instead of convolutions.
+    of_ghn3 = graphormer or bool(_GHN3_KEYWORDS & (config or {}).keys()) or (last is not None and last.ndim == 2)
     for name in tensors:
         if found["decoder"] == "conv":
-            tensors[name] = _current_rank(name, tensors[name], graphormer=found["hypernet"] == "graphormer")
-    told = {**found, **(config or {}), "hypernet": found["hypernet"], "is_ghn2": found["hypernet"] != "graphormer"}
-    return OfficialFile(told, tensors, config is None)
+            tensors[name] = _current_rank(name, tensors[name], graphormer)
+    told = {**found, **(config or {}), "hypernet": found["hypernet"]}
+    if of_ghn3:
+        told["is_ghn2"] = not graphormer
+    stated = {} if state is payload else payload
+    vocabulary = _stated_vocabulary(path, stated) or ("ghn3" if of_ghn3 else "ppuda")
+    return OfficialFile(told, tensors, config is None, vocabulary, _stated_metadata(stated))
 
 
 def infer_config(shapes: Shapes) -> dict[str, Any] | None:
@@ -187,6 +205,25 @@ def _checked_config(path: Path, config: Any) -> dict[str, Any]:
             if not isinstance(item, bool | int | float | str | None):
                 raise CheckpointError(f"{path}: config: {name}: expected a plain value, got a {type(item).__name__}")
     return {name: config[name] for name in known}
+
+
+def _stated_vocabulary(path: Path, payload: Mapping[str, Any]) -> str | None:
+    """The vocabulary that `save_official` stored, if any."""
+    if (stated := payload.get("vocabulary")) is None:
+        return None
+    try:
+        return check_vocabulary(stated)
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+
+
+def _stated_metadata(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """The metadata that `save_official` stored; other entries of this name are ignored."""
+    try:
+        metadata = json.loads(payload.get("metadata", "{}"))
+    except (TypeError, ValueError, RecursionError):
+        return {}
+    return metadata if isinstance(metadata, dict) else {}
 
 
 def _check_claims(path: Path, tensors: Mapping[str, Tensor]) -> None:

@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from deepnets.support import ConfigError, positive
+from deepnets.support import ConfigError, atomic_write, positive
 
-__all__ = ["add_arguments", "model_argument", "run"]
+__all__ = ["add_arguments", "model_argument", "run", "vocabulary_argument"]
 
 
 def add_arguments(commands: Any) -> None:
@@ -43,6 +43,19 @@ def add_arguments(commands: Any) -> None:
     parser.add_argument(
         "--no-class-layers", action="store_true", help="do not predict the layers whose outputs are the classes"
     )
+    parser.add_argument(
+        "--vocabulary",
+        type=vocabulary_argument,
+        metavar="NAME",
+        help="operations that are nodes of the traced graph: complete, ghn3 or ppuda (default: that of the checkpoint)",
+    )
+    parser.add_argument(
+        "--report",
+        nargs="?",
+        const="-",
+        metavar="FILE",
+        help="print the origin and norm of every parameter, or write them to FILE as CSV",
+    )
     parser.add_argument("--device", default="cpu", help="device of the hypernetwork (default: cpu)")
     parser.add_argument("--overwrite", action="store_true", help="replace the output file if it exists")
     parser.set_defaults(do=run)
@@ -65,6 +78,22 @@ def model_argument(text: str) -> tuple[str, Any]:
         return name, value
 
 
+def vocabulary_argument(text: str) -> str:
+    """Parse the name of a vocabulary.
+
+    Examples
+    --------
+    >>> vocabulary_argument("published")
+    'ghn3'
+    """
+    from deepnets.tracing import check_vocabulary
+
+    try:
+        return check_vocabulary(text)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def run(options: argparse.Namespace) -> None:
     """Run the command."""
     out: Path = options.out
@@ -83,9 +112,12 @@ def run(options: argparse.Namespace) -> None:
     model = load_model(options.model, **arguments)
     example = torch.zeros(1, *options.input_size) if options.input_size else None
     start = time.monotonic()
-    predicted = ghn.predict(model, example, predict_class_layers=not options.no_class_layers)
+    predicted = ghn.predict(
+        model, example, predict_class_layers=not options.no_class_layers, vocabulary=options.vocabulary
+    )
     seconds = time.monotonic() - start
     metadata = {"model": options.model, "model_kwargs": json.dumps(arguments), "checkpoint": str(options.checkpoint)}
+    metadata["vocabulary"] = options.vocabulary or ghn.config.vocabulary
     write_tensors(out, predicted, metadata)
 
     parameters = dict(model.named_parameters())
@@ -94,3 +126,11 @@ def run(options: argparse.Namespace) -> None:
         f"{out}: {done:,} of {total:,} parameters predicted ({len(predicted):,} of {len(parameters):,} tensors) "
         f"in {seconds:.1f} s"
     )
+    if kept := list(predicted.kept):
+        some = ", ".join(kept[:5]) + (", ..." if len(kept) > 5 else "")
+        print(f"kept, not in the file: {some}")
+    if options.report == "-":
+        print(predicted.report().to_string(index=False))
+    elif options.report:
+        with atomic_write(Path(options.report)) as temporary:
+            predicted.report().to_csv(temporary, index=False)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepnets.support import positive
+from ghn_model.commands.hypernetwork_options import add_hypernetwork
 from ghn_model.commands.train import add_data, add_machine, add_recipe, opened
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def add_arguments(commands: Any) -> None:
     profile.add_argument("--profiled-steps", type=positive, default=3, help="further steps to profile (default: 3)")
     profile.add_argument("--out", type=Path, help="folder for profile.json and trace.json.gz (default: none)")
     profile.add_argument("--json", action="store_true", help="print the content of profile.json instead of tables")
+    add_hypernetwork(profile)
     add_recipe(profile)
     add_machine(profile)
     profile.set_defaults(do=run)

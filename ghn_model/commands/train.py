@@ -21,6 +21,7 @@ from deepnets.support import (
     positive,
     positive_number,
 )
+from ghn_model.commands.hypernetwork_options import add_hypernetwork, check_unused, config_from
 
 if TYPE_CHECKING:
     from deepnets.corpus import DeepNets1M
@@ -73,8 +74,8 @@ def add_arguments(commands: Any) -> None:
     train.add_argument(
         "--init",
         metavar="FILE",
-        help="start from the weights of this hypernetwork, a file or a bundled name, with a new optimizer "
-        "(default: random weights)",
+        help="start from the weights of this hypernetwork, a file (also an official checkpoint) or a bundled name, "
+        "with a new optimizer (default: random weights)",
     )
     train.add_argument(
         "--resume",
@@ -87,6 +88,7 @@ def add_arguments(commands: Any) -> None:
     budget.add_argument("--steps", type=positive, help="meta-batches (default: no limit)")
     budget.add_argument("--epochs", type=positive, help="passes through the images (default: as published)")
 
+    add_hypernetwork(train)
     add_recipe(train)
     add_machine(train)
 
@@ -211,7 +213,6 @@ def opened(options: argparse.Namespace) -> Iterator[Opened]:
     import torch
 
     from deepnets.corpus import DeepNets1M
-    from ghn_model.config import GHNConfig
     from ghn_model.ghn import GHN
     from ghn_model.training import Distributed, image_stream
 
@@ -228,7 +229,6 @@ def opened(options: argparse.Namespace) -> Iterator[Opened]:
             seed=recipe.seed,
             device=distributed.device,
         )
-        config = GHNConfig.preset(options.preset, images.num_classes, images.image_size)
         init: Any = None
         if getattr(options, "init", None):
             if options.hypernetwork:
@@ -237,7 +237,8 @@ def opened(options: argparse.Namespace) -> Iterator[Opened]:
                 init = read_weights(options.init)
             else:
                 init = GHN.from_pretrained(options.init)
-                config = init.config.replace(num_classes=images.num_classes)
+        start = init.config if isinstance(init, GHN) else None
+        config = config_from(options, images.num_classes, images.image_size, start)
         nets = DeepNets1M(
             options.data,
             virtual_edges=config.virtual_edges,
@@ -274,6 +275,7 @@ def run(options: argparse.Namespace) -> None:
     if options.hypernetwork:
         if not is_attribute(options.hypernetwork):
             raise ConfigError(f"--hypernetwork: expected MODULE:ATTRIBUTE, got {options.hypernetwork!r}")
+        check_unused(options)
         hypernetwork = import_attribute(options.hypernetwork, "hypernetwork")
     with opened(options) as (config, recipe, images, nets, distributed, workers, init):
         steps = options.steps

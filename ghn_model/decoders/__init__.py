@@ -13,7 +13,7 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from ghn_model.config import GHNConfig
-from ghn_model.decoders.assembly import Decoders, Parameters, Sink, decode_batch, decode_parameters
+from ghn_model.decoders.assembly import Decoders, Parameters, Sink, block_shapes, decode_batch, decode_parameters
 from ghn_model.decoders.modules import ClassHead, ConvDecoder, MLPDecoder, VectorDecoder
 from ghn_model.decoders.plan import plan_decoding
 from ghn_model.decoders.tiling import gain, tile
@@ -29,6 +29,7 @@ __all__ = [
     "Parameters",
     "Sink",
     "VectorDecoder",
+    "block_shapes",
     "decode_batch",
     "decode_parameters",
     "gain",
@@ -43,9 +44,9 @@ class Decoder(Protocol):
     """What a hypernetwork expects of its decoder, besides being a `torch.nn.Module`.
 
     Vectors, such as biases, and the biases of classifiers are not decoded by it but by `VectorDecoder`.  A decoder may
-    have a method `output_layers()` that returns its last linear layers; the hypernetwork divides their initial weights
-    by 5 and sets their biases to 0.  It may also have a method `decode_windows`, as `ConvDecoder`, which decodes
-    several windows faster than one by one.
+    have a method `output_layers()` that returns its last linear layers; with the initial values of GHN-3
+    (`GHNConfig.init`), the hypernetwork divides their weights by 5 and sets their biases to 0.  It may also have a
+    method `decode_windows`, as `ConvDecoder`, which decodes several windows faster than one by one.
 
     Examples
     --------

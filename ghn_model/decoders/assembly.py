@@ -15,7 +15,7 @@ from ghn_model.decoders.tiling import tile
 from ghn_model.encoders import four_axes
 from ghn_model.prepared_batch import DecodingGroup, ParameterRequest, PreparedBatch
 
-__all__ = ["Decoders", "Parameters", "Sink", "decode_batch", "decode_parameters"]
+__all__ = ["Decoders", "Parameters", "Sink", "block_shapes", "decode_batch", "decode_parameters"]
 
 Parameters = dict[str, Tensor]
 """Predicted tensors by the names that `named_parameters()` gives them."""
@@ -114,6 +114,9 @@ def decode_batch(
     """
     names = [[slot.name for slots in graph.parameters for slot in slots] for graph in batch.graphs]
     results: list[dict[str, Tensor | None]] = [dict.fromkeys(order) for order in names]
+    for graph, result in zip(batch.graphs, results):
+        empty = [slot for slots in graph.parameters for slot in slots if not slot.numel]
+        result.update({slot.name: embeddings.new_empty(slot.shape) for slot in empty})
 
     def collect(run: Sequence[ParameterRequest], blocks: Tensor) -> None:
         shape = run[0].slot.shape
@@ -126,6 +129,36 @@ def decode_batch(
 
     decode_parameters(batch.decoding_plan, embeddings, decoders, config, collect)
     return [{name: tensor for name, tensor in result.items() if tensor is not None} for result in results]
+
+
+def block_shapes(group: DecodingGroup, config: GHNConfig) -> list[tuple[int, ...]]:
+    """The shapes of the decoded blocks of a group, one for each of its runs, without decoding them.
+
+    Parameters
+    ----------
+    group
+        Parameters that are decoded together, from `plan_decoding`.
+    config
+        Configuration of the hypernetwork.
+
+    Examples
+    --------
+    >>> from deepnets import GENOTYPES, NetworkConfig, build_graph
+    >>> from ghn_model.decoders import plan_decoding
+    >>> graph = build_graph(NetworkConfig(GENOTYPES["DARTS"], n_cells=2, C=128))
+    >>> config = GHNConfig()
+    >>> group = next(group for group in plan_decoding([graph], config) if group.kind == "class_weight")
+    >>> group.runs[0][0].slot.shape, block_shapes(group, config)
+    ((10, 1024), [(10, 64)])
+    """
+    decoded: dict[str, tuple[int, ...]] = {
+        "map": group.window,
+        "class_weight": (config.num_classes, config.max_shape[1]),
+        "class_bias": (config.num_classes,),
+    }
+    values = torch.empty((1, *decoded.get(group.kind, (config.max_shape[0],))), device="meta")
+    blocks = (_with_rank(values, run[0].slot.shape, group.kind, config.window) for run in group.runs)
+    return [tuple(block.shape[1:]) for block in blocks]
 
 
 def _decode_maps(groups: Sequence[DecodingGroup], embeddings: Tensor, decoder: Any) -> Iterator[Tensor]:

@@ -15,22 +15,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ghn_model.encoders import MLP
+from ghn_model.prepared_batch import Window
 
 __all__ = ["ClassHead", "ConvDecoder", "MLPDecoder", "VectorDecoder"]
 
-Window = tuple[int, int, int, int]
-"""Output channels, input channels, height and width."""
-
 
 class ConvDecoder(nn.Module):
-    """Decodes maps: a linear layer produces S x S positions, pointwise layers produce the channels.
+    """Decodes maps: a linear layer produces the positions, pointwise layers produce the channels.
 
     Parameters
     ----------
     hidden
         Width of the embeddings, h.
     max_shape
-        Output channels, input channels, height and width (S) of the whole map.
+        Output channels, input channels, height and width of the whole map.
     num_classes
         Number of classes of the predicted classifiers.
     window
@@ -48,11 +46,11 @@ class ConvDecoder(nn.Module):
 
     def __init__(self, hidden: int, max_shape: tuple[int, int, int, int], num_classes: int, window: str) -> None:
         super().__init__()
-        out, into, side, _ = max_shape
+        out, into, height, width = max_shape
         self.max_shape = max_shape
         self.window = window
         pointwise = _pointwise_convolution if window == "corner" else nn.Linear
-        self.fc: nn.Sequential = nn.Sequential(nn.Linear(hidden, 4 * hidden * side * side))
+        self.fc: nn.Sequential = nn.Sequential(nn.Linear(hidden, 4 * hidden * height * width))
         self.conv = nn.Sequential(pointwise(4 * hidden, 8 * hidden), nn.ReLU(), pointwise(8 * hidden, out * into))
         self.class_layer_predictor = nn.Sequential(nn.ReLU(), pointwise(out, num_classes))
 
@@ -89,15 +87,15 @@ class ConvDecoder(nn.Module):
         ------
         What `forward` returns, for one window after the other.
         """
-        out, into, side, _ = self.max_shape
+        out, into, *sides = self.max_shape
         spread, first, last = (_as_linear(layer) for layer in (self.fc[0], self.conv[0], self.conv[2]))
-        positions = [(slice(None), self._window(height), self._window(width)) for _, _, height, width in windows]
+        positions = [(slice(None), *map(self._window, window[2:], sides)) for window in windows]
         channels = [(slice(rows), slice(columns)) for rows, columns, _, _ in windows]
         pieces = zip(
             inputs,
             windows,
-            sliced(spread.weight.view(-1, side, side, spread.weight.shape[1]), positions),
-            sliced(spread.bias.view(-1, side, side), positions),
+            sliced(spread.weight.view(-1, *sides, spread.weight.shape[1]), positions),
+            sliced(spread.bias.view(-1, *sides), positions),
             sliced(last.weight.view(out, into, -1), channels),
             sliced(last.bias.view(out, into), channels),
         )
@@ -120,9 +118,9 @@ class ConvDecoder(nn.Module):
         """The last layers, which `GHN` initializes with small weights."""
         return self.conv[2], self.class_layer_predictor[1]
 
-    def _window(self, size: int) -> slice:
-        """The rows or columns of the map that a kernel of this size takes."""
-        start = self.max_shape[2] // 2 - size // 2 if self.window == "centre" else 0
+    def _window(self, size: int, side: int) -> slice:
+        """The rows or columns that a kernel of this size takes of a map of this side."""
+        start = side // 2 - size // 2 if self.window == "centre" else 0
         return slice(start, start + size)
 
 
@@ -145,7 +143,7 @@ class MLPDecoder(nn.Module):
         super().__init__()
         self.max_shape = max_shape
         self.mlp = MLP(hidden, 2 * hidden, math.prod(max_shape), last_relu=False)
-        self.class_layer_predictor = nn.Sequential(nn.ReLU(), nn.Linear(2 * hidden, num_classes * max_shape[0]))
+        self.class_layer_predictor = nn.Sequential(nn.ReLU(), nn.Linear(2 * hidden, num_classes * max_shape[1]))
 
     def forward(self, x: Tensor, rows: int, columns: int, height: int, width: int) -> Tensor:
         """Decode a window of the maps of several nodes, as `ConvDecoder.forward`."""
@@ -164,7 +162,7 @@ class MLPDecoder(nn.Module):
     def class_weights(self, x: Tensor) -> Tensor:
         """Decode the weights of classifiers `(n, num_classes, input channels)` from embeddings `(n, hidden)`."""
         weights: Tensor = self.class_layer_predictor(self.mlp.fc[0](x))
-        return weights.view(len(x), -1, self.max_shape[0])
+        return weights.view(len(x), -1, self.max_shape[1])
 
     def output_layers(self) -> tuple[nn.Module, ...]:
         """The last layers, which `GHN` initializes with small weights."""

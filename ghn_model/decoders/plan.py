@@ -37,6 +37,7 @@ def plan_decoding(graphs: Sequence[Graph], config: GHNConfig, predict_class_laye
     Returns
     -------
     Groups of parameters that are decoded together: vectors first, then the layers of the classes, then maps.
+    Parameters without elements are in no group.
 
     Raises
     ------
@@ -56,7 +57,7 @@ def plan_decoding(graphs: Sequence[Graph], config: GHNConfig, predict_class_laye
     for number, graph in enumerate(graphs):
         for node, slots in enumerate(graph.parameters, start=first):
             for slot in slots:
-                if predict_class_layers or not slot.role.startswith("class_"):
+                if slot.numel and (predict_class_layers or not slot.role.startswith("class_")):
                     found.setdefault(_decoder(slot, config), []).append(ParameterRequest(number, node, slot))
         first += graph.num_nodes
     row, middle = (1, config.max_shape[0], 1, 1), (*config.max_shape[:2], 1, 1)

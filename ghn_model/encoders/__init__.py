@@ -10,12 +10,11 @@ shape_encoder   embeddings of parameter shapes
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from deepnets.graph import Graph
+from deepnets.graph import GraphBatch
 from ghn_model.config import GHNConfig
 from ghn_model.encoders.gated_gnn import GatedGNN
 from ghn_model.encoders.graphormer import Graphormer
@@ -56,8 +55,7 @@ class Encoder(Protocol):
     ...         self.linear = torch.nn.Linear(config.hidden, config.hidden)
     ...
     ...     def prepare(self, graphs):
-    ...         sizes = torch.tensor([graph.num_nodes for graph in graphs])
-    ...         return torch.repeat_interleave(torch.arange(len(graphs)), sizes)  # graph of each node
+    ...         return graphs.graph_index  # graph of each node
     ...
     ...     def forward(self, x, batch):
     ...         sums = x.new_zeros(len(batch.graphs), x.shape[1]).index_add(0, batch.encoder_inputs, x)
@@ -72,13 +70,14 @@ class Encoder(Protocol):
     True
     """
 
-    def prepare(self, graphs: Sequence[Graph]) -> Any:
+    def prepare(self, graphs: GraphBatch) -> Any:
         """Compute what `forward` needs to know about graphs and that does not depend on weights.
 
         Parameters
         ----------
         graphs
-            One or more graphs.
+            One or more graphs, on the CPU, with the virtual edges of `GHNConfig.virtual_edges`: a sequence of `Graph`,
+            and tensors of the nodes and edges of all graphs.
 
         Returns
         -------

@@ -14,7 +14,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from deepnets.graph import Graph
 from deepnets.support import compiled
 
 __all__ = ["propagate"]
@@ -24,8 +23,7 @@ Array = npt.NDArray[np.float64]
 
 def propagate(
     x: Tensor,
-    graphs: Sequence[Graph],
-    virtual_edges: int,
+    distances: Sequence[Tensor],
     edge_mlp: Sequence[Tensor],
     path_mlp: Sequence[Tensor] | None,
     gru: Sequence[Tensor],
@@ -36,10 +34,9 @@ def propagate(
     ----------
     x
         `(N, hidden)` on the CPU, states of the nodes of all graphs.
-    graphs
-        The graphs.
-    virtual_edges
-        Largest shortest-path distance over which messages are passed.
+    distances
+        `(n, n) uint8` on the CPU for each graph: shortest-path distances from nodes (rows) to nodes (columns) over
+        which messages are passed, and 0 for all others.
     edge_mlp, path_mlp
         Weights and biases of the two layers that compute messages along edges and along shortest paths, as in
         `MLP.parameters()`; `path_mlp` is None without virtual edges.
@@ -57,11 +54,11 @@ def propagate(
     cell = (_as_array(weight_ih.t()), _as_array(weight_hh.t()), _as_array(bias_ih), _as_array(bias_hh))
     virtual = path_mlp is not None
     end = 0
-    for graph in graphs:
-        start, end = end, end + graph.num_nodes
-        to_node = np.ascontiguousarray(graph.distances(virtual_edges).T)
-        _sweep(h[start:end], to_node, False, virtual, edge_layers, path_layers, cell)
-        _sweep(h[start:end], np.ascontiguousarray(to_node.T), True, virtual, edge_layers, path_layers, cell)
+    for matrix in distances:
+        start, end = end, end + len(matrix)
+        from_node = matrix.numpy()
+        _sweep(h[start:end], np.ascontiguousarray(from_node.T), False, virtual, edge_layers, path_layers, cell)
+        _sweep(h[start:end], from_node, True, virtual, edge_layers, path_layers, cell)
     return torch.from_numpy(h).to(x.dtype)
 
 

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from deepnets.graph import Graph
+from deepnets.graph import Graph, GraphBatch
 from ghn_model.encoders.compiled_sweep import propagate
 from ghn_model.encoders.level_sweep import LevelSchedule, propagate_by_levels
 from ghn_model.encoders.mlp import MLP
@@ -59,9 +59,9 @@ class GatedGNN(nn.Module):
             self.mlp_ve = MLP(hidden, inner, hidden)
         self.gru = nn.GRUCell(hidden, hidden)
 
-    def prepare(self, graphs: Sequence[Graph]) -> LevelSchedule:
+    def prepare(self, graphs: GraphBatch | Sequence[Graph]) -> LevelSchedule:
         """The order in which `forward` updates the nodes of the graphs level by level."""
-        return LevelSchedule.from_graphs(graphs, self.virtual_edges)
+        return LevelSchedule.from_batch(GraphBatch.of(graphs, self.virtual_edges))
 
     def forward(self, x: Tensor, batch: PreparedBatch) -> Tensor:
         """`(N, hidden)` -> `(N, hidden)` for the N nodes of all graphs of the batch, which do not affect each other.
@@ -72,6 +72,7 @@ class GatedGNN(nn.Module):
         path_mlp = tuple(self.mlp_ve.parameters()) if self.virtual_edges > 1 else None
         gru = (self.gru.weight_ih, self.gru.weight_hh, self.gru.bias_ih, self.gru.bias_hh)
         if x.device.type == "cpu" and not torch.is_grad_enabled():
-            return propagate(x, batch.graphs, self.virtual_edges, edge_mlp, path_mlp, gru)
+            matrices = GraphBatch.of(batch.graphs, self.virtual_edges).distance_matrices()
+            return propagate(x, matrices, edge_mlp, path_mlp, gru)
         schedule = self.prepare(batch.graphs) if batch.encoder_inputs is None else batch.encoder_inputs
         return propagate_by_levels(x, schedule, edge_mlp, path_mlp, gru)

@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deepnets.graph import MAX_DISTANCE, Graph
+from deepnets.graph import MAX_DISTANCE, Graph, GraphBatch
 from ghn_model.prepared_batch import PreparedBatch
 
 __all__ = ["Graphormer", "PaddedPart"]
@@ -45,16 +44,16 @@ class PaddedPart(NamedTuple):
     padding: Tensor | None
 
     @classmethod
-    def from_graphs(cls, graphs: Sequence[Graph], virtual_edges: int) -> PaddedPart:
-        """Pad graphs; distances above `virtual_edges` are left out."""
-        sizes = [graph.num_nodes for graph in graphs]
+    def from_matrices(cls, matrices: Sequence[Tensor]) -> PaddedPart:
+        """Pad graphs, given the distances `(n, n)` of each."""
+        sizes = [len(matrix) for matrix in matrices]
         largest = max(sizes)
-        distances = np.zeros((len(graphs), largest, largest), np.uint8)
-        for padded, graph, size in zip(distances, graphs, sizes):
-            padded[:size, :size] = graph.distances(virtual_edges)
-        positions = np.concatenate([np.arange(size) + i * largest for i, size in enumerate(sizes)])
+        distances = torch.zeros(len(matrices), largest, largest, dtype=torch.uint8)
+        for padded, matrix, size in zip(distances, matrices, sizes):
+            padded[:size, :size] = matrix
+        positions = torch.cat([torch.arange(size) + i * largest for i, size in enumerate(sizes)])
         padding = None if min(sizes) == largest else torch.arange(largest) >= torch.tensor(sizes)[:, None]
-        return cls(torch.from_numpy(positions), torch.from_numpy(distances), padding)
+        return cls(positions, distances, padding)
 
 
 class Graphormer(nn.ModuleList):
@@ -83,14 +82,14 @@ class Graphormer(nn.ModuleList):
         super().__init__(Layer(hidden, heads, first=number == 0) for number in range(layers))
         self.virtual_edges = virtual_edges
 
-    def prepare(self, graphs: Sequence[Graph]) -> list[PaddedPart]:
+    def prepare(self, graphs: GraphBatch | Sequence[Graph]) -> list[PaddedPart]:
         """The graphs, padded in parts of limited size."""
-        parts: list[list[Graph]] = [[]]
-        for graph in graphs:
-            if parts[-1] and (len(parts[-1]) + 1) * max(g.num_nodes for g in (*parts[-1], graph)) ** 2 > MOST_PAIRS:
+        parts: list[list[Tensor]] = [[]]
+        for matrix in GraphBatch.of(graphs, self.virtual_edges).distance_matrices():
+            if parts[-1] and (len(parts[-1]) + 1) * max(map(len, (*parts[-1], matrix))) ** 2 > MOST_PAIRS:
                 parts.append([])
-            parts[-1].append(graph)
-        return [PaddedPart.from_graphs(part, self.virtual_edges) for part in parts]
+            parts[-1].append(matrix)
+        return [PaddedPart.from_matrices(part) for part in parts]
 
     def forward(self, x: Tensor, batch: PreparedBatch) -> Tensor:
         """`(N, hidden)` -> `(N, hidden)` for the N nodes of all graphs of the batch, which do not affect each other."""

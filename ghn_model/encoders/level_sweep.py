@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from deepnets.graph import Graph
+from deepnets.graph import GraphBatch
 from deepnets.support import compiled
 
 __all__ = ["LevelSchedule", "propagate_by_levels"]
@@ -43,7 +43,7 @@ class Levels(NamedTuple):
     levels: list[tuple[int, int]]
 
     @classmethod
-    def from_arrays(cls, levels: Sequence[npt.NDArray[np.int32]], distances: Sequence[npt.NDArray[np.uint8]]) -> Levels:
+    def from_arrays(cls, levels: Sequence[npt.NDArray[Any]], distances: Sequence[npt.NDArray[np.uint8]]) -> Levels:
         """Arrange graphs, given the level of each node `(n,)` and its distances from senders `(n, n)`, per graph."""
         count = max(int(level.max()) for level in levels) + 1
         widths = np.stack([np.bincount(level, minlength=count) for level in levels]).max(axis=0)
@@ -66,9 +66,9 @@ class LevelSchedule(NamedTuple):
 
     Examples
     --------
-    >>> from deepnets import GENOTYPES, NetworkConfig, build_graph
+    >>> from deepnets import GENOTYPES, GraphBatch, NetworkConfig, build_graph
     >>> graph = build_graph(NetworkConfig(GENOTYPES["DARTS"], n_cells=2, C=8))
-    >>> schedule = LevelSchedule.from_graphs([graph], virtual_edges=50)
+    >>> schedule = LevelSchedule.from_batch(GraphBatch([graph], virtual_edges=50))
     >>> len(schedule.forward.levels) == int(graph.levels.max()) + 1
     True
     """
@@ -77,12 +77,13 @@ class LevelSchedule(NamedTuple):
     reverse: Levels
 
     @classmethod
-    def from_graphs(cls, graphs: Sequence[Graph], virtual_edges: int) -> LevelSchedule:
-        """The schedule of several graphs; distances above `virtual_edges` are left out."""
-        distances = [graph.distances(virtual_edges) for graph in graphs]
-        heights = [find_heights(graph.edges, graph.num_nodes) for graph in graphs]
+    def from_batch(cls, batch: GraphBatch) -> LevelSchedule:
+        """The schedule of the graphs of a batch on the CPU."""
+        distances = [matrix.numpy() for matrix in batch.distance_matrices()]
+        levels = torch.split(batch.levels, [len(matrix) for matrix in distances])
+        heights = [find_heights(graph.edges, graph.num_nodes) for graph in batch.graphs]
         return cls(
-            Levels.from_arrays([graph.levels for graph in graphs], [matrix.T for matrix in distances]),
+            Levels.from_arrays([level.numpy() for level in levels], [matrix.T for matrix in distances]),
             Levels.from_arrays(heights, distances),
         )
 

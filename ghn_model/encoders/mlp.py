@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from torch import Tensor, nn
 
-from deepnets.graph import Graph
+from deepnets.graph import GraphBatch
 from ghn_model.prepared_batch import PreparedBatch
 
 __all__ = ["MLP", "NodeMLP"]
@@ -62,7 +60,7 @@ class NodeMLP(MLP):
     def __init__(self, hidden: int) -> None:
         super().__init__(hidden, hidden, hidden)
 
-    def prepare(self, graphs: Sequence[Graph]) -> None:
+    def prepare(self, graphs: GraphBatch) -> None:
         """None, because edges are ignored."""
 
     def forward(self, x: Tensor, batch: PreparedBatch) -> Tensor:  # type: ignore[override]

@@ -316,8 +316,11 @@ class Trainer:
     def _resume(self) -> None:
         saved = read_identity(self.state_path)
         saved["recipe"] = Recipe.from_dict(saved.get("recipe", {})).to_dict()
-        if "config" in saved:
-            saved["config"] = GHNConfig.from_dict(saved["config"]).to_dict()
+        if "config" in saved and isinstance(self.hypernetwork, GHN):
+            # Earlier versions did not store `init`, which was "small".  The state has the weights, so it may differ.
+            started = GHNConfig.from_dict({"init": "small", **saved["config"]})
+            self.hypernetwork.config = self.hypernetwork.config.replace(init=started.init)
+            saved["config"], self.identity["config"] = started.to_dict(), self.hypernetwork.config.to_dict()
         if "init" in saved:
             self.identity.setdefault("init", saved["init"])
         for name in saved | self.identity:

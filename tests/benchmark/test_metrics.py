@@ -1,7 +1,9 @@
-"""Metrics: the registry, and metrics of users from the declaration to the columns of tables."""
+"""Metrics: the registry, and user-defined metrics in evaluations and tables of results."""
 
 from __future__ import annotations
 
+import argparse
+import importlib
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark import METRICS, Metric, evaluate, evaluate_network, register_metric, summarize
-from benchmark.metrics import get_metric, get_metrics
+from benchmark.metrics import get_metric, get_metrics, metric_option
 from benchmark.results import Machine, read_results, run
 from deepnets import ConfigError
 from deepnets.data import load_images
@@ -70,6 +72,32 @@ def test_unknown_metrics(module: Path, name: str, message: str) -> None:
         get_metric(name)
 
 
+@pytest.mark.parametrize("num_classes", [2, 4, 10, 1000])
+def test_accuracy_of_random_guesses(num_classes: int) -> None:
+    """The mean over all orders of the classes, of which every label is first equally often."""
+    logits = torch.stack([torch.arange(num_classes).roll(shift).double() for shift in range(num_classes)])
+    labels = torch.zeros(num_classes, dtype=torch.int64)
+    for name in ("top1", "top5"):
+        chance = METRICS[name].chance
+        assert chance is not None
+        assert chance(num_classes) == pytest.approx(METRICS[name].score(logits, labels).double().mean().item())
+
+
+def test_metrics_as_options_of_commands(module: Path) -> None:
+    """All commands accept what `get_metric` accepts, and use the name, which is that of a column."""
+    assert [metric_option(text) for text in ("top5", "my_metrics:loss", "loss_of_test")] == [
+        *("top5", "loss_of_test", "loss_of_test")
+    ]
+    with pytest.raises(argparse.ArgumentTypeError, match="unknown 'top3'"):
+        metric_option("top3")
+    for command in ("statistics", "search --checkpoint a", "properties --checkpoint a", "published some", "report"):
+        parser = argparse.ArgumentParser()
+        name, *words = command.split()
+        commands = parser.add_subparsers()
+        importlib.import_module(f"benchmark.commands.{name}").add_arguments(commands)
+        assert parser.parse_args([name, *words, "--metric", "my_metrics:loss"]).metric == "loss_of_test"
+
+
 def test_names_are_unique_identifiers(module: Path) -> None:
     with pytest.raises(ConfigError, match="'top1' is already registered"):
         register_metric(Metric("top1", "", "", cross_entropy))
@@ -85,8 +113,8 @@ def test_the_best_network_has_the_smallest_loss(module: Path) -> None:
     assert summarize(table, "loss_of_test")[2:4] == (1.0, 1)
 
 
-def test_a_metric_of_the_user_in_a_run(module: Path) -> None:
-    """A worker computes it, and an existing folder of results gets its column."""
+def test_a_user_defined_metric_in_a_run(module: Path) -> None:
+    """Workers compute it, and an existing table of results gets its column."""
     data = write_small_corpus(module, "test")
     options = {"data": data, "out": module / "out", "limit": 2, "machine": Machine(workers=1)}
     run(["first=random"], ["test"], **options)  # type: ignore[arg-type]

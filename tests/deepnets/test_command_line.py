@@ -37,7 +37,10 @@ def test_export_and_import(data: Path, tmp_path: Path, capsys: pytest.CaptureFix
     main(["export", str(official), "--data", str(data)])
     assert f"{official}/deepnets1m_eval.hdf5: " in capsys.readouterr().out
     main(["import", str(official), "--out", str(imported), "--splits", "val"])
-    assert "val: imported; graphs in the file compared with their configurations:" in capsys.readouterr().out
+    assert (
+        "val: imported from deepnets1m_eval.hdf5; its graphs compared with their configurations:"
+        in capsys.readouterr().out
+    )
     nets, original = DeepNets1M(imported, "val"), DeepNets1M(data, "val")
     assert [nets[i] == original[i] for i in range(len(nets))] == [True] * 4
 

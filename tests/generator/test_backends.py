@@ -26,6 +26,7 @@ from generator.selection import shard_folder
 from generator.shards import ShardTask
 from tests.generator.builds import make_shards
 from tests.support.processes import (
+    PATIENCE,
     ROOT,
     Corpus,
     Terminal,
@@ -44,7 +45,7 @@ OPTIONS = {"splits": "search,train", "shard_size": 128, "workers": 2}
 EXPECTED = ("search", "train")
 BACKENDS = (
     pytest.param("dask", marks=pytest.mark.cluster),
-    pytest.param("ray", marks=pytest.mark.cluster),
+    pytest.param("ray", marks=[pytest.mark.cluster, pytest.mark.slow]),
 )
 
 
@@ -87,7 +88,7 @@ def running(process: psutil.Process) -> bool:
 
 @pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_local_cluster_makes_the_same_and_leaves_nothing(
+def test_a_local_cluster_builds_the_same_corpus_and_cleans_up(
     small_corpus: Corpus, tmp_path: Path, surroundings: Path, backend: str
 ) -> None:
     addresses, relatives = set(), {}
@@ -103,7 +104,7 @@ def test_a_local_cluster_makes_the_same_and_leaves_nothing(
         assert process.returncode == 0, errors
         assert errors == ""
         assert [line.split()[0] for line in output.splitlines()] == ["split", "search", "train", "2,900"]
-        until(lambda: not any(map(running, relatives.values())), seconds=15)
+        until(lambda: not any(map(running, relatives.values())), seconds=120)
     assert addresses
     assert {address.removeprefix("::ffff:") for address in addresses} <= {"127.0.0.1", "::1"}
     assert len(relatives) >= 3
@@ -112,6 +113,7 @@ def test_a_local_cluster_makes_the_same_and_leaves_nothing(
     assert not list(surroundings.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_control_c_stops_a_local_cluster(small_corpus: Corpus, tmp_path: Path, backend: str) -> None:
@@ -123,11 +125,12 @@ def test_control_c_stops_a_local_cluster(small_corpus: Corpus, tmp_path: Path, b
         assert terminal.lines[-1] == INTERRUPTED, terminal.text
         for line in terminal.lines[:-1]:
             assert "shard" in line or "split" in line, terminal.text
-        until(lambda: not any(map(running, relatives.values())), seconds=15)
+        until(lambda: not any(map(running, relatives.values())), seconds=120)
     build(tmp_path, **{**OPTIONS, "workers": 1}, **small_corpus.sizes)
     assert same(tmp_path, small_corpus)
 
 
+@pytest.mark.slow
 @pytest.mark.cluster
 def test_a_ray_worker_that_is_killed_ends_the_build(small_corpus: Corpus, tmp_path: Path) -> None:
     pytest.importorskip("ray")
@@ -135,7 +138,7 @@ def test_a_ray_worker_that_is_killed_ends_the_build(small_corpus: Corpus, tmp_pa
         until(lambda: len(shards(tmp_path)) > 2)
         victim = next(p for p in family(process.pid).values() if "PoolActor" in " ".join(p.cmdline()))
         victim.kill()
-        output, errors = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     assert errors.splitlines()[-1].startswith("error: a ray worker died (")
     assert "Traceback" not in output + errors
@@ -143,6 +146,7 @@ def test_a_ray_worker_that_is_killed_ends_the_build(small_corpus: Corpus, tmp_pa
     assert shards(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.cluster
 def test_a_local_dask_cluster_replaces_a_worker_that_is_killed(small_corpus: Corpus, tmp_path: Path) -> None:
     pytest.importorskip("distributed")
@@ -152,7 +156,7 @@ def test_a_local_dask_cluster_replaces_a_worker_that_is_killed(small_corpus: Cor
         spawned = [p for p in family(process.pid).values() if "spawn_main" in " ".join(p.cmdline())]
         spawned[0].kill()
         os.kill(process.pid, signal.SIGCONT)
-        output, errors = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=PATIENCE)
     assert (process.returncode, errors) == (0, ""), output
     assert same(tmp_path, small_corpus)
 
@@ -204,7 +208,7 @@ def ray_head(folder: Path) -> Iterator[str]:
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         yield process.stdout.readline().strip()
-        assert process.poll() is None, "it was not ours to stop"
+        assert process.poll() is None, "the cluster of another process was stopped"
         process.communicate()
 
 
@@ -213,15 +217,18 @@ def dask_head(folder: Path) -> Iterator[str]:
     """The address of a Dask cluster of two workers."""
     with Dask(folder, 2) as dask:
         yield dask.address
-        assert all(process.poll() is None for process in (dask.scheduler, *dask.workers)), "it was not ours to stop"
+        assert all(process.poll() is None for process in (dask.scheduler, *dask.workers)), (
+            "the cluster of another process was stopped"
+        )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_cluster_that_is_there_already(
+def test_an_existing_cluster(
     small_corpus: Corpus, tmp_path: Path, surroundings: Path, monkeypatch: pytest.MonkeyPatch, backend: str
 ) -> None:
-    """It builds the same corpus; errors of its workers are reported in one line, without the traceback."""
+    """It builds the same corpus, and errors of its workers are reported in one line without a traceback."""
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     shard = tmp_path / ".partial" / shard_folder("search", 0) / "search-000000000000-128.h5"
@@ -237,9 +244,10 @@ def test_a_cluster_that_is_there_already(
     assert same(tmp_path, small_corpus)
 
 
+@pytest.mark.slow
 @pytest.mark.cluster
 @pytest.mark.parametrize("victim", ["workers", "scheduler"])
-def test_a_dask_cluster_that_is_lost(small_corpus: Corpus, tmp_path: Path, victim: str) -> None:
+def test_a_lost_dask_cluster(small_corpus: Corpus, tmp_path: Path, victim: str) -> None:
     pytest.importorskip("distributed")
     out = tmp_path / "data"
     options = {"backend": "dask", "patience": 3, **OPTIONS, **small_corpus.sizes, "splits": "train", "shard_size": 16}
@@ -248,7 +256,7 @@ def test_a_dask_cluster_that_is_lost(small_corpus: Corpus, tmp_path: Path, victi
             until(lambda: len(shards(out)) > 2)
             for lost in dask.workers if victim == "workers" else [dask.scheduler]:
                 lost.kill()
-            output, errors = process.communicate(timeout=60)
+            output, errors = process.communicate(timeout=PATIENCE)
         line = one_error(process.returncode, output, errors)
         assert line.startswith(("error: no shard was finished for 3 s; the dask", "error: the dask cluster has no"))
         assert line.endswith("Finished shards are kept: build again to resume")
@@ -264,7 +272,7 @@ def test_a_dask_cluster_that_is_lost(small_corpus: Corpus, tmp_path: Path, victi
 
 @pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_an_address_where_nobody_answers(tmp_path: Path, backend: str) -> None:
+def test_an_address_without_a_cluster(tmp_path: Path, backend: str) -> None:
     failed = build(tmp_path, backend=backend, address="127.0.0.1:9", splits="search", search_size=5)
     line = one_error(failed.returncode, failed.stdout, failed.stderr)
     assert line.startswith("error: address: no ")
@@ -289,26 +297,26 @@ def test_a_folder_that_workers_do_not_share(tmp_path: Path) -> None:
         make_shards(tasks, tmp_path / "elsewhere", Workers(num_workers=1))
 
 
-def test_shards_that_do_not_arrive_are_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_shards_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a cluster whose machines have separate folders of the same name."""
     monkeypatch.setattr("generator.workers.write_shard", lambda task, folder: None)
     with pytest.raises(DeepNetsError, match=r"2 shards are missing .* on a file system that all workers share"):
         make_shards([ShardTask(SPLITS["train"], 0, i, 1) for i in range(2)], tmp_path, Workers(num_workers=1))
 
 
-def test_a_stall_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stalled_workers_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("generator.workers.write_shard", lambda task, folder: time.sleep(20))
     begin = time.monotonic()
     with pytest.raises(DeepNetsError, match=r"no shard was finished for 0.5 s; the loky workers seem to be gone"):
         make_shards([ShardTask(SPLITS["train"], 0, 0, 1)], tmp_path, Workers(num_workers=1, patience=0.5))
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 19  # before the worker ends
 
 
 class TokenError(RuntimeError):
     """An exception that represents a bug in the code."""
 
 
-def test_mistakes_in_the_code_are_not_explained_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unexpected_exceptions_are_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(task: ShardTask, folder: Path) -> None:
         raise TokenError
 

@@ -253,6 +253,7 @@ def same(a: NetworkConfig, b: NetworkConfig) -> bool:
     )
 
 
+@pytest.mark.slow
 def test_no_network_is_there_twice(corpus: Corpus) -> None:
     """Checked by comparing graphs, without the fingerprints that the builder uses."""
     alike: dict[tuple, list[tuple[str, int, NetworkConfig]]] = collections.defaultdict(list)

@@ -13,6 +13,7 @@ from deepnets.support import ConfigError
 from generator import SPLITS, BuildPlan, Workers, build_corpus
 from tests.generator.builds import SMALL, assert_resumes, state
 from tests.support.processes import (
+    PATIENCE,
     Corpus,
     build,
     digests,
@@ -32,7 +33,7 @@ def test_a_second_build_in_the_folder_is_refused(small_corpus: Corpus, tmp_path:
         assert one_error(second.returncode, second.stdout, second.stderr) == (
             f"error: {tmp_path}: another build is running in this folder; wait for it or choose another"
         )
-        assert process.wait(timeout=60) == 0
+        assert process.wait(timeout=PATIENCE) == 0
     assert digests(tmp_path) == {split: small_corpus.digests[split] for split in ("search", "train")}
 
 

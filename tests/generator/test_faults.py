@@ -1,7 +1,7 @@
-"""A build that fails or is stopped prints one line, keeps finished shards, and resumes to the same result.
+"""Builds that fail or are stopped: they print one line, keep finished shards, and resume with the same result.
 
-The builds are real processes, each in a separate session.  Their shards are small, so that there are many points at
-which to interrupt them.
+The builds are separate processes, each in a session of its own, with small shards, so that they can be interrupted at
+many points.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from generator.selection import shard_folder
 from generator.shards import ShardTask
 from tests.generator.builds import INTERRUPTED, SMALL, assert_resumes, make_shards, state
 from tests.support.processes import (
+    PATIENCE,
     ROOT,
     Corpus,
     Terminal,
@@ -46,8 +47,8 @@ from tests.support.processes import (
 
 @pytest.mark.slow
 @pytest.mark.parametrize("chain", range(4))
-def test_killed_at_any_moment_a_build_resumes(small_corpus: Corpus, tmp_path: Path, chain: int) -> None:
-    """Twenty kills, with one and with several processes, in empty folders and in those that earlier kills left."""
+def test_a_killed_build_resumes(small_corpus: Corpus, tmp_path: Path, chain: int) -> None:
+    """Twenty kills at random times, with one or several processes, in empty folders and in those of killed builds."""
     rng = random.Random(chain)
     options = {**SMALL, **small_corpus.sizes, "splits": "all", "workers": 1 + chain % 2}
     kills = 0
@@ -63,7 +64,8 @@ def test_killed_at_any_moment_a_build_resumes(small_corpus: Corpus, tmp_path: Pa
     assert_resumes(tmp_path, small_corpus, small_corpus.plan.splits)
 
 
-def test_shards_that_were_finished_are_kept(small_corpus: Corpus, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_finished_shards_are_kept(small_corpus: Corpus, tmp_path: Path) -> None:
     with start(tmp_path, workers=1, **SMALL, **small_corpus.sizes) as process:
         until(lambda: len(shards(tmp_path)) > 5)
     before = shards(tmp_path)
@@ -79,7 +81,7 @@ def test_workers_end_when_the_builder_is_killed(small_corpus: Corpus, tmp_path: 
         until(lambda: len(workers_of(process.pid)) == 2 and len(shards(tmp_path)) > 2)
         process.kill()
         process.wait()
-        until(lambda: not members(process.pid), seconds=10)
+        until(lambda: not members(process.pid), seconds=120)
     assert_resumes(tmp_path, small_corpus)
 
 
@@ -87,16 +89,16 @@ def test_a_worker_that_is_killed_ends_the_build(small_corpus: Corpus, tmp_path: 
     with start(tmp_path, workers=2, **SMALL, **small_corpus.sizes) as process:
         until(lambda: len(shards(tmp_path)) > 2)
         workers_of(process.pid)[0].kill()
-        output, errors = process.communicate(timeout=30)
+        output, errors = process.communicate(timeout=PATIENCE)
         line = one_error(process.returncode, output, errors)
         assert "a loky worker died" in line
         assert "Finished shards are kept: build again to resume" in line
-        until(lambda: not members(process.pid), seconds=10)
+        until(lambda: not members(process.pid), seconds=120)
     assert len(shards(tmp_path)) > 2
     assert_resumes(tmp_path, small_corpus)
 
 
-def test_what_killed_writers_left_is_removed(small_corpus: Corpus, tmp_path: Path) -> None:
+def test_temporary_files_of_killed_writers_are_removed(small_corpus: Corpus, tmp_path: Path) -> None:
     with start(tmp_path, workers=1, **SMALL, **small_corpus.sizes):
         until(lambda: shards(tmp_path))
     (folder,) = (path for path in tmp_path.joinpath(".partial").iterdir() if path.is_dir())
@@ -130,7 +132,7 @@ def test_shards_of_finished_splits_are_removed_and_others_stay(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_damaged_shard_is_made_again_and_others_are_not(tmp_path: Path, workers: int) -> None:
+def test_damaged_shards_are_generated_again_and_others_are_kept(tmp_path: Path, workers: int) -> None:
     tasks = [ShardTask(SPLITS["train"], 0, 50 * i, 50) for i in range(5)]
     make_shards(tasks, tmp_path, Workers(num_workers=workers))
     before = state(tmp_path)
@@ -149,7 +151,8 @@ def test_a_damaged_shard_is_made_again_and_others_are_not(tmp_path: Path, worker
     }
 
 
-def test_a_build_with_damaged_shards_comes_to_the_same_end(small_corpus: Corpus, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_build_with_damaged_shards_has_the_same_result(small_corpus: Corpus, tmp_path: Path) -> None:
     with start(tmp_path, workers=1, **SMALL, **small_corpus.sizes):
         until(lambda: len(shards(tmp_path)) > 5)
     paths = sorted(tmp_path.glob(".partial/*/[!.]*.h5"))
@@ -166,7 +169,7 @@ def test_a_build_with_damaged_shards_comes_to_the_same_end(small_corpus: Corpus,
 @pytest.mark.parametrize(
     ("limit", "workers", "where", "kept"),
     [
-        (5_000, 2, "search-000000000", False),
+        pytest.param(5_000, 2, "search-000000000", False, marks=pytest.mark.slow),
         (50_000, 1, "deepnets1m_search.h5", True),
     ],
 )
@@ -177,7 +180,7 @@ def test_a_file_that_cannot_grow(
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
     with start(tmp_path, before=limited, workers=workers, **SMALL, **small_corpus.sizes) as process:
-        output, errors = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=PATIENCE)
     line = one_error(process.returncode, output, errors)
     assert where in line
     assert line.endswith("cannot be written: File too large")
@@ -199,6 +202,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", folder], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk(small_corpus: Corpus, tiny_disk: Path) -> None:
     out = tiny_disk / "data"
     full = build(out, workers=2, **SMALL, **small_corpus.sizes)
@@ -213,7 +217,7 @@ def test_a_full_disk(small_corpus: Corpus, tiny_disk: Path) -> None:
     assert_resumes(out, small_corpus)
 
 
-def test_folders_that_cannot_be_made(tmp_path: Path) -> None:
+def test_folders_that_cannot_be_created(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for out in (tmp_path / "file", tmp_path / "file" / "data", Path("/proc/data"), tmp_path / ("x" * 300)):
         with pytest.raises(DeepNetsError) as raised:
@@ -240,7 +244,7 @@ def test_a_folder_without_permission(tmp_path: Path, name: str) -> None:
     folder = tmp_path / name
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o555)
-    refused = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    refused = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
     folder.chmod(0o755)
     line = one_error(refused.returncode, refused.stdout, refused.stderr)
     assert line.startswith(f"error: {folder}")
@@ -271,7 +275,10 @@ def assert_one_line(terminal: Terminal) -> None:
         assert set(line) <= set("^C") or "shard" in line or "split" in line, terminal.text
 
 
-@pytest.mark.parametrize(("workers", "presses"), [(1, 1), (1, 2), (2, 1), (2, 3)])
+@pytest.mark.parametrize(
+    ("workers", "presses"),
+    [(2, 3), *(pytest.param(*case, marks=pytest.mark.slow) for case in ((1, 1), (1, 2), (2, 1)))],
+)
 def test_control_c(small_corpus: Corpus, tmp_path: Path, workers: int, presses: int) -> None:
     with Terminal(command(tmp_path, workers=workers, **SMALL, **small_corpus.sizes)) as terminal:
         until(lambda: len(shards(tmp_path)) > 4)
@@ -280,14 +287,15 @@ def test_control_c(small_corpus: Corpus, tmp_path: Path, workers: int, presses: 
             time.sleep(0.05)
         assert terminal.wait() == 130
         assert_one_line(terminal)
-        until(lambda: not members(terminal.pid), seconds=10)
+        until(lambda: not members(terminal.pid), seconds=120)
     kept = shards(tmp_path)
     assert len(kept) > 4
     assert not list(tmp_path.rglob("*.tmp")), "shards in progress are finished, not abandoned"
     assert_resumes(tmp_path, small_corpus)
 
 
-def test_control_c_at_other_moments(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_control_c_at_other_times(tmp_path: Path) -> None:
     """Ctrl-C while the evaluation splits are built, while processes start, and while the file is written."""
     options = {"splits": "test,train", "train_size": 20_000, "shard_size": 2_000, "workers": 2}
     for moment in (".partial", "deepnets1m_test.h5", ".deepnets1m_train.h5.*.tmp"):
@@ -303,19 +311,21 @@ def test_control_c_at_other_moments(tmp_path: Path) -> None:
         assert not list(tmp_path.glob("*.tmp"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("whole_group", [False, True])
-def test_a_polite_kill(small_corpus: Corpus, tmp_path: Path, whole_group: bool) -> None:
+def test_sigterm(small_corpus: Corpus, tmp_path: Path, whole_group: bool) -> None:
     """SIGTERM to the builder only or, as a service manager sends it, also to its workers."""
     with start(tmp_path, workers=2, **SMALL, **small_corpus.sizes) as process:
         until(lambda: len(shards(tmp_path)) > 4)
         (os.killpg if whole_group else os.kill)(process.pid, signal.SIGTERM)
-        output, errors = process.communicate(timeout=30)
+        output, errors = process.communicate(timeout=PATIENCE)
         assert (process.returncode, output, errors) == (130, "", INTERRUPTED + "\n")
-        until(lambda: not members(process.pid), seconds=10)
+        until(lambda: not members(process.pid), seconds=120)
     assert_resumes(tmp_path, small_corpus)
 
 
-def test_a_finished_bar_says_so(small_corpus: Corpus, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_finished_progress_bars(small_corpus: Corpus, tmp_path: Path) -> None:
     with start(tmp_path, workers=1, **SMALL, **small_corpus.sizes):
         until(lambda: len(shards(tmp_path)) > 4)
     with Terminal(command(tmp_path, workers=1, **SMALL, **small_corpus.sizes)) as terminal:
@@ -331,13 +341,13 @@ def test_a_finished_bar_says_so(small_corpus: Corpus, tmp_path: Path) -> None:
 # --- in a library ---
 
 
-def test_other_threads_can_build_too(tmp_path: Path) -> None:
+def test_other_threads_can_build(tmp_path: Path) -> None:
     reports = []
     plan = BuildPlan(("search",), search_size=20)
     workers = Workers(num_workers=2, shard_size=8)
     thread = threading.Thread(target=lambda: reports.extend(build_corpus(tmp_path, plan, workers=workers)))
     thread.start()
-    thread.join(60)
+    thread.join(PATIENCE)
     assert [report.networks for report in reports] == [20]
 
 

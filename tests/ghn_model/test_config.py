@@ -1,4 +1,4 @@
-"""`GHNConfig`: presets, files, and what it refuses."""
+"""`GHNConfig`: presets, JSON, and errors of invalid values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ghn_model import PRESETS, GHNConfig
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_configs_survive_json(name: str) -> None:
+def test_round_trip_through_json(name: str) -> None:
     config = GHNConfig.preset(name, num_classes=1000, image_size=224)
     assert GHNConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
@@ -40,12 +40,14 @@ def test_official_configs() -> None:
         "layernorm": True,
         "hid": 32,
     }
-    assert GHNConfig.from_official(ghn2) == GHNConfig.preset("ghn2")
-    assert GHNConfig.from_official({**ghn2, "hypernet": "mlp"}) == GHNConfig.preset("mlp")
+    assert GHNConfig.from_official(ghn2) == GHNConfig.preset("ghn2", vocabulary="ppuda")
+    assert GHNConfig.from_official({**ghn2, "hypernet": "mlp"}) == GHNConfig.preset("mlp", vocabulary="ppuda")
     ghn1 = {**ghn2, "ve": False, "weight_norm": False, "layernorm": False}
-    assert GHNConfig.from_official(ghn1) == GHNConfig.preset("ghn1")
+    assert GHNConfig.from_official(ghn1) == GHNConfig.preset("ghn1", vocabulary="ppuda")
     ghn3 = {**ghn2, "max_shape": [64, 64, 16, 16], "num_classes": 1000, "hid": 64, "layers": 3, "heads": 8}
-    assert GHNConfig.from_official(ghn3) == GHNConfig.preset("ghn3-t", 1000, 224)
+    assert GHNConfig.from_official(ghn3) == GHNConfig.preset("ghn3-t", 1000, 224, vocabulary="ghn3")
+    in_code_of_ghn3 = GHNConfig.from_official({**ghn2, "is_ghn2": True, "layers": 3, "heads": 8})
+    assert in_code_of_ghn3 == GHNConfig.preset("ghn2", vocabulary="ghn3")
 
 
 @pytest.mark.parametrize(
@@ -57,7 +59,9 @@ def test_official_configs() -> None:
         ({"heads": 5, "hypernet": "graphormer"}, "heads: must divide hidden"),
         ({"hypernet": "graphormer", "decoder": "mlp"}, "decoder: "),
         ({"max_shape": (64, 64, 11)}, "max_shape: expected four integers"),
-        ({"max_shape": (64, 32, 11, 11)}, "max_shape: channels"),
+        ({"max_shape": (64, 0, 11, 11)}, "max_shape: expected an integer"),
+        ({"vocabulary": "ghn4"}, "vocabulary: expected complete, ghn3 or ppuda, got 'ghn4'"),
+        ({"init": "zeros"}, "init: expected one of published, small; got 'zeros'"),
         ({"virtual_edges": 0}, "virtual_edges: expected an integer"),
         ({"virtual_edges": 255}, "virtual_edges: expected an integer"),
         ({"layernorm": 1}, "layernorm: expected true or false"),
@@ -65,7 +69,7 @@ def test_official_configs() -> None:
         ({"hid": 32}, "unknown key 'hid'; valid keys are hypernet, decoder"),
     ],
 )
-def test_what_is_refused(values: dict[str, Any], message: str) -> None:
+def test_invalid_values(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as raised:
         GHNConfig.from_dict(values)
     assert message in str(raised.value)

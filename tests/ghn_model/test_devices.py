@@ -1,6 +1,6 @@
-"""Training on devices other than the CPU: on `meta`, which shows that nothing is waited for; on a GPU, if there is one.
+"""Training on other devices: on `meta`, which shows that no step synchronizes, and on a GPU, if there is one.
 
-What is tested on a GPU is tested on the CPU, too, as far as that says anything, so that the tests themselves are tried.
+Where possible, the tests for a GPU run on the CPU, too, so that they are tested on machines without a GPU.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ def some_images(device: str | torch.device = "cpu", count: int = 4) -> tuple[Ten
     return images.to(device), labels.to(device)
 
 
-# --- nothing is waited for ---
+# --- no synchronization ---
 
 
 @pytest.mark.parametrize("preset", ["mlp", "ghn1", "ghn2", "ghn3-t"])
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_a_step_reads_nothing_from_its_device(corpus: Path, preset: str, precision: str) -> None:
-    """On `meta` there is nothing to read, nor does a tensor of the CPU get into it: where it runs, no step waits."""
+    """Tensors on `meta` have no values, so a step that runs there cannot wait for values on a GPU."""
     config, recipe = small_config(preset), Recipe.preset(preset, precision=precision, ema_decay=0.9)
     ghn = GHN(config).to(META).train()
     ranks = Distributed("cpu")
@@ -65,8 +65,8 @@ def test_a_step_reads_nothing_from_its_device(corpus: Path, preset: str, precisi
 
 
 @pytest.mark.parametrize("virtual_edges", [1, 50])
-def test_a_level_is_a_few_operations(corpus: Path, virtual_edges: int) -> None:
-    """Ten, and seven on the way back, and otherwise as many for a deep network as for a flat one."""
+def test_the_number_of_operations_grows_by_a_constant_per_level(corpus: Path, virtual_edges: int) -> None:
+    """Each level of a graph takes ten operations forward and seven backward, whatever the number of nodes."""
     config = small_config("ghn2").replace(virtual_edges=virtual_edges)
     ghn = GHN(config).to(META)
     found = []
@@ -148,8 +148,8 @@ def test_a_step_on_a_gpu_does_not_wait(corpus: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("processes", [1, 2])
-def test_a_run_goes_on_in_calls(corpus: Path, tmp_path: Path, device: str, processes: int) -> None:
-    """Two calls, by one process or two that share the device; half precision, averages of weights."""
+def test_a_run_resumes_on_every_device(corpus: Path, tmp_path: Path, device: str, processes: int) -> None:
+    """One process, or two that share the device; half precision, averages of weights."""
     words = command(corpus, tmp_path, images="digits", steps=4, ema_decay=0.9, precision="bf16", save_steps=1)
     words[words.index("--device") + 1] = device
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]

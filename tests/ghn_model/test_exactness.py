@@ -1,4 +1,4 @@
-"""Every predicted tensor against the naive oracle, which was written from the published formulas alone."""
+"""Every predicted tensor against an independent, naive implementation of the published formulas."""
 
 from __future__ import annotations
 
@@ -57,20 +57,31 @@ GRAPHS: dict[str, Callable[[int, int], Graph]] = {
 }
 
 PRESETS = ("ghn2", "ghn1", "mlp", "ghn3-t")
+VARIANTS: list[dict[str, Any]] = [{"decoder": "mlp"}]
+"""Encoders and decoders that no preset has, as changes of the preset ghn2."""
 CASES = [
     *((preset, name, 10, 32) for preset in PRESETS for name in ("ViT-style", "DARTS", "DeepNets-1M")),
-    *((preset, name, 1000, 224) for preset in ("ghn2", "ghn3-t") for name in ("ViT-style", "DeepNets-1M", "resnet18")),
-    *(("ghn2", name, 1000, 224) for name in GRAPHS if name not in ("resnet18", "ViT-style", "DARTS", "DeepNets-1M")),
+    *((preset, "DeepNets-1M", 1000, 224) for preset in ("ghn2", "ghn3-t")),
+    *(
+        pytest.param(preset, name, 1000, 224, marks=pytest.mark.slow)
+        for preset in ("ghn2", "ghn3-t")
+        for name in ("ViT-style", "resnet18")
+    ),
+    ("ghn2", "shufflenet_v2_x1_0", 1000, 224),
+    *(
+        pytest.param("ghn2", name, 1000, 224, marks=pytest.mark.slow)
+        for name in ("mobilenet_v2", "resnet50", "vgg11_bn", "densenet121")
+    ),
     ("ghn1", "resnet18", 10, 32),
     ("ghn3-t", "shufflenet_v2_x1_0", 1000, 224),
     ("ghn3-t", "mobilenet_v2", 10, 32),
-    ("mlp", "vgg11_bn", 10, 32),
+    pytest.param("mlp", "vgg11_bn", 10, 32, marks=pytest.mark.slow),
 ]
 
 
 @cache
 def loaded(preset: str, classes: int, side: int, **changes: Any) -> GHN:
-    """A hypernetwork with random weights, not those of its constructor: none of them is zero."""
+    """Return a hypernetwork with random weights, none of which is zero, unlike those of its constructor."""
     config = GHNConfig.preset(preset, classes, side, **changes)
     ghn = GHN(config)
     ghn.load_state_dict(random_state_dict(seed=3, **layout(config)))
@@ -123,8 +134,21 @@ def test_every_tensor(preset: str, name: str, classes: int, side: int) -> None:
     assert_close({key: tensor.detach() for key, tensor in with_gradients.items()}, reference)
 
 
-@pytest.mark.parametrize("split", ["train", "val", "test", "search", "wide", "deep", "dense", "bnfree"])
-@pytest.mark.parametrize(("preset", "classes", "side"), [("ghn2", 10, 32), ("ghn3-t", 10, 32), ("ghn2", 1000, 224)])
+@pytest.mark.parametrize(
+    "split",
+    [
+        *("train", "deep", "bnfree"),
+        *(pytest.param(split, marks=pytest.mark.slow) for split in ("val", "test", "search", "wide", "dense")),
+    ],
+)
+@pytest.mark.parametrize(
+    ("preset", "classes", "side"),
+    [
+        ("ghn2", 10, 32),
+        pytest.param("ghn3-t", 10, 32, marks=pytest.mark.slow),
+        pytest.param("ghn2", 1000, 224, marks=pytest.mark.slow),
+    ],
+)
 def test_networks_of_every_split(corpus: Path, split: str, preset: str, classes: int, side: int) -> None:
     nets = DeepNets1M(corpus, split, num_classes=classes, image_size=side)
     graph = nets[int(np.argsort(nets.num_nodes)[len(nets) // 10])]
@@ -146,8 +170,8 @@ def test_embeddings(preset: str) -> None:
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_networks_of_many_sizes_together(preset: str) -> None:
-    """Eight graphs at once: each as the oracle predicts it, and as it is predicted alone."""
+def test_batches_of_graphs(preset: str) -> None:
+    """The predictions for eight graphs at once equal those of the oracle, and those for each graph alone."""
     ghn = loaded(preset, 10, 32)
     graphs = [build_graph(DARTS.replace(n_cells=cells)) for cells in (1, 3)] + [
         build_graph(SMALL.replace(n_cells=cells, norm=norm)) for cells in (1, 2, 4) for norm in ("bnorm", None)
@@ -166,7 +190,7 @@ def test_networks_of_many_sizes_together(preset: str) -> None:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_gradients(preset: str) -> None:
-    """Of the sum of squares of all predicted tensors, by every weight of the hypernetwork, in double precision."""
+    """Gradients of the sum of squares of all predicted tensors, for every weight, in double precision."""
     ghn = GHN(GHNConfig.preset(preset, max_shape=(16, 16, 5, 5), hidden=8, **({"heads": 2} if "3" in preset else {})))
     ghn.load_state_dict(random_state_dict(seed=5, **layout(ghn.config)))
     ghn.double()
@@ -184,9 +208,17 @@ def test_gradients(preset: str) -> None:
         assert torch.allclose(result[name], gradient, rtol=1e-6, atol=1e-9), name
 
 
-@pytest.mark.parametrize("classes", [10, 100])
-def test_the_ablation_of_the_decoder(classes: int) -> None:
-    ghn = loaded("ghn2", classes, 32, decoder="mlp")
+@pytest.mark.parametrize(
+    ("classes", "sizes"),
+    [
+        (10, {"max_shape": (16, 16, 5, 5)}),
+        pytest.param(10, {}, marks=pytest.mark.slow),
+        pytest.param(100, {}, marks=pytest.mark.slow),
+    ],
+)
+@pytest.mark.parametrize("changes", VARIANTS, ids=str)
+def test_other_encoders_and_decoders(changes: dict[str, Any], classes: int, sizes: dict[str, Any]) -> None:
+    ghn = loaded("ghn2", classes, 32, **changes, **sizes)
     graph = GRAPHS["DeepNets-1M"](classes, 32)
     with torch.no_grad():
         (reference,) = expected(ghn, [graph])
@@ -194,7 +226,7 @@ def test_the_ablation_of_the_decoder(classes: int) -> None:
 
 
 class Odd(nn.Module):
-    """Parameters of every rank and role: 0-D to 5-D, large kernels, positions with and without tokens."""
+    """A network with parameters of 0 to 5 dimensions, large kernels, and positions with and without tokens."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Encoders and decoders from outside the package: they train, save, load back, predict and are evaluated."""
+"""User-defined encoders and decoders: training, files, predictions and evaluation."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from deepnets import GENOTYPES, DeepNets1M, Network, NetworkConfig, build_graph
+from deepnets import GENOTYPES, Network, NetworkConfig, build_graph
 from deepnets.support import CheckpointError, ConfigError
 from ghn_model import DECODERS, ENCODERS, GHN, GHNConfig, register_decoder, register_encoder
 from ghn_model.checkpoints import save_checkpoint
-from ghn_model.training import train
-from tests.support.training_runs import small_recipe, stream
+from tests.support.training_runs import train_here
 
 ROOT = Path(__file__).parents[2]
 SMALL = {"hidden": 8, "max_shape": (16, 16, 3, 3)}
@@ -96,12 +95,12 @@ assert loaded.config == config and loaded.gnn.scale == 0.5
 def program(folder: Path, *words: str, plugins: str = "") -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{folder}", "OMP_NUM_THREADS": "1", "DEEPNETS_PLUGINS": plugins}
     return subprocess.run(
-        [sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=250
+        [sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=300
     )
 
 
 @pytest.mark.slow
-def test_parts_from_another_module_work_from_training_to_evaluation(tmp_path: Path) -> None:
+def test_user_defined_parts_from_training_to_evaluation(tmp_path: Path) -> None:
     (tmp_path / "my_parts.py").write_text(PLUGIN)
     trained = program(tmp_path, "-c", TRAIN)
     assert trained.returncode == 0, trained.stderr
@@ -157,10 +156,8 @@ def test_registered_parts_load_back(registered: GHNConfig, tmp_path: Path) -> No
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
 
 
-@pytest.mark.slow
-def test_registered_parts_are_trained(registered: GHNConfig, tmp_path: Path) -> None:
-    recipe = small_recipe(epochs=1, max_params=2_000_000, max_nodes=0)
-    path = train(tmp_path, registered, recipe, stream(), DeepNets1M(split="predefined"), quiet=True)
+def test_registered_parts_are_trained(corpus: Path, registered: GHNConfig, tmp_path: Path) -> None:
+    path = train_here(corpus, tmp_path, steps=2, hypernetwork=registered)
     loaded = GHN.from_pretrained(path)
     assert loaded.config == registered
     assert list(loaded.predict(Network(DARTS))) == parameter_names()
@@ -190,8 +187,8 @@ def test_duplicates_and_unknown_names_are_refused(registered: GHNConfig) -> None
         registered.replace(options={3: 4})
 
 
-def test_a_file_never_causes_an_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither the names of unknown modules nor those of functions in known ones are followed."""
+def test_loading_a_file_imports_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names of modules in files are not imported, and functions of imported modules are not called."""
     (tmp_path / "hostile.py").write_text("raise SystemExit('imported')")
     monkeypatch.syspath_prepend(tmp_path)
     ghn = GHN(GHNConfig(**SMALL))
@@ -203,7 +200,8 @@ def test_a_file_never_causes_an_import(tmp_path: Path, monkeypatch: pytest.Monke
     assert "hostile" not in sys.modules
 
 
-def test_files_of_registered_parts_are_refused_where_they_are_unknown(registered: GHNConfig, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_files_with_unregistered_parts_are_an_error(registered: GHNConfig, tmp_path: Path) -> None:
     path = GHN(registered).save(tmp_path / "ghn.safetensors")
     done = program(tmp_path, "-m", "ghn_model", "info", str(path))
     assert done.returncode == 1

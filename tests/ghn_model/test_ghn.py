@@ -1,4 +1,4 @@
-"""What users do with a hypernetwork: predict, initialise, embed; and what they may do wrong."""
+"""Using a hypernetwork: predictions, initialisation, embeddings, and errors of invalid arguments."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_published_sizes(name: str, classes: int, size: int, count: int) -> None
 
 
 @pytest.mark.parametrize(("name", "count"), [("ghn3-l", 214_668_960), ("ghn3-xl", 654_365_184)])
-def test_published_sizes_of_large_ones(name: str, count: int) -> None:
+def test_published_sizes_of_large_hypernetworks(name: str, count: int) -> None:
     with torch.device("meta"):
         ghn = GHN(GHNConfig.preset(name, 1000, 224))
     assert sum(parameter.numel() for parameter in ghn.parameters()) == count
@@ -135,7 +135,7 @@ def test_configs_as_values(name: str) -> None:
         ({"hypernet": "graphormer", "decoder": "mlp"}, "decoder"),
     ],
 )
-def test_what_a_config_refuses(values: dict[str, Any], message: str) -> None:
+def test_invalid_configs(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         GHNConfig(**values)
 
@@ -152,7 +152,7 @@ def test_unknown_presets_and_keys() -> None:
 # --- prediction ---
 
 
-def test_prediction_leaves_the_model_alone(ghn: GHN) -> None:
+def test_predictions_do_not_change_the_model(ghn: GHN) -> None:
     model = Small().train()
     before = snapshot(model)
     predicted = ghn.predict(model)
@@ -319,7 +319,7 @@ def test_wrong_models_and_graphs(ghn: GHN) -> None:
         ghn.initialize(empty)
 
 
-def test_a_model_that_cannot_run_is_left_alone(ghn: GHN) -> None:
+def test_models_that_cannot_run_are_not_changed(ghn: GHN) -> None:
     model = Small()
     before = snapshot(model)
     with pytest.raises(TraceError, match="Small cannot run on a tensor"):
@@ -327,7 +327,7 @@ def test_a_model_that_cannot_run_is_left_alone(ghn: GHN) -> None:
     assert_same(before, snapshot(model))
 
 
-def test_a_batch_that_is_ready(ghn: GHN) -> None:
+def test_prepared_batches(ghn: GHN) -> None:
     graphs = [build_graph(VIT), build_graph(VIT.replace(n_cells=3))]
     first, second = ghn(GraphBatch(graphs, virtual_edges=50)), ghn(graphs)
     for one, other in zip(first, second):

@@ -1,4 +1,4 @@
-"""`GHN` as it is used: prediction, initialisation, embeddings, training; what it keeps, and what it refuses."""
+"""Properties of `GHN`: names and shapes, predictions, initialisation, gradients, training, and errors."""
 
 from __future__ import annotations
 
@@ -152,21 +152,6 @@ def test_names_and_shapes_of_ghn3() -> None:
     assert keys("ghn3-t", 1000, 224) == ghn3_keys(64, 1000, 16, layers=3, heads=8)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_initial_values(kind: str) -> None:
-    ghn = GHN(KINDS[kind].replace(hidden=16))
-    tables = [module for module in ghn.modules() if isinstance(module, nn.Embedding)]
-    assert tables
-    for table in tables:
-        if table.weight.numel() > 1000:
-            assert table.weight.std().item() == pytest.approx(table.embedding_dim**-0.5, rel=0.1)
-    last = "decoder.conv.2" if ghn.config.decoder == "conv" else "decoder.mlp.fc.2"
-    for name in (last, "decoder_1d.fc.2", "decoder.class_layer_predictor.1"):
-        weight, bias = ghn.get_parameter(f"{name}.weight"), ghn.get_parameter(f"{name}.bias")
-        assert not bias.any()
-        assert weight.abs().max() <= weight[0].numel() ** -0.5 / 5 * 1.001
-
-
 # --- prediction ---
 
 
@@ -210,7 +195,7 @@ def test_many_networks_in_one_call(kind: str) -> None:
     assert torch.allclose(embeddings[2], ghn.embed(models[2]), atol=1e-6)
 
 
-def test_more_classes_than_the_hypernetwork_knows() -> None:
+def test_more_classes_than_the_hypernetwork_has() -> None:
     predicted = made().predict(network(num_classes=25))
     weight, bias = predicted["classifier.0.weight"], predicted["classifier.0.bias"]
     assert torch.equal(weight[:5], weight[10:15])
@@ -297,7 +282,7 @@ def test_gradients_reach_every_weight(kind: str) -> None:
 
 
 def test_gradients_when_only_a_part_is_trained() -> None:
-    """Nothing before the encoder learns: predictions still depend on the encoder's weights."""
+    """If no module before the encoder is trained, the gradients still reach the encoder's weights."""
     ghn = made()
     for name, parameter in ghn.named_parameters():
         parameter.requires_grad_(name.startswith("gnn."))
@@ -318,7 +303,7 @@ def test_predictions_for_training_are_dense(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_prepared_graphs(kind: str) -> None:
-    """Graphs can be prepared elsewhere, in a worker process for one."""
+    """Graphs can be prepared in advance, for example in a worker process."""
     ghn, graphs = made(kind), [build_graph(DARTS), build_graph(VIT)]
     prepared = pickle.loads(pickle.dumps(ghn.prepare(graphs)))
     for result, expected in zip(ghn(prepared), ghn(graphs)):
@@ -330,7 +315,7 @@ def test_prepared_graphs(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_batches_are_graphs(kind: str) -> None:
-    """The reach of virtual edges is the hypernetwork's, whatever a batch was made with."""
+    """The cutoff of virtual edges is that of the hypernetwork, not that of the batch."""
     ghn, graphs = made(kind), [build_graph(DARTS), build_graph(VIT)]
     for enabled in (True, False):
         with torch.set_grad_enabled(enabled):
@@ -359,9 +344,6 @@ def test_copies_predict_the_same() -> None:
     assert equal(copy.deepcopy(ghn).predict(network()), ghn.predict(network()))
 
 
-# --- what is refused ---
-
-
 def nameless() -> Graph:
     return Graph(np.array([9, 4], np.uint8), [0, 0], [0, 1], [0])
 
@@ -385,7 +367,7 @@ def nameless() -> Graph:
         (lambda ghn: GHN(5), "config: expected a GHNConfig"),
     ],
 )
-def test_what_is_refused(call: Callable[[GHN], Any], message: str) -> None:
+def test_invalid_values(call: Callable[[GHN], Any], message: str) -> None:
     with pytest.raises(ConfigError) as raised:
         call(made())
     assert message in str(raised.value)

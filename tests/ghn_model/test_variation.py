@@ -64,7 +64,7 @@ def changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> list[str]:
     return [name for name in before if not torch.equal(before[name], after[name])]
 
 
-def test_nothing_happens_without_a_reason() -> None:
+def test_defaults_change_nothing() -> None:
     model, parameters = block()
     varied = vary(model, parameters)
     assert varied is not parameters
@@ -181,6 +181,6 @@ def test_types_and_gradients_stay_as_they_are() -> None:
         ({"max_size": -1}, "max_size: expected an integer, 0 or more; got -1"),
     ],
 )
-def test_what_makes_no_sense_is_refused(arguments: dict[str, int], message: str) -> None:
+def test_invalid_arguments(arguments: dict[str, int], message: str) -> None:
     with pytest.raises(ConfigError, match=f"^{message}$"):
         vary(nn.Linear(2, 2), {}, **arguments)  # type: ignore[arg-type]

@@ -24,6 +24,7 @@ from deepnets.corpus import CorpusFile
 from generator import BuildPlan, SplitReport
 
 __all__ = [
+    "PATIENCE",
     "ROOT",
     "Corpus",
     "Terminal",
@@ -39,7 +40,7 @@ __all__ = [
 ]
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 60.0
+PATIENCE = 300.0  # seconds; on a busy machine, starting processes can take minutes
 
 
 class Corpus(NamedTuple):

@@ -22,6 +22,9 @@ def zeros(model, graph):
     """Nothing at all."""
     return {name: torch.zeros_like(tensor) for name, tensor in model.named_parameters()}
 
+def initial(model, graph):
+    return dict(model.named_parameters())
+
 def noisy(model, graph):
     return {name: tensor + 0.1 * torch.randn(tensor.shape) for name, tensor in model.named_parameters()}
 

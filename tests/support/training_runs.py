@@ -20,7 +20,7 @@ from ghn_model.training.images import ImageStream
 __all__ = ["ROOT", "command", "run", "small_config", "small_recipe", "stream", "tensors", "train_here"]
 
 ROOT = Path(__file__).resolve().parents[2]
-TIMEOUT = 120.0
+TIMEOUT = 400.0  # seconds; on a busy machine, starting processes can take minutes
 
 
 def small_config(preset: str = "ghn2", **changes: Any) -> GHNConfig:

@@ -1,4 +1,4 @@
-"""Searching for architectures: the ranking that scikit-learn's regressor gives, and honest words about it."""
+"""Architecture search: rankings against those of scikit-learn's regressor, and the command."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_networks_without_a_target_are_left_out() -> None:
     pd.testing.assert_frame_equal(found.ranking, expected.ranking)
 
 
-def test_what_cannot_be_searched() -> None:
+def test_invalid_searches() -> None:
     val, test = data(20, 1), data(10, 2)
     features, networks = data(6, 3)[0], pd.DataFrame({"index": range(6)})
     with pytest.raises(ConfigError, match="property: unknown 'size'; use one of val_acc"):
@@ -134,7 +134,7 @@ def test_search(folder: Path, corpus: Path, tmp_path: Path, capsys: pytest.Captu
     assert f"the best of 60 is network {ranking['index'][0]}." in text
     assert f"{PUBLISHED_BEST:,} of the published corpus" in text
     assert len([line for line in text.splitlines() if line.strip()[:1].isdigit()]) == 3
-    # Shallow networks were better in the results, and embeddings know how deep networks are.
+    # Shallow networks were better in the results, and the embeddings depend on the depth.
     depths = [nets[i].levels.max() for i in ranking["index"]]
     assert np.mean(depths[:20]) < np.mean(depths[40:])
     for name in ("search.png", "best.png"):
@@ -161,6 +161,6 @@ def test_search_without_the_split(folder: Path, corpus: Path, tmp_path: Path) ->
     assert not (tmp_path / "out").exists()
 
 
-def test_a_property_that_is_not_known(folder: Path, corpus: Path, tmp_path: Path) -> None:
+def test_a_property_without_results(folder: Path, corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="0 of 40 have a value to compare with, 10 or more are needed"):
         call(folder, corpus, tmp_path, "--limit", "60", "--property", "val_acc_noise")

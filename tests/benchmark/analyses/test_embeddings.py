@@ -1,4 +1,4 @@
-"""Architectures as vectors: those of the hypernetwork, computed once, and flattened."""
+"""Embeddings of architectures: values, cache, and projections to two dimensions."""
 
 from __future__ import annotations
 
@@ -32,30 +32,30 @@ def test_embeddings_are_those_of_the_hypernetwork(corpus: Path, preset: str) -> 
     ghn = small_ghn(1, preset)
     nets = DeepNets1M(corpus, "val", num_nets=12)
     expected = torch.stack([ghn.embed(nets.network(i), graph=nets[i]) for i in range(12)]).numpy()
-    found = embed_networks(ghn, nets, batch=5)
+    found = embed_networks(ghn, nets, batch_size=5)
     assert (found.shape, found.dtype) == ((12, ghn.config.hidden), np.float32)
     assert found == pytest.approx(expected, abs=2e-6)
-    assert embed_networks(ghn, nets, indices=[7, 2], batch=1) == pytest.approx(expected[[7, 2]], abs=2e-6)
+    assert embed_networks(ghn, nets, indices=[7, 2], batch_size=1) == pytest.approx(expected[[7, 2]], abs=2e-6)
     assert embed_networks(ghn, [nets[3], nets[9]]) == pytest.approx(expected[[3, 9]], abs=2e-6)
 
 
-def test_processes_do_not_matter(corpus: Path, ghn: GHN, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_compute_the_same_embeddings(corpus: Path, ghn: GHN, monkeypatch: pytest.MonkeyPatch) -> None:
     nets = DeepNets1M(corpus, "val", num_nets=11)
     alone = embed_networks(ghn, nets)
     monkeypatch.setattr(embeddings, "_TASK", 4)
-    assert np.array_equal(embed_networks(ghn, nets, jobs=2), alone)
-    assert np.array_equal(embed_networks(ghn, list(nets), jobs=2), alone)
+    assert np.array_equal(embed_networks(ghn, nets, workers=2), alone)
+    assert np.array_equal(embed_networks(ghn, list(nets), workers=2), alone)
 
 
 def test_nothing_to_embed(corpus: Path, ghn: GHN) -> None:
     with pytest.raises(ConfigError, match="there are no networks to embed"):
         embed_networks(ghn, [])
-    with pytest.raises(ConfigError, match="jobs: expected an integer, 1 or more; got 0"):
-        embed_networks(ghn, DeepNets1M(corpus, "val"), jobs=0)
+    with pytest.raises(ConfigError, match="workers: expected an integer, 1 or more; got 0"):
+        embed_networks(ghn, DeepNets1M(corpus, "val"), workers=0)
 
 
 def test_the_cache(corpus: Path, ghn: GHN, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is there is not computed again; what is damaged, or of another hypernetwork or corpus, is."""
+    """Only embeddings that are missing, damaged, or of another hypernetwork or corpus are computed."""
     nets = DeepNets1M(corpus, "val", num_nets=10)
     expected = embed_networks(ghn, nets)
     computed: list[int] = []
@@ -112,7 +112,7 @@ def test_principal_components() -> None:
     assert project(vectors[:, :1]).shape == (40, 2)
 
 
-def test_neighbours_stay_neighbours() -> None:
+def test_tsne_keeps_clusters_apart() -> None:
     rng = np.random.default_rng(0)
     vectors = np.concatenate([rng.normal(size=(20, 5)), rng.normal(size=(20, 5)) + 30])
     points = project(vectors, "tsne", perplexity=5)
@@ -122,7 +122,7 @@ def test_neighbours_stay_neighbours() -> None:
     assert np.linalg.norm(points[:20].mean(0) - points[20:].mean(0)) > within
 
 
-def test_wrong_projections() -> None:
+def test_invalid_projections() -> None:
     with pytest.raises(ConfigError, match="projection: unknown 'umap'; use one of pca, tsne"):
         project(np.zeros((3, 2)), "umap")
     for vectors in (np.zeros((1, 2)), np.zeros(3), np.full((3, 2), math.nan)):

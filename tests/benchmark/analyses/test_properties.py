@@ -66,12 +66,12 @@ def data(n: int, seed: int, features: int = 4) -> tuple[Any, Any]:
 
 @pytest.fixture
 def few_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A grid for tests that are about other things."""
+    """A small grid, for tests of other properties."""
     monkeypatch.setattr(properties, "GRID", {"C": (1, 10), "epsilon": (0.1,), "gamma": ("auto", 0.5)})
 
 
 def searched(vectors: Any, targets: Any, seed: int | None) -> Any:
-    """The published procedure, in scikit-learn's own words."""
+    """The published procedure with scikit-learn's grid search."""
     from sklearn.model_selection import GridSearchCV
     from sklearn.svm import SVR
 
@@ -87,7 +87,7 @@ def test_parameters_are_those_of_the_plain_search(n: int, seed: int | None) -> N
     assert best_parameters(vectors, targets, seed) == searched(vectors, targets, seed)
 
 
-def test_equally_good_parameters_are_told_apart_as_scikit_learn_does() -> None:
+def test_ties_between_parameters_are_resolved_as_in_scikit_learn() -> None:
     """Targets within the tube: every candidate predicts a constant."""
     vectors, _ = data(20, 0)
     targets = np.where(np.arange(20) % 2, 0.01, 0.02)
@@ -134,9 +134,9 @@ def test_networks_without_a_target_are_left_out_and_counted() -> None:
 
 
 @pytest.mark.usefixtures("few_candidates")
-def test_jobs_do_not_matter() -> None:
+def test_parameters_do_not_depend_on_the_number_of_jobs() -> None:
     vectors, targets = data(12, 1)
-    assert best_parameters(vectors, targets, 1, jobs=2) == best_parameters(vectors, targets, 1)
+    assert best_parameters(vectors, targets, 1, workers=2) == best_parameters(vectors, targets, 1)
 
 
 @pytest.mark.usefixtures("few_candidates")
@@ -237,7 +237,7 @@ def test_results_of_other_networks_are_refused(corpus: Path, tmp_path: Path) -> 
         own_targets(choose_rows(found, ("val", "test")), DeepNets1M(corpus, "val"), runs=found.runs)
 
 
-def test_which_results(tmp_path: Path) -> None:
+def test_choice_of_results(tmp_path: Path) -> None:
     rows = [row("a", name, split, 0, 50.0) for name in ("one", "two") for split in ("val", "test")]
     rows += [row("a", "three", "val", 0, 50.0)]
     found = read_results(write(tmp_path, rows, {}))
@@ -268,7 +268,7 @@ def test_published_properties_are_of_the_published_networks(corpus: Path, monkey
 
 
 @pytest.mark.skipif(not PUBLISHED_FILES.is_dir(), reason="the published files are not here")
-def test_published_properties_say_nothing_about_other_networks(corpus: Path) -> None:
+def test_published_properties_of_other_networks_are_an_error(corpus: Path) -> None:
     with pytest.raises(ConfigError, match=r"contains other networks than the published ones"):
         published_targets(PUBLISHED_FILES, "cifar10", DeepNets1M(corpus, "val"))
 

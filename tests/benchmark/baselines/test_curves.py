@@ -14,7 +14,7 @@ from benchmark.baselines.curves import mean_curves
 from benchmark.baselines.runs import COLUMNS
 
 
-def test_means_are_over_networks_that_did_not_fail(tmp_path: Path) -> None:
+def test_failed_trainings_count_as_zero(tmp_path: Path) -> None:
     def row(index: int, epoch: int, top1: float, status: str = "ok") -> dict[str, Any]:
         texts = {"predictor": "a", "split": "test", "network": "", "images": "digits", "status": status, "reason": ""}
         return {**dict.fromkeys(COLUMNS, 1.0), **texts, "index": index, "epoch": epoch, "top1": top1}
@@ -23,17 +23,22 @@ def test_means_are_over_networks_that_did_not_fail(tmp_path: Path) -> None:
     table = pd.DataFrame([*rows, row(2, 0, np.nan, "failed")])
     means = mean_curves(table)
     assert means["epoch"].tolist() == [1, 3]
-    assert means["mean"].tolist() == [15.0, 40.0]
-    assert means["standard_error"].tolist() == pytest.approx([5 / 2**0.5, 10 / 2**0.5])
+    assert means["mean"].tolist() == pytest.approx([10.0, 80 / 3])
+    expected = [np.std([10, 20, 0]) / 3**0.5, np.std([30, 50, 0]) / 3**0.5]
+    assert means["standard_error"].tolist() == pytest.approx(expected)
+    assert means["successful_mean"].tolist() == [15.0, 40.0]
     assert means["networks"].tolist() == [3, 3]
     assert means["failures"].tolist() == [1, 1]
     assert curves_text(table).splitlines()[1:] == [
-        "   epoch          a",
-        "       1   15.0±3.5",
-        "       3   40.0±7.1",
-        "networks          3",
-        "  failed          1",
+        "       epoch           a",
+        "           1    10.0±4.7",
+        "           3   26.7±11.9",
+        "    networks           3",
+        "      failed           1",
+        "without them        40.0",
     ]
+    losses = mean_curves(table, "train_loss")
+    assert losses["mean"].tolist() == [1.0, 1.0, 1.0]  # a loss of 0 would be the best
     assert draw_curves(table, tmp_path / "a.png")
     failed = table[table["status"] == "failed"]
     assert curves_text(failed).splitlines()[-1].split() == ["failed", "1"]

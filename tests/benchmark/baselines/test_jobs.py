@@ -1,4 +1,4 @@
-"""What is trained on what: the first images of every class, and torchvision's models for images of 32 pixels."""
+"""Training data with few images per class, and torchvision's models for images of 32 pixels."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_first_convolutions_keep_their_middle(models: Any) -> None:
     assert torch.equal(state, torch.get_rng_state())
     assert torch.equal(model.conv1.weight, large[:, :, 2:5, 2:5])
     small = model.conv1.weight
-    adapt_to_small_images(model)  # once more: there is nothing left to do
+    adapt_to_small_images(model)  # a second call changes nothing
     assert torch.equal(model.conv1.weight, small)
 
 

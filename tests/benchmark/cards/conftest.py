@@ -9,6 +9,7 @@ import pytest
 
 from benchmark.cards import bundle
 from tests.support.bundles import STEPS, Made
+from tests.support.shared import make_once
 from tests.support.small_corpus import write_small_corpus
 from tests.support.training_runs import command, run
 
@@ -16,25 +17,30 @@ from tests.support.training_runs import command, run
 @pytest.fixture(scope="package")
 def trained(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A training by the command line, of the smallest hypernetwork with a preset; do not change it."""
-    out = tmp_path_factory.mktemp("run")
-    done = run(command(corpus, out, images="digits", preset="ghn1", steps=STEPS, log_steps=1))
-    assert done.returncode == 0, done.stderr
-    return out
+
+    def make(out: Path) -> None:
+        done = run(command(corpus, out, images="digits", preset="ghn1", steps=STEPS, log_steps=1))
+        assert done.returncode == 0, done.stderr
+
+    return make_once(tmp_path_factory, "card-training", make)[0]
 
 
 @pytest.fixture(scope="package")
 def made(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
     """A bundle and its results; do not change them, use `copied`."""
-    folder = tmp_path_factory.mktemp("made")
-    given = {"limits": "a test", "corpus_command": "make corpus"}
-    path, results = bundle(trained, "ghn1-digits", folder / "bundles", given=given), folder / "results"
-    (folder / "small").mkdir()
-    data = write_small_corpus(folder / "small", "test", "wide")
-    predictors = [str(path), f"raw={trained / 'ghn.safetensors'}"]
-    words = ["--splits", "test,wide", "--limit", "3,wide=4", "--data", str(data), "--out", str(results), "--quiet"]
-    done = run(["-m", "benchmark", "run", "--predictors", *predictors, *words, "--no-report", "--jobs", "1"])
-    assert done.returncode == 0, done.stderr
-    return Made(path, results)
+
+    def make(folder: Path) -> Made:
+        given = {"limits": "a test", "corpus_command": "make corpus"}
+        path, results = bundle(trained, "ghn1-digits", folder / "bundles", given=given), folder / "results"
+        (folder / "small").mkdir()
+        data = write_small_corpus(folder / "small", "test", "wide")
+        predictors = [str(path), f"raw={trained / 'ghn.safetensors'}"]
+        words = ["--splits", "test,wide", "--limit", "3,wide=4", "--data", str(data), "--out", str(results), "--quiet"]
+        done = run(["-m", "benchmark", "run", "--predictors", *predictors, *words, "--no-report", "--jobs", "1"])
+        assert done.returncode == 0, done.stderr
+        return Made(path, results)
+
+    return make_once(tmp_path_factory, "card-bundle", make)[1]
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from tests.support.bundles import altered, card_at, digest_of, load_metadata, ro
 
 
 @pytest.mark.parametrize("name", list_pretrained())
-def test_cards_say_what_files_say(name: str) -> None:
+def test_cards_agree_with_their_files(name: str) -> None:
     card, path = model_card(name), PRETRAINED / f"{name}.safetensors"
     assert card["sha256"] == digest_of(path)
     recipe = Recipe.from_dict(card["recipe"])
@@ -76,7 +76,8 @@ def test_commands_that_were_not_recorded(trained: Path, tmp_path: Path, minutes:
     length = {"minutes": minutes, "steps": 1_501_200}
     folder = altered(trained, tmp_path / "run", command=None, images="cifar10", length=length)
     text = training_command(read_training(folder))
-    assert text.startswith("python -m ghn_model train --preset ghn1 --images cifar10 --image-root FOLDER --minutes ")
+    start = "python -m ghn_model train --preset ghn1 --images cifar10 --image-root FOLDER --weight-init small"
+    assert text.startswith(f"{start} --minutes ")
     assert text.endswith(" --steps 1501200  # for other options, see recipe")
     assert float(text.split()[text.split().index("--minutes") + 1]) == minutes
 
@@ -94,7 +95,7 @@ def test_hypernetworks_without_a_preset(trained: Path, tmp_path: Path) -> None:
 # --- published results ---
 
 
-def test_what_is_published() -> None:
+def test_published_results() -> None:
     """Check the published row of GHN-2 and the number of columns."""
     assert PUBLISHED["ghn2"]["test"] == {
         "mean_top1": 66.88,
@@ -111,7 +112,7 @@ def test_what_is_published() -> None:
 @pytest.mark.skipif(
     "DEEPNETS_PUBLISHED" not in os.environ, reason="needs the published files: DEEPNETS_PUBLISHED=FOLDER"
 )
-def test_what_is_published_is_what_the_files_say() -> None:
+def test_published_results_agree_with_the_published_files() -> None:
     from benchmark.literature import load
     from benchmark.literature.tables import accuracies
 

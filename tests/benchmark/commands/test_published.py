@@ -1,4 +1,4 @@
-"""The command `published`: the literature's tables in a terminal, and ours beside them."""
+"""The command `published`: tables of the published results, and of our own for comparison."""
 
 from __future__ import annotations
 
@@ -87,9 +87,11 @@ def test_ours_are_summarized_as_the_published_ones(results: Path) -> None:
     assert ours is not None
     table = own_accuracies(ours, "cifar10", "top1").set_index("split")
     row = table.loc["test"]
-    assert (row["mean"], row["best"], row["best_index"], row["networks"], row["failures"]) == (60, 70, 1, 4, 1)
-    assert row["standard_error"] == pytest.approx(math.sqrt(200 / 3 / 3))
-    assert math.isnan(table.loc["deep", "mean"])
+    assert (row["mean"], row["best"], row["best_index"], row["networks"], row["failures"]) == (45, 70, 1, 4, 1)
+    assert row["successful_mean"] == 60
+    assert row["standard_error"] == pytest.approx(math.sqrt((15**2 + 25**2 + 5**2 + 45**2) / 4 / 4))
+    assert table.loc["deep", "mean"] == 0
+    assert math.isnan(table.loc["deep", "successful_mean"])
     assert table.loc["deep", "failures"] == 2
     assert list(own_accuracies(ours, "imagenet", "top5")["mean"]) == [15.5]
 
@@ -103,16 +105,17 @@ def test_the_command_shows_ours_below_the_published_ones(
     lines = out.splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith("CIFAR-10, test images, top-1 in percent: mean"))
     table = lines[start + 2 : lines.index("", start + 2)]
-    assert [line.split("  ")[0] for line in table[2:-2]] == ["MLP", "GHN-1", "GHN-2", *(f"SGD {n} ep" for n in EPOCHS)]
-    assert table[-2].split() == ["ghn2-mine", "60.00±4.71", "70.00", "-", "-", "-", "-", "12.25", "/", "-"]
-    assert table[-1].split() == [*("failed", "1", "of", "4", "-", "2", "of", "2", "-", "-", "0", "of", "1")]
+    assert [line.split("  ")[0] for line in table[2:-3]] == ["MLP", "GHN-1", "GHN-2", *(f"SGD {n} ep" for n in EPOCHS)]
+    assert table[-3].split() == ["ghn2-mine", "45.00±13.46", "70.00", "-", "0.00±0.00", "-", "-", "12.25", "/", "-"]
+    assert table[-1].split() == ["without", "them", "60.00", "-", "-", "-", "-", "12.25", "/", "-"]
+    assert table[-2].split() == [*("failed", "1", "of", "4", "-", "2", "of", "2", "-", "-", "0", "of", "1")]
     assert "70.00 #1" in out
     assert re.search(r"33\.50±0\.35 +34\.00", out), "networks of val, validation images"
     assert "20.50±0.00" in out, "noisy images"
     assert "my_module_…redict" in out
     assert re.search(r"15\.50±0\.00 +15\.50", out), "top-5 on ImageNet"
-    common = next(line for line in lines if line.startswith("ghn2-mine") and line.split()[-2:] == ["1", "1"])
-    assert common.split() == ["ghn2-mine", "7.000", "77.500", "79.500", "77.500", "1", "1"]
+    common = next(line for line in lines if line.startswith("ghn2-mine") and line.split()[-2:] == ["2", "1"])
+    assert common.split()[:2] == ["ghn2-mine", "3.500"], "a model that failed counts as 0"
     assert "Own results on digits, top-1 in percent, without published results to compare with: test images" in out
     assert re.search(r"11\.00±0\.47 +12\.00", out)
     assert "own results with noise levels without published results are not shown: 0.5 on cifar10" in out
@@ -130,7 +133,7 @@ def test_the_command_shows_one_table(folder: Path, results: Path, capsys: pytest
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[-1] for line in lines if line.startswith(("resnet50", "resnet18", "model3 "))] == [
         "-",
-        "-",
+        "0.000",
         "7.000",
     ]
     command(folder, "--table", "known-issues", "--results", results)
@@ -153,7 +156,7 @@ def test_ours_on_images_whose_file_is_missing(results: Path, capsys: pytest.Capt
     command(some, "--results", results)
     out = capsys.readouterr().out
     assert "Own results on cifar10, top-1 in percent, without published results to compare with: test images" in out
-    assert "60.00±4.71" in out
+    assert "45.00±13.46" in out
 
 
 def test_options_of_the_command(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

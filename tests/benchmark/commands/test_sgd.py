@@ -11,7 +11,6 @@ from torch import nn
 
 from benchmark.baselines import Curves
 from benchmark.baselines.runs import COLUMNS
-from benchmark.commands.sgd import _indices
 from benchmark.training import evaluate_trained
 from deepnets import DeepNetsError, Network
 from deepnets.data import load_images
@@ -61,7 +60,7 @@ def test_starts_are_compared(data: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert later[: len(table)].equals(table)
 
 
-def test_failures_are_rows_and_can_be_tried_again(nets: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_failures_are_recorded_and_can_be_repeated(nets: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = nets / "out"
     words = ["sgd", "--model", "sgd_nets:broken", "sgd_nets:plain", "--out", out, "--no-save", *SHORT]
     command(*words)
@@ -105,7 +104,8 @@ def test_models_are_adapted_to_small_images(nets: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--index", "7"], "index: split test has networks 0 to 2, there is no 7"),
+        (["--index", "7"], "index: test has networks 0 to 2, there is no 7"),
+        (["--index", "resnet50"], "index: the networks of test have no names; expected 3, 0:10 or 3,17"),
         (["--model", "sgd_nets:plain", "--index", "1"], "--index: is for networks of a --split"),
         (["--model", "sgd_nets:plain", "sgd_nets:plain"], "model: named twice: models-sgd_nets-plain"),
         (["--init", "random", "random"], "--init: random is given twice; give one another label, as in again=random"),
@@ -113,7 +113,6 @@ def test_models_are_adapted_to_small_images(nets: Path, monkeypatch: pytest.Monk
         (["--init", "a b=random"], "init: 'a b' cannot be a label"),
         (["--shots", "999"], "n: class . of digits .train. has only 1.. images, expected 999"),
         (["--image-split", "val", "--train-on", "trainval"], "--train-on: trainval contains the images for evaluation"),
-        (["--device", "nonsense"], "--device: cannot use 'nonsense'"),
         (["--label-smoothing", "1"], "label_smoothing: expected"),
         (["--split", "nonsense"], "split: unknown 'nonsense'"),
         (["--split", "torchvision:resnet18"], "--split: expected a split of the corpus"),
@@ -124,14 +123,24 @@ def test_options_are_checked(nets: Path, data: Path, words: list[str], message: 
         command("sgd", "--data", data, "--out", nets / "out", "--quiet", *words)
 
 
-@pytest.mark.parametrize("text", ["a", "1-3", "", "1,,2", "1:2:3", "-1"])
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--device", "nonsense"], "argument --device: cannot use 'nonsense'"),
+        (["--device", "meta"], "argument --device: cannot use 'meta', which holds no values"),
+        (["--out", ""], "argument --out: expected the name of a folder, got an empty text"),
+        (["--seed", str(2**63)], "argument --seed: expected an integer from 0 to 2**63 - 1"),
+    ],
+)
+def test_values_of_options_are_checked(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        command("sgd", *words)
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["1-3", "", "1,,2", "1:2:3", "-1"])
 def test_indices_are_checked(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         command("sgd", f"--index={text}")
     assert "argument --index: expected numbers and ranges as in 0:10" in capsys.readouterr().err
-
-
-def test_indices() -> None:
-    assert _indices("0:3,7,2,:1,8:", 10) == [0, 1, 2, 7, 8, 9]
-    assert _indices("8:30", 10) == [8, 9]
-    assert _indices("30", 10) == [30]  # out of range, which is an error once the split is known

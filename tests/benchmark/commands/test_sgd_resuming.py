@@ -1,4 +1,4 @@
-"""Trainings by the command line that are killed or repeated, and folders with damaged or foreign files."""
+"""Killed and repeated trainings by the command line, and folders with damaged or unrelated files."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ def without_seconds(path: Path) -> str:
     return str(pd.read_csv(path / "curves.csv", dtype=str).drop(columns="seconds").to_csv())
 
 
-def test_after_a_sigkill_the_same_rows_come_out(nets: Path) -> None:
+@pytest.mark.slow
+def test_a_killed_training_resumes_with_the_same_rows(nets: Path) -> None:
     names = [f"sgd_nets:{name}" for name in ("plain", "second", "slow", "broken")]
     words = ["sgd", "--model", *names, *SHORT, "--out"]
     command(*words, nets / "whole")
@@ -60,7 +61,7 @@ def test_after_a_sigkill_the_same_rows_come_out(nets: Path) -> None:
         assert TensorFile(out / file).tensors["0.weight"].equal(TensorFile(nets / "whole" / file).tensors["0.weight"])
 
 
-def test_rows_that_were_half_written_are_dropped(nets: Path) -> None:
+def test_incomplete_rows_are_removed(nets: Path) -> None:
     out = nets / "out"
     command("sgd", "--model", "sgd_nets:plain", "sgd_nets:second", "sgd_nets:broken", "--out", out, *SHORT)
     whole = (out / "curves.csv").read_bytes()
@@ -97,7 +98,7 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"a,b\n1,2\n", b"\xff\xfe\n", b'"\n'])
-def test_other_files_are_left_alone(tmp_path: Path, content: bytes) -> None:
+def test_unrelated_files_are_not_changed(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "curves.csv").write_bytes(content)
     with pytest.raises(FormatError, match=r"curves.csv: is no table"):
         Curves(tmp_path).opened().__enter__()

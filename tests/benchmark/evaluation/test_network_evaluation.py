@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark import Scores, evaluate_network
+from benchmark import Metric, Scores, evaluate_network
+from benchmark.accuracy import score
 from deepnets import GENOTYPES, ConfigError, Network, NetworkConfig
 from deepnets.data import ImageSet
 
@@ -20,7 +21,7 @@ Parameters = dict[str, Tensor]
 
 
 def made(n: int = 150, classes: int = 10, side: int = 32) -> ImageSet:
-    """Images whose brightness goes with their class."""
+    """Images whose brightness depends on their class."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, classes, n)
     noise = rng.integers(0, 120, (n, 3, side, side))
@@ -29,7 +30,7 @@ def made(n: int = 150, classes: int = 10, side: int = 32) -> ImageSet:
 
 
 class Toy(nn.Module):
-    """Everything that behaves differently in training: batch norms, dropout, and a buffer that counts."""
+    """A network with layers that behave differently in training, and a buffer that counts calls."""
 
     calls: Tensor
 
@@ -105,7 +106,7 @@ def test_batch_norms_use_the_statistics_of_the_batch() -> None:
     assert large != small
 
 
-def test_a_network_is_left_as_it_is() -> None:
+def test_the_network_does_not_change() -> None:
     images, model = made(), Toy()
     for training in (True, False):
         model.train(training)
@@ -218,8 +219,33 @@ def test_wrong_parameters(change: dict[Any, Any], message: str) -> None:
 def test_outputs_that_are_not_finite() -> None:
     model = Toy()
     large = {name: tensor * 1e30 for name, tensor in values(model).items()}
-    with pytest.raises(FloatingPointError, match="outputs are not finite, for 150 of 150 images"):
-        evaluate_network(model, large, made())
+    scores = evaluate_network(model, large, made())
+    assert dict(scores.values) == {"top1": 0.0, "top5": 0.0}
+    assert scores.nonfinite_images == scores.images == 150
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_images_with_outputs_that_are_not_finite_are_wrong_answers(value: float) -> None:
+    """Also for the class that would be chosen: `topk` puts NaN and infinity before all numbers."""
+    images = made()
+    loss = Metric("loss", "loss", "", lambda logits, labels: -logits.amax(1), higher_is_better=False)
+    error = Metric("error", "error", "", lambda logits, labels: logits.amax(1), higher_is_better=False, maximum=100)
+    _, labels = next(images.batches(150))
+    seen = 0
+
+    def network(batch: torch.Tensor) -> torch.Tensor:
+        nonlocal seen
+        right = F.one_hot(labels[seen : seen + len(batch)], 10).float()
+        broken = torch.arange(seen, seen + len(batch)) % 3 == 0  # 50 of 150 images
+        seen += len(batch)
+        return torch.where(broken[:, None] & (right > 0), value, right)
+
+    scores = score(network, images, 64, metrics=[loss, error])
+    assert scores["top1"] == pytest.approx(200 / 3)
+    assert scores["top5"] == pytest.approx(200 / 3)
+    assert math.isnan(scores["loss"])
+    assert scores["error"] == pytest.approx((100 * 1 + 50 * 100) / 150)
+    assert (scores.images, scores.nonfinite_images) == (150, 50)
 
 
 @pytest.mark.parametrize("classes", [9, 1000])

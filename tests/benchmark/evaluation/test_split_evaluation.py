@@ -1,4 +1,4 @@
-"""Evaluation: accuracies that a plain loop finds too, and an honest row per network, whatever a predictor does."""
+"""Evaluation of a predictor on a split: accuracies, a row for every network, failures, and summaries."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from benchmark import evaluate, evaluate_network, summarize
+from benchmark import METRICS, Metric, evaluate, evaluate_network, register_metric, summarize
 from deepnets import ConfigError, DeepNets1M, FormatError, Graph, MissingDataError, build_graph
 from deepnets.data import ImageSet, load_images
 from ghn_model import GHN, GHNConfig
+from tests.support.small_corpus import write_small_corpus
 
 TIMES = ["graph_seconds", "build_seconds", "predict_seconds", "evaluate_seconds"]
 VARYING = [*TIMES, "memory_mb"]
@@ -32,16 +35,31 @@ def ghn() -> GHN:
     return GHN("ghn2")
 
 
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus of four networks that are quick to evaluate."""
+    return write_small_corpus(tmp_path_factory.mktemp("small"), "test")
+
+
 def few(n: int = 70) -> ImageSet:
     digits = load_images("digits", "test")
     return ImageSet(**{**vars(digits), "images": digits.images[:n], "labels": digits.labels[:n]})
 
 
-def test_rows(corpus: Path, ghn: GHN) -> None:
-    table = evaluate(ghn, "test", few(), data=corpus, limit=3)
+def test_rows(small: Path, ghn: GHN) -> None:
+    table = evaluate(ghn, "test", few(), data=small, limit=3)
     sizes = ["index", "network", "num_nodes", "num_params", "depth", "top1", "top5", "num_images"]
-    assert list(table.columns) == [*sizes, "batch_size", "batch_norm", *TIMES, "memory_mb", "status", "reason"]
-    nets = DeepNets1M(corpus, "test")
+    assert list(table.columns) == [
+        *sizes,
+        "batch_size",
+        "batch_norm",
+        *TIMES,
+        "memory_mb",
+        "status",
+        "reason",
+        "nonfinite_images",
+    ]
+    nets = DeepNets1M(small, "test")
     assert table["index"].tolist() == [0, 1, 2]
     assert table["num_params"].tolist() == nets.table["num_params"][:3].tolist()
     assert table["status"].tolist() == ["ok"] * 3
@@ -66,24 +84,24 @@ def test_rows(corpus: Path, ghn: GHN) -> None:
     }
 
 
-def test_same_seed_same_rows(corpus: Path) -> None:
-    """Whichever networks are evaluated beside it, and whatever random numbers were drawn before."""
+def test_rows_depend_on_the_seed_only(small: Path) -> None:
+    """They depend neither on the other networks of a run nor on the global random state."""
     images = few()
 
     def noisy(model: nn.Module, _: Graph) -> Parameters:
         return {name: tensor + 0.1 * torch.randn(tensor.shape) for name, tensor in model.named_parameters()}
 
-    first = evaluate(noisy, "bnfree", images, data=corpus, limit=3)
+    first = evaluate(noisy, "test", images, data=small, limit=3)
     torch.randn(5)
     before = torch.get_rng_state()
-    again = evaluate(noisy, "bnfree", images, data=corpus, limit=4)
+    again = evaluate(noisy, "test", images, data=small, limit=4)
     assert torch.equal(torch.get_rng_state(), before)
     pd.testing.assert_frame_equal(first.drop(columns=VARYING), again.drop(columns=VARYING)[:3], check_exact=True)
-    other = evaluate(noisy, "bnfree", images, data=corpus, limit=3, seed=1)
+    other = evaluate(noisy, "test", images, data=small, limit=3, seed=1)
     assert not first["top1"].equals(other["top1"])
 
 
-def test_initial_values_are_there_and_in_evaluation_mode(corpus: Path) -> None:
+def test_models_have_initial_values_and_are_in_evaluation_mode(small: Path) -> None:
     seen: list[Graph] = []
 
     def look(model: nn.Module, graph: Graph) -> Parameters:
@@ -94,12 +112,12 @@ def test_initial_values_are_there_and_in_evaluation_mode(corpus: Path) -> None:
         seen.append(graph)
         return own(model, graph)
 
-    table = evaluate(look, "val", few(), data=corpus, limit=2)
+    table = evaluate(look, "test", few(), data=small, limit=2)
     assert (table["status"] == "ok").all()
     assert [graph.index for graph in seen] == [0, 1]
 
 
-def test_networks_with_parameters_that_no_data_reaches(corpus: Path, ghn: GHN) -> None:
+def test_networks_with_unused_parameters(corpus: Path, ghn: GHN) -> None:
     nets = DeepNets1M(corpus, "test")
     index = next(i for i in range(len(nets)) if nets[i].unused)
     images = few(10)
@@ -111,7 +129,7 @@ def test_networks_with_parameters_that_no_data_reaches(corpus: Path, ghn: GHN) -
     assert table["status"].tolist() == ["failed"] * index + ["ok"]
 
 
-def test_what_a_predictor_may_do_wrong(corpus: Path) -> None:
+def test_failures_of_predictors(corpus: Path) -> None:
     class Strange(Exception):  # noqa: N818
         pass
 
@@ -140,30 +158,46 @@ def test_what_a_predictor_may_do_wrong(corpus: Path) -> None:
         return parameters
 
     table = evaluate(fail, "bnfree", few(20), data=corpus, limit=10)
-    assert table["status"].tolist() == ["failed"] * 9 + ["ok"]
+    overflown = table.loc[7]
+    assert (overflown["status"], overflown["top1"], overflown["nonfinite_images"]) == ("ok", 0.0, 20)
+    assert table["nonfinite_images"].sum() == 20
+    table = table.drop(index=7)
+    assert table["status"].tolist() == ["failed"] * 8 + ["ok"]
     for reason, expected in zip(
         table["reason"],
         (
             *("Strange: two lines xxx", "parameters: 1 of ", "the network has no parameter named surplus"),
             *("expected floating-point numbers of shape (10,), got torch.float32 (3,)", "1 are not finite: classifier"),
             *("expected a dict of tensors, got NoneType", "expected a dict of tensors, got list"),
-            *("the network's outputs are not finite, for 20 of 20 images", "MemoryError", ""),
+            *("MemoryError", ""),
         ),
         strict=True,
     ):
         assert expected in reason
         assert "\n" not in reason
         assert len(reason) <= 300
-    failed = table[:9]
+    failed = table[:8]
     assert failed[["top1", "top5", "evaluate_seconds"]].isna().all(axis=None)
     assert failed[["graph_seconds", "build_seconds"]].notna().all(axis=None)
     assert (failed["num_params"] > 0).all()
     summary = summarize(table)
-    assert (summary.networks, summary.failures, summary.best_index) == (10, 9, 9)
-    assert summary.mean == table["top1"][9]
+    assert (summary.networks, summary.failures, summary.best_index) == (9, 8, 9)
+    assert summary.mean == pytest.approx(table["top1"][9] / 9)
+    assert summary.successful_mean == table["top1"][9]
 
 
-def test_interruptions_are_not_failures(corpus: Path) -> None:
+def test_networks_by_index_and_name(corpus: Path) -> None:
+    everything = evaluate(own, "val", few(5), data=corpus, limit=3)
+    some = evaluate(own, "val", few(5), data=corpus, index=[2, 0])
+    assert some["index"].tolist() == [2, 0]
+    lasting = ["index", "num_params", "top1", "top5"]
+    assert some[lasting].values.tolist() == everything.loc[[2, 0], lasting].values.tolist()
+    assert evaluate(own, "val", few(5), data=corpus, index=1)["index"].tolist() == [1]
+    named = evaluate(lambda model, graph: {}, "predefined", few(5), index="vit")
+    assert named[["index", "network"]].values.tolist() == [[1, "vit"]]
+
+
+def test_interruptions_are_raised(corpus: Path) -> None:
     def stop(*_: Any) -> Any:
         raise KeyboardInterrupt
 
@@ -171,7 +205,7 @@ def test_interruptions_are_not_failures(corpus: Path) -> None:
         evaluate(stop, "val", few(5), data=corpus, limit=2)
 
 
-def test_damaged_images_are_not_a_failure_of_the_predictor(corpus: Path) -> None:
+def test_damaged_images_are_an_error(corpus: Path) -> None:
     class Broken:
         name, split, num_classes, image_size, device = "broken", "test", 10, 32, torch.device("cpu")
 
@@ -189,14 +223,33 @@ def test_damaged_images_are_not_a_failure_of_the_predictor(corpus: Path) -> None
     ("split", "part"), [("test", "test"), ("val", "val"), ("search", "val"), ("train", "val"), ("deep", "test")]
 )
 def test_images_by_name(corpus: Path, split: str, part: str) -> None:
-    """Networks that something is chosen by must not see the test images."""
+    """Networks for model selection are evaluated on validation images."""
     table = evaluate(lambda model, graph: {}, split, "digits", data=corpus, limit=1)
     assert table.attrs["image_split"] == part
     assert table["status"].tolist() == ["failed"]
 
 
-def test_what_comes_with_the_package_has_learnt(corpus: Path) -> None:
-    """Networks of `test`, which it has never seen; the cards say 75, 43 and 26 % for a hundred of them."""
+def test_accuracy_of_a_bundled_hypernetwork(corpus: Path, small: Path, ghn: GHN) -> None:
+    """Its parameters for an unseen network classify most images; those of an untrained one do not."""
+    nets = DeepNets1M(corpus, "test")
+    index = int(nets.table["num_params"].to_numpy()[:20].argmin())  # small networks are quick
+    images = few(100)
+    trained, untrained = (
+        evaluate_network(network, hypernetwork.predict(network), images)["top1"]
+        for network, hypernetwork in (
+            (nets.network(index), GHN.from_pretrained("ghn2-digits")),
+            (nets.network(index), ghn),
+        )
+    )
+    assert trained > 60
+    assert untrained < 30
+    table = evaluate("ghn2-digits", "test", few(10), data=small, limit=1)
+    assert (table.attrs["predictor"], table["status"][0]) == ("ghn2-digits", "ok")
+
+
+@pytest.mark.slow
+def test_accuracies_of_all_bundled_hypernetworks(corpus: Path) -> None:
+    """Networks of `test` are unseen; for a hundred of them, the cards report 75, 43 and 26 %."""
     means = {
         name: summarize(evaluate(name, "test", few(150), data=corpus, limit=3)).mean
         for name in ("ghn2-digits", "mlp-digits", "ghn1-digits", "untrained:ghn2")
@@ -206,7 +259,7 @@ def test_what_comes_with_the_package_has_learnt(corpus: Path) -> None:
     assert means["ghn1-digits"] > means["untrained:ghn2"] + 5
 
 
-def test_the_predefined_networks(tmp_path: Path, ghn: GHN) -> None:
+def test_predefined_networks(tmp_path: Path, ghn: GHN) -> None:
     table = evaluate(ghn, "predefined", few(8), data=tmp_path, batch_size=8)
     assert table["reason"].tolist() == ["", ""]
     assert table["num_params"].tolist() == [23_520_842, 1_012_234]
@@ -222,6 +275,8 @@ def test_the_predefined_networks(tmp_path: Path, ghn: GHN) -> None:
         ({"limit": 0}, "limit: expected an integer, 1 or more; got 0"),
         ({"batch_size": 0}, "batch_size: expected an integer, 1 or more; got 0"),
         ({"seed": -1}, "seed: expected an integer, 0 to .*; got -1"),
+        ({"index": [500]}, "index: test has networks 0 to .*, there is no 500"),
+        ({"index": 0, "limit": 1}, "index: cannot be combined with limit"),
         ({"data": "nowhere"}, "nowhere/deepnets1m_test.h5: no such file; build it with"),
         (
             {"predictor": GHN(GHNConfig.preset("ghn2", 100))},
@@ -229,7 +284,7 @@ def test_the_predefined_networks(tmp_path: Path, ghn: GHN) -> None:
         ),
     ],
 )
-def test_wrong_options(corpus: Path, options: dict[str, Any], message: str) -> None:
+def test_invalid_options(corpus: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises((ConfigError, MissingDataError), match=f"^{message}"):
         evaluate(**{"predictor": own, "data": corpus, **options})
 
@@ -245,18 +300,63 @@ def results(values: list[float], failures: int = 0) -> pd.DataFrame:
 
 
 def test_summary() -> None:
-    """The error is that of the population: divided by n, not by n - 1."""
+    """Failures count as 0; the error is that of the population: divided by n, not by n - 1."""
     summary = summarize(results([60.0, 70.0, 65.0, 61.0], failures=2))
-    assert summary.mean == 64
-    assert summary.standard_error == pytest.approx(math.sqrt((16 + 36 + 1 + 9) / 4) / math.sqrt(4))
+    assert summary.mean == pytest.approx(256 / 6)
+    values = [60, 70, 65, 61, 0, 0]
+    squares = sum((value - 256 / 6) ** 2 for value in values)
+    assert summary.standard_error == pytest.approx(math.sqrt(squares / 6) / math.sqrt(6))
+    assert summary.successful_mean == 64
+    assert summary.successful_standard_error == pytest.approx(math.sqrt((16 + 36 + 1 + 9) / 4) / math.sqrt(4))
     assert (summary.best, summary.best_index, summary.networks, summary.failures) == (70, 1, 6, 2)
-    assert str(summary) == "64.0±2.0, best 70.0 (network 1), 6 networks, 2 failed"
+    assert str(summary) == "42.7±12.4, best 70.0 (network 1), 6 networks, 2 failed (64.0±2.0 without them)"
     assert summarize(results([60.0, 70.0]), "top5").best_index == 0
+
+
+@given(st.lists(st.floats(0, 100), min_size=1, max_size=20), st.integers(0, 19))
+def test_a_failure_never_raises_a_mean(values: list[float], place: int) -> None:
+    table = results(values)
+    before = summarize(table)
+    place %= len(values)
+    table.loc[place, ["status", "top1"]] = ["failed", math.nan]
+    after = summarize(table)
+    assert after.mean <= before.mean + 1e-9
+    assert after.mean == pytest.approx(before.mean - values[place] / len(values), abs=1e-9)
+    assert (after.networks, after.failures) == (before.networks, 1)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "mean"),
+    [
+        ({}, 2.0),  # without a bound, failures have no value
+        ({"minimum": 0.0}, 2.0),  # 0 would be the best value
+        ({"maximum": 10.0}, 14 / 3),
+        ({"higher_is_better": True}, 2.0),
+        ({"higher_is_better": True, "minimum": -1.0}, 1.0),
+    ],
+)
+def test_failures_and_other_metrics(bounds: dict[str, Any], mean: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(METRICS, "_entries", dict(METRICS._entries))
+    settings = {"higher_is_better": False, **bounds}
+    register_metric(Metric("other", "other", "", METRICS["top1"].score, **settings))
+    table = results([1.0, 3.0], failures=1).assign(other=lambda table: table["top1"])
+    summary = summarize(table, "other")
+    assert (summary.mean, summary.failures) == (pytest.approx(mean), 1)
+    assert summary.successful_mean == 2.0
+    assert summary.best == (3.0 if settings["higher_is_better"] else 1.0)
+
+
+def test_values_that_are_not_finite_have_no_mean() -> None:
+    table = results([1.0, 3.0, math.inf, math.nan])
+    table["loss"] = table["top1"]
+    summary = summarize(table, "loss")
+    assert (summary.mean, summary.best, summary.networks, summary.failures) == (2.0, 3.0, 4, 2)
 
 
 def test_summary_without_results() -> None:
     summary = summarize(results([], failures=3))
-    assert math.isnan(summary.mean)
+    assert summary.mean == summary.standard_error == 0
+    assert math.isnan(summary.successful_mean)
     assert math.isnan(summary.best)
     assert (summary.best_index, summary.networks, summary.failures) == (-1, 3, 3)
     with pytest.raises(ConfigError, match="metric: the table has no column 'top3'; it has index, top1"):

@@ -81,7 +81,7 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
         model_statistics(found)
 
 
-def test_nothing_to_read(tmp_path: Path) -> None:
+def test_folders_without_published_files(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"has none of results_cifar10\.json, .*ghn3_results\.json"):
         load(tmp_path)
     with pytest.raises(ConfigError, match="there is no such folder"):

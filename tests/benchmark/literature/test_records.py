@@ -111,7 +111,7 @@ def test_predicted_accuracies_of_val_in_the_basic_file_are_of_validation_images(
     assert 2 < most < 2.65
 
 
-def test_the_two_files_differ_as_said(published: Published) -> None:
+def test_differences_between_the_two_files(published: Published) -> None:
     most = {"ghn1": 1.63, "ghn2": 1.20, "mlp": 0.57}
     for split in SPLITS[1:]:
         for method in METHODS:
@@ -126,7 +126,7 @@ def test_the_two_files_differ_as_said(published: Published) -> None:
     assert published.values("cifar10", "predefined", "sgd50_test_acc").tolist() == [93.5, 75.7]
 
 
-def test_what_cannot_be_used_says_why(published: Published) -> None:
+def test_unusable_values_have_a_reason(published: Published) -> None:
     with pytest.raises(
         ConfigError, match=r"extended\.json: sgd50_val_acc of wide: a copy of the val_acc of the first net"
     ):

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from benchmark.report import style, write_report
-from benchmark.report.charts import CHARTS, spread
+from benchmark.report.charts import CHARTS, _draw_chance, spread
+from deepnets.data import IMAGE_SETS, ImageSetInfo, register_image_set
 from tests.benchmark.report.pages import Page, one
 from tests.support.made_up_results import row
 
@@ -33,6 +36,23 @@ def charted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = small(tmp_path_factory.mktemp("charted"))
     write_report(folder)
     return folder
+
+
+@pytest.mark.parametrize(
+    ("images", "metric", "level"),
+    [
+        *(("digits", "top1", 10.0), ("imagenet", "top1", 0.1), ("imagenet", "top5", 0.5)),
+        *(("four kinds", "top1", 25.0), ("mine:load", "top1", None)),
+    ],
+)
+def test_random_guesses(images: str, metric: str, level: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line is at the accuracy of random guesses on any image set whose number of classes is known."""
+    monkeypatch.setattr(IMAGE_SETS, "_entries", dict(IMAGE_SETS._entries))
+    register_image_set("four kinds", IMAGE_SETS["digits"], ImageSetInfo("four kinds", 4))
+    board: Any = SimpleNamespace(images=images, metric=lambda column: metric)
+    drawn: list[float] = []
+    _draw_chance(lambda at, **look: drawn.append(at), board, None)  # type: ignore[arg-type]
+    assert drawn == ([] if level is None else [level])
 
 
 def test_page_with_charts(charted: Path) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmark import METRICS, Metric, register_metric
 from benchmark.commands import report as report_command
 from benchmark.report import leaderboard_text, write_report
 from benchmark.results import LEADERBOARD, Column, read_results
@@ -35,16 +36,21 @@ def test_leaderboard_is_what_pandas_finds(folder: Path) -> None:
         (line,) = found.itertuples()
         expected += 1
         assert (line.networks, line.failures) == (len(group), len(group) - len(fine))
+        everything = np.array([*values.values(), *[0.0] * line.failures])  # a failure is an accuracy of 0
+        mean = math.fsum(everything) / len(everything)
+        deviation = math.sqrt(math.fsum((everything - mean) ** 2) / len(everything))
+        assert line.mean == pytest.approx(mean)
+        assert line.standard_error == pytest.approx(deviation / math.sqrt(len(everything)))
         if not values:
-            assert math.isnan(line.mean)
+            assert math.isnan(line.successful_mean)
             assert math.isnan(line.best)
             assert line.best_index == -1
             continue
         numbers = np.array(list(values.values()))
         mean = math.fsum(numbers) / len(numbers)
         deviation = math.sqrt(math.fsum((numbers - mean) ** 2) / len(numbers))
-        assert line.mean == pytest.approx(mean)
-        assert line.standard_error == pytest.approx(deviation / math.sqrt(len(numbers)))
+        assert line.successful_mean == pytest.approx(mean)
+        assert line.successful_standard_error == pytest.approx(deviation / math.sqrt(len(numbers)))
         assert line.best == max(numbers)
         assert line.best_index == min(index for index, value in values.items() if value == max(numbers))
     assert expected == len(table) > 25
@@ -56,12 +62,67 @@ def test_order_is_by_mean_on_test_and_fewer_networks_come_last(tmp_path: Path) -
     rows += [row("c", "lucky", "test", 2, 99.0)]
     rows += [row("d", "broken", "test", i, None) for i in range(4)]
     (board,) = read_results(one(tmp_path, rows)).boards()
-    assert board.predictors == ["high", "low", "lucky", "broken"]
+    assert board.predictors == ["high", "low", "broken", "lucky"]
     assert board.winner(Column("test", "test")) == "high"
     assert "only" in leaderboard_text(tmp_path)
 
 
-def test_win_rates_count_failures_as_losses_and_ties_for_nobody(tmp_path: Path) -> None:
+def test_failing_on_the_hardest_network_does_not_pay(tmp_path: Path) -> None:
+    """Without its failure, the second predictor would have the higher mean."""
+    honest = [row("a", "honest", "test", i, value) for i, value in enumerate([60.0, 60.0, 60.0, 12.0])]
+    evasive = [row("b", "evasive", "test", i, value) for i, value in enumerate([61.0, 61.0, 61.0, None])]
+    (board,) = read_results(one(tmp_path, honest + evasive)).boards()
+    column = Column("test", "test")
+    assert board.predictors == ["honest", "evasive"]
+    assert board.winner(column) == "honest"
+    found = board.cells["evasive", column].summary
+    assert (found.mean, found.successful_mean, found.failures) == (45.75, 61.0, 1)
+    path = write_report(tmp_path)
+    text = Page(path.read_text(encoding="utf-8")).text
+    assert "1 of 4 failed, 61.00 \u00b1 0.00 without them" in text
+    assert "45.75" in text
+    assert "45.8\u00b113.2!" in leaderboard_text(tmp_path)
+    assert "! evasive: 1 of 4 failed on test (61.0\u00b10.0 without them)" in leaderboard_text(tmp_path)
+
+
+def test_metrics_without_a_worst_value_leave_failures_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loss of 0 would be the best, so predictors with failures have no mean that competes."""
+    monkeypatch.setattr(METRICS, "_entries", dict(METRICS._entries))
+    register_metric(Metric("loss", "cross-entropy", "nats", METRICS["top1"].score, higher_is_better=False))
+    rows = [row("a", "whole", "test", i, 50.0) for i in range(3)]
+    rows += [row("b", "partial", "test", i, None if i == 2 else 50.0) for i in range(3)]
+    rows += [row("c", "infinite", "test", i, 50.0) for i in range(3)]
+    one(tmp_path, rows)
+    table = pd.read_csv(tmp_path / "networks.csv")
+    table["loss"] = [2.0, 2.0, 2.0, 1.0, 1.0, math.nan, 1.0, 1.0, math.nan]
+    table.to_csv(tmp_path / "networks.csv", index=False)
+    (board,) = read_results(tmp_path).boards("loss")
+    column = Column("test", "test")
+    for name in ("partial", "infinite"):
+        found = board.cells[name, column].summary
+        assert (found.mean, found.successful_mean, found.failures, found.networks) == (1.0, 1.0, 1, 3)
+    assert board.predictors == ["whole", "infinite", "partial"]
+    assert board.winner(column) is None  # only one has a mean of all networks
+    assert board.win_rates(column)["whole", "partial"] == (pytest.approx(1 / 3), 3)
+    text = Page(write_report(tmp_path, metric="loss").read_text(encoding="utf-8")).text
+    assert "left out of the mean because the metric has no worst value: infinite on test (1 network)" in text
+
+
+def test_predictors_on_different_networks_have_no_winner(tmp_path: Path) -> None:
+    rows = [row("a", "first", "test", i, 50.0) for i in (0, 1)] + [row("b", "second", "test", i, 60.0) for i in (0, 7)]
+    (board,) = read_results(one(tmp_path, rows)).boards()
+    assert board.winner(Column("test", "test")) is None
+
+
+def test_labels_that_spreadsheets_would_execute(tmp_path: Path) -> None:
+    label = "=HYPERLINK(A1)"
+    one(tmp_path, [row("a", label, "test", 0, 50.0)])
+    write_report(tmp_path)
+    assert (tmp_path / "leaderboard.csv").read_text().splitlines()[1].startswith("'=HYPERLINK(A1),test,")
+    assert read_results(tmp_path).rows["predictor"].tolist() == [label]
+
+
+def test_win_rates_with_failures_and_ties(tmp_path: Path) -> None:
     first = [row("a", "first", "test", i, value) for i, value in enumerate([50, 50, None, None, 70, 80])]
     second = [row("b", "second", "test", i, value) for i, value in enumerate([40, 50, 10, None, 90])]
     (board,) = read_results(one(tmp_path, first + second)).boards()
@@ -70,7 +131,7 @@ def test_win_rates_count_failures_as_losses_and_ties_for_nobody(tmp_path: Path) 
     assert rates["second", "first"] == (pytest.approx(2 / 5), 5)
 
 
-def test_newest_run_counts_and_so_does_the_last_row_of_a_network(tmp_path: Path) -> None:
+def test_newest_run_and_last_row_count(tmp_path: Path) -> None:
     rows = [row("old", "p", "test", i, 10.0) for i in range(3)]
     rows += [row("new", "p", "test", 0, 40.0), row("new", "p", "test", 1, None), row("new", "p", "test", 1, 60.0)]
     rows += [row("unknown", "p", "test", 0, 99.0)]
@@ -112,7 +173,7 @@ def test_number_of_networks_says_if_the_split_has_more(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 2, 5, 20, 60, 90])
-def test_torn_last_line_is_left_out(tmp_path: Path, cut: int) -> None:
+def test_incomplete_last_line_is_ignored(tmp_path: Path, cut: int) -> None:
     one(tmp_path, [row("a", "p", "test", i, 50.0 + i) for i in range(3)])
     path = tmp_path / "networks.csv"
     path.write_bytes(path.read_bytes()[:-cut])
@@ -121,7 +182,7 @@ def test_torn_last_line_is_left_out(tmp_path: Path, cut: int) -> None:
     write_report(tmp_path)
 
 
-def test_torn_inside_quotes_and_letters(tmp_path: Path) -> None:
+def test_lines_cut_inside_quotes_and_characters(tmp_path: Path) -> None:
     one(tmp_path, [row("a", "p", "test", i, None, reason='a "quoted", reason: \u00e9') for i in range(3)])
     path = tmp_path / "networks.csv"
     path.write_bytes(path.read_bytes()[:-3])
@@ -177,7 +238,7 @@ def test_damaged_runs_are_refused(tmp_path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("about", [None, {}, {"predictor": 3, "networks": "x", "versions": [1], "started": 5}])
-def test_runs_that_say_little_are_enough(tmp_path: Path, about: dict[str, Any] | None) -> None:
+def test_incomplete_descriptions_of_runs(tmp_path: Path, about: dict[str, Any] | None) -> None:
     one(tmp_path, [row("a", "p", "test", 0, 50.0)], {} if about is None else {"a": about})
     if about is None:
         (tmp_path / "runs.json").unlink()
@@ -219,7 +280,7 @@ def test_metric_is_checked(folder: Path) -> None:
         write_report(folder, metric="loss")
 
 
-def test_json_of_another_tool_is_a_run_like_any(tmp_path: Path) -> None:
+def test_descriptions_of_runs_by_other_programs(tmp_path: Path) -> None:
     one(tmp_path, [row("a", "p", "timm", i, 50.0 + i, network=f"model_{i}", part="val") for i in range(2)])
     text = Page(write_report(tmp_path).read_text(encoding="utf-8")).text
     assert "timm (val images)" in text

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import torch
 
@@ -42,23 +41,22 @@ def test_saved_states(data: Path, here: Path) -> None:
     assert table["top5"][1] == evaluate_trained(networks[1], trained.state_dict(), images)["top5"]
 
 
-def test_training_as_a_predictor(data: Path, here: Path) -> None:
-    run(["sgd:1", "random"], ["test"], data=data, out=here / "out", limit=1, machine=Machine(workers=1))
-    table = pd.read_csv(here / "out" / "networks.csv")
-    assert table["batch_norm"].tolist() == ["running", "batch"]
-    assert table["predictor"].tolist() == ["sgd-1", "random"]
-    assert table["top1"][0] > table["top1"][1]
+def test_training_as_a_predictor(data: Path) -> None:
+    trained, random = (evaluate(name, "test", data=data, limit=1) for name in ("sgd:1", "random"))
+    assert (trained["batch_norm"][0], random["batch_norm"][0]) == ("running", "batch")
+    assert trained.attrs["predictor"] == "sgd-1"
+    assert trained["top1"][0] > random["top1"][0]
 
 
 def test_a_file_of_a_hypernetwork(data: Path, here: Path) -> None:
     torch.manual_seed(0)
     ghn = GHN("mlp")
     (here / "mine").mkdir()
-    save_checkpoint(ghn, here / "mine" / "ghn.safetensors", {"about": "just made"})
+    save_checkpoint(ghn, here / "mine" / "ghn.safetensors", {"about": "for tests"})
     run(["mine/ghn.safetensors"], ["test"], data=data, out=here / "out", limit=2, machine=Machine(workers=1))
     about = next(iter(json.loads((here / "out" / "runs.json").read_text()).values()))
     assert about["predictor"]["label"] == "mine"
-    assert about["predictor"]["about"] == "just made"
+    assert about["predictor"]["about"] == "for tests"
     assert (
         table_of(here / "out")["top1"].map(float).tolist() == evaluate(ghn, "test", data=data, limit=2)["top1"].tolist()
     )
@@ -74,8 +72,8 @@ def test_an_official_checkpoint(data: Path, here: Path) -> None:
 
 
 @pytest.mark.parametrize(("images", "names"), [("digits", 3), ("imagenet", 0)])
-def test_what_is_evaluated_unless_said_otherwise(images: str, names: int) -> None:
-    """The default is the bundled hypernetworks for these images, as others do not apply."""
+def test_default_predictors(images: str, names: int) -> None:
+    """By default, the bundled hypernetworks for these images are evaluated."""
     found = _bundled(images)
     assert len(found) == names
     assert all(name.endswith(images) for name in found)

@@ -1,9 +1,10 @@
-"""Runs that are repeated, interrupted or killed, and folders with damaged or foreign files."""
+"""Repeated, interrupted and killed runs, and folders with damaged or unrelated files."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from benchmark import evaluate
 from benchmark.results import Machine, run
 from benchmark.results.store import COLUMNS, ResultStore
 from deepnets import FormatError
@@ -20,90 +22,124 @@ from deepnets.support import BusyError
 from tests.support.benchmark_runs import command, lasting, table_of
 
 
-def test_the_same_again_does_nothing(data: Path, here: Path) -> None:
-    out = here / "out"
-    for _ in range(2):
-        run(["plugged_in:zeros"], ["test"], data=data, out=out, limit=2, machine=Machine(workers=1))
-        content = (out / "networks.csv").read_bytes()
-    begun = json.loads((out / "runs.json").read_text())
-    assert len(begun) == 1
-    assert next(iter(begun.values()))["finished"]
-    run(["plugged_in:zeros"], ["test"], data=data, out=out, limit=3, machine=Machine(workers=1))
-    assert (out / "networks.csv").read_bytes().startswith(content)
-    assert len(table_of(out)) == 3
+@pytest.fixture(scope="module")
+def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a complete run of `random` on two networks; copy it before changing it."""
+    out = tmp_path_factory.mktemp("finished") / "out"
+    run(["random"], ["test"], data=data, out=out, limit=2, machine=Machine(workers=1))
+    return out
+
+
+def test_a_finished_run_is_not_repeated(finished: Path, data: Path, tmp_path: Path) -> None:
+    out = shutil.copytree(finished, tmp_path / "out")
+    content = (out / "networks.csv").read_bytes()
+    run(["random"], ["test"], data=data, out=out, limit=2, machine=Machine(workers=1))
+    assert (out / "networks.csv").read_bytes() == content
+    (about,) = json.loads((out / "runs.json").read_text()).values()
+    assert about["finished"]
+
+
+@pytest.mark.slow
+def test_a_changed_predictor_is_another_run(data: Path, here: Path) -> None:
+    options: dict[str, Any] = {"data": data, "out": here / "out", "machine": Machine(workers=1)}
+    run(["plugged_in:zeros"], ["test"], limit=2, **options)
+    content = (here / "out" / "networks.csv").read_bytes()
     with (here / "plugged_in.py").open("a") as file:
         file.write("# another predictor\n")
     del sys.modules["plugged_in"]
-    run(["plugged_in:zeros"], ["test"], data=data, out=out, limit=1, machine=Machine(workers=1))
-    assert len(table_of(out)) == 4
-    assert len(json.loads((out / "runs.json").read_text())) == 2
+    run(["plugged_in:zeros"], ["test"], limit=1, **options)
+    assert (here / "out" / "networks.csv").read_bytes().startswith(content)
+    assert len(table_of(here / "out")) == 3
+    assert len(json.loads((here / "out" / "runs.json").read_text())) == 2
 
 
-def test_failed_networks_are_tried_again_if_wished(data: Path, here: Path) -> None:
-    out = here / "out"
-    flaky = here / "flaky.py"
-    flaky.write_text(
-        "from pathlib import Path\nimport plugged_in\n"
-        f"def predict(model, graph):\n    assert graph.index or Path({str(here / 'repaired')!r}).exists()\n"
-        "    return plugged_in.zeros(model, graph)\n"
-    )
+def test_failed_networks_are_evaluated_again_on_request(finished: Path, data: Path, tmp_path: Path) -> None:
+    out = shutil.copytree(finished, tmp_path / "out")
+    path = out / "networks.csv"
+    assert path.read_text().count(",ok,") == 2
+    path.write_text(path.read_text().replace(",ok,", ",failed,", 1))
     options: dict[str, Any] = {"data": data, "out": out, "limit": 2, "machine": Machine(workers=1)}
-    run(["flaky:predict"], ["test"], **options)
+    run(["random"], ["test"], **options)
     assert table_of(out)["status"].tolist() == ["failed", "ok"]
-    (here / "repaired").touch()
-    run(["flaky:predict"], ["test"], **options)
-    assert table_of(out)["status"].tolist() == ["failed", "ok"]
-    run(["flaky:predict"], ["test"], **options, retry_failed=True)
-    assert table_of(out)["status"].tolist() == ["ok", "ok"]
+    run(["random"], ["test"], **options, retry_failed=True)
+    assert lasting(out) == lasting(finished)
 
 
+def test_an_interrupted_run_resumes(data: Path, here: Path) -> None:
+    """Ctrl-C keeps the finished rows and prints one line; a resumed run evaluates the others."""
+    (here / "waiting.py").write_text(
+        "import time\nfrom pathlib import Path\nimport plugged_in\n"
+        "def predict(model, graph):\n"
+        f"    while graph.index == 2 and not Path({str(here / 'resumed')!r}).exists():\n        time.sleep(0.05)\n"
+        "    return plugged_in.noisy(model, graph)\n"
+    )
+    words = ["run", "--predictors", "waiting:predict", "--splits", "test", "--data", data, "--workers", "1", "--quiet"]
+    process = command(*words, "--no-report", "--out", here / "out", cwd=here, start_new_session=True)
+    rows = here / "out" / "networks.csv"
+    until = time.monotonic() + 300
+    while time.monotonic() < until and not (rows.exists() and rows.read_bytes().count(b"\n") >= 3):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 130
+    assert errors.strip() == "interrupted; completed evaluations are kept; run the same command to resume"
+    before = rows.read_bytes()
+    assert before.count(b"\n") == 3
+    (here / "resumed").touch()
+    run(["waiting:predict"], ["test"], data=data, out=here / "out", machine=Machine(workers=1))
+    assert rows.read_bytes().startswith(before)  # finished networks are not evaluated again
+    expected = evaluate("waiting:predict", "test", data=data)
+    for column in ("index", "top1", "top5", "status"):
+        assert table_of(here / "out")[column].tolist() == [str(value) for value in expected[column]]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_a_killed_run_goes_on_to_the_same_rows(data: Path, here: Path, number: signal.Signals) -> None:
-    words = [
-        "run",
-        "--predictors",
-        "plugged_in:slow",
-        "random",
-        "--splits",
-        "test,val",
-        "--data",
-        data,
-        "--workers",
-        "2",
-    ]
-    words += ["--quiet", "--no-report"]
+def test_a_killed_run_of_several_jobs_resumes(data: Path, here: Path, number: signal.Signals) -> None:
+    """Two predictors, two splits and two workers; the resumed run has the rows of an uninterrupted one."""
+    words = ["run", "--predictors", "plugged_in:slow", "random", "--splits", "test,val", "--data", data]
+    words += ["--workers", "2", "--quiet", "--no-report"]
     whole = command(*words, "--out", here / "whole", cwd=here)
     process = command(*words, "--out", here / "killed", cwd=here, start_new_session=True)
     rows = here / "killed" / "networks.csv"
-    until = time.monotonic() + 120
+    until = time.monotonic() + 300
     while time.monotonic() < until and not (rows.exists() and rows.read_bytes().count(b"\n") >= 3):
         time.sleep(0.02)
     os.kill(process.pid, number)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     if number == signal.SIGINT:
         assert process.returncode == 130
         assert errors.strip() == "interrupted; completed evaluations are kept; run the same command to resume"
-    assert whole.wait(120) == 0
+    assert whole.wait(300) == 0
     assert 2 <= rows.read_bytes().count(b"\n") < 17
-    _, errors = (again := command(*words, "--out", here / "killed", cwd=here)).communicate(timeout=120)
+    _, errors = (again := command(*words, "--out", here / "killed", cwd=here)).communicate(timeout=300)
     assert again.returncode == 0, errors
     assert lasting(here / "killed") == lasting(here / "whole")
 
 
-def test_processes_end_with_the_one_that_asks(data: Path, here: Path) -> None:
-    words = ["run", "--predictors", "plugged_in:hangs", "--splits", "test", "--data", data, "--workers", "1"]
+def test_workers_end_when_the_main_process_is_killed(data: Path, here: Path) -> None:
+    """Also while a predictor is running."""
+    (here / "hanging.py").write_text(
+        "import time\nfrom pathlib import Path\n"
+        f"def predict(model, graph):\n    Path({str(here / 'running')!r}).touch()\n    time.sleep(3600)\n"
+    )
+    words = ["run", "--predictors", "hanging:predict", "--splits", "test", "--data", data, "--workers", "1"]
     process = command(*words, "--out", here / "out", "--quiet", cwd=here)
     until = time.monotonic() + 300  # on a busy machine, the start of two processes can take minutes
-    while not (workers := workers_of(process.pid)) and time.monotonic() < until:
+    while not (here / "running").exists() and time.monotonic() < until:
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
+    workers = workers_of(process.pid)
     assert workers
     process.kill()
-    process.communicate(timeout=60)
-    until = time.monotonic() + 60
+    process.communicate(timeout=300)
+    until = time.monotonic() + 120
     while time.monotonic() < until and any(alive(worker) for worker in workers):
         time.sleep(0.05)
-    assert not any(alive(worker) for worker in workers)
+    survivors = [worker for worker in workers if alive(worker)]
+    for worker in survivors:
+        os.kill(worker, signal.SIGKILL)
+    assert not survivors
 
 
 def workers_of(pid: int) -> list[int]:
@@ -124,16 +160,29 @@ def alive(pid: int) -> bool:
         return False
 
 
-@pytest.mark.parametrize("kept", [0, 1, 5, 40, 250, -1, -7])
-def test_a_torn_file_of_rows_is_mended(data: Path, here: Path, kept: int) -> None:
-    out = here / "out"
-    options: dict[str, Any] = {"data": data, "out": out, "limit": 2, "machine": Machine(workers=1)}
-    run(["plugged_in:zeros"], ["test"], **options)
-    before = lasting(out)
-    content = (out / "networks.csv").read_bytes()
-    (out / "networks.csv").write_bytes(content[:kept])
-    run(["plugged_in:zeros"], ["test"], **options)
-    assert lasting(out) == before
+def test_incomplete_lines_are_removed(finished: Path, tmp_path: Path) -> None:
+    """A file that is cut at any byte keeps its complete rows, and nothing else."""
+    out = shutil.copytree(finished, tmp_path / "out")
+    path = out / "networks.csv"
+    content = path.read_bytes()
+    (name,) = json.loads((out / "runs.json").read_text())
+    for kept in range(len(content) + 1):
+        path.write_bytes(content[:kept])
+        complete = content[:kept].count(b"\n")  # with the header
+        with ResultStore(out).opened() as store:
+            assert store.finished(name) == set(range(complete - 1))
+        assert (path.read_bytes() if path.exists() else b"") == b"".join(content.splitlines(keepends=True)[:complete])
+
+
+@pytest.mark.parametrize("kept", [250, *(pytest.param(kept, marks=pytest.mark.slow) for kept in (0, 1, 5, 40, -1, -7))])
+def test_missing_rows_are_evaluated(finished: Path, data: Path, tmp_path: Path, kept: int) -> None:
+    """Rows that are missing because the file was truncated, and because the limit is larger."""
+    out = shutil.copytree(finished, tmp_path / "out")
+    (out / "networks.csv").write_bytes((out / "networks.csv").read_bytes()[:kept])
+    run(["random"], ["test"], data=data, out=out, limit=3, machine=Machine(workers=1))
+    table = lasting(out)
+    assert table.startswith(lasting(finished))
+    assert table.count("\n") == 4
 
 
 def test_a_folder_in_use(data: Path, here: Path) -> None:
@@ -142,7 +191,7 @@ def test_a_folder_in_use(data: Path, here: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["a,b\n1,2\n", "run\n", ",".join(COLUMNS) + "\nx,y\n"])
-def test_a_foreign_file_is_left_alone(data: Path, here: Path, content: str) -> None:
+def test_an_unrelated_file_is_not_changed(data: Path, here: Path, content: str) -> None:
     (here / "networks.csv").write_text(content)
     with pytest.raises(FormatError, match="is no table of this version"):
         run(["random"], ["test"], data=data, out=here, machine=Machine(workers=1))

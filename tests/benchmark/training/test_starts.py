@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -108,3 +109,38 @@ def test_files_that_are_no_start(tmp_path: Path) -> None:
     save_checkpoint(small_ghn(), tmp_path / "ghn.safetensors")
     assert open_start(str(tmp_path / "ghn.safetensors")).label == tmp_path.name
     assert read_state(tmp_path / "ghn.safetensors").keys() == small_ghn().state_dict().keys()
+
+
+class Hostile:
+    """Creates a file when it is unpickled as usual."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_no_code_of_a_file_is_executed(tmp_path: Path, protocol: int, zipped: bool) -> None:
+    trap, folder = tmp_path / "trap", tmp_path / "states"
+    folder.mkdir()
+    content = {"state_dict": {"weight": torch.zeros(2, 2), "bias": Hostile(trap)}}
+    for path in (tmp_path / "file.pt", folder / "test-0.safetensors"):
+        torch.save(content, path, pickle_protocol=max(protocol, 2), _use_new_zipfile_serialization=zipped)
+    (tmp_path / "plain.pkl").write_bytes(pickle.dumps(content["state_dict"]["bias"], protocol))
+    for path in (tmp_path / "file.pt", tmp_path / "plain.pkl"):
+        with pytest.raises(DeepNetsError, match=path.name):
+            open_start(str(path))
+    with pytest.raises(ConfigError, match="test-0"):
+        initialized(nn.Linear(2, 2), open_start(str(folder)), num_classes=2, name="test-0")
+    assert not trap.exists()
+    torch.load(tmp_path / "file.pt", weights_only=False)
+    assert trap.exists()  # the file does have code
+
+
+def test_small_files_with_huge_tensors_are_refused(tmp_path: Path) -> None:
+    torch.save({"weight": torch.zeros(1).expand(10**6, 10**6), "bias": torch.zeros(2)}, tmp_path / "huge.pt")
+    with pytest.raises(DeepNetsError, match=r"huge.pt|weight has shape \(1000000, 1000000\) in the file"):
+        initialized(nn.Linear(2, 2), open_start(str(tmp_path / "huge.pt")), num_classes=2)

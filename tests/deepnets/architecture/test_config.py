@@ -45,7 +45,7 @@ def test_vocabularies() -> None:
     assert NODE_TYPES == PUBLISHED_NODE_TYPES + TRACED_NODE_TYPES
 
 
-def test_every_type_has_a_published_one_in_its_place() -> None:
+def test_every_node_type_maps_to_a_published_one() -> None:
     stand_ins = {name: PUBLISHED_NODE_TYPES[PUBLISHED_TYPE_OF[i]] for i, name in enumerate(NODE_TYPES)}
     assert all(stand_ins[name] == name for name in PUBLISHED_NODE_TYPES)
     assert [stand_ins[name] for name in TRACED_NODE_TYPES] == (
@@ -118,12 +118,12 @@ def test_named_genotypes() -> None:
         ({"reduce_concat": [None]}, "genotype reduce_concat: expected an integer, 2 to 2; got None"),
     ],
 )
-def test_refused_genotypes(change: dict[str, Any], message: str) -> None:
+def test_invalid_genotypes(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Genotype(**{**PLAIN.to_dict(), **change})
 
 
-def test_the_states_of_a_step_are_those_before_it() -> None:
+def test_steps_read_previous_states_only() -> None:
     for j in range(2 * MAX_STEPS):
         genes = [("skip_connect", 0)] * (2 * MAX_STEPS)
         latest = 1 + j // 2
@@ -210,7 +210,7 @@ def test_norms() -> None:
         ({"genotype": {}}, "genotype: missing key 'normal', 'normal_concat', 'reduce', 'reduce_concat'"),
     ],
 )
-def test_refused_combinations(changes: dict[str, Any], message: str) -> None:
+def test_invalid_combinations(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         valid(**changes)
 
@@ -223,7 +223,7 @@ def test_allowed_combinations() -> None:
     assert valid(genotype=PLAIN.to_dict()) == valid()
 
 
-def test_what_was_given_is_cut_short() -> None:
+def test_long_values_are_shortened_in_errors() -> None:
     for value in ("x" * 10**6, list(range(10**5)), 10**10_000, {"a": [10**10_000]}, [[[[[[[[[["deep"]]]]]]]]]]):
         for change in (
             {"C": value},

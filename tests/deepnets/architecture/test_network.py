@@ -52,7 +52,7 @@ def images(size: int = 32, batch: int = 2) -> Tensor:
 
 
 def assume_finite(values: Tensor) -> None:
-    """Skip examples that overflow: without norms, several cse in a row exceed the largest double."""
+    """Skip examples that overflow: without norms, several squeeze-and-excitation blocks exceed the largest double."""
     assume(values.isfinite().all())
 
 
@@ -189,7 +189,7 @@ def test_gradients_reach_exactly_the_parameters_that_the_output_depends_on(confi
     assert {name for name, parameter in network.named_parameters() if parameter.grad is not None} == used
 
 
-def test_starved_parameters_exist_but_get_no_gradient() -> None:
+def test_unused_parameters_have_no_gradient() -> None:
     config = config_of("none 0, none 1, conv_3x3 2, skip 1", "skip 0, sep3 1, max 0, skip 1", (3,), norm=None)
     network = Network(config)
     network(images().float()).sum().backward()

@@ -46,7 +46,7 @@ def read_back(path: Path) -> tuple[Columns, Rows, dict[str, Any]]:
         return dict(file.columns), file.wiring(0, file.num_networks), file.attributes
 
 
-def run_program(module: str, code: str, *arguments: object, seconds: float = 100) -> str:
+def run_program(module: str, code: str, *arguments: object, seconds: float = 300) -> str:
     """Run a program with the names of a test module, check that it succeeds, and return its output."""
     start = f"import sys\nsys.path[:0] = [{str(Path(__file__).parents[3])!r}]\nfrom {module} import *\n"
     command = [sys.executable, "-c", start + code, *map(str, arguments)]

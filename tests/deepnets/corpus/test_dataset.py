@@ -178,7 +178,7 @@ def test_two_open_datasets_do_not_disturb_each_other(corpus: Path) -> None:
     DeepNets1M(corpus, "predefined").close()
 
 
-def test_it_says_what_it_is(corpus: Path) -> None:
+def test_representation(corpus: Path) -> None:
     nets = DeepNets1M(corpus, "val")
     assert repr(nets) == "DeepNets1M(split='val', 500 networks)"
     assert (nets.split, nets.image_size, nets.num_classes, nets.virtual_edges) == ("val", 32, 10, 50)
@@ -224,7 +224,7 @@ def test_table(corpus: Path, split: str, image_size: int) -> None:
             assert row[name] == count_parameters(as_loaded, image_size=size)
 
 
-def test_a_table_is_the_readers_own(corpus: Path) -> None:
+def test_tables_are_copies(corpus: Path) -> None:
     nets = DeepNets1M(corpus, "val")
     table, num_nodes = nets.table, nets.num_nodes
     table.loc[0, "n_cells"] = 99
@@ -280,7 +280,7 @@ def test_network_of_a_split(corpus: Path) -> None:
 # --- processes ---
 
 
-def test_a_graph_travels_without_its_dataset(corpus: Path, tmp_path: Path) -> None:
+def test_graphs_are_pickled_without_their_dataset(corpus: Path, tmp_path: Path) -> None:
     """A pickled graph must be small, and unpickling it must not open the file."""
     shutil.copy(corpus_path(corpus, "train"), tmp_path)
     nets = DeepNets1M(tmp_path, seed=2)
@@ -312,7 +312,7 @@ def content(batch: Any) -> list[Any]:
     ]
 
 
-@pytest.mark.parametrize("context", ["fork", "spawn"])
+@pytest.mark.parametrize("context", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
 def test_workers_load_the_same_batches(corpus: Path, context: str) -> None:
     for split in ("train", "val") if context == "fork" else ("train",):
         nets = DeepNets1M(corpus, split, num_nets=60)

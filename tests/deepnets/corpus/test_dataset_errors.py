@@ -65,7 +65,7 @@ def test_a_file_under_the_name_of_another_split(corpus: Path, tmp_path: Path) ->
         DeepNets1M(tmp_path)
 
 
-def test_something_else_under_the_name_of_a_split(tmp_path: Path) -> None:
+def test_other_files_with_the_name_of_a_split(tmp_path: Path) -> None:
     path = corpus_path(tmp_path, "val")
     path.mkdir()
     with pytest.raises(FormatError, match=f"{path}: not a file"):

@@ -120,7 +120,7 @@ def test_digest_depends_on_everything(corpus: Path, tmp_path: Path) -> None:
     assert len(digests) == 1 + changes
 
 
-def test_rows_that_the_columns_do_not_announce(corpus: Path, tmp_path: Path) -> None:
+def test_wrong_numbers_of_rows(corpus: Path, tmp_path: Path) -> None:
     columns, rows, about = read_back(corpus_path(corpus, SPLIT))
     for wrong in (rows[:-1], np.concatenate([rows, rows[:1]]), rows[:0]):
         with pytest.raises(ValueError, match="rows"):
@@ -172,7 +172,7 @@ def test_closed(corpus: Path) -> None:
             read()
 
 
-def test_trouble_with_closing(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_while_closing(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """HDF5 may fail to close an invalid file; the first error must be reported."""
 
     def close(self: h5py.File) -> None:
@@ -227,6 +227,7 @@ def small(request: pytest.FixtureRequest, corpus: Path, tmp_path: Path, monkeypa
     return tmp_path / "deepnets1m_search.h5"
 
 
+@pytest.mark.slow
 def test_flipped_bytes(small: Path) -> None:
     content = small.read_bytes()
     bits = random.Random(0)

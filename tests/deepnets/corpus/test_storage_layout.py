@@ -294,7 +294,7 @@ def test_columns(tampered: Callable[[Change], Path], name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["wiring", "networks/ops", "vocabulary/names"])
-def test_data_elsewhere(tampered: Callable[[Change], Path], tmp_path: Path, name: str) -> None:
+def test_external_data(tampered: Callable[[Change], Path], tmp_path: Path, name: str) -> None:
     secret = tmp_path / "secret"
     secret.write_bytes(os.urandom(1 << 20))
 

@@ -128,7 +128,7 @@ def test_columns_that_do_not_fit_the_digest(edited: Edit, name: str) -> None:
     wrong(edited(replace(f"networks/{name}", change)), "split bnfree")
 
 
-def test_others_that_do_not_fit_the_digest(edited: Edit) -> None:
+def test_rows_and_attributes_that_do_not_fit_the_digest(edited: Edit) -> None:
     message = "split bnfree: its content does not match its digest"
     wrong(edited(replace("wiring", lambda rows: rows[::-1])), message)
     wrong(edited(replace("vocabulary/names", lambda words: words[:-1])), message)  # as in an older version
@@ -279,7 +279,7 @@ def test_other_configuration(forged: Forge, name: str) -> None:
     wrong(path, f"split bnfree, network {changed[0]}: ", quick=False)
 
 
-def test_values_where_none_should_be(forged: Forge) -> None:
+def test_values_of_unused_fields(forged: Forge) -> None:
     def change(columns: Columns, rows: list[Rows]) -> None:
         index = int(np.flatnonzero(columns["steps"] < columns["ops"].shape[2] // 2)[0])
         place = 2 * int(columns["steps"][index])
@@ -293,7 +293,7 @@ def test_values_where_none_should_be(forged: Forge) -> None:
 
 
 @pytest.mark.parametrize(("name", "value"), [("stem_pool", 2), ("preproc", 2), ("glob_avg", 255), ("norm", 4)])
-def test_values_that_pass_for_others(forged: Forge, name: str, value: int) -> None:
+def test_ambiguous_values(forged: Forge, name: str, value: int) -> None:
     """Compiled code and Python could interpret these values differently."""
 
     def change(columns: Columns, rows: list[Rows]) -> None:

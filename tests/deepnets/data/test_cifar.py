@@ -1,4 +1,4 @@
-"""CIFAR-10 from small files of the standard format: all ways of writing them can be read, and no code is executed."""
+"""Reading CIFAR-10: files as different programs write them, damaged and malicious files, archives, downloads."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_a_real_copy(tmp_path: Path) -> None:
 # --- what is refused ---
 
 
-def test_nothing_there(tmp_path: Path) -> None:
+def test_missing_files(tmp_path: Path) -> None:
     for root in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(MissingDataError) as caught:
             load_images("cifar10", root=root)
@@ -231,30 +231,51 @@ def hostile(path: Path) -> dict[str, bytes]:
     return flat
 
 
-@pytest.mark.parametrize("kind", hostile(Path("x")))
-def test_hostile_files(tmp_path: Path, kind: str) -> None:
-    """Malicious files raise one error; no code runs, and no large memory is allocated.  The process must survive."""
-    path = tmp_path / "evidence"
-    folder = tmp_path / FOLDER
-    folder.mkdir()
-    (folder / "test_batch").write_bytes(hostile(path)[kind])
+HOSTILE = hostile(Path("x"))
+
+
+@pytest.fixture(scope="module")
+def refusals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What a process prints that reads one malicious file after the other, by kind of file."""
+    root = tmp_path_factory.mktemp("hostile")
+    for number, content in enumerate(hostile(root / "evidence").values()):
+        folder = root / str(number) / FOLDER
+        folder.mkdir(parents=True)
+        (folder / "test_batch").write_bytes(content)
     program = """
 import resource, sys
+from pathlib import Path
 from deepnets.support import FormatError
 from deepnets.data import load_images
 import deepnets.data.cifar
 resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
-try:
-    load_images("cifar10", "test", root=sys.argv[1])
-except FormatError as error:
-    print(error)
+for number in range(int(sys.argv[2])):
+    try:
+        load_images("cifar10", "test", root=Path(sys.argv[1], str(number)))
+        print("was read")
+    except FormatError as error:
+        print(error)
+    except BaseException as error:
+        print(repr(error).replace("\\n", " "))
+    if Path(sys.argv[1], "evidence").exists():
+        sys.exit(f"file {number} ran code")
+    sys.stdout.flush()
 """
-    root = Path(__file__).parents[3]
-    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], cwd=root, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("\n") == 1
-    assert done.stdout.startswith(f"{folder / 'test_batch'}: ")
-    assert not path.exists()
+    words = [sys.executable, "-c", program, str(root), str(len(HOSTILE))]
+    done = subprocess.run(words, cwd=Path(__file__).parents[3], capture_output=True, text=True)
+    lines = done.stdout.splitlines()
+    assert done.returncode == 0, f"{list(HOSTILE)[len(lines)]}: {done.stderr}"
+    assert len(lines) == len(HOSTILE)
+    return {
+        kind: line.replace(str(root / str(number) / FOLDER), "FOLDER")
+        for number, (kind, line) in enumerate(zip(HOSTILE, lines, strict=True))
+    }
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_hostile_files(refusals: dict[str, str], kind: str) -> None:
+    """Malicious files raise one error of one line; no code runs, and no large memory is allocated."""
+    assert refusals[kind].startswith("FOLDER/test_batch: ")
 
 
 def test_damaged_archives(tmp_path: Path) -> None:

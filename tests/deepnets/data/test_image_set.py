@@ -91,6 +91,17 @@ def test_digits_are_those_of_scikit_learn_enlarged() -> None:
     assert sorted(found) == sorted(expected)
 
 
+def test_digits_without_the_file_of_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If scikit-learn stores its file elsewhere, its own function reads it."""
+    import sklearn.datasets  # noqa: F401  # its import needs what is replaced below
+
+    expected = load_images("digits", "val")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    found = load_images("digits", "val")
+    assert torch.equal(found.images, expected.images)
+    assert torch.equal(found.labels, expected.labels)
+
+
 def test_digits_are_split_by_class() -> None:
     parts = {split: load_images("digits", split) for split in IMAGE_SPLITS}
     counts = {split: part.labels.bincount() for split, part in parts.items()}
@@ -154,7 +165,7 @@ def test_a_pass_can_be_repeated_from_the_state_of_its_generator() -> None:
     assert torch.equal(again[0], first[0])
 
 
-def test_a_generator_of_ones_own_leaves_the_others_alone() -> None:
+def test_a_generator_does_not_affect_the_global_state() -> None:
     before = torch.get_rng_state()
     list(made(20, noise=0.1).batches(8, shuffle=True, augment=True, generator=seeded(0)))
     assert torch.equal(torch.get_rng_state(), before)
@@ -243,7 +254,7 @@ def test_a_device() -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_nothing_waits_for_the_gpu() -> None:
+def test_no_synchronization_with_the_gpu() -> None:
     digits = load_images("digits", "train", device="cuda", noise=0.1)
     generator = torch.Generator("cuda").manual_seed(0)
     options: dict[str, Any] = {"shuffle": True, "augment": True, "generator": generator}

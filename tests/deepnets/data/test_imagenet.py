@@ -139,7 +139,7 @@ def test_augmentation(tree: Path) -> None:
     assert not torch.equal(plain, first[0])
 
 
-def test_no_image_varies_like_another(tree: Path) -> None:
+def test_images_are_augmented_independently(tree: Path) -> None:
     images = load(tree, "test", noise=0.18)
     pixels, _ = joined(images.batches(4, generator=seeded(1)))
     quiet, _ = joined(load(tree, "test").batches(4))
@@ -159,7 +159,7 @@ def test_noise(tree: Path) -> None:
     assert 0.12 < ((pixels - quiet) * std).std() < 0.18
 
 
-def test_workers_make_no_difference(tree: Path) -> None:
+def test_results_do_not_depend_on_workers(tree: Path) -> None:
     options: dict[str, Any] = {"shuffle": True, "augment": True}
     alone = joined(load(tree, "trainval", noise=0.1).batches(9, generator=seeded(3), **options))
     shared = joined(load(tree, "trainval", noise=0.1, workers=2).batches(9, generator=seeded(3), **options))
@@ -167,7 +167,7 @@ def test_workers_make_no_difference(tree: Path) -> None:
     assert torch.equal(alone[1], shared[1])
 
 
-def test_a_generator_of_ones_own_leaves_the_others_alone(tree: Path) -> None:
+def test_a_generator_does_not_affect_the_global_state(tree: Path) -> None:
     before = torch.get_rng_state()
     list(load(tree, "trainval").batches(64, shuffle=True, augment=True, generator=seeded(0)))
     list(load(tree, "test").batches(64))

@@ -11,7 +11,15 @@ from typing import Any
 import pytest
 import torch
 
-from deepnets.data import IMAGE_SETS, ImageSet, load_images, open_images, register_image_set
+from deepnets.data import (
+    IMAGE_SETS,
+    ImageSet,
+    ImageSetInfo,
+    image_set_info,
+    load_images,
+    open_images,
+    register_image_set,
+)
 from deepnets.support import ConfigError, Registry
 
 ROOT = Path(__file__).parents[3]
@@ -50,8 +58,22 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> Registry[Any]:
     return IMAGE_SETS
 
 
-def test_the_known_sets() -> None:
+def test_builtin_sets() -> None:
     assert list(IMAGE_SETS)[:3] == ["digits", "cifar10", "imagenet"]
+
+
+def test_what_is_known_without_loading(registry: Registry[Any]) -> None:
+    digits = open_images("digits", "test")
+    assert image_set_info("digits") == ("digits", digits.num_classes, digits.image_size)
+    assert image_set_info("imagenet") == ("ImageNet", 1000, 224)
+    assert image_set_info("never:heard") == ("never:heard", None, None)
+    register_image_set("plain set", IMAGE_SETS["digits"])
+    assert image_set_info("plain set") == ("plain set", None, None)
+    register_image_set("described set", IMAGE_SETS["digits"], ImageSetInfo("Described", 7, 48))
+    assert image_set_info("described set") == ("Described", 7, 48)
+    with pytest.raises(ConfigError, match="already registered"):
+        register_image_set("digits", IMAGE_SETS["digits"], ImageSetInfo("Others"))
+    assert image_set_info("digits").title == "digits"
 
 
 def test_a_registered_set(registry: Registry[Any]) -> None:
@@ -131,7 +153,7 @@ def test_the_names_need_no_torch() -> None:
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
 
 
-def test_a_command_line_takes_sets_of_users(shapes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_user_defined_sets_on_the_command_line(shapes: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Options check names before anything is loaded."""
     import argparse
 

@@ -70,7 +70,7 @@ def test_titles_are_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", MAKERS)
-def test_legend_and_title_say_what_is_there_and_are_not_cut_off(name: str) -> None:
+def test_legend_and_title_are_complete_and_not_clipped(name: str) -> None:
     drawn = graph(name)
     figure = draw(drawn, virtual_edges=2)
     (axes,) = figure.axes
@@ -125,7 +125,7 @@ def test_labels_show_kernel_sizes_and_fit_into_their_nodes() -> None:
     assert max(text.get_window_extent().width for text in labels) < 0.62 * unit
 
 
-def test_labels_are_left_out_where_nobody_could_read_them() -> None:
+def test_labels_that_would_be_too_small_are_omitted() -> None:
     def labels(name: str, **options: object) -> list[str]:
         return [text.get_text() for text in draw(graph(name), **options).axes[0].texts if text.get_fontsize() < LEGIBLE]
 
@@ -158,7 +158,7 @@ def test_types_differ_in_colour_or_outline_and_in_outline_if_similarly_bright() 
         assert not same_outline or abs(grey_a - grey_b) > 0.2
 
 
-def test_axes_of_ones_own() -> None:
+def test_given_axes() -> None:
     figure = Figure(figsize=(8, 3))
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
@@ -214,6 +214,34 @@ def test_global_state_of_matplotlib_stays_as_it_was(tmp_path: Path) -> None:
     for suffix in FORMATS:
         draw(graph("V1"), tmp_path / f"a.{suffix}")
     assert dict(matplotlib.rcParams) == before
+
+
+STYLES = (
+    *({"figure.facecolor": "0.2", "axes.titlecolor": "red"}, {"lines.linewidth": 9, "patch.force_edgecolor": True}),
+    *({"font.size": 20, "mathtext.fontset": "stix"}, {"legend.fontsize": 3, "figure.dpi": 40, "savefig.dpi": 30}),
+    *({"text.usetex": True}, {"path.effects": []}, {"svg.fonttype": "path"}, {"savefig.transparent": True}),
+)
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg"])
+def test_the_style_of_the_user_does_not_matter(tmp_path: Path, suffix: str) -> None:
+    def pictures() -> list[bytes]:
+        draw(graph("V1"), tmp_path / f"a.{suffix}", title="a")
+        draw_grid([graph("V1")] * 2, tmp_path / f"b.{suffix}")
+        return [(tmp_path / f"{name}.{suffix}").read_bytes() for name in "ab"]
+
+    expected = pictures()
+    for style in STYLES:
+        with matplotlib.rc_context(style):
+            assert pictures() == expected
+
+
+@pytest.mark.parametrize("title", [r"$\frac$", "costs $5, or $6", "a_b^{c", "%"])
+def test_titles_are_no_formulas(tmp_path: Path, title: str) -> None:
+    figure = draw(graph("V1"), tmp_path / "a.svg", title=title)
+    assert figure.axes[0].get_title() == title
+    assert title in (tmp_path / "a.svg").read_text()
+    draw_grid([graph("V1")], tmp_path / "b.pdf", titles=[title])
 
 
 def test_matplotlib_is_imported_late_and_pyplot_never() -> None:

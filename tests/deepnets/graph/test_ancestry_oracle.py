@@ -53,7 +53,7 @@ BY_HAND = {
 
 
 @pytest.mark.parametrize("name", BY_HAND)
-def test_what_is_upstream(name: str) -> None:
+def test_ancestors(name: str) -> None:
     case = ZOO[name]
     model = case.model()
     names = [key for key, _ in model.named_parameters()]

@@ -83,7 +83,7 @@ def test_dead_nodes_are_kept_and_marked() -> None:
     assert graph.starved == ()
 
 
-def test_starved_parameters_are_named() -> None:
+def test_unused_parameters_are_listed() -> None:
     genotype = Genotype(
         normal=genes("none 0, none 1, conv_1x1 2, skip 1"),
         normal_concat=[3],
@@ -113,7 +113,7 @@ def test_collapsed_sums_and_concatenations_are_no_nodes() -> None:
     assert types.count("max_pool") == 2
 
 
-def test_image_size_mode_and_norm_statistics_do_not_matter() -> None:
+def test_graphs_do_not_depend_on_image_size_mode_and_statistics() -> None:
     for name in ("V2", "V3", "V4"):
         config = EXAMPLES[name].config
         network = small(config)
@@ -162,7 +162,7 @@ def test_graphs_are_well_formed(config: NetworkConfig, random) -> None:
 
 @settings(deadline=None, max_examples=40)
 @given(configs(max_cells=4, with_output=True), st.data())
-def test_canonical_form_sees_every_change(config: NetworkConfig, data: st.DataObject) -> None:
+def test_canonical_form_detects_every_change(config: NetworkConfig, data: st.DataObject) -> None:
     graph = autograd_graph(Network(config))
     nodes, edges = list(graph.nodes), list(graph.edges)
     i = data.draw(st.integers(0, len(nodes) - 1))

@@ -15,7 +15,7 @@ from deepnets import GENOTYPES, ConfigError, Graph, GraphBatch, NetworkConfig, b
 from deepnets.graph.batch import PaddedGraphs
 from tests.support.strategies import configs
 
-TENSORS = ("node_types", "cells", "levels", "graph_index", "offsets", "edges", "distances")
+TENSORS = ("node_types", "cells", "levels", "graph_index", "offsets", "path_lengths", "edges", "distances")
 VIT = build_graph(NetworkConfig(GENOTYPES["ViT"], 3, C_mult=1, preproc=False))
 DARTS = build_graph(NetworkConfig(GENOTYPES["DARTS"], 2))
 SINGLE = Graph([9], [0], [0], [])
@@ -37,6 +37,7 @@ def naive(graphs: list[Graph], cutoff: int) -> dict[str, list[Any]]:
             found["graph_index"].append(g)
         for u in range(graph.num_nodes):
             for v in range(graph.num_nodes):
+                found["path_lengths"].append(int(matrix[u, v]))
                 if matrix[u, v] > 0:
                     found["edges"].append([start + u, start + v])
                     found["distances"].append(int(matrix[u, v]))
@@ -57,10 +58,15 @@ def test_batch(graphs: list[Graph], cutoff: int) -> None:
     assert {name: getattr(batch, name).dtype for name in TENSORS} == {
         **dict.fromkeys(TENSORS, torch.int64),
         "distances": torch.uint8,
+        "path_lengths": torch.uint8,
     }
+    for graph, lengths in zip(graphs, batch.distance_matrices(), strict=True):
+        assert lengths.tolist() == graph.distances(cutoff).tolist()
     assert batch.edges.shape == (len(batch.distances), 2)
     assert len(batch) == len(graphs)
     assert all(kept is graph for kept, graph in zip(batch.graphs, graphs, strict=True))
+    assert all(kept is graph for kept, graph in zip(batch, graphs, strict=True))
+    assert batch[-1] is graphs[-1]
     assert batch.num_nodes == sum(graph.num_nodes for graph in graphs)
     if cutoff == 1:
         assert len(batch.edges) == sum(graph.num_edges for graph in graphs)
@@ -91,7 +97,7 @@ def test_padded(graphs: list[Graph], cutoff: int) -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(batches)
-def test_graphs_do_not_depend_on_what_is_batched_with_them(graphs: list[Graph]) -> None:
+def test_graphs_of_a_batch_are_independent(graphs: list[Graph]) -> None:
     together = GraphBatch(graphs, 50)
     for g, graph in enumerate(graphs):
         alone = GraphBatch([graph], 50)
@@ -113,7 +119,34 @@ def test_virtual_edges_are_by_default_those_of_the_first_graph() -> None:
         GraphBatch([near], virtual_edges=0)
 
 
-def test_any_iterable_but_an_empty_one() -> None:
+@settings(max_examples=40, deadline=None)
+@given(batches, st.sampled_from((1, 2, 50)), st.sampled_from((1, 2, 50)), st.booleans())
+def test_other_virtual_edges(graphs: list[Graph], before: int, after: int, with_edges: bool) -> None:
+    batch = GraphBatch(graphs, before)
+    if with_edges:
+        assert len(batch.edges) == len(batch.distances)
+    other = GraphBatch.of(batch, after)
+    assert (other is batch) == (before == after)
+    assert other.virtual_edges == after
+    assert contents(other) == naive(graphs, after)
+    assert contents(batch) == naive(graphs, before)
+    assert contents(GraphBatch.of(graphs, after)) == naive(graphs, after)
+
+
+def test_fewer_virtual_edges_need_no_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = GraphBatch([VIT, DARTS], 50)
+    expected = naive([VIT, DARTS], 3)
+    monkeypatch.delattr(Graph, "distances")
+    assert contents(GraphBatch.of(batch, 3)) == expected
+
+
+@pytest.mark.parametrize("cutoff", [0, -1, 255])
+def test_virtual_edges_out_of_range(cutoff: int) -> None:
+    with pytest.raises(ConfigError, match="cutoff: expected an integer, 1 to 254"):
+        GraphBatch.of(GraphBatch([VIT]), cutoff)
+
+
+def test_iterables_of_graphs() -> None:
     assert contents(GraphBatch(graph for graph in (VIT, DARTS))) == contents(GraphBatch((VIT, DARTS)))
     for empty in ([], (), iter(())):
         with pytest.raises(ConfigError, match="a batch needs at least one"):
@@ -127,10 +160,10 @@ def test_single_nodes() -> None:
     assert batch.padded().mask.tolist() == [[True], [True]]
 
 
-def test_tensors_are_the_batchs_own() -> None:
+def test_tensors_are_copies() -> None:
     batch = GraphBatch([DARTS])
-    for name in TENSORS:
-        getattr(batch, name).fill_(0)
+    for tensor in [getattr(batch, name) for name in TENSORS]:
+        tensor.fill_(0)
     assert contents(GraphBatch([DARTS])) == naive([DARTS], 50)
 
 
@@ -140,6 +173,7 @@ def test_moving() -> None:
         assert isinstance(moved, GraphBatch)
         assert moved.graphs is batch.graphs
         assert contents(moved) == contents(batch)
+    assert batch.to("cpu") is batch
     on_meta = batch.to("meta")
     assert {getattr(on_meta, name).device.type for name in TENSORS} == {"meta"}
     assert batch.edges.device.type == "cpu"
@@ -174,6 +208,6 @@ def test_pickles() -> None:
     assert [graph.parameters for graph in again.graphs] == [graph.parameters for graph in batch.graphs]
 
 
-def test_it_says_what_it_is() -> None:
+def test_representation() -> None:
     batch = GraphBatch([DARTS], virtual_edges=1)
     assert repr(batch) == f"GraphBatch(1 graphs, {DARTS.num_nodes} nodes, {DARTS.num_edges} edges)"

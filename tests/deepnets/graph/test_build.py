@@ -1,4 +1,4 @@
-"""`build_graph` against independent oracles: autograd of real forward passes, worked examples, closed forms."""
+"""`build_graph` against independent oracles: autograd graphs of forward passes, worked examples, closed forms."""
 
 from __future__ import annotations
 
@@ -53,6 +53,15 @@ def narrow(config: NetworkConfig) -> NetworkConfig:
     return config.replace(C=8, fc_dim=8)
 
 
+@pytest.mark.parametrize("split", EVERY_SPLIT)
+def test_small_networks_of_every_split_equal_the_autograd_graph(split: str) -> None:
+    shard = make_shard(ShardTask(SPLITS[split], seed=2025, start=0, count=60))
+    assert len(shard.architectures) >= 12
+    for i in np.argsort(shard.statistics["num_nodes"])[:12]:
+        assert_equals_oracle(narrow(decode(shard.architectures[i])))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("split", EVERY_SPLIT)
 def test_networks_of_every_split_equal_the_autograd_graph(split: str) -> None:
     shard = make_shard(ShardTask(SPLITS[split], seed=2024, start=0, count=130 if split == "dense" else 110))
@@ -243,7 +252,7 @@ def test_published_averages_of_the_vision_transformer() -> None:
         (lambda config: build_graph(config, 0), "num_classes: expected an integer, 1 to 2147483647; got 0"),
     ],
 )
-def test_wrong_arguments(call, message: str) -> None:
+def test_invalid_arguments(call, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         call(EXAMPLES["V1"].config)
 
@@ -252,8 +261,8 @@ FILLING = ["msa", "cse", "sep_conv_5x5", "conv_7x1_1x7", "skip_connect", "none"]
 
 
 @pytest.mark.parametrize("op", FILLING)
-def test_the_buffer_is_long_enough(op: str) -> None:
-    """Compiled code does not check bounds, so the capacity must suffice for the largest possible networks."""
+def test_the_largest_networks_fit_into_the_buffer(op: str) -> None:
+    """Compiled code does not check bounds, so this is what prevents writes beyond the end."""
     steps = 10
     genes = [(op, j) for i in range(steps) for j in (max(0, i - 1), i)]
     genes[-1] = ("conv_1x1", 1)
@@ -268,16 +277,16 @@ def test_the_buffer_is_long_enough(op: str) -> None:
 
 
 @pytest.mark.slow
-def test_the_walk_stays_in_bounds(tmp_path: Path) -> None:
-    """Compile the same code with bounds checks, and run it."""
+def test_compiled_code_stays_in_bounds(tmp_path: Path) -> None:
+    """Numba can compile the same code with bounds checks."""
     program = """
-from tests.deepnets.graph.test_build import FILLING, HARD, has_output, test_the_buffer_is_long_enough
+from tests.deepnets.graph.test_build import FILLING, HARD, has_output, test_the_largest_networks_fit_into_the_buffer
 from deepnets import NetworkConfig, build_graph
 from deepnets.corpus import compute_statistics
 from generator.shards import ShardTask, make_shard
 from generator.splits import SPLITS
 for op in FILLING:
-    test_the_buffer_is_long_enough(op)
+    test_the_largest_networks_fit_into_the_buffer(op)
 for genotype in HARD.values():
     config = NetworkConfig(genotype, 5, C=8)
     if has_output(config):

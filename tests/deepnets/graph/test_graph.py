@@ -98,7 +98,7 @@ def test_paths_longer_than_the_cutoff_are_none(cutoff: int) -> None:
 
 
 @pytest.mark.parametrize("cutoff", [0, -1, 255, 2**32, 1.5, "50", None, True])
-def test_impossible_cutoffs(cutoff: Any) -> None:
+def test_invalid_cutoffs(cutoff: Any) -> None:
     graph = graph_of(chain(3))
     for call in (graph.distances, graph.to_networkx):
         with pytest.raises(ConfigError, match="cutoff: expected an integer, 1 to 254; got"):

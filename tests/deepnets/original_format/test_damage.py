@@ -271,7 +271,7 @@ def test_a_flipped_bit_in_the_data_is_noticed(good: Path) -> None:
 
 
 @pytest.mark.parametrize("which", ["hdf5", "json"])
-def test_random_damage_never_surprises(good: Path, which: str) -> None:
+def test_random_damage_is_an_error_or_harmless(good: Path, which: str) -> None:
     target = good if which == "hdf5" else metadata(good)
     content = target.read_bytes()
     rng = np.random.default_rng(0)

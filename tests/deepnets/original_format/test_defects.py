@@ -274,7 +274,7 @@ def test_wrong_distances(tmp_path: Path) -> None:
     assert_repaired(split, graphs, {i: {"distances"} for i in changed})
 
 
-def test_names_that_say_nothing(tmp_path: Path) -> None:
+def test_uninformative_names(tmp_path: Path) -> None:
     graphs = random_graphs(3, seed=11)
     path = written(tmp_path, graphs)
 
@@ -291,7 +291,7 @@ def test_names_that_say_nothing(tmp_path: Path) -> None:
         assert all(a == b for a, b, known in zip(stored.graph.parameters, graph.parameters, named) if known)
 
 
-def test_another_graph_altogether(tmp_path: Path) -> None:
+def test_an_unrelated_graph(tmp_path: Path) -> None:
     graphs = random_graphs(2, seed=12, n_cells=4)
 
     def tamper(stored: Stored, graph: Graph) -> None:

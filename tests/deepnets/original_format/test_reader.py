@@ -30,7 +30,7 @@ DARTS = NetworkConfig(GENOTYPES["DARTS"], n_cells=4)
 # --- vocabulary -----------------------------------------------------------------------------------------------------
 
 
-def test_words_of_older_files(tmp_path: Path) -> None:
+def test_vocabulary_of_older_files(tmp_path: Path) -> None:
     graphs = random_graphs(10, seed=14)
     path = written(tmp_path, graphs)
     types = {"sep_conv": "sep_conv_3x3", "dil_conv": "dil_conv_5x5", "max_pool": "max_pool_3x3", "bias": "fc-b"}
@@ -122,7 +122,7 @@ def test_choosing_a_split(tmp_path: Path) -> None:
             split[index]
 
 
-def test_a_split_goes_to_other_processes(tmp_path: Path) -> None:
+def test_a_split_can_be_pickled(tmp_path: Path) -> None:
     good = written(tmp_path, random_graphs(3))
     split = read_official(good)
     first = split[0].graph

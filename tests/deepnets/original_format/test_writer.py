@@ -205,7 +205,7 @@ def test_an_empty_split(tmp_path: Path) -> None:
 # --- publication ----------------------------------------------------------------------------------------------------
 
 
-def test_a_failure_leaves_everything_as_it_was(tmp_path: Path) -> None:
+def test_failures_change_no_files(tmp_path: Path) -> None:
     def failing() -> Iterator[Graph]:
         yield from random_graphs(2)
         raise RuntimeError("power cut")
@@ -221,7 +221,7 @@ def test_a_failure_leaves_everything_as_it_was(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_a_failure_that_is_caught_inside_still_counts(tmp_path: Path) -> None:
+def test_failures_that_the_caller_catches(tmp_path: Path) -> None:
     def write() -> None:
         with OfficialWriter(official_file(tmp_path, "val")) as writer:
             writer.write("test", random_graphs(1))
@@ -234,7 +234,7 @@ def test_a_failure_that_is_caught_inside_still_counts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("which", ["hdf5", "json"])
-def test_neither_file_is_overwritten_unasked(tmp_path: Path, which: str) -> None:
+def test_files_are_overwritten_only_on_request(tmp_path: Path, which: str) -> None:
     path = written(tmp_path, random_graphs(1))
     (metadata(path) if which == "hdf5" else path).unlink()
     with pytest.raises(ConfigError, match="already exists"):
@@ -243,7 +243,7 @@ def test_neither_file_is_overwritten_unasked(tmp_path: Path, which: str) -> None
     assert len(read_official(path)) == 2
 
 
-def test_old_and_new_never_lie_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_files_are_replaced_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = written(tmp_path, random_graphs(2, seed=1))
     replace = Path.replace
 
@@ -259,7 +259,7 @@ def test_old_and_new_never_lie_side_by_side(tmp_path: Path, monkeypatch: pytest.
         read_official(path)
 
 
-def test_leftovers_of_a_killed_run_do_not_matter(tmp_path: Path) -> None:
+def test_files_left_by_a_killed_run(tmp_path: Path) -> None:
     path = official_file(tmp_path, "val")
     for target in (path, metadata(path)):
         target.with_name(f"{target.name}.partial").write_bytes(b"half")
@@ -280,7 +280,7 @@ def test_networks_that_cannot_be_written(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_graphs_that_do_not_know_their_names_can_be_written(tmp_path: Path) -> None:
+def test_graphs_without_names_can_be_written(tmp_path: Path) -> None:
     graph = build_graph(DARTS)
     bare = Graph(graph.node_types, graph.cells, graph.in_degrees, graph.sources, config=DARTS)
     assert read_official(written(tmp_path, [bare]))[0].defects == ()

@@ -60,7 +60,7 @@ def start(code: str, *arguments: object, under: tuple[str, ...] = ()) -> subproc
 
 def output(process: subprocess.Popen[str]) -> str:
     """What a program prints that ends well."""
-    printed, errors = process.communicate(timeout=60)
+    printed, errors = process.communicate(timeout=300)
     assert (process.returncode, errors) == (0, "")
     return printed
 
@@ -155,7 +155,7 @@ def test_other_kinds(tmp_path: Path) -> None:
     refused(tmp_path / "missing" / "file.h5", "No such file")
     refused(tmp_path, "not a file")
     os.mkfifo(tmp_path / "pipe.h5")
-    refused(tmp_path / "pipe.h5", "not a file")  # and does not wait for somebody to write into it
+    refused(tmp_path / "pipe.h5", "not a file")  # and does not wait for a writer
     refused(Path("/dev/zero"), "not a file")
     (tmp_path / "loop.h5").symlink_to("loop.h5")
     refused(tmp_path / "loop.h5", "symbolic links")
@@ -247,7 +247,7 @@ HEAPS = (b"FRHP", b"FHDB", b"BTHD", b"BTLF", b"GCOL", b"TREE", b"HEAP")  # how p
 
 @pytest.mark.parametrize("reachable", [True, False])
 def test_groups_without_heaps(path: Path, monkeypatch: pytest.MonkeyPatch, reachable: bool) -> None:
-    """HDF5 before 2.0 crashes on every flipped bit in the header of a heap or of the tree beside it."""
+    """HDF5 before 2.0 crashes on flipped bits in the header of a heap or of its tree."""
     if not reachable:
         monkeypatch.delattr("ctypes.CDLL")
     for _ in range(2):
@@ -263,7 +263,7 @@ def test_groups_without_heaps(path: Path, monkeypatch: pytest.MonkeyPatch, reach
         assert file["group/numbers 7"][:].tolist() == list(range(7))
 
 
-def test_nothing_appears_before_the_end(tmp_path: Path) -> None:
+def test_files_appear_when_they_are_complete(tmp_path: Path) -> None:
     path = tmp_path / "file.h5"
     with create_hdf5(path) as file:
         file["x"] = 5
@@ -272,8 +272,8 @@ def test_nothing_appears_before_the_end(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["file.h5"]
 
 
-def test_temporary_file_that_is_there(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may be a link that somebody laid in a folder that others can write to."""
+def test_existing_temporary_file(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a folder that other users can write to, it may be a malicious link."""
     victim = tmp_path / "victim"
     victim.write_text("important")
     monkeypatch.setattr("secrets.token_hex", lambda _: "guessed")
@@ -372,7 +372,7 @@ with create_hdf5(Path(sys.argv[1]), lambda written: stop("checking")) as file:
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
     assert path.read_bytes() == before
-    fill(path, 5)  # what it left behind is in nobody's way
+    fill(path, 5)  # files of the killed process do not interfere
     with open_hdf5(path) as file:
         assert file["numbers"][0] == 5
 

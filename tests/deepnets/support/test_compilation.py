@@ -1,4 +1,4 @@
-"""`@compiled`: machine code is kept between runs, never outlives the sources it was made from, and can do without."""
+"""`@compiled`: machine code is cached between runs, outdated code is not used, and a cache is not required."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def run(project: Path, x: int, **environment: str) -> tuple[int, bool, str]:
-    """In a fresh process: the result, whether machine code was taken from the disk, and what was logged."""
+    """Run the program; return its result, whether the machine code came from the cache, and the log."""
     done = subprocess.run(
         [sys.executable, "-c", RUN, str(x)],
         cwd=project,
@@ -80,7 +80,7 @@ def run(project: Path, x: int, **environment: str) -> tuple[int, bool, str]:
 
 
 def change(path: Path, old: str, new: str) -> None:
-    """Change a source, and nothing else: neither its length nor its time."""
+    """Change a source without changing its length and its modification time."""
     times = path.stat()
     text = path.read_text()
     assert text.count(old) == 1
@@ -89,7 +89,16 @@ def change(path: Path, old: str, new: str) -> None:
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
-def test_machine_code_lasts_as_long_as_its_sources(project: Path) -> None:
+def test_machine_code_is_cached_until_a_constant_changes(project: Path) -> None:
+    environment = {"PYTHONDONTWRITEBYTECODE": "1"}
+    assert run(project, 3, **environment)[:2] == (7, False)
+    assert run(project, 3, **environment)[:2] == (7, True)
+    change(project / "deepnets" / "tables" / "numbers.py", "STEP = 1", "STEP = 5")
+    assert run(project, 3, **environment)[:2] == (11, False)
+
+
+@pytest.mark.slow
+def test_machine_code_is_used_until_a_source_changes(project: Path) -> None:
     environment = {"PYTHONDONTWRITEBYTECODE": "1"}  # Python trusts times; numba must not
     assert run(project, 3, **environment)[:2] == (7, False)
     assert run(project, 3, **environment)[:2] == (7, True)
@@ -109,8 +118,9 @@ def test_machine_code_lasts_as_long_as_its_sources(project: Path) -> None:
     assert len(list(project.rglob("*.nbi"))) == len({path.name.split("-")[0] for path in project.rglob("*.nbi")})
 
 
-def test_a_constant_of_the_library_itself(tmp_path: Path) -> None:
-    """The real package: which row of a record describes which kind of cell is built into the walk."""
+@pytest.mark.slow
+def test_a_constant_of_deepnets(tmp_path: Path) -> None:
+    """The compiled code of `deepnets.graph` contains constants of `deepnets.architecture`."""
     shutil.copytree(ROOT / "deepnets", tmp_path / "deepnets", ignore=shutil.ignore_patterns("__pycache__"))
     program = """
 import numpy as np
@@ -138,12 +148,13 @@ print(contains(record[0], 3))
 
 
 def occupied(path: Path) -> None:
-    """Make it impossible, also for root, that a folder is made or written to: there is a file of that name."""
+    """Put a file in the place of a folder, so that not even root can create the folder."""
     shutil.rmtree(path, ignore_errors=True)
     path.touch()
 
 
-def test_a_read_only_package_uses_the_cache_of_the_user(project: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_read_only_package_uses_the_user_cache(project: Path, tmp_path: Path) -> None:
     for package in ("deepnets", "program"):
         occupied(project / package / "__pycache__")
     environment = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache"), "PYTHONDONTWRITEBYTECODE": "1"}
@@ -164,7 +175,9 @@ def test_nothing_can_be_written(project: Path, tmp_path: Path) -> None:
         assert "calculate is compiled again in every process" in log
 
 
-@pytest.mark.parametrize("kind", ["a file", "below a file", "/proc"])
+@pytest.mark.parametrize(
+    "kind", ["a file", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("below a file", "/proc"))]
+)
 def test_a_cache_folder_that_cannot_be_written(project: Path, tmp_path: Path, kind: str) -> None:
     occupied(tmp_path / "file")
     folder = {"a file": tmp_path / "file", "below a file": tmp_path / "file" / "cache", "/proc": Path("/proc/cache")}[
@@ -173,7 +186,8 @@ def test_a_cache_folder_that_cannot_be_written(project: Path, tmp_path: Path, ki
     assert run(project, 3, NUMBA_CACHE_DIR=str(folder))[:2] == (7, False)
 
 
-def test_a_cache_folder_of_choice(project: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_the_cache_folder_can_be_chosen(project: Path, tmp_path: Path) -> None:
     folder = tmp_path / "cache"
     assert run(project, 3, NUMBA_CACHE_DIR=str(folder))[:2] == (7, False)
     assert run(project, 3, NUMBA_CACHE_DIR=str(folder))[:2] == (7, True)
@@ -183,45 +197,56 @@ def test_a_cache_folder_of_choice(project: Path, tmp_path: Path) -> None:
     ("file", "old", "new"),
     [
         ("deepnets/architecture/vocabulary.py", "MAX_CELLS = 200", "MAX_CELLS = 201"),
-        ("deepnets/architecture/codes.py", "MAX_NODE_TYPES = 64", "MAX_NODE_TYPES = 65"),
-        (
-            "deepnets/support/errors.py",
-            "from __future__ import annotations",
-            "from __future__ import annotations\nX = 1",
+        pytest.param(
+            *("deepnets/architecture/codes.py", "MAX_NODE_TYPES = 64", "MAX_NODE_TYPES = 65"), marks=pytest.mark.slow
+        ),
+        pytest.param(
+            *("deepnets/support/errors.py", "import annotations\n", "import annotations\nX = 1\n"),
+            marks=pytest.mark.slow,
         ),
         ("generator/splits.py", "import annotations\n", "import annotations\nX = 1\n"),
     ],
 )
-def test_the_digest_covers_every_source_in_every_folder(tmp_path: Path, file: str, old: str, new: str) -> None:
-    """Constants that are compiled in are in files that do not mention compilation."""
+def test_the_digest_covers_all_sources(tmp_path: Path, file: str, old: str, new: str) -> None:
+    """Files that define no compiled function can define constants that compiled code contains."""
     for package in ("deepnets", "generator"):
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
-    program = "import generator.splits; from deepnets.support import digest_of_sources as digest; "
-    program += "print(digest('generator.splits'))"
-
-    def digest() -> str:
-        return subprocess.run(
-            [sys.executable, "-B", "-c", program],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(tmp_path)},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-
-    before = digest()
+    program = """
+import sys
+from pathlib import Path
+import generator.splits
+from deepnets.support import digest_of_sources
+path, old, new = Path(sys.argv[1]), *sys.argv[2:]
+source = path.read_text()
+for text in (source, source.replace(old, new), source):
+    path.write_text(text)
+    digest_of_sources.cache_clear()
+    print(digest_of_sources("generator.splits"))
+"""
+    assert old in (tmp_path / file).read_text()
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", program, file, old, new],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    before, changed, restored = done.stdout.split()
     assert len(before) == 16
-    path = tmp_path / file
-    source = path.read_text()
-    assert old in source
-    path.write_text(source.replace(old, new))
-    assert digest() != before
-    path.write_text(source)
-    assert digest() == before
+    assert changed != before
+    assert restored == before
 
 
-@pytest.mark.parametrize("damage", [b"", b"junk", None], ids=["empty", "junk", "truncated"])
-def test_a_damaged_cache_costs_a_compilation_and_nothing_else(tmp_path: Path, damage: bytes | None) -> None:
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(b"", id="empty", marks=pytest.mark.slow),
+        pytest.param(b"junk", id="junk"),
+        pytest.param(None, id="truncated", marks=pytest.mark.slow),
+    ],
+)
+def test_functions_with_a_damaged_cache_are_compiled_again(tmp_path: Path, damage: bytes | None) -> None:
     program = "from deepnets.graph.algorithms import find_levels; import numpy as np; "
     program += "print(find_levels(np.array([0, 0, 1], np.int32), np.array([0], np.int32)).tolist())"
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}

@@ -27,7 +27,7 @@ def test_a_registry_is_a_mapping() -> None:
         ("", "number: expected a name without a colon, got ''"),
     ],
 )
-def test_names_that_are_refused(name: str, message: str) -> None:
+def test_invalid_names(name: str, message: str) -> None:
     numbers: Registry[int] = Registry("number")
     numbers.register("one", 1)
     with pytest.raises(ConfigError, match=f"^{message}"):
@@ -35,7 +35,7 @@ def test_names_that_are_refused(name: str, message: str) -> None:
     assert dict(numbers) == {"one": 1}
 
 
-def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
+def test_unknown_names() -> None:
     numbers: Registry[int] = Registry("number")
     numbers.register("one", 1)
     numbers.register("two", 2)

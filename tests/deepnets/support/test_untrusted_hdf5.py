@@ -86,7 +86,7 @@ def test_groups(tmp_path: Path) -> None:
 
     with made(tmp_path / "a.h5", make) as file:
         assert set(safe_group(file["good"], {"inner", "other"})) == {"inner", "other"}
-        assert safe_group(file["loop"], {"inner"})  # a loop is nothing bad where nobody walks it
+        assert safe_group(file["loop"], {"inner"})  # a loop is harmless, because groups are not traversed recursively
         for members in ({"inner"}, {"inner", "other", "third"}, {"inner", "elsewhere"}):
             with pytest.raises(FormatError, match=r"a\.h5: /good should hold "):
                 safe_group(file["good"], members)

@@ -70,7 +70,7 @@ SIZES: dict[str, tuple[int, int, dict[str, int]]] = {
 def test_known_sizes(name: str) -> None:
     nodes, edges, counts = SIZES[name]
     model = make(name)
-    graph = trace(model, vocabulary="published").pruned()
+    graph = trace(model, vocabulary="ghn3").pruned()
     assert (graph.num_nodes, graph.num_edges) == (nodes, edges)
     assert {kind: count(graph, kind) for kind in counts} == counts
     if name != "convnext_tiny":  # its layer scales are nodes otherwise
@@ -94,7 +94,7 @@ def test_auxiliary_heads_of_googlenet() -> None:
 def test_convnext_with_layer_scale() -> None:
     model = make("convnext_tiny")
     assert count(trace(model), "scale") == 18
-    published = trace(model, vocabulary="published")
+    published = trace(model, vocabulary="ghn3")
     assert {slot.name.rpartition(".")[2] for slot in published.unused} == {"layer_scale"}
 
 
@@ -128,7 +128,7 @@ def test_ancestry_of_every_family(name: str) -> None:
 def test_every_classifier_of_torchvision(name: str) -> None:
     model = make(name)
     assert_covered(trace(model), model)
-    published = trace(model, vocabulary="published")
+    published = trace(model, vocabulary="ghn3")
     assert max(published.node_types) < 15
     assert published.pruned().num_nodes > 0.7 * published.num_nodes
 
@@ -156,19 +156,19 @@ TIMM = (
 
 
 @pytest.mark.parametrize("name", TIMM)
-def test_tricky_families_of_timm(name: str) -> None:
+def test_difficult_families_of_timm(name: str) -> None:
     timm = import_timm()
     if name not in timm.list_models():
         pytest.skip(f"this version of timm has no {name}")
     model = built(lambda: timm.create_model(name))
     graph = trace(model)
     assert_covered(graph, model)
-    assert trace(model, vocabulary="published").num_nodes <= graph.num_nodes
+    assert trace(model, vocabulary="ghn3").num_nodes <= graph.num_nodes
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TIMM)
-def test_ancestry_of_tricky_families(name: str) -> None:
+def test_ancestry_of_difficult_families(name: str) -> None:
     timm = import_timm()
     if name not in timm.list_models():
         pytest.skip(f"this version of timm has no {name}")

@@ -34,7 +34,7 @@ def assert_same(traced: Graph, built: Graph) -> None:
     num_classes=st.integers(1, 12),
     image_size=st.sampled_from(IMAGE_SIZES),
     training=st.booleans(),
-    vocabulary=st.sampled_from(("complete", "published")),
+    vocabulary=st.sampled_from(("complete", "ghn3", "ppuda")),
 )
 def test_any_network(config: NetworkConfig, num_classes: int, image_size: int, training: bool, vocabulary: str) -> None:
     network = Network(config, num_classes, image_size).train(training)

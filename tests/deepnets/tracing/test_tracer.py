@@ -55,7 +55,7 @@ def test_ancestry(name: str) -> None:
     assert ancestry_differences(traced(case), case.model(), case.input()) == []
 
 
-@pytest.mark.parametrize("vocabulary", ["complete", "published"])
+@pytest.mark.parametrize("vocabulary", ["complete", "ghn3", "ppuda"])
 @pytest.mark.parametrize("name", TRACEABLE)
 def test_every_parameter_has_one_place(name: str, vocabulary: str) -> None:
     case = TRACEABLE[name]
@@ -90,7 +90,7 @@ def test_graphs_are_well_formed(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["plain", "vision transformer", "squeeze-excite, linear", "dropout"])
-def test_the_mode_and_the_batch_do_not_matter(name: str) -> None:
+def test_graphs_do_not_depend_on_mode_and_batch(name: str) -> None:
     case = ZOO.get(name) or Case(lambda: nn.Sequential(conv(3, 8), nn.Dropout(), conv(8, 4)), image())
     graph, inputs = traced(case), case.input()
     assert trace(case.model().train(), inputs) == graph
@@ -205,12 +205,12 @@ def described(tensor: Tensor) -> tuple[Any, ...]:
 
 
 @pytest.mark.parametrize("name", ZOO)
-def test_the_model_is_untouched(name: str) -> None:
+def test_models_are_not_changed(name: str) -> None:
     case = ZOO[name]
     model, inputs = case.model(), case.input()
     before = snapshot(model)
     values = [described(leaf) for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
-    for vocabulary in ("complete", "published"):
+    for vocabulary in ("complete", "ghn3", "ppuda"):
         try:
             trace(model, inputs, vocabulary=vocabulary)
             assert case.error is None
@@ -222,7 +222,7 @@ def test_the_model_is_untouched(name: str) -> None:
     assert [described(leaf) for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)] == values
 
 
-def test_hooks_and_attributes_survive_an_interruption() -> None:
+def test_hooks_and_attributes_are_restored_after_an_interrupt() -> None:
     class Interruption(BaseException):
         pass
 
@@ -270,7 +270,7 @@ def test_lazy_modules_must_be_run_first(lazy: Callable[[], nn.Module]) -> None:
     assert types_of(trace(model, torch.randn(2, 3, 8, 8))) == "input conv bias"
 
 
-def test_the_usual_image() -> None:
+def test_the_default_image() -> None:
     def sized(size: int, channels: int, **attributes: Any) -> nn.Module:
         def run(self: Any, x: Tensor) -> Tensor:
             assert x.shape[1:] == (channels, size, size)

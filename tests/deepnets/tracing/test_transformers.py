@@ -115,6 +115,6 @@ def test_ancestry(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["BertForSequenceClassification", "ViTForImageClassification", "LlamaForCausalLM"])
-def test_usual_input(name: str) -> None:
+def test_default_input(name: str) -> None:
     model = make(name)
     assert trace(model) == trace(model, inputs_of(model))

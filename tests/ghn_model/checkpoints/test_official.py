@@ -1,4 +1,4 @@
-"""Official checkpoints in all their layouts and formats, and files that pretend to be some."""
+"""Official checkpoints in all their layouts and formats, and damaged or other files."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def convolutions(state: State) -> State:
 
 
 def check(path: Path, kind: str) -> None:
-    """Loading gives the hypernetwork of this kind."""
+    """Check that loading gives the hypernetwork of this kind."""
     ghn = load_checkpoint(path)
     expected = state_dict(kind)
     loaded = ghn.state_dict()
@@ -155,7 +155,7 @@ def test_joblib_pickles_of_everything(path: Path) -> None:
     assert torch.equal(load_checkpoint(path).get_parameter("ln.bias"), whole[::5])
 
 
-def test_torch_files_of_old(path: Path) -> None:
+def test_legacy_torch_files(path: Path) -> None:
     torch.save({"state_dict": state_dict("gatedgnn")}, path, _use_new_zipfile_serialization=False)
     check(path, "gatedgnn")
 
@@ -166,7 +166,7 @@ def test_parallel_and_compiled_models_add_prefixes(path: Path, prefix: str) -> N
     check(path, "gatedgnn")
 
 
-def test_parameters_are_tensors_too(path: Path) -> None:
+def test_files_with_nn_parameters(path: Path) -> None:
     state = {name: nn.Parameter(tensor) for name, tensor in state_dict("gatedgnn").items()}
     torch.save(state, path)
     check(path, "gatedgnn")
@@ -227,12 +227,12 @@ def test_configs_are_inferred_from_shapes(name: str) -> None:
     assert infer_config(dict.fromkeys(list_shapes(**sizes), ())) is None
 
 
-def test_reading_gives_views_and_no_config_of_its_own(path: Path) -> None:
+def test_tensors_are_views(path: Path) -> None:
     file = {"state_dict": state_dict("graphormer"), "config": config("graphormer")}
     torch.save(file, path)
     official = read_official(path)
     assert not official.inferred
-    assert official.config["heads"] == 2  # what the config lacks, shapes tell
+    assert official.config["heads"] == 2  # inferred from shapes, as the config lacks it
     assert json.loads(json.dumps(official.config))["hid"] == 8
     shutil.copy(path, path.with_suffix(""))
     assert read_official(path.with_suffix("")).config == official.config
@@ -270,7 +270,7 @@ def test_truncated_files_are_refused(path: Path, form: str) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_damaged_files_load_or_are_refused(path: Path, form: str) -> None:
-    """Whatever is changed in a file: there is a hypernetwork, or one error."""
+    """A changed file either loads or raises one error."""
     content = saved(path, form).read_bytes()
     draw = random.Random(0)
     refused = 0
@@ -341,7 +341,7 @@ def test_other_content_is_refused(path: Path, file: object, message: str) -> Non
         ),
     ],
 )
-def test_what_does_not_fit_is_refused(path: Path, change: dict[str, Any], message: str) -> None:
+def test_inconsistent_shapes(path: Path, change: dict[str, Any], message: str) -> None:
     state = {**state_dict("graphormer"), **{name: x for name, x in change.items() if name != "config"}}
     file = {"state_dict": {name: x for name, x in state.items() if x is not None}, "config": config("graphormer")}
     if isinstance(change.get("config"), dict):

@@ -1,4 +1,4 @@
-"""Files that pretend to be official checkpoints: nothing in them runs, and none takes more memory than its size."""
+"""Malicious files: no code in them runs, and none allocates much more memory than its size."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class RunsWithState(Runs):
 
 
 def hostile(marker: Path) -> dict[str, Any]:
-    """Objects whose unpickling would make a file, or take all the memory."""
+    """Objects whose unpickling would create a file, or allocate all memory."""
     make = f"open({str(marker)!r}, 'w').close()"
     inner = io.BytesIO()
     torch.save(Runs(os.system, f"touch {marker}"), inner)
@@ -120,8 +120,8 @@ def test_hostile_pickles_run_nothing(path: Path, name: str, where: str) -> None:
         assert_refused(path)
 
 
-def test_the_hostile_pickles_would_run(tmp_path: Path) -> None:
-    """Python's own interpreter does what they say."""
+def test_hostile_pickles_are_dangerous(tmp_path: Path) -> None:
+    """Python's unpickler runs their code, so the tests above are meaningful."""
     for name in ("system", "eval", "exec", "open", "state", "in a list", "object array", "storage", "torch.save"):
         marker = tmp_path / name.replace(" ", "_")
         bomb = hostile(marker)[name]
@@ -190,7 +190,7 @@ def claim(name: str, kind: str = "graphormer") -> State:
 
 
 @pytest.mark.parametrize("name", ["ln.bias", "embed.weight", "decoder.fc.0.weight", "extra"])
-def test_tensors_that_claim_more_than_there_is(path: Path, name: str) -> None:
+def test_tensors_larger_than_their_storage(path: Path, name: str) -> None:
     for file in (claim(name), {"state_dict": claim(name), "args": argparse.Namespace()}):
         torch.save(file, path)
         assert path.stat().st_size < 1_000_000
@@ -199,7 +199,7 @@ def test_tensors_that_claim_more_than_there_is(path: Path, name: str) -> None:
         assert_refused(path)
 
 
-def test_consistent_claims_take_no_memory_either(path: Path) -> None:
+def test_huge_tensors_take_no_memory(path: Path) -> None:
     """A hypernetwork of 10^11 parameters in a file of some kilobytes."""
     shapes = list_shapes(hypernet="mlp", hidden=1 << 16, max_shape=(64, 64, 11, 11))
     torch.save({name: torch.zeros(1).expand(shape) for name, shape in shapes.items()}, path)

@@ -1,4 +1,4 @@
-"""`python -m ghn_model`: what is predicted and printed, and how wrong options are refused."""
+"""The commands of `python -m ghn_model` except training: predictions, output, and errors of invalid options."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def net(C: int = 8, name: str = "DARTS") -> nn.Module:
 
 
 class Plain(nn.Module):
-    """Takes images of 8 pixels and one channel only; a parameter of it is not used."""
+    """A network for images of 8 pixels and one channel, with an unused parameter."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -96,7 +96,78 @@ def test_any_model_and_its_input(folder: Path, capsys: pytest.CaptureFixture[str
         predict("--overwrite --input-size 3 9 9", model=f"{__name__}:Plain")
 
 
-def test_files_are_replaced_only_on_demand(folder: Path) -> None:
+class Scaled(nn.Module):
+    """Has a parameter that no published type of node stands for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.fc, self.scale = nn.Conv2d(3, 4, 3), nn.Linear(4, 10), nn.Parameter(torch.ones(4, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.fc((self.conv(images) * self.scale).mean((2, 3)))
+
+
+def test_vocabulary_and_kept_parameters(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = f"{__name__}:Scaled"
+    predict(model=model)
+    assert "scale" in load_file("net.safetensors")
+    assert len(capsys.readouterr().out.splitlines()) == 1
+    predict("--vocabulary published --overwrite", model=model)
+    assert set(load_file("net.safetensors")) == {"conv.weight", "conv.bias", "fc.weight", "fc.bias"}
+    assert "(4 of 5 tensors)" in (output := capsys.readouterr().out)
+    assert output.endswith("\nkept, not in the file: scale\n")
+    with safe_open("net.safetensors", "pt") as file:
+        assert file.metadata()["vocabulary"] == "ghn3"
+    torch.save({"state_dict": hypernetwork().state_dict()}, "ppuda.pt")
+    predict("--overwrite --checkpoint ppuda.pt", model=model)
+    expected = hypernetwork().predict(Scaled(), vocabulary="ppuda")
+    written = load_file("net.safetensors")
+    assert written.keys() == expected.keys()
+    for name, tensor in expected.items():
+        torch.testing.assert_close(written[name], tensor)
+
+
+def test_report(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    predict("--vocabulary ghn3 --report", model=f"{__name__}:Scaled")
+    _, _, header, *rows = capsys.readouterr().out.splitlines()
+    assert header.split() == ["parameter", "shape", "node", "node_type", "source", "block", "norm", "reason"]
+    assert [row.split()[0] for row in rows] == [name for name, _ in Scaled().named_parameters()]
+    assert "no node in the graph" in rows[0]
+    predict("--overwrite --vocabulary ghn3 --report report.csv", model=f"{__name__}:Scaled")
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    lines = (folder / "report.csv").read_text().splitlines()
+    assert lines[0] == "parameter,shape,node,node_type,source,block,norm,reason"
+    assert lines[1].startswith('scale,"(4, 1, 1)",-1,,kept,(),2.0,no node in the graph')
+    predict("--overwrite --report", model=NET)
+    assert " tiled map " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "source"),
+    [
+        ("ghn2_cifar10", "checkpoints/ghn2_cifar10.pt", "https://github.com/facebookresearch/ppuda"),
+        ("ghn1_imagenet.pt", "checkpoints/ghn1_imagenet.pt", "https://github.com/facebookresearch/ppuda"),
+        ("models/ghn3xlm16.pt", "models/ghn3xlm16.pt", "https://huggingface.co/SamsungSAILMontreal/ghn3"),
+    ],
+)
+def test_official_checkpoints_by_name(folder: Path, name: str, place: str, source: str) -> None:
+    """The message says which file is missing, where to get it, and where it is looked for; there it is found."""
+    with pytest.raises(CheckpointError) as raised:
+        predict(f"--checkpoint {name}")
+    file = Path(place).name
+    assert str(raised.value) == (
+        f"{name!r}: no such file; get {file} from {source} and save it as {place}, or pass the path of the file"
+    )
+    Path(place).parent.mkdir()
+    torch.save({"state_dict": hypernetwork().state_dict()}, place)
+    predict(f"--checkpoint {name}")
+    assert describe(name).path == Path(place)
+    if "/" not in name:  # a file in the current folder comes first
+        torch.save({"state_dict": hypernetwork(seed=1).state_dict()}, file)
+        assert describe(name).path == Path(file)
+
+
+def test_files_are_replaced_only_on_request(folder: Path) -> None:
     (folder / "net.safetensors").write_text("precious")
     with pytest.raises(ConfigError, match=r"^--out: net.safetensors already exists; .* --overwrite$"):
         predict(model="nowhere:net")  # before any work
@@ -123,9 +194,7 @@ def test_files_are_replaced_only_on_demand(folder: Path) -> None:
         ("--device gpu", ConfigError, "device: cannot use 'gpu': "),
     ],
 )
-def test_what_cannot_be_done_is_said_in_one_line(
-    folder: Path, words: str, kind: type[DeepNetsError], message: str
-) -> None:
+def test_errors_are_one_line(folder: Path, words: str, kind: type[DeepNetsError], message: str) -> None:
     given = {"--model": NET, "--checkpoint": "ghn.safetensors", "--out": "net.safetensors"}
     first, value, *rest = shlex.split(words)
     given[first] = value
@@ -149,7 +218,7 @@ def test_what_cannot_be_done_is_said_in_one_line(
         ("", "the following arguments are required: command"),
     ],
 )
-def test_a_wrong_option_is_refused_in_one_line(capsys: pytest.CaptureFixture[str], words: str, message: str) -> None:
+def test_invalid_options_are_one_line(capsys: pytest.CaptureFixture[str], words: str, message: str) -> None:
     with pytest.raises(SystemExit) as ended:
         main(shlex.split(words))
     assert ended.value.code == 2
@@ -185,7 +254,7 @@ def test_arguments_of_models_are_values() -> None:
 # --- list and info ----------------------------------------------------------------------------------------------------
 
 
-def test_list_shows_what_is_bundled(
+def test_list_shows_bundled_hypernetworks(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(checkpoints, "PRETRAINED", folder)
@@ -200,7 +269,7 @@ def test_list_shows_what_is_bundled(
     assert line.split() == ["ghn", "gatedgnn", "10", f"{number:,}", "for", "tests"]
 
 
-def test_info_shows_what_is_in_a_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_info_describes_files(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save({"state_dict": hypernetwork().state_dict()}, "official.pt")
     main(["info", "ghn.safetensors", "official.pt"])
     text = capsys.readouterr().out
@@ -217,19 +286,28 @@ def test_info_shows_what_is_in_a_file(folder: Path, capsys: pytest.CaptureFixtur
 
 
 def program(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "ghn_model", *words], capture_output=True, text=True, timeout=200)
+    return subprocess.run([sys.executable, "-m", "ghn_model", *words], capture_output=True, text=True, timeout=300)
 
 
-def test_as_a_program(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Models come from files in the current folder."""
+@pytest.fixture
+def words(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The arguments of a prediction for a model of a file in the current folder."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     (folder / "mine.py").write_text(
         "from torch import nn\ndef net(width=4): return nn.Sequential(nn.Linear(3, width))\n"
     )
-    words = ["predict", "--model", "mine:net", "--checkpoint", "ghn.safetensors", "--out", "net.safetensors"]
+    return ["predict", "--model", "mine:net", "--checkpoint", "ghn.safetensors", "--out", "net.safetensors"]
+
+
+def test_as_a_program(words: list[str]) -> None:
     done = program(*words, "--model-kwarg", "width=5", "--input-size", "3")
     assert (done.returncode, done.stderr) == (0, "")
     assert load_file("net.safetensors")["0.weight"].shape == (5, 3)
+
+
+@pytest.mark.slow
+def test_errors_and_help_of_the_program(folder: Path, words: list[str]) -> None:
+    (folder / "net.safetensors").touch()
     done = program(*words)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("error: --out: net.safetensors already exists; ")
@@ -238,7 +316,6 @@ def test_as_a_program(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("error: model mine:net: cannot be built with width='x': TypeError: ")
     assert len(done.stderr.splitlines()) == 1
-    assert load_file("net.safetensors")["0.weight"].shape == (5, 3)
     done = program("info", "mine.py")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("error: mine.py: is of an unknown kind; expected a checkpoint: ")

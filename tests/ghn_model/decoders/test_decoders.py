@@ -1,4 +1,4 @@
-"""The decoders, each against a plain way to compute the same."""
+"""The decoders, each against a simple implementation."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_gains(shape: tuple[int, ...], expected: float) -> None:
 
 
 def test_memory_of_tiles_is_written_once() -> None:
-    """No part of a large tensor is copied on the way: the rest of what is allocated is small."""
+    """Apart from the result, little memory is allocated."""
     allocated: list[int] = []
     block = torch.randn(64, 64, 3, 3)
 

@@ -26,7 +26,7 @@ def rows(out: Path) -> list[dict[str, float]]:
 
 
 def test_devices_of_processes() -> None:
-    """`cuda` means one GPU after the other, `cuda:1` that GPU in every process."""
+    """`cuda` assigns the GPUs to the processes in turn; `cuda:1` assigns one GPU to all of them."""
     assert [assigned_device("cuda", rank, gpus=2) for rank in range(3)] == ["cuda:0", "cuda:1", "cuda:0"]
     assert [assigned_device("cuda:1", rank, gpus=2) for rank in range(3)] == ["cuda:1"] * 3
     assert [assigned_device(None, 1, gpus=count) for count in (0, 2)] == ["cpu", "cuda:1"]
@@ -36,7 +36,7 @@ def test_devices_of_processes() -> None:
 
 
 class OneOfTwo(Distributed):
-    """A process of two, without the other one."""
+    """One of two processes, of which the other one does not exist."""
 
     def __init__(self, rank: int) -> None:
         super().__init__("cpu")
@@ -68,8 +68,8 @@ def test_processes_see_the_same_images_and_different_dropout(
 
 
 @pytest.mark.slow
-def test_two_processes_train_together(corpus: Path, tmp_path: Path) -> None:
-    """Each process trains on half of the networks, and both resume together."""
+def test_two_processes_train_and_resume(corpus: Path, tmp_path: Path) -> None:
+    """Each process trains on half of the networks."""
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     options = {"log_steps": 1, "workers": 1}
     for steps in (2, 4):

@@ -1,4 +1,4 @@
-"""Trainings from start to end: results, resuming after a kill, skipped meta-batches, errors."""
+"""Whole training runs: results, resuming after interrupts and kills, skipped meta-batches, errors."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def same(one: Path, other: Path) -> bool:
 # --- a run ---
 
 
-def test_a_run_learns_and_leaves_a_hypernetwork(corpus: Path, tmp_path: Path) -> None:
+def test_the_loss_decreases_and_a_hypernetwork_is_saved(corpus: Path, tmp_path: Path) -> None:
     path = train_here(corpus, tmp_path / "a" / "run", steps=48, batch_size=8, ema_decay=0.5, lr=1e-2)
     assert path == tmp_path / "a" / "run" / "ghn.safetensors"
     log = rows(path.parent)
@@ -75,7 +75,7 @@ def test_global_state_is_restored(corpus: Path, tmp_path: Path) -> None:
 
 
 class StopAfter(Distributed):
-    """Ends a call after some steps, as a signal does."""
+    """Stops a training after some steps, as a signal does."""
 
     def __init__(self, steps: int) -> None:
         super().__init__("cpu")
@@ -87,7 +87,11 @@ class StopAfter(Distributed):
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"ema_decay": 0.9, "network_norm": "clip", "low_resolution": 0.5, "max_params": 0, "max_nodes": 60}]
+    "changes",
+    [
+        pytest.param({}, marks=pytest.mark.slow),
+        {"ema_decay": 0.9, "network_norm": "clip", "low_resolution": 0.5, "max_params": 0, "max_nodes": 60},
+    ],
 )
 def test_interrupted_runs_equal_uninterrupted_ones(corpus: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
     """Weights, state and log are equal bit for bit."""
@@ -114,7 +118,7 @@ def test_a_finished_run_does_not_change(corpus: Path, tmp_path: Path) -> None:
 
 
 def test_learning_rates_follow_the_budget(corpus: Path, tmp_path: Path) -> None:
-    """With 0.1 minutes, the schedule is complete when the time is over."""
+    """With a budget of 0.1 minutes, the schedule is complete after this time."""
     recipe = small_recipe()
     images, nets = stream(recipe.batch_size), DeepNets1M(corpus)
     started = time.monotonic()
@@ -130,7 +134,7 @@ def test_learning_rates_follow_the_budget(corpus: Path, tmp_path: Path) -> None:
         distributed=Distributed("cpu"),
         quiet=True,
     )
-    assert time.monotonic() - started < 60  # the time was the limit, not the steps
+    assert time.monotonic() - started < 300  # the time was the limit, not the steps
     log = rows(tmp_path)
     assert log[-1]["progress"] == 1
     assert log[-1]["seconds"] >= 6
@@ -154,7 +158,7 @@ def test_a_killed_run_resumes(corpus: Path, tmp_path: Path) -> None:
         words = command(corpus, out, save_steps=1 + kills % 2, **options)
         process = subprocess.Popen([sys.executable, *words], cwd=ROOT, stderr=subprocess.PIPE, text=True)
         seen = _time(out / "state.safetensors")
-        end = time.monotonic() + 60
+        end = time.monotonic() + 300
         while _time(out / "state.safetensors") == seen and process.poll() is None:
             assert time.monotonic() < end
             time.sleep(0.01)
@@ -180,17 +184,17 @@ def _time(path: Path) -> int:
         return 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_saves_and_tells_how_to_resume(corpus: Path, tmp_path: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+def test_signals_save_the_state_and_print_how_to_resume(corpus: Path, tmp_path: Path, number: signal.Signals) -> None:
     words = command(corpus, tmp_path, steps=10_000, log_steps=1, save_minutes=60)
     process = subprocess.Popen([sys.executable, *words], cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    end = time.monotonic() + 60
+    end = time.monotonic() + 300
     while not (tmp_path / "log.csv").exists() or len((tmp_path / "log.csv").read_text().splitlines()) < 3:
         assert time.monotonic() < end
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 130
     (line,) = errors.splitlines()
     assert line.startswith("interrupted; ")
@@ -278,7 +282,7 @@ def test_other_errors_are_raised(corpus: Path, tmp_path: Path, monkeypatch: pyte
         train_here(corpus, tmp_path, steps=2)
 
 
-def test_too_little_memory_is_handled_by_smaller_pieces(
+def test_meta_batches_are_divided_if_memory_runs_out(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The pieces get the same images, half images and typical norm, and weights that add up to 1."""
@@ -319,13 +323,13 @@ def test_low_resolution_ends_with_its_fraction(corpus: Path, tmp_path: Path, mon
 # --- errors ---
 
 
-def test_runs_with_other_options_are_refused(corpus: Path, tmp_path: Path) -> None:
+def test_resuming_with_other_options_is_an_error(corpus: Path, tmp_path: Path) -> None:
     train_here(corpus, tmp_path, steps=1)
     with pytest.raises(ConfigError, match=r"another recipe \(batch_size 4, not 6\)"):
         train_here(corpus, tmp_path, steps=2, batch_size=6)
 
 
-def test_damaged_states_are_refused(corpus: Path, tmp_path: Path) -> None:
+def test_damaged_states_are_an_error(corpus: Path, tmp_path: Path) -> None:
     train_here(corpus, tmp_path, steps=1)
     path = tmp_path / "state.safetensors"
     content = bytearray(path.read_bytes())
@@ -348,7 +352,7 @@ def test_one_run_at_a_time_in_a_folder(corpus: Path, tmp_path: Path) -> None:
         train_here(corpus, tmp_path, steps=1)
 
 
-def test_arguments_that_do_not_fit_together(corpus: Path, tmp_path: Path) -> None:
+def test_incompatible_arguments(corpus: Path, tmp_path: Path) -> None:
     recipe, images, nets = small_recipe(), stream(), DeepNets1M(corpus, num_classes=10, image_size=224)
     with pytest.raises(ConfigError, match="images of 224 pixels"):
         train(tmp_path, small_config(), recipe, images, nets, distributed=Distributed("cpu"))
@@ -360,10 +364,10 @@ def test_arguments_that_do_not_fit_together(corpus: Path, tmp_path: Path) -> Non
     ("options", "status", "message"),
     [
         ({"data": "nowhere"}, 1, "make dataset"),
-        ({"steps": 0}, 2, "an integer, 1 or more"),
-        ({"minutes": "soon"}, 2, "a number"),
-        ({"preset": "ghn4"}, 2, "ghn2"),
-        ({"max_params": 3}, 1, "at most 3 parameters"),
+        pytest.param({"steps": 0}, 2, "an integer, 1 or more", marks=pytest.mark.slow),
+        pytest.param({"minutes": "soon"}, 2, "a number", marks=pytest.mark.slow),
+        pytest.param({"preset": "ghn4"}, 2, "ghn2", marks=pytest.mark.slow),
+        pytest.param({"max_params": 3}, 1, "at most 3 parameters", marks=pytest.mark.slow),
     ],
 )
 def test_errors_of_the_command_are_one_line(

@@ -1,0 +1,73 @@
+"""`python -m benchmark finetune --task detection`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+__all__ = ["run_detection"]
+
+_PROTOCOL = "penn-fudan"
+_CLASSIFICATION_OPTIONS = ("shots", "train_on", "image_split", "evaluate_after")
+
+
+def run_detection(options: argparse.Namespace) -> None:
+    """Run `finetune --task detection` with parsed options.
+
+    Parameters
+    ----------
+    options
+        Those of `benchmark.commands.sgd`.
+
+    Raises
+    ------
+    ConfigError
+        If an option is not allowed.
+    """
+    from benchmark.baselines import Curves
+    from benchmark.baselines.detection import (
+        BACKBONE_CLASSES,
+        BACKBONE_IMAGE_SIZE,
+        DETECTION_COLUMNS,
+        train_detectors,
+    )
+    from benchmark.commands.training_options import jobs_for, prepare, recipe_of, report, starts_of
+    from benchmark.training.detection import check_detection_recipe, open_penn_fudan
+    from deepnets.support import ConfigError, import_detection
+
+    prepare(options)
+    for name in _CLASSIFICATION_OPTIONS:
+        if getattr(options, name) is not None:
+            raise ConfigError(f"--{name.replace('_', '-')}: is for classification, not for --task detection")
+    if options.protocol not in (None, _PROTOCOL):
+        raise ConfigError(f"--protocol: {options.protocol} is for classification; --task detection has {_PROTOCOL}")
+    if options.image_root is None:
+        raise ConfigError("--image-root: --task detection needs the folder with PNGImages and PedMasks")
+    import_detection()
+    recipe = recipe_of(options, _PROTOCOL)
+    check_detection_recipe(recipe)
+    starts = starts_of(options)
+    given = {} if options.test_images is None else {"test_images": options.test_images}
+    train_images, eval_images = open_penn_fudan(options.image_root, **given)
+    jobs, settings = jobs_for(options, BACKBONE_CLASSES, BACKBONE_IMAGE_SIZE)
+    curves = Curves(options.out or Path("results/detection"), DETECTION_COLUMNS)
+    options.metric = "ap"
+    with curves.opened():
+        if options.retry_failed:
+            curves.remove_failed()
+        train_detectors(
+            curves,
+            jobs,
+            starts,
+            recipe,
+            train_images,
+            eval_images,
+            image_size=options.image_size,
+            settings=settings,
+            seed=options.seed,
+            device=options.device,
+            save=not options.no_save,
+            save_seconds=60 * options.save_minutes,
+            progress=not options.quiet,
+        )
+        report(curves, options)

@@ -1,0 +1,115 @@
+"""Values of options that several commands share, as types for `argparse`.
+
+A value that is not allowed is reported in one line, with exit status 2, before anything is read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+from deepnets.support import ConfigError, non_negative, number
+
+__all__ = ["device", "indices", "output_folder", "seconds", "seed"]
+
+_PIECE = re.compile(r"\d+|\d*:\d*|[A-Za-z_][\w.\-]*")
+
+
+def device(text: str) -> str:
+    """Check a device of PyTorch on which networks can run.
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        If the device does not exist, or holds no values.
+
+    Examples
+    --------
+    >>> device("cpu")
+    'cpu'
+    """
+    from benchmark.evaluation.jobs import checked_device
+
+    try:
+        return checked_device(text)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error).removeprefix("device: ")) from error
+
+
+def indices(text: str) -> str:
+    """Check a selection of networks, as for `benchmark.evaluation.select_networks`.
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        If the text does not consist of indices, ranges and names.
+
+    Examples
+    --------
+    >>> indices("3,17"), indices("0:5,resnet50")
+    ('3,17', '0:5,resnet50')
+    """
+    if not all(_PIECE.fullmatch(piece) for piece in text.split(",")):
+        raise argparse.ArgumentTypeError(
+            f"expected numbers and ranges as in 0:10 or 3,5,20:, or names such as resnet50, got {text!r}"
+        )
+    return text
+
+
+def output_folder(text: str) -> Path:
+    """Parse the path of a folder to write to.
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        If the text is empty; the current folder is ``.``.
+
+    Examples
+    --------
+    >>> output_folder("results").name
+    'results'
+    """
+    if not text.strip():
+        raise argparse.ArgumentTypeError("expected the name of a folder, got an empty text; use . for the current one")
+    return Path(text)
+
+
+def seconds(text: str) -> float:
+    """Parse a time limit in seconds; 0 for none.
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        If the text is no number, or the number is too large for a clock.
+
+    Examples
+    --------
+    >>> seconds("0.5")
+    0.5
+    """
+    from benchmark.evaluation.jobs import MAX_TIMEOUT
+
+    value = number(text)
+    if value > MAX_TIMEOUT:
+        raise argparse.ArgumentTypeError(f"expected {MAX_TIMEOUT:g} seconds or less, or 0 for no limit, got {text!r}")
+    return value
+
+
+def seed(text: str) -> int:
+    """Parse a seed of random numbers: an integer from 0 to 2**63 - 1.
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        For any other text.
+
+    Examples
+    --------
+    >>> seed("1111")
+    1111
+    """
+    value = non_negative(text)
+    if value >= 2**63:
+        raise argparse.ArgumentTypeError(f"expected an integer from 0 to 2**63 - 1, got {text!r}")
+    return value

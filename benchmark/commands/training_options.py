@@ -1,0 +1,103 @@
+"""What the tasks of `python -m benchmark sgd` and `finetune` have in common: recipes, networks, reports."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from benchmark.baselines import Curves, TrainingJob
+    from benchmark.training import SGDRecipe, Start
+
+__all__ = ["jobs_for", "prepare", "recipe_of", "report", "starts_of"]
+
+RECIPE_OPTIONS = (
+    *("epochs", "optimizer", "lr", "weight_decay", "schedule", "batch_size", "label_smoothing", "clip_grad"),
+    *("augment", "noise", "orthogonal_from", "warmup_epochs", "loss", "auxiliary_weight", "drop_path", "cutout"),
+    *("mixup", "cutmix", "rand_augment"),
+)
+"""Options that replace fields of the recipe."""
+
+
+def prepare(options: argparse.Namespace) -> None:
+    """Check the options that are common to all tasks, and set the number of threads."""
+    import torch
+
+    from deepnets.support import ConfigError
+
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    try:
+        torch.empty(0, device=options.device)
+    except Exception as error:
+        raise ConfigError(f"--device: cannot use {options.device!r}: {str(error).splitlines()[0][:200]}") from error
+    if options.index and (options.model or options.network):
+        raise ConfigError("--index: is for networks of a --split; with --model or --network, name the networks")
+    if not options.network and (options.width or options.cells):
+        raise ConfigError(f"{'--width' if options.width else '--cells'}: is for networks of --network")
+
+
+def recipe_of(options: argparse.Namespace, protocol: str) -> SGDRecipe:
+    """Return the recipe of a protocol with the changes that the options ask for; what it needs is installed."""
+    from benchmark.training import SGDRecipe
+    from benchmark.training.epoch import check_recipe
+
+    changes = {name: getattr(options, name) for name in RECIPE_OPTIONS if getattr(options, name) is not None}
+    if changes.get("augment") is False:
+        changes.setdefault("rand_augment", "none")
+    if changes.get("rand_augment") == "none":
+        changes["rand_augment"] = ""
+    if changes.get("loss") == "cross_entropy":
+        changes["target_threshold"] = 0.0
+    recipe = SGDRecipe.preset(protocol, **changes)
+    check_recipe(recipe)
+    return recipe
+
+
+def starts_of(options: argparse.Namespace) -> list[Start]:
+    """Open the initial parameters that the options name."""
+    from benchmark.training import open_start
+    from deepnets.support import ConfigError
+
+    starts = [open_start(spec, options.device) for spec in options.init]
+    labels = [start.label for start in starts]
+    if repeated := sorted({label for label in labels if labels.count(label) > 1}):
+        raise ConfigError(f"--init: {repeated[0]} is given twice; give one another label, as in again={repeated[0]}")
+    return starts
+
+
+def jobs_for(
+    options: argparse.Namespace, num_classes: int, image_size: int
+) -> tuple[list[TrainingJob], dict[str, Any]]:
+    """Return the networks that the options name, and the settings that identify their corpus."""
+    from benchmark.baselines import genotype_jobs, jobs_of, model_jobs
+    from benchmark.evaluation import open_networks, select_networks
+    from deepnets.architecture import IMAGE_SIZES
+    from deepnets.support import ConfigError
+
+    if options.model:
+        return model_jobs(options.model, num_classes, image_size), {}
+    small, large = IMAGE_SIZES
+    style = small if image_size <= 2 * small else large  # networks of cells have two styles of stems
+    if options.network:
+        return genotype_jobs(options.network, num_classes, style, options.width, options.cells), {}
+    if ":" in options.split:
+        raise ConfigError(f"--split: expected a split of the corpus, got {options.split!r}; use --model")
+    networks = open_networks(options.split, data=options.data, num_classes=num_classes, image_size=style)
+    jobs = jobs_of(networks, select_networks(networks, options.index or ":"))
+    return jobs, {"corpus": networks.identity}
+
+
+def report(curves: Curves, options: argparse.Namespace) -> None:
+    """Print the table and the failures, and draw the curves."""
+    from benchmark.baselines import curves_text, draw_curves
+
+    table = curves.table()
+    drawn = draw_curves(table, curves.folder / "curves.png", options.metric)
+    print(curves_text(table, options.metric))
+    failed = table[table["status"] != "ok"]
+    for row in failed.head(10).to_dict("records"):
+        print(f"failed: {row['split']} {row['network'] or row['index']} from {row['predictor']}: {row['reason']}")
+    if len(failed) > 10:
+        print(f"... and {len(failed) - 10} more, in {curves.path}")
+    print(f"{curves.path}{' and curves.png' if drawn else ''}")

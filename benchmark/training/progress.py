@@ -1,0 +1,144 @@
+"""The state of a training between two epochs, in a file from which it continues with the same results."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from deepnets.support import CheckpointError
+from ghn_model.checkpoints import TensorFile, write_tensors
+
+__all__ = ["SAVE_SECONDS", "Progress"]
+
+SAVE_SECONDS = 300.0
+"""Seconds of training between two saved states, by default."""
+
+_FORMAT = "deepnets1m training state"
+
+
+class Progress:
+    """A file with the state of a training.
+
+    Parameters
+    ----------
+    path
+        The file, in the safetensors format; None to keep no state.
+    about
+        Everything that determines the training, as values that JSON can represent.  The file of another training is
+        ignored.
+    net, optimizer
+        What is trained, on its device.
+    generators
+        Generators of random numbers by name.  The global generators of PyTorch on the CPU and on `device` are saved,
+        too.
+    device
+        Device of the training.
+    seconds
+        Seconds between two saved states; 0 to save after every epoch.
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        about: Mapping[str, Any],
+        net: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        generators: Mapping[str, torch.Generator],
+        device: torch.device,
+        seconds: float = SAVE_SECONDS,
+    ) -> None:
+        self.path, self.about, self.seconds = path, json.dumps(about, sort_keys=True), seconds
+        self.net, self.optimizer, self.generators, self.device = net, optimizer, generators, device
+        self._saved = time.monotonic()
+
+    def load(self) -> list[dict[str, float]]:
+        """Restore the state from the file, if there is one.
+
+        Returns
+        -------
+        The rows of the epochs so far; an empty list without a file.
+
+        Raises
+        ------
+        CheckpointError
+            If the file is damaged, or its state does not fit the training.
+        """
+        if self.path is None or not self.path.exists():
+            return []
+        file = TensorFile(self.path)
+        if file.metadata.get("format") != _FORMAT:
+            raise CheckpointError(f"{self.path}: is not the state of a training; remove it, or choose another folder")
+        if file.metadata.get("about") != self.about:
+            return []
+        file.check()
+        try:
+            content = json.loads(file.metadata["state"])
+            self._restore(file.tensors, content["optimizer"])
+            rows: list[dict[str, float]] = content["rows"]
+            if [row["epoch"] for row in rows] != list(range(1, len(rows) + 1)) or "seconds" not in rows[-1]:
+                raise ValueError("its rows are not those of the first epochs")
+        except (ValueError, LookupError, TypeError, RuntimeError, AttributeError) as error:
+            text = " ".join(str(error).split())[:200]
+            raise CheckpointError(f"{self.path}: does not fit the training ({text}); remove it") from error
+        return rows
+
+    def save(self, rows: list[dict[str, float]]) -> None:
+        """Write the state, unless this was done less than `seconds` ago.
+
+        Parameters
+        ----------
+        rows
+            The rows of the epochs so far.
+        """
+        if self.path is None or time.monotonic() - self._saved < self.seconds:
+            return
+        tensors = {f"net.{name}": tensor for name, tensor in self.net.state_dict().items()}
+        numbers: dict[str, dict[str, Any]] = {}
+        channels_last: list[str] = []  # norms depend on the memory layout, by rounding
+        state = self.optimizer.state_dict()
+        groups = [
+            {name: value.item() if isinstance(value, Tensor) else value for name, value in group.items()}
+            for group in state["param_groups"]
+        ]
+        for index, values in state["state"].items():
+            for name, value in values.items():
+                if isinstance(value, Tensor):
+                    key = f"optimizer.{index}.{name}"
+                    tensors[key] = value
+                    if value.ndim == 4 and not value.is_contiguous():
+                        channels_last.append(key)
+                else:
+                    numbers.setdefault(str(index), {})[name] = value
+        for name, generator in self.generators.items():
+            tensors[f"generator.{name}"] = generator.get_state()
+        tensors["random.cpu"] = torch.get_rng_state()
+        if self.device.type == "cuda":
+            tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
+        content: dict[str, Any] = {"optimizer": {"groups": groups, "numbers": numbers, "channels_last": channels_last}}
+        content["rows"] = rows
+        metadata = {"format": _FORMAT, "about": self.about, "state": json.dumps(content)}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_tensors(self.path, tensors, metadata)
+        self._saved = time.monotonic()
+
+    def _restore(self, tensors: Mapping[str, Tensor], optimizer: dict[str, Any]) -> None:
+        states: dict[int, dict[str, Any]] = {int(index): dict(v) for index, v in optimizer["numbers"].items()}
+        for key, tensor in tensors.items():
+            if key.startswith("optimizer."):
+                _, index, name = key.split(".", 2)
+                layout = torch.channels_last if key in optimizer["channels_last"] else torch.contiguous_format
+                states.setdefault(int(index), {})[name] = tensor.clone(memory_format=layout)
+        net = {name.partition(".")[2]: tensor for name, tensor in tensors.items() if name.startswith("net.")}
+        self.net.load_state_dict(net)
+        self.optimizer.load_state_dict({"state": states, "param_groups": optimizer["groups"]})
+        for name, generator in self.generators.items():
+            generator.set_state(tensors[f"generator.{name}"])
+        torch.set_rng_state(tensors["random.cpu"])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(tensors["random.cuda"], self.device)

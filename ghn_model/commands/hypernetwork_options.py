@@ -1,0 +1,127 @@
+"""Options of `train` and `profile` that change fields of the hypernetwork's configuration."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from deepnets.support import ConfigError, positive
+from ghn_model.commands.predict import model_argument, vocabulary_argument
+
+if TYPE_CHECKING:
+    from ghn_model.config import GHNConfig
+
+__all__ = ["add_hypernetwork", "check_unused", "config_from"]
+
+_FIELDS = {
+    "hypernet": "hypernet",
+    "decoder": "decoder",
+    "hidden": "hidden",
+    "max_shape": "max_shape",
+    "layers": "layers",
+    "heads": "heads",
+    "layernorm": "layernorm",
+    "weight_norm": "weight_norm",
+    "virtual_edges": "virtual_edges",
+    "window": "window",
+    "vocabulary": "vocabulary",
+    "weight_init": "init",
+}
+"""Options, as attributes of the parsed options, and the fields of `GHNConfig` that they set."""
+
+
+def add_hypernetwork(parser: argparse.ArgumentParser) -> None:
+    """Add the options for the configuration of the hypernetwork."""
+    from deepnets.tracing import VOCABULARIES
+    from ghn_model.config import INITS, WINDOWS
+
+    group = parser.add_argument_group(
+        "hypernetwork",
+        "Fields of ghn_model.GHNConfig that differ from the preset, or from the hypernetwork of --init.",
+    )
+    add = group.add_argument
+    add("--hypernet", metavar="NAME", help="encoder: gatedgnn, graphormer, mlp, or module:attribute")
+    add("--decoder", metavar="NAME", help="decoder: conv, mlp, or module:attribute")
+    add("--hidden", type=positive, help="width of the node embeddings, a multiple of 4 (default: 32; ghn3-t: 64)")
+    add(
+        "--max-shape",
+        type=positive,
+        nargs=4,
+        metavar=("OUT", "IN", "HEIGHT", "WIDTH"),
+        help="largest tensor that is decoded (default: 64 64 11 11; for images of 224 pixels 64 64 16 16)",
+    )
+    add("--layers", type=positive, help="layers of the graphormer (default: 3 for ghn3-t)")
+    add("--heads", type=positive, help="attention heads of the graphormer, a divisor of --hidden (default: 8)")
+    add(
+        *("--layernorm", "--ln"),
+        action=argparse.BooleanOptionalAction,
+        help="layer normalization of the embeddings (default: yes; ghn1: no)",
+    )
+    add(
+        *("--weight-norm", "--norm"),
+        action=argparse.BooleanOptionalAction,
+        help="scale predicted tensors by their fan-in (default: yes; ghn1: no)",
+    )
+    add("--virtual-edges", type=positive, help="largest distance of connected nodes (default: 50; ghn1: 1)")
+    add("--window", choices=WINDOWS, help="part of a decoded map that a smaller kernel takes (default: corner)")
+    add(
+        "--vocabulary",
+        type=vocabulary_argument,
+        metavar="NAME",
+        help=f"graphs of traced networks: {', '.join(VOCABULARIES)}",
+    )
+    add("--weight-init", choices=INITS, help="initial weights (default: published; digits: small)")
+    add(
+        "--hypernet-option",
+        type=model_argument,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="option of an encoder or decoder of your own; the value is JSON or else a string; may be repeated",
+    )
+
+
+def config_from(
+    options: argparse.Namespace, num_classes: int, image_size: int, init: GHNConfig | None = None
+) -> GHNConfig:
+    """Return the configuration that the options select.
+
+    Parameters
+    ----------
+    options
+        The parsed options.
+    num_classes, image_size
+        Number of classes, and height and width of the images.
+    init
+        Configuration of the hypernetwork that the training starts from, instead of the preset.
+
+    Raises
+    ------
+    ConfigError
+        If a value is not allowed.
+    """
+    from ghn_model.config import GHNConfig
+
+    changes = _changes(options)
+    if init is not None:
+        return init.replace(num_classes=num_classes, **changes)
+    if options.images == "digits":  # its recipe is not published, either, and learns faster from small weights
+        changes.setdefault("init", "small")
+    return GHNConfig.preset(options.preset, num_classes, image_size, **changes)
+
+
+def check_unused(options: argparse.Namespace) -> None:
+    """Raise a `ConfigError` if options are given that a hypernetwork of the user would ignore."""
+    given = [name for name in _changes(options) if name != "virtual_edges"]
+    if given:
+        raise ConfigError(
+            f"{', '.join(given)}: cannot be set for a hypernetwork of your own (--hypernetwork); leave them out"
+        )
+
+
+def _changes(options: argparse.Namespace) -> dict[str, Any]:
+    found = {field: getattr(options, name, None) for name, field in _FIELDS.items()}
+    changes = {field: value for field, value in found.items() if value is not None}
+    if getattr(options, "hypernet_option", None):
+        changes["options"] = dict(options.hypernet_option)
+    return changes

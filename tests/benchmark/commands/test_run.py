@@ -1,0 +1,125 @@
+"""The options of `python -m benchmark run`, selections of networks, and its exit status."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmark.commands import run as run_command
+from benchmark.results import Machine, read_results, run
+from deepnets.support import ConfigError, DeepNetsError, Parser
+from tests.support.benchmark_runs import table_of
+from tests.support.small_corpus import write_predictors, write_small_corpus
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_small_corpus(tmp_path_factory.mktemp("small"), "test", "val")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    write_predictors(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return tmp_path
+
+
+def parsed(*words: Any) -> Any:
+    parser = Parser(prog="python -m benchmark")
+    run_command.add_arguments(parser.add_subparsers(required=True, parser_class=Parser))
+    return parser.parse_args(["run", *map(str, words)])
+
+
+def command(*words: Any) -> None:
+    options = parsed(*words, "--workers", 1, "--quiet", "--no-report")
+    options.do(options)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--limit", "6,tets=3"], "argument --limit: unknown split 'tets'; did you mean test?"),
+        (["--limit", "6,=3"], "argument --limit: unknown split ''; use one of train, val"),
+        (["--limit", "6,test=x"], "argument --limit: expected an integer, 0 or more, got 'x'"),
+        (["--timeout", "1e300"], "argument --timeout: expected 1e+09 seconds or less, or 0 for no limit, got '1e300'"),
+        (["--timeout", "nan"], "argument --timeout: expected a number, 0 or more"),
+        (["--device", "meta"], "argument --device: cannot use 'meta', which holds no values"),
+        (["--device", "cpu", "nonsense"], "argument --device: cannot use 'nonsense'"),
+        (["--out", ""], "argument --out: expected the name of a folder, got an empty text"),
+        (["--seed", 2**63], "argument --seed: expected an integer from 0 to 2**63 - 1"),
+        (["--seed", "9" * 400], "argument --seed: expected an integer from 0 to 2**63 - 1"),
+        (["--index", "3,,5"], "argument --index: expected numbers and ranges as in 0:10"),
+        (["--index", "3", "--limit", "4"], "argument --limit: not allowed with argument --index"),
+    ],
+)
+def test_values_that_are_not_allowed(words: list[Any], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parsed(*words)
+    assert caught.value.code == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_limits_may_name_splits_that_are_not_evaluated() -> None:
+    assert parsed("--splits", "test", "--limit", "6,wide=1,torchvision=2").limit == (6, {"wide": 1, "torchvision": 2})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"limit": {"tets": 3}}, "limit: 'tets' is none of the networks to evaluate, which are test"),
+        ({"index": 3, "limit": 2}, "index: cannot be combined with limit"),
+        ({"index": "4"}, "index: test has networks 0 to 3, there is no 4"),
+        ({"out": ""}, "out: expected the name of a folder"),
+    ],
+)
+def test_wrong_options_in_python(small: Path, here: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        run(["random"], ["test"], **{"data": small, "out": here / "out", **options})
+    assert not (here / "out").exists()
+
+
+@pytest.mark.parametrize("values", [{"timeout": 1e300}, {"timeout": float("nan")}, {"devices": ("meta",)}])
+def test_wrong_machines(values: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(values)).removesuffix("s")):
+        Machine(**values)
+
+
+def test_networks_by_index(small: Path, here: Path) -> None:
+    words = ["--predictors", "plugged_in:zeros", "--data", small, "--out", here / "out"]
+    command(*words, "--index", "3,1")
+    table = table_of(here / "out")
+    assert table[["split", "index"]].values.tolist() == [["test", "1"], ["test", "3"]]
+    command(*words, "--splits", "test,val", "--index", "1:3")
+    table = table_of(here / "out")
+    assert table["index"].tolist() == ["1", "2", "3", "1", "2"]  # 1 of test had its row
+    results = read_results(here / "out")
+    assert [run["index"] for run in results.runs.values()] == [[1, 2], [1, 2]]
+    with pytest.raises(ConfigError, match="index: test has networks 0 to 3, there is no 17"):
+        command(*words, "--index", "3,17")
+    with pytest.raises(ConfigError, match="the networks of test have no names"):
+        command(*words, "--splits", "test", "--index", "resnet50")
+
+
+def test_networks_by_name(here: Path) -> None:
+    """A name alone is one of the predefined networks; the predictor fails before anything is expensive."""
+    with pytest.raises(DeepNetsError, match="run: every network failed"):
+        command("--predictors", "plugged_in:raises", "--out", here / "out", "--index", "resnet50")
+    table = table_of(here / "out")
+    assert table[["split", "index", "network"]].values.tolist() == [["predefined", "0", "resnet50"]]
+
+
+def test_a_run_in_which_every_network_failed(small: Path, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The rows are kept, and the same command says the same again; one success is enough."""
+    words = ["--data", small, "--out", here / "out", "--splits", "test", "--limit", 2]
+    for _ in range(2):
+        with pytest.raises(DeepNetsError, match=r"run: every network failed; .*networks\.csv gives the reasons"):
+            command("--predictors", "plugged_in:raises", *words)
+        assert table_of(here / "out")["status"].tolist() == ["failed"] * 2
+    command("--predictors", "plugged_in:raises", "plugged_in:zeros", *words)
+    assert "note: plugged_in:raises failed on every network" in capsys.readouterr().err
+    assert table_of(here / "out")["status"].tolist() == ["failed"] * 2 + ["ok"] * 2
