@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-import torch
-
 from deepnets.support.errors import MissingDataError
 
 __all__ = ["check_timm_weights", "check_torchvision_weights"]
@@ -46,7 +44,7 @@ def check_torchvision_weights(models: Any, name: str, arguments: dict[str, Any])
         url = getattr(weights, "url", None)
         if url is None:
             continue
-        path = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
+        path = _download_path(url)
         if not path.is_file():
             raise MissingDataError(
                 f"model torchvision:{name}: {argument}: {weights} needs the file {path}; download {url} and save it "
@@ -81,12 +79,11 @@ def check_timm_weights(timm: Any, name: str, arguments: dict[str, Any]) -> None:
     config = arguments.get("pretrained_cfg") or timm.get_pretrained_cfg(name)
     if overlay.get("file") or config is None or not hasattr(config, "url") or config.file:
         return
-    cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(config.url or "").path).name
     if config.hf_hub_id:
         if _is_cached(config.hf_hub_id):
             return
         source = f"model.safetensors of {config.hf_hub_id} on the Hugging Face hub"
-    elif config.url and not cached.is_file():
+    elif config.url and not _download_path(config.url).is_file():
         source = config.url
     else:
         return
@@ -94,6 +91,13 @@ def check_timm_weights(timm: Any, name: str, arguments: dict[str, Any]) -> None:
         f"model timm:{name}: pretrained: the weights are not on this machine; get {source}, and use "
         "checkpoint_path=FILE instead of pretrained"
     )
+
+
+def _download_path(url: str) -> Path:
+    """Return where PyTorch stores the file of a URL."""
+    import torch
+
+    return Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
 
 
 def _is_cached(repository: str) -> bool:
