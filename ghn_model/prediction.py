@@ -180,7 +180,7 @@ def write_parameters(
 
 
 def warn_of_kept(model: nn.Module, graph: Graph, vocabulary: str) -> None:
-    """Log a warning if a vocabulary of the originals has no node for some parameters, which keep their values.
+    """Log a warning if the graph in a vocabulary of the originals lacks some parameters, which keep their values.
 
     Examples
     --------
@@ -193,7 +193,7 @@ def warn_of_kept(model: nn.Module, graph: Graph, vocabulary: str) -> None:
     names = [slot.name for slot in graph.unused]
     some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
     log.warning(
-        "%s: %d parameters have no node in the vocabulary %r and keep their values: %s",
+        "%s: %d parameters are not in the graph of the vocabulary %r and keep their values: %s",
         type(model).__name__,
         len(names),
         vocabulary,

@@ -1,8 +1,9 @@
 """Training of many networks into a folder of results that can be resumed.
 
-jobs    the networks to train: those of a split, of a library, or of the user
-runs    training one network after another, and the files of the results
-curves  tables and figures of training curves
+jobs       the networks to train: those of a split, of a library, or of the user
+runs       training one network after another, and the files of the results
+detection  training of detectors, with the networks as backbones
+curves     tables and figures of training curves
 """
 
 from __future__ import annotations

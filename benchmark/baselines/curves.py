@@ -10,6 +10,7 @@ import pandas as pd
 
 from benchmark.evaluation import FAILED, OK, summarize
 from benchmark.metrics import METRICS, get_metric
+from benchmark.training.detection import DETECTION_METRICS
 
 __all__ = ["curves_text", "draw_curves", "mean_curves"]
 
@@ -34,8 +35,8 @@ def mean_curves(table: pd.DataFrame, metric: str = "top1") -> pd.DataFrame:
     -------
     One row per predictor, split, images and epoch: `mean`, `standard_error` (from the population standard deviation),
     `networks` (number of all networks), `failures` (number of trainings that failed) and `successful_mean` (mean over
-    the others).  Trainings that failed count as 0 in means of accuracies, and not at all in those of "train_top1" and
-    "train_loss".
+    the others).  Trainings that failed count as 0 in means of accuracies and average precisions, and not at all in
+    those of "train_top1" and "train_loss".
 
     Examples
     --------
@@ -49,7 +50,7 @@ def mean_curves(table: pd.DataFrame, metric: str = "top1") -> pd.DataFrame:
         failed = group[group["status"] == FAILED]
         fine = group[(group["status"] == OK) & group[metric].notna()]
         for epoch, part in fine.groupby("epoch"):
-            summary = summarize(pd.concat([part, failed]), metric)
+            summary = summarize(pd.concat([part, failed]), metric, worst=0.0 if metric in DETECTION_METRICS else None)
             found = (summary.mean, summary.standard_error, summary.networks, summary.failures, summary.successful_mean)
             rows.append((*key, int(epoch), *found))
         if fine.empty:
@@ -133,8 +134,9 @@ def draw_curves(table: pd.DataFrame, path: Path, metric: str = "top1") -> bool:
         part = table[(table["split"] == split) & (table["images"] == images)]
         _draw(left, part, metric, predictors)
         left.set_title(f"{split}, {images}", loc="left", fontsize=11)
-        known = metric in METRICS
-        left.set_ylabel(f"{get_metric(metric).label}, {get_metric(metric).unit}" if known else f"{metric}, %")
+        left.set_ylabel(
+            f"{get_metric(metric).label}, {get_metric(metric).unit}" if metric in METRICS else f"{metric}, %"
+        )
         _draw(right, part, "train_loss", predictors)
         right.set_title("training", loc="left", fontsize=11)
         right.set_ylabel("loss")

@@ -171,8 +171,8 @@ def training_command(training: Training) -> str:
     """Return the command that started a training.
 
     The metadata of the checkpoint contain it.  For a checkpoint without it, from an older version or from a training in
-    Python, the command has only the preset, the images and the length of the training; the recipe of the card says the
-    rest.
+    Python, the command has only the preset, the images, the initial weights and the length of the training; the recipe
+    of the card says the rest.
     """
     command = training.metadata.get("command")
     if isinstance(command, str) and command:
@@ -181,7 +181,7 @@ def training_command(training: Training) -> str:
         return portable(shlex.join(map(str, command)))
     words = ["python", "-m", "ghn_model", "train", "--preset", preset_of(training.config) or "PRESET"]
     words += ["--images", training.images, *([] if training.images == "digits" else ["--image-root", "FOLDER"])]
-    if training.images != "digits" and training.config.init != "published":
+    if training.config.init != ("small" if training.images == "digits" else "published"):
         words += ["--weight-init", training.config.init]
     length = training.metadata.get("length") or {"steps": training.steps}
     for unit in ("minutes", "steps"):

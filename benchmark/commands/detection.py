@@ -8,6 +8,7 @@ from pathlib import Path
 __all__ = ["run_detection"]
 
 _PROTOCOL = "penn-fudan"
+_USUAL_IMAGES = "digits"  # the default of --images
 _CLASSIFICATION_OPTIONS = ("shots", "train_on", "image_split", "evaluate_after")
 
 
@@ -32,7 +33,7 @@ def run_detection(options: argparse.Namespace) -> None:
         train_detectors,
     )
     from benchmark.commands.training_options import jobs_for, prepare, recipe_of, report, starts_of
-    from benchmark.training.detection import check_detection_recipe, open_penn_fudan
+    from benchmark.training.detection import DETECTION_METRICS, check_detection_recipe, open_penn_fudan
     from deepnets.support import ConfigError, import_detection
 
     prepare(options)
@@ -41,6 +42,11 @@ def run_detection(options: argparse.Namespace) -> None:
             raise ConfigError(f"--{name.replace('_', '-')}: is for classification, not for --task detection")
     if options.protocol not in (None, _PROTOCOL):
         raise ConfigError(f"--protocol: {options.protocol} is for classification; --task detection has {_PROTOCOL}")
+    metric = options.metric or DETECTION_METRICS[0]
+    if metric not in DETECTION_METRICS:
+        raise ConfigError(f"--metric: --task detection has {', '.join(DETECTION_METRICS)}, got {metric}")
+    if options.images != _USUAL_IMAGES:
+        raise ConfigError(f"--images: --task detection reads Penn-Fudan from --image-root, not {options.images}")
     if options.image_root is None:
         raise ConfigError("--image-root: --task detection needs the folder with PNGImages and PedMasks")
     import_detection()
@@ -51,7 +57,6 @@ def run_detection(options: argparse.Namespace) -> None:
     train_images, eval_images = open_penn_fudan(options.image_root, **given)
     jobs, settings = jobs_for(options, BACKBONE_CLASSES, BACKBONE_IMAGE_SIZE)
     curves = Curves(options.out or Path("results/detection"), DETECTION_COLUMNS)
-    options.metric = "ap"
     with curves.opened():
         if options.retry_failed:
             curves.remove_failed()
@@ -70,4 +75,4 @@ def run_detection(options: argparse.Namespace) -> None:
             save_seconds=60 * options.save_minutes,
             progress=not options.quiet,
         )
-        report(curves, options)
+        report(curves, metric)

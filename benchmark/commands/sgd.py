@@ -53,6 +53,7 @@ def add_arguments(commands: Any) -> None:
 
 def _add(parser: argparse.ArgumentParser, out: str, protocol: str) -> None:
     from benchmark.metrics import DEFAULT_METRICS
+    from benchmark.training.detection import DETECTION_METRICS
     from benchmark.training.progress import SAVE_SECONDS
     from benchmark.training.recipe import LOSSES, OPTIMIZERS, PRESETS, SCHEDULES
     from deepnets import GENOTYPES
@@ -172,7 +173,9 @@ def _add(parser: argparse.ArgumentParser, out: str, protocol: str) -> None:
         help="epochs after which networks are evaluated, beside the last (default: 1 5 10 20 30 40 50)",
     )
     running.add_argument(
-        "--metric", default="top1", choices=DEFAULT_METRICS, help="metric of the table and figure (default: top1)"
+        "--metric",
+        choices=(*DEFAULT_METRICS, *DETECTION_METRICS),
+        help="metric of the table and figure (default: top1; detection: ap)",
     )
     running.add_argument("--device", type=device, default="cpu", help="cpu, cuda or cuda:1 (default: cpu)")
     running.add_argument("--threads", type=positive, help="threads of PyTorch on the CPU")
@@ -184,6 +187,7 @@ def run(options: argparse.Namespace) -> None:
     from benchmark.baselines import Curves, train_all
     from benchmark.commands.training_options import jobs_for, prepare, recipe_of, report, starts_of
     from benchmark.evaluation import default_image_split
+    from benchmark.metrics import DEFAULT_METRICS
     from benchmark.training import PRESET_IMAGES, n_shot
     from deepnets.data import open_images
     from deepnets.support import ConfigError
@@ -200,6 +204,9 @@ def run(options: argparse.Namespace) -> None:
     protocol = options.protocol or options.default_protocol or options.images
     if protocol == "penn-fudan":
         raise ConfigError("--protocol: penn-fudan is for finetune --task detection")
+    metric = options.metric or DEFAULT_METRICS[0]
+    if metric not in DEFAULT_METRICS:
+        raise ConfigError(f"--metric: {metric} is for finetune --task detection")
     recipe = recipe_of(options, protocol)
     starts = starts_of(options)
 
@@ -240,7 +247,7 @@ def run(options: argparse.Namespace) -> None:
             save_seconds=60 * options.save_minutes,
             progress=not options.quiet,
         )
-        report(curves, options)
+        report(curves, metric)
 
 
 def _split(options: argparse.Namespace) -> str:

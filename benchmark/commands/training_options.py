@@ -27,10 +27,6 @@ def prepare(options: argparse.Namespace) -> None:
 
     if options.threads:
         torch.set_num_threads(options.threads)
-    try:
-        torch.empty(0, device=options.device)
-    except Exception as error:
-        raise ConfigError(f"--device: cannot use {options.device!r}: {str(error).splitlines()[0][:200]}") from error
     if options.index and (options.model or options.network):
         raise ConfigError("--index: is for networks of a --split; with --model or --network, name the networks")
     if not options.network and (options.width or options.cells):
@@ -88,13 +84,13 @@ def jobs_for(
     return jobs, {"corpus": networks.identity}
 
 
-def report(curves: Curves, options: argparse.Namespace) -> None:
-    """Print the table and the failures, and draw the curves."""
+def report(curves: Curves, metric: str) -> None:
+    """Print the table of a metric and the failures, and draw the curves."""
     from benchmark.baselines import curves_text, draw_curves
 
     table = curves.table()
-    drawn = draw_curves(table, curves.folder / "curves.png", options.metric)
-    print(curves_text(table, options.metric))
+    drawn = draw_curves(table, curves.folder / "curves.png", metric)
+    print(curves_text(table, metric))
     failed = table[table["status"] != "ok"]
     for row in failed.head(10).to_dict("records"):
         print(f"failed: {row['split']} {row['network'] or row['index']} from {row['predictor']}: {row['reason']}")

@@ -67,7 +67,7 @@ class Summary(NamedTuple):
         return f"{text} ({others} without {'it' if self.failures == 1 else 'them'})"
 
 
-def summarize(table: pd.DataFrame, metric: str = "top1") -> Summary:
+def summarize(table: pd.DataFrame, metric: str = "top1", *, worst: float | None = None) -> Summary:
     """Summarize a metric over the networks of a table.
 
     Parameters
@@ -77,6 +77,8 @@ def summarize(table: pd.DataFrame, metric: str = "top1") -> Summary:
     metric
         A column: "top1", as published for CIFAR-10, "top5", as published for ImageNet, or another metric.  For a
         column that is not registered as a metric, larger values are better, and there is no worst value.
+    worst
+        Worst value, with which networks that failed count; by default that of the metric.
 
     Raises
     ------
@@ -98,8 +100,10 @@ def summarize(table: pd.DataFrame, metric: str = "top1") -> Summary:
     has_value = succeeded & np.isfinite(column)
     values = column[has_value]
     counted = values
-    if known and known.worst is not None:
-        counted = np.concatenate([values, np.full(int((~succeeded).sum()), known.worst)])
+    if worst is None and known:
+        worst = known.worst
+    if worst is not None:
+        counted = np.concatenate([values, np.full(int((~succeeded).sum()), worst)])
     best, best_index = math.nan, -1
     if len(values):
         place = int(values.argmin() if known and not known.higher_is_better else values.argmax())

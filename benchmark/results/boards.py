@@ -112,8 +112,9 @@ class Cell:
 
     @property
     def is_mean_of_all(self) -> bool:
-        """Whether the mean is over all networks: if some failed, only for a metric with a worst value."""
-        return not self.summary.failures or get_metric(self.metric).worst is not None
+        """Whether the mean is over all networks: each has a value, or failed and the metric has a worst value."""
+        padded = 0 if get_metric(self.metric).worst is None else int((self.rows["status"] != OK).sum())
+        return len(self.values) + padded == len(self.rows)
 
     @property
     def complete(self) -> bool:

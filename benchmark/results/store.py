@@ -20,7 +20,7 @@ from typing import Any
 
 from benchmark.evaluation import FAILED, row_columns
 from benchmark.metrics import DEFAULT_METRICS
-from benchmark.results.reading import read_runs
+from benchmark.results.reading import ADDED, read_runs
 from benchmark.results.spreadsheets import escape_formula, unescape_formula
 from deepnets.support import FormatError, exclusive, replace_file
 
@@ -30,8 +30,6 @@ _RUN_COLUMNS = ("run", "predictor", "split", "images", "part", "noise")
 
 COLUMNS = (*_RUN_COLUMNS, *row_columns())
 """Columns of `networks.csv`, followed by those of metrics beside the default ones."""
-
-_ADDED = ("nonfinite_images",)  # files of earlier versions lack it
 
 
 class CsvTable:
@@ -82,10 +80,7 @@ class CsvTable:
             raise FormatError(f"{self.path}: line {reader.line_num}: {error}; choose another folder") from error
         header = tuple(lines[0]) if lines else ()
         if header[: len(self.columns)] != self.columns or any(len(line) != len(header) for line in lines):
-            raise FormatError(
-                f"{self.path}: is no table of this version; expected the columns {', '.join(self.columns)}; choose "
-                "another folder"
-            )
+            raise self._other_columns()
         return [dict(zip(header, map(unescape_formula, line), strict=True)) for line in lines[1:]]
 
     def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -124,10 +119,13 @@ class CsvTable:
         whole = begin.startswith(header) and begin[len(header) :][:1] in (b"", b",", b"\n", b"\r")
         torn = header.startswith(begin)  # a killed process has not finished writing it
         if not (whole or torn):
-            raise FormatError(
-                f"{self.path}: is no table of this version; expected the columns {', '.join(self.columns)}; choose "
-                "another folder"
-            )
+            raise self._other_columns()
+
+    def _other_columns(self) -> FormatError:
+        columns = ", ".join(self.columns)
+        return FormatError(
+            f"{self.path}: is no table of this version; expected the columns {columns}; choose another folder"
+        )
 
     def repair(self) -> None:
         """Remove a last line that a killed process has not finished writing.
@@ -204,8 +202,8 @@ class ResultStore:
         self.path = self.folder / "networks.csv"
         self.runs: dict[str, dict[str, Any]] = {}
         others = [name for name in metrics if name not in DEFAULT_METRICS]
-        required = [name for name in COLUMNS if name not in _ADDED]
-        self._table = CsvTable(self.path, required, [*_ADDED, *others])
+        required = [name for name in COLUMNS if name not in ADDED]
+        self._table = CsvTable(self.path, required, [*ADDED, *others])
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[ResultStore]:

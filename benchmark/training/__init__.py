@@ -7,6 +7,7 @@ augmentation  cutout, mixup and CutMix
 progress      the state of a training, from which it continues
 start         initial parameters: random, predicted or saved
 subsets       the first n images of every class
+detection     Faster R-CNN with a network as its backbone, on Penn-Fudan
 adaptation    torchvision models for images of 32 pixels
 """
 

@@ -155,6 +155,8 @@ class SGDRecipe:
             raise ConfigError(f"target_threshold: is for the loss bce, not {self.loss}")
         if self.crop_ratio > 1:
             raise ConfigError(f"crop_ratio: expected a number from 0 to 1, got {self.crop_ratio!r}")
+        if self.batch_size % 2 and (self.mixup or self.cutmix):
+            raise ConfigError(f"batch_size: mixup and cutmix need an even number, got {self.batch_size}")
         if self.warmup_epochs >= self.epochs:
             raise ConfigError(
                 f"warmup_epochs: expected fewer than the {self.epochs} epochs of the training, got {self.warmup_epochs}"

@@ -137,7 +137,7 @@ class GraphBatch:
         if graphs.virtual_edges == virtual_edges:
             return graphs
         if not 1 <= virtual_edges < graphs.virtual_edges:
-            return cls(graphs.graphs, virtual_edges).to(graphs.path_lengths.device)
+            return cls(graphs.graphs, virtual_edges).to(graphs.node_types.device)
         batch = copy.copy(graphs)
         for name in ("edges", "distances"):
             vars(batch).pop(name, None)
@@ -220,7 +220,7 @@ class GraphBatch:
         -------
         GraphBatch
         """
-        if torch.device(device) == self.path_lengths.device:
+        if torch.device(device) == self.node_types.device:
             return self
         return self._mapped(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
@@ -230,7 +230,7 @@ class GraphBatch:
 
     def _mapped(self, change: Callable[[Tensor], Tensor]) -> GraphBatch:
         batch = object.__new__(GraphBatch)
-        for name, value in {**vars(self), "edges": self.edges, "distances": self.distances}.items():
+        for name, value in vars(self).items():
             setattr(batch, name, change(value) if isinstance(value, Tensor) else value)
         return batch
 

@@ -11,6 +11,7 @@ pickles              an interpreter for untrusted pickles that executes no code
 compilation          `compiled`, numba functions cached on disk
 memory               available memory, peak memory and out-of-memory errors
 optional_models      torchvision and timm, which are optional, and models by name
+pretrained_weights   building models of torchvision and timm without downloads
 detection_operators  detection models of torchvision without its compiled operators
 global_random        seeds for libraries that draw from global generators
 command_line         argument parsing and error reporting of the command lines

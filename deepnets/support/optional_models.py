@@ -8,6 +8,7 @@ the missing operators (their signatures, without code) and imports again.  Calli
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import importlib.metadata
@@ -23,7 +24,7 @@ import torch
 from torch import nn
 
 from deepnets.support.errors import ConfigError, MissingDataError, MissingDependencyError, in_one_line
-from deepnets.support.pretrained_weights import check_timm_weights, check_torchvision_weights
+from deepnets.support.pretrained_weights import without_downloads
 from deepnets.support.registry import import_attribute
 
 __all__ = ["import_timm", "import_torchvision", "load_model"]
@@ -142,9 +143,9 @@ def load_model(spec: str, /, *, meta: bool = False, **arguments: Any) -> nn.Modu
         return make.to("meta") if meta else make
     if not callable(make) or isinstance(make, nn.Module):
         raise ConfigError(f"model {spec}: expected something to call, got a {type(make).__name__}")
-    if module == "torchvision.models":
-        check_torchvision_weights(import_torchvision().models, name, arguments)
-    model = _build(spec, make, arguments, meta)
+    library = module.partition(".")[0] in ("torchvision", "timm")
+    with without_downloads() if library else contextlib.nullcontext():
+        model = _build(spec, make, arguments, meta)
     if not isinstance(model, nn.Module):
         raise ConfigError(f"model {spec}: expected it to make a torch.nn.Module, got a {type(model).__name__}")
     return model
@@ -209,12 +210,7 @@ def _timm_model(name: str) -> Callable[..., Any]:
         raise ConfigError(f"model timm:{name}: {error}") from error
     if not timm.is_model(name):
         raise ConfigError(f"model timm:{name}: timm has no such model{_similar(name, timm.list_models())}")
-
-    def create(**arguments: Any) -> Any:
-        check_timm_weights(timm, name, arguments)
-        return timm.create_model(name, **arguments)
-
-    return create
+    return lambda **arguments: timm.create_model(name, **arguments)
 
 
 def _attribute(spec: str, module: str, name: str) -> Any:
@@ -253,8 +249,8 @@ def _build(spec: str, make: Callable[..., Any], arguments: dict[str, Any], meta:
             return model.to("meta") if isinstance(model, nn.Module) else model
     try:
         return make(**arguments)
-    except MissingDataError:
-        raise
+    except MissingDataError as error:
+        raise MissingDataError(f"model {spec}: {error}") from error
     except Exception as error:
         given = ", ".join(f"{name}={value!r}" for name, value in arguments.items()) or "no arguments"
         raise ConfigError(f"model {spec}: cannot be built with {given}: {in_one_line(error, 300)}") from error

@@ -2,69 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlparse
-
-import torch
+from typing import Any, NoReturn
+from unittest.mock import patch
 
 from deepnets.support.errors import MissingDataError
 
-__all__ = ["check_timm_weights", "check_torchvision_weights"]
+__all__ = ["without_downloads"]
+
+_lock = threading.Lock()
 
 
-def check_torchvision_weights(models: Any, name: str, arguments: dict[str, Any]) -> None:
-    """Raise an error if the arguments of a model of torchvision ask for weights whose file does not exist.
+@contextlib.contextmanager
+def without_downloads() -> Iterator[None]:
+    """Raise an error where torchvision or timm would download trained weights, in a block that builds a model.
 
-    Parameters
-    ----------
-    models
-        The module `torchvision.models`.
-    name
-        Name of the model.
-    arguments
-        Arguments of its builder.  `weights` and `weights_backbone` may be names, such as "DEFAULT" or
-        "ResNet50_Weights.DEFAULT", or members of torchvision's enumerations.
-
-    Raises
-    ------
-    MissingDataError
-        The message states where to get the file and where to save it.
-
-    Examples
-    --------
-    >>> check_torchvision_weights(None, "resnet50", {"weights": None})
-    """
-    for argument in ("weights", "weights_backbone"):
-        weights = arguments.get(argument)
-        if isinstance(weights, str):
-            try:
-                known = models.get_weight if "." in weights else models.get_model_weights(name).__getitem__
-                weights = known(weights)
-            except (KeyError, ValueError):
-                continue  # the builder knows better what is wrong
-        url = getattr(weights, "url", None)
-        if url is None:
-            continue
-        path = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
-        if not path.is_file():
-            raise MissingDataError(
-                f"model torchvision:{name}: {argument}: {weights} needs the file {path}; download {url} and save it "
-                "there"
-            )
-
-
-def check_timm_weights(timm: Any, name: str, arguments: dict[str, Any]) -> None:
-    """Raise an error if the arguments of a model of timm ask for trained weights that are not on this machine.
-
-    Parameters
-    ----------
-    timm
-        The package.
-    name
-        Name of the model.
-    arguments
-        Arguments of `timm.create_model`.
+    Builders download for many arguments and even by default, so the functions that download are replaced.  Files that
+    were downloaded before are used.
 
     Raises
     ------
@@ -73,34 +31,35 @@ def check_timm_weights(timm: Any, name: str, arguments: dict[str, Any]) -> None:
 
     Examples
     --------
-    >>> check_timm_weights(None, "resnet50", {"pretrained": False})
+    >>> import torch
+    >>> with without_downloads():
+    ...     torch.hub.download_url_to_file("https://example.org/w.pth", "w.pth")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    deepnets.support.errors.MissingDataError: weights: the file w.pth is missing; download https://example.org/w.pth ...
     """
-    if not arguments.get("pretrained"):
-        return
-    overlay = arguments.get("pretrained_cfg_overlay") or {}
-    config = arguments.get("pretrained_cfg") or timm.get_pretrained_cfg(name)
-    if overlay.get("file") or config is None or not hasattr(config, "url") or config.file:
-        return
-    cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(config.url or "").path).name
-    if config.hf_hub_id:
-        if _is_cached(config.hf_hub_id):
-            return
-        source = f"model.safetensors of {config.hf_hub_id} on the Hugging Face hub"
-    elif config.url and not cached.is_file():
-        source = config.url
-    else:
-        return
-    raise MissingDataError(
-        f"model timm:{name}: pretrained: the weights are not on this machine; get {source}, and use "
-        "checkpoint_path=FILE instead of pretrained"
-    )
+    import torch
+
+    def refuse(url: str, dst: Path | str, *_: Any, **__: Any) -> NoReturn:
+        raise MissingDataError(f"weights: the file {dst} is missing; download {url} and save it there")
+
+    with _lock, contextlib.ExitStack() as stack:
+        stack.enter_context(patch.object(torch.hub, "download_url_to_file", refuse))
+        timm: Any = sys.modules.get("timm.models._hub")
+        if timm is not None:
+            stack.enter_context(patch.object(timm, "download_url_to_file", refuse))
+            stack.enter_context(patch.object(timm, "hf_hub_download", _find_in_cache))
+        yield
 
 
-def _is_cached(repository: str) -> bool:
-    try:
-        from huggingface_hub import try_to_load_from_cache
-    except ImportError:
-        return False
-    return any(
-        isinstance(try_to_load_from_cache(repository, name), str) for name in ("model.safetensors", "pytorch_model.bin")
-    )
+def _find_in_cache(repo_id: str, filename: str, revision: str | None = None, **options: Any) -> str:
+    """Return the path of a file of the Hugging Face hub that was downloaded before."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(repo_id, filename, cache_dir=options.get("cache_dir"), revision=revision)
+    if not isinstance(found, str):
+        raise MissingDataError(
+            f"weights: {filename} of {repo_id} is not on this machine; get it from the Hugging Face hub, and use "
+            "checkpoint_path=FILE instead of pretrained"
+        )
+    return found

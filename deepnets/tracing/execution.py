@@ -75,8 +75,12 @@ def _moved(call: Call) -> Any:
             dtype = argument.dtype
     if isinstance(call.kwargs.get("other"), Tensor):
         dtype = call.kwargs["other"].dtype
-    if not isinstance(tensor, Tensor) or dtype in (None, tensor.dtype):
+    if not isinstance(tensor, Tensor):
         return tensor
+    flags = [argument for argument in call.args[1:] if isinstance(argument, bool)]  # non_blocking, copy
+    copy = call.kwargs.get("copy", len(flags) > 1 and flags[1])
+    if dtype in (None, tensor.dtype):
+        return tensor.clone() if copy else tensor
     return tensor.to(dtype)
 
 

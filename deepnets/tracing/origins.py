@@ -150,6 +150,7 @@ class Origins:
         return value if value.kind == "numbers" else CONSTANT
 
     def copy_value(self, tensor: Tensor, copy: Tensor) -> None:
+        """Set that a tensor is computed from the same as another one, of which it is a copy."""
         value = self.value(tensor)
         if value == CONSTANT:
             self._created.add(storage_key(copy))

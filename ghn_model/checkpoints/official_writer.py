@@ -29,7 +29,7 @@ def save_official(
     """Write a hypernetwork as the original code does, atomically; an existing file is replaced.
 
     The file is a `torch.save` of a dict with `state_dict`, `config` (the constructor arguments of the original class),
-    `epoch` (that of the metadata, or 0), and two entries that only this package reads: `vocabulary` and `metadata`.
+    `epoch` (0), and two entries that only this package reads: `vocabulary` and `metadata`.
 
     Parameters
     ----------
@@ -67,11 +67,10 @@ def save_official(
             name: tensor[:, :, 0, 0].clone() if name.startswith("decoder.") and tensor.ndim == 4 else tensor
             for name, tensor in plain.items()
         }
-    epoch = metadata.get("epoch", 0)
     content = {
         "state_dict": plain,
         "config": keywords,
-        "epoch": epoch if isinstance(epoch, int) else 0,
+        "epoch": 0,
         "vocabulary": config.vocabulary,
         "metadata": json.dumps(dict(metadata), sort_keys=True),
     }

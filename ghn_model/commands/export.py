@@ -36,9 +36,11 @@ def run(options: argparse.Namespace) -> None:
     if not options.overwrite and (out.exists() or out.is_symlink()):
         raise ConfigError(f"--out: {out} already exists; choose another file, or replace it with --overwrite")
 
-    from ghn_model.checkpoints import read_checkpoint
+    import torch
+
+    from ghn_model.checkpoints import build_from, read_checkpoint
     from ghn_model.ghn import GHN
 
-    metadata = read_checkpoint(options.checkpoint, GHN).metadata
-    GHN.from_pretrained(options.checkpoint).save(out, metadata, format=options.format)
+    content = read_checkpoint(options.checkpoint, GHN)
+    build_from(content, GHN, torch.device("cpu")).save(out, content.metadata, format=options.format)
     print(f"{out}: {out.stat().st_size / 1e6:.2f} MB")

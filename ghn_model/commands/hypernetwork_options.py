@@ -13,21 +13,14 @@ if TYPE_CHECKING:
 
 __all__ = ["add_hypernetwork", "check_unused", "config_from"]
 
-_FIELDS = {
-    "hypernet": "hypernet",
-    "decoder": "decoder",
-    "hidden": "hidden",
-    "max_shape": "max_shape",
-    "layers": "layers",
-    "heads": "heads",
-    "layernorm": "layernorm",
-    "weight_norm": "weight_norm",
-    "virtual_edges": "virtual_edges",
-    "window": "window",
-    "vocabulary": "vocabulary",
-    "weight_init": "init",
-}
-"""Options, as attributes of the parsed options, and the fields of `GHNConfig` that they set."""
+_OPTIONS = (
+    *("hypernet", "decoder", "hidden", "max_shape", "layers", "heads", "layernorm", "weight_norm", "virtual_edges"),
+    *("window", "vocabulary", "weight_init", "hypernet_option"),
+)
+"""Options that set a field of `GHNConfig`, as attributes of the parsed options."""
+
+_FIELDS = {"weight_init": "init", "hypernet_option": "options"}
+"""The fields of options with another name."""
 
 
 def add_hypernetwork(parser: argparse.ArgumentParser) -> None:
@@ -63,7 +56,11 @@ def add_hypernetwork(parser: argparse.ArgumentParser) -> None:
         help="scale predicted tensors by their fan-in (default: yes; ghn1: no)",
     )
     add("--virtual-edges", type=positive, help="largest distance of connected nodes (default: 50; ghn1: 1)")
-    add("--window", choices=WINDOWS, help="part of a decoded map that a smaller kernel takes (default: corner)")
+    add(
+        "--window",
+        choices=WINDOWS,
+        help="part of a decoded map that a smaller kernel takes (default: corner; ghn3: centre)",
+    )
     add(
         "--vocabulary",
         type=vocabulary_argument,
@@ -112,7 +109,7 @@ def config_from(
 
 def check_unused(options: argparse.Namespace) -> None:
     """Raise a `ConfigError` if options are given that a hypernetwork of the user would ignore."""
-    given = [name for name in _changes(options) if name != "virtual_edges"]
+    given = [f"--{name.replace('_', '-')}" for name in _given(options) if name != "virtual_edges"]
     if given:
         raise ConfigError(
             f"{', '.join(given)}: cannot be set for a hypernetwork of your own (--hypernetwork); leave them out"
@@ -120,8 +117,10 @@ def check_unused(options: argparse.Namespace) -> None:
 
 
 def _changes(options: argparse.Namespace) -> dict[str, Any]:
-    found = {field: getattr(options, name, None) for name, field in _FIELDS.items()}
-    changes = {field: value for field, value in found.items() if value is not None}
-    if getattr(options, "hypernet_option", None):
-        changes["options"] = dict(options.hypernet_option)
-    return changes
+    changes = {_FIELDS.get(name, name): value for name, value in _given(options).items()}
+    return changes | ({"options": dict(changes["options"])} if "options" in changes else {})
+
+
+def _given(options: argparse.Namespace) -> dict[str, Any]:
+    values = {name: getattr(options, name, None) for name in _OPTIONS}
+    return {name: value for name, value in values.items() if value is not None and value != []}

@@ -99,6 +99,9 @@ def run(options: argparse.Namespace) -> None:
     out: Path = options.out
     if not options.overwrite and (out.exists() or out.is_symlink()):
         raise ConfigError(f"--out: {out} already exists; choose another file, or replace it with --overwrite")
+    report = Path(options.report) if options.report not in (None, "-") else None
+    if report is not None and not options.overwrite and report.exists():
+        raise ConfigError(f"--report: {report} already exists; choose another file, or replace it with --overwrite")
 
     import torch
 
@@ -107,6 +110,8 @@ def run(options: argparse.Namespace) -> None:
     from ghn_model.ghn import GHN
 
     check_writable(out)
+    if report is not None:
+        check_writable(report)
     ghn = GHN.from_pretrained(options.checkpoint, device=options.device)
     arguments = dict(options.model_kwarg)
     model = load_model(options.model, **arguments)
@@ -131,6 +136,6 @@ def run(options: argparse.Namespace) -> None:
         print(f"kept, not in the file: {some}")
     if options.report == "-":
         print(predicted.report().to_string(index=False))
-    elif options.report:
-        with atomic_write(Path(options.report)) as temporary:
+    elif report is not None:
+        with atomic_write(report) as temporary:
             predicted.report().to_csv(temporary, index=False)

@@ -27,7 +27,7 @@ CURVE = ("step", "networks", "seconds", "core_seconds", "top1", "standard_error"
 
 `networks` is the number of training networks seen so far; `seconds` and `core_seconds` are those of `Progress`.  `top1`
 (percent) is the mean over the validation networks and `standard_error` its standard error.  `failed` is the number of
-networks with outputs that are not finite; their accuracy counts as 0.
+networks with outputs that are not finite; images with such outputs are wrong answers, as in the benchmark.
 """
 
 
@@ -138,10 +138,11 @@ class Validation:
         failed = torch.zeros((), dtype=torch.bool, device=device)
         for images, labels in self.batches:
             logits = run_network(graph.config, parameters, images, image_size=self.image_size, training=False)
-            correct += (logits.argmax(1) == labels).sum()
-            failed |= ~logits.isfinite().all()
+            finite = logits.isfinite().all(dim=1)
+            correct += (finite & (logits.argmax(1) == labels)).sum()
+            failed |= ~finite.all()
         top1 = 100 * correct / sum(len(labels) for _, labels in self.batches)
-        return torch.stack([torch.where(failed, 0.0, top1), failed.float()])
+        return torch.stack([top1, failed.float()])
 
 
 def start_curve(folder: Path, step: int) -> None:

@@ -78,7 +78,7 @@ class PennFudan:
         if masks.ndim != 2 or masks.shape != image.shape[:2]:
             raise FormatError(f"{mask_path}: expected masks of shape {image.shape[:2]}, got {masks.shape}")
         boxes = []
-        for number in np.unique(masks)[1:] if (masks == 0).any() else np.unique(masks):
+        for number in np.unique(masks[masks > 0]):
             rows, columns = np.nonzero(masks == number)
             box = columns.min(), rows.min(), columns.max(), rows.max()
             if box[0] < box[2] and box[1] < box[3]:

@@ -28,7 +28,7 @@ CURVE = ("epoch", "loss", *DETECTION_METRICS, "seconds", "learning_rate")
 _WARMUP_STEPS, _WARMUP_FACTOR = 1000, 1e-3
 _CLASSIFICATION_ONLY = (
     *("label_smoothing", "loss", "target_threshold", "auxiliary_weight", "rand_augment", "cutout", "mixup", "cutmix"),
-    "drop_path",
+    *("drop_path", "color_jitter", "crop_ratio"),
 )
 
 
@@ -78,7 +78,7 @@ def train_detector(
         Training images.
     recipe
         Settings of the training; ``SGDRecipe.preset("penn-fudan")`` is the published one.  In the first epoch, the
-        learning rate grows linearly from a thousandth, step by step.  `augment` mirrors every second image.
+        learning rate grows linearly from a thousandth, step by step.  `augment` mirrors an image with probability 0.5.
     eval_images
         Images for evaluation after every epoch; None for no evaluation.
     image_size
@@ -197,7 +197,11 @@ def _evaluate(detector: nn.Module, images: PennFudan, device: torch.device) -> d
 
 
 def _mirrored(image: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """Mirror an image, (3, H, W), and its boxes horizontally."""
+    """Mirror an image, (3, H, W), and its boxes horizontally.
+
+    As in torchvision's reference scripts, coordinates are those of a continuous image of this width, although boxes of
+    masks end at the last pixel: mirrored ones begin one pixel further to the right than the object.
+    """
     width = image.shape[-1]
     x1, y1, x2, y2 = boxes.unbind(1)
     return image.flip(-1), torch.stack([width - x2, y1, width - x1, y2], dim=1)

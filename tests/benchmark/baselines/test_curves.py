@@ -37,6 +37,8 @@ def test_failed_trainings_count_as_zero(tmp_path: Path) -> None:
         "      failed           1",
         "without them        40.0",
     ]
+    detection = table.rename(columns={"top1": "ap"}).assign(split="models")
+    assert mean_curves(detection, "ap")["mean"].tolist() == pytest.approx([10.0, 80 / 3])
     losses = mean_curves(table, "train_loss")
     assert losses["mean"].tolist() == [1.0, 1.0, 1.0]  # a loss of 0 would be the best
     assert draw_curves(table, tmp_path / "a.png")

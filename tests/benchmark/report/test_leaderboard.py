@@ -108,6 +108,20 @@ def test_metrics_without_a_worst_value_leave_failures_out(tmp_path: Path, monkey
     assert "left out of the mean because the metric has no worst value: infinite on test (1 network)" in text
 
 
+def test_networks_without_a_value_are_not_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An older run has no values of a metric, and another one lacks the value of one network that did not fail."""
+    monkeypatch.setattr(METRICS, "_entries", dict(METRICS._entries))
+    register_metric(Metric("other", "other", "%", METRICS["top1"].score))
+    rows = [row(name[0], name, "test", i, 50.0) for name in ("better", "half", "old", "worse") for i in range(2)]
+    one(tmp_path, rows)
+    table = pd.read_csv(tmp_path / "networks.csv")
+    table["other"] = [60.0, 60.0, 90.0, math.nan, math.nan, math.nan, 50.0, 50.0]
+    table.to_csv(tmp_path / "networks.csv", index=False)
+    (board,) = read_results(tmp_path).boards("other")
+    assert board.predictors[:2] == ["better", "worse"]
+    assert board.winner(Column("test", "test")) == "better"
+
+
 def test_predictors_on_different_networks_have_no_winner(tmp_path: Path) -> None:
     rows = [row("a", "first", "test", i, 50.0) for i in (0, 1)] + [row("b", "second", "test", i, 60.0) for i in (0, 7)]
     (board,) = read_results(one(tmp_path, rows)).boards()

@@ -129,6 +129,7 @@ def test_workers_end_when_the_main_process_is_killed(data: Path, here: Path) -> 
     while not (here / "running").exists() and time.monotonic() < until:
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
+    assert (here / "running").exists(), "the predictor was not called"
     workers = workers_of(process.pid)
     assert workers
     process.kill()
@@ -143,13 +144,17 @@ def test_workers_end_when_the_main_process_is_killed(data: Path, here: Path) -> 
 
 
 def workers_of(pid: int) -> list[int]:
-    listing = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
-    fields = [line.split(None, 2) for line in listing.splitlines()[1:]]
-    return [
-        int(own)
-        for own, parent, words in fields
-        if int(parent) == pid and "benchmark.evaluation.worker_process" in words
-    ]
+    """Read from /proc, not from `ps`, which cuts its lines to the width in `COLUMNS`."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+        except OSError:  # it has ended in the meantime
+            continue
+        if parent == pid and b"benchmark.evaluation.worker_process" in words:
+            found.append(int(folder.name))
+    return found
 
 
 def alive(pid: int) -> bool:

@@ -100,6 +100,8 @@ def test_the_warmup_is_that_of_timm() -> None:
         ({"loss": "mse"}, "loss: expected one of cross_entropy, bce; got 'mse'"),
         ({"drop_path": 1.0}, "drop_path: expected a number of at least 0 and less than 1"),
         ({"cutout": -1}, "cutout"),
+        ({"batch_size": 5, "mixup": 0.1}, "batch_size: mixup and cutmix need an even number, got 5"),
+        ({"batch_size": 5, "cutmix": 1.0}, "batch_size: mixup and cutmix need an even number, got 5"),
         ({"mixup": -0.1}, "mixup: expected a number of at least 0"),
         ({"warmup_epochs": 50}, "warmup_epochs: expected fewer than the 50 epochs of the training, got 50"),
         ({"rand_augment": 6}, "rand_augment: expected a configuration of timm, got 6"),
@@ -313,8 +315,8 @@ def test_the_same_seed_gives_the_same_bits_and_global_generators_are_left_alone(
 
 
 @needs_timm
-def test_odd_batches_can_be_mixed() -> None:
-    trained = train_network(toy(), made(67), SHORT.replace(mixup=0.2, batch_size=33))  # 33, 33, and a single image
+def test_an_odd_last_batch_can_be_mixed() -> None:
+    trained = train_network(toy(), made(67), SHORT.replace(mixup=0.2, batch_size=32))  # 32, 32, and three images
     assert trained.curve["loss"].notna().all()
 
 

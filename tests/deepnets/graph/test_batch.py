@@ -15,7 +15,8 @@ from deepnets import GENOTYPES, ConfigError, Graph, GraphBatch, NetworkConfig, b
 from deepnets.graph.batch import PaddedGraphs
 from tests.support.strategies import configs
 
-TENSORS = ("node_types", "cells", "levels", "graph_index", "offsets", "path_lengths", "edges", "distances")
+STORED = ("node_types", "cells", "levels", "graph_index", "offsets", "path_lengths")
+TENSORS = (*STORED, "edges", "distances")
 VIT = build_graph(NetworkConfig(GENOTYPES["ViT"], 3, C_mult=1, preproc=False))
 DARTS = build_graph(NetworkConfig(GENOTYPES["DARTS"], 2))
 SINGLE = Graph([9], [0], [0], [])
@@ -174,8 +175,10 @@ def test_moving() -> None:
         assert moved.graphs is batch.graphs
         assert contents(moved) == contents(batch)
     assert batch.to("cpu") is batch
-    on_meta = batch.to("meta")
-    assert {getattr(on_meta, name).device.type for name in TENSORS} == {"meta"}
+    on_meta = GraphBatch([VIT, DARTS]).to("meta")
+    assert {getattr(on_meta, name).device.type for name in STORED} == {"meta"}
+    assert not {"edges", "distances"} & vars(on_meta).keys()  # large, so they are neither moved nor made unasked
+    assert batch.to("meta").edges.device.type == "meta"  # `contents` has made them
     assert batch.edges.device.type == "cpu"
     assert (len(on_meta), on_meta.num_nodes) == (2, batch.num_nodes)
 
@@ -184,7 +187,7 @@ def test_pinning_reaches_every_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor + 1)  # memory can be pinned only with a GPU
     batch = GraphBatch([VIT, DARTS])
     pinned = batch.pin_memory()
-    assert all(torch.equal(getattr(pinned, name), getattr(batch, name) + 1) for name in TENSORS)
+    assert all(torch.equal(getattr(pinned, name), getattr(batch, name) + 1) for name in STORED)
     assert pinned.graphs is batch.graphs
 
 
@@ -192,7 +195,7 @@ def test_pinning_reaches_every_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_pinning_and_the_gpu() -> None:
     batch = GraphBatch([VIT, DARTS])
     pinned = batch.pin_memory()
-    assert all(getattr(pinned, name).is_pinned() for name in TENSORS)
+    assert all(getattr(pinned, name).is_pinned() for name in STORED)
     there = pinned.to("cuda", non_blocking=True)
     assert {getattr(there, name).device.type for name in TENSORS} == {"cuda"}
     assert contents(there) == contents(batch)

@@ -160,6 +160,18 @@ def test_a_tensor_that_is_overwritten_does_not_depend_on_its_past() -> None:
     assert graph.edges.tolist() == [[0, 1], [1, 2], [2, 3]]
 
 
+@pytest.mark.parametrize("arguments", [{"dtype": torch.float32, "copy": True}, {"copy": True}])
+def test_a_copy_does_not_change_the_original(arguments: dict[str, Any]) -> None:
+    def run(self: Any, x: Tensor) -> Tensor:
+        y = self.a(x)
+        y.to(**{"device": y.device, **arguments}).add_(self.b(x))
+        return y
+
+    graph = trace(net(run), tokens()())
+    assert graph.edges.tolist() == [[0, 1], [0, 2], [1, 3], [2, 3], [1, 4]]  # the sum does not reach the head
+    assert graph.live.tolist() == [True, True, False, False, True]
+
+
 def test_values_that_are_not_computed_do_not_control_the_run() -> None:
     """The zeros are no zeros any more when the condition reads them."""
 

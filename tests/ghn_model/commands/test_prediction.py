@@ -138,6 +138,10 @@ def test_report(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = (folder / "report.csv").read_text().splitlines()
     assert lines[0] == "parameter,shape,node,node_type,source,block,norm,reason"
     assert lines[1].startswith('scale,"(4, 1, 1)",-1,,kept,(),2.0,no node in the graph')
+    with pytest.raises(ConfigError, match=r"^--report: report.csv already exists; .* --overwrite$"):
+        predict("--out other.safetensors --report report.csv", model=NET)
+    with pytest.raises(CheckpointError, match=r"^missing/report.csv: cannot be written"):
+        predict("--overwrite --report missing/report.csv", model=NET)
     predict("--overwrite --report", model=NET)
     assert " tiled map " in capsys.readouterr().out
 

@@ -86,7 +86,8 @@ def test_initial_weights_of_the_presets() -> None:
         ("--hypernet gnn", "hypernet: expected one of gatedgnn, mlp, graphormer"),
         ("--hypernet graphormer --heads 5", "heads: must divide hidden"),
         ("--virtual-edges 1000", "virtual_edges: expected an integer"),
-        ("--hypernetwork a:b --hidden 8 --ln", "hidden, layernorm: cannot be set for a hypernetwork of your own"),
+        ("--hypernetwork a:b --hidden 8 --ln", "--hidden, --layernorm: cannot be set for a hypernetwork of your own"),
+        ("--hypernetwork a:b --weight-init small", "--weight-init: cannot be set for a hypernetwork of your own"),
     ],
 )
 def test_values_that_are_refused(tmp_path: Path, words: str, message: str) -> None:

@@ -28,7 +28,7 @@ def test_part_of_a_map_is_what_the_whole_map_has_there(window: str, side: int) -
 
 def test_centre_windows() -> None:
     decoder = ConvDecoder(4, (4, 4, 16, 16), 10, "centre")
-    windows = {size: (w := decoder._window(size), w.start, w.stop - 1)[1:] for size in (1, 2, 3, 5, 7, 11, 14, 16)}
+    windows = {size: (w := decoder._window(size, 16), w.start, w.stop - 1)[1:] for size in (1, 2, 3, 5, 7, 11, 14, 16)}
     assert windows == {1: (8, 8), 2: (7, 8), 3: (7, 9), 5: (6, 10), 7: (5, 11), 11: (3, 13), 14: (1, 14), 16: (0, 15)}
 
 

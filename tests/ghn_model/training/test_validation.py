@@ -125,6 +125,19 @@ def test_failed_networks_count_as_zero(corpus: Path) -> None:
     assert hypernetwork.training
 
 
+def test_images_with_outputs_that_are_not_finite_are_wrong_answers(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, labels = stream(batch_size=12).at(0)
+    logits = torch.eye(10)[labels]
+    logits[0, labels[0]], logits[1, labels[1]], logits[2, (labels[2] + 1) % 10] = torch.nan, torch.inf, -torch.inf
+    monkeypatch.setattr("ghn_model.training.validation.run_network", lambda *_, **__: logits)
+    validation = Validation(small_graphs(corpus, 1), [(images, labels)])
+    accuracies, failed = validation.accuracies(GHN(small_config()), Distributed("cpu"))
+    assert accuracies.tolist() == [75.0]
+    assert failed.tolist() == [1.0]
+
+
 def test_processes_share_the_networks(corpus: Path, validation: Validation) -> None:
     """The accuracies of both processes add up to those of one."""
 

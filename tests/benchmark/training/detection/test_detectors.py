@@ -123,7 +123,7 @@ def test_settings_of_classification_are_refused(changes: dict[str, Any]) -> None
         check_detection_recipe(SGDRecipe.preset("penn-fudan", **changes))
 
 
-def test_mirrored_boxes_cover_the_same_pixels() -> None:
+def test_mirrored_boxes_are_those_of_a_continuous_image() -> None:
     image = torch.zeros(3, 10, 20)
     image[:, 2:5, 3:9] = 1
     mirrored, boxes = _mirrored(image, torch.tensor([[3.0, 2, 9, 5]]))
