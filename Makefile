@@ -9,7 +9,7 @@ SIZE        ?= 1000000
 SEARCH_SIZE ?= 100000
 OUT         ?= data
 WORKERS     ?= $(JOBS)
-BACKEND     ?= loky
+BACKEND     ?=
 ADDRESS     ?=
 SEED        ?= 0
 OVERWRITE   ?=
@@ -40,16 +40,17 @@ help:  ## list the targets
 dataset: $(VENV)/core  ## build the corpus [SPLITS=all SIZE=1000000 SEARCH_SIZE=100000 OUT=data WORKERS= BACKEND=loky ADDRESS= SEED=0 OVERWRITE=1]
 	@$(if $(filter dask ray,$(BACKEND)),$(MAKE) --no-print-directory $(VENV)/cluster,:)
 	@$(BIN)/python -m generator build --splits '$(SPLITS)' --train-size '$(SIZE)' --search-size '$(SEARCH_SIZE)' \
-	  --out '$(OUT)' --seed '$(SEED)' --backend '$(BACKEND)' \
+	  --out '$(OUT)' --seed '$(SEED)' --backend '$(or $(BACKEND),loky)' \
 	  $(if $(WORKERS),--workers '$(WORKERS)') $(if $(ADDRESS),--address '$(ADDRESS)') $(if $(OVERWRITE),--overwrite)
 
-bench: $(VENV)/bench  ## compare predictors [IMAGES=digits IMAGE_ROOT= PREDICTORS= SPLITS= LIMIT=6,wide=1 (0: all networks) RESULTS=results WORKERS= ARGS=]
+bench: $(VENV)/bench  ## compare predictors [IMAGES=digits IMAGE_ROOT= PREDICTORS= SPLITS= LIMIT=6,wide=1 (0: all networks) RESULTS=results WORKERS= BACKEND=threading ADDRESS= ARGS=]
+	@$(if $(filter dask ray,$(BACKEND)),$(MAKE) --no-print-directory $(VENV)/cluster,:)
 	@for split in $(filter val test wide deep dense bnfree search train,$(subst $(comma), ,$(BENCH))); do \
 	  test -e "$(OUT)/deepnets1m_$$split.h5" || \
 	  $(BIN)/python -m generator build --splits "$$split" --out '$(OUT)' --quiet || exit 1; done
 	@$(BIN)/python -m benchmark run $(if $(PREDICTORS),--predictors $(PREDICTORS)) --splits $(BENCH) --images '$(IMAGES)' \
 	  $(if $(IMAGE_ROOT),--image-root '$(IMAGE_ROOT)') --limit '$(LIMIT)' --data '$(OUT)' --out '$(RESULTS)' \
-	  $(if $(WORKERS),--workers '$(WORKERS)') $(ARGS)
+	  $(if $(WORKERS),--workers '$(WORKERS)') $(if $(BACKEND),--backend '$(BACKEND)') $(if $(ADDRESS),--address '$(ADDRESS)') $(ARGS)
 
 train: $(VENV)/core  ## train a hypernetwork [PRESET=ghn2 IMAGES=digits IMAGE_ROOT= MINUTES=10 STEPS= EPOCHS= DATA=data RUN=runs/ghn2-digits PROCESSES=1 ARGS=]
 	@test -e '$(DATA)/deepnets1m_train.h5' || $(MAKE) --no-print-directory dataset SPLITS=train SIZE=100000 OUT='$(DATA)'

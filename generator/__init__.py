@@ -8,7 +8,6 @@ The command line is `python -m generator build`, also available as `make dataset
 splits     the rules of every split
 sampler    candidate architectures from a stream of random numbers
 shards     ranges of candidates, as files
-clusters   joblib backends: processes, Dask, Ray
 workers    shards made in parallel
 selection  which candidates become networks of a split
 build      `build_corpus`

@@ -21,11 +21,22 @@ from pathlib import Path
 import joblib
 from tqdm import tqdm
 
-from deepnets.support import ConfigError, DeepNetsError, DeferredSignals, at_least, checked_integer
-from generator.clusters import BACKENDS, CLUSTERS, loky_processes
+from deepnets.support import (
+    CLUSTERS,
+    ConfigError,
+    DeepNetsError,
+    DeferredSignals,
+    at_least,
+    checked_integer,
+    cluster_error,
+    loky_processes,
+)
 from generator.shards import ShardTask, write_shard
 
 __all__ = ["BACKENDS", "ShardMaker", "Workers"]
+
+BACKENDS = ("loky", *CLUSTERS)
+"""Processes of this machine; a Dask cluster; a Ray cluster."""
 
 _RESUME = "Finished shards are kept: build again to resume"
 
@@ -147,7 +158,7 @@ class ShardMaker:
                 f"{_RESUME}"
             ) from None
         except Exception as error:
-            explained = _explained(error, backend)
+            explained = cluster_error(error, backend, _RESUME)
             if explained is None:
                 raise
             raise explained from error
@@ -170,37 +181,6 @@ class ShardMaker:
             parallel = joblib.Parallel(n_jobs=options.num_workers or -1, batch_size=1)
             self._parallel = self._cluster.enter_context(parallel)
         return self._parallel
-
-
-def _explained(error: Exception, backend: str) -> DeepNetsError | None:
-    """A one-line error if the cause is the cluster or the input; None if it is a bug."""
-    cause = getattr(error, "cause", None)  # Ray wraps the exception of a task
-    for candidate in (cause, error):
-        if isinstance(candidate, DeepNetsError):
-            return candidate
-    name = type(error).__name__
-    if name in _DEATHS:
-        return DeepNetsError(
-            f"a {backend} worker died ({name}): it was killed, or memory ran out. {_RESUME}, perhaps with fewer workers"
-        )
-    if name in _LOSSES:
-        return DeepNetsError(f"the {backend} cluster has no workers, or was lost ({name}). {_RESUME}")
-    if isinstance(cause or error, ImportError):
-        return DeepNetsError(f"a {backend} worker cannot load deepnets1m ({cause or error}); install it there, too")
-    return None
-
-
-_DEATHS = {
-    "ActorDiedError",
-    "BrokenProcessPool",
-    "KilledWorker",
-    "NodeDiedError",
-    "OutOfMemoryError",
-    "RayActorError",
-    "TerminatedWorkerError",
-    "WorkerCrashedError",
-}
-_LOSSES = {"CancelledError", "CommClosedError", "FutureCancelledError", "TimeoutError"}
 
 
 @contextlib.contextmanager

@@ -106,7 +106,10 @@ def add_arguments(commands: Any) -> None:
     deprecated_option(machine, "--jobs", "--workers")
     machine.add_argument("--threads", type=positive, default=1, help="threads of PyTorch per worker (default: 1)")
     machine.add_argument(
-        "--backend", choices=BACKENDS, default="threading", help="backend of joblib (default: threading)"
+        "--backend", choices=BACKENDS, default="threading", help="of joblib, or a Dask or Ray cluster (default: threading)"
+    )
+    machine.add_argument(
+        "--address", help="Dask scheduler or Ray head node, as in tcp://node1:8786 (default: a cluster on this machine)"
     )
     machine.add_argument(
         "--timeout", type=seconds, default=1800.0, help="seconds per network; 0 for no limit (default: 1800)"
@@ -141,6 +144,7 @@ def _run(options: argparse.Namespace) -> None:
         workers=options.workers,
         threads=options.threads,
         backend=options.backend,
+        address=options.address,
         timeout=options.timeout or None,
         memory=options.memory * 1_000_000 if options.memory else None,
     )

@@ -24,7 +24,7 @@ from benchmark.evaluation.predictors import (
 )
 from benchmark.metrics import Metric, get_metrics
 from deepnets.data import Images, open_images
-from deepnets.support import ConfigError, at_least, available_memory, checked_integer
+from deepnets.support import CLUSTERS, ConfigError, at_least, available_memory, checked_integer
 from ghn_model.ghn import GHN
 
 __all__ = [
@@ -39,8 +39,9 @@ __all__ = [
     "memory_limit",
 ]
 
-BACKENDS = ("threading", "loky", "multiprocessing", "sequential")
-"""Backends of joblib, on one machine.  Threads suffice, since each one only waits for its worker process."""
+BACKENDS = ("threading", "loky", "multiprocessing", "sequential", *CLUSTERS)
+"""Backends of joblib on one machine, of which threads suffice, since each one only waits for its worker processes; and
+clusters of Dask and Ray."""
 
 MAX_TIMEOUT = 1e9
 """Largest time limit in seconds, about 30 years, which clocks of all systems can represent."""
@@ -286,19 +287,23 @@ class Machine:
     Attributes
     ----------
     devices
-        Devices of PyTorch, which the workers share: worker i uses device i modulo their number (with the backend
-        "threading"; with other backends, all workers use the first device).
+        Devices of PyTorch of every machine.  A new worker uses the one that has the fewest workers of the same run on
+        its machine.
     workers
-        Number of worker processes; None for one per GPU, or one per core.
+        Number of networks that are evaluated at the same time; None for one per GPU, one per core, or as many as a
+        cluster with an address has threads (Dask) or CPUs (Ray).
     threads
         Number of threads of PyTorch in each worker.  It can change the last digits of outputs, so it does not depend
         on `workers`.
     backend
-        Backend of joblib, one of `BACKENDS`.
+        How networks are distributed over workers, one of `BACKENDS`.
+    address
+        Address of the Dask scheduler or the Ray head node.  Without one, these backends start a cluster on this
+        machine.  Working directory, corpus and images must be on file systems that all machines share.
     timeout
         Time limit per network in seconds; None for no limit.
     memory
-        Memory limit of each worker in bytes; None for an equal share of 90 % of the available memory.
+        Memory limit of each worker in bytes; None for an equal share of 90 % of the available memory of its machine.
     fresh
         Whether each network is predicted in a new process.  By default, a predictor keeps its process.
     working_directory
@@ -319,6 +324,7 @@ class Machine:
     workers: int | None = None
     threads: int = 1
     backend: str = "threading"
+    address: str | None = None
     timeout: float | None = 1800.0
     memory: int | None = None
     fresh: bool = False
@@ -330,17 +336,22 @@ class Machine:
                 object.__setattr__(self, name, checked_integer(name, getattr(self, name), at_least(1)))
         if self.backend not in BACKENDS:
             raise ConfigError(f"backend: unknown {self.backend!r}; use one of {', '.join(BACKENDS)}")
+        if self.address is not None and self.backend not in CLUSTERS:
+            raise ConfigError(f"address: only the backends dask and ray have one, got {self.address!r}")
         if self.timeout is not None and not 0 < self.timeout <= MAX_TIMEOUT:
             raise ConfigError(
                 f"timeout: expected a number of seconds above 0, {MAX_TIMEOUT:g} or less, got {self.timeout!r}"
             )
         if not self.devices:
             raise ConfigError("devices: expected at least one, such as cpu or cuda:0")
-        for device in self.devices:
-            checked_device(device)
+        if self.address is None:  # the machines of a cluster can have other devices than this one
+            for device in self.devices:
+                checked_device(device)
 
     def resolved(self) -> Machine:
-        """Return a copy in which `workers` and `memory` have values."""
+        """Return a copy in which `workers` and `memory` have values, except what depends on the machines of a cluster."""
+        if self.address is not None:
+            return self
         workers = self.workers or default_workers(self.devices)
         return replace(self, workers=workers, memory=self.memory or memory_limit(workers))
 

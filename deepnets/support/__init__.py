@@ -9,6 +9,7 @@ checksummed_hdf5     HDF5 files with a SHA-256 checksum, written atomically and 
 untrusted_hdf5       checks on HDF5 files from untrusted sources
 pickles              an interpreter for untrusted pickles that executes no code
 compilation          `compiled`, numba functions cached on disk
+clusters             backends of joblib: processes, Dask, Ray
 memory               available memory, peak memory and out-of-memory errors
 optional_models      torchvision and timm, which are optional, and models by name
 pretrained_weights   building models of torchvision and timm without downloads
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from deepnets.support.checksummed_hdf5 import safe_datasets as safe_datasets
     from deepnets.support.checksummed_hdf5 import safe_group as safe_group
     from deepnets.support.checksummed_hdf5 import verify_checksum as verify_checksum
+    from deepnets.support.clusters import CLUSTERS as CLUSTERS
+    from deepnets.support.clusters import cluster_error as cluster_error
+    from deepnets.support.clusters import loky_processes as loky_processes
     from deepnets.support.command_line import Parser as Parser
     from deepnets.support.command_line import deprecated_option as deprecated_option
     from deepnets.support.command_line import non_negative as non_negative
@@ -103,6 +107,11 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "error_reason",
             "safe_datasets",
             "safe_group",
+        ),
+        "clusters": (
+            "CLUSTERS",
+            "cluster_error",
+            "loky_processes",
         ),
         "command_line": (
             "Parser",

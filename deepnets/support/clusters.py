@@ -1,4 +1,4 @@
-"""Backends of joblib: processes of this machine, a Dask cluster, a Ray cluster."""
+"""Backends of joblib: processes of this machine, a Dask cluster, a Ray cluster.  Also used without joblib."""
 
 from __future__ import annotations
 
@@ -22,10 +22,7 @@ from joblib.externals import loky
 
 from deepnets.support import DeepNetsError, MissingDependencyError
 
-__all__ = ["BACKENDS", "CLUSTERS", "loky_processes"]
-
-BACKENDS = ("loky", "dask", "ray")
-"""Processes of this machine; a Dask cluster; a Ray cluster."""
+__all__ = ["CLUSTERS", "cluster_error", "loky_processes"]
 
 
 def loky_processes(num_workers: int) -> joblib.Parallel:
@@ -77,8 +74,8 @@ def _end_with_parent(parent: int) -> None:
 
 
 @contextlib.contextmanager
-def _dask_cluster(num_workers: int | None, address: str | None, patience: float) -> Iterator[None]:
-    """Run the block with a Dask cluster as the backend of joblib."""
+def _dask_cluster(num_workers: int | None, address: str | None, patience: float) -> Iterator[Any]:
+    """Run the block with a Dask cluster as the backend of joblib; yields its `distributed.Client`."""
     try:
         import dask
         from distributed import Client, LocalCluster
@@ -97,21 +94,21 @@ def _dask_cluster(num_workers: int | None, address: str | None, patience: float)
                     silence_logs=logging.CRITICAL,
                 )
             stack.enter_context(cluster)
-            stack.enter_context(Client(cluster))
+            client = stack.enter_context(Client(cluster))
         else:
             _check_answer(address, "Dask scheduler")
             try:
-                stack.enter_context(Client(address, timeout=10))
+                client = stack.enter_context(Client(address, timeout=10))
             except (OSError, ValueError) as error:
                 raise DeepNetsError(f"address: no Dask scheduler answers at {address}") from error
         wait = min(60, patience)
         stack.enter_context(joblib.parallel_config(backend="dask", wait_for_workers_timeout=wait))
-        yield
+        yield client
 
 
 @contextlib.contextmanager
-def _ray_cluster(num_workers: int | None, address: str | None, patience: float) -> Iterator[None]:
-    """Run the block with a Ray cluster as the backend of joblib."""
+def _ray_cluster(num_workers: int | None, address: str | None, patience: float) -> Iterator[Any]:
+    """Run the block with a Ray cluster as the backend of joblib; yields the module `ray`."""
     address = address or os.environ.get("RAY_ADDRESS")
     with contextlib.ExitStack() as stack:
         if address is None:
@@ -142,7 +139,7 @@ def _ray_cluster(num_workers: int | None, address: str | None, patience: float) 
                     raise DeepNetsError(f"backend ray: does not start: {str(error).partition('. ')[0]}") from error
                 raise DeepNetsError(f"address: no Ray cluster answers at {address}") from error
         stack.enter_context(joblib.parallel_config(backend="ray"))
-        yield
+        yield ray
 
 
 @contextlib.contextmanager
@@ -179,7 +176,63 @@ def _short_folder() -> tempfile.TemporaryDirectory[str]:
 
 
 CLUSTERS = {"dask": _dask_cluster, "ray": _ray_cluster}
-"""Context managers that take (num_workers, address, patience in seconds), by backend."""
+"""Context managers by backend: ``(num_workers, address, patience in seconds)``.
+
+`dask` yields a `distributed.Client`, `ray` the module `ray`, connected; without an address, a cluster is started on
+this machine, and ended with the block.
+"""
+
+
+def cluster_error(error: BaseException, backend: str, advice: str) -> DeepNetsError | None:
+    """Return the one-line error of a task that failed on a cluster.
+
+    Parameters
+    ----------
+    error
+        The exception that the backend has raised.
+    backend
+        Name of the backend.
+    advice
+        How to resume, for messages about lost workers.
+
+    Returns
+    -------
+    The error if the cause is the input or the cluster; None if it is a bug.
+
+    Examples
+    --------
+    >>> cluster_error(TimeoutError(), "dask", "Run it again to resume")
+    DeepNetsError('the dask cluster has no workers, or was lost (TimeoutError). Run it again to resume')
+    """
+    cause = getattr(error, "cause", None)  # Ray wraps the exception of a task
+    for candidate in (cause, error):
+        if isinstance(candidate, DeepNetsError):
+            return candidate
+    name = type(error).__name__
+    if name in DEATHS:
+        return DeepNetsError(
+            f"a {backend} worker died ({name}): it was killed, or memory ran out. {advice}, perhaps with fewer workers"
+        )
+    if name in _LOSSES:
+        return DeepNetsError(f"the {backend} cluster has no workers, or was lost ({name}). {advice}")
+    if isinstance(cause or error, ImportError):
+        return DeepNetsError(f"a {backend} worker cannot load deepnets1m ({cause or error}); install it there, too")
+    return None
+
+
+DEATHS = {
+    "ActorDiedError",
+    "BrokenProcessPool",
+    "KilledWorker",
+    "NodeDiedError",
+    "OutOfMemoryError",
+    "RayActorError",
+    "TerminatedWorkerError",
+    "WorkerCrashedError",
+}
+"""Names of exceptions that mean that a worker has died."""
+
+_LOSSES = {"CancelledError", "CommClosedError", "FutureCancelledError", "TimeoutError"}
 
 
 @functools.cache
