@@ -114,6 +114,9 @@ def add_arguments(commands: Any) -> None:
     machine.add_argument(
         "--memory", type=positive, metavar="MB", help="memory per worker (default: a share of 90 %% of what is free)"
     )
+    machine.add_argument(
+        "--fresh", action="store_true", help="a new process of the predictor for every network, not one for all of them"
+    )
 
     report = run.add_argument_group("report")
     report.add_argument("--no-report", action="store_true", help="write the rows only, no page and figures")
@@ -143,6 +146,7 @@ def _run(options: argparse.Namespace) -> None:
         backend=options.backend,
         timeout=options.timeout or None,
         memory=options.memory * 1_000_000 if options.memory else None,
+        fresh=options.fresh,
     )
     texts = options.splits or _default_splits(options.index)
     splits = list(dict.fromkeys(name for text in texts for name in _split_names(text)))

@@ -13,7 +13,7 @@ parallel                 distribution of networks over workers with joblib
 workers                  supervision of two processes for each worker, one for the predictor and one for the evaluation
 predictor_process, evaluator_process, requests, tensor_exchange
                          what runs in these processes, and how they get tensors
-processes, process_server
+processes, process_server, guard, operating_system
                          how processes are started, watched and ended
 """
 
@@ -45,7 +45,7 @@ from benchmark.evaluation.predictors import (
 from benchmark.evaluation.rows import FAILED, OK, row_columns
 from benchmark.evaluation.split_evaluation import evaluate
 from benchmark.evaluation.summary import Summary, summarize
-from benchmark.evaluation.workers import close_workers, describe_in_worker
+from benchmark.evaluation.workers import close_workers, describe_all
 
 __all__ = [
     "BACKENDS",
@@ -66,7 +66,7 @@ __all__ = [
     "check_label",
     "close_workers",
     "default_image_split",
-    "describe_in_worker",
+    "describe_all",
     "describe_predictor",
     "evaluate",
     "evaluate_all",

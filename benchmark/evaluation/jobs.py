@@ -298,9 +298,11 @@ class Machine:
     timeout
         Time limit per network in seconds; None for no limit.
     memory
-        Memory limit of each worker in bytes; None for an equal share of 90 % of the available memory.
+        Memory limit in bytes of the predictor, with the processes that it starts, and of the evaluation in each worker;
+        None for an equal share of 90 % of the available memory.
     fresh
-        Whether each network is predicted in a new process.  By default, a predictor keeps its process.
+        Whether each network is predicted in a new process.  By default, a predictor keeps its process, so its code can
+        carry something over from one network to the next.
     working_directory
         Working directory of the workers.
 

@@ -37,6 +37,7 @@ def evaluate_all(
         If a job cannot be opened.
     """
     if not work:
+        close_workers()  # that have described predictors
         return
     machine = machine.resolved()
     for job in {id(job): job for job, _ in work}.values():
