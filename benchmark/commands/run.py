@@ -106,7 +106,10 @@ def add_arguments(commands: Any) -> None:
     deprecated_option(machine, "--jobs", "--workers")
     machine.add_argument("--threads", type=positive, default=1, help="threads of PyTorch per worker (default: 1)")
     machine.add_argument(
-        "--backend", choices=BACKENDS, default="threading", help="of joblib, or a Dask or Ray cluster (default: threading)"
+        "--backend",
+        choices=BACKENDS,
+        default="threading",
+        help="of joblib, or dask or ray (default: threading)",
     )
     machine.add_argument(
         "--address", help="Dask scheduler or Ray head node, as in tcp://node1:8786 (default: a cluster on this machine)"
@@ -116,6 +119,9 @@ def add_arguments(commands: Any) -> None:
     )
     machine.add_argument(
         "--memory", type=positive, metavar="MB", help="memory per worker (default: a share of 90 %% of what is free)"
+    )
+    machine.add_argument(
+        "--fresh", action="store_true", help="a new process of the predictor for every network, not one for all of them"
     )
 
     report = run.add_argument_group("report")
@@ -147,6 +153,7 @@ def _run(options: argparse.Namespace) -> None:
         address=options.address,
         timeout=options.timeout or None,
         memory=options.memory * 1_000_000 if options.memory else None,
+        fresh=options.fresh,
     )
     texts = options.splits or _default_splits(options.index)
     splits = list(dict.fromkeys(name for text in texts for name in _split_names(text)))

@@ -9,11 +9,12 @@ predictor_kinds          the built-in kinds of predictors
 jobs                     `EvaluationJob`, what is evaluated, and `Machine`, where
 prediction               `predict_one`: the parameters of one network
 rows                     the row of one network, whether it succeeds or fails
-parallel                 distribution of networks over workers with joblib
+parallel, clusters       distribution of networks over workers, with joblib or on a Dask or Ray cluster
+devices                  the device of each worker
 workers                  supervision of two processes for each worker, one for the predictor and one for the evaluation
 predictor_process, evaluator_process, requests, tensor_exchange
                          what runs in these processes, and how they get tensors
-processes, process_server
+processes, process_server, guard, operating_system
                          how processes are started, watched and ended
 """
 
@@ -45,7 +46,7 @@ from benchmark.evaluation.predictors import (
 from benchmark.evaluation.rows import FAILED, OK, row_columns
 from benchmark.evaluation.split_evaluation import evaluate
 from benchmark.evaluation.summary import Summary, summarize
-from benchmark.evaluation.workers import close_workers, describe_in_worker
+from benchmark.evaluation.workers import close_workers, describe_all
 
 __all__ = [
     "BACKENDS",
@@ -66,7 +67,7 @@ __all__ = [
     "check_label",
     "close_workers",
     "default_image_split",
-    "describe_in_worker",
+    "describe_all",
     "describe_predictor",
     "evaluate",
     "evaluate_all",

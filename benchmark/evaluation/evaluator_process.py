@@ -62,7 +62,7 @@ def main(channel: socket.socket) -> None:
                 batch_size=job.batch_size,
                 seed=job.seed,
                 metrics=job.metrics,
-                vocabulary=job.vocabulary,
+                vocabulary=job.graph_vocabulary,
                 on_evaluate=lambda row: answer(row=row),
             )
             answer(row=row, done=True)

@@ -303,11 +303,15 @@ class Machine:
     timeout
         Time limit per network in seconds; None for no limit.
     memory
-        Memory limit of each worker in bytes; None for an equal share of 90 % of the available memory of its machine.
+        Memory limit in bytes of the predictor, with the processes that it starts, and of the evaluation in each worker;
+        None for an equal share of 90 % of the available memory of its machine.
     fresh
-        Whether each network is predicted in a new process.  By default, a predictor keeps its process.
+        Whether each network is predicted in a new process.  By default, a predictor keeps its process, so its code can
+        carry something over from one network to the next.
     working_directory
         Working directory of the workers.
+    session
+        Identifies a run among those that share machines; set by `evaluate_all`.
 
     Raises
     ------
@@ -329,6 +333,7 @@ class Machine:
     memory: int | None = None
     fresh: bool = False
     working_directory: str = field(default_factory=os.getcwd)
+    session: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         for name in ("workers", "threads", "memory"):
@@ -349,7 +354,7 @@ class Machine:
                 checked_device(device)
 
     def resolved(self) -> Machine:
-        """Return a copy in which `workers` and `memory` have values, except what depends on the machines of a cluster."""
+        """Return a copy in which `workers` and `memory` have values, unless they depend on the machines of a cluster."""
         if self.address is not None:
             return self
         workers = self.workers or default_workers(self.devices)

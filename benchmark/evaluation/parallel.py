@@ -1,15 +1,19 @@
-"""Distribution of networks over supervised workers with joblib; rows are returned as they become available."""
+"""Distribution of networks over supervised workers, with joblib or on a cluster; rows come as they become available."""
 
 from __future__ import annotations
 
+import secrets
 import warnings
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import joblib
 
+from benchmark.evaluation.clusters import evaluate_on_cluster
 from benchmark.evaluation.jobs import EvaluationJob, Machine
-from benchmark.evaluation.workers import allow_workers, close_workers, evaluate_in_worker
+from benchmark.evaluation.workers import close_workers, evaluate_in_worker
+from deepnets.support import CLUSTERS
 
 __all__ = ["evaluate_all"]
 
@@ -37,12 +41,16 @@ def evaluate_all(
         If a job cannot be opened.
     """
     if not work:
+        close_workers()  # that have described predictors
         return
-    machine = machine.resolved()
+    machine = replace(machine.resolved(), session=secrets.token_hex(8))
     for job in {id(job): job for job, _ in work}.values():
         for device in dict.fromkeys(machine.devices):
             job.payloads(device)  # pickled once, here
-    allow_workers()
+    if machine.backend in CLUSTERS:
+        yield from evaluate_on_cluster(work, machine)
+        close_workers()  # that have described predictors
+        return
     parallel = joblib.Parallel(
         n_jobs=min(machine.workers or 1, len(work)),
         backend=machine.backend,
@@ -57,7 +65,7 @@ def evaluate_all(
             yield from rows
         finally:
             # joblib's threads can only end when no worker is waited for.
-            close_workers()
+            close_workers(machine.session)
             rows.close()
             if machine.backend == "loky":
                 from joblib.externals.loky import get_reusable_executor

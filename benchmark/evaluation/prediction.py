@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import resource
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -198,17 +200,34 @@ def _restored_settings() -> Iterator[None]:
     directory, dtype, device = Path.cwd(), torch.get_default_dtype(), torch.get_default_device()
     threads, gradients = torch.get_num_threads(), torch.is_grad_enabled()
     deterministic = torch.are_deterministic_algorithms_enabled()
+    environment, path, recursion = dict(os.environ), list(sys.path), sys.getrecursionlimit()
+    mask = os.umask(0)
+    os.umask(mask)
+    limits = {
+        kind: resource.getrlimit(kind)
+        for kind in (value for name, value in vars(resource).items() if name.startswith("RLIMIT_"))
+    }
     timer = signal.getitimer(signal.ITIMER_REAL)[0]
+    is_main = threading.current_thread() is threading.main_thread()
     try:
         yield
     finally:
+        if is_main and not timer:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        for kind, (soft, _) in limits.items():
+            with contextlib.suppress(OSError, ValueError):  # the hard limit was lowered
+                resource.setrlimit(kind, (soft, resource.getrlimit(kind)[1]))
         torch.set_default_dtype(dtype)
         if torch.get_default_device() != device:
             torch.set_default_device(device if device != torch.device("cpu") else None)
         torch.set_num_threads(threads)
         torch.set_grad_enabled(gradients)
         torch.use_deterministic_algorithms(deterministic)
+        sys.setrecursionlimit(recursion)
+        sys.path[:] = path
+        if os.environ != environment:
+            os.environ.clear()
+            os.environ.update(environment)
+        os.umask(mask)
         with contextlib.suppress(OSError):
             os.chdir(directory)
-        if not timer and threading.current_thread() is threading.main_thread():
-            signal.setitimer(signal.ITIMER_REAL, 0)

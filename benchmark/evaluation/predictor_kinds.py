@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +39,7 @@ SUFFIXES = (".safetensors", ".pt")
 
 
 def _describe_random(spec: str) -> PredictorInfo:
-    return PredictorInfo(spec, spec, "random", about="PyTorch's initial values")
+    return PredictorInfo(spec, spec, "random", about="PyTorch's initial values", data="none")
 
 
 def _initial_values(model: nn.Module, graph: Graph) -> dict[str, Tensor]:
@@ -60,7 +62,15 @@ def _describe_hypernetwork(spec: str) -> PredictorInfo:
     label = spec if spec in list_pretrained() else _label_of(Path(spec))
     about = str(found.metadata.get("about", "")) or f"{found.config.hypernet}, {found.num_parameters:,} weights"
     config = found.config
-    return PredictorInfo(label, spec, "hypernetwork", found.sha256, about, config.num_classes, config.vocabulary)
+    data = _declared(found.metadata)
+    return PredictorInfo(label, spec, "hypernetwork", found.sha256, about, config.num_classes, config.vocabulary, data)
+
+
+def _declared(metadata: Mapping[str, Any]) -> str:
+    """Return the images that a hypernetwork was trained on, from the metadata of its card or of its training."""
+    data = metadata.get("data")
+    images = data.get("images") if isinstance(data, Mapping) else metadata.get("images")
+    return _one_line(images)
 
 
 def _open_hypernetwork(info: PredictorInfo, context: PredictorContext) -> GHN:
@@ -71,7 +81,7 @@ def _describe_untrained(spec: str) -> PredictorInfo:
     preset = spec.partition(":")[2]
     if preset not in PRESETS:
         raise ConfigError(f"predictor: {spec}: expected one of the presets {', '.join(PRESETS)}")
-    return PredictorInfo(f"untrained-{preset}", spec, "untrained", about="a hypernetwork before training")
+    return PredictorInfo(f"untrained-{preset}", spec, "untrained", about="a hypernetwork before training", data="none")
 
 
 def _open_untrained(info: PredictorInfo, context: PredictorContext) -> GHN:
@@ -88,10 +98,10 @@ def _describe_python(spec: str) -> PredictorInfo:
     found = import_attribute(spec, "predictor")
     predictor = as_predictor(found, spec)  # an error is reported before the evaluation begins
     digest, about = source_digest(spec.partition(":")[0]), first_line(found)
+    info = PredictorInfo(spec, spec, "python", digest, about, data=_one_line(getattr(found, "training_data", "")))
     if not isinstance(predictor, GHN):
-        return PredictorInfo(spec, spec, "python", digest, about)
-    config = predictor.config
-    return PredictorInfo(spec, spec, "python", digest, about, config.num_classes, config.vocabulary)
+        return info
+    return replace(info, num_classes=predictor.config.num_classes, vocabulary=predictor.config.vocabulary)
 
 
 def _open_python(info: PredictorInfo, context: PredictorContext) -> Predictor | GHN:
@@ -144,7 +154,9 @@ def _describe_sgd(spec: str) -> PredictorInfo:
     epochs = spec.partition(":")[2]
     if not epochs.isdecimal() or int(epochs) < 1:
         raise ConfigError(f"predictor: {spec}: expected the number of epochs, as in sgd:5")
-    return PredictorInfo(f"sgd-{epochs}", spec, "sgd", about="trained from PyTorch's initial values")
+    return PredictorInfo(
+        f"sgd-{epochs}", spec, "sgd", about="trained from PyTorch's initial values", data="training images"
+    )
 
 
 def _check_sgd(info: PredictorInfo, images: Images, image_root: Path | str | None) -> None:
@@ -169,6 +181,12 @@ class _Training:
         from benchmark.training import train_network
 
         return TrainedState(train_network(model, self._images, self._recipe, seed=self._seed).state)
+
+
+def _one_line(declared: object) -> str:
+    """Return a declaration of data as one line of up to 200 printable characters; empty if it is no text."""
+    text = " ".join(declared.split()) if isinstance(declared, str) else ""
+    return "".join(letter for letter in text if letter.isprintable())[:200]
 
 
 def _label_of(path: Path) -> str:

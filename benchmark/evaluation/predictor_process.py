@@ -8,8 +8,10 @@ The supervisor (`benchmark.evaluation.workers`) sends requests:
 and receives answers:
 
     {"request": 1, "phase": "predict"} before each phase,
-    then {"request": 1, "done": true, "trained": false, "memory_mb": 3.1}, with the tensors in the file,
-    or {"request": 1, "failed": "ValueError: ...", "memory_mb": 3.1}
+    then {"request": 1, "done": true, "trained": false, "memory_mb": 3.1, "reuse": true}, with the tensors in the file,
+    or {"request": 1, "failed": "ValueError: ...", "memory_mb": 3.1, "reuse": true}
+
+"reuse" is false if the predictor has changed something that would affect the next network and cannot be restored.
 
 A predictor is arbitrary code that can send anything, so an answer affects nothing but the row of the network that the
 predictor was asked for.
@@ -18,16 +20,19 @@ predictor was asked for.
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import pickle  # only of jobs that the supervisor has pickled
+import resource
 import socket
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from benchmark.evaluation.jobs import OpenedPrediction, PredictionJob
-from benchmark.evaluation.prediction import failure_of, predict_one
+from benchmark.evaluation.prediction import Prediction, failure_of, predict_one
 from benchmark.evaluation.predictors import describe_predictor
 from benchmark.evaluation.requests import receive_requests
 from benchmark.evaluation.tensor_exchange import write_parameters
@@ -41,36 +46,45 @@ def main(channel: socket.socket) -> None:
     """Answer requests."""
     process = os.getpid()
 
-    def answer(**message: Any) -> None:
+    def answer(number: int, **message: Any) -> None:
         if os.getpid() != process:  # a predictor has forked and has returned twice
             os._exit(0)
-        channel.sendall(json.dumps(message).encode() + b"\n")
+        channel.sendall(json.dumps({"request": number, **message}).encode() + b"\n")
+
+    def report(number: int, phase: str) -> None:
+        answer(number, phase=phase)
 
     opened: OpenedPrediction | None = None
     for request, descriptors in receive_requests(channel):
-        number = request["request"]
+        number: int = request["request"]
         try:
             if "describe" in request:
-                answer(request=number, done=True, info=asdict(describe_predictor(request["describe"])))
+                answer(number, done=True, info=asdict(describe_predictor(request["describe"])))
                 continue
             if "job" in request:
                 opened = None
                 job: PredictionJob = pickle.loads(base64.b64decode(request["job"]))  # noqa: S301
                 opened = job.open()
+            assert opened is not None  # noqa: S101  the first request has a job
+            limits = _hard_limits()
+            prediction = _predict(opened, request["index"], partial(report, number))
+            known = {"memory_mb": prediction.memory_mb, "reuse": limits == _hard_limits()}
+            if not prediction.failure and os.getpid() == process:
+                write_parameters(prediction.parameters, *descriptors)
+            if prediction.failure:
+                answer(number, failed=prediction.failure[:_MAX_TEXT], **known)
+            else:
+                answer(number, done=True, trained=prediction.trained, **known)
         except Exception as error:
-            answer(request=number, failed=failure_of(error)[:_MAX_TEXT])
-            continue
-        assert opened is not None  # noqa: S101  the first request has a job
-        (file,) = descriptors
-        answer(
-            request=number, **_predict(opened, request["index"], file, lambda p, n=number: answer(request=n, phase=p))
-        )
-        os.close(file)
+            answer(number, failed=failure_of(error)[:_MAX_TEXT])
+        finally:
+            for descriptor in descriptors:
+                with contextlib.suppress(OSError):  # the predictor has closed it
+                    os.close(descriptor)
 
 
-def _predict(opened: OpenedPrediction, index: int, file: int, report: Callable[[str], None]) -> dict[str, Any]:
-    """Predict the parameters of a network, write them into a file, and return the answer."""
-    prediction = predict_one(
+def _predict(opened: OpenedPrediction, index: int, report: Callable[[str], None]) -> Prediction:
+    return predict_one(
         opened.networks,
         index,
         opened.predictor,
@@ -79,11 +93,9 @@ def _predict(opened: OpenedPrediction, index: int, file: int, report: Callable[[
         vocabulary=opened.vocabulary,
         on_phase=report,
     )
-    answer: dict[str, Any] = {"memory_mb": prediction.memory_mb}
-    if prediction.failure:
-        return answer | {"failed": prediction.failure[:_MAX_TEXT]}
-    try:
-        write_parameters(prediction.parameters, file)
-    except Exception as error:
-        return answer | {"failed": f"parameters: cannot be stored: {failure_of(error)}"[:_MAX_TEXT]}
-    return answer | {"done": True, "trained": prediction.trained}
+
+
+def _hard_limits() -> list[int]:
+    """Return the limits that a process can lower but not raise again."""
+    kinds = (value for name, value in vars(resource).items() if name.startswith("RLIMIT_"))
+    return [resource.getrlimit(kind)[1] for kind in kinds]

@@ -67,6 +67,8 @@ class PredictorInfo:
         Number of classes that the predictor supports; None for any number.
     vocabulary
         Vocabulary of the graphs that the predictor reads (see `deepnets.trace`).
+    data
+        The data that the predictor was trained on, as it declares; empty if it declares nothing.
 
     Examples
     --------
@@ -81,6 +83,7 @@ class PredictorInfo:
     about: str = ""
     num_classes: int | None = None
     vocabulary: str = "complete"
+    data: str = ""
 
     @property
     def argument(self) -> str:
@@ -97,7 +100,7 @@ class PredictorInfo:
             If a field has the wrong type.
         """
         info = cls(**fields)
-        texts = (info.label, info.spec, info.kind, info.digest, info.about)
+        texts = (info.label, info.spec, info.kind, info.digest, info.about, info.vocabulary, info.data)
         number = info.num_classes
         if not all(isinstance(text, str) for text in texts) or not (number is None or type(number) is int):
             raise TypeError("expected texts and a number of classes")
@@ -105,7 +108,7 @@ class PredictorInfo:
 
     def to_dict(self) -> dict[str, str]:
         """Return the fields that `runs.json` stores."""
-        return {name: getattr(self, name) for name in ("label", "spec", "kind", "digest", "about")}
+        return {name: getattr(self, name) for name in ("label", "spec", "kind", "digest", "about", "data")}
 
 
 class ImageInfo(NamedTuple):
@@ -196,7 +199,12 @@ PREDICTORS: Registry[PredictorKind] = Registry("predictor")
 
 
 def register_predictor(
-    kind: str, open_predictor: Callable[[str, PredictorContext], Any], *, usage: str = "", about: str = ""
+    kind: str,
+    open_predictor: Callable[[str, PredictorContext], Any],
+    *,
+    usage: str = "",
+    about: str = "",
+    training_data: str = "",
 ) -> None:
     """Add a kind of predictors, named by the texts ``KIND`` and ``KIND:ARGUMENT``.
 
@@ -211,6 +219,8 @@ def register_predictor(
         How users write it, for error messages; by default the name of the kind.
     about
         Description in one line; by default the first line of the function's docstring.
+    training_data
+        The data that the predictors were trained on, which reports show; "none" if they were not trained.
 
     Raises
     ------
@@ -231,7 +241,7 @@ def register_predictor(
 
     def described(spec: str) -> PredictorInfo:
         digest = source_digest(open_predictor.__module__)
-        return PredictorInfo(spec, spec, kind, digest, about or first_line(open_predictor))
+        return PredictorInfo(spec, spec, kind, digest, about or first_line(open_predictor), data=training_data)
 
     def opened(info: PredictorInfo, context: PredictorContext) -> Predictor | GHN:
         return as_predictor(open_predictor(info.argument, context), info.spec, context.device)

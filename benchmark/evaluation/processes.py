@@ -6,10 +6,12 @@ import contextlib
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -17,10 +19,13 @@ from typing import Any
 
 __all__ = ["EndedError", "GuardedProcess", "InvalidAnswerError", "ProcessServer"]
 
-MOST_BYTES = 1 << 16
-"""Maximum length of an answer.  A process that sends more has ceased to follow the protocol."""
+MAX_ANSWER = 1 << 16
+"""Maximum number of bytes of an answer."""
 
-SECONDS_TO_END, SECONDS_TO_SEND = 15.0, 60.0
+SECONDS_TO_END = 15.0
+"""Time limit for a guard or a server to end its processes, after which it is killed itself."""
+
+SECONDS_TO_SEND = 60.0
 
 
 class EndedError(Exception):
@@ -46,22 +51,12 @@ class ProcessServer:
 
     def __init__(self, threads: int, directory: str) -> None:
         self._lock = threading.Lock()
-        self._socket, theirs = socket.socketpair()
-        self._settings = {"threads": threads, "directory": directory}
-        number = str(threads)
-        with theirs:
-            self._process = subprocess.Popen(  # noqa: S603  our own module
-                [sys.executable, "-m", "benchmark.evaluation.process_server", str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                stdout=2,
-                pass_fds=[theirs.fileno()],
-                env={**os.environ, "OMP_NUM_THREADS": number, "MKL_NUM_THREADS": number},
-                cwd=directory,
-                start_new_session=True,  # Ctrl-C must reach the supervising process only
-            )
+        self._scratch = tempfile.mkdtemp(prefix="benchmark-")
+        self._settings = {"threads": threads, "directory": directory, "scratch": self._scratch}
+        self._socket, self._process = self._launch()
 
     def start(self, role: str, memory: int | None = None) -> GuardedProcess:
-        """Start a process.
+        """Start a process.  A server that has ended is replaced.
 
         Parameters
         ----------
@@ -73,29 +68,52 @@ class ProcessServer:
         Raises
         ------
         EndedError
-            If the server has ended.
+            If the process cannot be started.
         """
-        control, theirs = socket.socketpair()
-        channel, also_theirs = socket.socketpair()
         request = json.dumps({"role": role, "memory": memory, **self._settings}).encode()
-        with theirs, also_theirs:
-            try:
-                with self._lock:
+        with self._lock:
+            for _ in range(2):
+                control, theirs = socket.socketpair()
+                channel, also_theirs = socket.socketpair()
+                with theirs, also_theirs, contextlib.suppress(OSError, ValueError):
                     socket.send_fds(self._socket, [request], [theirs.fileno(), also_theirs.fileno()])
-                    started = self._socket.recv(16)
-            except OSError:
-                started = b""
-        if not started:
-            control.close()
-            channel.close()
-            raise EndedError("the process server has ended")
-        return GuardedProcess(control, channel)
+                    return GuardedProcess(control, channel, int(self._socket.recv(16)))
+                control.close()
+                channel.close()
+                if self._closed:
+                    break
+                self._end()
+                self._socket, self._process = self._launch()
+        raise EndedError
 
     def close(self) -> None:
-        """End the server.  Processes end by themselves when their sockets are closed."""
-        self._socket.close()
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
+        """End the server and all processes that it has started."""
+        self._closed = True
+        self._end()
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+    _closed = False
+
+    def _launch(self) -> tuple[socket.socket, subprocess.Popen[bytes]]:
+        mine, theirs = socket.socketpair()
+        number = str(self._settings["threads"])
+        with theirs:
+            process = subprocess.Popen(  # noqa: S603  our own module
+                [sys.executable, "-m", "benchmark.evaluation.process_server", str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=2,
+                pass_fds=[theirs.fileno()],
+                env={**os.environ, "OMP_NUM_THREADS": number, "MKL_NUM_THREADS": number},
+                cwd=str(self._settings["directory"]),
+                start_new_session=True,  # Ctrl-C must reach the supervising process only
+            )
+        return mine, process
+
+    def _end(self) -> None:
+        self._socket.close()  # the server ends
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(SECONDS_TO_END)
+        self._process.kill()
         self._process.wait()
 
 
@@ -106,10 +124,12 @@ class GuardedProcess:
     ----------
     control, channel
         Sockets to its guard, and to the process itself.
+    guard
+        Process id of the guard.
     """
 
-    def __init__(self, control: socket.socket, channel: socket.socket) -> None:
-        self._control, self._channel = control, channel
+    def __init__(self, control: socket.socket, channel: socket.socket, guard: int) -> None:
+        self._control, self._channel, self._guard = control, channel, guard
         self._channel.settimeout(SECONDS_TO_SEND)
         self._buffer = b""
 
@@ -136,20 +156,22 @@ class GuardedProcess:
         EndedError, InvalidAnswerError
             If the process has ended, or has sent something else.
         """
-        while b"\n" not in self._buffer:
+        while True:  # the time is checked for each answer, since a predictor can send them without end
             wait = None if deadline is None else deadline - time.monotonic()
             if wait is not None and wait <= 0:
                 return None
+            if b"\n" in self._buffer:
+                break
             try:
                 if not select.select([self._channel], [], [], wait)[0]:
                     return None
-                received = self._channel.recv(MOST_BYTES)
+                received = self._channel.recv(MAX_ANSWER)
             except (OSError, ValueError) as error:  # closed by another thread
                 raise EndedError from error
             if not received:
                 raise EndedError
             self._buffer += received
-            if len(self._buffer) > MOST_BYTES and b"\n" not in self._buffer:
+            if len(self._buffer) > MAX_ANSWER and b"\n" not in self._buffer:
                 raise InvalidAnswerError
         line, _, self._buffer = self._buffer.partition(b"\n")
         try:
@@ -166,14 +188,16 @@ class GuardedProcess:
         with contextlib.suppress(OSError, ValueError):
             self._control.shutdown(socket.SHUT_WR)
             self._control.settimeout(SECONDS_TO_END)
-            ending = self._control.recv(MOST_BYTES)
+            ending = self._control.recv(MAX_ANSWER)
         self._control.close()
         self._channel.close()
         try:
             found = json.loads(ending)
             code, reason = found["code"], found["reason"]
-        except (ValueError, TypeError, KeyError):
-            return "since the run was stopped"
+        except (ValueError, TypeError, KeyError):  # a predictor has stopped or killed the guard
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(self._guard, signal.SIGKILL)  # the process ends with it
+            return "together with its guard"
         if reason == "memory":
             return "because it and the processes that it has started took more memory than allowed"
         if code >= 0:

@@ -26,7 +26,7 @@ from benchmark.evaluation.parallel import evaluate_all
 from benchmark.evaluation.predictor_objects import Predictor
 from benchmark.evaluation.predictors import check_predictor, describe_predictor
 from benchmark.evaluation.rows import evaluate_one, row_columns
-from benchmark.evaluation.workers import describe_in_worker
+from benchmark.evaluation.workers import describe_all
 from benchmark.metrics import Metric, get_metrics
 from deepnets.data import Images, open_images
 from deepnets.support import ConfigError, at_least, checked_integer
@@ -162,7 +162,7 @@ def evaluate(
     machine = Machine((str(images.device),), workers, backend=backend, timeout=timeout, memory=memory)
     info = None
     if isinstance(predictor, str):
-        info = describe_predictor(predictor) if in_process else describe_in_worker(predictor, machine.resolved())
+        info = describe_predictor(predictor) if in_process else describe_all([predictor], machine.resolved())[0]
     job = EvaluationJob(
         info or predictor,
         split,
@@ -176,10 +176,11 @@ def evaluate(
         vocabulary=None if vocabulary is None else check_vocabulary(vocabulary),
         device=str(images.device),
     )
+    opened: Predictor | GHN | None = None
     if in_process or info is None:
         networks, opened, *_ = job.prediction().open()
     else:
-        networks, opened = job.open_networks(images), None
+        networks = job.open_networks(images)
         check_predictor(info, images, image_root)
     if isinstance(opened, GHN) and opened.config.num_classes != images.num_classes:
         raise ConfigError(
@@ -195,7 +196,7 @@ def evaluate(
         "vocabulary": job.vocabulary,
     }
     with tqdm(total=len(indices), desc=networks.name, disable=not progress, unit="network") as bar:
-        if in_process:
+        if in_process and opened is not None:
             for place, network in enumerate(indices):
                 rows[place] = evaluate_one(networks, network, opened, images, **options)
                 bar.update()

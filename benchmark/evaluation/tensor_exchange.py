@@ -20,8 +20,8 @@ from ghn_model.checkpoints import TensorFile, separate_tensors
 
 __all__ = ["new_file", "read_parameters", "seal", "write_parameters"]
 
-BYTES_PER_NUMBER = 8
-"""Of the largest type of floating-point numbers."""
+BYTES_PER_NUMBER = 16
+"""Twice the size of the largest type of floating-point numbers, as a file can have running statistics, too."""
 
 BYTES_PER_TENSOR = 1024
 """More than the name, type and shape of a tensor take in the header of a file."""
@@ -31,8 +31,9 @@ def new_file() -> int:
     """Create an empty file without a name, in memory on Linux, and return its descriptor."""
     if sys.platform == "linux":
         return os.memfd_create("parameters", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    with tempfile.TemporaryFile() as file:
-        return os.dup(file.fileno())
+    else:  # noqa: RET505  mypy skips the branch of another system
+        with tempfile.TemporaryFile() as file:
+            return os.dup(file.fileno())
 
 
 def write_parameters(parameters: Mapping[str, Tensor], file: int) -> None:

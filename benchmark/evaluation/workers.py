@@ -2,18 +2,23 @@
 
 The process of the predictor has the networks and returns tensors.  The evaluating process has the images, builds the
 networks itself and computes the rows.  So a predictor cannot affect the results of another one, nor its own except by
-its parameters.  A process that hangs, dies or takes too much memory is replaced, and costs one network.
+its parameters.  A process that hangs, dies or takes too much memory is replaced, and costs one network; one that dies
+because of what the predictor did for an earlier network costs none.
 
 Every thread has one worker (`evaluate_in_worker`); joblib distributes the networks over threads.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+from benchmark.evaluation.devices import DeviceClaim, claim_device
 from benchmark.evaluation.jobs import EvaluationJob, Machine
 from benchmark.evaluation.prediction import PREDICTION_PHASES
 from benchmark.evaluation.predictors import PredictorInfo, describe_predictor, find_kind
@@ -22,7 +27,13 @@ from benchmark.evaluation.rows import empty_row, failed_row
 from benchmark.evaluation.tensor_exchange import new_file, seal
 from deepnets.support import ConfigError, errors
 
-__all__ = ["Worker", "allow_workers", "close_workers", "describe_in_worker", "evaluate_in_worker"]
+__all__ = [
+    "Worker",
+    "close_workers",
+    "describe_all",
+    "describe_in_worker",
+    "evaluate_in_worker",
+]
 
 STARTUP_SECONDS = 600.0
 """Time limit for the start of the evaluating process, which opens the images."""
@@ -35,17 +46,14 @@ class Worker:
     ----------
     server
         Starts the processes.
-    number
-        Number of the worker, from 0, which selects one of the devices.
+    claim
+        The device.
     """
 
-    def __init__(self, server: ProcessServer, number: int = 0) -> None:
-        self._server, self._number = server, number
-        self._evaluator: GuardedProcess | None = None
-        self._evaluator_job = ""
-        self._predictor: GuardedProcess | None = None
-        self._predictor_job = ""
-        self._predictor_key: Any = None
+    def __init__(self, server: ProcessServer, claim: DeviceClaim) -> None:
+        self._server, self._claim = server, claim
+        self._predictor = _Process("predictor")
+        self._evaluator = _Process("evaluator")
         self._requests = 0
 
     def evaluate(self, job: EvaluationJob, index: int, machine: Machine) -> dict[str, Any]:
@@ -70,128 +78,189 @@ class Worker:
         DeepNetsError
             If the networks or images cannot be opened or are damaged.
         """
-        device = machine.devices[self._number % len(machine.devices)]
+        device = self._claim.device
         evaluator_job, predictor_job = job.payloads(device)
+        owner = job.predictor if isinstance(job.predictor, PredictorInfo) else predictor_job
+        if machine.fresh or owner != self._predictor.owner:
+            self._predictor.close()
+        self._predictor.owner = owner
+        started = time.monotonic()
         file = new_file()
         try:
-            started = time.monotonic()
-            prediction = self._predict(job, predictor_job, index, machine, file)
+            was_used = self._predictor.is_running
+            prediction = self._predict(predictor_job, index, machine, file)
+            if prediction is None and was_used:
+                # It may have died of something that the predictor did for an earlier network, such as an alarm.
+                prediction = self._predict(predictor_job, index, machine, file)
+            prediction = prediction or {**_UNKNOWN, "failure": self._ending}
             left = None if machine.timeout is None else max(1.0, machine.timeout - (time.monotonic() - started))
-            request = {"index": index, **prediction}
-            if evaluator_job != self._evaluator_job:
-                request |= {"job": evaluator_job, "device": device}
-            row = empty_row(index, [metric.name for metric in job.metrics]) | {"batch_size": job.batch_size}
-            row = self._evaluate(request, row, machine, left, [] if prediction["failure"] else [file])
-            if evaluator_job != self._evaluator_job and self._evaluator is not None:
-                self._evaluator_job = evaluator_job
-            return row
+            files = [] if prediction["failure"] else [file]
+            for _ in range(2):  # a process that runs no code of predictors has died: something else has killed it
+                row = self._evaluate(job, (evaluator_job, device), {"index": index, **prediction}, files, machine, left)
+                if row is not None:
+                    return row
+            return failed_row(_empty(job, index), f"the evaluating {self._ending.removeprefix('its ')}")
         finally:
             os.close(file)
 
     def close(self) -> None:
         """End both processes and everything that they have started."""
-        self._close_predictor()
-        self._close_evaluator()
+        self._predictor.close()
+        self._evaluator.close()
+        self._claim.release()
 
-    def _predict(self, job: EvaluationJob, payload: str, index: int, machine: Machine, file: int) -> dict[str, Any]:
-        """Have parameters predicted into a file, and return what the evaluating process must know about it."""
-        key = job.predictor if isinstance(job.predictor, PredictorInfo) else payload
-        if machine.fresh or key != self._predictor_key:
-            self._close_predictor()
-        known: dict[str, Any] = {"failure": "", "trained": False, "seconds": float("nan"), "memory_mb": float("nan")}
+    def _predict(self, payload: str, index: int, machine: Machine, file: int) -> dict[str, Any] | None:
+        """Have parameters predicted into a file, and return what the evaluating process must know about it.
+
+        Return None, and set `_ending`, if the process has died.
+        """
+        os.ftruncate(file, 0)
+        os.lseek(file, 0, os.SEEK_SET)
         self._requests += 1
         request: dict[str, Any] = {"request": self._requests, "index": index}
         phase = "start"
         started = began = time.monotonic()
+        deadline = None if machine.timeout is None else started + machine.timeout
         try:
-            if self._predictor is None:
-                self._predictor, self._predictor_job = self._server.start("predictor", machine.memory), ""
-                self._predictor_key = key
-            if payload != self._predictor_job:
-                request["job"] = payload
-            self._predictor.send(request, [file])
+            process = self._predictor.started(self._server, machine.memory)
+            process.send(request | self._predictor.news(payload), [file])
             while True:
-                deadline = None if machine.timeout is None else started + machine.timeout
-                answer = self._predictor.receive(deadline)
+                answer = process.receive(deadline)
                 if answer is None:
-                    self._close_predictor()
+                    self._predictor.close()
                     where = f"in the phase {phase!r}" if phase != "start" else "before it began"
-                    return known | {"failure": f"took more than {machine.timeout:g} seconds; stopped {where}"}
-                if answer.get("request") != self._requests:  # of a copy of the process
+                    return _UNKNOWN | {"failure": f"took more than {machine.timeout:g} seconds; stopped {where}"}
+                if answer.get("request") != self._requests:  # an answer to an earlier request, of a copy of the process
                     continue
-                if "phase" in answer and answer["phase"] in PREDICTION_PHASES:
+                if answer.get("phase") in PREDICTION_PHASES:
                     began = time.monotonic()
-                    phase, started = answer["phase"], began if phase == "start" else started
+                    if phase == "start":
+                        self._predictor.job = payload
+                        deadline = None if machine.timeout is None else began + machine.timeout
+                    phase = answer["phase"]
                     continue
-                known["memory_mb"] = _number(answer.get("memory_mb"))
+                known = _UNKNOWN | {"memory_mb": _number(answer.get("memory_mb"))}
+                seconds = time.monotonic() - began
                 if "failed" in answer:
-                    return known | {"failure": str(answer["failed"]) or "the predictor failed"}
-                if answer.get("done") is not True:
+                    known["failure"] = str(answer["failed"]) or "the predictor failed"
+                elif answer.get("done") is True and phase == PREDICTION_PHASES[-1]:
+                    seal(file)
+                    known |= {"trained": answer.get("trained") is True, "seconds": seconds}
+                else:
                     raise InvalidAnswerError
-                self._predictor_job = payload
-                seal(file)
-                return known | {"trained": answer.get("trained") is True, "seconds": time.monotonic() - began}
+                if answer.get("reuse") is not True:
+                    self._predictor.close()
+                return known
         except EndedError:
-            return known | {"failure": f"its process ended {self._close_predictor()}, in the phase {phase!r}"}
+            self._ending = f"its process ended {self._predictor.close()}, in the phase {phase!r}"
+            return None
         except (InvalidAnswerError, OSError):
-            self._close_predictor()
-            return known | {"failure": f"its process broke the protocol, in the phase {phase!r}"}
+            self._predictor.close()
+            return _UNKNOWN | {"failure": f"its process sent an invalid answer, in the phase {phase!r}"}
 
     def _evaluate(
-        self, request: dict[str, Any], row: dict[str, Any], machine: Machine, seconds: float | None, files: list[int]
-    ) -> dict[str, Any]:
-        """Have a network evaluated, and return its row."""
-        phase = "build"
+        self,
+        job: EvaluationJob,
+        payload: tuple[str, str],
+        request: dict[str, Any],
+        files: list[int],
+        machine: Machine,
+        seconds: float | None,
+    ) -> dict[str, Any] | None:
+        """Have a network evaluated, and return its row; None, with `_ending` set, if the process has died."""
+        row, phase = _empty(job, request["index"]), "build"
+        text, device = payload
         try:
-            if self._evaluator is None:
-                self._evaluator = self._server.start("evaluator", machine.memory)
-            self._evaluator.send(request, files)
+            process = self._evaluator.started(self._server, machine.memory)
+            news = self._evaluator.news(text)
+            process.send(request | news | ({"device": device} if news else {}), files)
             limit: float | None = STARTUP_SECONDS
             started = time.monotonic()
             while True:
-                answer = self._evaluator.receive(None if limit is None else started + limit)
+                answer = process.receive(None if limit is None else started + limit)
                 if answer is None:
-                    self._close_evaluator()
+                    self._evaluator.close()
                     return failed_row(
-                        row, f"took more than {machine.timeout:g} seconds; stopped in the phase {phase!r}"
+                        row, f"took more than {machine.timeout or limit:g} seconds; stopped in the phase {phase!r}"
                     )
                 if "error" in answer:
                     raise getattr(errors, answer["type"], errors.DeepNetsError)(answer["error"])
-                row = answer["row"]
+                row = _checked_row(answer.get("row"), row)
                 if answer.get("done"):
+                    self._evaluator.job = text
                     return row
                 phase, limit, started = "evaluate", seconds, time.monotonic()
         except (EndedError, InvalidAnswerError):
-            return failed_row(row, f"the evaluating process ended {self._close_evaluator()}, in the phase {phase!r}")
+            self._ending = f"its process ended {self._evaluator.close()}, in the phase {phase!r}"
+            return None
 
-    def _close_predictor(self) -> str:
-        process, self._predictor = self._predictor, None
-        self._predictor_job, self._predictor_key = "", None
+    _ending = ""
+
+
+class _Process:
+    """A process of a worker, which is started when it is needed, and the job that it has."""
+
+    def __init__(self, role: str) -> None:
+        self._role = role
+        self._process: GuardedProcess | None = None
+        self.job = ""
+        self.owner: Any = None
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None
+
+    def started(self, server: ProcessServer, memory: int | None) -> GuardedProcess:
+        """Return the process, after starting it if necessary."""
+        if self._process is None:
+            self._process = server.start(self._role, memory)
+        return self._process
+
+    def news(self, job: str) -> dict[str, Any]:
+        """Return the part of a request that tells the process its job, if it has another one."""
+        return {} if job == self.job else {"job": job}
+
+    def close(self) -> str:
+        """End the process, and return how it ended."""
+        process, self._process, self.job = self._process, None, ""
         return process.close() if process else "since the run was stopped"
 
-    def _close_evaluator(self) -> str:
-        process, self._evaluator, self._evaluator_job = self._evaluator, None, ""
-        return process.close() if process else "since the run was stopped"
+
+_UNKNOWN: dict[str, Any] = {"failure": "", "trained": False, "seconds": math.nan, "memory_mb": math.nan}
+"""What the evaluating process is told about a prediction that did not succeed."""
+
+
+def _empty(job: EvaluationJob, index: int) -> dict[str, Any]:
+    return empty_row(index, [metric.name for metric in job.metrics]) | {"batch_size": job.batch_size}
+
+
+def _checked_row(found: Any, expected: dict[str, Any]) -> dict[str, Any]:
+    """Return the row of an answer, after checking that it is a row of the network that was asked for."""
+    if not isinstance(found, dict) or found.keys() != expected.keys() or found["index"] != expected["index"]:
+        raise InvalidAnswerError
+    return found
 
 
 def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) and 0 <= value < 1e12 else float("nan")
+    return float(value) if isinstance(value, int | float) and 0 <= value < 1e12 else math.nan
 
 
-_workers: dict[int, Worker] = {}
+_workers: dict[str, dict[int, Worker]] = {}  # by run and thread
 _servers: dict[tuple[int, str], ProcessServer] = {}
 _lock = threading.Lock()
-_closed = threading.Event()  # prevents threads from starting workers while all are being closed
+_closed: set[str] = set()  # prevents threads from starting workers of runs that have ended
 
 
 def evaluate_in_worker(job: EvaluationJob, index: int, machine: Machine) -> dict[str, Any]:
     """Evaluate a network in the worker of the current thread; see `Worker.evaluate`."""
     with _lock:
-        if _closed.is_set():
+        if machine.session in _closed:
             raise ConfigError("workers: are closed")
-        worker = _workers.get(threading.get_ident())
+        workers = _workers.setdefault(machine.session, {})
+        worker = workers.get(threading.get_ident())
         if worker is None:
-            worker = _workers[threading.get_ident()] = Worker(_shared_server(machine), len(_workers))
+            claim = claim_device(machine.devices, machine.session)
+            worker = workers[threading.get_ident()] = Worker(_shared_server(machine), claim)
     return worker.evaluate(job, index, machine)
 
 
@@ -217,43 +286,48 @@ def describe_in_worker(spec: str, machine: Machine) -> PredictorInfo:
     ConfigError
         If there is no such predictor, or its code fails or exceeds a limit.
     """
-    if not find_kind(spec)[2].describing_runs_code:
+    label, name, kind = find_kind(spec)
+    if not kind.describing_runs_code:
         return describe_predictor(spec)
     with _lock:
         server = _shared_server(machine)
-    process = server.start("predictor", machine.memory)
     limit = STARTUP_SECONDS if machine.timeout is None else min(machine.timeout, STARTUP_SECONDS)
-    reason = "broke the protocol"
+    process = None
     try:
+        process = server.start("predictor", machine.memory)
         process.send({"request": 0, "describe": spec})
         answer = process.receive(time.monotonic() + limit)
         if answer is None:
-            reason = f"took more than {limit:g} seconds to import and to create"
-        elif "failed" in answer:
+            raise ConfigError(f"predictor: {spec}: took more than {limit:g} seconds to be imported and created")
+        if "failed" in answer:
             raise ConfigError(str(answer["failed"]))
-        else:
-            return PredictorInfo.from_dict(answer.get("info"))
-    except EndedError:
-        reason = f"ended its process {process.close()}"
-    except (InvalidAnswerError, TypeError):
-        pass
+        info = PredictorInfo.from_dict(answer.get("info"))
+        return replace(info, label=label or name, spec=name, kind=kind.name)  # its code could have changed them
+    except EndedError as error:
+        how = process.close() if process else "at once"
+        raise ConfigError(f"predictor: {spec}: its process ended {how} while it was imported and created") from error
+    except (InvalidAnswerError, TypeError) as error:
+        raise ConfigError(f"predictor: {spec}: its process sent an invalid answer while it was imported") from error
     finally:
-        process.close()
-    raise ConfigError(f"predictor: {spec}: {reason}")
+        if process:
+            process.close()
 
 
-def allow_workers() -> None:
-    """Permit new workers, after `close_workers`."""
-    _closed.clear()
+def describe_all(specs: Sequence[str], machine: Machine) -> list[PredictorInfo]:
+    """Describe predictors as `describe_in_worker` does; after an error, no process is left."""
+    try:
+        return [describe_in_worker(spec, machine) for spec in specs]
+    except BaseException:
+        close_workers()
+        raise
 
 
-def close_workers() -> None:
-    """End all workers of this process, and permit no new ones until `allow_workers`."""
+def close_workers(session: str = "") -> None:
+    """End the workers of a run in this process, and permit no new ones; without others, also the process servers."""
     with _lock:
-        _closed.set()
-        workers = list(_workers.values())
-        _workers.clear()
-        for worker in workers:
+        if session:
+            _closed.add(session)
+        for worker in _workers.pop(session, {}).values():
             worker.close()
-        while _servers:
+        while _servers and not _workers:
             _servers.popitem()[1].close()

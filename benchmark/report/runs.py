@@ -66,6 +66,7 @@ def _predictors(results: Results) -> list[dict[str, str]]:
             about = _predictor(run)
             key = json.dumps(about, sort_keys=True, default=str)
             found[key] = {field: _text(about.get(field)) for field in ("label", "kind", "spec", "digest", "about")}
+            found[key]["data"] = str(about.get("data") or "not declared")
     return list(found.values())
 
 

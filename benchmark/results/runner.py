@@ -22,7 +22,7 @@ from benchmark.evaluation import (
     PredictorInfo,
     check_label,
     default_image_split,
-    describe_in_worker,
+    describe_all,
     evaluate_all,
     open_networks,
     select_networks,
@@ -129,7 +129,7 @@ def run(
         raise ConfigError("index: cannot be combined with limit")
     if isinstance(limit, Mapping) and (unknown := [name for name in limit if name not in networks]):
         raise ConfigError(f"limit: {unknown[0]!r} is none of the networks to evaluate, which are {', '.join(networks)}")
-    infos = [describe_in_worker(spec, machine) for spec in predictors]
+    infos = describe_all(predictors, machine)
     for number, info in enumerate(infos):
         check_label(info.label)
         if info.label in [other.label for other in infos[:number]]:
@@ -255,9 +255,12 @@ def _versions() -> dict[str, str]:
 
 def _machine_text(machine: Machine) -> str:
     first = machine.devices[0]
+    threads = f"{machine.threads} {'thread' if machine.threads == 1 else 'threads'}"
+    if machine.address is not None:
+        number = "all" if machine.workers is None else machine.workers
+        return f"{machine.backend} cluster, {', '.join(machine.devices)}, {number} workers with {threads} each"
     if first.startswith("cuda"):
         what = f"{len(machine.devices)} x {torch.cuda.get_device_name(first)}"
     else:
         what = f"{platform.system()} {platform.machine()}, CPU"
-    threads = f"{machine.threads} {'thread' if machine.threads == 1 else 'threads'}"
     return f"{what}, {machine.workers} {'worker' if machine.workers == 1 else 'workers'} with {threads} each"

@@ -6,7 +6,6 @@ Every test uses a real cluster of processes on 127.0.0.1.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import signal
@@ -25,6 +24,7 @@ from generator import SPLITS, Workers
 from generator.selection import shard_folder
 from generator.shards import ShardTask
 from tests.generator.builds import make_shards
+from tests.support.dask_cluster import DaskCluster
 from tests.support.processes import (
     PATIENCE,
     ROOT,
@@ -33,8 +33,9 @@ from tests.support.processes import (
     build,
     command,
     digests,
-    kill_session,
+    family,
     one_error,
+    running,
     shards,
     start,
     until,
@@ -68,19 +69,6 @@ def installed(request: pytest.FixtureRequest) -> None:
 
 def same(out: Path, corpus: Corpus) -> bool:
     return digests(out) == {split: corpus.digests[split] for split in EXPECTED}
-
-
-def family(leader: int) -> dict[int, psutil.Process]:
-    """Return the descendants of a process, in any session."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return {process.pid: process for process in psutil.Process(leader).children(recursive=True)}
-    return {}
-
-
-def running(process: psutil.Process) -> bool:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    return False
 
 
 # --- local clusters ---------------------------------------------------------------------------------------------------
@@ -164,37 +152,6 @@ def test_a_local_dask_cluster_replaces_a_worker_that_is_killed(small_corpus: Cor
 # --- clusters with an address -----------------------------------------------------------------------------------------
 
 
-class Dask:
-    """A scheduler and workers, started as described in the documentation of Dask."""
-
-    def __init__(self, folder: Path, num_workers: int) -> None:
-        self.file = folder / "scheduler.json"
-        self.scheduler = self._run("scheduler", "--host", "127.0.0.1", "--port", "0")
-        until(self.file.exists)
-        self.workers = [self._run("worker", "--nthreads", "1", "--no-nanny") for _ in range(num_workers)]
-
-    def _run(self, *words: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "dask", *words, "--no-dashboard", "--scheduler-file", str(self.file)],
-            cwd=self.file.parent,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-
-    @property
-    def address(self) -> str:
-        return str(json.loads(self.file.read_text())["address"])
-
-    def __enter__(self) -> Dask:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for process in (*self.workers, self.scheduler):
-            kill_session(process.pid)
-            process.wait()
-
-
 @contextlib.contextmanager
 def ray_head(folder: Path) -> Iterator[str]:
     """The address of a Ray cluster that belongs to another process."""
@@ -215,7 +172,7 @@ def ray_head(folder: Path) -> Iterator[str]:
 @contextlib.contextmanager
 def dask_head(folder: Path) -> Iterator[str]:
     """The address of a Dask cluster of two workers."""
-    with Dask(folder, 2) as dask:
+    with DaskCluster(folder, 2) as dask:
         yield dask.address
         assert all(process.poll() is None for process in (dask.scheduler, *dask.workers)), (
             "the cluster of another process was stopped"
@@ -251,7 +208,7 @@ def test_a_lost_dask_cluster(small_corpus: Corpus, tmp_path: Path, victim: str) 
     pytest.importorskip("distributed")
     out = tmp_path / "data"
     options = {"backend": "dask", "patience": 3, **OPTIONS, **small_corpus.sizes, "splits": "train", "shard_size": 16}
-    with Dask(tmp_path, 2) as dask:
+    with DaskCluster(tmp_path, 2) as dask:
         with start(out, address=dask.address, **options) as process:
             until(lambda: len(shards(out)) > 2)
             for lost in dask.workers if victim == "workers" else [dask.scheduler]:

@@ -31,8 +31,10 @@ __all__ = [
     "build",
     "command",
     "digests",
+    "family",
     "members",
     "one_error",
+    "running",
     "shards",
     "start",
     "until",
@@ -148,6 +150,19 @@ def digests(out: Path | str) -> dict[str, str]:
         with CorpusFile(path) as file:
             found[file.split] = file.content_digest
     return found
+
+
+def family(pid: int) -> dict[int, psutil.Process]:
+    """Return the descendants of a process, in any session."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return {process.pid: process for process in psutil.Process(pid).children(recursive=True)}
+    return {}
+
+
+def running(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:

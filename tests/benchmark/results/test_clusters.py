@@ -1,0 +1,161 @@
+"""Runs on local clusters of Dask and Ray, and the assignment of devices."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+import time
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmark.evaluation.devices import claim_device
+from benchmark.results import Machine, run
+from deepnets import ConfigError, DeepNetsError
+from tests.support.benchmark_runs import ROOT, command, lasting, table_of
+from tests.support.dask_cluster import DaskCluster
+from tests.support.processes import PATIENCE, family, running, until
+
+PACKAGES = {"dask": "distributed", "ray": "ray"}
+BACKENDS = [pytest.param(name, marks=[pytest.mark.cluster, pytest.mark.slow]) for name in PACKAGES]
+
+
+@pytest.fixture(autouse=True)
+def surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="module")
+def expected(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("expected")
+    run(["ghn2-digits", "random"], ["test"], data=data, out=out, limit=3, machine=Machine(workers=1))
+    return out
+
+
+def words(data: Path, out: Path, *others: object) -> list[object]:
+    options = ["--predictors", "ghn2-digits", "random", "--splits", "test", "--limit", 3]
+    return ["run", *options, "--data", data, "--out", out, "--quiet", "--no-report", *others]
+
+
+def rows(out: Path) -> int:
+    return len(table_of(out)) if (out / "networks.csv").exists() else 0
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_local_cluster_gives_the_same_rows_and_ends(expected: Path, data: Path, tmp_path: Path, backend: str) -> None:
+    pytest.importorskip(PACKAGES[backend])
+    out, relatives = tmp_path / "out", {}
+    with command(*words(data, out, "--backend", backend, "--workers", 2), cwd=tmp_path) as process:
+        while process.poll() is None:
+            relatives.update(family(process.pid))
+            time.sleep(0.2)
+        printed, errors = process.communicate()
+    assert (process.returncode, printed, errors) == (0, "", "")
+    assert lasting(out) == lasting(expected)
+    assert len(relatives) >= 6  # two processes of the cluster, each with a predictor and an evaluation
+    until(lambda: not any(map(running, relatives.values())))
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+def test_a_dask_cluster_with_an_address_loses_a_worker(expected: Path, data: Path, tmp_path: Path) -> None:
+    """Its networks are evaluated by the other worker; what was started on the workers ends with the run."""
+    pytest.importorskip("distributed")
+    out = tmp_path / "out"
+    with DaskCluster(tmp_path, 2, threads=2) as dask:
+        arguments = words(data, out, "--backend", "dask", "--address", dask.address)
+        with command(*arguments, cwd=tmp_path) as process:
+            until(lambda: rows(out) >= 1)
+            victim = family(dask.workers[0].pid)
+            dask.workers[0].kill()
+            printed, errors = process.communicate(timeout=PATIENCE)
+        assert (process.returncode, printed, errors) == (0, "", "")
+        assert lasting(out) == lasting(expected)
+        until(lambda: not any(map(running, victim.values())))
+        until(lambda: not family(dask.workers[1].pid))
+        dask.workers[1].kill()
+        dask.workers[1].wait()
+        assert rows(out) == 6
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+def test_a_lost_cluster_is_an_error_and_the_run_resumes(
+    expected: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("distributed")
+    monkeypatch.setattr("benchmark.evaluation.clusters.PATIENCE", 3.0)
+    options: dict[str, Any] = {"data": data, "out": tmp_path / "out", "limit": 3}
+    with DaskCluster(tmp_path, 1) as dask:
+        machine = Machine(backend="dask", address=dask.address)
+        run(["ghn2-digits"], ["test"], machine=machine, **options)
+        dask.workers[0].kill()
+        dask.workers[0].wait()
+        with pytest.raises(DeepNetsError, match=r"the dask cluster has no workers, or was lost .*run it again"):
+            run(["ghn2-digits", "random"], ["test"], machine=machine, **options)
+    run(["ghn2-digits", "random"], ["test"], machine=Machine(workers=1), **options)
+    assert lasting(tmp_path / "out") == lasting(expected)
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+def test_control_c_ends_a_local_cluster(data: Path, tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    out = tmp_path / "out"
+    arguments = words(data, out, "--backend", "dask", "--workers", 2)
+    with command(*arguments, cwd=tmp_path, start_new_session=True) as process:
+        until(lambda: rows(out) >= 1)
+        relatives = family(process.pid)
+        os.kill(process.pid, signal.SIGINT)
+        errors = process.communicate(timeout=PATIENCE)[1]
+    assert process.returncode == 130
+    assert len(errors.splitlines()) == 1, errors
+    until(lambda: not any(map(running, relatives.values())))
+
+
+@pytest.mark.parametrize("backend", PACKAGES)
+def test_errors_of_clusters_are_one_line(data: Path, tmp_path: Path, backend: str) -> None:
+    pytest.importorskip(PACKAGES[backend])
+    arguments = words(data, tmp_path / "out", "--backend", backend, "--address", "127.0.0.1:9")
+    process = command(*arguments, cwd=tmp_path)
+    errors = process.communicate(timeout=PATIENCE)[1]
+    assert process.returncode == 1
+    assert re.fullmatch(r"error: address: no .* answers at 127\.0\.0\.1:9\n", errors)
+
+
+def test_only_clusters_have_an_address() -> None:
+    with pytest.raises(ConfigError, match="address: only the backends dask and ray have one"):
+        Machine(address="tcp://127.0.0.1:8786")
+
+
+# --- devices ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes see each other's claims on Linux")
+def test_processes_share_devices_evenly() -> None:
+    devices = ["cuda:0", "cuda:1", "cuda:2"]
+    context = get_context("spawn")
+    queue, ended = context.Queue(), context.Event()
+    processes = [context.Process(target=_claim, args=(devices, queue, ended)) for _ in range(6)]
+    for process in processes:
+        process.start()
+    claimed = [queue.get(timeout=PATIENCE) for _ in processes]
+    own = claim_device(devices, "another run")
+    ended.set()
+    for process in processes:
+        process.join()
+    assert sorted(claimed) == sorted(devices * 2)
+    assert own.device == "cuda:0"
+    own.release()
+    assert claim_device(devices, "a run").device == "cuda:0"  # the processes have ended
+
+
+def _claim(devices: list[str], queue: Any, ended: Any) -> None:
+    claim = claim_device(devices, "a run")
+    queue.put(claim.device)
+    ended.wait()
