@@ -354,7 +354,7 @@ class Machine:
                 checked_device(device)
 
     def resolved(self) -> Machine:
-        """Return a copy in which `workers` and `memory` have values, unless they depend on the machines of a cluster."""
+        """Return a copy in which `workers` and `memory` have values, unless a cluster determines them."""
         if self.address is not None:
             return self
         workers = self.workers or default_workers(self.devices)

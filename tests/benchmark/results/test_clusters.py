@@ -89,13 +89,13 @@ def test_a_lost_cluster_is_an_error_and_the_run_resumes(
     expected: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("distributed")
-    monkeypatch.setattr("benchmark.evaluation.clusters.PATIENCE", 3.0)
     options: dict[str, Any] = {"data": data, "out": tmp_path / "out", "limit": 3}
     with DaskCluster(tmp_path, 1) as dask:
         machine = Machine(backend="dask", address=dask.address)
         run(["ghn2-digits"], ["test"], machine=machine, **options)
         dask.workers[0].kill()
         dask.workers[0].wait()
+        monkeypatch.setattr("benchmark.evaluation.clusters.PATIENCE", 3.0)
         with pytest.raises(DeepNetsError, match=r"the dask cluster has no workers, or was lost .*run it again"):
             run(["ghn2-digits", "random"], ["test"], machine=machine, **options)
     run(["ghn2-digits", "random"], ["test"], machine=Machine(workers=1), **options)
