@@ -31,12 +31,17 @@ from benchmark.evaluation.operating_system import (
     private_bytes,
 )
 
-__all__ = ["MAX_OUTPUT", "SECONDS_TO_END", "guard_process"]
+__all__ = ["IS_ENDING", "MAX_OUTPUT", "SECONDS_TO_END", "guard_process"]
 
 POLL_SECONDS = 0.25
 
 SECONDS_TO_END = 10.0
 """Time limit for ending all descendants."""
+
+IS_ENDING = b"ending"
+"""What the supervisor sends before it closes its socket if the process has closed its own."""
+
+SECONDS_TO_EXIT = 1.0
 
 MAX_OUTPUT = 1 << 16
 """Maximum number of bytes that are passed on of what a process prints."""
@@ -74,12 +79,15 @@ def guard_process(
     os.set_blocking(output, False)
     printed = _Printed(output)
     status, reason, ended = 0, "", 0
+    watched = [control.fileno(), output]
     checked = time.monotonic()
     while not ended and not reason:
-        watched = [control.fileno(), *([output] if printed.open else [])]
-        ready = select.select(watched, [], [], POLL_SECONDS)[0]
+        ready = select.select(watched if printed.open else watched[:1], [], [], POLL_SECONDS)[0]
         if watched[0] in ready:
             reason = "closed"
+            if control.recv(len(IS_ENDING)) == IS_ENDING:
+                ended, status = _wait(pid)
+                break
         if output in ready:
             printed.pass_on()
         ended, status = os.waitpid(pid, os.WNOHANG)
@@ -89,6 +97,8 @@ def guard_process(
     kill(pid)
     if not ended:
         status = os.waitpid(pid, 0)[1]
+    elif reason == "closed":
+        reason = ""
     _end_children(guard)
     printed.pass_on()
     shutil.rmtree(folder, ignore_errors=True)
@@ -105,6 +115,14 @@ def _redirect(output: int, folder: Path) -> None:
     os.dup2(nothing, 0)
     os.close(nothing)
     os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
+
+
+def _wait(pid: int) -> tuple[int, int]:
+    """Wait for a moment for a process, and return its id and status; zeros if it has not ended."""
+    until = time.monotonic() + SECONDS_TO_EXIT
+    while not (found := os.waitpid(pid, os.WNOHANG))[0] and time.monotonic() < until:
+        time.sleep(0.005)
+    return found
 
 
 def _end_children(guard: int) -> None:

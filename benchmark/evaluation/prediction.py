@@ -27,7 +27,7 @@ from ghn_model.ghn import GHN
 
 __all__ = ["PREDICTION_PHASES", "MemoryOf", "Prediction", "failure_of", "predict_one", "seeded"]
 
-PREDICTION_PHASES = ("graph", "build", "predict")
+PREDICTION_PHASES = ("graph", "build", "predict", "store")
 """Phases of a prediction, in this order."""
 
 
@@ -117,6 +117,7 @@ def predict_one(
             with torch.device("meta" if values_unread else "cpu"):
                 model = networks.build(index).eval()
             shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+            unused = {slot.name for slot in graph.unused}
             report("predict")
             predicting = True
             started = time.perf_counter()
@@ -124,9 +125,10 @@ def predict_one(
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             seconds = time.perf_counter() - started
+            report("store")
             trained = isinstance(parameters, TrainedState)
             if not trained:
-                check_parameters(parameters, shapes, {slot.name for slot in graph.unused})
+                check_parameters(parameters, shapes, unused)
     except FormatError as error:
         if not predicting:  # a file that the predictor reads is its own affair
             raise
@@ -222,7 +224,8 @@ def _restored_settings() -> Iterator[None]:
             torch.set_default_device(device if device != torch.device("cpu") else None)
         torch.set_num_threads(threads)
         torch.set_grad_enabled(gradients)
-        torch.use_deterministic_algorithms(deterministic)
+        if torch.are_deterministic_algorithms_enabled() != deterministic:  # the function imports much
+            torch.use_deterministic_algorithms(deterministic)
         sys.setrecursionlimit(recursion)
         sys.path[:] = path
         if os.environ != environment:
@@ -231,3 +234,8 @@ def _restored_settings() -> Iterator[None]:
         os.umask(mask)
         with contextlib.suppress(OSError):
             os.chdir(directory)
+        for descriptor in range(3):  # files that are opened must not become standard streams
+            try:
+                os.fstat(descriptor)
+            except OSError:
+                os.open(os.devnull, os.O_RDWR)

@@ -1,4 +1,4 @@
-"""The process server, started as `python -m benchmark.evaluation.process_server FD`, forks prepared processes.
+"""The process server, which `benchmark.evaluation.processes.ProcessServer` starts, forks prepared processes.
 
 Importing PyTorch takes seconds, a fork takes milliseconds.  The server imports everything once and never runs code of
 a predictor, so every process starts from the same clean state.
@@ -44,11 +44,18 @@ MESSAGE_BYTES = 1 << 16
 POLL_SECONDS = 1.0
 
 
-def main() -> None:
-    """Fork processes until the supervisor closes its end of the socket; then end all of them."""
-    server = socket.socket(fileno=int(sys.argv[1]))
+def main(descriptor: int) -> None:
+    """Fork processes until the supervisor closes its end of the socket; then end all of them.
+
+    Parameters
+    ----------
+    descriptor
+        File descriptor of the socket.
+    """
+    server = socket.socket(fileno=descriptor)
     for module in ROLES.values():
         importlib.import_module(module)
+    _load_compiled_functions()
     adopt_orphans()
     guards: set[int] = set()
     while True:
@@ -77,6 +84,17 @@ def main() -> None:
     _end_orphans(guards)
 
 
+def _load_compiled_functions() -> None:
+    """Load what takes a second at its first use, so that it does not take a second in every process."""
+    import safetensors.torch  # noqa: F401
+
+    from deepnets import GENOTYPES, NetworkConfig, build_graph
+
+    graph = build_graph(NetworkConfig(GENOTYPES["DARTS"], n_cells=2, C=2))
+    graph.distances()
+    assert graph.parameters  # noqa: S101  computed at the first use
+
+
 def _end_orphans(guards: set[int]) -> None:
     """Forget guards that have ended, and kill processes that a predictor has left behind after it killed its guard."""
     with contextlib.suppress(ChildProcessError):
@@ -91,7 +109,8 @@ def _play(request: dict[str, Any], channel: socket.socket) -> None:
     import torch
 
     os.chdir(request["directory"])
-    sys.path.insert(0, request["directory"])
+    if request["role"] == "predictor":  # its modules come first, as usual; in other processes they come last
+        sys.path.insert(0, request["directory"])
     torch.set_num_threads(request["threads"])
     limit_memory(request["memory"])
     importlib.import_module(ROLES[request["role"]]).main(channel)
@@ -112,7 +131,3 @@ def _run_and_exit(function: Callable[..., None], *arguments: Any) -> None:
             with contextlib.suppress(Exception):
                 stream.flush()
         os._exit(code)
-
-
-if __name__ == "__main__":
-    main()

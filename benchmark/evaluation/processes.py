@@ -15,7 +15,10 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+
+from benchmark.evaluation.guard import IS_ENDING
 
 __all__ = ["EndedError", "GuardedProcess", "InvalidAnswerError", "ProcessServer"]
 
@@ -26,6 +29,16 @@ SECONDS_TO_END = 15.0
 """Time limit for a guard or a server to end its processes, after which it is killed itself."""
 
 SECONDS_TO_SEND = 60.0
+
+
+_PROGRAM = """
+import sys
+sys.path[:] = [entry for entry in sys.path if entry]
+import json
+sys.path[:] = json.loads(sys.argv[2])
+from benchmark.evaluation.process_server import main
+main(int(sys.argv[1]))
+"""
 
 
 class EndedError(Exception):
@@ -96,15 +109,17 @@ class ProcessServer:
 
     def _launch(self) -> tuple[socket.socket, subprocess.Popen[bytes]]:
         mine, theirs = socket.socketpair()
-        number = str(self._settings["threads"])
+        number, directory = str(self._settings["threads"]), str(self._settings["directory"])
+        # The working directory comes last, because predictors can write modules of any name into it.
+        path = [entry for entry in sys.path if entry and Path(entry).absolute() != Path(directory)]
         with theirs:
             process = subprocess.Popen(  # noqa: S603  our own module
-                [sys.executable, "-m", "benchmark.evaluation.process_server", str(theirs.fileno())],
+                [sys.executable, "-c", _PROGRAM, str(theirs.fileno()), json.dumps([*path, directory])],
                 stdin=subprocess.DEVNULL,
                 stdout=2,
                 pass_fds=[theirs.fileno()],
                 env={**os.environ, "OMP_NUM_THREADS": number, "MKL_NUM_THREADS": number},
-                cwd=str(self._settings["directory"]),
+                cwd=directory,
                 start_new_session=True,  # Ctrl-C must reach the supervising process only
             )
         return mine, process
@@ -182,10 +197,18 @@ class GuardedProcess:
             raise InvalidAnswerError
         return answer
 
-    def close(self) -> str:
-        """End the process and everything that it has started, and return how it ended."""
+    def close(self, *, is_ending: bool = False) -> str:
+        """End the process and everything that it has started, and return how it ended.
+
+        Parameters
+        ----------
+        is_ending
+            Whether the process has closed its connection, so that it has probably ended by itself.
+        """
         ending = b""
         with contextlib.suppress(OSError, ValueError):
+            if is_ending:
+                self._control.sendall(IS_ENDING)
             self._control.shutdown(socket.SHUT_WR)
             self._control.settimeout(SECONDS_TO_END)
             ending = self._control.recv(MAX_ANSWER)
@@ -200,6 +223,8 @@ class GuardedProcess:
             return "together with its guard"
         if reason == "memory":
             return "because it and the processes that it has started took more memory than allowed"
+        if reason == "closed":
+            return "because it closed its connection"
         if code >= 0:
             return f"with status {code}"
         name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)

@@ -37,7 +37,7 @@ def new_file() -> int:
 
 
 def write_parameters(parameters: Mapping[str, Tensor], file: int) -> None:
-    """Write tensors into a file.
+    """Write tensors into a file, instead of what it contains.
 
     Parameters
     ----------
@@ -60,6 +60,8 @@ def write_parameters(parameters: Mapping[str, Tensor], file: int) -> None:
     from safetensors.torch import save
 
     content = memoryview(save(separate_tensors(parameters)))
+    os.ftruncate(file, 0)
+    os.lseek(file, 0, os.SEEK_SET)
     while content:
         content = content[os.write(file, content) :]
 

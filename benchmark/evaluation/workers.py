@@ -114,11 +114,9 @@ class Worker:
 
         Return None, and set `_ending`, if the process has died.
         """
-        os.ftruncate(file, 0)
-        os.lseek(file, 0, os.SEEK_SET)
         self._requests += 1
         request: dict[str, Any] = {"request": self._requests, "index": index}
-        phase = "start"
+        phase, seconds = "start", math.nan
         started = began = time.monotonic()
         deadline = None if machine.timeout is None else started + machine.timeout
         try:
@@ -133,14 +131,15 @@ class Worker:
                 if answer.get("request") != self._requests:  # an answer to an earlier request, of a copy of the process
                     continue
                 if answer.get("phase") in PREDICTION_PHASES:
-                    began = time.monotonic()
+                    now = time.monotonic()
                     if phase == "start":
                         self._predictor.job = payload
-                        deadline = None if machine.timeout is None else began + machine.timeout
-                    phase = answer["phase"]
+                        deadline = None if machine.timeout is None else now + machine.timeout
+                    if phase == "predict":
+                        seconds = now - began
+                    phase, began = answer["phase"], now
                     continue
                 known = _UNKNOWN | {"memory_mb": _number(answer.get("memory_mb"))}
-                seconds = time.monotonic() - began
                 if "failed" in answer:
                     known["failure"] = str(answer["failed"]) or "the predictor failed"
                 elif answer.get("done") is True and phase == PREDICTION_PHASES[-1]:
@@ -152,7 +151,7 @@ class Worker:
                     self._predictor.close()
                 return known
         except EndedError:
-            self._ending = f"its process ended {self._predictor.close()}, in the phase {phase!r}"
+            self._ending = f"its process ended {self._predictor.close(is_ending=True)}, in the phase {phase!r}"
             return None
         except (InvalidAnswerError, OSError):
             self._predictor.close()
@@ -191,7 +190,7 @@ class Worker:
                     return row
                 phase, limit, started = "evaluate", seconds, time.monotonic()
         except (EndedError, InvalidAnswerError):
-            self._ending = f"its process ended {self._evaluator.close()}, in the phase {phase!r}"
+            self._ending = f"its process ended {self._evaluator.close(is_ending=True)}, in the phase {phase!r}"
             return None
 
     _ending = ""
@@ -220,10 +219,10 @@ class _Process:
         """Return the part of a request that tells the process its job, if it has another one."""
         return {} if job == self.job else {"job": job}
 
-    def close(self) -> str:
-        """End the process, and return how it ended."""
+    def close(self, *, is_ending: bool = False) -> str:
+        """End the process, and return how it ended; see `GuardedProcess.close`."""
         process, self._process, self.job = self._process, None, ""
-        return process.close() if process else "since the run was stopped"
+        return process.close(is_ending=is_ending) if process else "since the run was stopped"
 
 
 _UNKNOWN: dict[str, Any] = {"failure": "", "trained": False, "seconds": math.nan, "memory_mb": math.nan}
@@ -304,7 +303,7 @@ def describe_in_worker(spec: str, machine: Machine) -> PredictorInfo:
         info = PredictorInfo.from_dict(answer.get("info"))
         return replace(info, label=label or name, spec=name, kind=kind.name)  # its code could have changed them
     except EndedError as error:
-        how = process.close() if process else "at once"
+        how = process.close(is_ending=True) if process else "at once"
         raise ConfigError(f"predictor: {spec}: its process ended {how} while it was imported and created") from error
     except (InvalidAnswerError, TypeError) as error:
         raise ConfigError(f"predictor: {spec}: its process sent an invalid answer while it was imported") from error

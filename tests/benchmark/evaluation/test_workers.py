@@ -42,7 +42,7 @@ class ScriptedServer:
 
 
 def predicted(request: int = 1, **more: Any) -> list[dict[str, Any]]:
-    phases = [{"request": request, "phase": phase} for phase in ("graph", "build", "predict")]
+    phases = [{"request": request, "phase": phase} for phase in ("graph", "build", "predict", "store")]
     return [*phases, {"request": request, "done": True, "trained": False, "memory_mb": 1.0, "reuse": True, **more}]
 
 
@@ -87,7 +87,8 @@ def test_answers_to_other_requests_are_ignored() -> None:
         (["x" * 100_000], "its process sent an invalid answer, in the phase 'start'"),
         ([{"request": 1}], "its process sent an invalid answer, in the phase 'start'"),
         ([{"request": 1, "done": True}], "its process sent an invalid answer, in the phase 'start'"),
-        ([*predicted()[:3], {"request": 1, "done": 1}], "its process sent an invalid answer, in the phase 'predict'"),
+        ([*predicted()[:4], {"request": 1, "done": 1}], "its process sent an invalid answer, in the phase 'store'"),
+        ([*predicted()[:3], predicted()[-1]], "its process sent an invalid answer, in the phase 'predict'"),
         ([{"request": 1, "row": {"top1": 100.0}, "done": True}], "its process sent an invalid answer"),
         ([*predicted()[:2], DIES], "its process ended with status 3, in the phase 'build'"),
         ([{"request": 1, "failed": ""}], "the predictor failed"),
