@@ -7,18 +7,25 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from deepnets.architecture import GENOTYPES, NetworkConfig
 from deepnets.support import (
     STORED_SPLITS,
     ConfigError,
+    FormatError,
     MissingDataError,
     Parser,
     corpus_path,
     non_negative,
+    output_path,
+    parse_json,
     positive,
+    read_whole,
     run,
 )
+
+_LARGEST_CONFIG = 1 << 20  # bytes
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -86,7 +93,7 @@ def main(arguments: Sequence[str]) -> None:
 
     load = commands.add_parser("import", help="convert files of the original release to corpus files")
     load.add_argument("source", type=Path, help="folder with deepnets1m_*.hdf5 and deepnets1m_*_meta.json")
-    load.add_argument("--out", default="imported", type=Path, help="corpus folder to create (default: imported)")
+    load.add_argument("--out", default="imported", type=output_path, help="corpus folder to create (default: imported)")
     load.add_argument("--splits", default="all", help="splits, separated by commas, or all (default: all)")
     load.add_argument("--check", type=non_negative, default=100, metavar="N", help="graphs to compare (default: 100)")
     load.add_argument("--overwrite", action="store_true", help="replace existing files")
@@ -106,16 +113,10 @@ def _info(options: argparse.Namespace) -> None:
             params = file.column("num_params") / 1e6
             print(f"{path}")
             print(f"  split        {file.split}: {file.num_networks:,} networks, {path.stat().st_size / 1e6:.2f} MB")
-            if "candidates" in about:
-                print(
-                    f"  made from    seed {about['seed']}, stream {about['stream']} version {about['stream_version']}"
-                )
-                rejected = about["candidates"] - file.num_networks - about["duplicates"]
-                counts = f"{rejected:,} rejected, {about['duplicates']:,} duplicates"
-                print(f"  candidates   {about['candidates']:,}: {counts}")
-                print(f"  rules        {json.dumps(about['rules'])}")
-            else:
-                print(f"  made from    {about.get('origin', 'unknown')}")
+            try:
+                print("\n".join(_origin(about, file.num_networks)))
+            except (KeyError, TypeError, ValueError) as error:
+                raise FormatError(f"{path}: its attributes do not describe how it was made: {error!r}") from error
             for what, values in (("nodes", nodes), ("edges", edges)):
                 spread = f"{values.mean():.1f} ± {values.std():.1f}, {values.min()} to {values.max()}"
                 print(f"  {what}        {spread} (with dead nodes)")
@@ -123,6 +124,17 @@ def _info(options: argparse.Namespace) -> None:
             at = widths.get(file.split, "at their widths")
             print(f"  parameters   {params.mean():.2f} M ± {params.std():.2f} M (CIFAR-10, {at})")
             print(f"  content      {file.content_digest}")
+
+
+def _origin(about: dict[str, Any], num_networks: int) -> list[str]:
+    if "candidates" not in about:
+        return [f"  made from    {about.get('origin', 'unknown')}"]
+    rejected = about["candidates"] - num_networks - about["duplicates"]
+    return [
+        f"  made from    seed {about['seed']}, stream {about['stream']} version {about['stream_version']}",
+        f"  candidates   {about['candidates']:,}: {rejected:,} rejected, {about['duplicates']:,} duplicates",
+        f"  rules        {json.dumps(about['rules'])}",
+    ]
 
 
 def _verify(options: argparse.Namespace) -> None:
@@ -213,9 +225,9 @@ def _selected(names: str, available: Sequence[str]) -> list[str]:
 
 def _read_config(path: Path) -> NetworkConfig:
     try:
-        return NetworkConfig.from_dict(json.loads(path.read_text()))
+        return NetworkConfig.from_dict(parse_json(read_whole(path, _LARGEST_CONFIG)))
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
     except ValueError as error:
         raise ConfigError(f"{path}: is not a NetworkConfig in JSON: {error}") from error
 

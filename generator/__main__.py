@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from deepnets.support import Parser, deprecated_option, non_negative, positive, run
+from deepnets.support import Parser, deprecated_option, output_path, positive, run, seed
 from generator.build import BuildPlan, build_corpus
 from generator.splits import SPLITS
 from generator.workers import BACKENDS, Workers
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str]) -> None:
     parser = Parser(prog="python -m generator", description="Generate the DeepNets-1M corpus.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command", parser_class=Parser)
     build = commands.add_parser("build", help="build the files of a corpus, or resume an interrupted build")
-    build.add_argument("--out", default="data", help="corpus folder (default: data)")
+    build.add_argument("--out", default="data", type=output_path, help="corpus folder (default: data)")
     build.add_argument(
         "--splits", default="all", help=f"comma-separated names from {', '.join(SPLITS)}; or all (default: all)"
     )
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> None:
         metavar="N",
         help="number of networks for architecture search (default: 100,000)",
     )
-    build.add_argument("--seed", type=non_negative, default=0, help="random seed of the corpus (default: 0)")
+    build.add_argument("--seed", type=seed, default=0, help="random seed of the corpus (default: 0)")
     build.add_argument("--workers", type=positive, help="number of worker processes (default: one per core)")
     deprecated_option(build, "--jobs", "--workers")
     build.add_argument(

@@ -32,6 +32,7 @@ from deepnets.support import (
     FormatError,
     checked_integer,
     exclusive,
+    remove_temporary,
     verify_checksum,
 )
 from generator.sampler import STREAM_VERSION
@@ -195,7 +196,7 @@ def build_corpus(
     partial = out / ".partial"
     try:
         reports = _finished_reports(out, plan, overwrite, {})
-        if all(reports.values()):
+        if all(reports.values()) and not partial.exists():  # it exists if a build was killed at its end
             return [report for report in reports.values() if report]
         partial.mkdir(parents=True, exist_ok=True)
         with _locked(out, partial):
@@ -222,7 +223,7 @@ def _build(
 ) -> list[SplitReport]:
     reports = []
     evaluation: dict[str, Selection] | None = None
-    _remove_temporary_files(out)
+    remove_temporary(out, [corpus_path(out, name).name for name in SPLITS])
     with DeferredSignals(repeat_after=2, deliver_after=10) as signals, ShardMaker(workers, signals) as maker:
         for name, report in finished.items():
             if report is None:
@@ -356,13 +357,6 @@ def _report(file: CorpusFile, built: bool) -> SplitReport:
         rejected=about["rejected"],
         duplicates=about["duplicates"],
     )
-
-
-def _remove_temporary_files(out: Path) -> None:
-    """Remove the temporary files of killed builds.  The lock guarantees that no other build uses them."""
-    for name in SPLITS:
-        for left in out.glob(f".{corpus_path(out, name).name}.*.tmp"):
-            left.unlink(missing_ok=True)
 
 
 def _remove_if_empty(partial: Path) -> None:

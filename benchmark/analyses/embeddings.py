@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from tqdm import tqdm
 
 from deepnets.corpus import DeepNets1M
 from deepnets.graph import Graph
-from deepnets.support import ConfigError, at_least, checked_integer, replace_file
+from deepnets.support import Budget, ConfigError, at_least, check_regular, checked_integer, replace_file
 from ghn_model.checkpoints import content_digest
 from ghn_model.ghn import GHN
 
@@ -239,6 +240,11 @@ def _checksum(vectors: Vectors) -> str:
 def _read(path: Path, identity: str, shape: tuple[int, int]) -> Vectors | None:
     """Return the embeddings in a file of the cache; None if it is missing, damaged or of another source."""
     try:
+        check_regular(path)
+        budget = Budget(path.stat().st_size)
+        with zipfile.ZipFile(path) as archive:
+            for entry in archive.infolist():
+                budget.spend(entry.file_size)  # no entry is read further than its stated size
         with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
             found, checksum, vectors = str(content["identity"]), str(content["checksum"]), content["vectors"]
     except Exception:  # zipfile and NumPy raise many types for damaged files

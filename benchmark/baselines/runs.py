@@ -168,8 +168,8 @@ class Curves:
     def _settings(self) -> dict[str, Any]:
         path = self.folder / "settings.json"
         try:
-            known = json.loads(path.read_text()) if path.exists() else {}
-        except ValueError as error:
+            known = json.loads(path.read_bytes()) if path.is_file() else {}
+        except (ValueError, RecursionError) as error:
             raise FormatError(f"{path}: is damaged: {error}; remove it, or choose another folder") from error
         if not isinstance(known, dict) or not all(isinstance(values, dict) for values in known.values()):
             raise FormatError(f"{path}: does not contain settings; remove it, or choose another folder")

@@ -9,7 +9,7 @@ import argparse
 import re
 from pathlib import Path
 
-from deepnets.support import ConfigError, non_negative, number
+from deepnets.support import ConfigError, number, seed
 
 __all__ = ["device", "indices", "output_folder", "seconds", "seed"]
 
@@ -93,23 +93,4 @@ def seconds(text: str) -> float:
     value = number(text)
     if value > MAX_TIMEOUT:
         raise argparse.ArgumentTypeError(f"expected {MAX_TIMEOUT:g} seconds or less, or 0 for no limit, got {text!r}")
-    return value
-
-
-def seed(text: str) -> int:
-    """Parse a seed of random numbers: an integer from 0 to 2**63 - 1.
-
-    Raises
-    ------
-    argparse.ArgumentTypeError
-        For any other text.
-
-    Examples
-    --------
-    >>> seed("1111")
-    1111
-    """
-    value = non_negative(text)
-    if value >= 2**63:
-        raise argparse.ArgumentTypeError(f"expected an integer from 0 to 2**63 - 1, got {text!r}")
     return value

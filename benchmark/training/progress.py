@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deepnets.support import CheckpointError
+from deepnets.support import CheckpointError, parse_json
 from ghn_model.checkpoints import TensorFile, write_tensors
 
 __all__ = ["SAVE_SECONDS", "Progress"]
@@ -78,11 +78,13 @@ class Progress:
             return []
         file.check()
         try:
-            content = json.loads(file.metadata["state"])
-            self._restore(file.tensors, content["optimizer"])
+            content = parse_json(file.metadata["state"])
             rows: list[dict[str, float]] = content["rows"]
             if [row["epoch"] for row in rows] != list(range(1, len(rows) + 1)) or "seconds" not in rows[-1]:
                 raise ValueError("its rows are not those of the first epochs")
+            if not all(type(value) in (int, float, str) for row in rows for value in row.values()):
+                raise ValueError("its rows hold other values than numbers")
+            self._restore(file.tensors, content["optimizer"])
         except (ValueError, LookupError, TypeError, RuntimeError, AttributeError) as error:
             text = " ".join(str(error).split())[:200]
             raise CheckpointError(f"{self.path}: does not fit the training ({text}); remove it") from error
@@ -134,6 +136,7 @@ class Progress:
                 _, index, name = key.split(".", 2)
                 layout = torch.channels_last if key in optimizer["channels_last"] else torch.contiguous_format
                 states.setdefault(int(index), {})[name] = tensor.clone(memory_format=layout)
+        self._check_optimizer(states, optimizer["groups"])
         net = {name.partition(".")[2]: tensor for name, tensor in tensors.items() if name.startswith("net.")}
         self.net.load_state_dict(net)
         self.optimizer.load_state_dict({"state": states, "param_groups": optimizer["groups"]})
@@ -142,3 +145,30 @@ class Progress:
         torch.set_rng_state(tensors["random.cpu"])
         if self.device.type == "cuda":
             torch.cuda.set_rng_state(tensors["random.cuda"], self.device)
+
+    def _check_optimizer(self, states: Mapping[int, Mapping[str, Any]], groups: Any) -> None:
+        """Check the state of the optimizer, which does not do so: it would write beyond the memory of small tensors."""
+        current = self.optimizer.param_groups
+        parameters = [parameter for group in current for parameter in group["params"]]
+        for index, values in states.items():
+            parameter = parameters[index]
+            for name, value in values.items():
+                if not isinstance(value, Tensor):
+                    if not (value is None or type(value) in (int, float, bool)):
+                        raise ValueError(f"{name} of parameter {index} is not a number")
+                elif (name == "step" and value.shape != ()) or (name != "step" and value.shape != parameter.shape):
+                    raise ValueError(f"{name} of parameter {index} has the shape {tuple(value.shape)}")
+                elif not value.dtype.is_floating_point or (name != "step" and value.dtype != parameter.dtype):
+                    raise ValueError(f"{name} of parameter {index} has the type {value.dtype}")
+        numbers = iter(range(len(parameters)))
+        for found, group in zip(groups, current, strict=True):
+            if found["params"] != [next(numbers) for _ in group["params"]] or group.keys() - found.keys():
+                raise ValueError("its groups of parameters are not those of the optimizer")
+            for name in found.keys() - group.keys():  # some optimizers add the number of steps
+                if type(found[name]) not in (int, float):
+                    raise ValueError(f"{name} of a group of parameters is a {type(found[name]).__name__}")
+            for name in group.keys() - {"params"}:
+                kinds: Any = (float, int, Tensor) if isinstance(group[name], float | Tensor) else type(group[name])
+                kinds = (list, tuple) if isinstance(group[name], list | tuple) else kinds
+                if not isinstance(found[name], kinds):
+                    raise ValueError(f"{name} of a group of parameters is a {type(found[name]).__name__}")

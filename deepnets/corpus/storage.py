@@ -35,6 +35,8 @@ from deepnets.support import (
     DeepNetsError,
     FormatError,
     IntegrityError,
+    check_chunks,
+    check_filters,
     error_reason,
     open_hdf5,
     read_attribute,
@@ -139,6 +141,7 @@ class CorpusFile:
                 inner = (2, dataset.shape[2])
             self._expect(dataset, dataset.dtype == dtype and dataset.shape == (self.num_networks, *inner))
         self._wiring = safe_datasets(self._file, ["wiring"])["wiring"]
+        self._checked: set[tuple[int, ...]] = set()  # chunks of the wiring
         self._expect(self._wiring, self._wiring.dtype == WIRING and self._wiring.ndim == 1)
         self.offsets = np.zeros(self.num_networks + 1, np.int64)
         np.cumsum(self.column("num_rows"), out=self.offsets[1:])
@@ -165,7 +168,9 @@ class CorpusFile:
         if name not in self._columns:
             self._ensure_open()
             with self._reading(f"split {self.split}, column {name}"):
-                values = self._file["networks"][name][:]
+                dataset = self._file["networks"][name]
+                check_chunks(dataset, f"{self.path}: split {self.split}, column {name}")
+                values = dataset[:]
             if name in LARGEST and values.max(initial=0) > LARGEST[name]:
                 network = int(np.argmax(values > LARGEST[name]))
                 raise IntegrityError(
@@ -219,7 +224,7 @@ class CorpusFile:
         self._ensure_open()
         networks = f"network {start}" if stop == start + 1 else f"networks {start} to {stop - 1}"
         with self._reading(f"split {self.split}, {networks}"):
-            return self._wiring[self.offsets[start] : self.offsets[stop]]  # type: ignore[no-any-return]
+            return self._rows(int(self.offsets[start]), int(self.offsets[stop]), networks)
 
     def wiring_blocks(self, size: int = 1 << 18) -> Iterator[npt.NDArray[np.void]]:
         """Iterate over the wiring of all networks in blocks of equal size.
@@ -232,10 +237,17 @@ class CorpusFile:
             Rows per block.
         """
         self._ensure_open()
+        with self._reading(f"split {self.split}, the wiring"):
+            check_filters(self._wiring, f"{self.path}: split {self.split}, the wiring")
         for start in range(0, int(self.offsets[-1]), size):
             with self._reading(f"split {self.split}, rows from {start} on"):
-                block = self._wiring[start : start + size]
+                block = self._rows(start, start + size, f"rows from {start} on")
             yield block
+
+    def _rows(self, start: int, stop: int, what: str) -> npt.NDArray[np.void]:
+        rows = slice(start, stop)
+        check_chunks(self._wiring, f"{self.path}: split {self.split}, {what}", rows, self._checked)
+        return self._wiring[rows]  # type: ignore[no-any-return]
 
     def close(self) -> None:
         """Close the file.  Columns that were read stay available."""
@@ -272,6 +284,7 @@ class CorpusFile:
         """Check that a list of words is the known one or its beginning; earlier versions may lack the last words."""
         expected = np.array(known, dtype="S")
         self._expect(dataset, dataset.ndim == 1 and dataset.dtype.kind == "S" and dataset.nbytes <= expected.nbytes)
+        check_chunks(dataset, f"{self.path}: {dataset.name}")
         found = dataset[:]
         same = (found == expected[: len(found)]) | (found == b"")  # a place that a later version may use
         self._expect(dataset, bool(same.all()), "a vocabulary that this version knows")

@@ -3,6 +3,7 @@
 loading       `open_images`, `load_images` and the registry `IMAGE_SETS`
 image_set     `ImageSet`, images in memory, and the protocol `Images` of all image sets
 image_files   `ImageFolders`, image files read by worker processes
+decoding      reading of image files
 rand_augment  RandAugment of timm, for both
 digits        scikit-learn's handwritten digits
 cifar         CIFAR-10, with an optional download

@@ -27,11 +27,13 @@ from deepnets.data.image_set import IMAGENET_MEAN, IMAGENET_STD, ImageSet
 from deepnets.support import (
     DAMAGED,
     Bounded,
+    Budget,
     ConfigError,
     FormatError,
     IntegrityError,
     MissingDataError,
     Unfinished,
+    check_regular,
     error_reason,
     read_pickle,
     shown,
@@ -49,6 +51,8 @@ _TEST = ("test_batch",)
 _NUM_CLASSES = 10
 _VALIDATION = 10  # the validation split is 1 / 10 of the training images
 _LARGEST_FILE = 200 << 20  # bytes; the real files have 31 MB
+_MOST_MEMBERS = 1000  # files and folders in an archive; the real one has 9
+_LARGEST_HEADER = 1 << 16  # bytes, of one of them
 _MEAN = (0.49139968, 0.48215827, 0.44653124)
 _STD = (0.24703233, 0.24348505, 0.26158768)
 
@@ -99,7 +103,7 @@ def load_cifar10(
     if root is None:
         raise ConfigError(f"root: cifar10 needs the folder that holds {FOLDER}; name it, or use the images 'digits'")
     names = _TEST if split == "test" else _TRAIN
-    parts = [_read(where, content) for where, content in _contents(Path(root), names, download)]
+    parts = [_read(*file) for file in _contents(Path(root), names, download)]
     images = np.concatenate([images for images, _ in parts])
     labels = np.concatenate([labels for _, labels in parts])
     held_out = len(images) // _VALIDATION
@@ -122,11 +126,12 @@ def load_cifar10(
 # --- files ---
 
 
-def _contents(root: Path, names: tuple[str, ...], download: bool) -> list[tuple[str, bytes]]:
-    """Read files by name; return where each of them is, for error messages, and its bytes."""
+def _contents(root: Path, names: tuple[str, ...], download: bool) -> list[tuple[str, bytes, Budget]]:
+    """Read files by name; return where each of them is, for error messages, its bytes and what it may describe."""
     folder = next((f for f in (root / FOLDER, root) if any((f / name).exists() for name in (*_TRAIN, *_TEST))), None)
     if folder is not None:
-        return [(str(folder / name), _file(folder / name)) for name in names]
+        files = [(folder / name, _file(folder / name)) for name in names]
+        return [(str(path), content, Budget(len(content))) for path, content in files]
     archive = root / ARCHIVE
     if not archive.exists():
         if not download:
@@ -135,14 +140,15 @@ def _contents(root: Path, names: tuple[str, ...], download: bool) -> list[tuple[
                 f"latter from {URL}, or pass download=True"
             )
         archive = fetch(root)
-    members = _members(archive)
+    members, budget = _members(archive)
     if missing := [name for name in names if name not in members]:
         raise FormatError(f"{archive}: holds no file {FOLDER}/{missing[0]}; is it the python version of CIFAR-10?")
-    return [(f"{archive}: {FOLDER}/{name}", members[name]) for name in names]
+    return [(f"{archive}: {FOLDER}/{name}", members[name], budget) for name in names]
 
 
 def _file(path: Path) -> bytes:
     try:
+        check_regular(path)
         _check_size(str(path), path.stat().st_size)
         return path.read_bytes()
     except FileNotFoundError as error:
@@ -151,23 +157,68 @@ def _file(path: Path) -> bytes:
         raise FormatError(f"{path}: cannot be read: {error_reason(error)}") from error
 
 
-def _members(archive: Path) -> dict[str, bytes]:
+def _members(archive: Path) -> tuple[dict[str, bytes], Budget]:
     """Read the files with images of an archive, and the archive to its end, where its checksum is."""
     found = {}
     try:
-        with gzip.open(archive) as unzipped, tarfile.open(fileobj=unzipped, mode="r:") as tar:
-            for member in tar:
-                name = member.name.removeprefix(f"{FOLDER}/")
-                if name in (*_TRAIN, *_TEST) and (file := tar.extractfile(member) if member.isfile() else None):
-                    _check_size(f"{archive}: {member.name}", member.size)
-                    found[name] = file.read()
-            while unzipped.read(1 << 20):
-                pass
+        check_regular(archive)
+        budget = Budget(archive.stat().st_size)
+        with gzip.open(archive) as unzipped:
+            stream = _Unzipped(unzipped, budget.limit // 4)
+            with tarfile.open(fileobj=stream, mode="r:") as tar:  # type: ignore[call-overload]
+                for number, member in enumerate(tar):
+                    name = member.name.removeprefix(f"{FOLDER}/")
+                    if name in (*_TRAIN, *_TEST) and (file := tar.extractfile(member) if member.isfile() else None):
+                        _check_size(f"{archive}: {member.name}", member.size)
+                        stream.allow(member.size)
+                        found[name] = file.read()
+                    if number >= _MOST_MEMBERS:
+                        raise FormatError(f"{archive}: holds more than {_MOST_MEMBERS:,} files; CIFAR-10 has 9")
+                    stream.allow(_LARGEST_HEADER)
+            stream.finish()
     except FormatError:
         raise
     except Exception as error:  # zlib and tarfile raise many types
         raise FormatError(f"{archive}: is damaged: {error_reason(error)}; download it again") from error
-    return found
+    return found, budget
+
+
+class _Unzipped:
+    """The decompressed bytes of an archive, whose headers and total size are limited.
+
+    `tarfile` reads the names in headers whole, whatever size they state, and skips the content of files by seeking.
+    """
+
+    def __init__(self, stream: gzip.GzipFile, limit: int) -> None:
+        self._stream, self._limit, self._allowed = stream, limit, _LARGEST_HEADER
+
+    def allow(self, size: int) -> None:
+        """Allow this number of bytes to be read from now on."""
+        self._allowed = size
+
+    def read(self, size: int) -> bytes:
+        """Read bytes."""
+        self._allowed -= size
+        self._check(self._stream.tell() if self._allowed >= 0 else self._limit, size)
+        return self._stream.read(size)
+
+    def seek(self, position: int) -> int:
+        """Go to a position."""
+        self._check(position)
+        return self._stream.seek(position)
+
+    def tell(self) -> int:
+        """Return the position."""
+        return self._stream.tell()
+
+    def finish(self) -> None:
+        """Read to the end of the stream, where its checksum is verified."""
+        while self._stream.read(1 << 20):
+            self._check(self._stream.tell())
+
+    def _check(self, position: int, size: int = 0) -> None:
+        if position + size > self._limit:
+            raise ValueError("it describes more data than an archive of its size can hold")
 
 
 def _check_size(where: str, size: int) -> None:
@@ -231,10 +282,10 @@ def fetch(folder: Path, url: str = URL, sha256: str = SHA256) -> Path:
 # --- content ---
 
 
-def _read(where: str, pickled: bytes) -> LabelledImages:
+def _read(where: str, pickled: bytes, budget: Budget) -> LabelledImages:
     """Return the images `(n, 3, 32, 32) uint8` and the labels `(n,) int64` of a file."""
     try:
-        content = read_pickle(Bounded(io.BytesIO(pickled), len(pickled)), _BUILDERS)
+        content = read_pickle(Bounded(io.BytesIO(pickled), len(pickled), budget), _BUILDERS)
     except Exception as error:  # damaged and malicious pickles raise many types
         raise FormatError(f"{where}: is not a file of CIFAR-10: {error_reason(error)[:200]}") from error
     if not isinstance(content, dict):

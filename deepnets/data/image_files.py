@@ -17,9 +17,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from deepnets.data.decoding import read_image
 from deepnets.data.image_set import IMAGENET_MEAN, IMAGENET_STD
 from deepnets.data.rand_augment import RandAugment
 from deepnets.support import (
+    EndWithParent,
     FormatError,
     MissingDependencyError,
     at_least,
@@ -193,6 +195,7 @@ class ImageFolders:
             batch_size=batch_size,
             drop_last=drop_last,
             num_workers=self.workers,
+            worker_init_fn=EndWithParent(),
             collate_fn=_collate,
             pin_memory=self.device.type == "cuda",
             generator=torch.Generator(),  # seeds workers only; keeps the global generator unchanged
@@ -311,15 +314,13 @@ class _ImageFiles(torch.utils.data.Dataset[Any]):
 
 def _decode(path: str, seed: int, transform: Callable[[Any], Tensor]) -> Tensor:
     """Decode and transform an image, with random numbers that do not depend on the process."""
-    from PIL import Image
-
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
+        image = read_image(path)
         try:
-            with Image.open(path) as image:
-                return transform(image.convert("RGB"))
-        except Exception as error:  # Pillow raises many types
-            raise FormatError(f"{path}: cannot be read as an image: {error_reason(error)}") from error
+            return transform(image)
+        except Exception as error:  # torchvision raises many types, for example for images of extreme shapes
+            raise FormatError(f"{path}: cannot be transformed: {error_reason(error)}") from error
 
 
 def _collate(items: list[tuple[Tensor, int] | FormatError]) -> tuple[Tensor, Tensor] | FormatError:

@@ -28,6 +28,7 @@ from deepnets.original_format.metadata import (
 )
 from deepnets.original_format.network import OfficialNetwork, OfficialReport
 from deepnets.support import (
+    Budget,
     ConfigError,
     FormatError,
     IntegrityError,
@@ -179,6 +180,7 @@ class OfficialSplit:
         self._file: h5py.File | None = None
         self._process = 0
         with _located(self._where()):
+            _check_sizes(self.num_nodes, path)
             stored = len(self._networks())
         if stored != len(self):
             raise IntegrityError(
@@ -338,6 +340,12 @@ def _located(where: str) -> Iterator[None]:
         raise FormatError(f"{where}: {error}") from error
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeError) as error:
         raise IntegrityError(f"{where}: damaged ({error}); get the file again") from error
+
+
+def _check_sizes(num_nodes: npt.NDArray[np.int32], path: Path) -> None:
+    cells = int((num_nodes.astype(np.int64) ** 2).sum())
+    if cells > Budget(path.stat().st_size).limit:
+        raise FormatError(f"its networks claim matrices of {cells:,} bytes, more than its size allows; refused")
 
 
 def _open(path: Path) -> h5py.File:

@@ -3,9 +3,11 @@
 errors               the exceptions of the toolkit
 validation           validation of integer arguments
 files                atomic replacement of files, and locks on folders
-signals              signals deferred to a safe point
+signals              signals deferred to a safe point, and workers that end with their parent
 splits               names of splits, and file names of the corpus
 checksummed_hdf5     HDF5 files with a SHA-256 checksum, written atomically and read defensively
+budget               the limit on what a reader of untrusted files may create
+untrusted_files      reading small files from untrusted sources
 untrusted_hdf5       checks on HDF5 files from untrusted sources
 pickles              an interpreter for untrusted pickles that executes no code
 compilation          `compiled`, numba functions cached on disk
@@ -16,6 +18,7 @@ pretrained_weights   building models of torchvision and timm without downloads
 detection_operators  detection models of torchvision without its compiled operators
 global_random        seeds for libraries that draw from global generators
 command_line         argument parsing and error reporting of the command lines
+standard_streams     standard streams that are closed or full
 registry             named implementations, to which users add their own
 lazy                 lazy re-exports of packages
 
@@ -29,6 +32,7 @@ from typing import TYPE_CHECKING
 from deepnets.support.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from deepnets.support.budget import Budget as Budget
     from deepnets.support.checksummed_hdf5 import create_group as create_group
     from deepnets.support.checksummed_hdf5 import create_hdf5 as create_hdf5
     from deepnets.support.checksummed_hdf5 import error_reason as error_reason
@@ -44,9 +48,11 @@ if TYPE_CHECKING:
     from deepnets.support.command_line import deprecated_option as deprecated_option
     from deepnets.support.command_line import non_negative as non_negative
     from deepnets.support.command_line import number as number
+    from deepnets.support.command_line import output_path as output_path
     from deepnets.support.command_line import positive as positive
     from deepnets.support.command_line import positive_number as positive_number
     from deepnets.support.command_line import run as run
+    from deepnets.support.command_line import seed as seed
     from deepnets.support.compilation import compiled as compiled
     from deepnets.support.compilation import digest_of_sources as digest_of_sources
     from deepnets.support.detection_operators import import_detection as import_detection
@@ -61,8 +67,10 @@ if TYPE_CHECKING:
     from deepnets.support.errors import TraceError as TraceError
     from deepnets.support.errors import TrainingError as TrainingError
     from deepnets.support.errors import in_one_line as in_one_line
+    from deepnets.support.errors import printable as printable
     from deepnets.support.files import atomic_write as atomic_write
     from deepnets.support.files import exclusive as exclusive
+    from deepnets.support.files import remove_temporary as remove_temporary
     from deepnets.support.files import replace_file as replace_file
     from deepnets.support.files import sync as sync
     from deepnets.support.global_random import seeded_globals as seeded_globals
@@ -83,12 +91,17 @@ if TYPE_CHECKING:
     from deepnets.support.registry import import_attribute as import_attribute
     from deepnets.support.registry import is_attribute as is_attribute
     from deepnets.support.signals import DeferredSignals as DeferredSignals
-    from deepnets.support.signals import ignore_signals as ignore_signals
+    from deepnets.support.signals import EndWithParent as EndWithParent
     from deepnets.support.splits import EVALUATION_SPLITS as EVALUATION_SPLITS
     from deepnets.support.splits import IMAGE_SPLITS as IMAGE_SPLITS
     from deepnets.support.splits import NETWORK_SPLITS as NETWORK_SPLITS
     from deepnets.support.splits import STORED_SPLITS as STORED_SPLITS
     from deepnets.support.splits import corpus_path as corpus_path
+    from deepnets.support.untrusted_files import check_regular as check_regular
+    from deepnets.support.untrusted_files import parse_json as parse_json
+    from deepnets.support.untrusted_files import read_whole as read_whole
+    from deepnets.support.untrusted_hdf5 import check_chunks as check_chunks
+    from deepnets.support.untrusted_hdf5 import check_filters as check_filters
     from deepnets.support.untrusted_hdf5 import get_member as get_member
     from deepnets.support.untrusted_hdf5 import read_array as read_array
     from deepnets.support.validation import abbreviated as abbreviated
@@ -98,6 +111,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
+        "budget": ("Budget",),
         "checksummed_hdf5": (
             "verify_checksum",
             "create_hdf5",
@@ -118,9 +132,11 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "deprecated_option",
             "non_negative",
             "number",
+            "output_path",
             "positive",
             "positive_number",
             "run",
+            "seed",
         ),
         "compilation": (
             "compiled",
@@ -139,10 +155,12 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "TraceError",
             "TrainingError",
             "in_one_line",
+            "printable",
         ),
         "files": (
             "atomic_write",
             "exclusive",
+            "remove_temporary",
             "replace_file",
             "sync",
         ),
@@ -173,7 +191,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         ),
         "signals": (
             "DeferredSignals",
-            "ignore_signals",
+            "EndWithParent",
         ),
         "splits": (
             "EVALUATION_SPLITS",
@@ -182,7 +200,14 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "STORED_SPLITS",
             "corpus_path",
         ),
+        "untrusted_files": (
+            "check_regular",
+            "parse_json",
+            "read_whole",
+        ),
         "untrusted_hdf5": (
+            "check_chunks",
+            "check_filters",
             "get_member",
             "read_array",
         ),

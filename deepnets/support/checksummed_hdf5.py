@@ -25,9 +25,10 @@ from typing import Any
 
 import h5py
 
+from deepnets.support.budget import Budget
 from deepnets.support.errors import DeepNetsError, FormatError, IntegrityError
 from deepnets.support.files import atomic_write
-from deepnets.support.untrusted_hdf5 import refuse_external_data, refuse_link
+from deepnets.support.untrusted_hdf5 import FILTERS, get_filters, refuse_external_data, refuse_link
 
 __all__ = [
     "create_group",
@@ -41,8 +42,6 @@ __all__ = [
 ]
 
 BLOCK_SIZE = 512
-_FILTERS = [h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_FLETCHER32]
-_LARGEST_DEFLATE_RATIO = 1_100  # no deflate stream expands by more
 _LARGEST_CHUNK = 1 << 20  # bytes
 _LARGEST_ATTRIBUTE = 1 << 16  # bytes
 _TITLE = "DeepNets-1M corpus: an HDF5 file from byte 512 on\n"
@@ -287,7 +286,7 @@ def safe_datasets(group: h5py.Group, names: Iterable[str]) -> dict[str, h5py.Dat
     """Return datasets after checking that they can be read without allocating more than the file can hold.
 
     Every dataset must be stored in this file, in chunks with compression and checksums.  The sizes that the datasets
-    state are added up and compared with the size of the file.
+    state are added up and compared with the size of the file (`Budget`).  `check_chunks` checks what their chunks hold.
 
     Parameters
     ----------
@@ -312,21 +311,20 @@ def safe_datasets(group: h5py.Group, names: Iterable[str]) -> dict[str, h5py.Dat
     ...     safe_datasets(file, ["x"])["x"].shape
     (2,)
     """
-    datasets, size, file = {}, 0, group.file
-    limit = _LARGEST_DEFLATE_RATIO * file.id.get_filesize()
+    datasets, file = {}, group.file
+    budget = Budget(file.id.get_filesize())
     for name in names:
         dataset = datasets[name] = group[name]
         where = f"{file.filename}: {group.name.rstrip('/')}/{name}"
         if not isinstance(dataset, h5py.Dataset):
             raise FormatError(f"{where} is not a dataset")
         refuse_external_data(dataset, where)
-        storage = dataset.id.get_create_plist()
-        if [storage.get_filter(i)[0] for i in range(storage.get_nfilters())] != _FILTERS:
+        if get_filters(dataset) != FILTERS:
             raise FormatError(f"{where} is not stored with compression and checksums")
-        size += dataset.nbytes
         chunk = math.prod(dataset.chunks) * dataset.dtype.itemsize
-        if size > limit or chunk > _LARGEST_CHUNK:
+        if dataset.nbytes > budget.left or chunk > _LARGEST_CHUNK:
             raise FormatError(f"{where} claims a size that a file of this length cannot hold; refused")
+        budget.spend(dataset.nbytes)
     return datasets
 
 

@@ -7,6 +7,7 @@ are accepted with a deprecation note.
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
 import math
 import os
@@ -15,11 +16,23 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
-from deepnets.support.errors import DeepNetsError
+from deepnets.support.errors import DeepNetsError, in_one_line, printable
+from deepnets.support.standard_streams import discard, flush, open_standard_streams
 
-__all__ = ["Parser", "deprecated_option", "non_negative", "number", "positive", "positive_number", "run"]
+__all__ = [
+    "Parser",
+    "deprecated_option",
+    "non_negative",
+    "number",
+    "output_path",
+    "positive",
+    "positive_number",
+    "run",
+    "seed",
+]
 
 
 GRACE = 5.0
@@ -198,6 +211,53 @@ def positive_number(text: str) -> float:
     return value
 
 
+def output_path(text: str) -> Path:
+    """Parse the path of a file or folder to write to.
+
+    Parameters
+    ----------
+    text
+        The value of an option.
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        If the text is empty; the current folder is ``.``.
+
+    Examples
+    --------
+    >>> output_path("results").name
+    'results'
+    """
+    if not text.strip():
+        raise argparse.ArgumentTypeError("expected the name of a file or folder, got an empty text")
+    return Path(text)
+
+
+def seed(text: str) -> int:
+    """Parse a seed of random numbers: an integer from 0 to 2**63 - 1.
+
+    Parameters
+    ----------
+    text
+        The value of an option.
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        For any other text.
+
+    Examples
+    --------
+    >>> seed("1111")
+    1111
+    """
+    value = non_negative(text)
+    if value >= 2**63:
+        raise argparse.ArgumentTypeError(f"expected an integer from 0 to 2**63 - 1, got {text!r}")
+    return value
+
+
 def _integer(text: str, least: int) -> int:
     try:
         value = int(text.replace("_", "").replace(",", ""))
@@ -228,6 +288,7 @@ def run(command: Callable[[Sequence[str]], None], after_interrupt: str = "") -> 
         if __name__ == "__main__":
             run(main, after_interrupt="run the same command again to resume")
     """
+    open_standard_streams()
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     interrupt = _Interrupt()
     sys.unraisablehook = interrupt.was_lost
@@ -243,21 +304,39 @@ def run(command: Callable[[Sequence[str]], None], after_interrupt: str = "") -> 
             print(f"{start}interrupted{after_interrupt and '; '}{after_interrupt}", file=sys.stderr)
             status = 130
             _leave_within_grace()
-        elif isinstance(error, DeepNetsError):
-            print(f"error: {error}", file=sys.stderr)
-            status = 1
-        elif isinstance(error, MemoryError):
-            print("error: there is not enough memory", file=sys.stderr)
-            status = 1
-        elif isinstance(error, OSError) and error.filename is not None:
-            print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
-            status = 1
-        elif isinstance(error, BrokenPipeError):  # the reader of the output, such as `head`, has ended
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        elif isinstance(error, BrokenPipeError) and error.filename is None:  # the reader of the output has ended
+            discard(sys.stdout)
             status = 0
+        elif (reason := _reason(error)) is not None:
+            print(f"error: {printable(reason)}", file=sys.stderr)
+            status = 1
         else:
             raise
+    flush(sys.stdout)
     sys.exit(status)
+
+
+def _reason(error: BaseException) -> str | None:
+    """Return the message for an error about the input or the machine; None for a bug."""
+    if isinstance(error, DeepNetsError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "there is not enough memory"
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    shared = Path("/dev/shm")  # noqa: S108
+    if isinstance(error, OSError | RuntimeError) and sys.platform == "linux" and not os.access(shared, os.W_OK):
+        return f"{shared}: is missing or not writable, and processes share memory there ({in_one_line(error, 200)})"
+    if isinstance(error, OSError) and error.errno in _MACHINE:  # of a file that is open already, or of the output
+        return f"cannot write or allocate: {error.strerror}"
+    return None
+
+
+_MACHINE = {
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EFBIG", "EIO", "EROFS", "EMFILE", "ENFILE", "ENOMEM", "EAGAIN")
+    if hasattr(errno, name)
+}
 
 
 class _Interrupt:

@@ -18,6 +18,8 @@ do about it.
 
 from __future__ import annotations
 
+import re
+
 __all__ = [
     "BusyError",
     "CheckpointError",
@@ -30,7 +32,10 @@ __all__ = [
     "TraceError",
     "TrainingError",
     "in_one_line",
+    "printable",
 ]
+
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class DeepNetsError(Exception):
@@ -144,3 +149,21 @@ def in_one_line(error: BaseException, limit: int | None = None) -> str:
     """
     text = " ".join(str(error).split())[:limit]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def printable(text: str) -> str:
+    """Replace control characters, except line breaks and tabs, by escape sequences.
+
+    Texts from files could otherwise change the title, the colours or the content of a terminal.
+
+    Parameters
+    ----------
+    text
+        Any text.
+
+    Examples
+    --------
+    >>> printable("\\x1b[2Jcleared")
+    '\\\\x1b[2Jcleared'
+    """
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape", "surrogatepass").decode(), text)

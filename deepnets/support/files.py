@@ -6,16 +6,17 @@ A file written by these functions is either complete and on the disk, or the pre
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from deepnets.support.errors import BusyError
 
-__all__ = ["atomic_write", "exclusive", "replace_file", "sync"]
+__all__ = ["atomic_write", "exclusive", "remove_temporary", "replace_file", "sync"]
 
 
 @contextlib.contextmanager
@@ -122,6 +123,31 @@ def replace_file(path: Path, content: bytes | str) -> None:
     """
     with atomic_write(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def remove_temporary(folder: Path, names: Iterable[str]) -> None:
+    """Remove the temporary files that killed processes have left in place of files.
+
+    Parameters
+    ----------
+    folder
+        The folder.  Its lock must be held, so that no other process writes to it.
+    names
+        Names of the files that `atomic_write` was called for.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as name:
+    ...     Path(name, ".a.txt.123-0123abcd.tmp").touch()
+    ...     remove_temporary(Path(name), ["a.txt"])
+    ...     os.listdir(name)
+    []
+    """
+    for name in names:
+        for left in folder.glob(f".{glob.escape(name)}.*.tmp"):
+            with contextlib.suppress(OSError):
+                left.unlink()
 
 
 def sync(path: Path) -> None:

@@ -11,10 +11,13 @@ import pickletools
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from deepnets.support.budget import OBJECT, Budget
+
 __all__ = ["DAMAGED", "Bounded", "Name", "Readable", "Unfinished", "fill", "read_pickle", "shown"]
 
 MOST_INSTRUCTIONS = 5_000_000
 LARGE = 1 << 16
+LONGEST_INTEGER = 1024  # bits; Python refuses to print integers of thousands of digits
 DAMAGED = "is a damaged pickle"
 
 
@@ -34,11 +37,15 @@ class Bounded:
         A binary stream.  It may decompress data, whose length is unknown in advance.
     limit
         Largest number of bytes.
+    budget
+        Limit on what is created from the stream.  By default, that of a file of `limit` bytes.
 
     Attributes
     ----------
     position
         Number of bytes read so far.
+    budget : Budget
+        What may still be created.  Streams that are parts of one file share it.
 
     Examples
     --------
@@ -47,10 +54,11 @@ class Bounded:
     b'abc'
     """
 
-    def __init__(self, stream: Readable, limit: int) -> None:
+    def __init__(self, stream: Readable, limit: int, budget: Budget | None = None) -> None:
         self._stream = stream
         self._left = limit
         self.position = 0
+        self.budget = budget or Budget(limit)
 
     def read(self, size: int) -> bytes:
         """Read bytes.
@@ -151,7 +159,13 @@ def read_pickle(
     Raises
     ------
     ValueError
-        If the pickle refers to anything else.  Damaged pickles can raise any exception.
+        If the pickle refers to anything else, or its objects exceed the budget of the stream.  Damaged pickles can
+        raise any exception.
+
+    Notes
+    -----
+    Every instruction counts as one small object.  A builder is expected to copy its arguments, but not to create more
+    than that; one that does must count it.
 
     Examples
     --------
@@ -204,6 +218,7 @@ class _Machine:
         self, stream: Bounded, builders: Mapping[str, Callable[..., Any]], persistent: Callable[[Any], Any] | None
     ) -> None:
         self.stream = stream
+        self.budget = stream.budget
         self.builders = builders
         self.persistent = persistent
         self.stack: list[Any] = []
@@ -214,8 +229,11 @@ class _Machine:
         for count, (instruction, argument, _) in enumerate(pickletools.genops(self.stream)):  # type: ignore[arg-type]
             if count > MOST_INSTRUCTIONS:
                 raise ValueError("is a pickle of too many instructions")
+            self.budget.spend(OBJECT)
             name = instruction.name
             if name in _LITERALS:
+                if type(argument) is int and argument.bit_length() > LONGEST_INTEGER:
+                    raise ValueError("holds an integer of hundreds of digits")
                 self.stack.append(argument)
             elif name == "STOP":
                 return self.stack.pop()
@@ -282,12 +300,14 @@ class _Machine:
         builder = self.builders.get(function) if type(function) is Name else None
         if builder is None:
             raise ValueError(f"refers to {shown(function)}, which is not data")
+        self.budget.spend(sum(map(_copied_size, arguments)))
         self.stack.append(builder(*arguments))
 
     def build(self, _: Any) -> None:
         (state,) = self.take(1)
         target = self.stack[-1]
         if isinstance(target, Unfinished):
+            self.budget.spend(sum(map(_copied_size, state)) if type(state) is tuple else _copied_size(state))
             self.replace(target.finish(self.stream, state))
         elif type(target) is not dict:  # attributes of an OrderedDict, such as versions of modules, are ignored
             raise ValueError(f"changes a {type(target).__name__}")
@@ -297,6 +317,13 @@ class _Machine:
         if self.persistent is None:
             raise ValueError("refers to data outside of it")
         self.stack.append(self.persistent(key))
+
+
+def _copied_size(value: Any) -> int:
+    """Return about how much memory a copy of a value takes, without what it contains."""
+    if isinstance(value, str | bytes | bytearray):
+        return len(value)
+    return OBJECT * len(value) if isinstance(value, tuple | list | dict) else 0
 
 
 def shown(value: Any) -> str:

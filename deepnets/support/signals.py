@@ -1,4 +1,4 @@
-"""Signals that are deferred until the program is ready for them.
+"""Signals that are deferred until the program is ready for them, and worker processes that end with their parent.
 
 Python raises `KeyboardInterrupt` wherever the program happens to be: in a callback, where the exception is lost, or on
 the way into compiled code, where it becomes another exception.  `DeferredSignals` raises it at a safe point instead,
@@ -7,13 +7,16 @@ for example between two shards or two training steps.
 
 from __future__ import annotations
 
+import os
+import select
 import signal
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-__all__ = ["DeferredSignals", "ignore_signals"]
+__all__ = ["DeferredSignals", "EndWithParent"]
 
 _NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
@@ -118,14 +121,54 @@ class DeferredSignals:
             _signal_main_thread(number)
 
 
-def ignore_signals(*_: object) -> None:
-    """Ignore SIGINT and SIGTERM in this process.
+@dataclass(frozen=True)
+class EndWithParent:
+    """Makes a worker process end when the process that uses it ends, however that happens.
 
-    Worker processes call this function: signals to the process group are meant for the process that started them.
-    Arguments are ignored, so that the function can be the `worker_init_fn` of a `DataLoader`.
+    It is called in the worker: it can be the `worker_init_fn` of a `DataLoader`.  The worker then ignores Ctrl-C, which
+    is meant for the process that started it, and ends at SIGTERM.  `DataLoader` alone does not ensure this: workers
+    that a fork server started do not notice that the process that uses them was killed, and the fork server waits for
+    them.
+
+    Parameters
+    ----------
+    parent
+        Process number.  By default, the process that creates the object.
+
+    Examples
+    --------
+    >>> EndWithParent().parent == os.getpid()
+    True
     """
-    for number in _NUMBERS:
-        signal.signal(number, signal.SIG_IGN)
+
+    parent: int = field(default_factory=os.getpid)
+
+    def __call__(self, *_: object) -> None:
+        """Start to watch the parent; arguments are ignored."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        threading.Thread(target=_end_with, args=(self.parent,), name="watch parent", daemon=True).start()
+
+
+def _end_with(process: int) -> None:
+    try:
+        descriptor = os.pidfd_open(process)
+    except (AttributeError, OSError):  # another system, or the process has ended already
+        while _exists(process):
+            time.sleep(1)
+    else:
+        select.select([descriptor], [], [])
+    os._exit(1)
+
+
+def _exists(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _signal_main_thread(number: int) -> None:

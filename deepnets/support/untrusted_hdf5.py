@@ -1,12 +1,15 @@
 """Checks on HDF5 files from untrusted sources, made before any of their data is read.
 
 A dataset of an HDF5 file can have its data in any other file of the machine (links, external storage, virtual
-datasets), and a file of a few bytes can state a size of terabytes.
+datasets), and a file of a few bytes can state a size of terabytes, or hold a compressed chunk that expands to gigabytes
+although it states a small size: HDF5 decompresses chunks to their end.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
+import zlib
 from typing import Any
 
 import h5py
@@ -15,9 +18,21 @@ import numpy.typing as npt
 
 from deepnets.support.errors import FormatError, IntegrityError
 
-__all__ = ["get_member", "read_array", "refuse_external_data", "refuse_link"]
+__all__ = [
+    "check_chunks",
+    "check_filters",
+    "get_filters",
+    "get_member",
+    "read_array",
+    "refuse_external_data",
+    "refuse_link",
+]
+
+FILTERS = (h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_FLETCHER32)
+"""The filters that are accepted, each at most once and in this order."""
 
 _MAX_CHUNKS = 16_384
+_CHECKSUM = 4  # bytes that the filter fletcher32 appends to a chunk
 
 
 def refuse_link(group: h5py.Group, name: str, where: str) -> None:
@@ -77,6 +92,138 @@ def refuse_external_data(dataset: h5py.Dataset, where: str) -> None:
     """
     if dataset.is_virtual or dataset.external:
         raise FormatError(f"{where} takes its data from other files; refused")
+
+
+def get_filters(dataset: h5py.Dataset) -> tuple[int, ...]:
+    """Return the filters of a dataset, in the order in which they were applied.
+
+    Parameters
+    ----------
+    dataset : h5py.Dataset
+        The dataset.
+
+    Returns
+    -------
+    tuple of int
+        Numbers of filters, as in `h5py.h5z`.
+
+    Examples
+    --------
+    >>> import io
+    >>> with h5py.File(io.BytesIO(), "w") as file:
+    ...     get_filters(file.create_dataset("x", (9,), "u1", compression="gzip")) == (h5py.h5z.FILTER_DEFLATE,)
+    True
+    """
+    storage = dataset.id.get_create_plist()
+    return tuple(storage.get_filter(number)[0] for number in range(storage.get_nfilters()))
+
+
+def check_filters(dataset: h5py.Dataset, where: str) -> None:
+    """Check that all chunks of a dataset are there, and were stored with all of its filters, which are known ones.
+
+    Parameters
+    ----------
+    dataset : h5py.Dataset
+        A dataset that is stored in chunks.
+    where : str
+        Its path, for the error message.
+
+    Raises
+    ------
+    FormatError
+        If the dataset has other filters than `FILTERS`, or a chunk is stored without some of them, which would disable
+        its checksum.
+    IntegrityError
+        If a chunk is missing.
+
+    Examples
+    --------
+    >>> import io
+    >>> with h5py.File(io.BytesIO(), "w") as file:
+    ...     check_filters(file.create_dataset("x", (9,), "u1", chunks=(9,), compression="lzf"), "/x")
+    Traceback (most recent call last):
+    deepnets.support.errors.FormatError: /x: is stored with filters other than shuffle, deflate and fletcher32; refused
+    """
+    filters = get_filters(dataset)
+    if filters != tuple(number for number in FILTERS if number in filters):
+        raise FormatError(f"{where}: is stored with filters other than shuffle, deflate and fletcher32; refused")
+    masks: list[int] = []
+    dataset.id.chunk_iter(lambda chunk: masks.append(chunk.filter_mask))
+    if any(masks):
+        raise FormatError(f"{where}: has chunks that were stored without some filters; refused")
+    if len(masks) != math.prod(-(-length // chunk) for length, chunk in zip(dataset.shape, dataset.chunks)):
+        raise IntegrityError(f"{where}: has missing chunks")
+
+
+def check_chunks(
+    dataset: h5py.Dataset,
+    where: str,
+    rows: slice = slice(None),
+    checked: set[tuple[int, ...]] | None = None,
+) -> None:
+    """Check that the chunks of a dataset decompress to exactly their size, before HDF5 decompresses them.
+
+    Nothing is checked for a dataset that is not stored in chunks.  `check_filters` is called if all chunks are checked;
+    otherwise, the caller must have called it, or have checked the filters in another way.
+
+    Parameters
+    ----------
+    dataset : h5py.Dataset
+        The dataset; its chunks must be of a size that is harmless.
+    where : str
+        Its path, for the error message.
+    rows : slice, optional
+        Entries along the first axis whose chunks are checked; by default all.
+    checked : set, optional
+        Offsets of chunks that are not checked again; the offsets of checked chunks are added.
+
+    Raises
+    ------
+    FormatError
+        If a chunk holds more than it states.
+    IntegrityError
+        If a chunk is damaged.
+
+    Examples
+    --------
+    >>> import io
+    >>> with h5py.File(io.BytesIO(), "w") as file:
+    ...     dataset = file.create_dataset("x", (9,), "u1", chunks=(9,), compression="gzip")
+    ...     dataset.id.write_direct_chunk((0,), zlib.compress(bytes(1 << 20)))
+    ...     check_chunks(dataset, "/x")
+    Traceback (most recent call last):
+    deepnets.support.errors.FormatError: /x: the chunk at (0,) holds more than the 9 bytes that it states; refused
+    """
+    if not dataset.chunks:
+        return
+    filters = get_filters(dataset)
+    if rows == slice(None):
+        check_filters(dataset, where)
+    checked = set() if checked is None else checked
+    size = math.prod(dataset.chunks) * dataset.dtype.itemsize
+    start, stop, _ = rows.indices(dataset.shape[0])
+    first = dataset.chunks[0]
+    starts = [range(start - start % first, stop, first)]
+    starts += [range(0, length, chunk) for length, chunk in zip(dataset.shape[1:], dataset.chunks[1:])]
+    for offset in itertools.product(*starts):
+        if offset in checked:
+            continue
+        try:
+            _, stored = dataset.id.read_direct_chunk(offset)
+            if FILTERS[2] in filters:
+                stored = stored[:-_CHECKSUM]
+            content = zlib.decompressobj().decompress(stored, size + 1) if FILTERS[1] in filters else stored
+        except (OSError, RuntimeError, ValueError, MemoryError, zlib.error) as error:
+            raise IntegrityError(f"{where}: the chunk at {offset} is damaged ({error})") from error
+        if len(content) < size:
+            raise IntegrityError(
+                f"{where}: the chunk at {offset} is damaged: it holds {len(content):,} bytes of {size:,}"
+            )
+        if len(content) > size:
+            raise FormatError(
+                f"{where}: the chunk at {offset} holds more than the {size:,} bytes that it states; refused"
+            )
+        checked.add(offset)
 
 
 def get_member(group: h5py.Group, name: str, kind: type[h5py.Group] | type[h5py.Dataset]) -> Any:
@@ -145,8 +292,8 @@ def read_array(
     Raises
     ------
     FormatError
-        If the dataset is missing, is a link, has another dtype, takes its data from other files, or has chunks of an
-        implausible size.
+        If the dataset is missing, is a link, has another dtype, takes its data from other files, has chunks of an
+        implausible size or with unknown filters, or chunks that decompress to another size.
     IntegrityError
         If the shape differs, or the file holds no data for the dataset.
 
@@ -171,4 +318,5 @@ def read_array(
             raise FormatError(f"{name}: chunks of {dataset.chunks} are implausible for the shape {shape}")
     if dataset.id.get_storage_size() == 0:
         raise IntegrityError(f"{name}: the file holds no data for it")
+    check_chunks(dataset, name)
     return np.ascontiguousarray(dataset[()]).astype(dtype, copy=False)

@@ -6,6 +6,7 @@ official         reader of the files of PPUDA (MLP, GHN-1, GHN-2) and GHN-3
 official_writer  writer of such files
 official_names   where official files are looked for, and where to get them
 pickled_tensors  tensors in untrusted pickles
+decompression    compressed files as streams
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from ghn_model.checkpoints.official_writer import FORMATS, official_config, save
 from ghn_model.checkpoints.tensor_files import (
     DIGEST,
     TensorFile,
+    check_tensors,
     check_writable,
     content_digest,
     file_digest,
@@ -45,6 +47,7 @@ __all__ = [
     "Checkpoint",
     "TensorFile",
     "build_from",
+    "check_tensors",
     "check_writable",
     "checked_device",
     "content_digest",

@@ -13,14 +13,11 @@ files make it crash or allocate all memory.)
 
 from __future__ import annotations
 
-import bz2
-import gzip
+import io
 import json
-import lzma
 import math
 import re
 import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -29,8 +26,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepnets.support import Bounded, CheckpointError, ConfigError
+from deepnets.support import Bounded, Budget, CheckpointError, ConfigError
 from deepnets.tracing import check_vocabulary
+from ghn_model.checkpoints.decompression import decompressed
 from ghn_model.checkpoints.pickled_tensors import read_old_format, read_tensors, view_numbers
 
 __all__ = ["OfficialFile", "infer_config", "read_official", "read_saved"]
@@ -305,8 +303,9 @@ def read_saved(path: Path) -> Any:
         if kind == "old torch":
             return read_old_format(np.memmap(path, np.uint8, "c"))
         size = path.stat().st_size
-        with _decompressed(path, kind) as stream:
-            bounded = Bounded(stream, size + 1 if kind == "pickle" else LARGEST_RATIO * size + (1 << 24))
+        with decompressed(path, kind) as stream:
+            limit = size + 1 if kind == "pickle" else LARGEST_RATIO * size + (1 << 24)
+            bounded = Bounded(stream, limit, Budget(size))
             payload = read_tensors(bounded)
             if bounded.read(1):  # also makes gzip and others verify their checksums
                 raise ValueError("has data after its end")
@@ -348,7 +347,8 @@ def _zipped(path: Path) -> Any:
             return found[key]
 
         with archive.open(pickles[0]) as stream:
-            return read_tensors(Bounded(stream, pickles[0].file_size), storage)
+            pickled = io.BytesIO(stream.read())  # as large as the file at most; small reads of an entry are slow
+        return read_tensors(Bounded(pickled, pickles[0].file_size), storage)
 
 
 def _start(file: IO[bytes], entry: zipfile.ZipInfo) -> int:
@@ -356,38 +356,6 @@ def _start(file: IO[bytes], entry: zipfile.ZipInfo) -> int:
     file.seek(entry.header_offset)
     header = file.read(30)
     return entry.header_offset + 30 + int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
-
-
-def _decompressed(path: Path, kind: str) -> Any:
-    """A context manager that returns a stream of the decompressed content."""
-    if kind == "zlib":
-        return _Inflated(path)
-    openers: dict[str, Any] = {"gzip": gzip.open, "bz2": bz2.open, "xz": lzma.open, "lzma": lzma.open, "pickle": open}
-    return openers[kind](path, "rb")
-
-
-class _Inflated:
-    """A zlib-compressed file as a stream."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("rb")
-        self._inflate = zlib.decompressobj()
-
-    def __enter__(self) -> _Inflated:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def read(self, size: int, /) -> bytes:
-        """Return at most `size` bytes; an empty result means the end of the stream."""
-        while size and not self._inflate.eof:
-            data = self._inflate.unconsumed_tail or self._file.read(1 << 16)
-            if part := self._inflate.decompress(data, size):
-                return part
-            if not data:
-                raise EOFError
-        return b""
 
 
 def _reason(error: BaseException) -> str:

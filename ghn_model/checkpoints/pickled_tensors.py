@@ -7,6 +7,7 @@ between the instructions of the pickle.  An `argparse.Namespace` is read as a di
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -15,13 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepnets.support import DAMAGED, Bounded, Name, Unfinished, fill, read_pickle, shown
+from deepnets.support import DAMAGED, Bounded, Budget, Name, Unfinished, fill, read_pickle, shown
 
 __all__ = ["read_old_format", "read_tensors", "view_numbers"]
 
 Storages = Callable[[str, torch.dtype, int], Tensor]
 
 MOST_AXES = 16
+_TENSOR = 1024  # bytes that a tensor takes without its elements
 DTYPES = {
     "DoubleStorage": torch.float64,
     "FloatStorage": torch.float32,
@@ -73,16 +75,26 @@ def read_tensors(stream: Bounded, storages: Storages | None = None) -> Any:
             raise ValueError(f"has a storage of type {shown(kind)}")
         return storages(name, DTYPES[kind[6:]], _size(number))
 
-    return read_pickle(stream, _BUILDERS, find)
+    builders: dict[str, Callable[..., Any]] = {
+        **_BUILDERS,
+        **dict.fromkeys(
+            ("torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2"),
+            functools.partial(_tensor, stream.budget),
+        ),
+        "torch.storage._load_from_bytes": functools.partial(_storage, stream.budget),
+    }
+    return read_pickle(stream, builders, find)
 
 
-def read_old_format(buffer: Any) -> Any:
+def read_old_format(buffer: Any, budget: Budget | None = None) -> Any:
     """Read a file in the format of PyTorch before 1.6: five pickles, the fourth with the value, then the storages.
 
     Parameters
     ----------
     buffer
         The bytes of the file, writable; tensors are views of them.
+    budget
+        Limit on what is created.  By default, that of a file of this size.
 
     Returns
     -------
@@ -108,7 +120,7 @@ def read_old_format(buffer: Any) -> Any:
         sizes[key] = dtype, number
         return torch.empty(number, dtype=dtype, device="meta")
 
-    stream = Bounded(_Bytes(view), len(view))
+    stream = Bounded(_Bytes(view), len(view), budget)
     magic, protocol, _ = (read_tensors(stream) for _ in range(3))
     if (magic, protocol) != (_MAGIC, _PROTOCOL):
         raise ValueError("is in an unknown format")
@@ -131,7 +143,7 @@ def read_old_format(buffer: Any) -> Any:
             raise ValueError(DAMAGED)
         return found[key]
 
-    return read_tensors(Bounded(_Bytes(view[start:]), len(view) - start), storage)
+    return read_tensors(Bounded(_Bytes(view[start:]), len(view) - start, stream.budget), storage)
 
 
 def view_numbers(buffer: Any, dtype: torch.dtype, number: int, start: int) -> Tensor:
@@ -176,13 +188,14 @@ def _namespace(stream: Bounded, state: Any) -> dict[Any, Any]:
 # --- tensors ---
 
 
-def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor:
+def _tensor(budget: Budget, storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor:
     """A view of a storage; refused if it claims to be larger than the storage."""
     shape, strides = _sizes(shape), _sizes(strides)
     if type(storage) is not Tensor or storage.ndim != 1 or len(shape) != len(strides):
         raise ValueError(DAMAGED)
     if math.prod(shape) > len(storage):
         raise ValueError(f"has a tensor of shape {tuple(shape)} on a storage of {len(storage):,} elements")
+    budget.spend(_TENSOR)
     return storage.as_strided(shape, strides, _size(offset))
 
 
@@ -192,11 +205,11 @@ def _parameter(data: Any, *_: Any) -> Tensor:
     return data
 
 
-def _storage(data: Any) -> Tensor:
+def _storage(budget: Budget, data: Any) -> Tensor:
     """The storage in the bytes of a file in the old format."""
     if not isinstance(data, bytes | bytearray):
         raise ValueError(DAMAGED)
-    storage = read_old_format(data if isinstance(data, bytearray) else bytearray(data))
+    storage = read_old_format(data if isinstance(data, bytearray) else bytearray(data), budget)
     if type(storage) is not Tensor:
         raise ValueError(DAMAGED)
     return storage
@@ -284,10 +297,7 @@ def _size(number: Any) -> int:
 
 _BUILDERS: dict[str, Callable[..., Any]] = {
     "collections.OrderedDict": _dictionary,
-    "torch._utils._rebuild_tensor": _tensor,
-    "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_parameter": _parameter,
-    "torch.storage._load_from_bytes": _storage,
     "torch.Size": lambda numbers: tuple(_sizes(numbers)),
     "torch.device": _device,
     "argparse.Namespace": lambda: Unfinished(_namespace),

@@ -16,11 +16,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from deepnets.support import CheckpointError, atomic_write
+from deepnets.support import CheckpointError, atomic_write, check_regular
 
 __all__ = [
     "DIGEST",
     "TensorFile",
+    "check_tensors",
     "check_writable",
     "file_digest",
     "is_safetensors",
@@ -29,6 +30,7 @@ __all__ = [
 ]
 
 DIGEST = "content_sha256"
+LARGEST_HEADER = 16 << 20  # bytes; enough for 100,000 tensors, which take 200 MB of memory even if they are empty
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
@@ -120,6 +122,8 @@ class TensorFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
+            check_regular(path)
+            _check_header(path)
             with safe_open(path, framework="pt") as file:
                 self.metadata: dict[str, str] = dict(file.metadata() or {})
                 self.tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -134,6 +138,39 @@ class TensorFile:
         others = {name: text for name, text in self.metadata.items() if name != DIGEST}
         if self.metadata.get(DIGEST) != content_digest(self.tensors, others):
             raise CheckpointError(f"{self.path}: does not match its SHA-256; the file is damaged or was changed")
+
+
+def check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Check that tensors have the names, shapes and dtypes of others.
+
+    Parameters
+    ----------
+    found
+        Tensors of a file.
+    expected
+        Tensors like those that the file should hold, on any device.
+
+    Raises
+    ------
+    ValueError
+        If a tensor is missing, has another shape or dtype, or is not expected.
+
+    Examples
+    --------
+    >>> check_tensors({"x": torch.ones(2)}, {"x": torch.ones(3)})
+    Traceback (most recent call last):
+    ValueError: x: expected (3,) torch.float32, got (2,) torch.float32
+    """
+    for names, verb in ((expected.keys() - found.keys(), "lacks"), (found.keys() - expected.keys(), "also holds")):
+        if names:
+            some = ", ".join(sorted(names)[:3]) + (", ..." if len(names) > 3 else "")
+            raise ValueError(f"{verb} {len(names)} tensors: {some[:200]}")
+    for name, tensor in expected.items():
+        got = found[name]
+        if (got.shape, got.dtype) != (tensor.shape, tensor.dtype):
+            raise ValueError(
+                f"{name}: expected {tuple(tensor.shape)} {tensor.dtype}, got {tuple(got.shape)} {got.dtype}"
+            )
 
 
 def content_digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
@@ -224,6 +261,14 @@ def separate_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         used.add(plain.untyped_storage().data_ptr())
         separate[name] = plain
     return separate
+
+
+def _check_header(path: Path) -> None:
+    """Refuse a header that describes too many tensors, before it is parsed."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+    if LARGEST_HEADER < length <= path.stat().st_size:  # an even larger one is truncated
+        raise ValueError(f"its header of {length:,} bytes is larger than {LARGEST_HEADER:,}")
 
 
 def _refuse_folder(path: Path) -> None:

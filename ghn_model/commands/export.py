@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from deepnets.support import ConfigError
+from deepnets.support import ConfigError, output_path
 
 __all__ = ["add_arguments", "run"]
 
@@ -25,7 +25,7 @@ def add_arguments(commands: Any) -> None:
         choices=FORMATS,
         help="ppuda: MLP, GHN-1 and GHN-2 (.pt); ghn3: GHN-3, and GHN-2 for its code (.pt); deepnets1m: safetensors",
     )
-    parser.add_argument("--out", required=True, type=Path, help="output file")
+    parser.add_argument("--out", required=True, type=output_path, help="output file")
     parser.add_argument("--overwrite", action="store_true", help="replace the output file if it exists")
     parser.set_defaults(do=run)
 

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from deepnets.support import ConfigError, atomic_write, positive
+from deepnets.support import ConfigError, atomic_write, output_path, positive
 
 __all__ = ["add_arguments", "model_argument", "run", "vocabulary_argument"]
 
@@ -32,7 +32,7 @@ def add_arguments(commands: Any) -> None:
         help="keyword argument for the callable; the value is JSON or else a string; may be repeated",
     )
     parser.add_argument("--checkpoint", required=True, help="name of a bundled hypernetwork (see list), or a file")
-    parser.add_argument("--out", required=True, type=Path, help="output file (.safetensors)")
+    parser.add_argument("--out", required=True, type=output_path, help="output file (.safetensors)")
     parser.add_argument(
         "--input-size",
         type=positive,

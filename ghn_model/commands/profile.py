@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepnets.support import positive
+from deepnets.support import output_path, positive
 from ghn_model.commands.hypernetwork_options import add_hypernetwork
 from ghn_model.commands.train import add_data, add_machine, add_recipe, opened
 
@@ -29,7 +28,7 @@ def add_arguments(commands: Any) -> None:
     add_data(profile)
     profile.add_argument("--steps", type=positive, default=20, help="steps to time without the profiler (default: 20)")
     profile.add_argument("--profiled-steps", type=positive, default=3, help="further steps to profile (default: 3)")
-    profile.add_argument("--out", type=Path, help="folder for profile.json and trace.json.gz (default: none)")
+    profile.add_argument("--out", type=output_path, help="folder for profile.json and trace.json.gz (default: none)")
     profile.add_argument("--json", action="store_true", help="print the content of profile.json instead of tables")
     add_hypernetwork(profile)
     add_recipe(profile)

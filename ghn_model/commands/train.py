@@ -18,8 +18,10 @@ from deepnets.support import (
     is_attribute,
     non_negative,
     number,
+    output_path,
     positive,
     positive_number,
+    seed,
 )
 from ghn_model.commands.hypernetwork_options import add_hypernetwork, check_unused, config_from
 
@@ -64,7 +66,7 @@ def add_arguments(commands: Any) -> None:
     """Add the command to the result of `ArgumentParser.add_subparsers`."""
     train = commands.add_parser("train", help="train a hypernetwork, or resume its training", epilog=EPILOG)
     add_data(train)
-    train.add_argument("--out", type=Path, help="folder of the run (default: runs/PRESET-IMAGES)")
+    train.add_argument("--out", type=output_path, help="folder of the run (default: runs/PRESET-IMAGES)")
     train.add_argument(
         "--hypernetwork",
         metavar="MODULE:ATTRIBUTE",
@@ -166,7 +168,7 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
         "--ema-decay", type=number, help="decay of the moving average of weights; 0 for none (default: 0; digits: 0.99)"
     )
     add("--augment", action=argparse.BooleanOptionalAction, help="augment the images (default: yes)")
-    add("--seed", type=non_negative, help="random seed (default: 0)")
+    add("--seed", type=seed, help="random seed (default: 0)")
     add("--max-skipped", type=non_negative, help="skipped meta-batches before the training fails (default: 20)")
     for old, new in (
         ("--meta-batch", "--meta-batch-size"),

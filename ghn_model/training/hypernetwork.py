@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from deepnets.graph import Graph
-from deepnets.support import CheckpointError, ConfigError
+from deepnets.support import CheckpointError, ConfigError, parse_json
 from ghn_model.checkpoints import TensorFile, save_checkpoint, write_tensors
 from ghn_model.config import GHNConfig
 from ghn_model.ghn import GHN
@@ -187,7 +187,12 @@ def read_metadata(path: Path | str) -> dict[str, Any]:
     ...     read_metadata(save_hypernetwork(GHN(GHNConfig(hidden=8)), Path(folder), {"steps": 3}))["steps"]
     3
     """
-    metadata: dict[str, Any] = json.loads(TensorFile(Path(path)).metadata.get("metadata", "{}"))
+    try:
+        metadata = parse_json(TensorFile(Path(path)).metadata.get("metadata", "{}"))
+    except ValueError as error:
+        raise CheckpointError(f"{path}: has no valid metadata: {error}") from error
+    if not isinstance(metadata, dict):
+        raise CheckpointError(f"{path}: has no valid metadata: expected an object, got {type(metadata).__name__}")
     return metadata
 
 

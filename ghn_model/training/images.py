@@ -21,7 +21,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from deepnets.data import ImageFolders, ImageSet, open_images
-from deepnets.support import ConfigError, ignore_signals
+from deepnets.support import ConfigError, EndWithParent
+from ghn_model.training.loading import supervised
 
 __all__ = ["FolderStream", "ImageStream", "Images", "image_stream"]
 
@@ -179,10 +180,10 @@ class FolderStream:
             collate_fn=_collate,
             pin_memory=self._images.device.type == "cuda",
             multiprocessing_context="forkserver" if workers else None,
-            worker_init_fn=ignore_signals,
+            worker_init_fn=EndWithParent(),
             generator=torch.Generator(),  # leaves PyTorch's global generator alone
         )
-        return iter(loader)
+        return supervised(loader)
 
 
 class _Rows(Sampler[list[tuple[int, int]]]):

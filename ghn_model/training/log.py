@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import importlib.util
 import io
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from deepnets.support import replace_file
+from deepnets.support import read_whole, replace_file
 
 __all__ = ["COLUMNS", "Log", "Stopwatch", "gpu_utilization", "memory_in_use", "truncate_csv"]
 
@@ -44,6 +45,9 @@ the forward and backward pass of the hypernetwork.  `gpu_busy` is the utilizatio
 `memory_mb` is the peak memory of the GPU or, on a CPU, of the process.  `skipped` is the number of skipped
 meta-batches since the start.
 """
+
+
+_LONGEST_LINE = 10_000
 
 
 class Log:
@@ -122,7 +126,8 @@ class Log:
 def truncate_csv(path: Path, columns: Sequence[str], step: int) -> None:
     """Remove the rows of a CSV file that belong to later steps than `step`, atomically; create it if it is missing.
 
-    A training that resumes writes these rows again.
+    A training that resumes writes these rows again.  Rows that are damaged, or that a killed process has not finished
+    writing, are removed as well.
 
     Parameters
     ----------
@@ -143,15 +148,33 @@ def truncate_csv(path: Path, columns: Sequence[str], step: int) -> None:
     ...     path.read_text().split()
     ['step,loss', '1,2.3']
     """
-    rows: list[dict[str, str]] = []
-    if step and path.exists():
-        with path.open(newline="") as file:
-            rows = [row for row in csv.DictReader(file) if (row["step"] or "").isdigit() and int(row["step"]) <= step]
+    rows = _complete_rows(path, step) if step and path.exists() else []
     content = io.StringIO(newline="")
     writer = csv.DictWriter(content, columns, extrasaction="ignore")
     writer.writeheader()
     writer.writerows(rows)
     replace_file(path, content.getvalue())
+
+
+def _complete_rows(path: Path, step: int) -> list[dict[str, str]]:
+    """Return the rows of a log up to a step, without those that are damaged or incomplete.
+
+    Steps increase.  Nothing of the log is needed to resume the training, so that damage to it is not an error.
+    """
+    lines = read_whole(path).decode("utf-8", "replace").splitlines(keepends=True)
+    whole = [line for line in lines if line.endswith("\n") and len(line) < _LONGEST_LINE and "\0" not in line]
+    rows: list[dict[str, str]] = []
+    last = 0
+    with contextlib.suppress(csv.Error):
+        reader = csv.reader(whole)
+        header = next(reader, [])
+        for fields in reader:
+            row = dict(zip(header, fields))
+            number = row.get("step", "")
+            if len(fields) == len(header) and number.isdecimal() and len(number) < 16 and last < int(number) <= step:
+                last = int(number)
+                rows.append(row)
+    return rows
 
 
 class Stopwatch:

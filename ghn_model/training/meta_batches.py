@@ -20,8 +20,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from deepnets.corpus import DeepNets1M, MetaBatchSampler
 from deepnets.graph import Graph
-from deepnets.support import ConfigError, ignore_signals
+from deepnets.support import ConfigError, EndWithParent
 from ghn_model.ghn import GHN
+from ghn_model.training.loading import supervised
 
 __all__ = ["DrawnNetworks", "MetaBatch", "meta_batches"]
 
@@ -173,6 +174,11 @@ def meta_batches(
     for_gpu : bool, default False
         Whether to put the batches into page-locked memory, for fast copies to a GPU.
 
+    Raises
+    ------
+    LoaderError
+        By the iterator, if a worker process has ended.
+
     Examples
     --------
     >>> from deepnets import DeepNets1M
@@ -183,7 +189,7 @@ def meta_batches(
     """
     sampler = MetaBatchSampler(nets, meta_batch_size, seed=seed, rank=rank, world_size=world_size)
     sampler.position = first
-    ahead = {"multiprocessing_context": "forkserver", "prefetch_factor": 4, "worker_init_fn": ignore_signals}
+    ahead = {"multiprocessing_context": "forkserver", "prefetch_factor": 4, "worker_init_fn": EndWithParent()}
     loader: DataLoader[MetaBatch] = DataLoader(
         nets,  # type: ignore[arg-type]
         batch_sampler=sampler,
@@ -192,7 +198,7 @@ def meta_batches(
         pin_memory=for_gpu and torch.cuda.is_available(),
         **(ahead if workers else {}),  # type: ignore[arg-type]
     )
-    return iter(loader)
+    return supervised(loader)
 
 
 def _num_params(graph: Graph) -> int:

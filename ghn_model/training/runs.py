@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from deepnets.corpus import DeepNets1M
-from deepnets.support import ConfigError, exclusive
+from deepnets.support import ConfigError, exclusive, remove_temporary
 from ghn_model.config import GHNConfig
 from ghn_model.training.distributed import Distributed
 from ghn_model.training.hypernetwork import Hypernetwork
@@ -21,6 +21,9 @@ from ghn_model.training.trainer import Trainer, Weights
 from ghn_model.training.validation import Validation
 
 __all__ = ["train"]
+
+FILES = ("state.safetensors", "ghn.safetensors", "hypernetwork.safetensors", "log.csv", "curve.csv")
+"""Files of a run that are replaced atomically."""
 
 
 def train(
@@ -125,6 +128,8 @@ def train(
         budget = Budget(steps=recipe.epochs * images.per_epoch)
     out.mkdir(parents=True, exist_ok=True)
     with exclusive(out) if distributed.is_main else contextlib.nullcontext(), _global_state(recipe, distributed):
+        if distributed.is_main:
+            remove_temporary(out, FILES)
         trainer = Trainer(out, hypernetwork, recipe, images, nets, budget, distributed, init)
         trainer.checkpoints, trainer.validation = checkpoints or CheckpointPolicy(), validation
         trainer.workers, trainer.quiet, trainer.after_step = workers, quiet, after_step

@@ -15,12 +15,16 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from deepnets.support import CheckpointError
-from ghn_model.checkpoints import TensorFile, write_tensors
+from deepnets.support import CheckpointError, abbreviated, parse_json
+from ghn_model.checkpoints import TensorFile, check_tensors, write_tensors
 
 __all__ = ["CheckpointPolicy", "Progress", "load_state", "read_identity", "save_state"]
 
 FORMAT, FORMAT_VERSION = "deepnets1m training", "1"
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+"""What Adam and AdamW store for each parameter: a number, and two tensors like the parameter."""
+
+MOST_STEPS = 10**12
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,7 @@ def save_state(
     hypernetwork : nn.Module
         Hypernetwork, whose state dict is saved.
     optimizer : torch.optim.Optimizer
-        Optimizer of its parameters.
+        Adam or AdamW for its parameters.
     averages : sequence of Tensor
         Moving averages of the parameters in their order; may be empty.
     extra : mapping of str to Tensor
@@ -156,7 +160,8 @@ def load_state(
     Raises
     ------
     CheckpointError
-        If the file is damaged or is the state of another hypernetwork.
+        If the file is damaged or is the state of another hypernetwork.  Nothing has been changed then, with the
+        exception of the hypernetwork if the optimizer rejects its state.
 
     Examples
     --------
@@ -165,26 +170,56 @@ def load_state(
     file = _open(path)
     tensors = file.tensors
     named = dict(hypernetwork.named_parameters())
-    optimizer_state: dict[int, dict[str, Tensor]] = {number: {} for number in range(len(named))}
+    weights = hypernetwork.state_dict()
+    expected = {f"weights.{name}": tensor for name, tensor in weights.items()}
+    expected |= {f"average.{name}": tensor for name, tensor in zip(named, averages)}
+    expected |= {f"extra.{name}": tensor for name, tensor in extra.items()}
+    expected |= _expected_moments(named, tensors)
     try:
-        hypernetwork.load_state_dict({name: tensors[f"weights.{name}"] for name in hypernetwork.state_dict()})
-        numbers = {name: number for number, name in enumerate(named)}
-        for name, tensor in tensors.items():
-            group, _, rest = name.partition(".")
-            if group == "optimizer":
-                kind, _, rest = rest.partition(".")
-                optimizer_state[numbers[rest]][kind] = tensor.clone()
+        # Fused optimizers do not check shapes and dtypes: they would read and write beyond the memory of a tensor.
+        check_tensors(tensors, expected)
+        progress = _checked_progress(parse_json(file.metadata["moment"]))
         state = optimizer.state_dict()
-        state["state"] = {number: values for number, values in optimizer_state.items() if values}
+        state["state"] = {}
+        for number, name in enumerate(named):
+            kinds = {kind: tensors.get(f"optimizer.{kind}.{name}") for kind in MOMENTS}
+            if values := {kind: tensor.clone() for kind, tensor in kinds.items() if tensor is not None}:
+                state["state"][number] = values
+                if not 0 <= float(values["step"]) < MOST_STEPS:
+                    raise ValueError(f"optimizer.step.{name}: expected a number of steps, got {float(values['step'])}")
+        hypernetwork.load_state_dict({name: tensors[f"weights.{name}"] for name in weights})
         optimizer.load_state_dict(state)
-        for name, average in zip(named, averages):
-            average.copy_(tensors[f"average.{name}"])
-        for name, tensor in extra.items():
-            tensor.copy_(tensors[f"extra.{name}"])
-        return Progress(**json.loads(file.metadata["moment"]))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         text = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{path}: is not the state of this training: {text}; use another folder") from error
+    for name, average in zip(named, averages):
+        average.copy_(tensors[f"average.{name}"])
+    for name, tensor in extra.items():
+        tensor.copy_(tensors[f"extra.{name}"])
+    return progress
+
+
+def _expected_moments(named: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors like those of the optimizer, for the parameters of which a file has some."""
+    step = torch.zeros((), dtype=torch.float32, device="meta")
+    return {
+        f"optimizer.{kind}.{name}": step if kind == "step" else parameter
+        for name, parameter in named.items()
+        if any(f"optimizer.{kind}.{name}" in found for kind in MOMENTS)
+        for kind in MOMENTS
+    }
+
+
+def _checked_progress(values: Any) -> Progress:
+    """Return the progress that JSON in a file describes; raise a `ValueError` if it is not plausible."""
+    if not isinstance(values, dict) or "step" not in values:
+        raise ValueError(f"expected the progress of a training, got {abbreviated(values)}")
+    progress = Progress(**values)
+    for name, value in progress._asdict().items():
+        kinds = (int,) if name in ("step", "skipped") else (int, float)
+        if type(value) not in kinds or not 0 <= value < MOST_STEPS:
+            raise ValueError(f"{name}: expected a number from 0 to {MOST_STEPS:,}, got {abbreviated(value)}")
+    return progress
 
 
 def read_identity(path: Path) -> dict[str, Any]:
@@ -200,7 +235,9 @@ def read_identity(path: Path) -> dict[str, Any]:
     See `save_state`.
     """
     try:
-        identity: dict[str, Any] = json.loads(_open(path).metadata["about"])
+        identity = parse_json(_open(path).metadata["about"])
+        if not isinstance(identity, dict):
+            raise ValueError(f"expected an object, got {abbreviated(identity)}")
     except (KeyError, ValueError) as error:
         raise CheckpointError(f"{path}: does not describe its training; remove it to start from scratch") from error
     return identity

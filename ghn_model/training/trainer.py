@@ -39,13 +39,15 @@ from ghn_model.training.hypernetwork import (
     save_hypernetwork,
 )
 from ghn_model.training.images import Images
+from ghn_model.training.loading import LoaderError
 from ghn_model.training.log import Log, Stopwatch, gpu_utilization, memory_in_use
 from ghn_model.training.meta_batches import DrawnNetworks, MetaBatch, meta_batches
 from ghn_model.training.objective import Objective, Outcome
 from ghn_model.training.optimization import Optimization
 from ghn_model.training.recipe import Recipe
+from ghn_model.training.resuming import match_identity
 from ghn_model.training.schedules import Budget
-from ghn_model.training.state import CheckpointPolicy, Progress, load_state, read_identity, save_state
+from ghn_model.training.state import CheckpointPolicy, Progress, load_state, save_state
 from ghn_model.training.step_parts import part
 from ghn_model.training.validation import Validation, start_curve
 
@@ -98,6 +100,8 @@ class Trainer:
             self.identity["config"] = self.hypernetwork.config.to_dict()
         else:
             self.identity["hypernetwork"] = class_name(self.hypernetwork)
+        if distributed.device.type == "cpu":
+            self.identity["threads"] = torch.get_num_threads()
         if init is not None:
             self._initialize(init)
         distributed.broadcast(self.hypernetwork.state_dict().values())
@@ -123,8 +127,13 @@ class Trainer:
         if self.validation and self.distributed.is_main:
             start_curve(self.out, self.progress.step)
         try:
-            with DeferredSignals() as signals:
-                self._loop(log, signals)
+            with DeferredSignals(repeat_after=2) as signals:
+                try:
+                    self._loop(log, signals)
+                except LoaderError as error:
+                    self._save()
+                    signals.check()
+                    raise LoaderError(f"{self.out}: {error}; its state is saved, so it can be resumed") from error
                 path = self._save()
                 signals.check()
         finally:
@@ -314,24 +323,7 @@ class Trainer:
         self.identity["init"] = digest.hexdigest()
 
     def _resume(self) -> None:
-        saved = read_identity(self.state_path)
-        saved["recipe"] = Recipe.from_dict(saved.get("recipe", {})).to_dict()
-        if "config" in saved and isinstance(self.hypernetwork, GHN):
-            # Earlier versions did not store `init`, which was "small".  The state has the weights, so it may differ.
-            started = GHNConfig.from_dict({"init": "small", **saved["config"]})
-            self.hypernetwork.config = self.hypernetwork.config.replace(init=started.init)
-            saved["config"], self.identity["config"] = started.to_dict(), self.hypernetwork.config.to_dict()
-        if "init" in saved:
-            self.identity.setdefault("init", saved["init"])
-        for name in saved | self.identity:
-            before, now = saved.get(name), self.identity.get(name)
-            if name == "recipe":  # the memory format does not change what is trained
-                before, now = ({**(values or {}), "channels_last": None} for values in (before, now))
-            if before != now:
-                raise ConfigError(
-                    f"{self.out}: holds a run with another {name}{_difference(before, now)}; use the same options to "
-                    "resume it, or another folder to start a new one"
-                )
+        match_identity(self.state_path, self.hypernetwork, self.identity)
         optimization = self.optimization
         self.progress = load_state(
             self.state_path, self.hypernetwork, optimization.optimizer, optimization.averages, self._extra()
@@ -372,14 +364,6 @@ def step_seed(seed: int, step: int, stream: int) -> int:
     False
     """
     return int.from_bytes(hashlib.sha256(f"{seed} {step} {stream}".encode()).digest()[:8], "little") >> 1
-
-
-def _difference(before: Any, now: Any) -> str:
-    if not (isinstance(before, dict) and isinstance(now, dict)):
-        return f" ({before!r}, not {now!r})"
-    keys = [key for key in before | now if before.get(key) != now.get(key)]
-    parts = [f"{key} {before.get(key)!r}, not {now.get(key)!r}" for key in keys]
-    return f" ({'; '.join(parts)})"
 
 
 def _command() -> dict[str, str]:

@@ -18,7 +18,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from deepnets.support import ConfigError, FormatError, MissingDataError, at_least, checked_integer, error_reason
+from deepnets.data.decoding import read_image
+from deepnets.support import ConfigError, FormatError, MissingDataError, at_least, checked_integer
 
 __all__ = ["PennFudan", "open_penn_fudan"]
 
@@ -131,12 +132,4 @@ def open_penn_fudan(root: Path | str, test_images: int = _TEST_IMAGES) -> tuple[
 
 
 def _read(path: Path, mode: str | None) -> npt.NDArray[Any]:
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            if image.width * image.height > _MAX_PIXELS:  # before it is decoded
-                raise ValueError(f"has {image.width} x {image.height} pixels, more than {_MAX_PIXELS:,}")
-            return np.asarray(image.convert(mode) if mode else image)
-    except Exception as error:  # Pillow raises many types
-        raise FormatError(f"{path}: cannot be read as an image: {error_reason(error)}") from error
+    return np.asarray(read_image(path, mode, _MAX_PIXELS))

@@ -1,0 +1,68 @@
+"""Reading of image files from untrusted sources."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deepnets.support import FormatError, check_regular, error_reason
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["FORMATS", "MAX_PIXELS", "MAX_RATIO", "read_image"]
+
+FORMATS = ("JPEG", "PNG")
+"""Formats that are read, whatever the name of a file ends with.  Pillow knows many others, some of which it passes to
+external programs: PostScript runs Ghostscript."""
+
+MAX_PIXELS = 1 << 26
+"""Largest number of pixels of an image.  It takes 4 bytes per pixel, and as much again while it is converted."""
+
+MAX_RATIO = 200
+"""Largest ratio of the sides of an image.  Transforms enlarge images until the shorter side has hundreds of pixels."""
+
+
+def read_image(path: Path | str, mode: str | None = "RGB", max_pixels: int = MAX_PIXELS) -> Image:
+    """Read an image file.
+
+    Parameters
+    ----------
+    path : Path or str
+        The file.
+    mode : str, optional
+        Mode of Pillow that the image is converted to; None for its own mode.
+    max_pixels : int
+        Largest number of pixels.  An image of a few kilobytes can have billions.
+
+    Returns
+    -------
+    PIL.Image.Image
+        The decoded image.
+
+    Raises
+    ------
+    FormatError
+        If the file cannot be read as an image of one of `FORMATS`, or has too many pixels or extreme sides.
+
+    Examples
+    --------
+    >>> read_image(__file__)
+    Traceback (most recent call last):
+    deepnets.support.errors.FormatError: ...decoding.py: cannot be read as an image: cannot identify image file ...
+    """
+    from PIL import Image
+
+    try:
+        check_regular(Path(path))
+        with Image.open(path, formats=FORMATS) as image:
+            if image.width * image.height > max_pixels:  # before it is decoded
+                raise ValueError(f"has {image.width} x {image.height} pixels, more than {max_pixels:,}")
+            if max(image.size) > MAX_RATIO * min(image.size):
+                raise ValueError(
+                    f"is {image.width} x {image.height} pixels, a side more than {MAX_RATIO} times the other"
+                )
+            image.load()
+            return image if mode in (None, image.mode) else image.convert(mode)
+    except Exception as error:  # Pillow raises many types
+        raise FormatError(f"{path}: cannot be read as an image: {error_reason(error)}") from error

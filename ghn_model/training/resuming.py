@@ -1,0 +1,87 @@
+"""Comparison of a training with the saved state that it resumes."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from deepnets.support import CheckpointError, ConfigError, abbreviated
+from ghn_model.config import GHNConfig
+from ghn_model.ghn import GHN
+from ghn_model.training.recipe import Recipe
+from ghn_model.training.state import read_identity
+
+__all__ = ["match_identity"]
+
+log = logging.getLogger(__name__)
+
+
+def match_identity(state_path: Path, hypernetwork: nn.Module, identity: dict[str, Any]) -> None:
+    """Check that a saved state is that of a training with the same options.
+
+    What the state of an earlier version does not tell is taken over from it, in place.
+
+    Parameters
+    ----------
+    state_path : Path
+        The saved state.
+    hypernetwork : nn.Module
+        Hypernetwork that is trained.
+    identity : dict
+        Description of the training, as given to `save_state`.
+
+    Raises
+    ------
+    CheckpointError
+        If the state is damaged.
+    ConfigError
+        If it is that of another training.
+    """
+    saved = read_identity(state_path)
+    started = None
+    try:
+        saved["recipe"] = Recipe.from_dict(saved.get("recipe", {})).to_dict()
+        if "config" in saved and isinstance(hypernetwork, GHN):
+            # Earlier versions did not store `init`, which was "small".  The state has the weights, so it may differ.
+            started = GHNConfig.from_dict({"init": "small", **saved["config"]})
+    except (ConfigError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{state_path}: does not describe its training: {str(error)[:200]}") from error
+    if started and isinstance(hypernetwork, GHN):
+        hypernetwork.config = hypernetwork.config.replace(init=started.init)
+        saved["config"], identity["config"] = started.to_dict(), hypernetwork.config.to_dict()
+    if "init" in saved:
+        identity.setdefault("init", saved["init"])
+    for name in sorted(saved.keys() | identity.keys()):
+        before, now = saved.get(name), identity.get(name)
+        if name == "recipe":  # the memory format does not change what is trained
+            before, now = ({**(values or {}), "channels_last": None} for values in (before, now))
+        if name == "threads":
+            _compare_threads(state_path.parent, before, now)
+        elif before != now:
+            raise ConfigError(
+                f"{state_path.parent}: holds a run with another {name}{_difference(before, now)}; use the same options "
+                "to resume it, or another folder to start a new one"
+            )
+
+
+def _compare_threads(folder: Path, before: Any, now: Any) -> None:
+    """Warn if sums are computed by another number of threads; earlier versions did not store it."""
+    if before is not None and now is not None and before != now:
+        log.warning(
+            "%s: resumes with %s threads instead of %s; the weights will differ, by rounding, from those of a training "
+            "without an interruption; --threads sets the number",
+            folder,
+            now,
+            abbreviated(before),
+        )
+
+
+def _difference(before: Any, now: Any) -> str:
+    if not (isinstance(before, dict) and isinstance(now, dict)):
+        return f" ({abbreviated(before)}, not {abbreviated(now)})"
+    keys = [key for key in before | now if before.get(key) != now.get(key)]
+    parts = [f"{key} {abbreviated(before.get(key))}, not {abbreviated(now.get(key))}" for key in keys]
+    return f" ({'; '.join(parts)})"
