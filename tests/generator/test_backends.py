@@ -86,6 +86,7 @@ def running(process: psutil.Process) -> bool:
 # --- local clusters ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_local_cluster_builds_the_same_corpus_and_cleans_up(
