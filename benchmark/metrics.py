@@ -13,7 +13,6 @@ them; they are counted beside its mean.
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from torch import Tensor
 
 from deepnets.support import ConfigError, Registry, import_attribute, is_attribute
 
-__all__ = ["DEFAULT_METRICS", "METRICS", "Metric", "get_metric", "get_metrics", "metric_option", "register_metric"]
+__all__ = ["DEFAULT_METRICS", "METRICS", "Metric", "get_metric", "get_metrics", "register_metric"]
 
 
 @dataclass(frozen=True)
@@ -175,25 +174,6 @@ def get_metrics(metrics: Iterable[str | Metric] = ()) -> tuple[Metric, ...]:
     """
     found = [get_metric(metric) for metric in (*DEFAULT_METRICS, *metrics)]
     return tuple({metric.name: metric for metric in found}.values())
-
-
-def metric_option(text: str) -> str:
-    """Return the name of the metric that the value of a command-line option stands for; a `type` for `argparse`.
-
-    Parameters
-    ----------
-    text
-        As for `get_metric`.
-
-    Examples
-    --------
-    >>> metric_option("top5")
-    'top5'
-    """
-    try:
-        return get_metric(text).name
-    except ConfigError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _is_among(logits: Tensor, labels: Tensor, k: int) -> Tensor:

@@ -193,9 +193,9 @@ def warn_of_kept(model: nn.Module, graph: Graph, vocabulary: str) -> None:
     names = [slot.name for slot in graph.unused]
     some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
     log.warning(
-        "%s: %d parameters are not in the graph of the vocabulary %r and keep their values: %s",
+        "%s: not in the graph of the vocabulary %r, so parameters keep their values: %s (%d)",
         type(model).__name__,
-        len(names),
         vocabulary,
         some,
+        len(names),
     )

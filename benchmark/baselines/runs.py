@@ -31,6 +31,7 @@ from benchmark.results import CsvTable
 from benchmark.training import SGDRecipe, Start, Trained, evaluated_epochs, initialized, train_network
 from benchmark.training.progress import SAVE_SECONDS
 from benchmark.training.recipe import current_names
+from benchmark.training.start import is_auxiliary
 from deepnets.architecture import Network
 from deepnets.data import Images
 from deepnets.support import CheckpointError, ConfigError, DeepNetsError, FormatError, exclusive, replace_file
@@ -298,7 +299,7 @@ def start_network(
         model = job.build()
         if recipe.auxiliary_weight and isinstance(model, Network):
             model = Network(model.config, model.num_classes, model.image_size, auxiliary=True)
-    row["num_params"] = sum(p.numel() for name, p in model.named_parameters() if not _is_auxiliary(name))
+    row["num_params"] = sum(p.numel() for name, p in model.named_parameters() if not is_auxiliary(name))
     graph = job.graph(model, start.ghn.config.vocabulary) if start.ghn else None
     options: dict[str, Any] = {"num_classes": num_classes, "recipe": recipe, "name": job.name, "seed": seed >> 1}
     return initialized(model, start, graph=graph, **options)
@@ -371,15 +372,11 @@ def run_trainings(
         if save:
             folder.mkdir(exist_ok=True)
             about = {"job": json.dumps({**row, "recipe": recipe.to_dict(), "seed": seed}, sort_keys=True)}
-            state = {name: tensor for name, tensor in trained.state.items() if not _is_auxiliary(name)}
+            state = {name: tensor for name, tensor in trained.state.items() if not is_auxiliary(name)}
             write_tensors(folder / f"{job.name}.safetensors", state, about)
         points = trained.curve.rename(columns={"loss": "train_loss"}).to_dict("records")
         curves.append([{**row, **point, "seconds": round(point["seconds"], 3)} for point in points])
         state_file.unlink(missing_ok=True)
-
-
-def _is_auxiliary(name: str) -> bool:
-    return name.startswith("auxiliary_head.")
 
 
 def _key(row: Mapping[str, str]) -> Key:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from benchmark.commands.options import metric_name
 from deepnets.support import deprecated_option, positive, replace_file
 
 if TYPE_CHECKING:
@@ -58,8 +59,6 @@ def add_target_arguments(parser: argparse.ArgumentParser) -> None:
     parser
         Parser of the command.
     """
-    from benchmark.metrics import metric_option
-
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the corpus (default: data)")
     source = parser.add_mutually_exclusive_group()
     source.add_argument(
@@ -72,7 +71,7 @@ def add_target_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--predictor", help="label of the predictor in --results (default: the only one)")
     parser.add_argument(
         "--metric",
-        type=metric_option,
+        type=metric_name,
         metavar="NAME",
         help="metric of results, a name or module:attribute (default: top1, for imagenet top5)",
     )

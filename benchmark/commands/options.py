@@ -11,7 +11,7 @@ from pathlib import Path
 
 from deepnets.support import ConfigError, number, seed
 
-__all__ = ["device", "indices", "output_folder", "seconds", "seed"]
+__all__ = ["device", "indices", "metric_name", "output_folder", "seconds", "seed"]
 
 _PIECE = re.compile(r"\d+|\d*:\d*|[A-Za-z_][\w.\-]*")
 
@@ -73,6 +73,27 @@ def output_folder(text: str) -> Path:
     if not text.strip():
         raise argparse.ArgumentTypeError("expected the name of a folder, got an empty text; use . for the current one")
     return Path(text)
+
+
+def metric_name(text: str) -> str:
+    """Return the name of a metric.
+
+    Parameters
+    ----------
+    text
+        As for `get_metric`.
+
+    Examples
+    --------
+    >>> metric_name("top5")
+    'top5'
+    """
+    from benchmark.metrics import get_metric  # imports PyTorch
+
+    try:
+        return get_metric(text).name
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def seconds(text: str) -> float:

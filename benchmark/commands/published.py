@@ -10,6 +10,8 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmark.commands.options import metric_name
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -39,7 +41,6 @@ Table = tuple[str, Callable[[], str]]
 
 def add_arguments(commands: Any) -> None:
     """Add the command to the result of `ArgumentParser.add_subparsers`."""
-    from benchmark.metrics import metric_option
 
     published = commands.add_parser(
         "published", help="show the tables of the papers, and own results next to them", epilog=EPILOG
@@ -59,7 +60,7 @@ def add_arguments(commands: Any) -> None:
     )
     published.add_argument(
         "--metric",
-        type=metric_option,
+        type=metric_name,
         metavar="NAME",
         help="metric of own results, a name or module:attribute (default: top1, for imagenet top5)",
     )

@@ -6,12 +6,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from benchmark.commands.options import metric_name
+
 __all__ = ["add_arguments"]
 
 
 def add_arguments(commands: Any) -> None:
     """Add the command to the result of `ArgumentParser.add_subparsers`."""
-    from benchmark.metrics import metric_option
 
     report = commands.add_parser("report", help="write a page, charts and tables about a folder of results")
     report.add_argument("--results", type=Path, default=Path("results"), help="folder of results (default: results)")
@@ -20,7 +21,7 @@ def add_arguments(commands: Any) -> None:
     )
     report.add_argument(
         "--metric",
-        type=metric_option,
+        type=metric_name,
         metavar="NAME",
         help="metric, such as top5 (default: top1; for networks of DeepNets-1M on imagenet top5, as published)",
     )

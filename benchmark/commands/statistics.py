@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.commands.analysis_options import NO_FIGURES
+from benchmark.commands.options import metric_name
 from deepnets.support import positive
 
 if TYPE_CHECKING:
@@ -30,8 +31,6 @@ def add_arguments(commands: Any) -> None:
     commands
         The result of `argparse.ArgumentParser.add_subparsers`.
     """
-    from benchmark.metrics import metric_option
-
     statistics = commands.add_parser(
         "statistics", help="statistics of graphs, and their correlation with accuracy", epilog=EPILOG
     )
@@ -39,7 +38,7 @@ def add_arguments(commands: Any) -> None:
     statistics.add_argument("--splits", help="splits, separated by commas (default: all that exist, except search)")
     statistics.add_argument("--limit", type=positive, default=1000, help="networks of each split (default: 1,000)")
     statistics.add_argument("--results", type=Path, help="folder of networks.csv (default: results, if it exists)")
-    statistics.add_argument("--metric", type=metric_option, metavar="NAME", help="default: top1, for imagenet top5")
+    statistics.add_argument("--metric", type=metric_name, metavar="NAME", help="default: top1, for imagenet top5")
     statistics.add_argument("--out", type=Path, default=Path("results/statistics"), help="default: results/statistics")
     statistics.add_argument("--quiet", action="store_true", help="show no progress bars")
     statistics.set_defaults(do=run)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from benchmark.training.recipe import SGDRecipe
 from deepnets.data import ImageFolders, Images, ImageSet
-from deepnets.support import ConfigError, MissingDependencyError, import_timm, seeded_globals
+from deepnets.support import ConfigError, import_timm, seeded_globals
 
 __all__ = ["Mixing", "cutout", "images_for"]
 
@@ -95,12 +93,7 @@ class Mixing:
     """
 
     def __init__(self, recipe: SGDRecipe, num_classes: int) -> None:
-        try:
-            import_timm()
-            data: Any = importlib.import_module("timm.data")
-        except ImportError as error:
-            raise MissingDependencyError(f"mixup, cutmix: need timm: {error}") from error
-        self._mix = data.Mixup(
+        self._mix = import_timm("timm.data", purpose="mixup, cutmix").Mixup(
             mixup_alpha=recipe.mixup,
             cutmix_alpha=recipe.cutmix,
             label_smoothing=recipe.label_smoothing,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +13,7 @@ from benchmark.accuracy import LAYOUT, checked_logits
 from benchmark.training.augmentation import Mixing, cutout
 from benchmark.training.recipe import SGDRecipe
 from deepnets.data import Images, RandAugment
-from deepnets.support import ConfigError, MissingDependencyError, TrainingError, import_timm
+from deepnets.support import ConfigError, TrainingError, import_timm
 
 __all__ = ["Epochs", "check_recipe", "diverged", "make_optimizer"]
 
@@ -44,7 +43,7 @@ def check_recipe(recipe: SGDRecipe) -> None:
     >>> check_recipe(SGDRecipe())
     """
     if recipe.optimizer == "lamb":
-        _timm("optimizer lamb", "optim")
+        import_timm("timm.optim", purpose="optimizer lamb")
     if recipe.mixup or recipe.cutmix:
         Mixing(recipe, num_classes=2)
     if recipe.rand_augment:
@@ -81,7 +80,7 @@ def make_optimizer(net: nn.Module, recipe: SGDRecipe) -> torch.optim.Optimizer:
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(parameters, momentum=recipe.momentum, **options)
     if recipe.optimizer == "lamb":
-        lamb: torch.optim.Optimizer = _timm("optimizer lamb", "optim").Lamb(parameters, **options)
+        lamb: torch.optim.Optimizer = import_timm("timm.optim", purpose="optimizer lamb").Lamb(parameters, **options)
         return lamb
     return (torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam)(parameters, **options)
 
@@ -206,20 +205,12 @@ def diverged(what: str) -> str:
 def _loss(recipe: SGDRecipe) -> Loss:
     mixed = bool(recipe.mixup or recipe.cutmix)  # the targets are smoothed already
     if recipe.loss == "bce":
-        bce: Loss = _timm("loss bce", "loss").BinaryCrossEntropy(
+        bce: Loss = import_timm("timm.loss", purpose="loss bce").BinaryCrossEntropy(
             smoothing=recipe.label_smoothing, target_threshold=recipe.target_threshold or None
         )
         return bce
     smoothing = 0.0 if mixed else recipe.label_smoothing
     return lambda logits, targets: F.cross_entropy(logits, targets, label_smoothing=smoothing)
-
-
-def _timm(what: str, module: str) -> Any:
-    try:
-        import_timm()
-        return importlib.import_module(f"timm.{module}")
-    except ImportError as error:
-        raise MissingDependencyError(f"{what}: needs timm: {error}") from error
 
 
 def _check_loss(totals: Tensor, epoch: int, step: int) -> None:

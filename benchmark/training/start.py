@@ -23,7 +23,7 @@ from ghn_model.checkpoints import (
     FORMAT,
     TensorFile,
     file_digest,
-    find_official,
+    find_official_checkpoint,
     how_to_get,
     is_official,
     is_safetensors,
@@ -33,7 +33,7 @@ from ghn_model.checkpoints import (
 from ghn_model.ghn import GHN
 from ghn_model.variation import vary
 
-__all__ = ["RANDOM", "Start", "initialized", "open_start", "read_state"]
+__all__ = ["RANDOM", "Start", "initialized", "is_auxiliary", "open_start", "read_state"]
 
 RANDOM = "random"
 _GENERAL_NAMES = ("ghn", "model", "checkpoint", "state")  # such a file is labelled by its folder
@@ -101,7 +101,7 @@ def open_start(spec: str, device: torch.device | str = "cpu") -> Start:
         return Start(label)
     if spec in list_pretrained():
         return Start(label, {"kind": "hypernetwork", "name": spec}, ghn=GHN.from_pretrained(spec, device=device))
-    path = find_official(spec) or Path(spec)
+    path = find_official_checkpoint(spec) or Path(spec)
     if path.is_dir():
         return Start(label, {"kind": "folder", "folder": str(path.resolve())}, folder=path)
     if not path.is_file():
@@ -262,15 +262,23 @@ def _fitted(net: nn.Module, tensors: Mapping[str, Tensor], num_classes: int) -> 
         if len(shape) and shape[0] == num_classes and tensor.shape[1:] == shape[1:]:
             continue  # a classification layer for other classes
         raise ConfigError(f"init: {name} has shape {tuple(tensor.shape)} in the file, {tuple(shape)} in the network")
-    auxiliary = "auxiliary_head."  # not saved, because only training needs it
-    if missing := [
-        name for name, _ in net.named_parameters() if name not in tensors and not name.startswith(auxiliary)
-    ]:
+    if missing := [name for name, _ in net.named_parameters() if name not in tensors and not is_auxiliary(name)]:
         some = abbreviated_names(missing)
         raise ConfigError(
             f"init: the file lacks {len(missing)} parameters of the network: {some}; is it of another one?"
         )
     return fitted
+
+
+def is_auxiliary(name: str) -> bool:
+    """Return whether a parameter belongs to the auxiliary head, which only a training needs; it is not saved.
+
+    Examples
+    --------
+    >>> is_auxiliary("auxiliary_head.classifier.weight")
+    True
+    """
+    return name.startswith("auxiliary_head.")
 
 
 def _label(spec: str) -> str:

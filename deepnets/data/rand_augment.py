@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepnets.support import ConfigError, MissingDependencyError, error_reason, import_timm, seeded_globals
+from deepnets.support import ConfigError, error_reason, import_timm, seeded_globals
 
 __all__ = ["RandAugment", "rand_augmented"]
 
@@ -95,11 +94,7 @@ def _augmented(config: str, image: Any, seed: int) -> Any:
 
 @functools.cache
 def _transform(config: str) -> Callable[[Any], Any]:
-    try:
-        import_timm()
-        module: Any = importlib.import_module("timm.data.auto_augment")
-    except ImportError as error:
-        raise MissingDependencyError(f"rand_augment: needs timm: {error}") from error
+    module = import_timm("timm.data.auto_augment", purpose="rand_augment")
     try:
         transform: Callable[[Any], Any] = module.rand_augment_transform(config, {})
     except Exception as error:  # assertions and conversions of its parser

@@ -73,8 +73,15 @@ def import_torchvision() -> ModuleType:
                 _declare(operator)
 
 
-def import_timm() -> ModuleType:
-    """Import timm, which needs torchvision.
+def import_timm(module: str = "timm", *, purpose: str = "") -> Any:
+    """Import timm, which needs torchvision, or one of its modules.
+
+    Parameters
+    ----------
+    module
+        For example `"timm.optim"`.
+    purpose
+        What it is needed for, for the message of the error, for example ``"optimizer lamb"``.
 
     Returns
     -------
@@ -93,11 +100,16 @@ def import_timm() -> ModuleType:
     ...     pass
     """
     with _lock:
-        import_torchvision()
         try:
-            return _import("timm")
-        except RuntimeError as error:
-            raise _not_importable("timm", error) from error
+            import_torchvision()
+            try:
+                return _import(module)
+            except RuntimeError as error:
+                raise _not_importable("timm", error) from error
+        except MissingDependencyError as error:
+            if not purpose:
+                raise
+            raise MissingDependencyError(f"{purpose}: needs timm: {error}") from error
 
 
 def load_model(spec: str, /, *, meta: bool = False, **arguments: Any) -> nn.Module:

@@ -15,20 +15,14 @@ from torch import Tensor, nn
 from deepnets.tracing.call import Call
 from deepnets.tracing.capture import Capture
 from deepnets.tracing.execution import FACTORIES
+from deepnets.tracing.inputs import call_model
 from deepnets.tracing.layers import NORMS, with_copies
 from deepnets.tracing.origins import CONSTANT
 from deepnets.tracing.recorder import Recorder, Value
 from deepnets.tracing.state import reachable
 from deepnets.tracing.tensors import is_floating
 
-__all__ = ["called", "influential_parameters"]
-
-
-def called(model: nn.Module, input: Any) -> Any:
-    """Return the result of a network: a mapping holds keyword arguments, a tuple or list positional ones."""
-    if isinstance(input, Mapping):
-        return model(**input)
-    return model(*input) if isinstance(input, (tuple, list)) else model(input)
+__all__ = ["influential_parameters"]
 
 
 def influential_parameters(
@@ -59,7 +53,7 @@ def influential_parameters(
     plain = _Plain(Recorder(), parameters, {}, _execute, constants, real, watched=True)
     fed = plain.feed(input)
     with torch.enable_grad(), plain:
-        output = called(model, fed)
+        output = call_model(model, fed)
     leaves = {id(part): part for part in reachable(output, set()) if isinstance(part, Tensor)}
     functions: list[Any] = [part.grad_fn for part in leaves.values()]
     seen: set[Any] = {None}

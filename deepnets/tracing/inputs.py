@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from typing import Any
 
@@ -12,10 +12,24 @@ from torch.overrides import TorchFunctionMode
 from deepnets.support import TraceError
 from deepnets.tracing.tensors import mapped_parts
 
-__all__ = ["replaced_inputs"]
+__all__ = ["call_model", "replaced_inputs"]
 
 _FEW = (type(None), bool, int, float, complex, str, bytes, nn.Module)
 """Types of inputs that hold no tensors of data."""
+
+
+def call_model(model: nn.Module, inputs: Any) -> Any:
+    """Call a network; a mapping holds keyword arguments, a tuple or list positional ones.
+
+    Examples
+    --------
+    >>> import torch
+    >>> call_model(nn.Bilinear(2, 3, 4), (torch.zeros(1, 2), torch.zeros(1, 3))).shape
+    torch.Size([1, 4])
+    """
+    if isinstance(inputs, Mapping):
+        return model(**inputs)
+    return model(*inputs) if isinstance(inputs, (tuple, list)) else model(inputs)
 
 
 def replaced_inputs(inputs: Any, replace: Callable[[Tensor], Tensor], kept: Iterable[object] = ()) -> Any:

@@ -14,8 +14,9 @@ from torch.utils._pytree import tree_leaves
 from deepnets.graph import Graph
 from deepnets.support import ConfigError, TraceError
 from deepnets.tracing.capture import Capture
-from deepnets.tracing.checking import called, influential_parameters
+from deepnets.tracing.checking import influential_parameters
 from deepnets.tracing.finishing import finish, main_output
+from deepnets.tracing.inputs import call_model
 from deepnets.tracing.model import (
     default_inputs,
     failing_module,
@@ -262,7 +263,7 @@ class _Tracer:
                 raise TraceError(f"{self.name}: the input, {_described(input)}, holds no tensor")
             try:
                 with Watcher(capture) if watched else nullcontext(), capture:
-                    output = called(self.model, fed)
+                    output = call_model(self.model, fed)
             except UnknownTensorError:
                 raise
             except TraceError as error:

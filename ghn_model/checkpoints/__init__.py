@@ -24,7 +24,7 @@ from ghn_model.checkpoints.files import (
     save_checkpoint,
 )
 from ghn_model.checkpoints.official import read_saved
-from ghn_model.checkpoints.official_names import OFFICIAL, find_official, how_to_get, is_official
+from ghn_model.checkpoints.official_names import OFFICIAL, find_official_checkpoint, how_to_get, is_official
 from ghn_model.checkpoints.official_writer import FORMATS, official_config, save_official
 from ghn_model.checkpoints.tensor_files import (
     DIGEST,
@@ -52,7 +52,7 @@ __all__ = [
     "checked_device",
     "content_digest",
     "file_digest",
-    "find_official",
+    "find_official_checkpoint",
     "how_to_get",
     "is_official",
     "is_safetensors",

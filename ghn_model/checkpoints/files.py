@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from deepnets.support import CheckpointError, ConfigError
 from ghn_model.checkpoints.official import infer_config, read_official
-from ghn_model.checkpoints.official_names import find_official, how_to_get, is_official
+from ghn_model.checkpoints.official_names import find_official_checkpoint, how_to_get, is_official
 from ghn_model.checkpoints.official_writer import FORMATS, save_official
 from ghn_model.checkpoints.tensor_files import TensorFile, file_digest, is_safetensors, write_tensors
 from ghn_model.config import GHNConfig
@@ -255,7 +255,7 @@ def _locate(name_or_path: str | Path) -> tuple[Path, dict[str, Any] | None]:
     try:
         if path.exists():
             return path, None
-        if found := find_official(path):
+        if found := find_official_checkpoint(path):
             return found, None
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{str(path)[:200]!r}: cannot be read: {error}") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["FOLDER", "OFFICIAL", "find_official", "how_to_get", "is_official"]
+__all__ = ["FOLDER", "OFFICIAL", "find_official_checkpoint", "how_to_get", "is_official"]
 
 FOLDER = Path("checkpoints")
 """Folder in which official checkpoints are looked for by name."""
@@ -31,12 +31,12 @@ def is_official(name: str | Path) -> bool:
     return (path.stem if path.suffix == ".pt" else path.name) in OFFICIAL
 
 
-def find_official(name: str | Path) -> Path | None:
+def find_official_checkpoint(name: str | Path) -> Path | None:
     """The file of an official checkpoint, with the suffix ``.pt``, in its folder or in `FOLDER`; None if it is missing.
 
     Examples
     --------
-    >>> find_official("no/such/folder/ghn2_cifar10.pt")
+    >>> find_official_checkpoint("no/such/folder/ghn2_cifar10.pt")
     """
     if not is_official(name):
         return None

@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark import METRICS, Metric, evaluate, evaluate_network, register_metric, summarize
-from benchmark.metrics import get_metric, get_metrics, metric_option
+from benchmark.commands.options import metric_name
+from benchmark.metrics import get_metric, get_metrics
 from benchmark.results import Machine, read_results, run
 from deepnets import ConfigError
 from deepnets.data import load_images
@@ -85,11 +86,11 @@ def test_accuracy_of_random_guesses(num_classes: int) -> None:
 
 def test_metrics_as_options_of_commands(module: Path) -> None:
     """All commands accept what `get_metric` accepts, and use the name, which is that of a column."""
-    assert [metric_option(text) for text in ("top5", "my_metrics:loss", "loss_of_test")] == [
+    assert [metric_name(text) for text in ("top5", "my_metrics:loss", "loss_of_test")] == [
         *("top5", "loss_of_test", "loss_of_test")
     ]
     with pytest.raises(argparse.ArgumentTypeError, match="unknown 'top3'"):
-        metric_option("top3")
+        metric_name("top3")
     for command in ("statistics", "search --checkpoint a", "properties --checkpoint a", "published some", "report"):
         parser = argparse.ArgumentParser()
         name, *words = command.split()

@@ -74,6 +74,7 @@ def same(out: Path, corpus: Corpus) -> bool:
 # --- local clusters ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_local_cluster_builds_the_same_corpus_and_cleans_up(

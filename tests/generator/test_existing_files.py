@@ -24,6 +24,7 @@ from tests.support.processes import (
 )
 
 
+@pytest.mark.slow
 def test_a_second_build_in_the_folder_is_refused(small_corpus: Corpus, tmp_path: Path) -> None:
     with start(tmp_path, workers=1, **SMALL, **small_corpus.sizes) as process:
         until(lambda: shards(tmp_path))

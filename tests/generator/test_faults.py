@@ -76,6 +76,7 @@ def test_finished_shards_are_kept(small_corpus: Corpus, tmp_path: Path) -> None:
     assert_resumes(tmp_path, small_corpus)
 
 
+@pytest.mark.slow
 def test_workers_end_when_the_builder_is_killed(small_corpus: Corpus, tmp_path: Path) -> None:
     with start(tmp_path, workers=2, **SMALL, **small_corpus.sizes) as process:
         until(lambda: len(workers_of(process.pid)) == 2 and len(shards(tmp_path)) > 2)
@@ -98,6 +99,7 @@ def test_a_worker_that_is_killed_ends_the_build(small_corpus: Corpus, tmp_path: 
     assert_resumes(tmp_path, small_corpus)
 
 
+@pytest.mark.slow
 def test_temporary_files_of_killed_writers_are_removed(small_corpus: Corpus, tmp_path: Path) -> None:
     with start(tmp_path, workers=1, **SMALL, **small_corpus.sizes):
         until(lambda: shards(tmp_path))

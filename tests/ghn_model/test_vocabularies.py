@@ -145,7 +145,10 @@ def test_initialize_keeps_them_and_says_so(caplog: pytest.LogCaptureFixture) -> 
         caplog.clear()
         with caplog.at_level(logging.WARNING):
             ghn.initialize(model, IMAGE, vocabulary="ghn3", **options)
-        assert "Scaled: 1 parameters have no node in the vocabulary 'ghn3' and keep their values: scale" in caplog.text
+        assert (
+            "Scaled: not in the graph of the vocabulary 'ghn3', so parameters keep their values: scale (1)"
+            in caplog.text
+        )
         assert (model.scale == 1e-6).all()
     predicted = ghn.predict(model, IMAGE, vocabulary="ghn3")
     assert torch.equal(ghn.initialize(model, IMAGE, vocabulary="ghn3").conv.weight, predicted["conv.weight"])

@@ -113,6 +113,7 @@ def test_networks_by_name(here: Path) -> None:
     assert table[["split", "index", "network"]].values.tolist() == [["predefined", "0", "resnet50"]]
 
 
+@pytest.mark.slow
 def test_a_run_in_which_every_network_failed(small: Path, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The rows are kept, and the same command says the same again; one success is enough."""
     words = ["--data", small, "--out", here / "out", "--splits", "test", "--limit", 2]

@@ -65,6 +65,7 @@ def test_a_predictor_that_needs_too_much_memory(data: Path, here: Path) -> None:
     assert all("not enough memory" in reason for reason in table["reason"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["function", pytest.param("hypernetwork", marks=pytest.mark.slow)])
 def test_objects_are_sent_to_workers(data: Path, kind: str) -> None:
     torch.manual_seed(0)

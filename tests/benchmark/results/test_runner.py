@@ -92,6 +92,7 @@ def test_finished_rows_are_read_once(data: Path, tmp_path: Path, monkeypatch: py
     assert len(reads) == 1
 
 
+@pytest.mark.slow
 def test_splits_limits_images_and_noise(data: Path, here: Path) -> None:
     """Each split can have a limit of its own; networks for model selection are evaluated on validation images."""
     options: dict[str, Any] = {"data": data, "out": here / "out", "machine": Machine(workers=1)}

@@ -127,11 +127,10 @@ def test_configurations_of_rand_augment_are_checked(config: str) -> None:
     "changes", [{"optimizer": "lamb"}, {"loss": "bce"}, {"mixup": 0.1}, {"cutmix": 1.0}, {"rand_augment": "rand-m5"}]
 )
 def test_without_timm_the_error_says_what_to_install(changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing() -> None:
+    def missing(name: str) -> None:
         raise MissingDependencyError('timm is not installed; install it with pip install "deepnets1m[vision]"')
 
-    for module in ("benchmark.training.epoch", "benchmark.training.augmentation", "deepnets.data.rand_augment"):
-        monkeypatch.setattr(f"{module}.import_timm", missing)
+    monkeypatch.setattr("deepnets.support.optional_models._import", missing)
     with pytest.raises(MissingDependencyError, match=r"needs? timm: .*pip install .deepnets1m.vision.") as caught:
         check_recipe(SGDRecipe(**changes))
     assert "\n" not in str(caught.value)

@@ -370,7 +370,7 @@ def test_wrong_arguments(arguments: dict[str, object], message: str) -> None:
         Network(NAMED["DARTS"], **arguments)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=50)
 @given(configs(max_steps=3, primitives=("none", "skip_connect", "conv_1x1")))
 def test_a_network_without_output_is_an_error(config: NetworkConfig) -> None:
     if has_output(config):

@@ -100,6 +100,7 @@ distributed.close()
 """
 
 
+@pytest.mark.slow
 def test_collectives(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)

@@ -24,6 +24,7 @@ def profile_command(corpus: Path, out: Path) -> list[str]:
     return words
 
 
+@pytest.mark.slow
 def test_the_command_prints_tables_and_writes_files(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
