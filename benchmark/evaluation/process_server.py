@@ -55,7 +55,7 @@ def main(descriptor: int) -> None:
     server = socket.socket(fileno=descriptor)
     for module in ROLES.values():
         importlib.import_module(module)
-    _load_compiled_functions()
+    _load_everything()
     adopt_orphans()
     guards: set[int] = set()
     while True:
@@ -84,15 +84,17 @@ def main(descriptor: int) -> None:
     _end_orphans(guards)
 
 
-def _load_compiled_functions() -> None:
-    """Load what takes a second at its first use, so that it does not take a second in every process."""
+def _load_everything() -> None:
+    """Load what takes seconds at its first use, so that it does not take seconds in every process."""
     import safetensors.torch  # noqa: F401
+    import torch
 
     from deepnets import GENOTYPES, NetworkConfig, build_graph
 
     graph = build_graph(NetworkConfig(GENOTYPES["DARTS"], n_cells=2, C=2))
     graph.distances()
     assert graph.parameters  # noqa: S101  computed at the first use
+    torch.empty(1, device="meta").normal_()  # imports hundreds of modules of PyTorch
 
 
 def _end_orphans(guards: set[int]) -> None:

@@ -72,4 +72,11 @@ def _overhead(data: Path) -> list[Row]:
         path = run(["untrained:ghn2"], ["test"], data=data, out=out, limit=2 * NETWORKS, machine=Machine(workers=2))
         wall = time.perf_counter() - started
         busy = float(pd.read_csv(path)["evaluate_seconds"].sum()) / 2
-    return [*rows, ("a run of 8 networks on 2 cores: s, of which forward passes", f"{wall:.1f}, {busy:.1f}", "")]
+    rows.append(("a run of 8 networks on 2 cores: s, of which forward passes", f"{wall:.1f}, {busy:.1f}", ""))
+    seconds = []
+    for _ in range(3):
+        with tempfile.TemporaryDirectory() as out:
+            started = time.perf_counter()
+            run(["ghn2-digits", "random"], ["test"], data=data, out=out, limit=20, machine=Machine(workers=1))
+            seconds.append(time.perf_counter() - started)
+    return [*rows, ("ghn2-digits and random on 20 networks, 1 worker: s", f"{statistics.median(seconds):.1f}", "")]

@@ -90,6 +90,30 @@ def test_a_registered_kind(data: Path) -> None:
         describe_predictor("constants")
 
 
+@pytest.mark.parametrize(
+    ("spec", "data"),
+    [
+        ("random", "none"),
+        ("untrained:ghn2", "none"),
+        ("sgd:5", "training images"),
+        ("ghn2-digits", "digits (scikit-learn), 1,199 for training, shifted by up to two pixels"),
+        ("tests.benchmark.evaluation.test_predictors:declares", "digits, training images"),
+        ("tests.benchmark.evaluation.test_predictors:half", ""),
+    ],
+)
+def test_declared_data(spec: str, data: str) -> None:
+    """Runs store it, and reports show it."""
+    info = describe_predictor(spec)
+    assert info.data == info.to_dict()["data"] == data
+
+
+def declares(model: nn.Module, graph: Any) -> dict[str, torch.Tensor]:
+    return half(model, graph)
+
+
+declares.training_data = "digits,\n training images"  # type: ignore[attr-defined]
+
+
 def test_a_hypernetwork_for_other_classes_is_refused_before_the_run(data: Path) -> None:
     GHN(GHNConfig.preset("mlp", 100)).save(data / "hundred.safetensors")
     with pytest.raises(ConfigError, match="predicts networks for 100 classes, digits has 10"):

@@ -69,6 +69,16 @@ def test_hostile_texts_are_escaped(tmp_path: Path) -> None:
     assert "\x1b" not in leaderboard_text(tmp_path)
 
 
+def test_declared_data_of_predictors(tmp_path: Path) -> None:
+    runs = {name: run("p", "test", 1) for name in ("a", "b")}
+    runs["a"]["predictor"] = {"label": "p", "data": "digits, training images"}
+    runs["b"]["predictor"] = {"label": "q"}
+    write(tmp_path, [row("a", "p", "test", 0, 40.0), row("b", "q", "test", 0, 41.0)], runs)
+    text = Page(write_report(tmp_path).read_text(encoding="utf-8")).text
+    assert "training data" in text
+    assert text.count("digits, training images") == text.count("not declared") == 1
+
+
 def test_scripts_of_others_are_not_allowed(page: Page) -> None:
     (policy,) = [a["content"] for tag, a in page.elements if a.get("http-equiv") == "Content-Security-Policy"]
     assert policy is not None
