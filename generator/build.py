@@ -196,7 +196,11 @@ def build_corpus(
     partial = out / ".partial"
     try:
         reports = _finished_reports(out, plan, overwrite, {})
-        if all(reports.values()) and not partial.exists():  # it exists if a build was killed at its end
+        if all(reports.values()):
+            if partial.is_dir():  # a build was killed at its end, or another one is running
+                with contextlib.suppress(BusyError, OSError), _locked(out, partial):
+                    _build(out, partial, plan, workers, reports)
+                    _remove_if_empty(partial)
             return [report for report in reports.values() if report]
         partial.mkdir(parents=True, exist_ok=True)
         with _locked(out, partial):

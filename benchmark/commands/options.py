@@ -29,7 +29,7 @@ def device(text: str) -> str:
     >>> device("cpu")
     'cpu'
     """
-    from benchmark.evaluation.jobs import checked_device
+    from benchmark.evaluation.machine import checked_device
 
     try:
         return checked_device(text)
@@ -109,7 +109,7 @@ def seconds(text: str) -> float:
     >>> seconds("0.5")
     0.5
     """
-    from benchmark.evaluation.jobs import MAX_TIMEOUT
+    from benchmark.evaluation.machine import MAX_TIMEOUT
 
     value = number(text)
     if value > MAX_TIMEOUT:

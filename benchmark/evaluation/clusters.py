@@ -15,7 +15,8 @@ from collections.abc import Generator, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
-from benchmark.evaluation.jobs import EvaluationJob, Machine, default_workers, memory_limit
+from benchmark.evaluation.jobs import EvaluationJob
+from benchmark.evaluation.machine import Machine, default_workers, memory_limit
 from benchmark.evaluation.rows import empty_row, failed_row
 from benchmark.evaluation.workers import close_workers, evaluate_in_worker
 from deepnets.support import CLUSTERS, cluster_error

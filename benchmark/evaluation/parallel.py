@@ -11,7 +11,8 @@ from typing import Any
 import joblib
 
 from benchmark.evaluation.clusters import evaluate_on_cluster
-from benchmark.evaluation.jobs import EvaluationJob, Machine
+from benchmark.evaluation.jobs import EvaluationJob
+from benchmark.evaluation.machine import Machine
 from benchmark.evaluation.workers import close_workers, evaluate_in_worker
 from deepnets.support import CLUSTERS
 

@@ -20,7 +20,8 @@ import torch
 from tqdm import tqdm
 
 from benchmark.accuracy import BATCH_SIZE
-from benchmark.evaluation.jobs import EvaluationJob, Machine
+from benchmark.evaluation.jobs import EvaluationJob
+from benchmark.evaluation.machine import Machine
 from benchmark.evaluation.networks import default_image_split, select_networks
 from benchmark.evaluation.parallel import evaluate_all
 from benchmark.evaluation.predictor_objects import Predictor

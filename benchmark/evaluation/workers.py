@@ -19,7 +19,8 @@ from dataclasses import replace
 from typing import Any
 
 from benchmark.evaluation.devices import DeviceClaim, claim_device
-from benchmark.evaluation.jobs import EvaluationJob, Machine
+from benchmark.evaluation.jobs import EvaluationJob
+from benchmark.evaluation.machine import Machine
 from benchmark.evaluation.prediction import PREDICTION_PHASES
 from benchmark.evaluation.predictors import PredictorInfo, describe_predictor, find_kind
 from benchmark.evaluation.processes import EndedError, GuardedProcess, InvalidAnswerError, ProcessServer

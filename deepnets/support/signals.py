@@ -157,7 +157,9 @@ def _end_with(process: int) -> None:
         while _exists(process):
             time.sleep(1)
     else:
-        select.select([descriptor], [], [])
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        poll.poll()
     os._exit(1)
 
 

@@ -54,7 +54,7 @@ def match_identity(state_path: Path, hypernetwork: nn.Module, identity: dict[str
         saved["config"], identity["config"] = started.to_dict(), hypernetwork.config.to_dict()
     if "init" in saved:
         identity.setdefault("init", saved["init"])
-    for name in sorted(saved.keys() | identity.keys()):
+    for name in saved | identity:
         before, now = saved.get(name), identity.get(name)
         if name == "recipe":  # the memory format does not change what is trained
             before, now = ({**(values or {}), "channels_last": None} for values in (before, now))

@@ -9,7 +9,7 @@ import h5py
 import pytest
 
 from deepnets.corpus import CorpusFile, corpus_path, write_corpus
-from deepnets.support import ConfigError
+from deepnets.support import ConfigError, exclusive
 from generator import SPLITS, BuildPlan, Workers, build_corpus
 from tests.generator.builds import SMALL, assert_resumes, state
 from tests.support.processes import (
@@ -144,3 +144,23 @@ def test_foreign_files_that_are_not_in_the_way_do_not_matter(val: Path) -> None:
     build_corpus(val, BuildPlan(("bnfree",)), workers=Workers(num_workers=1))
     assert (val / "deepnets1m_test.h5").read_text() == "my notes"
     assert (val / "notes.txt").exists()
+
+
+def test_what_a_build_that_was_killed_at_its_end_has_left_is_removed(tmp_path: Path) -> None:
+    """Killed between the last rename and the removal of the shards, a build is complete."""
+    plan = BuildPlan(splits=("search",), search_size=5)
+    (report,) = build_corpus(tmp_path, plan, workers=Workers(num_workers=1))
+    partial = tmp_path / ".partial"
+    (partial / "search-seed0").mkdir(parents=True)
+    (partial / "search-seed0" / "search-000000000000-64.h5").write_bytes(b"a shard")
+    (tmp_path / ".deepnets1m_search.h5.123-0123abcd.tmp").write_bytes(b"a part")
+    with exclusive(partial):  # another build is running: its files are left alone
+        (again,) = build_corpus(tmp_path, plan)
+        assert not again.built
+        assert (partial / "search-seed0").is_dir()
+    (again,) = build_corpus(tmp_path, plan)
+    assert (again.built, again.content_digest) == (False, report.content_digest)
+    assert [path.name for path in tmp_path.iterdir()] == [report.path.name]
+    (partial / "train-seed0").mkdir(parents=True)  # shards of an unfinished split
+    build_corpus(tmp_path, plan)
+    assert (partial / "train-seed0").is_dir()

@@ -15,6 +15,7 @@ from benchmark.evaluation.workers import describe_in_worker
 from deepnets import ConfigError
 from tests.support.benchmark_runs import VARYING, command, table_of
 from tests.support.misbehaving import ANY, EXPECTED, SAME, evaluation, processes, settings, values
+from tests.support.shared import make_once
 from tests.support.small_corpus import write_small_corpus
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are isolated completely on Linux only")
@@ -73,7 +74,7 @@ def evaluated(
     words += ["--data", str(data), "--out", "out", "--workers", "1", "--quiet", "--no-report", *options]
     process = command(*words, cwd=folder)
     try:
-        _, printed = process.communicate(timeout=550)
+        _, printed = process.communicate(timeout=1500)
     finally:
         process.kill()
     assert process.returncode == 0, printed[-3000:]
@@ -102,16 +103,35 @@ def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> pd.Data
 @pytest.fixture(scope="module")
 def disturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[pd.DataFrame, Path, str]:
     """A run in which predictors that behave follow those that misbehave."""
-    folder = tmp_path_factory.mktemp("disturbed") / "run"
     predictors = ["random"]
     for spec, label in LABELS.items():
         predictors.append(f"{label}={spec}")
         if witness_of(label) == f"after {label}":
             predictors.append(f"after {label}={'images_of_user:noisy' if is_noisy(label) else 'random'}")
-    table, printed = evaluated(folder, data, predictors)
-    return table, folder, printed
+    folder, (table, printed) = make_once(
+        tmp_path_factory, "disturbed", lambda folder: evaluated(folder / "run", data, predictors)
+    )
+    return table, folder / "run", printed
 
 
+def test_a_few_of_them(data: Path, tmp_path: Path, undisturbed: pd.DataFrame) -> None:
+    """Those that would gain most."""
+    names = [
+        *("evaluation:patches_the_evaluation", "evaluation:forges_rows", "evaluation:replaces_forward"),
+        *("settings:sets_default_dtype", "processes:forks_and_returns_twice"),
+    ]
+    specs = [f"tests.support.misbehaving.{name}" for name in names]
+    labels = [LABELS[spec] for spec in specs]
+    predictors = [f"{label}={spec}" for label, spec in zip(labels, specs)]
+    table, _ = evaluated(tmp_path / "run", data, [*predictors, "random"])
+    assert rows_of(table, "random") == rows_of(undisturbed, "random")
+    for spec, label in zip(specs, labels):
+        if EXPECTED[spec] == SAME:
+            assert rows_of(table, label) == rows_of(undisturbed, "random")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("label", LABELS.values())
 def test_others_are_not_affected(
     label: str, disturbed: tuple[pd.DataFrame, Path, str], undisturbed: pd.DataFrame
@@ -124,6 +144,8 @@ def test_others_are_not_affected(
     assert rows_of(table, "random") == rows_of(undisturbed, "random")
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("spec", EXPECTED)
 def test_its_own_rows(spec: str, disturbed: tuple[pd.DataFrame, Path, str], undisturbed: pd.DataFrame) -> None:
     """They are as if each network were predicted in a process of its own, or state the reason of a failure."""
@@ -176,6 +198,7 @@ def test_limits(data: Path, tmp_path: Path, undisturbed: pd.DataFrame) -> None:
     assert_ended(tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_modules_that_misbehave_when_they_are_imported(tmp_path: Path) -> None:
     """They are imported in a process with limits, and one line says what is wrong."""
     codes = {
@@ -213,6 +236,8 @@ def test_modules_that_misbehave_when_they_are_imported(tmp_path: Path) -> None:
         close_workers()
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_nothing_is_left(disturbed: tuple[pd.DataFrame, Path, str]) -> None:
     """Neither processes, detached or not, nor control characters in the output, nor megabytes of it."""
     _, folder, printed = disturbed

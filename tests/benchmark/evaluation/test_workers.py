@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from benchmark.evaluation import FAILED, EvaluationJob, Machine, describe_predictor
+from benchmark.evaluation.devices import claim_device
 from benchmark.evaluation.processes import EndedError, GuardedProcess
 from benchmark.evaluation.rows import empty_row
 from benchmark.evaluation.workers import Worker
 
+CLAIM = claim_device(["cpu"], "a run")
 JOB = EvaluationJob(describe_predictor("random"), "predefined", "digits")
 DIES = None
 
@@ -55,7 +57,7 @@ def rows_of(
 ) -> list[dict[str, Any]]:
     """Evaluate network 3, and then network 4 if there are answers for it."""
     server = ScriptedServer(predictor, evaluator)
-    worker = Worker(server)  # type: ignore[arg-type]
+    worker = Worker(server, CLAIM)  # type: ignore[arg-type]
     text = json.dumps(evaluator)
     rows = [worker.evaluate(JOB, 3, machine or Machine())]
     if '"index": 4' in text:
@@ -107,7 +109,7 @@ def test_other_answers_of_a_predictor_are_failures(answers: list[Any], reason: s
                 process.send = lambda request, files=(): (told.update(request, files=files), send(request, files))  # type: ignore[assignment,func-returns-value]
             return process
 
-    worker = Worker(Listening([answers], [evaluated()]))  # type: ignore[arg-type]
+    worker = Worker(Listening([answers], [evaluated()]), CLAIM)  # type: ignore[arg-type]
     worker.evaluate(JOB, 3, Machine())
     worker.close()
     assert told["failure"].startswith(reason)
@@ -151,7 +153,7 @@ def test_a_process_is_replaced_if_asked_for(fresh: bool) -> None:
 
 def test_answers_without_end_exceed_the_time_limit() -> None:
     server = ScriptedServer([[*predicted()[:3]]], [evaluated()])
-    worker = Worker(server)  # type: ignore[arg-type]
+    worker = Worker(server, CLAIM)  # type: ignore[arg-type]
     process = worker._predictor.started(server, None)  # type: ignore[arg-type]
     process._buffer = b'{"request": 0}\n' * 3_000_000
     started = time.monotonic()
