@@ -12,6 +12,10 @@ from deepnets.support.errors import printable
 __all__ = ["discard", "flush", "open_standard_streams"]
 
 
+RESET = "\x1b[0m"
+"""The sequence that libraries with colours, such as Ray, write when the process ends."""
+
+
 class _Escaped:
     """A text stream whose control characters are escaped."""
 
@@ -20,7 +24,7 @@ class _Escaped:
 
     def write(self, text: str) -> int:
         """Write a text."""
-        self._stream.write(printable(text))
+        self._stream.write(text if text == RESET else printable(text))
         return len(text)
 
     def __getattr__(self, name: str) -> Any:
