@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.processes import kill_session, until
+from tests.support.processes import PATIENCE, kill_session, until
 
 
 class DaskCluster:
@@ -18,6 +18,10 @@ class DaskCluster:
         self.scheduler = self._run("scheduler", "--host", "127.0.0.1", "--port", "0")
         until(self.file.exists)
         self.workers = [self._run("worker", "--nthreads", str(threads), "--no-nanny") for _ in range(num_workers)]
+        from distributed import Client
+
+        with Client(self.address, timeout=PATIENCE) as client:
+            client.wait_for_workers(num_workers, timeout=PATIENCE)
 
     def _run(self, *words: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
