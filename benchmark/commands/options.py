@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import argparse
 import re
-from pathlib import Path
 
-from deepnets.support import ConfigError, number, seed
+from deepnets.support import ConfigError, number
 
-__all__ = ["device", "indices", "metric_name", "output_folder", "seconds", "seed"]
+__all__ = ["device", "indices", "metric_name", "seconds"]
 
 _PIECE = re.compile(r"\d+|\d*:\d*|[A-Za-z_][\w.\-]*")
 
@@ -55,24 +54,6 @@ def indices(text: str) -> str:
             f"expected numbers and ranges as in 0:10 or 3,5,20:, or names such as resnet50, got {text!r}"
         )
     return text
-
-
-def output_folder(text: str) -> Path:
-    """Parse the path of a folder to write to.
-
-    Raises
-    ------
-    argparse.ArgumentTypeError
-        If the text is empty; the current folder is ``.``.
-
-    Examples
-    --------
-    >>> output_folder("results").name
-    'results'
-    """
-    if not text.strip():
-        raise argparse.ArgumentTypeError("expected the name of a folder, got an empty text; use . for the current one")
-    return Path(text)
 
 
 def metric_name(text: str) -> str:

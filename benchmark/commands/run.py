@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmark.commands.options import device, indices, output_folder, seconds, seed
+from benchmark.commands.options import device, indices, seconds
 from deepnets.data import IMAGE_SETS
-from deepnets.support import DeepNetsError, deprecated_option, non_negative, number, positive
+from deepnets.support import DeepNetsError, deprecated_option, non_negative, number, output_path, positive, seed
 
 __all__ = ["add_arguments"]
 
@@ -95,7 +95,7 @@ def add_arguments(commands: Any) -> None:
         help="graphs of models of libraries: complete, ghn3 or ppuda (default: those of the hypernetwork)",
     )
     run.add_argument("--data", type=Path, default=Path("data"), help="folder of the corpus (default: data)")
-    run.add_argument("--out", type=output_folder, default=Path("results"), help="folder of results (default: results)")
+    run.add_argument("--out", type=output_path, default=Path("results"), help="folder of results (default: results)")
     run.add_argument("--retry-failed", action="store_true", help="evaluate networks again that failed before")
 
     machine = run.add_argument_group("machine")

@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from benchmark.commands.options import device, indices, output_folder, seed
+from benchmark.commands.options import device, indices
 from deepnets.data import IMAGE_SETS
-from deepnets.support import deprecated_option, non_negative, number, positive
+from deepnets.support import deprecated_option, non_negative, number, output_path, positive, seed
 
 __all__ = ["add_arguments"]
 
@@ -156,7 +156,7 @@ def _add(parser: argparse.ArgumentParser, out: str, protocol: str) -> None:
     recipe.add_argument("--seed", type=seed, default=0, help="seed of initial values and orders (default: 0)")
 
     running = parser.add_argument_group("running and results")
-    running.add_argument("--out", type=output_folder, help=f"folder of the results (default: {out})")
+    running.add_argument("--out", type=output_path, help=f"folder of the results (default: {out})")
     running.add_argument("--no-save", action="store_true", help="do not save the trained networks")
     running.add_argument(
         "--save-minutes",

@@ -49,8 +49,10 @@ def evaluate_all(
         for device in dict.fromkeys(machine.devices):
             job.payloads(device)  # pickled once, here
     if machine.backend in CLUSTERS:
-        yield from evaluate_on_cluster(work, machine)
-        close_workers()  # that have described predictors
+        try:
+            yield from evaluate_on_cluster(work, machine)
+        finally:
+            close_workers()  # of this process, that have described predictors
         return
     parallel = joblib.Parallel(
         n_jobs=min(machine.workers or 1, len(work)),

@@ -56,6 +56,7 @@ class Worker:
         self._predictor = _Process("predictor")
         self._evaluator = _Process("evaluator")
         self._requests = 0
+        self._ending = ""  # of the process that has died last
 
     def evaluate(self, job: EvaluationJob, index: int, machine: Machine) -> dict[str, Any]:
         """Evaluate a network.
@@ -193,8 +194,6 @@ class Worker:
         except (EndedError, InvalidAnswerError):
             self._ending = f"its process ended {self._evaluator.close(is_ending=True)}, in the phase {phase!r}"
             return None
-
-    _ending = ""
 
 
 class _Process:

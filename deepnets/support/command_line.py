@@ -230,7 +230,9 @@ def output_path(text: str) -> Path:
     'results'
     """
     if not text.strip():
-        raise argparse.ArgumentTypeError("expected the name of a file or folder, got an empty text")
+        raise argparse.ArgumentTypeError(
+            "expected the name of a file or folder, got an empty text; . is the current folder"
+        )
     return Path(text)
 
 

@@ -48,7 +48,7 @@ def command(*words: Any) -> None:
         (["--timeout", "nan"], "argument --timeout: expected a number, 0 or more"),
         (["--device", "meta"], "argument --device: cannot use 'meta', which holds no values"),
         (["--device", "cpu", "nonsense"], "argument --device: cannot use 'nonsense'"),
-        (["--out", ""], "argument --out: expected the name of a folder, got an empty text"),
+        (["--out", ""], "argument --out: expected the name of a file or folder, got an empty text"),
         (["--seed", 2**63], "argument --seed: expected an integer from 0 to 2**63 - 1"),
         (["--seed", "9" * 400], "argument --seed: expected an integer from 0 to 2**63 - 1"),
         (["--index", "3,,5"], "argument --index: expected numbers and ranges as in 0:10"),

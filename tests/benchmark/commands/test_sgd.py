@@ -128,7 +128,7 @@ def test_options_are_checked(nets: Path, data: Path, words: list[str], message: 
     [
         (["--device", "nonsense"], "argument --device: cannot use 'nonsense'"),
         (["--device", "meta"], "argument --device: cannot use 'meta', which holds no values"),
-        (["--out", ""], "argument --out: expected the name of a folder, got an empty text"),
+        (["--out", ""], "argument --out: expected the name of a file or folder, got an empty text"),
         (["--seed", str(2**63)], "argument --seed: expected an integer from 0 to 2**63 - 1"),
     ],
 )

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from benchmark.results.store import COLUMNS, ResultStore
 from deepnets import FormatError
 from deepnets.support import BusyError
 from tests.support.benchmark_runs import command, lasting, table_of
+from tests.support.processes import family, running, until
 
 
 @pytest.fixture(scope="module")
@@ -73,9 +73,7 @@ def test_an_interrupted_run_resumes(data: Path, here: Path) -> None:
     words = ["run", "--predictors", "waiting:predict", "--splits", "test", "--data", data, "--workers", "1", "--quiet"]
     process = command(*words, "--no-report", "--out", here / "out", cwd=here, start_new_session=True)
     rows = here / "out" / "networks.csv"
-    until = time.monotonic() + 300
-    while time.monotonic() < until and not (rows.exists() and rows.read_bytes().count(b"\n") >= 3):
-        time.sleep(0.02)
+    until(lambda: rows.exists() and rows.read_bytes().count(b"\n") >= 3)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 130
@@ -99,9 +97,7 @@ def test_a_killed_run_of_several_jobs_resumes(data: Path, here: Path, number: si
     whole = command(*words, "--out", here / "whole", cwd=here)
     process = command(*words, "--out", here / "killed", cwd=here, start_new_session=True)
     rows = here / "killed" / "networks.csv"
-    until = time.monotonic() + 300
-    while time.monotonic() < until and not (rows.exists() and rows.read_bytes().count(b"\n") >= 3):
-        time.sleep(0.02)
+    until(lambda: rows.exists() and rows.read_bytes().count(b"\n") >= 3)
     os.kill(process.pid, number)
     _, errors = process.communicate(timeout=300)
     if number == signal.SIGINT:
@@ -122,44 +118,17 @@ def test_workers_end_when_the_main_process_is_killed(data: Path, here: Path) -> 
     )
     words = ["run", "--predictors", "hanging:predict", "--splits", "test", "--data", data, "--workers", "1"]
     process = command(*words, "--out", here / "out", "--quiet", cwd=here)
-    until = time.monotonic() + 300  # on a busy machine, the start of two processes can take minutes
-    while not (here / "running").exists() and time.monotonic() < until:
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.05)
-    assert (here / "running").exists(), "the predictor was not called"
-    workers = workers_of(process.pid)
-    assert len(workers) >= 3  # the server, a guard, and the predictor
+    until(lambda: (here / "running").exists() or process.poll() is not None)
+    assert process.poll() is None, process.communicate()
+    workers = family(process.pid).values()
+    assert len(workers) >= 3  # the process server, a guard, a predictor
     process.kill()
     process.communicate(timeout=300)
-    until = time.monotonic() + 120
-    while time.monotonic() < until and any(alive(worker) for worker in workers):
-        time.sleep(0.05)
-    survivors = [worker for worker in workers if alive(worker)]
-    for worker in survivors:
-        os.kill(worker, signal.SIGKILL)
-    assert not survivors
-
-
-def workers_of(pid: int) -> list[int]:
-    """Return all descendants; read from /proc, not from `ps`, which cuts its lines to the width in `COLUMNS`."""
-    parents: dict[int, int] = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-        except OSError:  # it has ended in the meantime
-            continue
-    found = [pid]
-    for ancestor in found:
-        found += [child for child, parent in parents.items() if parent == ancestor]
-    return found[1:]
-
-
-def alive(pid: int) -> bool:
-    status = Path(f"/proc/{pid}/stat")
     try:
-        return status.read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+        until(lambda: not any(map(running, workers)), seconds=120)
+    finally:
+        for worker in filter(running, workers):
+            worker.kill()
 
 
 def test_incomplete_lines_are_removed(finished: Path, tmp_path: Path) -> None:
