@@ -6,6 +6,7 @@ networks                 the networks of a split, or models of torchvision and t
 predictors               the registry of predictors, and predictors by name
 predictor_objects        functions and hypernetworks as predictors
 predictor_kinds          the built-in kinds of predictors
+baseline_kinds           kinds of predictors that are baselines, from `benchmark.predictors`
 jobs                     `EvaluationJob`, what is evaluated, and `Machine`, where
 rows                     the row of one network, whether it succeeds or fails
 parallel                 distribution of networks over workers with joblib
@@ -14,7 +15,8 @@ workers, worker_process  worker processes that are replaced when they hang or di
 
 from __future__ import annotations
 
-import benchmark.evaluation.predictor_kinds  # noqa: F401 - registers the built-in kinds
+import benchmark.evaluation.baseline_kinds
+import benchmark.evaluation.predictor_kinds  # noqa: F401 - these modules register the built-in kinds
 from benchmark.evaluation.jobs import BACKENDS, EvaluationJob, Machine
 from benchmark.evaluation.networks import (
     LIBRARIES,
