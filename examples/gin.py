@@ -18,15 +18,16 @@ from deepnets import NODE_TYPES, DeepNets1M
 class Regressor(torch.nn.Module):
     def __init__(self, hidden: int = 64, num_layers: int = 3, num_targets: int = 2) -> None:
         super().__init__()
-        self.types, self.sizes = torch.nn.Embedding(len(NODE_TYPES), hidden), torch.nn.Linear(5, hidden)
+        self.types, self.sizes = torch.nn.Embedding(len(NODE_TYPES), hidden), torch.nn.Linear(4, hidden)
+        self.powers = torch.nn.Linear(4, 8)  # of the sizes of a tensor, whose product is its number of elements
         self.gin = GIN(hidden, hidden, num_layers, norm="layer")
-        self.head = MLP([3 * hidden, hidden, num_targets], norm=None)
+        self.head = MLP([2 * hidden + 8, hidden, num_targets], norm=None)
 
     def forward(self, data):
-        x = self.types(data.x) + self.sizes(torch.cat([data.shape, data.num_params[:, None]], 1).add(1.0).log())
-        x = self.gin(x, data.edge_index)
-        mean, largest, total = (pool(x, data.batch) for pool in (global_mean_pool, global_max_pool, global_add_pool))
-        return self.head(torch.cat([mean, largest, total / 100], 1))
+        sizes = data.shape.clamp(min=1).log()
+        x = self.gin(self.types(data.x) + self.sizes(sizes), data.edge_index)
+        total = global_add_pool(self.powers(sizes).exp(), data.batch).log()
+        return self.head(torch.cat([global_mean_pool(x, data.batch), global_max_pool(x, data.batch), total], 1))
 
 
 def graphs(data: str, results: str, split: str):

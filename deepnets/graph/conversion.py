@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import networkx
     from torch_geometric.data import Data
 
-__all__ = ["NUM_SIZES", "Convertible", "parameter_sizes", "to_networkx", "to_pyg"]
+__all__ = ["NUM_SIZES", "parameter_sizes", "to_networkx", "to_pyg"]
 
 NUM_SIZES = 4
 """Number of sizes by which `parameter_sizes` describes a tensor: output channels, input channels, height, width."""

@@ -57,9 +57,9 @@ def read_onnx(source: Path | str | Any, *, vocabulary: str = "complete") -> Grap
     >>> try:
     ...     from onnx import parser
     ...     text = '''<ir_version: 8, opset_import: ["" : 17]>
-    ...     net (float[1, 3, 32, 32] x) => (float[1, 8, 32, 32] z) <float[8, 3, 3, 3] weight, float[8] bias> {
-    ...         y = Conv <pads = [1, 1, 1, 1]> (x, weight, bias)
-    ...         z = Relu (y)
+    ...     net (float[1, 2] x) => (float[1, 3] z) <float[2, 3] w = {1, 2, 3, 4, 5, 6}, float[3] b = {1, 2, 3}> {
+    ...         y = MatMul (x, w)
+    ...         z = Add (y, b)
     ...     }'''
     ...     graph = read_onnx(parser.parse_model(text))
     ... except (ImportError, MissingDependencyError):

@@ -173,4 +173,5 @@ class Recording(Protocol):
     """An object that records a run: of a module, or of an ONNX model."""
 
     @property
-    def recorder(self) -> Recorder: ...
+    def recorder(self) -> Recorder:
+        """The nodes of the run."""
