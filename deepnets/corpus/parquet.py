@@ -35,9 +35,9 @@ def write_parquet(nets: DeepNets1M, path: Path | str, *, graphs: bool = False) -
     -------
     int
         Number of rows.  The columns are `index`, those of `DeepNets1M.table`, and `config`, the `NetworkConfig` of
-        `nets[i]` in JSON (empty for the predefined ResNet-50), which for `train` has the width of draw 0.  With `graphs`,
-        also `node_types` and `cells`, lists of N integers, and `edge_index`, a list of two lists of E integers, the
-        sources and the targets.
+        `nets[i]` in JSON (empty for the predefined ResNet-50), which for `train` has the width of draw 0.  With
+        `graphs`, also `node_types` and `cells`, lists of N integers, and `edge_index`, a list of two lists of E
+        integers, the sources and the targets.
 
     Raises
     ------
