@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmark.evaluation.predictor_kinds import label_of, states_digest
+from benchmark.evaluation.predictor_kinds import states_digest
 from benchmark.evaluation.predictor_objects import Predictor
 from benchmark.evaluation.predictors import (
     PREDICTORS,
@@ -81,7 +81,7 @@ def _describe_selection(spec: str) -> PredictorInfo:
     path = Path(_argument(spec, "FILE", needed=True))
     WeightSelection.from_file(path)  # an error is reported before the evaluation begins
     about = "weight selection from a larger trained model (Xu et al., 2024)"
-    return PredictorInfo(f"select-{label_of(path)}", spec, "select", file_digest(path), about)
+    return PredictorInfo(f"select-{path.stem}", spec, "select", file_digest(path), about)
 
 
 def _open_selection(info: PredictorInfo, context: PredictorContext) -> Predictor:
@@ -96,7 +96,7 @@ def _describe_copy(spec: str) -> PredictorInfo:
     if not folder.is_dir():
         raise ConfigError(f"predictor: {spec}: {str(folder)!r} is not a folder")
     about = "parameters of the trained network with the most similar parameters"
-    return PredictorInfo(f"copy-{label_of(folder)}", spec, "copy", states_digest(folder, spec), about)
+    return PredictorInfo(f"copy-{folder.resolve().name}", spec, "copy", states_digest(folder, spec), about)
 
 
 def _open_copy(info: PredictorInfo, context: PredictorContext) -> Predictor:

@@ -27,7 +27,7 @@ from ghn_model.checkpoints import is_official, list_pretrained
 from ghn_model.config import PRESETS, GHNConfig
 from ghn_model.ghn import GHN
 
-__all__ = ["label_of", "states_digest"]
+__all__ = ["states_digest"]
 
 SUFFIXES = (".safetensors", ".pt")
 """Suffixes of files of saved states."""
@@ -57,7 +57,7 @@ def _is_hypernetwork(spec: str) -> bool:
 
 def _describe_hypernetwork(spec: str) -> PredictorInfo:
     found = describe(spec)
-    label = spec if spec in list_pretrained() else label_of(Path(spec))
+    label = spec if spec in list_pretrained() else _label_of(Path(spec))
     about = str(found.metadata.get("about", "")) or f"{found.config.hypernet}, {found.num_parameters:,} weights"
     config = found.config
     return PredictorInfo(label, spec, "hypernetwork", found.sha256, about, config.num_classes, config.vocabulary)
@@ -107,7 +107,7 @@ def _is_folder(spec: str) -> bool:
 
 def _describe_states(spec: str) -> PredictorInfo:
     folder = Path(spec)
-    return PredictorInfo(label_of(folder), spec, "states", states_digest(folder, spec))
+    return PredictorInfo(_label_of(folder), spec, "states", states_digest(folder, spec))
 
 
 def states_digest(folder: Path, spec: str) -> str:
@@ -182,7 +182,7 @@ class _Training:
         return TrainedState(train_network(model, self._images, self._recipe, seed=self._seed).state)
 
 
-def label_of(path: Path) -> str:
+def _label_of(path: Path) -> str:
     """Return the name of a file or folder; the name of the parent folder if the file has a general name."""
     stem = path.resolve().stem if path.is_file() else path.resolve().name
     return path.resolve().parent.name if stem in ("ghn", "model", "checkpoint") else stem
