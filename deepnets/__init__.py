@@ -8,7 +8,8 @@
 architecture     configurations, vocabulary, torch modules      corpus           the dataset and its files
 graph            graphs, building, batching                      original_format  files of the original release
 tracing          graphs of any torch module                      data             image sets
-drawing          pictures of graphs                              support          utilities
+drawing          pictures of graphs                              onnx_models      ONNX files of graphs and models
+support          utilities
 
 Names are imported on first use.  Importing this package does not import torch, so that the worker processes of the
 generator start fast and need little memory.
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from deepnets.architecture import Genotype as Genotype
     from deepnets.architecture import Network as Network
     from deepnets.architecture import NetworkConfig as NetworkConfig
+    from deepnets.architecture import count_flops as count_flops
+    from deepnets.architecture import parse_genotype as parse_genotype
     from deepnets.corpus import DeepNets1M as DeepNets1M
     from deepnets.corpus import MetaBatchSampler as MetaBatchSampler
     from deepnets.drawing import draw as draw
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
     from deepnets.graph import GraphBatch as GraphBatch
     from deepnets.graph import ParameterSlot as ParameterSlot
     from deepnets.graph import build_graph as build_graph
+    from deepnets.onnx_models import read_onnx as read_onnx
+    from deepnets.onnx_models import write_onnx as write_onnx
     from deepnets.support import BusyError as BusyError
     from deepnets.support import CheckpointError as CheckpointError
     from deepnets.support import ConfigError as ConfigError
@@ -59,6 +64,8 @@ __getattr__, __dir__, _names = lazy_exports(
             "Genotype",
             "Network",
             "NetworkConfig",
+            "count_flops",
+            "parse_genotype",
         ),
         "corpus": (
             "DeepNets1M",
@@ -70,6 +77,10 @@ __getattr__, __dir__, _names = lazy_exports(
             "GraphBatch",
             "ParameterSlot",
             "build_graph",
+        ),
+        "onnx_models": (
+            "read_onnx",
+            "write_onnx",
         ),
         "support": (
             "BusyError",

@@ -1,4 +1,4 @@
-"""The command line of DeepNets-1M: `python -m deepnets info | verify | draw | export | import`."""
+"""The command line of DeepNets-1M: `python -m deepnets info | verify | draw | onnx | parquet | export | import`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from deepnets.architecture import GENOTYPES, NetworkConfig
+from deepnets.architecture import GENOTYPES, NetworkConfig, parse_genotype
 from deepnets.support import (
     STORED_SPLITS,
     ConfigError,
@@ -24,6 +24,9 @@ from deepnets.support import (
     read_whole,
     run,
 )
+
+if TYPE_CHECKING:
+    from deepnets.graph import Graph
 
 _LARGEST_CONFIG = 1 << 20  # bytes
 
@@ -66,8 +69,13 @@ def main(arguments: Sequence[str]) -> None:
     draw.add_argument("--split", default="test", help="split of the network (default: test)")
     draw.add_argument("--index", type=non_negative, default=0, help="index of the network in the split (default: 0)")
     draw.add_argument("--config", type=Path, help="draw the NetworkConfig in this JSON file instead")
-    draw.add_argument("--genotype", choices=sorted(GENOTYPES), help="draw a network with this genotype instead")
+    draw.add_argument(
+        "--genotype",
+        help=f"draw a network with this genotype instead: {', '.join(sorted(GENOTYPES))}, or one of DARTS, NASLib or "
+        "NATS-Bench as text",
+    )
     draw.add_argument("--model", help="draw any model instead: module:callable, whose code is executed, or timm:NAME")
+    draw.add_argument("--onnx", type=Path, help="draw the ONNX model in this file instead")
     draw.add_argument("--cells", type=positive, default=8, help="number of cells for --genotype (default: 8)")
     draw.add_argument(
         "--virtual-edges",
@@ -90,6 +98,24 @@ def main(arguments: Sequence[str]) -> None:
         help="replace splits that a file has already; its other splits are kept in any case",
     )
     export.set_defaults(do=_export)
+
+    onnx = commands.add_parser("onnx", help="write the graph of a network, with the shapes of its parameters, as ONNX")
+    onnx.add_argument("out", type=Path, help="file to write, .onnx")
+    onnx.add_argument("--data", default="data", help="corpus folder (default: data)")
+    onnx.add_argument("--split", default="test", help="split of the network (default: test)")
+    onnx.add_argument("--index", type=non_negative, default=0, help="index of the network in the split (default: 0)")
+    onnx.add_argument("--config", type=Path, help="write the NetworkConfig in this JSON file instead")
+    onnx.add_argument("--genotype", help="write a network with this genotype instead, as for draw")
+    onnx.add_argument("--model", help="write any model instead: module:callable, whose code is executed, or timm:NAME")
+    onnx.add_argument("--cells", type=positive, default=8, help="number of cells for --genotype (default: 8)")
+    onnx.set_defaults(do=_onnx)
+
+    parquet = commands.add_parser("parquet", help="write splits as Parquet files, for Hugging Face datasets")
+    parquet.add_argument("out", type=Path, help="folder for the files")
+    parquet.add_argument("--data", default="data", type=Path, help="corpus folder (default: data)")
+    parquet.add_argument("--splits", default="all", help="splits, separated by commas, or all (default: all)")
+    parquet.add_argument("--graphs", action="store_true", help="write node types and edges, too")
+    parquet.set_defaults(do=_parquet)
 
     load = commands.add_parser("import", help="convert files of the original release to corpus files")
     load.add_argument("source", type=Path, help="folder with deepnets1m_*.hdf5 and deepnets1m_*_meta.json")
@@ -153,30 +179,56 @@ def _verify(options: argparse.Namespace) -> None:
 
 
 def _draw(options: argparse.Namespace) -> None:
-    from deepnets.corpus import DeepNets1M
     from deepnets.drawing import draw
+
+    if options.onnx is not None:
+        from deepnets.onnx_models import read_onnx
+
+        graph = read_onnx(options.onnx)
+    else:
+        graph = _selected_graph(options)
+    draw(graph, options.out, title=options.title, virtual_edges=options.virtual_edges, dead=not options.pruned)
+    print(f"{options.out}: {graph}")
+
+
+def _selected_graph(options: argparse.Namespace) -> Graph:
+    """Return the graph of the network that options name: a configuration, a model, a genotype, or one of a split."""
+    from deepnets.corpus import DeepNets1M
     from deepnets.graph import build_graph
 
     if options.config is not None:
-        graph = build_graph(_read_config(options.config))
-    elif options.model is not None:
+        return build_graph(_read_config(options.config))
+    if options.model is not None:
         from deepnets.support import load_model
         from deepnets.tracing import trace
 
-        graph = trace(load_model(options.model, meta=True))
-    elif options.genotype is not None:
+        return trace(load_model(options.model, meta=True))
+    if options.genotype is not None:
+        genotype = parse_genotype(options.genotype)
         vit = options.genotype == "ViT"
-        genotype = GENOTYPES[options.genotype]
-        graph = build_graph(NetworkConfig(genotype, options.cells, C_mult=1 if vit else 2, preproc=not vit))
-    else:
-        nets = DeepNets1M(options.data, options.split)
-        if options.index >= len(nets):
-            raise ConfigError(
-                f"--index: split {options.split} has the indices 0 to {len(nets) - 1}, got {options.index}"
-            )
-        graph = nets[options.index]
-    draw(graph, options.out, title=options.title, virtual_edges=options.virtual_edges, dead=not options.pruned)
+        return build_graph(NetworkConfig(genotype, options.cells, C_mult=1 if vit else 2, preproc=not vit))
+    nets = DeepNets1M(options.data, options.split)
+    if options.index >= len(nets):
+        raise ConfigError(f"--index: split {options.split} has the indices 0 to {len(nets) - 1}, got {options.index}")
+    graph: Graph = nets[options.index]
+    return graph
+
+
+def _onnx(options: argparse.Namespace) -> None:
+    from deepnets.onnx_models import write_onnx
+
+    graph = _selected_graph(options)
+    write_onnx(graph, options.out)
     print(f"{options.out}: {graph}")
+
+
+def _parquet(options: argparse.Namespace) -> None:
+    from deepnets.corpus import export_parquet
+
+    stored = _stored_splits(options.data)
+    splits = stored if options.splits == "all" else _selected(options.splits, [*stored, "predefined"])
+    for path in export_parquet(options.data, options.out, splits, graphs=options.graphs).values():
+        print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
 
 
 def _export(options: argparse.Namespace) -> None:

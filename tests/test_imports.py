@@ -17,15 +17,25 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("deepnets", "generator", "ghn_model", "benchmark")
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-LAZY = ("deepnets", "deepnets.architecture", "deepnets.corpus", "deepnets.graph", "deepnets.support")
+LAZY = (
+    "deepnets",
+    "deepnets.architecture",
+    "deepnets.corpus",
+    "deepnets.graph",
+    "deepnets.onnx_models",
+    "deepnets.support",
+)
 NEED_TORCH = (
     "deepnets.architecture.cell",
     "deepnets.architecture.depthwise",
+    "deepnets.architecture.flops",
     "deepnets.architecture.functional",
     "deepnets.architecture.network",
     "deepnets.architecture.operations",
+    "deepnets.corpus.pyg_dataset",
     "deepnets.data",
     "deepnets.graph.batch",
+    "deepnets.onnx_models",
     "deepnets.support.detection_operators",
     "deepnets.support.optional_models",
     "deepnets.tracing",

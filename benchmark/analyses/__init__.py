@@ -23,7 +23,14 @@ from benchmark.analyses.statistics import (
     graph_statistics,
     simple_features,
 )
-from benchmark.analyses.targets import check_corpus, choose_rows, own_targets, published_targets, read_curves
+from benchmark.analyses.targets import (
+    check_corpus,
+    choose_rows,
+    own_targets,
+    published_targets,
+    read_accuracies,
+    read_curves,
+)
 from benchmark.report.style import has_matplotlib
 
 __all__ = [
@@ -53,6 +60,7 @@ __all__ = [
     "predict_property",
     "project",
     "published_targets",
+    "read_accuracies",
     "read_curves",
     "search",
     "simple_features",

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from benchmark.analyses.properties import PROPERTIES
-from benchmark.metrics import get_metric
-from benchmark.results import Results, usual_metric
+from benchmark.metrics import METRICS, get_metric
+from benchmark.results import Results, read_results, usual_metric
 from deepnets.corpus import DeepNets1M
 from deepnets.support import ConfigError
 
@@ -27,6 +27,7 @@ __all__ = [
     "converge_times",
     "own_targets",
     "published_targets",
+    "read_accuracies",
     "read_curves",
 ]
 
@@ -125,6 +126,51 @@ def choose_rows(
             )
         rows = rows[rows[column] == (value or there[0])]
     return rows
+
+
+def read_accuracies(
+    folder: Path | str, nets: DeepNets1M, *, predictor: str | None = None, images: str | None = None
+) -> pd.DataFrame:
+    """Read the accuracies of the networks of a split from a folder of results, as targets of `DeepNets1M.to_pyg`.
+
+    Parameters
+    ----------
+    folder
+        Folder of results, as `python -m benchmark run` writes it.
+    nets
+        A split of the corpus.
+    predictor, images
+        Names of the predictor and of the image set.  Default: the only one.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per network that was evaluated successfully, with its position as index `index`, and a column for each
+        metric, such as `top1` and `top5`.  Values are on images without noise; on validation images if there are any,
+        and on test images otherwise.
+
+    Raises
+    ------
+    ConfigError
+        If the results are of another corpus, or there are none for the split, the predictor and the images, or several
+        and none was chosen.
+    MissingDataError, FormatError
+        If there are no results, or the files are damaged.
+
+    Examples
+    --------
+    >>> read_accuracies("no-such-folder", DeepNets1M(split="predefined"))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    deepnets.support.errors.MissingDataError: results: there is no no-such-folder/networks.csv; ...
+    """
+    results = read_results(folder)
+    rows = choose_rows(results, [nets.split], predictor, images)
+    check_corpus(rows, nets, results.runs)
+    rows = rows[(rows["status"] == "ok") & (rows["noise"] == 0)]
+    part = "val" if (rows["part"] == "val").any() else "test"
+    metrics = [name for name in METRICS if name in rows]
+    return rows[rows["part"] == part].set_index("index")[metrics].astype(float).sort_index()
 
 
 def own_targets(

@@ -29,7 +29,7 @@ from ghn_model.checkpoints import is_official, list_pretrained
 from ghn_model.config import PRESETS, GHNConfig
 from ghn_model.ghn import GHN
 
-__all__: list[str] = []
+__all__ = ["states_digest"]
 
 SUFFIXES = (".safetensors", ".pt")
 """Suffixes of files of saved states."""
@@ -117,12 +117,23 @@ def _is_folder(spec: str) -> bool:
 
 def _describe_states(spec: str) -> PredictorInfo:
     folder = Path(spec)
+    return PredictorInfo(_label_of(folder), spec, "states", states_digest(folder, spec))
+
+
+def states_digest(folder: Path, spec: str) -> str:
+    """Return a digest of the names, sizes and times of the saved states in a folder.
+
+    Raises
+    ------
+    ConfigError
+        If there is none; `spec` is the text that named the folder.
+    """
     names = sorted(path.name for path in folder.iterdir() if path.suffix in SUFFIXES)
     if not names:
         raise ConfigError(f"predictor: {spec}: the folder has no saved state (.safetensors or .pt)")
     stats = [(name, (folder / name).stat()) for name in names]
     text = "\n".join(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats)
-    return PredictorInfo(_label_of(folder), spec, "states", hashlib.sha256(text.encode()).hexdigest())
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 class _SavedStates:

@@ -7,6 +7,9 @@
     results/sgd/random           a folder of saved states, SPLIT-INDEX.safetensors or NAME.safetensors
     random                       PyTorch's initial values
     sgd:5                        training for five epochs, from the initial values
+    orthogonal, mimetic, lsuv    initializations of the literature (`benchmark.predictors`)
+    select:large.safetensors     weights selected from a larger trained model
+    copy:results/sgd/random      weights of the most similar trained network of a folder
 
 A label can precede the name: LABEL=my_module:predict.  `register_predictor` adds kinds of predictors.
 """

@@ -10,8 +10,11 @@ cell        `Cell`, the torch module of a cell
 network     `Network`, the torch module of a configuration
 depthwise   depthwise convolutions with a fast backward pass on CPUs
 functional  `run_network`, the forward pass with given parameters
+flops       `count_flops`, floating-point operations of a network
+nas_formats genotypes of other search spaces: DARTS, NASLib, NATS-Bench
 
-Only `operations`, `cell`, `network`, `depthwise` and `functional` import torch.  Names are imported on first use.
+Only `operations`, `cell`, `network`, `depthwise`, `functional` and `flops` import torch; names are imported on first
+use.
 """
 
 from __future__ import annotations
@@ -35,10 +38,12 @@ if TYPE_CHECKING:
     from deepnets.architecture.encoding import REDUCE as REDUCE
     from deepnets.architecture.encoding import decode as decode
     from deepnets.architecture.encoding import encode as encode
+    from deepnets.architecture.flops import count_flops as count_flops
     from deepnets.architecture.functional import run_network as run_network
     from deepnets.architecture.genotype import GENOTYPES as GENOTYPES
     from deepnets.architecture.genotype import Gene as Gene
     from deepnets.architecture.genotype import Genotype as Genotype
+    from deepnets.architecture.nas_formats import parse_genotype as parse_genotype
     from deepnets.architecture.network import Network as Network
     from deepnets.architecture.vocabulary import IMAGE_SIZES as IMAGE_SIZES
     from deepnets.architecture.vocabulary import MAX_STEPS as MAX_STEPS
@@ -72,12 +77,14 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "decode",
             "encode",
         ),
+        "flops": ("count_flops",),
         "functional": ("run_network",),
         "genotype": (
             "GENOTYPES",
             "Gene",
             "Genotype",
         ),
+        "nas_formats": ("parse_genotype",),
         "network": ("Network",),
         "vocabulary": (
             "IMAGE_SIZES",

@@ -251,6 +251,8 @@ class SelfAttention(nn.Module):
     torch.Size([1, 16, 11, 11])
     """
 
+    num_heads = ATTENTION_HEADS
+
     def __init__(self, C: int) -> None:
         super().__init__()
         self.to_qkv = nn.Linear(C, 3 * C, bias=False)

@@ -1,6 +1,9 @@
 """The DeepNets-1M corpus: the dataset class, its HDF5 files, and their verification.
 
 dataset         `DeepNets1M`, a split as a sequence of graphs
+network_table   the table of a split
+pyg_dataset     `PyGDataset`, a split as a dataset of PyTorch Geometric
+parquet         `export_parquet` and `write_parquet`, tables for Hugging Face datasets
 sampler         `MetaBatchSampler`, random meta-batches for training
 layout          columns and attributes of a corpus file
 storage         `CorpusFile`, the file of a split
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
     from deepnets.corpus.layout import NETWORK_SPLITS as NETWORK_SPLITS
     from deepnets.corpus.layout import Columns as Columns
     from deepnets.corpus.layout import corpus_path as corpus_path
+    from deepnets.corpus.parquet import export_parquet as export_parquet
+    from deepnets.corpus.parquet import write_parquet as write_parquet
     from deepnets.corpus.sampler import MetaBatchSampler as MetaBatchSampler
     from deepnets.corpus.statistics import NUM_CLASSES as NUM_CLASSES
     from deepnets.corpus.statistics import STATISTICS as STATISTICS
@@ -57,6 +62,10 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "NETWORK_SPLITS",
             "Columns",
             "corpus_path",
+        ),
+        "parquet": (
+            "export_parquet",
+            "write_parquet",
         ),
         "sampler": ("MetaBatchSampler",),
         "statistics": (

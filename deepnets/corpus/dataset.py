@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -11,29 +11,28 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from deepnets.architecture import NORMS, PRIMITIVES, NetworkConfig, checked_task, decode, encode
-from deepnets.corpus.layout import NETWORK_SPLITS, Columns, corpus_path
+from deepnets.architecture import NetworkConfig, checked_task
+from deepnets.corpus.layout import NETWORK_SPLITS, corpus_path
+from deepnets.corpus.network_table import network_table
 from deepnets.corpus.predefined import (
     NUM_PREDEFINED,
-    RESNET_50,
-    VIT,
     predefined_config,
     predefined_graph,
     predefined_network,
     predefined_statistics,
 )
 from deepnets.corpus.sampler import MetaBatchSampler
-from deepnets.corpus.statistics import compute_statistics
 from deepnets.corpus.storage import CorpusFile
 from deepnets.corpus.stored_network import StoredNetwork
 from deepnets.corpus.widths import WidthRule, evaluation_factor
 from deepnets.corpus.wiring import decode_wiring
-from deepnets.graph import MAX_DISTANCE, Graph, count_parameters
+from deepnets.graph import MAX_DISTANCE, Graph
 from deepnets.support import (
     ConfigError,
     FormatError,
     IntegrityError,
     MissingDataError,
+    MissingDependencyError,
     at_least,
     checked_integer,
 )
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.utils.data import DataLoader
 
+    from deepnets.corpus.pyg_dataset import PyGDataset
     from deepnets.graph import GraphBatch
 
 __all__ = ["DeepNets1M"]
@@ -270,30 +270,60 @@ class DeepNets1M:
         with 10 classes as in the original release, and at the width that networks of the split have for such images.
         Training networks are counted at width 32.  The predefined ResNet-50 has no configuration.
         """
-        if self.file is not None:
-            return self._make_table({name: values[: len(self)] for name, values in self.file.columns.items()})
-        architectures = encode([VIT])
-        statistics, _ = compute_statistics(architectures)
-        vit = self._make_table(
-            {name: part[name] for part in (architectures, statistics) for name in part.dtype.names or ()}
-        )
-        resnet = pd.DataFrame([predefined_statistics(RESNET_50)], columns=vit.columns)
-        return pd.concat([resnet, vit], ignore_index=True)[: len(self)]
+        return network_table(self.file, self.split, self.image_size, len(self))
 
-    def _make_table(self, columns: Columns) -> pd.DataFrame:
-        table = pd.DataFrame({name: values for name, values in columns.items() if values.ndim == 1})
-        table["norm"] = pd.Categorical.from_codes(table["norm"], [str(norm) for norm in NORMS])
-        for flag in ("stem_pool", "preproc", "glob_avg"):
-            table[flag] = table[flag].astype(bool)
-        for code, primitive in enumerate(PRIMITIVES):
-            table[primitive] = (columns["ops"] == code).sum(axis=(1, 2)).astype(np.uint8)
-        if self.split == "wide":  # the file states the widths of the `test` networks
-            stored = [decode(record) for record in self.file.architectures(slice(len(self)))] if self.file else []
-            for column, size in (("num_params", 32), ("num_params_imagenet", 224)):
-                wide = [config.replace(C=config.C * evaluation_factor("wide", size)) for config in stored]
-                table[column] = np.array([count_parameters(config, image_size=size) for config in wide], np.uint64)
-            table["C"] *= evaluation_factor("wide", self.image_size)
-        return table.drop(columns=["num_rows", "imagenet_stride"])
+    def to_pyg(
+        self,
+        virtual_edges: int = 1,
+        targets: str | Sequence[str] = (),
+        *,
+        table: pd.DataFrame | None = None,
+        shapes: bool = False,
+        transform: Callable[[Any], Any] | None = None,
+    ) -> PyGDataset:
+        """Return the split as a dataset of PyTorch Geometric, which reads each graph when it is indexed.
+
+        Parameters
+        ----------
+        virtual_edges, shapes
+            As in `Graph.to_pyg`.
+        targets
+            Names of the columns of `y`:
+
+            - columns of `table`,
+            - "num_params": number of parameters of the network as it is loaded, with its width and number of classes,
+            - "flops": floating-point operations for one image (`deepnets.count_flops`).  They are counted when a graph
+              is first read, which takes much longer than reading it.
+            - columns of `DeepNets1M.table` with numbers.
+        table
+            One row per network, such as accuracies that `benchmark.analyses.read_accuracies` reads from a folder of
+            results.  Its index, or its column `index`, is the position in the split.  Missing networks get NaN.
+        transform
+            Function that is applied to each graph.
+
+        Returns
+        -------
+        PyGDataset
+            A `torch_geometric.data.Dataset` of the graphs that `Graph.to_pyg` makes, with `index` and `y` (1, T)
+            `float32`.
+
+        Raises
+        ------
+        ConfigError
+            If a target is unknown or is not a number, or the index of `table` is not unique.
+        MissingDependencyError
+            If PyTorch Geometric is not installed (`pip install "deepnets1m[pyg]"`).
+
+        Examples
+        --------
+        >>> DeepNets1M(split="predefined").to_pyg(targets="num_params")[1]
+        Data(x=[129], edge_index=[2, 148], edge_attr=[148], cell=[129], num_nodes=129, index=1, y=[1, 1])
+        """
+        try:
+            from deepnets.corpus.pyg_dataset import PyGDataset
+        except ImportError as error:
+            raise MissingDependencyError('to_pyg needs PyTorch Geometric: pip install "deepnets1m[pyg]"') from error
+        return PyGDataset(self, virtual_edges, targets, table=table, shapes=shapes, transform=transform)
 
     def loader(
         self,

@@ -1,6 +1,7 @@
 """Computational graphs: the `Graph` class, building graphs from configurations, and batches of graphs.
 
-graph         `Graph`, with distances, parameter slots, and conversion to networkx and PyTorch Geometric
+graph         `Graph`, with distances and parameter slots
+conversion    conversion to networkx and PyTorch Geometric
 parameters    `ParameterSlot` and `Slots`, descriptions of the parameters of a graph
 statistics    `GraphStatistics`
 build         `build_graph` and `count_parameters`, from a `NetworkConfig`

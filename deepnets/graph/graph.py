@@ -15,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from deepnets.architecture import NODE_TYPES, NetworkConfig
+from deepnets.graph import conversion
 from deepnets.graph.algorithms import GRAPH_ERRORS, find_distances, find_graph_error, find_levels, find_live
 from deepnets.graph.parameters import ParameterSlot, Slots
 from deepnets.graph.statistics import GraphStatistics, average_path
-from deepnets.support import ConfigError, FormatError, IntegrityError, MissingDependencyError, checked_integer
+from deepnets.support import ConfigError, FormatError, IntegrityError, checked_integer
 
 if TYPE_CHECKING:
     import networkx
@@ -246,6 +247,11 @@ class Graph:
         return slots
 
     @property
+    def knows_parameters(self) -> bool:
+        """Whether the parameters of the nodes are known."""
+        return self._make_slots is not None
+
+    @property
     def parameters(self) -> tuple[tuple[ParameterSlot, ...], ...]:
         """For each node, the slots of its parameters: none, one, or two (the weight and the bias of a norm).
 
@@ -334,56 +340,31 @@ class Graph:
         networkx.DiGraph
             Nodes have the attributes `type`, `cell`, `live` and `parameters`, edges the attribute `distance`.
         """
-        import networkx
+        return conversion.to_networkx(self, virtual_edges)
 
-        graph = networkx.DiGraph()
-        parameters = self.parameters if self._make_slots else ((),) * self.num_nodes
-        for node in range(self.num_nodes):
-            graph.add_node(
-                node,
-                type=NODE_TYPES[self.node_types[node]],
-                cell=int(self.cells[node]),
-                live=bool(self.live[node]),
-                parameters=parameters[node],
-            )
-        distances = self.distances(virtual_edges)
-        for source, target in np.argwhere(distances).tolist():
-            graph.add_edge(source, target, distance=int(distances[source, target]))
-        return graph
-
-    def to_pyg(self, virtual_edges: int = 1) -> Data:
+    def to_pyg(self, virtual_edges: int = 1, *, shapes: bool = False) -> Data:
         """Convert to PyTorch Geometric.
 
         Parameters
         ----------
         virtual_edges
             As in `to_networkx`.
+        shapes
+            Whether to add the sizes of parameters.
 
         Returns
         -------
         torch_geometric.data.Data
-            `x` (N,) node types, `cell` (N,), `edge_index` (2, E) and `edge_attr` (E,) distances, all `int64`.
+            `x` (N,) node types, `cell` (N,), `edge_index` (2, E) and `edge_attr` (E,) distances, all `int64`.  With
+            `shapes`, also `shape` (N, 4), the shape of the largest parameter of each node, 0 for axes that it does not
+            have, and `num_params` (N,), the number of elements of all its parameters.
 
         Raises
         ------
         MissingDependencyError
             If PyTorch Geometric is not installed (`pip install "deepnets1m[pyg]"`).
         """
-        try:
-            from torch_geometric.data import Data
-        except ImportError as error:
-            raise MissingDependencyError('to_pyg needs PyTorch Geometric: pip install "deepnets1m[pyg]"') from error
-        import torch
-
-        distances = self.distances(virtual_edges)
-        pairs = np.argwhere(distances)
-        return Data(
-            x=torch.from_numpy(self.node_types.astype(np.int64)),
-            cell=torch.from_numpy(self.cells.astype(np.int64)),
-            edge_index=torch.from_numpy(np.ascontiguousarray(pairs.T)),
-            edge_attr=torch.from_numpy(distances[pairs[:, 0], pairs[:, 1]].astype(np.int64)),
-            num_nodes=self.num_nodes,
-        )
+        return conversion.to_pyg(self, virtual_edges, shapes=shapes)
 
     def __eq__(self, other: object) -> bool:
         """Whether two graphs have equal nodes, cells and edges, in the same order."""

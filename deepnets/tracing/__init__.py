@@ -16,11 +16,26 @@ tensors         helpers for nested tensors
 
 from __future__ import annotations
 
+from deepnets.tracing.finishing import finish, main_output
+from deepnets.tracing.parts import chain, settle, sources, weighted
+from deepnets.tracing.recorder import CONSTANT, INPUT, Pending, Recorder, Value, union
 from deepnets.tracing.tracer import trace
 from deepnets.tracing.vocabularies import VOCABULARIES, check_vocabulary
 
 __all__ = [
+    "CONSTANT",
+    "INPUT",
     "VOCABULARIES",
+    "Pending",
+    "Recorder",
+    "Value",
+    "chain",
     "check_vocabulary",
+    "finish",
+    "main_output",
+    "settle",
+    "sources",
     "trace",
+    "union",
+    "weighted",
 ]

@@ -13,13 +13,10 @@ from torch import Tensor
 
 from deepnets.support import TraceError
 from deepnets.tracing.call import Call
-from deepnets.tracing.recorder import Pending, Value
+from deepnets.tracing.recorder import CONSTANT, Pending, Value, union
 from deepnets.tracing.tensors import is_floating, storage_key
 
 __all__ = ["CONSTANT", "Origins", "UnknownTensorError"]
-
-CONSTANT = Value()
-"""What a constant is computed from."""
 
 
 class UnknownTensorError(TraceError):
@@ -115,18 +112,7 @@ class Origins:
 
         Integer inputs next to other data are indices or masks and do not count; comparisons of them count only alone.
         """
-        values = {value: None for value in map(self.value, tensors) if value != CONSTANT}
-        if len(values) <= 1:
-            return next(iter(values), CONSTANT)
-        chosen = list(values)
-        if any(value.nodes and not value.selects for value in chosen):
-            chosen = [value for value in chosen if not value.selects]
-        elif any(value.kind != "flags" for value in chosen):
-            chosen = [value for value in chosen if value.kind != "flags"]
-        nodes = sorted({node for value in chosen for node in value.nodes})
-        pending = {parameter: None for value in chosen for parameter in value.pending}
-        kinds = [value.kind for value in chosen if value.kind]
-        return Value(tuple(nodes), tuple(pending), kinds[0] if len(kinds) == 1 else "")
+        return union(map(self.value, tensors))
 
     def operands(self, call: Call) -> Value:
         """Return `union` of the arguments of a sum or a concatenation, where numbers from integer inputs are data."""

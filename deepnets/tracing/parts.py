@@ -9,31 +9,31 @@ from typing import Any
 from torch import Tensor
 
 from deepnets.tracing.capture import Capture
-from deepnets.tracing.recorder import Pending, Value
+from deepnets.tracing.recorder import Pending, Recording, Value
 
 __all__ = ["chain", "entry", "given", "settle", "sources", "weighted"]
 
 
-def settle(capture: Capture, value: Value) -> int:
+def settle(capture: Recording, value: Value) -> int:
     """Return the node of a value with data; a product of matrices that is not attention becomes a `matmul` node."""
     if len(value.nodes) == 1:
         return value.nodes[0]
     return capture.recorder.add("matmul", value.nodes)
 
 
-def chain(capture: Capture, node: int, pending: Iterable[Pending], kind: str, role: str) -> int:
+def chain(capture: Recording, node: int, pending: Iterable[Pending], kind: str, role: str) -> int:
     """Add a chain of nodes after a node, one for each parameter; return the last."""
     for parameter in pending:
         node = capture.recorder.add(kind, [node], [(parameter, role)])
     return node
 
 
-def sources(capture: Capture, pending: Iterable[Pending], kind: str) -> tuple[int, ...]:
+def sources(capture: Recording, pending: Iterable[Pending], kind: str) -> tuple[int, ...]:
     """Add nodes without inputs, one for each parameter."""
     return tuple(capture.recorder.add(kind, (), [(parameter, kind)]) for parameter in pending)
 
 
-def weighted(capture: Capture, source: int, weight: Value, bias: Value, kind: str = "conv") -> int:
+def weighted(capture: Recording, source: int, weight: Value, bias: Value, kind: str = "conv") -> int:
     """Add the nodes of a layer: weight and bias.
 
     If the weight is computed from several parameters (weight normalisation), all but the largest are `scale` nodes.

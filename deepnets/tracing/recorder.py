@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from deepnets.graph import ParameterSlot
 
-__all__ = ["INPUT", "Node", "Pending", "Recorder", "Value"]
+__all__ = ["CONSTANT", "INPUT", "Node", "Pending", "Recorder", "Recording", "Value", "union"]
 
 INPUT = 0
 """The node of all inputs of the network."""
@@ -59,6 +59,33 @@ class Value(NamedTuple):
     def attends(self) -> bool:
         """Whether the tensor may hold the scores or the weights of attention."""
         return self.kind in ("scores", "weights")
+
+
+CONSTANT = Value()
+"""What a constant is computed from."""
+
+
+def union(values: Iterable[Value]) -> Value:
+    """Return what several tensors together are computed from, given what each of them is computed from.
+
+    Integer inputs next to other data are indices or masks and do not count; comparisons of them count only alone.
+
+    Examples
+    --------
+    >>> union([Value((0,)), Value((3,)), Value((1,), (), "numbers")]).nodes
+    (0, 3)
+    """
+    chosen = list(dict.fromkeys(value for value in values if value != CONSTANT))
+    if len(chosen) <= 1:
+        return chosen[0] if chosen else CONSTANT
+    if any(value.nodes and not value.selects for value in chosen):
+        chosen = [value for value in chosen if not value.selects]
+    elif any(value.kind != "flags" for value in chosen):
+        chosen = [value for value in chosen if value.kind != "flags"]
+    nodes = sorted({node for value in chosen for node in value.nodes})
+    pending = {parameter: None for value in chosen for parameter in value.pending}
+    kinds = [value.kind for value in chosen if value.kind]
+    return Value(tuple(nodes), tuple(pending), kinds[0] if len(kinds) == 1 else "")
 
 
 @dataclass
@@ -140,3 +167,11 @@ class Recorder:
         """Add a node that combines several sources and return its number; a single source is returned as it is."""
         distinct = set(sources)
         return self.add(kind, distinct) if len(distinct) > 1 else distinct.pop()
+
+
+class Recording(Protocol):
+    """An object that records a run: of a module, or of an ONNX model."""
+
+    @property
+    def recorder(self) -> Recorder:
+        """The nodes of the run."""

@@ -81,3 +81,35 @@ def test_genotypes_can_be_drawn() -> None:
     for name, genotype in GENOTYPES.items():
         vit = name == "ViT"
         assert NetworkConfig(genotype, 8, C_mult=1 if vit else 2, preproc=not vit)
+
+
+def test_onnx_files_are_written_and_drawn(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("onnx")
+    pytest.importorskip("matplotlib")
+    main(["onnx", str(tmp_path / "a.onnx"), "--data", str(data), "--split", "val", "--index", "2"])
+    main(["draw", str(tmp_path / "a.svg"), "--onnx", str(tmp_path / "a.onnx")])
+    written, drawn = capsys.readouterr().out.splitlines()
+    assert written.partition(": ")[2] == drawn.partition(": ")[2]
+
+
+def test_parquet_files_are_written(data: Path, tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    out = tmp_path / "out"
+    main(["parquet", str(out), "--data", str(data)])
+    assert {path.name for path in (out / "data").iterdir()} == {
+        "val-00000-of-00001.parquet",
+        "test-00000-of-00001.parquet",
+    }
+    assert len(pandas.read_parquet(out / "data" / "test-00000-of-00001.parquet")) == 4
+    with pytest.raises(ConfigError, match="--splits: unknown 'tset'"):
+        main(["parquet", str(out), "--data", str(data), "--splits", "tset"])
+
+
+def test_genotypes_of_other_spaces_are_drawn(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    text = "|nor_conv_3x3~0|+|nor_conv_3x3~0|avg_pool_3x3~1|+|skip_connect~0|none~1|nor_conv_1x1~2|"
+    main(["draw", str(tmp_path / "a.svg"), "--genotype", text, "--cells", "3"])
+    assert (tmp_path / "a.svg").stat().st_size
+    with pytest.raises(ConfigError, match="genotype: expected a Genotype, a name"):
+        main(["draw", str(tmp_path / "b.svg"), "--genotype", "DRATS"])

@@ -48,6 +48,20 @@ def test_training_as_a_predictor(data: Path) -> None:
     assert trained["top1"][0] > random["top1"][0]
 
 
+def test_baselines(data: Path, here: Path) -> None:
+    from ghn_model.checkpoints import write_tensors
+
+    nets = DeepNets1M(data, "test")
+    (here / "states").mkdir()
+    write_tensors(here / "states" / "val-0.safetensors", dict(nets.network(1).named_parameters()), {})
+    specs = ["orthogonal:1.4", "mimetic", "lsuv", "select:states/val-0.safetensors", "copy:states"]
+    run(specs, ["test"], data=data, out=here / "out", limit=1, machine=Machine(workers=1))
+    rows = table_of(here / "out")
+    assert sorted(rows["predictor"]) == ["copy-states", "lsuv", "mimetic", "orthogonal:1.4", "select-val-0"]
+    assert (rows["status"] == "ok").all()
+    assert (rows["batch_norm"] == "batch").all()
+
+
 def test_a_file_of_a_hypernetwork(data: Path, here: Path) -> None:
     torch.manual_seed(0)
     ghn = GHN("mlp")

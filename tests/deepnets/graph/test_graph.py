@@ -334,3 +334,25 @@ def test_pytorch_geometric_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch_geometric.data", None)
     with pytest.raises(ImportError, match=r'to_pyg needs PyTorch Geometric: pip install "deepnets1m\[pyg\]"'):
         graph_of(chain(2)).to_pyg()
+
+
+def test_pytorch_geometric_with_shapes() -> None:
+    pytest.importorskip("torch_geometric")
+    graph = build_graph(DARTS)
+    data = graph.to_pyg(shapes=True)
+    assert int(data.num_params.sum()) == sum(slot.numel for node in graph.parameters for slot in node)
+    for slots, shape in zip(graph.parameters, data.shape.tolist()):
+        largest = max((slot.shape for slot in slots), key=np.prod, default=())
+        assert [size for size in shape if size] == list(largest)
+    assert "shape" not in graph.to_pyg()
+    with pytest.raises(ConfigError, match="does not know the parameters"):
+        graph_of(chain(2)).to_pyg(shapes=True)
+
+
+def test_sizes_of_tensors_with_five_axes() -> None:
+    from deepnets.graph.conversion import parameter_sizes
+
+    slots = Slots(((), (ParameterSlot("weight", (8, 4, 3, 3, 3), "weight"),)), (), np.array([9, 4], np.uint8))
+    sizes, counts = parameter_sizes(Graph([9, 4], [0, 0], [0, 1], [0], slots=lambda: slots))
+    assert sizes.tolist() == [[0, 0, 0, 0], [8, 4, 3, 9]]
+    assert counts.tolist() == [0, 864]
