@@ -2,7 +2,7 @@
 
     graph -> node types and shapes -> node embeddings -> encoder -> node embeddings -> decoders -> {name: tensor}
 
-It can be MLP, GHN-1, GHN-2 (Knyazev et al., NeurIPS 2021) or GHN-3 (Knyazev et al., ICML 2023); see `GHNConfig`.
+It can be MLP, GHN-1, GHN-2 (Knyazev et al., NeurIPS 2021), GHN-3 (ICML 2023) or LoGAH (2024); see `GHNConfig`.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from deepnets.architecture import PUBLISHED_NODE_TYPES
+from deepnets.architecture import NODE_TYPE_ROWS
 from deepnets.graph import Graph, GraphBatch
 from deepnets.support import ConfigError
 from ghn_model.checkpoints import FORMATS, build_from, checked_device, read_checkpoint, save_checkpoint
 from ghn_model.collation import collate_graphs
 from ghn_model.config import GHNConfig
-from ghn_model.decoders import ClassHead, Decoders, Parameters, VectorDecoder, decode_batch, make_decoder
+from ghn_model.decoders import Decoders, Parameters, decode_batch, make_decoder, make_vector_decoders, output_layers
 from ghn_model.encoders import Encoder, ShapeEncoder, make_encoder
 from ghn_model.initialization import initialize_weights
 from ghn_model.networks import check_parameters, graphs_of, use_batch_statistics, writable_parameters
@@ -62,19 +62,17 @@ class GHN(nn.Module):
         if not isinstance(config, GHNConfig):
             raise ConfigError(f"config: expected a GHNConfig or the name of a preset, got {type(config).__name__}")
         self.config = config
-        hidden, channels = config.hidden, config.max_shape[0]
+        hidden, largest = config.hidden, max(config.max_shape[2:])
         if config.layernorm:
             self.ln = nn.LayerNorm(hidden)
         # The official checkpoints call this table `embed`, which is also the name of a method.
-        self._modules["embed"] = nn.Embedding(len(PUBLISHED_NODE_TYPES), hidden)
-        self.shape_enc = ShapeEncoder(hidden, config.num_classes, max(config.max_shape[2:]))
+        self._modules["embed"] = nn.Embedding(1 + max(NODE_TYPE_ROWS[config.node_types]), hidden)
+        self.shape_enc = ShapeEncoder(hidden, config.num_classes, largest, config.channel_sizes)
         self.gnn = make_encoder(config)
         self.decoder = make_decoder(config)
-        self.decoder_1d = VectorDecoder(hidden, channels)
-        self.bias_class = ClassHead(channels, config.num_classes)
+        self.decoder_1d, self.bias_class = make_vector_decoders(config)
         if config.init == "small" or config.hypernet == "graphormer":
-            output_layers = getattr(self.decoder, "output_layers", tuple)
-            initialize_weights(self, (self.decoder_1d.fc[2], *output_layers()))
+            initialize_weights(self, output_layers(config, self.decoder, self.decoder_1d))
 
     def forward(
         self, graphs: PreparedBatch | GraphBatch | Sequence[Graph] | Graph, *, predict_class_layers: bool = True
@@ -397,4 +395,5 @@ class GHN(nn.Module):
 
     @property
     def _decoders(self) -> Decoders:
-        return Decoders(self.decoder, self.decoder_1d, self.bias_class)
+        vectors = (self.decoder_1d, self.bias_class) if self.config.vector_decoder else (None, None)
+        return Decoders(self.decoder, *vectors)

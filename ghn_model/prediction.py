@@ -139,7 +139,7 @@ def _origins(graph: Graph, config: GHNConfig) -> Iterator[tuple[str, tuple[str, 
                 source = "vector"
             if block != tuple(shape):
                 source = f"tiled {source}"
-            elif source == "map" and group.window[2:] != four_axes(shape)[2:]:
+            elif group.kind == "map" and group.window[2:] != four_axes(shape)[2:]:
                 source = "enlarged map"
             for request in run:
                 yield request.slot.name, (source, block)

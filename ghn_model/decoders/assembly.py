@@ -10,10 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from deepnets.graph import ParameterSlot
 from ghn_model.config import GHNConfig
-from ghn_model.decoders.tiling import tile
+from ghn_model.decoders.plan import NORMALIZED, is_embedding
+from ghn_model.decoders.tiling import standardize, tile
 from ghn_model.encoders import four_axes
-from ghn_model.prepared_batch import DecodingGroup, ParameterRequest, PreparedBatch
+from ghn_model.prepared_batch import DecodingGroup, ParameterRequest, PreparedBatch, Window
 
 __all__ = ["Decoders", "Parameters", "Sink", "block_shapes", "decode_batch", "decode_parameters"]
 
@@ -33,9 +35,9 @@ class Decoders(NamedTuple):
     maps
         Decodes kernels, matrices and the weights of classifiers; a `Decoder`.
     vectors
-        Decodes vectors; a `VectorDecoder`.
+        Decodes vectors; a `VectorDecoder`, or None if vectors are rows of maps.
     class_bias
-        Decodes the biases of classifiers from vectors; a `ClassHead`.
+        Decodes the biases of classifiers from vectors; a `ClassHead`, or None.
     """
 
     maps: Any
@@ -73,14 +75,21 @@ def decode_parameters(
     >>> "classifier.0.weight" in names
     True
     """
-    maps = _decode_maps([group for group in plan if group.kind == "map"], embeddings, decoders.maps)
+    maps = _decode_maps([group for group in plan if _from_map(group, decoders)], embeddings, decoders.maps)
     for group in plan:
-        if group.kind == "map":
+        if group.kind in ("map", "block"):
             values = _scale(next(maps), group, config.weight_norm)
+            if group.kind == "block":
+                values = values.reshape(-1, *group.block)
         else:
-            values = _decode(group, embeddings[group.nodes], decoders, config.weight_norm)
+            x = next(maps) if _from_map(group, decoders) else embeddings[group.nodes]
+            values = _decode(group, x, decoders, config.weight_norm)
         for run, part in group.split(values):
-            sink(run, _with_rank(part, run[0].slot.shape, group.kind, config.window))
+            slot = run[0].slot
+            blocks = _with_rank(part, slot.shape, group.kind, config.window)
+            if config.normalization == "std" and config.weight_norm and _is_standardized(group, slot):
+                blocks = standardize(blocks, slot.shape, config.initializer_range)
+            sink(run, blocks)
 
 
 def decode_batch(
@@ -153,18 +162,37 @@ def block_shapes(group: DecodingGroup, config: GHNConfig) -> list[tuple[int, ...
     """
     decoded: dict[str, tuple[int, ...]] = {
         "map": group.window,
+        "block": group.block,
         "class_weight": (config.num_classes, config.max_shape[1]),
         "class_bias": (config.num_classes,),
     }
-    values = torch.empty((1, *decoded.get(group.kind, (config.max_shape[0],))), device="meta")
+    values = torch.empty((1, *decoded.get(group.kind, group.window[1:2])), device="meta")
     blocks = (_with_rank(values, run[0].slot.shape, group.kind, config.window) for run in group.runs)
     return [tuple(block.shape[1:]) for block in blocks]
+
+
+def _from_map(group: DecodingGroup, decoders: Decoders) -> bool:
+    """Whether a group is decoded by the decoder of maps in a common call."""
+    return group.kind in ("map", "block") or decoders.vectors is None
+
+
+def _is_standardized(group: DecodingGroup, slot: ParameterSlot) -> bool:
+    """Whether the normalization "std" applies to a parameter."""
+    return group.kind in NORMALIZED and not is_embedding(slot)
+
+
+def _map_window(group: DecodingGroup) -> Window:
+    """The window of a map that a group needs; for vectors both of its rows, or only the first one."""
+    if group.kind in ("map", "block"):
+        return group.window
+    length = group.window[1]
+    return (length if group.kind == "weight" else 2 * length), 1, 1, 1
 
 
 def _decode_maps(groups: Sequence[DecodingGroup], embeddings: Tensor, decoder: Any) -> Iterator[Tensor]:
     """Maps `(n, rows, columns, height, width)` of one group after the other, together if the decoder can do that."""
     inputs = [embeddings[group.nodes] for group in groups]
-    windows = [group.window for group in groups]
+    windows = [_map_window(group) for group in groups]
     if hasattr(decoder, "decode_windows"):
         yield from decoder.decode_windows(inputs, windows)
     else:
@@ -172,10 +200,13 @@ def _decode_maps(groups: Sequence[DecodingGroup], embeddings: Tensor, decoder: A
 
 
 def _decode(group: DecodingGroup, x: Tensor, decoders: Decoders, weight_norm: bool) -> Tensor:
-    """Vectors `(n, C)` or matrices `(n, K, C)` of a group."""
+    """Vectors `(n, C)` or matrices `(n, K, C)` of a group, from embeddings, or from maps that hold the vectors."""
     if group.kind == "class_weight":
         return _scale(decoders.maps.class_weights(x), group, weight_norm)
-    values: Tensor = decoders.vectors(x, 0 if group.kind == "weight" else 1)
+    if decoders.vectors is None:
+        values = x.flatten(1)[:, -group.window[1] :]
+    else:
+        values = decoders.vectors(x, 0 if group.kind == "weight" else 1)
     if group.kind == "class_bias":
         values = decoders.class_bias(values)
     if not weight_norm or group.kind == "token":
@@ -194,6 +225,8 @@ def _with_rank(values: Tensor, shape: Sequence[int], kind: str, window: str) -> 
     """Decoded values of n parameters as blocks that `tile` can repeat to their shape."""
     if kind == "map":
         return _kernels(values, shape, window)
+    if kind == "block":
+        return values[:, : shape[0], : shape[1], : shape[2]]
     if kind == "class_weight":
         blocks = values[:, : shape[0], : shape[1]]
         return blocks.reshape(*blocks.shape, *(1 for _ in shape[2:]))
