@@ -64,7 +64,7 @@ class GHNConfig:
         Part of the decoded map that a smaller kernel takes: the upper left "corner", or the "centre" (GHN-3).
     vocabulary
         The operations that are nodes of the graphs that `predict`, `initialize` and `embed` trace, as in
-        `deepnets.trace`: "complete", "ghn3", "ppuda" or "logah".  The graphs of DeepNets-1M are the same in all of them.
+        `deepnets.trace`: "complete", "ghn3", "ppuda" or "logah".  The graphs of DeepNets-1M are equal in all of them.
     init
         Initial values of the weights: "published", those of PyTorch, and for the "graphormer" those of GHN-3; or
         "small", those of GHN-3 for every encoder: embeddings with a smaller variance, and small first predictions.
@@ -143,7 +143,11 @@ class GHNConfig:
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name}: expected true or false, got {getattr(self, name)!r}")
         limits = {"hidden": range(4, 4097), "num_classes": at_least(1), "layers": range(1, 257), "heads": range(1, 257)}
-        limits |= {"virtual_edges": range(1, MAX_DISTANCE + 1), "rank": range(1, 4097), "factor_rows": range(1, 1 << 25)}
+        limits |= {
+            "virtual_edges": range(1, MAX_DISTANCE + 1),
+            "rank": range(1, 4097),
+            "factor_rows": range(1, 1 << 25),
+        }
         for name, allowed in limits.items():
             object.__setattr__(self, name, checked_integer(name, getattr(self, name), allowed))
         shape = self.max_shape
@@ -247,8 +251,9 @@ class GHNConfig:
         ----------
         config
             Constructor arguments of the original classes: `max_shape`, `num_classes`, `hypernet`, `decoder`,
-            `weight_norm`, `ve`, `layernorm` and `hid` (PPUDA), `layers`, `heads` and `is_ghn2` (GHN-3).  Other keys
-            are ignored.  The vocabulary is "ghn3" if there is one of the keys of GHN-3, otherwise "ppuda".
+            `weight_norm`, `ve`, `layernorm` and `hid` (PPUDA), `layers`, `heads` and `is_ghn2` (GHN-3), `lora`,
+            `lora_r`, `max_ck_lora` and `use_1d_decoder` (LoGAH).  Other keys are ignored.  The vocabulary is "logah" if
+            `lora` is true, otherwise "ghn3" if there is one of the keys of GHN-3, otherwise "ppuda".
 
         Raises
         ------
@@ -277,6 +282,10 @@ class GHNConfig:
         }
         if graphormer:
             values |= {"layers": layers, "heads": config.get("heads", 8), "window": "centre"}
+        if config.get("lora", False):
+            values |= {"decoder": "lowrank", "rank": config.get("lora_r"), "factor_rows": config.get("max_ck_lora")}
+            values |= {"vector_decoder": bool(config.get("use_1d_decoder", False)), "vocabulary": "logah"}
+            values["num_classes"] = config.get("num_classes", 10)  # hypernetworks for language models state none
         return cls(**values)
 
     def replace(self, **changes: Any) -> GHNConfig:

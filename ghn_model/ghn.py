@@ -1,8 +1,6 @@
-"""`GHN`: a graph hypernetwork, which reads the graph of a network and predicts all of its parameters.
+"""`GHN`: a graph hypernetwork (MLP, GHN-1 to GHN-3, LoGAH), which predicts all parameters of a network from its graph.
 
-    graph -> node types and shapes -> node embeddings -> encoder -> node embeddings -> decoders -> {name: tensor}
-
-It can be MLP, GHN-1, GHN-2 (Knyazev et al., NeurIPS 2021), GHN-3 (ICML 2023) or LoGAH (2024); see `GHNConfig`.
+graph -> node types and shapes -> node embeddings -> encoder -> node embeddings -> decoders -> {name: tensor}
 """
 
 from __future__ import annotations
@@ -62,12 +60,12 @@ class GHN(nn.Module):
         if not isinstance(config, GHNConfig):
             raise ConfigError(f"config: expected a GHNConfig or the name of a preset, got {type(config).__name__}")
         self.config = config
-        hidden, largest = config.hidden, max(config.max_shape[2:])
         if config.layernorm:
-            self.ln = nn.LayerNorm(hidden)
+            self.ln = nn.LayerNorm(config.hidden)
         # The official checkpoints call this table `embed`, which is also the name of a method.
-        self._modules["embed"] = nn.Embedding(1 + max(NODE_TYPE_ROWS[config.node_types]), hidden)
-        self.shape_enc = ShapeEncoder(hidden, config.num_classes, largest, config.channel_sizes)
+        self._modules["embed"] = nn.Embedding(1 + max(NODE_TYPE_ROWS[config.node_types]), config.hidden)
+        sizes = config.num_classes, max(config.max_shape[2:]), config.channel_sizes
+        self.shape_enc = ShapeEncoder(config.hidden, *sizes)
         self.gnn = make_encoder(config)
         self.decoder = make_decoder(config)
         self.decoder_1d, self.bias_class = make_vector_decoders(config)
@@ -209,8 +207,6 @@ class GHN(nn.Module):
         >>> parameters = ghn.predict(model)
         >>> parameters["classifier.0.weight"].shape == model.classifier[0].weight.shape
         True
-        >>> model.load_state_dict(parameters, strict=False).unexpected_keys
-        []
         >>> mlp = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.Linear(16, 10))
         >>> list(ghn.predict(mlp, torch.zeros(1, 8)))
         ['0.weight', '0.bias', '2.weight', '2.bias']
@@ -316,20 +312,26 @@ class GHN(nn.Module):
 
     @classmethod
     def from_pretrained(
-        cls, name_or_path: str | Path, *, device: torch.device | str = "cpu", num_classes: int | None = None
+        cls,
+        name_or_path: str | Path,
+        *,
+        device: torch.device | str = "cpu",
+        num_classes: int | None = None,
+        **changes: Any,
     ) -> GHN:
         """Load a trained hypernetwork: a bundled one by name, or a file.
 
         Parameters
         ----------
         name_or_path
-            A bundled name (see `ghn_model.list_pretrained`), a file that `GHN.save` wrote, or a checkpoint of the
-            original releases of GHN-1, GHN-2 and GHN-3.  The content of a file decides, not its suffix.  No code in a
-            file is executed.
+            A bundled name (see `ghn_model.list_pretrained`), a file of `GHN.save`, or an original checkpoint of GHN-1,
+            GHN-2, GHN-3 or LoGAH.  The content of a file decides, not its suffix.  No code in it is executed.
         device
             Device to load the hypernetwork to.
         num_classes
             If given, the number of classes that the hypernetwork must have been trained for.
+        changes
+            Fields of `GHNConfig` that replace those of the file, such as `normalization` for official files of LoGAH.
 
         Returns
         -------
@@ -338,10 +340,9 @@ class GHN(nn.Module):
         Raises
         ------
         CheckpointError
-            If there is no such name or file, or the file is damaged, unsafe, of another kind, or for another number of
-            classes.
+            If there is no such file, or it is damaged, unsafe, of another kind, or for another number of classes.
         ConfigError
-            If the device cannot be used.
+            If the device cannot be used, or a change is not allowed.
 
         Examples
         --------
@@ -350,7 +351,7 @@ class GHN(nn.Module):
         ('gatedgnn', False)
         """
         device = checked_device(device)
-        return build_from(read_checkpoint(name_or_path, cls, num_classes), cls, device)
+        return build_from(read_checkpoint(name_or_path, cls, num_classes, changes), cls, device)
 
     def save(
         self,
@@ -395,5 +396,4 @@ class GHN(nn.Module):
 
     @property
     def _decoders(self) -> Decoders:
-        vectors = (self.decoder_1d, self.bias_class) if self.config.vector_decoder else (None, None)
-        return Decoders(self.decoder, *vectors)
+        return Decoders(self.decoder, self.decoder_1d, self.bias_class)

@@ -176,7 +176,10 @@ def write_parameters(
         for request, block in zip(run, blocks):
             tile(block, request.slot.shape, out=targets[request.slot.name])
 
-    decode_parameters(batch.decoding_plan, embeddings, decoders, config, write)
+    def target(request: ParameterRequest) -> Tensor:
+        return targets[request.slot.name]
+
+    decode_parameters(batch.decoding_plan, embeddings, decoders, config, write, target)
 
 
 def warn_of_kept(model: nn.Module, graph: Graph, vocabulary: str) -> None:

@@ -42,8 +42,8 @@ class DecodingGroup(NamedTuple):
     Attributes
     ----------
     kind
-        What is decoded: "weight", "bias" or "token" (vectors), "class_bias", "class_weight", "block" (a tensor of rank 3
-        that a hypernetwork without a decoder of vectors reads from one long vector), or "map" (all others).
+        What is decoded: "weight", "bias" or "token" (vectors), "class_bias", "class_weight", "block" (tensors of
+        rank 3 that LoGAH reads from one long vector), or "map" (all others).
     runs
         The n parameters; the parameters of one run have the same shape.
     nodes

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,28 @@ from torch import Tensor, nn
 from ghn_model.decoders.modules import sliced
 from ghn_model.prepared_batch import Window
 
-__all__ = ["LowRankDecoder", "VectorPlaceholders"]
+__all__ = ["Factors", "LowRankDecoder", "VectorPlaceholders"]
+
+
+class Factors(NamedTuple):
+    """The parts of both factors that a window needs.
+
+    Attributes
+    ----------
+    left
+        `(n, rows * height, rank)`.
+    right
+        `(n, columns * width, rank)`.
+    """
+
+    left: Tensor
+    right: Tensor
+
+    def product(self, window: Window) -> Tensor:
+        """The maps `(n, rows, columns, height, width)`."""
+        rows, columns, height, width = window
+        product = torch.matmul(self.left, self.right.transpose(1, 2))  # (n, rows * height, columns * width)
+        return product.view(-1, rows, height, columns, width).transpose(2, 3)
 
 
 class LowRankDecoder(nn.Module):
@@ -83,8 +104,27 @@ class LowRankDecoder(nn.Module):
         """
         return next(self.decode_windows([x], [(rows, columns, height, width)]))
 
-    def decode_windows(self, inputs: Sequence[Tensor], windows: Sequence[Window]) -> Iterator[Tensor]:
+    def decode_windows(
+        self, inputs: Sequence[Tensor], windows: Sequence[Window], scales: Sequence[Tensor | None] | None = None
+    ) -> Iterator[Tensor]:
         """Decode several windows, each for its own nodes; equivalent to calls of `forward`.
+
+        Parameters
+        ----------
+        inputs, windows, scales
+            As in `decode_factors`.
+
+        Returns
+        -------
+        What `forward` returns, multiplied by the scales, for one window after the other.
+        """
+        factors = self.decode_factors(inputs, windows, scales)
+        return (each.product(window) for each, window in zip(factors, windows))
+
+    def decode_factors(
+        self, inputs: Sequence[Tensor], windows: Sequence[Window], scales: Sequence[Tensor | None] | None = None
+    ) -> Iterator[Factors]:
+        """Decode the factors of several windows, each for its own nodes.
 
         In the backward pass, the gradients of the slices of a weight are added into one tensor for all windows.
 
@@ -94,10 +134,17 @@ class LowRankDecoder(nn.Module):
             For every window `(n, hidden)`, embeddings of nodes.
         windows
             Output channels, input channels, height and width of every window.
+        scales
+            For every window `(n,)`, numbers by which the first factors are multiplied, or None.
 
         Yields
         ------
-        What `forward` returns, for one window after the other.
+        The factors of one window after the other.
+
+        Raises
+        ------
+        RuntimeError
+            If a window is larger than the factors.
         """
         layers = cast(nn.Sequential, self.mlp.fc)
         factor, last = cast(nn.Linear, layers[4]), self.l2
@@ -115,12 +162,12 @@ class LowRankDecoder(nn.Module):
             sliced(last.weight, outputs),
             sliced(last.bias, outputs),
         )
-        for x, window, (a, b) in zip(inputs, windows, sizes):
-            rows, columns, height, width = window
+        for x, (a, b), scale in zip(inputs, sizes, scales or [None] * len(windows)):
             u = layers[:4](x)  # (n, 8h)
             left, right = (self._factor(u, number, *next(pieces)) for number in (a, b))
-            product = torch.matmul(left, right.transpose(1, 2))  # (n, rows * height, columns * width)
-            yield product.view(len(x), rows, height, columns, width).transpose(2, 3)
+            if scale is not None:  # a factor is smaller than the product
+                left = left * scale.to(left.dtype).view(-1, 1, 1)
+            yield Factors(left, right)
 
     def _factor(self, u: Tensor, number: int, w: Tensor, c: Tensor, v: Tensor, d: Tensor) -> Tensor:
         """The first rows `(n, number, rank)` of a factor, from the rows of the last two layers that they need."""

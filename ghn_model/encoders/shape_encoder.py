@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from deepnets.graph import Graph
 
-__all__ = ["ShapeEncoder", "channel_grid", "four_axes", "shape_indices", "spatial_grid"]
+__all__ = ["ShapeEncoder", "channel_grid", "channel_rows", "four_axes", "shape_indices", "spatial_grid"]
 
 
 @cache
@@ -80,6 +80,22 @@ def four_axes(shape: Sequence[int]) -> tuple[int, int, int, int]:
     return shape[0], shape[1], shape[-2], shape[-1]
 
 
+def channel_rows(
+    sizes: Sequence[int] | npt.NDArray[np.int64], num_classes: int, channel_sizes: tuple[int, ...] = ()
+) -> npt.NDArray[np.int64]:
+    """Table rows of numbers of channels, for a number of classes and `GHNConfig.channel_sizes`.
+
+    Examples
+    --------
+    >>> channel_rows([1, 10, 16], num_classes=10).tolist(), channel_rows([1, 10, 16], num_classes=100).tolist()
+    ([0, 3, 4], [0, 2, 3])
+    """
+    grid = channel_grid(num_classes, channel_sizes)
+    table = _lookup(grid, True, max((8192, *channel_sizes)))
+    rows: npt.NDArray[np.int64] = table[np.minimum(np.asarray(sizes), grid[-1] + 1)]
+    return rows
+
+
 def shape_indices(
     graph: Graph, num_classes: int, largest: int, channel_sizes: tuple[int, ...] = ()
 ) -> npt.NDArray[np.int64]:
@@ -119,7 +135,7 @@ def shape_indices(
     shapes[pools, 2:] = graph.windows[pools]
     known[pools] = True
     rows = np.empty_like(shapes)
-    rows[:, :2] = _lookup(channels, True, max((8192, *channel_sizes)))[np.minimum(shapes[:, :2], channels[-1] + 1)]
+    rows[:, :2] = channel_rows(shapes[:, :2], num_classes, channel_sizes)
     rows[:, 2:] = _lookup(spatial, False, 16)[np.minimum(shapes[:, 2:], spatial[-1] + 1)]
     rows[~known] = (len(channels), len(channels), len(spatial), len(spatial))
     return rows
@@ -142,9 +158,7 @@ class ShapeEncoder(nn.Module):
     torch.Size([5, 32])
     """
 
-    def __init__(
-        self, hidden: int, num_classes: int, largest: int, channel_sizes: tuple[int, ...] = ()
-    ) -> None:
+    def __init__(self, hidden: int, num_classes: int, largest: int, channel_sizes: tuple[int, ...] = ()) -> None:
         super().__init__()
         self.embed_spatial = nn.Embedding(len(spatial_grid(largest)) + 1, hidden // 4)
         self.embed_channel = nn.Embedding(len(channel_grid(num_classes, channel_sizes)) + 1, hidden // 4)
