@@ -127,9 +127,8 @@ def infer_fields(shapes: Shapes, config: Mapping[str, Any]) -> dict[str, Any]:
     >>> infer_fields({name: tensor.shape for name, tensor in ghn.state_dict().items()}, {})["channel_sizes"]
     (32000, 50257, 128256)
     """
-    num_classes = config.get("num_classes", 10)
     types, rows = shapes["embed.weight"][0], shapes["shape_enc.embed_channel.weight"][0]
-    further = rows - 1 - len(channel_grid(num_classes if isinstance(num_classes, int) else 10))
+    further = rows - 1 - len(channel_grid(10))  # hypernetworks for language models have 10 classes
     is_current = types == len(LANGUAGE_NODE_TYPES)
     if not is_current and further <= 0 and (not config or "num_classes" in config):
         return {}
