@@ -75,7 +75,12 @@ def plan_decoding(graphs: Sequence[Graph], config: GHNConfig, predict_class_laye
         first += graph.num_nodes
     plan = []
     for key in sorted(found, key=lambda key: KINDS.index(key.kind)):
-        size = LARGEST // max(1, math.prod(key.window)) if key.kind == "map" else len(found[key])
+        size = len(found[key])
+        if key.kind == "map":
+            out, into, height, width = key.window
+            is_product = config.decoder == "lowrank" and height == width == 1
+            # Predicted matrices of low rank are written one by one; only their factors are made together.
+            size = LARGEST // max(1, (out + into) * config.rank if is_product else math.prod(key.window))
         plan += [_group(key, chunk, config, blocks) for chunk in _chunks(found[key], size)]
     return plan
 
