@@ -213,8 +213,11 @@ def list_logah_shapes(
     rows, width = shapes["shape_enc.embed_channel.weight"]
     shapes["shape_enc.embed_channel.weight"] = (rows + further_sizes, width)
     layers_of_decoder = {
-        **{"decoder.mlp.fc.0": (4 * h, h), "decoder.mlp.fc.2": (8 * h, 4 * h), "decoder.mlp.fc.4": (2 * r * r, 8 * h)},
-        **{"decoder.l1": (r, r), "decoder.l2": (factor_rows, r)},
+        "decoder.mlp.fc.0": (4 * h, h),
+        "decoder.mlp.fc.2": (8 * h, 4 * h),
+        "decoder.mlp.fc.4": (2 * r * r, 8 * h),
+        "decoder.l1": (r, r),
+        "decoder.l2": (factor_rows, r),
     }
     if vector_decoder:
         layers_of_decoder |= {"decoder_1d.fc.0": (2 * h, h), "decoder_1d.fc.2": (h, 2 * h)}

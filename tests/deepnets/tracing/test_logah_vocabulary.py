@@ -46,7 +46,7 @@ def test_gpt2(blocks: int) -> None:
     assert (graph.num_nodes, graph.num_edges) == (13 * blocks + 6, 15 * blocks + 6)
     assert kinds(graph)[:5] == ["input", "pos_enc", "pos_enc", "conv", "sum"]
     assert names(graph)[:4] == ["", "transformer.wte.weight", "transformer.wpe.weight", "lm_head.weight"]
-    block = "ln conv bias msa conv bias sum ln conv bias conv bias sum".split()
+    block = ["ln", "conv", "bias", "msa", "conv", "bias", "sum", "ln", "conv", "bias", "conv", "bias", "sum"]
     assert kinds(graph)[5:] == [*blocks * block, "ln"]
     assert graph.edges.tolist()[:5] == [[0, 1], [0, 2], [0, 3], [1, 4], [2, 4]]
     assert not any(source == 3 for source, _ in graph.edges.tolist())  # nothing reads the output matrix
@@ -64,7 +64,8 @@ def test_llama(blocks: int, tied: bool, attention: str) -> None:
     graph = traced(language_model("Llama", **options))
     nodes, edges = (3, 2) if tied else (4, 3)
     assert (graph.num_nodes, graph.num_edges) == (15 * blocks + nodes, 20 * blocks + edges)
-    block = "rms conv conv conv rot rot msa conv sum rms conv conv mul conv sum".split()
+    first = ["rms", "conv", "conv", "conv", "rot", "rot", "msa", "conv", "sum"]
+    block = [*first, "rms", "conv", "conv", "mul", "conv", "sum"]
     ends = ["rms"] if tied else ["rms", "conv"]
     assert kinds(graph) == ["input", "conv" if tied else "pos_enc", *blocks * block, *ends]
     assert graph.unused == ()

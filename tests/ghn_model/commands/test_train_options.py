@@ -55,14 +55,14 @@ def trained(corpus: Path, out: Path, words: str = "", **options: object) -> Path
             "--decoder lowrank --rank 4 --factor-rows 256 --no-vector-decoder --normalization std "
             "--initializer-range 0.1 --node-types language --channel-sizes 50257 32000",
             {
-                **{
-                    "decoder": "lowrank",
-                    "rank": 4,
-                    "factor_rows": 256,
-                    "vector_decoder": False,
-                    "normalization": "std",
-                },
-                **{"initializer_range": 0.1, "node_types": "language", "channel_sizes": (32000, 50257)},
+                "decoder": "lowrank",
+                "rank": 4,
+                "factor_rows": 256,
+                "vector_decoder": False,
+                "normalization": "std",
+                "initializer_range": 0.1,
+                "node_types": "language",
+                "channel_sizes": (32000, 50257),
             },
         ),
         (

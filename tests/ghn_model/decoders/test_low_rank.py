@@ -109,7 +109,7 @@ def test_gradients_of_windows() -> None:
 def test_windows_that_are_larger_than_the_factors() -> None:
     decoder = random_decoder(4, 2, 10)
     for window in ((11, 1, 1, 1), (1, 11, 1, 1), (4, 1, 3, 1), (1, 3, 1, 4)):
-        with pytest.raises(RuntimeError, match="needs 1[12] rows of a factor, which has 10"):
+        with pytest.raises(RuntimeError, match=r"needs 1[12] rows of a factor, which has 10"):
             decoder(torch.zeros(1, 4, dtype=torch.double), *window)
 
 
