@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from deepnets.architecture import PUBLISHED_TYPE_OF
+from deepnets.architecture import NODE_TYPE_ROWS
 from deepnets.graph import Graph, GraphBatch
 from deepnets.support import ConfigError
 from ghn_model.config import GHNConfig
@@ -18,7 +18,7 @@ from ghn_model.prepared_batch import PreparedBatch
 
 __all__ = ["as_graphs", "collate_graphs", "type_name"]
 
-_PUBLISHED = torch.tensor(PUBLISHED_TYPE_OF)
+_TYPE_ROWS = {name: torch.tensor(rows) for name, rows in NODE_TYPE_ROWS.items()}
 
 
 def collate_graphs(
@@ -61,10 +61,11 @@ def collate_graphs(
     """
     graphs = graphs.to("cpu") if isinstance(graphs, GraphBatch) else as_graphs(graphs)
     batch = GraphBatch.of(graphs, config.virtual_edges)
-    rows = [shape_indices(graph, config.num_classes, max(config.max_shape[2:])) for graph in batch.graphs]
+    largest = max(config.max_shape[2:])
+    rows = [shape_indices(graph, config.num_classes, largest, config.channel_sizes) for graph in batch.graphs]
     return PreparedBatch(
         batch,
-        _PUBLISHED[batch.node_types],
+        _TYPE_ROWS[config.node_types][batch.node_types],
         torch.from_numpy(np.concatenate(rows)),
         None if encoder is None else encoder.prepare(batch),
         plan_decoding(batch.graphs, config, predict_class_layers),

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
+from deepnets.architecture import NODE_TYPE_ROWS
 from deepnets.graph import MAX_DISTANCE
 from deepnets.support import ConfigError, at_least, checked_integer
 from deepnets.tracing import check_vocabulary
 from ghn_model.registry import DECODERS, ENCODERS, check_part
 
-__all__ = ["INITS", "PRESETS", "WINDOWS", "GHNConfig"]
+__all__ = ["INITS", "NORMALIZATIONS", "PRESETS", "TASKS", "WINDOWS", "GHNConfig"]
 
 WINDOWS = ("corner", "centre")
 INITS = ("published", "small")
+NORMALIZATIONS = ("fan_in", "fan_out", "fan_in_residual", "std")
+TASKS = ("images", "text")
+TEXT_SIZES = (32000, 50257, 128256)
+"""Vocabularies of Llama 2, GPT-2 and Llama 3, which the shape encoder of LoGAH for texts has rows for."""
+
 _MAP_SIZES = {32: 11, 224: 16}  # height and width of the predicted kernels, by image size
 _GHN3 = {"t": (64, 3, 8), "s": (128, 5, 16), "l": (256, 12, 16), "xl": (384, 24, 16)}  # hidden, layers, heads
+_LOGAH = {"t": (64, 3, 8, 32), "s": (128, 5, 16, 90), "b": (256, 5, 16, 128), "l": (256, 12, 16, 256)}  # and rank
 
-PRESETS = ("mlp", "ghn1", "ghn2", *(f"ghn3-{size}" for size in _GHN3))
-"""The published hypernetworks (Knyazev et al., NeurIPS 2021, table 2; ICML 2023, table 1)."""
+PRESETS = ("mlp", "ghn1", "ghn2", *(f"ghn3-{size}" for size in _GHN3), *(f"logah-{size}" for size in _LOGAH))
+"""The published hypernetworks (Knyazev et al., NeurIPS 2021, table 2; ICML 2023, table 1; LoGAH: Zhou et al., arXiv
+2405.16287, table 1)."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +42,14 @@ class GHNConfig:
         Encoder, which passes information between nodes: "gatedgnn" (GHN-1, GHN-2), "graphormer" (GHN-3), "mlp" (each
         node alone), a name given to `ghn_model.register_encoder`, or ``"module:attribute"``.
     decoder
-        Decoder, which turns a node embedding into a tensor: "conv", the ablation "mlp", a name given to
-        `ghn_model.register_decoder`, or ``"module:attribute"``.
+        Decoder, which turns a node embedding into a tensor: "conv", the ablation "mlp", "lowrank" (LoGAH), a name given
+        to `ghn_model.register_decoder`, or ``"module:attribute"``.
     hidden
         Width of the node embeddings; a multiple of 4, from 4 to 4096.
     max_shape
         Largest tensor that is decoded: output channels, input channels, height, width.  Larger tensors are filled by
-        repeating a decoded tensor.  The published hypernetworks have equal numbers of channels, and equal sides.
+        repeating a decoded tensor.  The published hypernetworks have equal numbers of channels, and equal sides.  The
+        decoder "lowrank" decodes kernels of any height and width; these two only select the rows of the shape encoder.
     num_classes
         Number of classes of the predicted classifiers.
     virtual_edges
@@ -47,19 +57,41 @@ class GHNConfig:
     layernorm
         Whether layer normalization is applied to the embeddings before decoding.
     weight_norm
-        Whether predicted tensors are scaled by their fan-in (NeurIPS 2021, appendix B).
+        Whether predicted tensors are normalized (NeurIPS 2021, appendix B).
     layers, heads
         Number of layers and of attention heads of the "graphormer"; ignored by the other encoders.
     window
         Part of the decoded map that a smaller kernel takes: the upper left "corner", or the "centre" (GHN-3).
     vocabulary
         The operations that are nodes of the graphs that `predict`, `initialize` and `embed` trace, as in
-        `deepnets.trace`: "complete", "ghn3" or "ppuda".  The graphs of DeepNets-1M are the same in all of them.
+        `deepnets.trace`: "complete", "ghn3", "ppuda" or "logah".  The graphs of DeepNets-1M are equal in all of them.
     init
         Initial values of the weights: "published", those of PyTorch, and for the "graphormer" those of GHN-3; or
         "small", those of GHN-3 for every encoder: embeddings with a smaller variance, and small first predictions.
     options
         Options of encoders and decoders that are defined outside this package: a mapping of JSON values.
+    rank, factor_rows
+        Size of the factors of "lowrank", r and K in the paper; ignored by the other decoders.  A factor must have twice
+        as many rows as `max_shape` has channels, and 16 times as many for kernels of 16 x 16.
+    vector_decoder
+        Whether vectors, such as biases, have a decoder of their own.  LoGAH has none (False): a row of a map holds the
+        weight of a norm and the bias.  With "lowrank", the decoder of vectors decodes `hidden / 2` elements.
+    normalization
+        How tensors of rank 2 or more are normalized if `weight_norm` is true.
+
+        - "fan_in": scaled by the fan-in of their shape.  With "lowrank", embedding tables are not scaled.
+        - "fan_out": scaled by the fan-out instead (first version of LoGAH).
+        - "fan_in_residual": as "fan_in", and matrices whose names end in ``c_proj.weight`` or ``o_proj.weight`` are
+          divided by the square root of twice the number of blocks (LoGAH for GPT-2).
+        - "std": divided by their standard deviation and multiplied by `initializer_range`, except embedding tables and
+          position encodings (LoGAH for texts since August 2024).
+    initializer_range
+        Standard deviation of tensors that "std" normalizes.
+    node_types
+        Types of nodes that have an embedding of their own: the "published" ones, or those and RMS norms, rotary
+        position encodings and gates ("language").
+    channel_sizes
+        Numbers of channels above 8192, such as sizes of vocabularies, that have an embedding of their own.
 
     Raises
     ------
@@ -91,26 +123,47 @@ class GHNConfig:
     vocabulary: str = "complete"
     init: str = "published"
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    rank: int = 32
+    factor_rows: int = 32768
+    vector_decoder: bool = True
+    normalization: str = "fan_in"
+    initializer_range: float = 0.02
+    node_types: str = "published"
+    channel_sizes: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         check_part(ENCODERS, self.hypernet)
         check_part(DECODERS, self.decoder)
-        for name, choices in (("window", WINDOWS), ("init", INITS)):
+        choices_of = {"window": WINDOWS, "init": INITS, "normalization": NORMALIZATIONS, "node_types": NODE_TYPE_ROWS}
+        for name, choices in choices_of.items():
             if getattr(self, name) not in choices:
                 raise ConfigError(f"{name}: expected one of {', '.join(choices)}; got {getattr(self, name)!r}")
         object.__setattr__(self, "vocabulary", check_vocabulary(self.vocabulary))
-        for name in ("layernorm", "weight_norm"):
+        for name in ("layernorm", "weight_norm", "vector_decoder"):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name}: expected true or false, got {getattr(self, name)!r}")
         limits = {"hidden": range(4, 4097), "num_classes": at_least(1), "layers": range(1, 257), "heads": range(1, 257)}
-        limits["virtual_edges"] = range(1, MAX_DISTANCE + 1)
+        limits |= {
+            "virtual_edges": range(1, MAX_DISTANCE + 1),
+            "rank": range(1, 4097),
+            "factor_rows": range(1, 1 << 25),
+        }
         for name, allowed in limits.items():
             object.__setattr__(self, name, checked_integer(name, getattr(self, name), allowed))
         shape = self.max_shape
         if not isinstance(shape, (tuple, list)) or len(shape) != 4:
             raise ConfigError(f"max_shape: expected four integers, got {shape!r}")
-        object.__setattr__(self, "max_shape", tuple(checked_integer("max_shape", n, range(1, 4097)) for n in shape))
+        largest = range(1, 1 << 24 if self.decoder == "lowrank" else 4097)
+        object.__setattr__(self, "max_shape", tuple(checked_integer("max_shape", n, largest) for n in shape))
         object.__setattr__(self, "options", _checked_options(self.options))
+        if not isinstance(self.channel_sizes, (tuple, list)):
+            raise ConfigError(f"channel_sizes: expected integers, got {self.channel_sizes!r}")
+        sizes = {checked_integer("channel_sizes", n, range(8193, 1 << 24)) for n in self.channel_sizes}
+        object.__setattr__(self, "channel_sizes", tuple(sorted(sizes)))
+        spread = self.initializer_range
+        if isinstance(spread, bool) or not isinstance(spread, (int, float)) or not 0 < spread < math.inf:
+            raise ConfigError(f"initializer_range: expected a positive number, got {spread!r}")
+        object.__setattr__(self, "initializer_range", float(spread))
         self._check_combinations()
 
     def _check_combinations(self) -> None:
@@ -121,9 +174,22 @@ class GHNConfig:
                 raise ConfigError(f"heads: must divide hidden ({self.hidden}), got {self.heads}")
             if self.decoder == "mlp":
                 raise ConfigError("decoder: the decoder 'mlp' cannot be combined with the encoder 'graphormer'")
+        if self.decoder == "lowrank":
+            least = 2 * max(self.max_shape[:2])
+            if self.factor_rows < least:
+                raise ConfigError(f"factor_rows: must be at least {least} for {self.max_shape}, got {self.factor_rows}")
+        elif not self.vector_decoder:
+            raise ConfigError(f"vector_decoder: can be left out with the decoder 'lowrank' only, got {self.decoder!r}")
+
+    @property
+    def vector_size(self) -> int:
+        """Number of elements of a vector that the decoder of vectors decodes."""
+        return self.hidden // 2 if self.decoder == "lowrank" else self.max_shape[0]
 
     @classmethod
-    def preset(cls, name: str, num_classes: int = 10, image_size: int = 32, **changes: Any) -> GHNConfig:
+    def preset(
+        cls, name: str, num_classes: int = 10, image_size: int = 32, task: str = "images", **changes: Any
+    ) -> GHNConfig:
         """The configuration of a published hypernetwork.
 
         Parameters
@@ -134,6 +200,8 @@ class GHNConfig:
             Number of classes of the data set: 10 for CIFAR-10, 1,000 for ImageNet.
         image_size
             Height and width of the images in pixels: 32 or 224.
+        task
+            "images", or "text" for LoGAH's hypernetworks for language models, which have no number of classes.
         changes
             Fields that differ from the published configuration.
 
@@ -146,21 +214,33 @@ class GHNConfig:
         --------
         >>> GHNConfig.preset("ghn3-t", num_classes=1000, image_size=224).max_shape
         (64, 64, 16, 16)
+        >>> GHNConfig.preset("logah-t", task="text").channel_sizes
+        (32000, 50257, 128256)
         >>> GHNConfig.preset("ghn2", hidden=16).hidden
         16
         """
         if name not in PRESETS:
             raise ConfigError(f"preset: unknown {name!r}; use one of {', '.join(PRESETS)}")
+        if task not in TASKS or (task == "text" and not name.startswith("logah")):
+            known = ", ".join(TASKS) if name.startswith("logah") else "images"
+            raise ConfigError(f"task: expected one of {known} for {name}; got {task!r}")
         side = _MAP_SIZES[checked_integer("image_size", image_size, tuple(_MAP_SIZES))]
         values: dict[str, Any] = {"num_classes": num_classes, "max_shape": (64, 64, side, side)}
         if name == "mlp":
             values["hypernet"] = "mlp"
         elif name == "ghn1":
             values |= {"virtual_edges": 1, "layernorm": False, "weight_norm": False}
-        elif name != "ghn2":
+        elif name.startswith("ghn3-"):
             hidden, layers, heads = _GHN3[name.removeprefix("ghn3-")]
             values |= {"hypernet": "graphormer", "hidden": hidden, "layers": layers, "heads": heads, "window": "centre"}
             values["max_shape"] = (hidden, hidden, side, side)
+        elif name.startswith("logah-"):
+            hidden, layers, heads, rank = _LOGAH[name.removeprefix("logah-")]
+            values |= {"hypernet": "graphormer", "hidden": hidden, "layers": layers, "heads": heads, "window": "centre"}
+            values |= {"decoder": "lowrank", "rank": rank, "max_shape": (2048, 2048, 16, 16), "vector_decoder": False}
+        if task == "text":
+            values |= {"normalization": "std", "node_types": "language", "channel_sizes": TEXT_SIZES}
+            values |= {"virtual_edges": 250, "num_classes": 10}
         return cls(**{**values, **changes})
 
     @classmethod
@@ -171,8 +251,9 @@ class GHNConfig:
         ----------
         config
             Constructor arguments of the original classes: `max_shape`, `num_classes`, `hypernet`, `decoder`,
-            `weight_norm`, `ve`, `layernorm` and `hid` (PPUDA), `layers`, `heads` and `is_ghn2` (GHN-3).  Other keys
-            are ignored.  The vocabulary is "ghn3" if there is one of the keys of GHN-3, otherwise "ppuda".
+            `weight_norm`, `ve`, `layernorm` and `hid` (PPUDA), `layers`, `heads` and `is_ghn2` (GHN-3), `lora`,
+            `lora_r`, `max_ck_lora` and `use_1d_decoder` (LoGAH).  Other keys are ignored.  The vocabulary is "logah" if
+            `lora` is true, otherwise "ghn3" if there is one of the keys of GHN-3, otherwise "ppuda".
 
         Raises
         ------
@@ -201,6 +282,10 @@ class GHNConfig:
         }
         if graphormer:
             values |= {"layers": layers, "heads": config.get("heads", 8), "window": "centre"}
+        if config.get("lora", False):
+            values |= {"decoder": "lowrank", "rank": config.get("lora_r"), "factor_rows": config.get("max_ck_lora")}
+            values |= {"vector_decoder": bool(config.get("use_1d_decoder", False)), "vocabulary": "logah"}
+            values["num_classes"] = config.get("num_classes", 10)  # hypernetworks for language models state none
         return cls(**values)
 
     def replace(self, **changes: Any) -> GHNConfig:
@@ -214,16 +299,17 @@ class GHNConfig:
         return replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
-        """The configuration as JSON values; `options` is left out if it is empty.
+        """The configuration as JSON values; `options` and the fields after it are left out if they have their defaults.
 
         Examples
         --------
         >>> GHNConfig().to_dict()["max_shape"]
         [64, 64, 11, 11]
         """
-        values = {**asdict(self), "max_shape": list(self.max_shape)}
-        if not values["options"]:
-            del values["options"]
+        values = {**asdict(self), "max_shape": list(self.max_shape), "channel_sizes": list(self.channel_sizes)}
+        for name, default in _LEFT_OUT.items():
+            if values[name] == default:
+                del values[name]
         return values
 
     @classmethod
@@ -254,6 +340,19 @@ class GHNConfig:
                 f"hypernetwork config: unknown key {', '.join(unknown)}; valid keys are {', '.join(names)}"
             )
         return cls(**values)
+
+
+_LEFT_OUT: dict[str, Any] = {
+    "options": {},
+    "rank": 32,
+    "factor_rows": 32768,
+    "vector_decoder": True,
+    "normalization": "fan_in",
+    "initializer_range": 0.02,
+    "node_types": "published",
+    "channel_sizes": [],
+}
+"""Fields that files written before they existed lack; their defaults must not change."""
 
 
 def _checked_options(options: Any) -> dict[str, Any]:

@@ -1,8 +1,6 @@
-"""`GHN`: a graph hypernetwork, which reads the graph of a network and predicts all of its parameters.
+"""`GHN`: a graph hypernetwork (MLP, GHN-1 to GHN-3, LoGAH), which predicts all parameters of a network from its graph.
 
-    graph -> node types and shapes -> node embeddings -> encoder -> node embeddings -> decoders -> {name: tensor}
-
-It can be MLP, GHN-1, GHN-2 (Knyazev et al., NeurIPS 2021) or GHN-3 (Knyazev et al., ICML 2023); see `GHNConfig`.
+graph -> node types and shapes -> node embeddings -> encoder -> node embeddings -> decoders -> {name: tensor}
 """
 
 from __future__ import annotations
@@ -15,13 +13,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from deepnets.architecture import PUBLISHED_NODE_TYPES
+from deepnets.architecture import NODE_TYPE_ROWS
 from deepnets.graph import Graph, GraphBatch
 from deepnets.support import ConfigError
 from ghn_model.checkpoints import FORMATS, build_from, checked_device, read_checkpoint, save_checkpoint
 from ghn_model.collation import collate_graphs
 from ghn_model.config import GHNConfig
-from ghn_model.decoders import ClassHead, Decoders, Parameters, VectorDecoder, decode_batch, make_decoder
+from ghn_model.decoders import Decoders, Parameters, decode_batch, make_decoder, make_vector_decoders, output_layers
 from ghn_model.encoders import Encoder, ShapeEncoder, make_encoder
 from ghn_model.initialization import initialize_weights
 from ghn_model.networks import check_parameters, graphs_of, use_batch_statistics, writable_parameters
@@ -62,19 +60,17 @@ class GHN(nn.Module):
         if not isinstance(config, GHNConfig):
             raise ConfigError(f"config: expected a GHNConfig or the name of a preset, got {type(config).__name__}")
         self.config = config
-        hidden, channels = config.hidden, config.max_shape[0]
         if config.layernorm:
-            self.ln = nn.LayerNorm(hidden)
+            self.ln = nn.LayerNorm(config.hidden)
         # The official checkpoints call this table `embed`, which is also the name of a method.
-        self._modules["embed"] = nn.Embedding(len(PUBLISHED_NODE_TYPES), hidden)
-        self.shape_enc = ShapeEncoder(hidden, config.num_classes, max(config.max_shape[2:]))
+        self._modules["embed"] = nn.Embedding(1 + max(NODE_TYPE_ROWS[config.node_types]), config.hidden)
+        sizes = config.num_classes, max(config.max_shape[2:]), config.channel_sizes
+        self.shape_enc = ShapeEncoder(config.hidden, *sizes)
         self.gnn = make_encoder(config)
         self.decoder = make_decoder(config)
-        self.decoder_1d = VectorDecoder(hidden, channels)
-        self.bias_class = ClassHead(channels, config.num_classes)
+        self.decoder_1d, self.bias_class = make_vector_decoders(config)
         if config.init == "small" or config.hypernet == "graphormer":
-            output_layers = getattr(self.decoder, "output_layers", tuple)
-            initialize_weights(self, (self.decoder_1d.fc[2], *output_layers()))
+            initialize_weights(self, output_layers(config, self.decoder, self.decoder_1d))
 
     def forward(
         self, graphs: PreparedBatch | GraphBatch | Sequence[Graph] | Graph, *, predict_class_layers: bool = True
@@ -211,8 +207,6 @@ class GHN(nn.Module):
         >>> parameters = ghn.predict(model)
         >>> parameters["classifier.0.weight"].shape == model.classifier[0].weight.shape
         True
-        >>> model.load_state_dict(parameters, strict=False).unexpected_keys
-        []
         >>> mlp = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.Linear(16, 10))
         >>> list(ghn.predict(mlp, torch.zeros(1, 8)))
         ['0.weight', '0.bias', '2.weight', '2.bias']
@@ -318,20 +312,26 @@ class GHN(nn.Module):
 
     @classmethod
     def from_pretrained(
-        cls, name_or_path: str | Path, *, device: torch.device | str = "cpu", num_classes: int | None = None
+        cls,
+        name_or_path: str | Path,
+        *,
+        device: torch.device | str = "cpu",
+        num_classes: int | None = None,
+        **changes: Any,
     ) -> GHN:
         """Load a trained hypernetwork: a bundled one by name, or a file.
 
         Parameters
         ----------
         name_or_path
-            A bundled name (see `ghn_model.list_pretrained`), a file that `GHN.save` wrote, or a checkpoint of the
-            original releases of GHN-1, GHN-2 and GHN-3.  The content of a file decides, not its suffix.  No code in a
-            file is executed.
+            A bundled name (see `ghn_model.list_pretrained`), a file of `GHN.save`, or an original checkpoint of GHN-1,
+            GHN-2, GHN-3 or LoGAH.  The content of a file decides, not its suffix.  No code in it is executed.
         device
             Device to load the hypernetwork to.
         num_classes
             If given, the number of classes that the hypernetwork must have been trained for.
+        changes
+            Fields of `GHNConfig` that replace those of the file, such as `normalization` for official files of LoGAH.
 
         Returns
         -------
@@ -340,10 +340,9 @@ class GHN(nn.Module):
         Raises
         ------
         CheckpointError
-            If there is no such name or file, or the file is damaged, unsafe, of another kind, or for another number of
-            classes.
+            If there is no such file, or it is damaged, unsafe, of another kind, or for another number of classes.
         ConfigError
-            If the device cannot be used.
+            If the device cannot be used, or a change is not allowed.
 
         Examples
         --------
@@ -352,7 +351,7 @@ class GHN(nn.Module):
         ('gatedgnn', False)
         """
         device = checked_device(device)
-        return build_from(read_checkpoint(name_or_path, cls, num_classes), cls, device)
+        return build_from(read_checkpoint(name_or_path, cls, num_classes, changes), cls, device)
 
     def save(
         self,

@@ -139,7 +139,7 @@ def _origins(graph: Graph, config: GHNConfig) -> Iterator[tuple[str, tuple[str, 
                 source = "vector"
             if block != tuple(shape):
                 source = f"tiled {source}"
-            elif source == "map" and group.window[2:] != four_axes(shape)[2:]:
+            elif group.kind == "map" and group.window[2:] != four_axes(shape)[2:]:
                 source = "enlarged map"
             for request in run:
                 yield request.slot.name, (source, block)
@@ -176,7 +176,10 @@ def write_parameters(
         for request, block in zip(run, blocks):
             tile(block, request.slot.shape, out=targets[request.slot.name])
 
-    decode_parameters(batch.decoding_plan, embeddings, decoders, config, write)
+    def target(request: ParameterRequest) -> Tensor:
+        return targets[request.slot.name]
+
+    decode_parameters(batch.decoding_plan, embeddings, decoders, config, write, target)
 
 
 def warn_of_kept(model: nn.Module, graph: Graph, vocabulary: str) -> None:

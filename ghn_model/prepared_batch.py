@@ -42,7 +42,8 @@ class DecodingGroup(NamedTuple):
     Attributes
     ----------
     kind
-        Decoder to use: "weight", "bias" or "token" (vectors), "class_bias", "class_weight", or "map" (all others).
+        What is decoded: "weight", "bias" or "token" (vectors), "class_bias", "class_weight", "block" (tensors of
+        rank 3 that LoGAH reads from one long vector), or "map" (all others).
     runs
         The n parameters; the parameters of one run have the same shape.
     nodes
@@ -50,7 +51,9 @@ class DecodingGroup(NamedTuple):
     gains
         `(n,) float64`, factor by which each parameter is multiplied (see `ghn_model.decoders.gain`).
     window
-        Part of the map to decode.
+        Part of the map to decode, or for vectors `(1, length, 1, 1)`.
+    block
+        Shape of a tensor of the kind "block" before it is cut; otherwise empty.
     """
 
     kind: str
@@ -58,6 +61,7 @@ class DecodingGroup(NamedTuple):
     nodes: Tensor
     gains: Tensor
     window: Window
+    block: tuple[int, ...] = ()
 
     def split(self, values: Tensor) -> Iterator[tuple[list[ParameterRequest], Tensor]]:
         """The runs, each with its rows of `values` `(n, ...)`."""

@@ -155,6 +155,8 @@ def opened_split(
 
     classes = ghn.config.num_classes if ghn else 10
     side = 224 if ghn and ghn.config.max_shape[2] > 11 else 32
+    if ghn and ghn.config.decoder == "lowrank":  # its shape encoder has rows for large kernels with all images
+        side = 224 if classes > 100 else 32
     nets = DeepNets1M(options.data, split, num_classes=classes, image_size=side, num_nets=limit)
     with contextlib.closing(nets):
         yield nets

@@ -92,7 +92,7 @@ def add_arguments(commands: Any) -> None:
     run.add_argument(
         "--vocabulary",
         metavar="NAME",
-        help="graphs of models of libraries: complete, ghn3 or ppuda (default: those of the hypernetwork)",
+        help="graphs of models of libraries: complete, ghn3, ppuda or logah (default: those of the hypernetwork)",
     )
     run.add_argument("--data", type=Path, default=Path("data"), help="folder of the corpus (default: data)")
     run.add_argument("--out", type=output_path, default=Path("results"), help="folder of results (default: results)")

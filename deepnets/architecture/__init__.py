@@ -46,7 +46,9 @@ if TYPE_CHECKING:
     from deepnets.architecture.nas_formats import parse_genotype as parse_genotype
     from deepnets.architecture.network import Network as Network
     from deepnets.architecture.vocabulary import IMAGE_SIZES as IMAGE_SIZES
+    from deepnets.architecture.vocabulary import LANGUAGE_NODE_TYPES as LANGUAGE_NODE_TYPES
     from deepnets.architecture.vocabulary import MAX_STEPS as MAX_STEPS
+    from deepnets.architecture.vocabulary import NODE_TYPE_ROWS as NODE_TYPE_ROWS
     from deepnets.architecture.vocabulary import NODE_TYPES as NODE_TYPES
     from deepnets.architecture.vocabulary import NORMS as NORMS
     from deepnets.architecture.vocabulary import PRIMITIVES as PRIMITIVES
@@ -88,8 +90,10 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "network": ("Network",),
         "vocabulary": (
             "IMAGE_SIZES",
+            "LANGUAGE_NODE_TYPES",
             "MAX_STEPS",
             "NODE_TYPES",
+            "NODE_TYPE_ROWS",
             "NORMS",
             "PRIMITIVES",
             "PUBLISHED_NODE_TYPES",

@@ -9,10 +9,12 @@ from __future__ import annotations
 __all__ = [
     "IMAGE_SIZES",
     "INPUT_STATES",
+    "LANGUAGE_NODE_TYPES",
     "MAX_CELLS",
     "MAX_STEPS",
     "MAX_WIDTH",
     "NODE_TYPES",
+    "NODE_TYPE_ROWS",
     "NORMS",
     "PRIMITIVES",
     "PUBLISHED_NODE_TYPES",
@@ -70,6 +72,7 @@ TRACED_NODE_TYPES = (
     "matmul",  # matrix product that is not part of attention
     "const",  # a constant tensor to which parameters are applied
     "other",
+    "rot",  # rotary position encoding of queries or keys; only in graphs of the vocabulary "logah"
 )
 """Further node types in graphs of other networks, which `deepnets.trace` makes."""
 
@@ -77,7 +80,7 @@ NODE_TYPES = PUBLISHED_NODE_TYPES + TRACED_NODE_TYPES
 """All node types.  `Graph.node_types` holds indices into this tuple."""
 
 _NEAREST = {
-    **dict.fromkeys(("token", "rel_pos", "embed"), "pos_enc"),
+    **dict.fromkeys(("token", "rel_pos", "embed", "rot"), "pos_enc"),
     **dict.fromkeys(("gn", "rms", "scale"), "ln"),
     **dict.fromkeys(("rnn", "other"), "conv"),
     "mul": "cse",
@@ -86,6 +89,17 @@ _NEAREST = {
 }
 PUBLISHED_TYPE_OF = tuple(PUBLISHED_NODE_TYPES.index(_NEAREST.get(name, name)) for name in NODE_TYPES)
 """For every node type, the published type by which hypernetworks trained on DeepNets-1M replace it."""
+
+LANGUAGE_NODE_TYPES = (*PUBLISHED_NODE_TYPES, "rms", "rot", "mul")
+"""Node types of LoGAH for language models, in the order of the rows of its node embedding."""
+
+NODE_TYPE_ROWS = {
+    "published": PUBLISHED_TYPE_OF,
+    "language": tuple(
+        LANGUAGE_NODE_TYPES.index(name if name in LANGUAGE_NODE_TYPES else _NEAREST[name]) for name in NODE_TYPES
+    ),
+}
+"""For every node type, its row in a table for the published types or for those of language models."""
 
 NORMS = (None, "bnorm", "bn", "bn-track")
 """Norms: none, batch norm without running statistics (under its two published names), and with running statistics."""

@@ -77,6 +77,7 @@ LOOKS = {
     "mul": Look("", "#8f5a3c", _regular(4, 0.24)),
     "matmul": Look("@", "#dfb3cd", _regular(8, 0.3)),
     "const": Look("c", "#ffffff", _upright(0.2, 0.2)),
+    "rot": Look("rot", "#ffffff", _regular(9, 0.34)),
     "other": Look("?", "#f2f2f2", _regular(3, 0.4)),
 }
 CELL, REDUCTION_CELL, CELL_NUMBER = "#eef1f5", "#f8ecdc", "#6b7280"

@@ -15,6 +15,7 @@ import numpy as np
 
 from deepnets.architecture import NODE_TYPES
 from deepnets.graph import Graph, ParameterSlot, Slots
+from deepnets.tracing.language import name_norms, place_output_matrix
 from deepnets.tracing.recorder import Node
 from deepnets.tracing.vocabularies import apply_vocabulary
 
@@ -51,10 +52,14 @@ def finish(nodes: list[Node], output: int, parameters: Sequence[ParameterSlot], 
     >>> finish(nodes, 1, [ParameterSlot("weight", (8, 3, 3, 3), "weight")], "complete")
     Graph(2 nodes, 1 edges)
     """
+    if vocabulary == "logah":
+        name_norms(nodes, parameters)
     output = apply_vocabulary(nodes, output, vocabulary)
     order = _ordered(nodes, output)
     if vocabulary != "ppuda":
         order = _classifier_last(nodes, order)
+    if vocabulary == "logah":
+        order = place_output_matrix(nodes, order)
     position = {node: place for place, node in enumerate(order)}
     kept = [nodes[node] for node in order]
     sources = [sorted(position[source] for source in node.sources) for node in kept]

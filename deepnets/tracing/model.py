@@ -134,7 +134,7 @@ def parameter_slots(model: nn.Module, parameters: Mapping[str, Tensor]) -> list[
     """Return the parameters of a network, with roles by module type, as needed for those that get no node."""
     norms: set[int] = set()
     for module in modules_of(model):
-        if isinstance(module, _NORMS):
+        if isinstance(module, _NORMS) or type(module).__name__.endswith("RMSNorm"):
             norms.update(map(id, module._parameters.values()))
     slots = []
     for name, parameter in parameters.items():

@@ -21,7 +21,7 @@ from deepnets.tracing.parts import sources
 from deepnets.tracing.recorder import Value
 from deepnets.tracing.tensors import is_floating
 
-__all__ = ["RULES", "pass_on"]
+__all__ = ["RULES", "pass_on", "rules_of"]
 
 
 def pass_on(capture: Capture, call: Call) -> Any:
@@ -102,6 +102,15 @@ def hardswish(capture: Capture, call: Call) -> Any:
     return result
 
 
+def negation(capture: Capture, call: Call) -> Any:
+    """Negation: in the vocabulary "logah" a `rot` node, which stays if it is part of a rotary position encoding."""
+    result = unary(capture, call)
+    value = capture.value(result)
+    if len(value.nodes) == 1 and not value.kind and not in_place_targets(call):
+        capture.set_value(result, Value((capture.recorder.add("rot", value.nodes),)))
+    return result
+
+
 def dropout(capture: Capture, call: Call) -> Any:
     """Dropout: the identity."""
     return call.argument(0, "input")
@@ -174,3 +183,14 @@ _NAMES: dict[Rule, str] = {
 }
 RULES: dict[str, Rule] = {name: rule for rule, names in _NAMES.items() for name in names.split()}
 """The rule of each function, by its name."""
+
+
+def rules_of(vocabulary: str) -> dict[str, Rule]:
+    """Return the rules for a vocabulary, by the names of functions.
+
+    Examples
+    --------
+    >>> rules_of("complete") is RULES, sorted(rules_of("logah").keys() - RULES.keys())
+    (True, [])
+    """
+    return RULES if vocabulary != "logah" else {**RULES, "neg": negation, "__neg__": negation}

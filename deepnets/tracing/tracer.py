@@ -28,7 +28,7 @@ from deepnets.tracing.model import (
 from deepnets.tracing.origins import UnknownTensorError
 from deepnets.tracing.parts import settle, sources
 from deepnets.tracing.recorder import Node, Recorder
-from deepnets.tracing.rules import RULES, pass_on
+from deepnets.tracing.rules import RULES, pass_on, rules_of
 from deepnets.tracing.state import preserved, reachable
 from deepnets.tracing.tensors import is_floating
 from deepnets.tracing.vocabularies import check_vocabulary
@@ -62,7 +62,7 @@ def trace(model: nn.Module, input: Any = None, *, vocabulary: str = "complete") 
         arguments.  The arguments may be objects of any type that hold tensors and that `copy.deepcopy` can copy.  Only
         shapes, dtypes and integers matter.  By default, one image of the size that the network states
         (`image_size`, `default_cfg` of timm, `dummy_inputs` of Hugging Face); otherwise one of 224 x 224 pixels.
-    vocabulary : {"complete", "ghn3", "ppuda"}, default "complete"
+    vocabulary : {"complete", "ghn3", "ppuda", "logah"}, default "complete"
         The operations that are nodes.
 
         - "complete": every parameter that receives data belongs to exactly one node, if necessary to one of the types
@@ -73,6 +73,8 @@ def trace(model: nn.Module, input: Any = None, *, vocabulary: str = "complete") 
           axes has no node, a squeeze-excite block has a node for its adaptive pooling instead of its product (unless
           its gate is a hardswish, as in DeepNets-1M), and a convolutional classifier before a global pooling is an
           ordinary layer.
+        - "logah": the graphs of LoGAH (Zhou et al., 2024), like "ghn3" except in language models: RMS norms, gates and
+          rotary position encodings are nodes, and the output matrix of a GPT-2 reads the input.
 
     Returns
     -------
@@ -180,9 +182,11 @@ class _Tracer:
         self.name = type(inner).__name__
         self.parameters = dict(parameters)
         self.wanted = {name for name, parameter in self.parameters.items() if is_floating(parameter)}
+        self.rules = RULES
         self.watched = any(isinstance(module, torch.jit.ScriptModule) for module in modules_of(inner))
 
     def run(self, input: Any, vocabulary: str) -> _Run:
+        self.rules = rules_of(vocabulary)
         inputs = default_inputs(self.model) if input is None else [input]
         best = self._first(inputs, training=False)
         if vocabulary == "complete" and not self.wanted <= best.claimed:
@@ -257,7 +261,7 @@ class _Tracer:
             without_compilation(),
             torch.no_grad(),
         ):
-            capture = Capture(recorder, self.parameters, RULES, pass_on, constants, real, watched)
+            capture = Capture(recorder, self.parameters, self.rules, pass_on, constants, real, watched)
             fed = capture.feed(input)
             if not capture.is_fed and tree_leaves(input):
                 raise TraceError(f"{self.name}: the input, {_described(input)}, holds no tensor")

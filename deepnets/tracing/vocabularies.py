@@ -3,19 +3,21 @@
 complete  every parameter that receives data has a node; squeeze-excite blocks are `cse` nodes without a pooling node
 ghn3      the graphs of the published GHN-3 code: the fifteen published types only
 ppuda     the graphs of the published PPUDA code (MLP, GHN-1, GHN-2), which differ in poolings, gates and classifiers
+logah     the graphs of the published LoGAH code: those of GHN-3 for images; for the differences see `language`
 
 To contract a node is to connect its sources to its targets and to remove it.
 """
 
 from __future__ import annotations
 
-from deepnets.architecture import PUBLISHED_NODE_TYPES
+from deepnets.architecture import LANGUAGE_NODE_TYPES, PUBLISHED_NODE_TYPES
 from deepnets.support import ConfigError, TraceError
+from deepnets.tracing.language import arrange_language_model, merge_rotations
 from deepnets.tracing.recorder import Node
 
 __all__ = ["VOCABULARIES", "apply_vocabulary", "check_vocabulary"]
 
-VOCABULARIES = ("complete", "ghn3", "ppuda")
+VOCABULARIES = ("complete", "ghn3", "ppuda", "logah")
 """Names for `trace`; "published" is accepted for "ghn3"."""
 
 _ALIASES = {"published": "ghn3"}
@@ -77,15 +79,19 @@ def apply_vocabulary(nodes: list[Node], output: int, vocabulary: str) -> int:
     [('input', []), ('conv', [0]), ('cse', [0, 2]), ('conv', [3])]
     [('input', []), ('glob_avg', [0]), ('conv', [1]), ('conv', [0, 2])]
     """
+    if vocabulary == "logah":
+        output = arrange_language_model(nodes, merge_rotations(nodes, output))
     gone = _poolings_and_products(nodes) if vocabulary == "ppuda" else _squeezes(nodes)
     if gone:
         output = _last(_remove(nodes, gone)[output])
     if vocabulary == "complete":
         return output
     gone = set()
+    types = LANGUAGE_NODE_TYPES if vocabulary == "logah" else PUBLISHED_NODE_TYPES
     for number, node in enumerate(nodes):
-        node.type = _RENAMED.get(node.type, node.type)
-        if node.type and node.type not in PUBLISHED_NODE_TYPES:
+        if node.type not in types:
+            node.type = _RENAMED.get(node.type, node.type)
+        if node.type and node.type not in types:
             gone.add(number)
             node.slots = []
     return _last(_remove(nodes, gone)[output])

@@ -2,11 +2,13 @@
 
 files            finding, reading, checking and writing of hypernetworks, and the bundled ones
 tensor_files     safetensors files with checksums, written atomically
-official         reader of the files of PPUDA (MLP, GHN-1, GHN-2) and GHN-3
-official_writer  writer of such files
+official         reader of the files of PPUDA (MLP, GHN-1, GHN-2), GHN-3 and LoGAH
+official_layouts names and shapes of their tensors
+official_writer  writer of files for PPUDA and GHN-3
 official_names   where official files are looked for, and where to get them
 pickled_tensors  tensors in untrusted pickles
 decompression    compressed files as streams
+tables           embedding tables for other node types or numbers of channels
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from ghn_model.checkpoints.files import (
 from ghn_model.checkpoints.official import read_saved
 from ghn_model.checkpoints.official_names import OFFICIAL, find_official_checkpoint, how_to_get, is_official
 from ghn_model.checkpoints.official_writer import FORMATS, official_config, save_official
+from ghn_model.checkpoints.tables import grow_tables
 from ghn_model.checkpoints.tensor_files import (
     DIGEST,
     TensorFile,
@@ -53,6 +56,7 @@ __all__ = [
     "content_digest",
     "file_digest",
     "find_official_checkpoint",
+    "grow_tables",
     "how_to_get",
     "is_official",
     "is_safetensors",

@@ -20,9 +20,11 @@ import torch
 from torch import Tensor, nn
 
 from deepnets.support import CheckpointError, ConfigError
-from ghn_model.checkpoints.official import infer_config, read_official
+from ghn_model.checkpoints.official import read_official
+from ghn_model.checkpoints.official_layouts import config_difference
 from ghn_model.checkpoints.official_names import find_official_checkpoint, how_to_get, is_official
 from ghn_model.checkpoints.official_writer import FORMATS, save_official
+from ghn_model.checkpoints.tables import grow_tables
 from ghn_model.checkpoints.tensor_files import TensorFile, file_digest, is_safetensors, write_tensors
 from ghn_model.config import GHNConfig
 from ghn_model.initialization import skip_initialization
@@ -43,6 +45,8 @@ FORMAT, FORMAT_VERSION = "deepnets1m hypernetwork", 1
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
 """Folder of the bundled hypernetworks: NAME.safetensors and NAME.json."""
 
+DAMAGED = "the file is damaged, or its configuration is that of another one"
+INFERRED = "official, config inferred"
 KINDS = "a file of GHN.save (.safetensors) or of the original releases (.pt, joblib pickle)"
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -127,13 +131,16 @@ def save_checkpoint(
 
 
 def read_checkpoint(
-    name_or_path: str | Path, build: Callable[[GHNConfig], nn.Module], num_classes: int | None = None
+    name_or_path: str | Path,
+    build: Callable[[GHNConfig], nn.Module],
+    num_classes: int | None = None,
+    changes: Mapping[str, Any] | None = None,
 ) -> Checkpoint:
     """Read a checkpoint and check everything in it.
 
     Parameters
     ----------
-    name_or_path, num_classes
+    name_or_path, num_classes, changes
         As in `GHN.from_pretrained`.
     build
         Makes the hypernetwork of a configuration, for example `GHN`; it is called under the ``meta`` device.
@@ -144,7 +151,7 @@ def read_checkpoint(
 
     Raises
     ------
-    CheckpointError
+    CheckpointError, ConfigError
         As in `GHN.from_pretrained`.
 
     Examples
@@ -155,12 +162,18 @@ def read_checkpoint(
     """
     path, card = _locate(name_or_path)
     content = _read(path, card)
+    if num_classes is not None and content.kind == INFERRED and not content.config.vector_decoder:
+        content = replace(content, config=content.config.replace(num_classes=num_classes))  # no tensor has this size
     if num_classes is not None and content.config.num_classes != num_classes:
         raise CheckpointError(
             f"{path}: is for {content.config.num_classes} classes, expected {num_classes}; use another hypernetwork, "
             "or leave out the class layers of networks (predict_class_layers=False)"
         )
     _check_fit(content, build)
+    if changes:
+        config = content.config.replace(**changes)
+        content = replace(content, config=config, tensors=grow_tables(content.tensors, content.config, config))
+        _check_fit(content, build, is_changed=True)
     _check_finite(path, content.tensors)
     return content
 
@@ -277,10 +290,10 @@ def _read(path: Path, card: Mapping[str, Any] | None) -> Checkpoint:
         return replace(content, metadata={**content.metadata, **(card or {})})
     official = read_official(path)
     try:
-        config = GHNConfig.from_official(official.config).replace(vocabulary=official.vocabulary)
+        config = GHNConfig.from_official(official.config).replace(vocabulary=official.vocabulary, **official.fields)
     except ConfigError as error:
         raise CheckpointError(f"{path}: config: {error}") from error
-    kind = "official, config inferred" if official.inferred else "official"
+    kind = INFERRED if official.inferred else "official"
     return Checkpoint(path, kind, config, official.tensors, official.metadata)
 
 
@@ -316,11 +329,13 @@ def _read_ours(path: Path) -> Checkpoint:
 # --- checking ---
 
 
-def _check_fit(content: Checkpoint, build: Callable[[GHNConfig], nn.Module]) -> None:
+def _check_fit(content: Checkpoint, build: Callable[[GHNConfig], nn.Module], is_changed: bool = False) -> None:
     """Compare the tensors with those of the model of the configuration, without allocating memory for either."""
     path, tensors = content.path, content.tensors
-    if content.kind != "deepnets1m":
-        _check_official(content)
+    if content.kind != "deepnets1m" and not is_changed:
+        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        if difference := config_difference(content.config, shapes):
+            raise CheckpointError(f"{path}: {difference}; {DAMAGED}")
     try:
         with torch.device("meta"), torch.random.fork_rng(devices=[]), skip_initialization():
             expected = dict(build(content.config).state_dict())
@@ -343,26 +358,9 @@ def _check_fit(content: Checkpoint, build: Callable[[GHNConfig], nn.Module]) -> 
         ):
             if got != required:
                 raise CheckpointError(
-                    f"{path}: {name}: expected {required}, got {got}; the file is damaged, or its configuration is "
-                    "that of another one"
+                    f"{path}: {name}: expected {required}, got {got}; "
+                    + ("a change does not fit its weights" if is_changed else DAMAGED)
                 )
-
-
-def _check_official(content: Checkpoint) -> None:
-    """Compare the configuration of an official file with the one inferred from its tensors."""
-    found = infer_config({name: tuple(tensor.shape) for name, tensor in content.tensors.items()})
-    if found is None:
-        raise CheckpointError(f"{content.path}: its tensors are not those of a hypernetwork; expected {KINDS}")
-    fields = {"hypernet": "hypernet", "decoder": "decoder", "num_classes": "num_classes", "hidden": "hid"}
-    if content.config.hypernet == "graphormer":
-        fields |= {"layers": "layers", "heads": "heads"}
-    for field, keyword in fields.items():
-        value = getattr(content.config, field)
-        if value != found[keyword]:
-            raise CheckpointError(
-                f"{content.path}: its configuration says {field}={value!r}, its tensors are those of "
-                f"{found[keyword]!r}; the file is damaged, or its configuration is that of another one"
-            )
 
 
 def _check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:

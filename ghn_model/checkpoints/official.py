@@ -1,8 +1,9 @@
-"""Checkpoints of the original releases: PPUDA (MLP, GHN-1, GHN-2) and GHN-3, in all formats that were used.
+"""Checkpoints of the original releases: PPUDA (MLP, GHN-1, GHN-2), GHN-3 and LoGAH, in all formats that were used.
 
 =================  ===============================================================================================
 PPUDA, ``.pt``     `torch.save` of `state_dict`, `config` (constructor arguments) and training state
 GHN-3, ``.pt``     the same with an optional `config`; trainers add `args`, an `argparse.Namespace`
+LoGAH, ``.pt``     the same; `config` always
 GHN-3, hub         joblib pickle of the bare `state_dict`
 =================  ===============================================================================================
 
@@ -15,10 +16,8 @@ from __future__ import annotations
 
 import io
 import json
-import math
-import re
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -29,11 +28,16 @@ from torch import Tensor
 from deepnets.support import Bounded, Budget, CheckpointError, ConfigError
 from deepnets.tracing import check_vocabulary
 from ghn_model.checkpoints.decompression import decompressed
+from ghn_model.checkpoints.official_layouts import (
+    add_unused_tensors,
+    current_names,
+    current_ranks,
+    infer_config,
+    infer_fields,
+)
 from ghn_model.checkpoints.pickled_tensors import read_old_format, read_tensors, view_numbers
 
-__all__ = ["OfficialFile", "infer_config", "read_official", "read_saved"]
-
-Shapes = Mapping[str, Sequence[int]]
+__all__ = ["OfficialFile", "read_official", "read_saved"]
 
 LARGEST_RATIO = 16  # limit of decompression; trained weights compress much less
 _OLD_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
@@ -53,8 +57,8 @@ _GHN3_KEYWORDS = {"layers", "heads", "is_ghn2"}
 _KEYWORDS = {
     *("max_shape", "num_classes", "hypernet", "decoder", "weight_norm", "ve", "layernorm", "hid"),
     *_GHN3_KEYWORDS,
+    *("lora", "lora_r", "max_ck_lora", "use_1d_decoder"),
 }
-_MOVED = ("centrality_embed_in.weight", "centrality_embed_out.weight", "input_dist_embed.weight")
 
 
 class OfficialFile(NamedTuple):
@@ -70,9 +74,11 @@ class OfficialFile(NamedTuple):
         Whether the file has no config.
     vocabulary
         The vocabulary of the graphs that it was trained with: the one that the file states, or that of the code that
-        wrote the file, "ppuda" or "ghn3".
+        wrote the file, "ppuda", "ghn3" or "logah".
     metadata
         Metadata of a file that `save_official` wrote.
+    fields
+        Fields of `GHNConfig` that the arguments do not state (see `infer_fields`).
     """
 
     config: dict[str, Any]
@@ -80,6 +86,7 @@ class OfficialFile(NamedTuple):
     inferred: bool
     vocabulary: str
     metadata: dict[str, Any]
+    fields: dict[str, Any]
 
 
 def read_official(path: Path) -> OfficialFile:
@@ -121,9 +128,10 @@ def read_official(path: Path) -> OfficialFile:
     config = None if state is payload else payload.get("config")
     if config is not None:
         config = _checked_config(path, config)
-    tensors = {_current_name(str(name)): tensor.detach() for name, tensor in state.items()}
+    tensors = current_names(state)
     _check_claims(path, tensors)
-    found = infer_config({name: tuple(tensor.shape) for name, tensor in tensors.items()})
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    found = infer_config(shapes)
     if found is None:
         names = ", ".join(list(tensors)[:4])
         raise CheckpointError(f"{path}: its tensors ({names}, ...) are not those of a hypernetwork")
@@ -131,66 +139,19 @@ def read_official(path: Path) -> OfficialFile:
     last = tensors.get("decoder.conv.2.weight")
     # The code of GHN-3, which also trains GHN-2, has more arguments, and linear layers instead of convolutions.
     of_ghn3 = graphormer or bool(_GHN3_KEYWORDS & (config or {}).keys()) or (last is not None and last.ndim == 2)
-    for name in tensors:
-        if found["decoder"] == "conv":
-            tensors[name] = _current_rank(name, tensors[name], graphormer)
     told = {**found, **(config or {}), "hypernet": found["hypernet"]}
+    vocabulary, fields = "ghn3" if of_ghn3 else "ppuda", {}
     if of_ghn3:
         told["is_ghn2"] = not graphormer
+    if found["decoder"] == "conv":
+        current_ranks(tensors, graphormer)
+    elif found["decoder"] == "lowrank":
+        told["lora"] = True
+        vocabulary, fields = "logah", infer_fields(shapes, config or {})
+        add_unused_tensors(tensors)
     stated = {} if state is payload else payload
-    vocabulary = _stated_vocabulary(path, stated) or ("ghn3" if of_ghn3 else "ppuda")
-    return OfficialFile(told, tensors, config is None, vocabulary, _stated_metadata(stated))
-
-
-def infer_config(shapes: Shapes) -> dict[str, Any] | None:
-    """Infer the constructor arguments of the original classes from the names and shapes of tensors.
-
-    Parameters
-    ----------
-    shapes
-        Shapes of the tensors of a state_dict, by their names in `GHN`.
-
-    Returns
-    -------
-    All arguments, or None if the tensors are not those of a hypernetwork.  `weight_norm` does not affect the tensors;
-    it is assumed to be True except for models without layer normalization and virtual edges, since the released GHN-1
-    was trained without it.
-
-    Examples
-    --------
-    >>> from ghn_model import GHN
-    >>> infer_config({name: tensor.shape for name, tensor in GHN("ghn2").state_dict().items()})["hid"]
-    32
-    """
-    layers = len({name for name in shapes if name.startswith("gnn.") and name.endswith(".ln1.weight")})
-    transformer = {}
-    try:
-        hidden = shapes["embed.weight"][1]
-        num_classes = shapes["bias_class.1.weight"][0]
-        if layers:
-            transformer = {"layers": layers, "heads": shapes["gnn.0.attn.proj_e.2.weight"][0]}
-        if "decoder.conv.2.weight" in shapes:
-            decoder, channels = "conv", math.isqrt(shapes["decoder.conv.2.weight"][0])
-            side = math.isqrt(shapes["decoder.fc.0.weight"][0] // (4 * hidden))
-        else:
-            decoder, channels = "mlp", shapes["decoder.class_layer_predictor.1.weight"][0] // num_classes
-            side = math.isqrt(shapes["decoder.mlp.fc.2.weight"][0]) // channels
-    except (KeyError, IndexError, ZeroDivisionError):
-        return None
-    hypernet = "graphormer" if layers else "gatedgnn" if "gnn.gru.weight_ih" in shapes else "mlp"
-    virtual_edges = hypernet != "gatedgnn" or "gnn.mlp_ve.fc.0.weight" in shapes
-    layernorm = "ln.weight" in shapes
-    return {
-        "max_shape": (channels, channels, side, side),
-        "num_classes": num_classes,
-        "hypernet": hypernet,
-        "decoder": decoder,
-        "weight_norm": layernorm or virtual_edges,
-        "ve": virtual_edges,
-        "layernorm": layernorm,
-        "hid": hidden,
-        **transformer,
-    }
+    vocabulary = _stated_vocabulary(path, stated) or vocabulary
+    return OfficialFile(told, tensors, config is None, vocabulary, _stated_metadata(stated), fields)
 
 
 def _checked_config(path: Path, config: Any) -> dict[str, Any]:
@@ -235,25 +196,6 @@ def _check_claims(path: Path, tensors: Mapping[str, Tensor]) -> None:
     claimed = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
     if claimed > sum(storages.values()):
         raise CheckpointError(f"{path}: its tensors claim {claimed:,} bytes, more than it holds; refused")
-
-
-# --- layouts ---
-
-
-def _current_name(name: str) -> str:
-    name = re.sub(r"^(module\.|_orig_mod\.)+", "", name)  # prefixes of parallel and compiled models
-    return f"gnn.0.{name}" if name in _MOVED else name
-
-
-def _current_rank(name: str, tensor: Tensor, graphormer: bool) -> Tensor:
-    """Convert 1x1 convolutions to matrices where the decoder has linear layers, and vice versa."""
-    if not re.fullmatch(r"decoder\.(conv\.\d+|class_layer_predictor\.1)\.weight", name):
-        return tensor
-    if graphormer and tensor.ndim == 4 and tensor.shape[2:] == (1, 1):
-        return tensor[:, :, 0, 0]
-    if not graphormer and tensor.ndim == 2:
-        return tensor[:, :, None, None]
-    return tensor
 
 
 # --- the formats of files ---

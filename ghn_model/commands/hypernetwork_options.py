@@ -15,7 +15,8 @@ __all__ = ["add_hypernetwork", "check_unused", "config_from"]
 
 _OPTIONS = (
     *("hypernet", "decoder", "hidden", "max_shape", "layers", "heads", "layernorm", "weight_norm", "virtual_edges"),
-    *("window", "vocabulary", "weight_init", "hypernet_option"),
+    *("window", "vocabulary", "weight_init", "hypernet_option", "rank", "factor_rows", "vector_decoder"),
+    *("normalization", "initializer_range", "node_types", "channel_sizes"),
 )
 """Options that set a field of `GHNConfig`, as attributes of the parsed options."""
 
@@ -25,8 +26,9 @@ _FIELDS = {"weight_init": "init", "hypernet_option": "options"}
 
 def add_hypernetwork(parser: argparse.ArgumentParser) -> None:
     """Add the options for the configuration of the hypernetwork."""
+    from deepnets.architecture import NODE_TYPE_ROWS
     from deepnets.tracing import VOCABULARIES
-    from ghn_model.config import INITS, WINDOWS
+    from ghn_model.config import INITS, NORMALIZATIONS, WINDOWS
 
     group = parser.add_argument_group(
         "hypernetwork",
@@ -34,7 +36,7 @@ def add_hypernetwork(parser: argparse.ArgumentParser) -> None:
     )
     add = group.add_argument
     add("--hypernet", metavar="NAME", help="encoder: gatedgnn, graphormer, mlp, or module:attribute")
-    add("--decoder", metavar="NAME", help="decoder: conv, mlp, or module:attribute")
+    add("--decoder", metavar="NAME", help="decoder: conv, mlp, lowrank, or module:attribute")
     add("--hidden", type=positive, help="width of the node embeddings, a multiple of 4 (default: 32; ghn3-t: 64)")
     add(
         "--max-shape",
@@ -68,6 +70,23 @@ def add_hypernetwork(parser: argparse.ArgumentParser) -> None:
         help=f"graphs of traced networks: {', '.join(VOCABULARIES)}",
     )
     add("--weight-init", choices=INITS, help="initial weights (default: published; digits: small)")
+    add("--rank", type=positive, help="columns of the factors of the decoder lowrank (default: 32 for logah-t)")
+    add("--factor-rows", type=positive, help="rows of the factors of the decoder lowrank (default: 32768)")
+    add(
+        "--vector-decoder",
+        action=argparse.BooleanOptionalAction,
+        help="decoder of vectors of their own, besides the decoder lowrank (default: yes; logah: no)",
+    )
+    add("--normalization", choices=NORMALIZATIONS, help="normalization of matrices and kernels (default: fan_in)")
+    add("--initializer-range", type=float, help="standard deviation for --normalization std (default: 0.02)")
+    add("--node-types", choices=tuple(NODE_TYPE_ROWS), help="node types with an embedding (default: published)")
+    add(
+        "--channel-sizes",
+        type=positive,
+        nargs="+",
+        metavar="N",
+        help="sizes above 8192 with an embedding (default: none)",
+    )
     add(
         "--hypernet-option",
         type=model_argument,

@@ -47,7 +47,7 @@ def add_arguments(commands: Any) -> None:
         "--vocabulary",
         type=vocabulary_argument,
         metavar="NAME",
-        help="operations that are nodes of the traced graph: complete, ghn3 or ppuda (default: that of the checkpoint)",
+        help="nodes of the traced graph: complete, ghn3, ppuda or logah (default: that of the checkpoint)",
     )
     parser.add_argument(
         "--report",

@@ -1,9 +1,10 @@
 """Decoders of a hypernetwork: they turn the embedding of a node into the values of its parameters.
 
 modules   the decoders as torch modules
+low_rank  the decoder of LoGAH
 plan      which decoder produces which parameter
 assembly  the parameters of a plan, decoded and brought to their shapes
-tiling    repetition of decoded values, and scaling by fan-in
+tiling    repetition of decoded values, and their normalization
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from ghn_model.config import GHNConfig
 from ghn_model.decoders.assembly import Decoders, Parameters, Sink, block_shapes, decode_batch, decode_parameters
+from ghn_model.decoders.low_rank import LowRankDecoder, VectorPlaceholders
 from ghn_model.decoders.modules import ClassHead, ConvDecoder, MLPDecoder, VectorDecoder
 from ghn_model.decoders.plan import plan_decoding
 from ghn_model.decoders.tiling import gain, tile
@@ -25,6 +27,7 @@ __all__ = [
     "ConvDecoder",
     "Decoder",
     "Decoders",
+    "LowRankDecoder",
     "MLPDecoder",
     "Parameters",
     "Sink",
@@ -34,6 +37,8 @@ __all__ = [
     "decode_parameters",
     "gain",
     "make_decoder",
+    "make_vector_decoders",
+    "output_layers",
     "plan_decoding",
     "register_decoder",
     "tile",
@@ -43,7 +48,8 @@ __all__ = [
 class Decoder(Protocol):
     """What a hypernetwork expects of its decoder, besides being a `torch.nn.Module`.
 
-    Vectors, such as biases, and the biases of classifiers are not decoded by it but by `VectorDecoder`.  A decoder may
+    Vectors, such as biases, and the biases of classifiers are not decoded by it but by `VectorDecoder` (except by
+    "lowrank", with `GHNConfig.vector_decoder` set to False).  A decoder may
     have a method `output_layers()` that returns its last linear layers; with the initial values of GHN-3
     (`GHNConfig.init`), the hypernetwork divides their weights by 5 and sets their biases to 0.  It may also have a
     method `decode_windows`, as `ConvDecoder`, which decodes several windows faster than one by one.
@@ -144,6 +150,39 @@ def make_decoder(config: GHNConfig) -> nn.Module:
     return find_part(DECODERS, config.decoder)(config)
 
 
+def make_vector_decoders(config: GHNConfig) -> tuple[nn.Module, nn.Module]:
+    """Make the decoder of vectors and the head for the biases of classifiers, with random weights.
+
+    Without a decoder of vectors (`GHNConfig.vector_decoder`), they are two modules with one unused weight each, which
+    the published LoGAH has, too.
+
+    Examples
+    --------
+    >>> from ghn_model import GHNConfig
+    >>> [type(module).__name__ for module in make_vector_decoders(GHNConfig(hidden=8))]
+    ['VectorDecoder', 'ClassHead']
+    """
+    if not config.vector_decoder:
+        return VectorPlaceholders(first=0), VectorPlaceholders(first=1)
+    return VectorDecoder(config.hidden, config.vector_size), ClassHead(config.vector_size, config.num_classes)
+
+
+def output_layers(config: GHNConfig, decoder: nn.Module, vectors: nn.Module) -> list[nn.Module]:
+    """The last layers of the decoders, which GHN-3 initializes with small weights, and LoGAH only for vectors.
+
+    Examples
+    --------
+    >>> from ghn_model import GHNConfig
+    >>> config = GHNConfig(hidden=8)
+    >>> len(output_layers(config, make_decoder(config), make_vector_decoders(config)[0]))
+    3
+    """
+    layers = [vectors.fc[2]] if isinstance(vectors, VectorDecoder) else []
+    if config.init == "small" or not isinstance(decoder, LowRankDecoder):
+        layers += getattr(decoder, "output_layers", tuple)()
+    return layers
+
+
 def _conv(config: GHNConfig) -> nn.Module:
     return ConvDecoder(config.hidden, config.max_shape, config.num_classes, config.window)
 
@@ -152,5 +191,10 @@ def _mlp(config: GHNConfig) -> nn.Module:
     return MLPDecoder(config.hidden, config.max_shape, config.num_classes)
 
 
+def _low_rank(config: GHNConfig) -> nn.Module:
+    return LowRankDecoder(config.hidden, config.rank, config.factor_rows)
+
+
 register_decoder("conv", _conv)
 register_decoder("mlp", _mlp)
+register_decoder("lowrank", _low_rank)

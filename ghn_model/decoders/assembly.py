@@ -10,10 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from deepnets.graph import ParameterSlot
 from ghn_model.config import GHNConfig
-from ghn_model.decoders.tiling import tile
+from ghn_model.decoders.low_rank import Factors, LowRankDecoder
+from ghn_model.decoders.plan import NORMALIZED, is_embedding
+from ghn_model.decoders.tiling import standardize, tile, write_product
 from ghn_model.encoders import four_axes
-from ghn_model.prepared_batch import DecodingGroup, ParameterRequest, PreparedBatch
+from ghn_model.prepared_batch import DecodingGroup, ParameterRequest, PreparedBatch, Window
 
 __all__ = ["Decoders", "Parameters", "Sink", "block_shapes", "decode_batch", "decode_parameters"]
 
@@ -25,6 +28,10 @@ Sink = Callable[[Sequence[ParameterRequest], Tensor], None]
 block has the rank of the parameter and is to be repeated to its shape (see `tile`)."""
 
 
+Target = Callable[[ParameterRequest], Tensor]
+"""Returns the tensor of the shape of a parameter into which its values are to be written."""
+
+
 class Decoders(NamedTuple):
     """The decoders of a hypernetwork.
 
@@ -33,9 +40,9 @@ class Decoders(NamedTuple):
     maps
         Decodes kernels, matrices and the weights of classifiers; a `Decoder`.
     vectors
-        Decodes vectors; a `VectorDecoder`.
+        Decodes vectors; a `VectorDecoder`.  Not used if vectors are rows of maps (`GHNConfig.vector_decoder`).
     class_bias
-        Decodes the biases of classifiers from vectors; a `ClassHead`.
+        Decodes the biases of classifiers from vectors; a `ClassHead`.  Not used in this case, either.
     """
 
     maps: Any
@@ -44,7 +51,12 @@ class Decoders(NamedTuple):
 
 
 def decode_parameters(
-    plan: Sequence[DecodingGroup], embeddings: Tensor, decoders: Decoders, config: GHNConfig, sink: Sink
+    plan: Sequence[DecodingGroup],
+    embeddings: Tensor,
+    decoders: Decoders,
+    config: GHNConfig,
+    sink: Sink,
+    target: Target | None = None,
 ) -> None:
     """Decode all parameters of a plan.
 
@@ -58,6 +70,9 @@ def decode_parameters(
         Parts and configuration of the hypernetwork.
     sink
         Receives every parameter.
+    target
+        Returns the tensor that a parameter is to be written to.  If it is given, matrices that are products of factors
+        are written there instead of being passed to the sink.  For use without gradients.
 
     Examples
     --------
@@ -73,14 +88,25 @@ def decode_parameters(
     >>> "classifier.0.weight" in names
     True
     """
-    maps = _decode_maps([group for group in plan if group.kind == "map"], embeddings, decoders.maps)
+    from_map = [group for group in plan if _from_map(group, config)]
+    maps = _decode_maps(from_map, embeddings, decoders.maps, config, target is not None)
     for group in plan:
-        if group.kind == "map":
-            values = _scale(next(maps), group, config.weight_norm)
+        if group.kind in ("map", "block"):
+            values = next(maps)
+            if isinstance(values, Factors) and target is not None:
+                _write_products(group, values, config, target)
+                continue
+            if group.kind == "block":
+                values = values.reshape(-1, *group.block)
         else:
-            values = _decode(group, embeddings[group.nodes], decoders, config.weight_norm)
+            x = next(maps) if _from_map(group, config) else embeddings[group.nodes]
+            values = _decode(group, x, decoders, config)
         for run, part in group.split(values):
-            sink(run, _with_rank(part, run[0].slot.shape, group.kind, config.window))
+            slot = run[0].slot
+            blocks = _with_rank(part, slot.shape, group.kind, config.window)
+            if (std := _standard_deviation(group, slot, config)) is not None:
+                blocks = standardize(blocks, slot.shape, std)
+            sink(run, blocks)
 
 
 def decode_batch(
@@ -127,7 +153,12 @@ def decode_batch(
         for request, tensor in zip(run, tensors):
             results[request.graph][request.slot.name] = tensor
 
-    decode_parameters(batch.decoding_plan, embeddings, decoders, config, collect)
+    def allocate(request: ParameterRequest) -> Tensor:
+        tensor = results[request.graph][request.slot.name] = embeddings.new_empty(request.slot.shape)
+        return tensor
+
+    target = allocate if separate else None
+    decode_parameters(batch.decoding_plan, embeddings, decoders, config, collect, target)
     return [{name: tensor for name, tensor in result.items() if tensor is not None} for result in results]
 
 
@@ -153,47 +184,92 @@ def block_shapes(group: DecodingGroup, config: GHNConfig) -> list[tuple[int, ...
     """
     decoded: dict[str, tuple[int, ...]] = {
         "map": group.window,
+        "block": group.block,
         "class_weight": (config.num_classes, config.max_shape[1]),
         "class_bias": (config.num_classes,),
     }
-    values = torch.empty((1, *decoded.get(group.kind, (config.max_shape[0],))), device="meta")
+    values = torch.empty((1, *decoded.get(group.kind, group.window[1:2])), device="meta")
     blocks = (_with_rank(values, run[0].slot.shape, group.kind, config.window) for run in group.runs)
     return [tuple(block.shape[1:]) for block in blocks]
 
 
-def _decode_maps(groups: Sequence[DecodingGroup], embeddings: Tensor, decoder: Any) -> Iterator[Tensor]:
-    """Maps `(n, rows, columns, height, width)` of one group after the other, together if the decoder can do that."""
+def _from_map(group: DecodingGroup, config: GHNConfig) -> bool:
+    """Whether a group is decoded by the decoder of maps in a common call."""
+    return group.kind in ("map", "block") or not config.vector_decoder
+
+
+def _standard_deviation(group: DecodingGroup, slot: ParameterSlot, config: GHNConfig) -> float | None:
+    """The standard deviation that a parameter gets from the normalization "std", if that applies to it."""
+    applies = config.normalization == "std" and config.weight_norm and group.kind in NORMALIZED
+    return config.initializer_range if applies and math.prod(slot.shape) > 1 and not is_embedding(slot) else None
+
+
+def _write_products(group: DecodingGroup, factors: Factors, config: GHNConfig, target: Target) -> None:
+    """Write products of factors to the tensors of matrices."""
+    requests = (request for run in group.runs for request in run)
+    for request, left, right in zip(requests, *factors):
+        out = target(request).detach().flatten(1)
+        write_product(left, right, out, _standard_deviation(group, request.slot, config))
+
+
+def _map_window(group: DecodingGroup) -> Window:
+    """The window of a map that a group needs; for vectors both of its rows, or only the first one."""
+    if group.kind in ("map", "block"):
+        return group.window
+    length = group.window[1]
+    return (length if group.kind == "weight" else 2 * length), 1, 1, 1
+
+
+def _decode_maps(
+    groups: Sequence[DecodingGroup], embeddings: Tensor, decoder: Any, config: GHNConfig, as_factors: bool
+) -> Iterator[Any]:
+    """Maps `(n, rows, columns, height, width)` of one group after the other, together if the decoder can do that.
+
+    Those of kernels and matrices are scaled.  If `as_factors` is true, `Factors` take the place of matrices.
+    """
     inputs = [embeddings[group.nodes] for group in groups]
-    windows = [group.window for group in groups]
+    windows = [_map_window(group) for group in groups]
+    scales = [group.gains if config.weight_norm and group.kind in ("map", "block") else None for group in groups]
+    if isinstance(decoder, LowRankDecoder):
+        for group, window, factors in zip(groups, windows, decoder.decode_factors(inputs, windows, scales)):
+            is_matrix = group.kind == "map" and all(math.prod(run[0].slot.shape[2:]) == 1 for run in group.runs)
+            yield factors if as_factors and is_matrix else factors.product(window)
+        return
     if hasattr(decoder, "decode_windows"):
-        yield from decoder.decode_windows(inputs, windows)
+        maps = decoder.decode_windows(inputs, windows)
     else:
-        yield from (decoder(x, *window) for x, window in zip(inputs, windows))
+        maps = (decoder(x, *window) for x, window in zip(inputs, windows))
+    for values, scale in zip(maps, scales):
+        yield values if scale is None else _scale(values, scale)
 
 
-def _decode(group: DecodingGroup, x: Tensor, decoders: Decoders, weight_norm: bool) -> Tensor:
-    """Vectors `(n, C)` or matrices `(n, K, C)` of a group."""
+def _decode(group: DecodingGroup, x: Tensor, decoders: Decoders, config: GHNConfig) -> Tensor:
+    """Vectors `(n, C)` or matrices `(n, K, C)` of a group, from embeddings, or from maps that hold the vectors."""
     if group.kind == "class_weight":
-        return _scale(decoders.maps.class_weights(x), group, weight_norm)
-    values: Tensor = decoders.vectors(x, 0 if group.kind == "weight" else 1)
+        weights: Tensor = decoders.maps.class_weights(x)
+        return _scale(weights, group.gains) if config.weight_norm else weights
+    if not config.vector_decoder:
+        values = x.flatten(1)[:, -group.window[1] :]
+    else:
+        values = decoders.vectors(x, 0 if group.kind == "weight" else 1)
     if group.kind == "class_bias":
         values = decoders.class_bias(values)
-    if not weight_norm or group.kind == "token":
+    if not config.weight_norm or group.kind == "token":
         return values
     return 2 * (0.5 * values).sigmoid() if group.kind == "weight" else (0.2 * values).tanh()
 
 
-def _scale(values: Tensor, group: DecodingGroup, weight_norm: bool) -> Tensor:
-    """Scale values `(n, ...)` by the fan-in of the parameters."""
-    if not weight_norm:
-        return values
-    return values * group.gains.to(values.dtype).view(-1, *(1 for _ in values.shape[1:]))
+def _scale(values: Tensor, factors: Tensor) -> Tensor:
+    """Multiply values `(n, ...)` by factors `(n,)`."""
+    return values * factors.to(values.dtype).view(-1, *(1 for _ in values.shape[1:]))
 
 
 def _with_rank(values: Tensor, shape: Sequence[int], kind: str, window: str) -> Tensor:
     """Decoded values of n parameters as blocks that `tile` can repeat to their shape."""
     if kind == "map":
         return _kernels(values, shape, window)
+    if kind == "block":
+        return values[:, : shape[0], : shape[1], : shape[2]]
     if kind == "class_weight":
         blocks = values[:, : shape[0], : shape[1]]
         return blocks.reshape(*blocks.shape, *(1 for _ in shape[2:]))

@@ -18,13 +18,16 @@ from torch import Tensor, nn
 
 from deepnets.graph import Graph
 
-__all__ = ["ShapeEncoder", "channel_grid", "four_axes", "shape_indices", "spatial_grid"]
+__all__ = ["ShapeEncoder", "channel_grid", "channel_rows", "four_axes", "shape_indices", "spatial_grid"]
 
 
 @cache
-def channel_grid(num_classes: int) -> tuple[int, ...]:
-    """The numbers of channels that have a row, including `num_classes`; the grid is coarser for larger numbers."""
-    grid = {1, 3, num_classes, *range(8, 64, 8), *range(64, 4096, 16), *range(4096, 8193, 32)}
+def channel_grid(num_classes: int, further: tuple[int, ...] = ()) -> tuple[int, ...]:
+    """The numbers of channels that have a row, including `num_classes` and the `further` ones (above 8192).
+
+    The grid is coarser for larger numbers.
+    """
+    grid = {1, 3, num_classes, *range(8, 64, 8), *range(64, 4096, 16), *range(4096, 8193, 32), *further}
     return tuple(sorted(grid))
 
 
@@ -35,8 +38,11 @@ def spatial_grid(largest: int) -> tuple[int, ...]:
 
 
 @cache
-def _lookup(grid: tuple[int, ...], channels: bool) -> npt.NDArray[np.int64]:
-    """Row of the nearest grid size for every size up to one above the largest; ties go to the smaller one."""
+def _lookup(grid: tuple[int, ...], channels: bool, largest: int) -> npt.NDArray[np.int64]:
+    """Row of the nearest grid size for every size up to one above the largest; ties go to the smaller one.
+
+    Sizes above `largest` that are not in the grid have its row, also if the number of classes is larger.
+    """
     values, sizes = np.array(grid), np.arange(grid[-1] + 2)
     above = np.searchsorted(values, sizes).clip(max=len(grid) - 1)
     below = (above - 1).clip(min=0)
@@ -45,7 +51,6 @@ def _lookup(grid: tuple[int, ...], channels: bool) -> npt.NDArray[np.int64]:
         rows[4:8] = grid.index(8)
     else:
         rows[2] = grid.index(3)
-    largest = 8192 if channels else 16  # also where the number of classes is larger
     rows[largest:] = grid.index(largest)
     rows[values] = np.arange(len(grid))
     return rows
@@ -75,7 +80,25 @@ def four_axes(shape: Sequence[int]) -> tuple[int, int, int, int]:
     return shape[0], shape[1], shape[-2], shape[-1]
 
 
-def shape_indices(graph: Graph, num_classes: int, largest: int) -> npt.NDArray[np.int64]:
+def channel_rows(
+    sizes: Sequence[int] | npt.NDArray[np.int64], num_classes: int, channel_sizes: tuple[int, ...] = ()
+) -> npt.NDArray[np.int64]:
+    """Table rows of numbers of channels, for a number of classes and `GHNConfig.channel_sizes`.
+
+    Examples
+    --------
+    >>> channel_rows([1, 10, 16], num_classes=10).tolist(), channel_rows([1, 10, 16], num_classes=100).tolist()
+    ([0, 3, 4], [0, 2, 3])
+    """
+    grid = channel_grid(num_classes, channel_sizes)
+    table = _lookup(grid, True, max((8192, *channel_sizes)))
+    rows: npt.NDArray[np.int64] = table[np.minimum(np.asarray(sizes), grid[-1] + 1)]
+    return rows
+
+
+def shape_indices(
+    graph: Graph, num_classes: int, largest: int, channel_sizes: tuple[int, ...] = ()
+) -> npt.NDArray[np.int64]:
     """Table rows of the parameter shapes of all nodes of a graph, as `ShapeEncoder` reads them.
 
     Parameters
@@ -86,6 +109,8 @@ def shape_indices(graph: Graph, num_classes: int, largest: int) -> npt.NDArray[n
         Number of classes of the hypernetwork.
     largest
         Height and width of the largest kernel that the hypernetwork decodes.
+    channel_sizes
+        As in `GHNConfig`.
 
     Returns
     -------
@@ -98,7 +123,7 @@ def shape_indices(graph: Graph, num_classes: int, largest: int) -> npt.NDArray[n
     >>> shape_indices(graph, num_classes=10, largest=11).shape == (graph.num_nodes, 4)
     True
     """
-    channels, spatial = channel_grid(num_classes), spatial_grid(largest)
+    channels, spatial = channel_grid(num_classes, channel_sizes), spatial_grid(largest)
     shapes = np.zeros((graph.num_nodes, 4), np.int64)
     known = np.zeros(graph.num_nodes, bool)
     for node, slots in enumerate(graph.parameters):
@@ -110,8 +135,8 @@ def shape_indices(graph: Graph, num_classes: int, largest: int) -> npt.NDArray[n
     shapes[pools, 2:] = graph.windows[pools]
     known[pools] = True
     rows = np.empty_like(shapes)
-    rows[:, :2] = _lookup(channels, True)[np.minimum(shapes[:, :2], channels[-1] + 1)]
-    rows[:, 2:] = _lookup(spatial, False)[np.minimum(shapes[:, 2:], spatial[-1] + 1)]
+    rows[:, :2] = channel_rows(shapes[:, :2], num_classes, channel_sizes)
+    rows[:, 2:] = _lookup(spatial, False, 16)[np.minimum(shapes[:, 2:], spatial[-1] + 1)]
     rows[~known] = (len(channels), len(channels), len(spatial), len(spatial))
     return rows
 
@@ -123,7 +148,7 @@ class ShapeEncoder(nn.Module):
     ----------
     hidden
         Width of the result; a multiple of 4.
-    num_classes, largest
+    num_classes, largest, channel_sizes
         As in `shape_indices`.
 
     Examples
@@ -133,10 +158,10 @@ class ShapeEncoder(nn.Module):
     torch.Size([5, 32])
     """
 
-    def __init__(self, hidden: int, num_classes: int, largest: int) -> None:
+    def __init__(self, hidden: int, num_classes: int, largest: int, channel_sizes: tuple[int, ...] = ()) -> None:
         super().__init__()
         self.embed_spatial = nn.Embedding(len(spatial_grid(largest)) + 1, hidden // 4)
-        self.embed_channel = nn.Embedding(len(channel_grid(num_classes)) + 1, hidden // 4)
+        self.embed_channel = nn.Embedding(len(channel_grid(num_classes, channel_sizes)) + 1, hidden // 4)
 
     def forward(self, rows: Tensor) -> Tensor:
         """Embed the rows `(N, 4) int64` of `shape_indices` -> `(N, hidden)`."""

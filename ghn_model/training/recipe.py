@@ -192,6 +192,10 @@ class Recipe:
             values |= {"optimizer": "adamw", "lr": 4e-4, "weight_decay": 1e-2, "predicted_param_decay": 3e-5}
             values |= {"epochs": epochs, "wider_nets": large, "batch_size": 128 if large else 64}
             values["schedule"] = Schedule("cosine", warmup=5 / epochs, epochs=epochs)
+        elif name.startswith("logah"):
+            values |= {"optimizer": "adamw", "lr": 3e-4, "weight_decay": 1e-2, "predicted_param_decay": 3e-5}
+            values |= {"epochs": 300, "batch_size": 128 if large else 64, "meta_batch_size": 1}
+            values["schedule"] = Schedule("cosine", warmup=5 / 300, epochs=300)
         elif large:
             values |= {"batch_size": 256, "epochs": 300 if name == "ghn1" else 150}
         if large:

@@ -64,7 +64,8 @@ def train(
         How often to log and save.
     init : nn.Module or mapping of str to Tensor, optional
         Hypernetwork, or its state dict, whose weights a new run starts from, with a new optimizer.  Tensors that have
-        another shape because of the number of classes keep their random initial values.  A resumed run ignores it.
+        another shape because of the number of classes keep their random initial values; embedding tables of a `GHN` are
+        rearranged (see `ghn_model.checkpoints.grow_tables`).  A resumed run ignores it.
     validation : Validation, optional
         Networks and images to validate on; results are written to `curve.csv`.
     distributed : Distributed, optional

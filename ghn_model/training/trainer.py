@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from deepnets.corpus import DeepNets1M
 from deepnets.support import ConfigError, DeferredSignals, TrainingError, is_out_of_memory
+from ghn_model.checkpoints import grow_tables
 from ghn_model.config import GHNConfig
 from ghn_model.ghn import GHN
 from ghn_model.training.distributed import Distributed
@@ -315,7 +316,10 @@ class Trainer:
 
     def _initialize(self, init: Weights) -> None:
         weights = init.state_dict() if isinstance(init, nn.Module) else init
-        if not copy_matching_weights(weights, self.hypernetwork):
+        grown = weights
+        if isinstance(init, GHN) and isinstance(self.hypernetwork, GHN):
+            grown = grow_tables(weights, init.config, self.hypernetwork.config)
+        if not copy_matching_weights(grown, self.hypernetwork):
             raise ConfigError("init: has no tensor whose name and shape are those of the hypernetwork")
         digest = hashlib.sha256()
         for tensor in weights.values():

@@ -60,7 +60,7 @@ def test_official_configs() -> None:
         ({"hypernet": "graphormer", "decoder": "mlp"}, "decoder: "),
         ({"max_shape": (64, 64, 11)}, "max_shape: expected four integers"),
         ({"max_shape": (64, 0, 11, 11)}, "max_shape: expected an integer"),
-        ({"vocabulary": "ghn4"}, "vocabulary: expected complete, ghn3 or ppuda, got 'ghn4'"),
+        ({"vocabulary": "ghn4"}, "vocabulary: expected complete, ghn3, ppuda or logah, got 'ghn4'"),
         ({"init": "zeros"}, "init: expected one of published, small; got 'zeros'"),
         ({"virtual_edges": 0}, "virtual_edges: expected an integer"),
         ({"virtual_edges": 255}, "virtual_edges: expected an integer"),

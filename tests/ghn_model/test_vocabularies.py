@@ -88,7 +88,7 @@ def test_ghn2_in_the_code_of_ghn3(tmp_path: Path) -> None:
 def test_a_stated_vocabulary_decides(tmp_path: Path) -> None:
     path = official(tmp_path / "ghn.pt", "gatedgnn", vocabulary="complete")
     assert GHN.from_pretrained(path).config.vocabulary == "complete"
-    with pytest.raises(CheckpointError, match="vocabulary: expected complete, ghn3 or ppuda, got 'ghn9'"):
+    with pytest.raises(CheckpointError, match="vocabulary: expected complete, ghn3, ppuda or logah, got 'ghn9'"):
         GHN.from_pretrained(official(path, "gatedgnn", vocabulary="ghn9"))
 
 

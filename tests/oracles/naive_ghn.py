@@ -33,11 +33,11 @@ State = dict[str, Tensor]
 TYPES = [
     *("max_pool", "avg_pool", "sep_conv", "dil_conv", "conv", "msa", "cse", "sum"),
     *("concat", "input", "bias", "bn", "ln", "pos_enc", "glob_avg"),
-    *("scale", "token", "gn", "rms", "rel_pos", "embed", "rnn", "mul", "matmul", "const", "other"),
+    *("scale", "token", "gn", "rms", "rel_pos", "embed", "rnn", "mul", "matmul", "const", "other", "rot"),
 ]
 READ_AS = {
     **{name: name for name in TYPES[:15]},
-    **dict.fromkeys(("token", "rel_pos", "embed"), "pos_enc"),
+    **dict.fromkeys(("token", "rel_pos", "embed", "rot"), "pos_enc"),
     **dict.fromkeys(("gn", "rms", "scale"), "ln"),
     **dict.fromkeys(("rnn", "other"), "conv"),
     "mul": "cse",

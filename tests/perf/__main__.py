@@ -37,6 +37,7 @@ def main() -> None:
     if options.only in (None, "prediction"):
         rows += prediction.tracing()
         rows += prediction.predicting()
+        rows += prediction.low_rank()
         rows += prediction.propagation()
     if options.only in (None, "operations"):
         rows += operations.operations()

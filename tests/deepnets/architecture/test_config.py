@@ -41,7 +41,7 @@ def test_vocabularies() -> None:
     assert " ".join(PUBLISHED_NODE_TYPES) == (
         "max_pool avg_pool sep_conv dil_conv conv msa cse sum concat input bias bn ln pos_enc glob_avg"
     )
-    assert " ".join(TRACED_NODE_TYPES) == "scale token gn rms rel_pos embed rnn mul matmul const other"
+    assert " ".join(TRACED_NODE_TYPES) == "scale token gn rms rel_pos embed rnn mul matmul const other rot"
     assert NODE_TYPES == PUBLISHED_NODE_TYPES + TRACED_NODE_TYPES
 
 
@@ -49,7 +49,7 @@ def test_every_node_type_maps_to_a_published_one() -> None:
     stand_ins = {name: PUBLISHED_NODE_TYPES[PUBLISHED_TYPE_OF[i]] for i, name in enumerate(NODE_TYPES)}
     assert all(stand_ins[name] == name for name in PUBLISHED_NODE_TYPES)
     assert [stand_ins[name] for name in TRACED_NODE_TYPES] == (
-        ["ln", "pos_enc", "ln", "ln", "pos_enc", "pos_enc", "conv", "cse", "msa", "input", "conv"]
+        ["ln", "pos_enc", "ln", "ln", "pos_enc", "pos_enc", "conv", "cse", "msa", "input", "conv", "pos_enc"]
     )
 
 

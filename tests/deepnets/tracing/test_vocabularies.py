@@ -211,7 +211,7 @@ def test_names() -> None:
     model = Squeeze(torch.sigmoid, linear=False)
     assert listed(traced(model, "published")) == listed(traced(model, "ghn3"))
     for wrong in ("ghn2", "", None, 3):
-        with pytest.raises(ConfigError, match="vocabulary: expected complete, ghn3 or ppuda, got "):
+        with pytest.raises(ConfigError, match="vocabulary: expected complete, ghn3, ppuda or logah, got "):
             traced(model, wrong)  # type: ignore[arg-type]
 
 

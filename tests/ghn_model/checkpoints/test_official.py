@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 from deepnets.support import CheckpointError
 from ghn_model import describe, load_checkpoint
-from ghn_model.checkpoints.official import infer_config, read_official
+from ghn_model.checkpoints.official import read_official
+from ghn_model.checkpoints.official_layouts import infer_config
 from tests.ghn_model.checkpoints.test_files import SMALL, error
 from tests.oracles.naive_ghn import list_shapes, random_state_dict
 

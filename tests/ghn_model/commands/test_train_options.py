@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import shlex
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 from deepnets.support import ConfigError
 from ghn_model import GHN, GHNConfig, describe
 from ghn_model.__main__ import main
-from ghn_model.checkpoints import DIGEST, TensorFile, write_tensors
+from ghn_model.checkpoints import DIGEST, TensorFile, grow_tables, write_tensors
 from ghn_model.commands import profile, train
 from ghn_model.commands.hypernetwork_options import config_from
 from ghn_model.training import CheckpointPolicy
@@ -51,6 +52,20 @@ def trained(corpus: Path, out: Path, words: str = "", **options: object) -> Path
         ("--vocabulary published", {"vocabulary": "ghn3"}),
         ("--weight-init small", {"init": "small"}),
         (
+            "--decoder lowrank --rank 4 --factor-rows 256 --no-vector-decoder --normalization std "
+            "--initializer-range 0.1 --node-types language --channel-sizes 50257 32000",
+            {
+                "decoder": "lowrank",
+                "rank": 4,
+                "factor_rows": 256,
+                "vector_decoder": False,
+                "normalization": "std",
+                "initializer_range": 0.1,
+                "node_types": "language",
+                "channel_sizes": (32000, 50257),
+            },
+        ),
+        (
             "--hypernet mine:Encoder --hypernet-option depth=3 --hypernet-option 'kind=[1, 2]'",
             {"hypernet": "mine:Encoder", "options": {"depth": 3, "kind": [1, 2]}},
         ),
@@ -68,7 +83,7 @@ def test_fields_of_the_configuration(words: str, changes: dict[str, Any]) -> Non
 def test_every_field_has_an_option() -> None:
     options = vars(parsed("")).keys()
     names = {"init": "weight_init", "options": "hypernet_option"}
-    fields = GHNConfig().to_dict().keys() | {"options"}
+    fields = {each.name for each in dataclasses.fields(GHNConfig)}
     assert {names.get(field, field) for field in fields - {"num_classes"}} <= options
 
 
@@ -145,3 +160,31 @@ def test_runs_of_earlier_versions_resume(corpus: Path, tmp_path: Path) -> None:
     assert describe(resumed).config == config
     assert all(torch.equal(tensor, whole[name]) for name, tensor in TensorFile(resumed).tensors.items())
     assert read_identity(path)["config"] == config.to_dict()
+
+
+def test_training_and_resuming_logah(corpus: Path, tmp_path: Path) -> None:
+    """Training changes all weights that are used; it starts from weights for another number of classes, by value."""
+    words = "--preset logah-t --hidden 8 --heads 2 --layers 1 --rank 3 --factor-rows 256 --max-shape 32 32 16 16"
+    path = trained(corpus, tmp_path / "run", words, steps=2)
+    ghn = GHN.from_pretrained(path)
+    assert (ghn.config.decoder, ghn.config.vector_decoder) == ("lowrank", False)
+    other = GHN(ghn.config.replace(num_classes=100))
+    other.save(tmp_path / "other.safetensors")
+    words = f"--init {tmp_path / 'other.safetensors'} --lr 1e-9 --clip-grad 0"
+    started = GHN.from_pretrained(trained(corpus, tmp_path / "second", words))
+    assert started.config == ghn.config
+    name = "shape_enc.embed_channel.weight"
+    expected = grow_tables(other.state_dict(), other.config, ghn.config)
+    torch.testing.assert_close(started.state_dict()[name], expected[name], rtol=0, atol=2e-5)
+    assert not torch.equal(expected[name], other.state_dict()[name])
+    trained(
+        corpus,
+        tmp_path / "run",
+        "--preset logah-t --hidden 8 --heads 2 --layers 1 --rank 3 --factor-rows 256 --max-shape 32 32 16 16",
+        steps=3,
+    )
+    assert describe(path).metadata["steps"] == 3
+    again = GHN.from_pretrained(path).state_dict()
+    for key, parameter in ghn.named_parameters():
+        if parameter.requires_grad and key != "gnn.0.input_dist_embed.weight":
+            assert not torch.equal(parameter, again[key]), key

@@ -58,6 +58,11 @@ def test_published_recipes() -> None:
         recipe = published[f"ghn3-{size}"]
         assert (recipe.optimizer, recipe.lr, recipe.weight_decay) == ("adamw", 4e-4, 1e-2)
         assert (recipe.batch_size, recipe.epochs, recipe.predicted_param_decay) == (64, 300, 3e-5)
+    for size in ("t", "s", "b", "l"):
+        recipe = published[f"logah-{size}"]
+        assert (recipe.optimizer, recipe.lr, recipe.weight_decay, recipe.meta_batch_size) == ("adamw", 3e-4, 1e-2, 1)
+        assert (recipe.batch_size, recipe.epochs, recipe.predicted_param_decay) == (64, 300, 3e-5)
+    assert Recipe.preset("logah-t", "imagenet").label_smoothing == 0.1
     large = Recipe.preset("ghn3-t", "imagenet")
     assert (large.batch_size, large.epochs, large.label_smoothing, large.wider_nets) == (128, 75, 0.1, True)
     assert (Recipe.preset("ghn2", "imagenet").batch_size, Recipe.preset("ghn2", "imagenet").epochs) == (256, 150)
