@@ -49,7 +49,7 @@ from benchmark.evaluation.predictors import (
 from benchmark.evaluation.rows import FAILED, OK, row_columns
 from benchmark.evaluation.split_evaluation import evaluate
 from benchmark.evaluation.summary import Summary, summarize
-from benchmark.evaluation.workers import close_workers, describe_all
+from benchmark.evaluation.workers import close_workers, describe_all, keep_processes
 
 __all__ = [
     "BACKENDS",
@@ -74,6 +74,7 @@ __all__ = [
     "describe_predictor",
     "evaluate",
     "evaluate_all",
+    "keep_processes",
     "open_networks",
     "open_predictor",
     "register_predictor",

@@ -5,7 +5,8 @@ a predictor, so every process starts from the same clean state.
 
 Requests arrive on a socket as JSON, each with the file descriptors of two sockets:
 
-    {"role": "predictor", "directory": "/home/me", "scratch": "/tmp/x", "threads": 1, "memory": null}, control, channel
+    {"role": "predictor", "directory": "/home/me", "path": ["/usr/lib/python3"], "environment": {"LANG": "C"},
+     "scratch": "/tmp/x", "threads": 1, "memory": null}, control, channel
 
 Between the server and a process is a guard (`benchmark.evaluation.guard`):
 
@@ -110,9 +111,16 @@ def _play(request: dict[str, Any], channel: socket.socket) -> None:
     """Run a role in a process of its own."""
     import torch
 
-    os.chdir(request["directory"])
-    if request["role"] == "predictor":  # its modules come first, as usual; in other processes they come last
-        sys.path.insert(0, request["directory"])
+    directory, path = request["directory"], request["path"]
+    os.chdir(directory)
+    # The modules of a predictor come first, as usual.  In other processes they come last.
+    sys.path[:] = [directory, *path] if request["role"] == "predictor" else [*path, directory]
+    importlib.invalidate_caches()  # folders can be newer than the server
+    for name, value in request["environment"].items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
     torch.set_num_threads(request["threads"])
     limit_memory(request["memory"])
     importlib.import_module(ROLES[request["role"]]).main(channel)

@@ -58,23 +58,24 @@ class ProcessServer:
     ----------
     threads
         Number of threads of PyTorch in the processes.
-    directory
-        Working directory of the processes.
     """
 
-    def __init__(self, threads: int, directory: str) -> None:
+    def __init__(self, threads: int) -> None:
         self._lock = threading.Lock()
         self._scratch = tempfile.mkdtemp(prefix="benchmark-")
-        self._settings = {"threads": threads, "directory": directory, "scratch": self._scratch}
+        self._threads = threads
+        self._environment: dict[str, str] = {}
         self._socket, self._process = self._launch()
 
-    def start(self, role: str, memory: int | None = None) -> GuardedProcess:
-        """Start a process.  A server that has ended is replaced.
+    def start(self, role: str, directory: str, memory: int | None = None) -> GuardedProcess:
+        """Start a process, with the environment and the module path of this one.  A server that has ended is replaced.
 
         Parameters
         ----------
         role
             One of `benchmark.evaluation.process_server.ROLES`.
+        directory
+            Working directory of the process.
         memory
             Memory limit in bytes.
 
@@ -83,9 +84,19 @@ class ProcessServer:
         EndedError
             If the process cannot be started.
         """
-        request = json.dumps({"role": role, "memory": memory, **self._settings}).encode()
         with self._lock:
             for _ in range(2):
+                request = json.dumps(
+                    {
+                        "role": role,
+                        "directory": directory,
+                        "path": _module_path(directory),
+                        "environment": _difference(self._environment, {**os.environ}),
+                        "scratch": self._scratch,
+                        "threads": self._threads,
+                        "memory": memory,
+                    }
+                ).encode()
                 control, theirs = socket.socketpair()
                 channel, also_theirs = socket.socketpair()
                 with theirs, also_theirs, contextlib.suppress(OSError, ValueError):
@@ -109,16 +120,17 @@ class ProcessServer:
 
     def _launch(self) -> tuple[socket.socket, subprocess.Popen[bytes]]:
         mine, theirs = socket.socketpair()
-        number, directory = str(self._settings["threads"]), str(self._settings["directory"])
+        number, directory = str(self._threads), str(Path.cwd())
+        self._environment = {**os.environ}
         # The working directory comes last, because predictors can write modules of any name into it.
-        path = [entry for entry in sys.path if entry and Path(entry).absolute() != Path(directory)]
+        path = json.dumps([*_module_path(directory), directory])
         with theirs:
             process = subprocess.Popen(  # noqa: S603  our own module
-                [sys.executable, "-c", _PROGRAM, str(theirs.fileno()), json.dumps([*path, directory])],
+                [sys.executable, "-c", _PROGRAM, str(theirs.fileno()), path],
                 stdin=subprocess.DEVNULL,
                 stdout=2,
                 pass_fds=[theirs.fileno()],
-                env={**os.environ, "OMP_NUM_THREADS": number, "MKL_NUM_THREADS": number},
+                env={**self._environment, "OMP_NUM_THREADS": number, "MKL_NUM_THREADS": number},
                 cwd=directory,
                 start_new_session=True,  # Ctrl-C must reach the supervising process only
             )
@@ -130,6 +142,16 @@ class ProcessServer:
             self._process.wait(SECONDS_TO_END)
         self._process.kill()
         self._process.wait()
+
+
+def _module_path(directory: str) -> list[str]:
+    """Return the entries of `sys.path` without the working directory."""
+    return [entry for entry in sys.path if entry and Path(entry).absolute() != Path(directory)]
+
+
+def _difference(old: dict[str, str], new: dict[str, str]) -> dict[str, str | None]:
+    """Return the environment variables that have changed; None for those that are gone."""
+    return {name: new.get(name) for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
 
 
 class GuardedProcess:

@@ -127,6 +127,8 @@ def preserved(model: nn.Module, training: bool) -> Iterator[list[Tensor]]:
                     undo.append(_restoring(held))
             elif isinstance(held, Tensor):
                 constants.append(held)
+            elif type(held) is tuple and _ATOM_TYPES.issuperset(map(type, held)):  # sizes, strides: cannot change
+                continue
             elif not isinstance(held, _ATOMS):
                 undo += _undos(held, seen, constants)
         if isinstance(module, torch.jit.ScriptModule):  # its mode is not in its `__dict__`

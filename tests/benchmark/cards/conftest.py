@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.__main__ import main as benchmark
 from benchmark.cards import bundle
+from ghn_model.__main__ import main as train
 from tests.support.bundles import STEPS, Made
 from tests.support.shared import make_once
 from tests.support.small_corpus import write_small_corpus
-from tests.support.training_runs import command, run
+from tests.support.training_runs import command
 
 
 @pytest.fixture(scope="package")
@@ -19,8 +21,7 @@ def trained(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A training by the command line, of the smallest hypernetwork with a preset; do not change it."""
 
     def make(out: Path) -> None:
-        done = run(command(corpus, out, images="digits", preset="ghn1", steps=STEPS, log_steps=1))
-        assert done.returncode == 0, done.stderr
+        train(command(corpus, out, images="digits", preset="ghn1", steps=STEPS, log_steps=1)[2:])
 
     return make_once(tmp_path_factory, "card-training", make)[0]
 
@@ -36,8 +37,7 @@ def made(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
         data = write_small_corpus(folder / "small", "test", "wide")
         predictors = [str(path), f"raw={trained / 'ghn.safetensors'}"]
         words = ["--splits", "test,wide", "--limit", "3,wide=4", "--data", str(data), "--out", str(results), "--quiet"]
-        done = run(["-m", "benchmark", "run", "--predictors", *predictors, *words, "--no-report", "--jobs", "1"])
-        assert done.returncode == 0, done.stderr
+        benchmark(["run", "--predictors", *predictors, *words, "--no-report", "--workers", "1"])
         return Made(path, results)
 
     return make_once(tmp_path_factory, "card-bundle", make)[1]

@@ -28,7 +28,7 @@ class ScriptedServer:
         self.scripts = {"predictor": predictor, "evaluator": evaluator}
         self.peers: list[socket.socket] = []
 
-    def start(self, role: str, memory: int | None = None) -> GuardedProcess:
+    def start(self, role: str, directory: str, memory: int | None = None) -> GuardedProcess:
         if not self.scripts[role]:
             raise EndedError
         (control, guard), (channel, process) = socket.socketpair(), socket.socketpair()
@@ -102,8 +102,8 @@ def test_other_answers_of_a_predictor_are_failures(answers: list[Any], reason: s
     told: dict[str, Any] = {}
 
     class Listening(ScriptedServer):
-        def start(self, role: str, memory: int | None = None) -> GuardedProcess:
-            process = super().start(role, memory)
+        def start(self, role: str, directory: str, memory: int | None = None) -> GuardedProcess:
+            process = super().start(role, directory, memory)
             if role == "evaluator":
                 send = process.send
                 process.send = lambda request, files=(): (told.update(request, files=files), send(request, files))  # type: ignore[assignment,func-returns-value]
@@ -154,7 +154,7 @@ def test_a_process_is_replaced_if_asked_for(fresh: bool) -> None:
 def test_answers_without_end_exceed_the_time_limit() -> None:
     server = ScriptedServer([[*predicted()[:3]]], [evaluated()])
     worker = Worker(server, CLAIM)  # type: ignore[arg-type]
-    process = worker._predictor.started(server, None)  # type: ignore[arg-type]
+    process = worker._predictor.started(server, ".", None)  # type: ignore[arg-type]
     process._buffer = b'{"request": 0}\n' * 3_000_000
     started = time.monotonic()
     row = worker.evaluate(JOB, 3, Machine(timeout=0.5))

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from benchmark import evaluate
+from benchmark.__main__ import main
 from benchmark.results import Machine, run
 from benchmark.results.store import COLUMNS, ResultStore
 from deepnets import ConfigError, DeepNets1M, MissingDataError
@@ -167,8 +168,21 @@ def test_invalid_machines(options: dict[str, Any], message: str) -> None:
 # --- the command ---
 
 
+WORDS = ["run", "--predictors", "zero=plugged_in:zeros", "plugged_in:raises", "--splits", "test", "--limit", "1"]
+
+
+def test_a_run_ends_with_a_report(data: Path, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main([*WORDS, "--data", str(data), "--out", str(here / "out"), "--workers", "1"])
+    output = capsys.readouterr().out
+    assert "zero" in output
+    assert str(here / "out" / "report.html") in output
+    assert (here / "out" / "report.html").stat().st_size > 1000
+    assert len(table_of(here / "out")) == 2
+
+
+@pytest.mark.slow
 def test_the_command(data: Path, here: Path) -> None:
-    words = ["run", "--predictors", "zero=plugged_in:zeros", "plugged_in:raises", "--splits", "test", "--limit", "1"]
+    words = WORDS
     process = command(*words, "--data", data, "--out", here / "out", "--workers", "1", cwd=here)
     output, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
