@@ -24,12 +24,21 @@ def blocks(document: str, language: str) -> list[str]:
 EXAMPLES = [(document, i) for document in DOCUMENTS for i in range(len(blocks(document, "python")))]
 
 
-@pytest.fixture
-def working_folder(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with a corpus in `data`, as after `make dataset`, and files named like official checkpoints."""
-    (tmp_path / "data").symlink_to(corpus)
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Files named like official checkpoints."""
+    files = []
     for name, preset in (("ghn2_imagenet.pt", "ghn2"), ("ghn3tm8.pt", "ghn3-t")):
-        torch.save({"state_dict": GHN(GHNConfig.preset(preset, 1000, 224)).state_dict()}, tmp_path / name)
+        files.append(tmp_path_factory.mktemp("checkpoints") / name)
+        torch.save({"state_dict": GHN(GHNConfig.preset(preset, 1000, 224)).state_dict()}, files[-1])
+    return files
+
+
+@pytest.fixture
+def working_folder(corpus: Path, checkpoints: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with a corpus in `data`, as after `make dataset`, and files named like official checkpoints."""
+    for link, target in (("data", corpus), *((path.name, path) for path in checkpoints)):
+        (tmp_path / link).symlink_to(target)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

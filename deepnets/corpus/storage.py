@@ -32,6 +32,7 @@ from deepnets.corpus.layout import (
 )
 from deepnets.corpus.wiring import WIRING
 from deepnets.support import (
+    ChunkedRows,
     DeepNetsError,
     FormatError,
     IntegrityError,
@@ -141,8 +142,8 @@ class CorpusFile:
                 inner = (2, dataset.shape[2])
             self._expect(dataset, dataset.dtype == dtype and dataset.shape == (self.num_networks, *inner))
         self._wiring = safe_datasets(self._file, ["wiring"])["wiring"]
-        self._checked: set[tuple[int, ...]] = set()  # chunks of the wiring
         self._expect(self._wiring, self._wiring.dtype == WIRING and self._wiring.ndim == 1)
+        self._rows = ChunkedRows(self._wiring)
         self.offsets = np.zeros(self.num_networks + 1, np.int64)
         np.cumsum(self.column("num_rows"), out=self.offsets[1:])
         self._expect(self._wiring, len(self._wiring) == self.offsets[-1], "as many rows as its networks have")
@@ -224,7 +225,8 @@ class CorpusFile:
         self._ensure_open()
         networks = f"network {start}" if stop == start + 1 else f"networks {start} to {stop - 1}"
         with self._reading(f"split {self.split}, {networks}"):
-            return self._rows(int(self.offsets[start]), int(self.offsets[stop]), networks)
+            where = f"{self.path}: split {self.split}, {networks}"
+            return self._rows.read(int(self.offsets[start]), int(self.offsets[stop]), where)
 
     def wiring_blocks(self, size: int = 1 << 18) -> Iterator[npt.NDArray[np.void]]:
         """Iterate over the wiring of all networks in blocks of equal size.
@@ -240,14 +242,10 @@ class CorpusFile:
         with self._reading(f"split {self.split}, the wiring"):
             check_filters(self._wiring, f"{self.path}: split {self.split}, the wiring")
         for start in range(0, int(self.offsets[-1]), size):
-            with self._reading(f"split {self.split}, rows from {start} on"):
-                block = self._rows(start, start + size, f"rows from {start} on")
+            where = f"split {self.split}, rows from {start} on"
+            with self._reading(where):
+                block = self._rows.read(start, start + size, f"{self.path}: {where}")
             yield block
-
-    def _rows(self, start: int, stop: int, what: str) -> npt.NDArray[np.void]:
-        rows = slice(start, stop)
-        check_chunks(self._wiring, f"{self.path}: split {self.split}, {what}", rows, self._checked)
-        return self._wiring[rows]  # type: ignore[no-any-return]
 
     def close(self) -> None:
         """Close the file.  Columns that were read stay available."""

@@ -9,6 +9,7 @@ checksummed_hdf5     HDF5 files with a SHA-256 checksum, written atomically and 
 budget               the limit on what a reader of untrusted files may create
 untrusted_files      reading small files from untrusted sources
 untrusted_hdf5       checks on HDF5 files from untrusted sources
+chunked_rows         random access to the rows of such a file
 pickles              an interpreter for untrusted pickles that executes no code
 compilation          `compiled`, numba functions cached on disk
 clusters             backends of joblib: processes, Dask, Ray
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from deepnets.support.checksummed_hdf5 import safe_datasets as safe_datasets
     from deepnets.support.checksummed_hdf5 import safe_group as safe_group
     from deepnets.support.checksummed_hdf5 import verify_checksum as verify_checksum
+    from deepnets.support.chunked_rows import ChunkedRows as ChunkedRows
     from deepnets.support.clusters import CLUSTERS as CLUSTERS
     from deepnets.support.clusters import cluster_error as cluster_error
     from deepnets.support.clusters import loky_processes as loky_processes
@@ -112,6 +114,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
         "budget": ("Budget",),
+        "chunked_rows": ("ChunkedRows",),
         "checksummed_hdf5": (
             "verify_checksum",
             "create_hdf5",

@@ -24,6 +24,7 @@ __all__ = [
     "get_filters",
     "get_member",
     "read_array",
+    "read_chunk",
     "refuse_external_data",
     "refuse_link",
 ]
@@ -200,7 +201,6 @@ def check_chunks(
     if rows == slice(None):
         check_filters(dataset, where)
     checked = set() if checked is None else checked
-    size = math.prod(dataset.chunks) * dataset.dtype.itemsize
     start, stop, _ = rows.indices(dataset.shape[0])
     first = dataset.chunks[0]
     starts = [range(start - start % first, stop, first)]
@@ -209,21 +209,63 @@ def check_chunks(
         if offset in checked:
             continue
         try:
-            _, stored = dataset.id.read_direct_chunk(offset)
-            if FILTERS[2] in filters:
-                stored = stored[:-_CHECKSUM]
-            content = zlib.decompressobj().decompress(stored, size + 1) if FILTERS[1] in filters else stored
-        except (OSError, RuntimeError, ValueError, MemoryError, zlib.error) as error:
-            raise IntegrityError(f"{where}: the chunk at {offset} is damaged ({error})") from error
-        if len(content) < size:
-            raise IntegrityError(
-                f"{where}: the chunk at {offset} is damaged: it holds {len(content):,} bytes of {size:,}"
-            )
-        if len(content) > size:
-            raise FormatError(
-                f"{where}: the chunk at {offset} holds more than the {size:,} bytes that it states; refused"
-            )
+            read_chunk(dataset, offset, filters)
+        except FormatError as error:
+            raise type(error)(f"{where}: {error}") from error
         checked.add(offset)
+
+
+def read_chunk(dataset: h5py.Dataset, offset: tuple[int, ...], filters: tuple[int, ...]) -> bytes:
+    """Read and decompress a chunk, whose size is limited to the one that it states.
+
+    Parameters
+    ----------
+    dataset : h5py.Dataset
+        The dataset.
+    offset : tuple of int
+        Offset of the chunk.
+    filters : tuple of int
+        The filters of the dataset, from `get_filters`; some of `FILTERS`.
+
+    Returns
+    -------
+    bytes
+        The content, before the filter shuffle is undone.  The checksum of a compressed chunk is that of zlib.
+
+    Raises
+    ------
+    FormatError
+        If the chunk holds more than it states, or is stored without some of the filters.
+    IntegrityError
+        If it is damaged or missing.
+
+    Examples
+    --------
+    >>> import io
+    >>> with h5py.File(io.BytesIO(), "w") as file:
+    ...     dataset = file.create_dataset("x", data=b"text", dtype="S4", shape=(1,), chunks=(1,), compression="gzip")
+    ...     read_chunk(dataset, (0,), get_filters(dataset))
+    b'text'
+    """
+    size = math.prod(dataset.chunks) * dataset.dtype.itemsize
+    compressed = FILTERS[1] in filters
+    try:
+        mask, stored = dataset.id.read_direct_chunk(offset)
+        if FILTERS[2] in filters and not mask:
+            stored = stored[:-_CHECKSUM]
+        stream = zlib.decompressobj()
+        content: bytes = stream.decompress(stored, size + 1) if compressed and not mask else stored
+    except (OSError, RuntimeError, ValueError, MemoryError, zlib.error) as error:
+        raise IntegrityError(f"the chunk at {offset} is damaged ({error})") from error
+    if mask:
+        raise FormatError(f"the chunk at {offset} was stored without some filters; refused")
+    if len(content) < size:
+        raise IntegrityError(f"the chunk at {offset} is damaged: it holds {len(content):,} bytes of {size:,}")
+    if len(content) > size:
+        raise FormatError(f"the chunk at {offset} holds more than the {size:,} bytes that it states; refused")
+    if compressed and not stream.eof:
+        raise IntegrityError(f"the chunk at {offset} is damaged: its end is missing")
+    return content
 
 
 def get_member(group: h5py.Group, name: str, kind: type[h5py.Group] | type[h5py.Dataset]) -> Any:
