@@ -1,7 +1,8 @@
 """Training of many networks into a folder of results that can be resumed.
 
 jobs       the networks to train: those of a split, of a library, or of the user
-runs       training one network after another, and the files of the results
+runs       training one network after another
+store      the files of the results
 detection  training of detectors, with the networks as backbones
 curves     tables and figures of training curves
 """
@@ -10,7 +11,8 @@ from __future__ import annotations
 
 from benchmark.baselines.curves import curves_text, draw_curves
 from benchmark.baselines.jobs import TrainingJob, genotype_config, genotype_jobs, jobs_of, model_jobs
-from benchmark.baselines.runs import Curves, train_all
+from benchmark.baselines.runs import train_all
+from benchmark.baselines.store import Curves
 
 __all__ = [
     "Curves",

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from benchmark.baselines.jobs import TrainingJob
-from benchmark.baselines.runs import COLUMNS, Curves, run_trainings, start_network
+from benchmark.baselines.runs import run_trainings, start_network
+from benchmark.baselines.store import COLUMNS, Curves
 from benchmark.training import SGDRecipe, Start, Trained
 from benchmark.training.detection import DETECTION_METRICS, PennFudan, train_detector
 from benchmark.training.progress import SAVE_SECONDS

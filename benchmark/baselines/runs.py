@@ -1,181 +1,34 @@
 """Training of many networks, one after another, into a folder: existing results are kept, missing ones are added.
 
-    OUT/curves.csv                          one row per epoch of every training, or one row for a failed training
-    OUT/settings.json                       settings of the trainings of every label, so that only equal ones are added
-    OUT/LABEL/SPLIT-INDEX.safetensors       parameters and running statistics after the last epoch
-    OUT/LABEL/SPLIT-INDEX.state.safetensors state of the training that is in progress, from which it continues
-
-The rows of a training are appended together at its end.  Incomplete rows of a killed process are removed when the
-folder is opened again.
+OUT/curves.csv                          one row per epoch of every training, or one row for a failed training
+OUT/settings.json                       settings of the trainings of every label, so that only equal ones are added
+OUT/LABEL/SPLIT-INDEX.safetensors       parameters and running statistics after the last epoch
+OUT/LABEL/SPLIT-INDEX.state.safetensors state of the training that is in progress, from which it continues
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import nn
 from tqdm import tqdm
 
 from benchmark.baselines.jobs import TrainingJob
+from benchmark.baselines.store import Curves, group_of
 from benchmark.evaluation import FAILED, OK
-from benchmark.metrics import DEFAULT_METRICS
-from benchmark.results import CsvTable
 from benchmark.training import SGDRecipe, Start, Trained, evaluated_epochs, initialized, train_network
 from benchmark.training.progress import SAVE_SECONDS
-from benchmark.training.recipe import current_names
 from benchmark.training.start import is_auxiliary
 from deepnets.architecture import Network
 from deepnets.data import Images
-from deepnets.support import CheckpointError, ConfigError, DeepNetsError, FormatError, exclusive, replace_file
+from deepnets.support import CheckpointError, DeepNetsError, FormatError
 from ghn_model.checkpoints import write_tensors
 
-__all__ = ["COLUMNS", "Curves", "run_trainings", "start_network", "train_all"]
-
-COLUMNS = (
-    *("predictor", "split", "index", "network", "images", "epoch", "train_loss", "train_top1", *DEFAULT_METRICS),
-    *("seconds", "learning_rate", "num_params", "status", "reason"),
-)
-"""Columns of `curves.csv`."""
-
-_INTEGERS = ("index", "epoch", "num_params")
-_TEXTS = ("predictor", "split", "network", "images", "status", "reason")
-
-Key = tuple[str, str, str, str]
-"""Identity of a training: predictor, split, name or index of the network, images."""
-
-
-class Curves:
-    """The file `curves.csv` of a folder, which is locked while it is open.
-
-    Parameters
-    ----------
-    folder
-        Created if it does not exist.
-    columns
-        Columns of the file.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder, Curves(Path(folder)).opened() as curves:
-    ...     len(curves.table())
-    0
-    """
-
-    def __init__(self, folder: Path, columns: Sequence[str] = COLUMNS) -> None:
-        self.folder = folder
-        self.columns = tuple(columns)
-        self.path = folder / "curves.csv"
-        self._table = CsvTable(self.path, self.columns)
-        folder.mkdir(parents=True, exist_ok=True)
-
-    @contextlib.contextmanager
-    def opened(self) -> Iterator[Curves]:
-        """Lock the folder, and remove incomplete trainings of a killed process.
-
-        Raises
-        ------
-        BusyError
-            If another process has locked the folder.
-        FormatError
-            If the files have another format.
-        """
-        self._table.check()
-        with exclusive(self.folder):
-            self._repair()
-            yield self
-
-    def table(self) -> pd.DataFrame:
-        """Return all rows.
-
-        Raises
-        ------
-        FormatError
-            If the file has another format.
-        """
-        table = pd.DataFrame(self._table.rows(), columns=list(self.columns))
-        try:
-            for column in self.columns:
-                if column in _TEXTS:
-                    continue
-                numbers = table[column].map(int if column in _INTEGERS else _float)
-                table[column] = numbers.astype("int64" if column in _INTEGERS else "float64")
-        except ValueError as error:
-            raise FormatError(f"{self.path}: is no table of training curves: {error}; choose another folder") from error
-        return table
-
-    def finished(self) -> set[Key]:
-        """Return the trainings that have rows, failed ones included."""
-        return {_key(row) for row in self._table.rows()}
-
-    def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Append the rows of a training, and flush them to the disk."""
-        self._table.append(rows)
-
-    def remove_failed(self) -> None:
-        """Remove the rows of failed trainings, so that they are repeated."""
-        rows = self._table.rows()
-        if rows:
-            self._table.rewrite([row for row in rows if row["status"] != FAILED])
-
-    def check_settings(self, name: str, settings: Mapping[str, Any]) -> None:
-        """Check that new trainings have the settings of the existing ones, and store these settings.
-
-        Parameters
-        ----------
-        name
-            Name of the group of trainings.
-        settings
-            Values that JSON can represent.
-
-        Raises
-        ------
-        ConfigError
-            If the group has trainings with other settings.
-        """
-        known = self._settings()
-        settings = json.loads(json.dumps(settings))
-        before = known.get(name, settings)
-        if differing := [key for key in {**before, **settings} if before.get(key) != settings.get(key)]:
-            parts = [f"{key} {before.get(key)!r}, not {settings.get(key)!r}" for key in differing]
-            raise ConfigError(
-                f"{self.folder}: has trainings from {name} with other settings ({'; '.join(parts)}); choose another "
-                "folder, or another label of the initial parameters"
-            )
-        replace_file(self.folder / "settings.json", json.dumps({**known, name: settings}, indent=1) + "\n")
-
-    def _repair(self) -> None:
-        self._table.repair()
-        rows = self._table.rows()
-        self.table()  # checks the numbers
-        settings = self._settings()
-        complete: set[Key] = set()
-        for row in rows:
-            epochs = settings.get(_group(row["predictor"], row["split"], row["images"]), {}).get("epochs", 0)
-            if row["status"] == FAILED or int(row["epoch"]) >= epochs:
-                complete.add(_key(row))
-        kept = [row for row in rows if _key(row) in complete]
-        if len(kept) < len(rows):
-            self._table.rewrite(kept)
-
-    def _settings(self) -> dict[str, Any]:
-        path = self.folder / "settings.json"
-        try:
-            known = json.loads(path.read_bytes()) if path.is_file() else {}
-        except (ValueError, RecursionError) as error:
-            raise FormatError(f"{path}: is damaged: {error}; remove it, or choose another folder") from error
-        if not isinstance(known, dict) or not all(isinstance(values, dict) for values in known.values()):
-            raise FormatError(f"{path}: does not contain settings; remove it, or choose another folder")
-        defaults = SGDRecipe().to_dict()  # fields that the recipes of earlier versions did not have
-        return {name: {**defaults, **current_names(values)} for name, values in known.items()}
+__all__ = ["run_trainings", "start_network", "train_all"]
 
 
 def train_all(
@@ -340,7 +193,7 @@ def run_trainings(
     for split in sorted({job.split for job in jobs}):
         for start in starts:
             about = {**recipe.to_dict(), "init": start.about, "seed": seed, **settings}
-            curves.check_settings(_group(start.label, split, images), about)
+            curves.check_settings(group_of(start.label, split, images), about)
     done = curves.finished()
     todo = [
         (job, start)
@@ -377,16 +230,3 @@ def run_trainings(
         points = trained.curve.rename(columns={"loss": "train_loss"}).to_dict("records")
         curves.append([{**row, **point, "seconds": round(point["seconds"], 3)} for point in points])
         state_file.unlink(missing_ok=True)
-
-
-def _key(row: Mapping[str, str]) -> Key:
-    return row["predictor"], row["split"], row["network"] or row["index"], row["images"]
-
-
-def _float(text: str) -> float:
-    return float(text) if text else math.nan
-
-
-def _group(label: str, split: str, images: str) -> str:
-    """The name of trainings that must have equal settings."""
-    return f"{label} on {split} with {images}"

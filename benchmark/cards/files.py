@@ -20,7 +20,7 @@ from benchmark.cards.published_accuracy import PUBLISHED, SOURCE
 from benchmark.cards.results import current_figures, read_card_results
 from benchmark.cards.training_run import Training, log_text, preset_of, read_training, training_command
 from deepnets.data import image_set_info
-from deepnets.support import CheckpointError, ConfigError, replace_file
+from deepnets.support import CheckpointError, ConfigError, parse_json, read_whole, replace_file
 from ghn_model import describe, load_checkpoint
 from ghn_model.checkpoints import DIGEST, PRETRAINED, TensorFile, file_digest, save_checkpoint
 from ghn_model.training import Recipe
@@ -279,8 +279,8 @@ def _holds(path: Path, training: Training) -> bool:
 def _card_beside(path: Path, sha256: str) -> dict[str, Any]:
     """Return the existing card of this file; empty if there is none, or it is damaged."""
     try:
-        card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        card = parse_json(read_whole(path.with_suffix(".json")))
+    except (OSError, ValueError):
         return {}
     if not isinstance(card, dict) or card.get("sha256") != sha256:
         return {}

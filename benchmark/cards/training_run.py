@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from deepnets.architecture import IMAGE_SIZES
-from deepnets.support import ConfigError, FormatError
+from deepnets.support import ConfigError, FormatError, in_one_line, parse_csv, read_whole
 from ghn_model import describe
 from ghn_model.config import PRESETS, GHNConfig
 from ghn_model.training import COLUMNS, Recipe
@@ -123,15 +123,20 @@ def read_training(run: Path | str) -> Training:
 
 def _read_log(path: Path, steps: int, *, finished: bool) -> list[dict[str, str]]:
     """Return the rows up to a step; a killed training may have logged more steps after its last checkpoint."""
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        try:
-            rows = list(csv.DictReader(file))
-            for row in rows:
-                int(row["step"]), float(row["top1"]), int(row["skipped"])
-        except (KeyError, TypeError, ValueError, csv.Error) as error:
-            raise FormatError(
-                f"{path}: is not a training log: {error!r}; expected the columns {', '.join(COLUMNS)}"
-            ) from error
+    rows: list[dict[str, str]] = []
+    try:
+        lines = parse_csv(read_whole(path).decode("utf-8", "replace"))
+        header = next(lines, [])
+        for line in filter(None, lines):
+            if len(line) != len(header):
+                raise ValueError(f"a row of {len(line)} fields instead of {len(header)}")
+            row = dict(zip(header, line))
+            int(row["step"]), float(row["top1"]), int(row["skipped"])
+            rows.append(row)
+    except (OSError, KeyError, ValueError) as error:
+        raise FormatError(
+            f"{path}: is not a training log: {in_one_line(error, 200)}; expected the columns {', '.join(COLUMNS)}"
+        ) from error
     rows = [row for row in rows if int(row["step"]) <= steps]
     if not rows:
         raise FormatError(

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from benchmark.evaluation.jobs import EvaluationJob
 from benchmark.evaluation.machine import Machine, default_workers, memory_limit
-from benchmark.evaluation.rows import empty_row, failed_row
+from benchmark.evaluation.rows import failed_row
 from benchmark.evaluation.workers import close_workers, evaluate_in_worker
 from deepnets.support import CLUSTERS, cluster_error
 
@@ -25,6 +25,12 @@ __all__ = ["evaluate_on_cluster"]
 
 PATIENCE = 60.0
 """Seconds without any worker in the cluster after which the run ends."""
+
+IDLE_SECONDS = 60.0
+"""Seconds without a network after which the workers of a run on a machine of the cluster end.
+
+A run that was killed cannot end them.  Those of a run that goes on are started again when they are needed.
+"""
 
 POLL_SECONDS = 2.0
 _ADVICE = "Rows are kept: run it again to resume"
@@ -88,8 +94,7 @@ def _row(cluster: _Cluster, future: Any, job: EvaluationJob, index: int) -> dict
     except Exception as error:
         if type(error).__name__ not in _DEATHS:
             raise
-        row = empty_row(index, [metric.name for metric in job.metrics]) | {"batch_size": job.batch_size}
-        return failed_row(row, f"a process of the cluster died repeatedly ({type(error).__name__})")
+        return failed_row(job.empty_row(index), f"a process of the cluster died repeatedly ({type(error).__name__})")
 
 
 class _Cluster(Protocol):
@@ -203,7 +208,7 @@ def _on_ray_worker(job: EvaluationJob, index: int, machine: Machine) -> dict[str
 def _evaluate_here(job: EvaluationJob, index: int, machine: Machine, slots: int) -> dict[str, Any]:
     slots = min(slots, machine.workers or slots) or default_workers(machine.devices)
     memory = machine.memory or _memory_share(machine.session, slots)
-    return evaluate_in_worker(job, index, replace(machine, memory=memory))
+    return evaluate_in_worker(job, index, replace(machine, memory=memory), idle_seconds=IDLE_SECONDS)
 
 
 @functools.lru_cache(maxsize=8)

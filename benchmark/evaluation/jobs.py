@@ -18,6 +18,7 @@ from benchmark.evaluation.predictors import (
     PredictorKind,
     open_predictor,
 )
+from benchmark.evaluation.rows import empty_row
 from benchmark.metrics import Metric, get_metrics
 from deepnets.data import Images, open_images
 from deepnets.support import ConfigError
@@ -220,6 +221,16 @@ class EvaluationJob:
         if isinstance(self.predictor, GHN):
             return self.predictor.config.vocabulary
         return self.predictor.vocabulary if isinstance(self.predictor, PredictorInfo) else "complete"
+
+    def empty_row(self, index: int) -> dict[str, Any]:
+        """Return the row of a network before its evaluation.
+
+        Examples
+        --------
+        >>> EvaluationJob(len, "test", "digits", batch_size=8).empty_row(3)["batch_size"]
+        8
+        """
+        return empty_row(index, [metric.name for metric in self.metrics]) | {"batch_size": self.batch_size}
 
     def payloads(self, device: str) -> tuple[str, str]:
         """Return the job for the evaluating process and that for the process of the predictor, as texts.

@@ -346,13 +346,17 @@ def _is_index(value: Any, total: int) -> bool:
     return not isinstance(value, bool) and isinstance(value, Integral) and 0 <= int(value) < total
 
 
+def _is_number(text: str) -> bool:
+    return text.isdecimal() and len(text) < 20  # Python converts no texts of more than 4,300 digits
+
+
 def _indices(networks: Networks, text: str) -> list[int]:
     """Return the indices that a text without commas names: an index, a range or a name."""
     total = len(networks)
     ends = text.split(":")
-    if len(ends) == 2 and all(end == "" or end.isdecimal() for end in ends):
+    if len(ends) == 2 and all(end == "" or _is_number(end) for end in ends):
         return list(range(int(ends[0] or 0), min(int(ends[1] or total), total)))
-    if text.isdecimal():
+    if _is_number(text):
         return select_networks(networks, int(text))
     names = [networks.name_of(i) for i in range(total)] if total and networks.name_of(0) else []
     if text in names:

@@ -11,15 +11,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmark.evaluation.predictor_objects import Predictor, TrainedState, as_predictor
+from benchmark.evaluation.predictor_objects import (
+    Predictor,
+    TrainedState,
+    as_predictor,
+    first_line,
+    source_digest,
+)
 from benchmark.evaluation.predictors import (
     PREDICTORS,
     PredictorContext,
     PredictorInfo,
     PredictorKind,
     begins_with,
-    first_line,
-    source_digest,
 )
 from deepnets.data import Images, open_images
 from deepnets.graph import Graph

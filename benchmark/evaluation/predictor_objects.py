@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
+import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +16,7 @@ from deepnets.graph import Graph
 from deepnets.support import ConfigError
 from ghn_model.ghn import GHN
 
-__all__ = ["HypernetworkPredictor", "Predictor", "TrainedState", "as_predictor"]
+__all__ = ["HypernetworkPredictor", "Predictor", "TrainedState", "as_predictor", "first_line", "source_digest"]
 
 Predictor = Callable[[nn.Module, Graph], Mapping[str, Tensor]]
 """Predicts the parameters of a network by name, from the network (with its initial values) or its graph."""
@@ -98,6 +101,17 @@ class HypernetworkPredictor:
             raise ConfigError(f"forward: expected a list of one dict for one graph, got {type(results).__name__}")
         parameters: Mapping[str, Tensor] = results[0]
         return parameters
+
+
+def source_digest(module: str) -> str:
+    """Return the SHA-256 of the source file of an imported module; empty if it has none."""
+    source = getattr(sys.modules.get(module), "__file__", None)
+    return hashlib.sha256(Path(source).read_bytes()).hexdigest() if source and Path(source).is_file() else ""
+
+
+def first_line(found: Any) -> str:
+    """Return the first line of the docstring of an object."""
+    return (inspect.getdoc(found) or "").strip().partition("\n")[0]
 
 
 def _num_arguments(function: Any) -> int:

@@ -16,10 +16,7 @@ A label can precede the name: LABEL=my_module:predict.  `register_predictor` add
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,7 +25,7 @@ from typing import Any, NamedTuple
 import torch
 
 from benchmark.evaluation.networks import Networks
-from benchmark.evaluation.predictor_objects import Predictor, as_predictor
+from benchmark.evaluation.predictor_objects import Predictor, as_predictor, first_line, source_digest
 from deepnets.data import Images
 from deepnets.support import ConfigError, Registry
 from ghn_model.checkpoints import list_pretrained
@@ -384,17 +381,6 @@ def check_label(label: str) -> None:
     """
     if not label.strip() or len(label) > 80 or not label.isprintable():
         raise ConfigError(f"predictor: {label!r} cannot be a label; expected up to 80 printable characters")
-
-
-def source_digest(module: str) -> str:
-    """Return the SHA-256 of the source file of an imported module; empty if it has none."""
-    source = getattr(sys.modules.get(module), "__file__", None)
-    return hashlib.sha256(Path(source).read_bytes()).hexdigest() if source and Path(source).is_file() else ""
-
-
-def first_line(found: Any) -> str:
-    """Return the first line of the docstring of an object."""
-    return (inspect.getdoc(found) or "").strip().partition("\n")[0]
 
 
 def begins_with(kind: str) -> Callable[[str], bool]:

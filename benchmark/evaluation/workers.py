@@ -15,6 +15,7 @@ import math
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -25,7 +26,7 @@ from benchmark.evaluation.machine import Machine
 from benchmark.evaluation.prediction import PREDICTION_PHASES
 from benchmark.evaluation.predictors import PredictorInfo, describe_predictor, find_kind
 from benchmark.evaluation.processes import EndedError, GuardedProcess, InvalidAnswerError, ProcessServer
-from benchmark.evaluation.rows import empty_row, failed_row
+from benchmark.evaluation.rows import failed_row
 from benchmark.evaluation.tensor_exchange import new_file, seal
 from deepnets.support import ConfigError, errors
 
@@ -103,7 +104,7 @@ class Worker:
                 row = self._evaluate(job, (evaluator_job, device), {"index": index, **prediction}, files, machine, left)
                 if row is not None:
                     return row
-            return failed_row(_empty(job, index), f"the evaluating {self._ending.removeprefix('its ')}")
+            return failed_row(job.empty_row(index), f"the evaluating {self._ending.removeprefix('its ')}")
         finally:
             os.close(file)
 
@@ -171,7 +172,7 @@ class Worker:
         seconds: float | None,
     ) -> dict[str, Any] | None:
         """Have a network evaluated, and return its row; None, with `_ending` set, if the process has died."""
-        row, phase = _empty(job, request["index"]), "build"
+        row, phase = job.empty_row(request["index"]), "build"
         text, device = payload
         try:
             process = self._evaluator.started(self._server, machine.working_directory, machine.memory)
@@ -231,10 +232,6 @@ _UNKNOWN: dict[str, Any] = {"failure": "", "trained": False, "seconds": math.nan
 """What the evaluating process is told about a prediction that did not succeed."""
 
 
-def _empty(job: EvaluationJob, index: int) -> dict[str, Any]:
-    return empty_row(index, [metric.name for metric in job.metrics]) | {"batch_size": job.batch_size}
-
-
 def _checked_row(found: Any, expected: dict[str, Any]) -> dict[str, Any]:
     """Return the row of an answer, after checking that it is a row of the network that was asked for."""
     if not isinstance(found, dict) or found.keys() != expected.keys() or found["index"] != expected["index"]:
@@ -251,19 +248,58 @@ _servers: dict[int, ProcessServer] = {}  # by number of threads
 _kept = 0  # blocks of `keep_processes` that have not ended
 _lock = threading.Lock()
 _closed: set[str] = set()  # prevents threads from starting workers of runs that have ended
+_busy: Counter[str] = Counter()  # networks that are being evaluated, by run
+_timers: dict[str, threading.Timer] = {}  # that end idle workers, by run
 
 
-def evaluate_in_worker(job: EvaluationJob, index: int, machine: Machine) -> dict[str, Any]:
-    """Evaluate a network in the worker of the current thread; see `Worker.evaluate`."""
+def evaluate_in_worker(
+    job: EvaluationJob, index: int, machine: Machine, *, idle_seconds: float | None = None
+) -> dict[str, Any]:
+    """Evaluate a network in the worker of the current thread.
+
+    Parameters
+    ----------
+    job, index, machine
+        As in `Worker.evaluate`.
+    idle_seconds
+        Time without a network of the run after which its workers in this process end; by default, they end when
+        `close_workers` is called, or with this process.
+
+    Returns
+    -------
+    The row of the network.
+    """
+    session = machine.session
     with _lock:
-        if machine.session in _closed:
+        if session in _closed:
             raise ConfigError("workers: are closed")
-        workers = _workers.setdefault(machine.session, {})
+        workers = _workers.setdefault(session, {})
         worker = workers.get(threading.get_ident())
         if worker is None:
-            claim = claim_device(machine.devices, machine.session)
+            claim = claim_device(machine.devices, session)
             worker = workers[threading.get_ident()] = Worker(_shared_server(machine), claim)
-    return worker.evaluate(job, index, machine)
+        _busy[session] += 1
+        if timer := _timers.pop(session, None):
+            timer.cancel()
+    try:
+        return worker.evaluate(job, index, machine)
+    finally:
+        with _lock:
+            _busy[session] -= 1
+            if not _busy[session]:
+                del _busy[session]
+                if idle_seconds is not None and session in _workers:
+                    timer = _timers[session] = threading.Timer(idle_seconds, _end_idle, [session])
+                    timer.daemon = True
+                    timer.start()
+
+
+def _end_idle(session: str) -> None:
+    """End the workers of a run unless they are busy; they are started again if there is another network."""
+    with _lock:
+        if not _busy[session]:
+            _timers.pop(session, None)
+            _end(session)
 
 
 def _shared_server(machine: Machine) -> ProcessServer:
@@ -328,10 +364,16 @@ def close_workers(session: str = "") -> None:
     with _lock:
         if session:
             _closed.add(session)
-        for worker in _workers.pop(session, {}).values():
-            worker.close()
-        while _servers and not _workers and not _kept:
-            _servers.popitem()[1].close()
+        if timer := _timers.pop(session, None):
+            timer.cancel()
+        _end(session)
+
+
+def _end(session: str) -> None:
+    for worker in _workers.pop(session, {}).values():
+        worker.close()
+    while _servers and not _workers and not _kept:
+        _servers.popitem()[1].close()
 
 
 @contextlib.contextmanager

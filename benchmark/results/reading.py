@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -16,7 +13,7 @@ import pandas as pd
 from benchmark.evaluation import FAILED, OK
 from benchmark.metrics import DEFAULT_METRICS, METRICS
 from benchmark.results.spreadsheets import unescape_formula
-from deepnets.support import FormatError, MissingDataError
+from deepnets.support import FormatError, MissingDataError, parse_csv, parse_json, read_whole
 
 __all__ = ["KEY", "moment", "read_rows", "read_runs"]
 
@@ -62,8 +59,8 @@ def read_runs(folder: Path) -> dict[str, dict[str, Any]]:
     if not path.is_file():
         return {}
     try:
-        runs = json.loads(path.read_bytes().decode("utf-8", "replace"))
-    except (ValueError, RecursionError) as error:
+        runs = parse_json(read_whole(path).decode("utf-8", "replace"))
+    except (OSError, ValueError) as error:
         raise FormatError(f"{path}: expected JSON: {error}; restore it, or start again in another folder") from error
     if not isinstance(runs, dict) or not all(isinstance(run, dict) for run in runs.values()):
         raise FormatError(f"{path}: expected an object with an object for each run; start again in another folder")
@@ -128,28 +125,37 @@ create it with python -m benchmark run, or give another --results
         hint = "create it with python -m benchmark run, or give another --results"
         raise MissingDataError(f"results: there is no {path}; {hint}")
     empty = f"results: {path} has no rows yet; evaluate networks with python -m benchmark run"
-    data = path.read_bytes()
-    text = data.decode("utf-8-sig", "replace").replace("\0", "\ufffd")
-    reader = csv.reader(io.StringIO(text, newline=""))
     try:
-        lines = list(reader)
-    except csv.Error as error:
-        raise FormatError(f"{path}: line {reader.line_num}: {error}") from error
-    header = lines[0] if lines else []
-    if missing := [name for name in (*TEXTS, *INTEGERS, *NUMBERS) if name not in header]:
-        if len(lines) <= 1 and not text.endswith("\n"):  # killed while the header was written
-            raise MissingDataError(empty)
-        raise FormatError(f"{path}: has no column {missing[0]!r}; expected a file of python -m benchmark run")
-    body = lines[1:]
-    if body and not text.endswith("\n") and not _is_complete(body[-1], header):
-        body = body[:-1]
+        text = read_whole(path).decode("utf-8-sig", "replace").replace("\0", "\ufffd")
+        header, body = _parsed(text)
+    except (OSError, ValueError) as error:
+        raise FormatError(f"{path}: {error}") from error
     if not body:
         raise MissingDataError(empty)
-    for number, line in enumerate(body, 2):
-        if len(line) != len(header):
-            raise FormatError(f"{path}: row {number}: expected {len(header)} fields, got {len(line)}")
     table = pd.DataFrame([map(unescape_formula, line) for line in body], columns=header, dtype=str)
     return _typed(table.assign(**{name: "" for name in ADDED if name not in header}), path)
+
+
+def _parsed(text: str) -> tuple[list[str], list[list[str]]]:
+    """Return the header and the rows, without an incomplete last line; raise a `ValueError` at the first wrong row."""
+    lines = parse_csv(text)
+    header = next(lines, [])
+    whole = text.endswith("\n")
+    if missing := [name for name in (*TEXTS, *INTEGERS, *NUMBERS) if name not in header]:
+        if not whole and next(lines, None) is None:  # killed while the header was written
+            return header, []
+        raise ValueError(f"has no column {missing[0]!r}; expected a file of python -m benchmark run")
+    body: list[list[str]] = []
+    for number, line in enumerate(lines, 2):
+        if len(line) == len(header):
+            body.append(line)
+        elif not whole and next(lines, None) is None:
+            return header, body
+        else:
+            raise ValueError(f"row {number}: expected {len(header)} fields, got {len(line)}")
+    if body and not whole and not _is_complete(body[-1], header):
+        del body[-1]
+    return header, body
 
 
 def _is_complete(line: list[str], header: list[str]) -> bool:

@@ -22,7 +22,7 @@ from benchmark.evaluation import FAILED, row_columns
 from benchmark.metrics import DEFAULT_METRICS
 from benchmark.results.reading import ADDED, read_runs
 from benchmark.results.spreadsheets import escape_formula, unescape_formula
-from deepnets.support import FormatError, exclusive, replace_file
+from deepnets.support import FormatError, check_regular, exclusive, in_one_line, parse_csv, read_whole, replace_file
 
 __all__ = ["COLUMNS", "CsvTable", "ResultStore", "run_id"]
 
@@ -73,15 +73,19 @@ class CsvTable:
         """
         if not self.path.exists():
             return []
-        reader = csv.reader(io.StringIO(self.path.read_bytes().decode("utf-8", "replace"), newline=""))
+        lines = parse_csv(self._content().decode("utf-8", "replace"))
+        rows: list[dict[str, str]] = []
         try:
-            lines = list(reader)
-        except csv.Error as error:
-            raise FormatError(f"{self.path}: line {reader.line_num}: {error}; choose another folder") from error
-        header = tuple(lines[0]) if lines else ()
-        if header[: len(self.columns)] != self.columns or any(len(line) != len(header) for line in lines):
-            raise self._other_columns()
-        return [dict(zip(header, map(unescape_formula, line), strict=True)) for line in lines[1:]]
+            header = tuple(next(lines, ()))
+            if header[: len(self.columns)] != self.columns:
+                raise self._other_columns()
+            for line in lines:
+                if len(line) != len(header):
+                    raise self._other_columns()
+                rows.append(dict(zip(header, map(unescape_formula, line), strict=True)))
+        except ValueError as error:
+            raise FormatError(f"{self.path}: {error}; choose another folder") from error
+        return rows
 
     def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Append rows in one write, and flush them to the disk."""
@@ -113,8 +117,10 @@ class CsvTable:
         """
         if not self.path.exists():
             return
-        with self.path.open("rb") as file:
-            begin = file.readline()
+        with self._located():
+            check_regular(self.path)
+            with self.path.open("rb") as file:
+                begin = file.readline()
         header = _line(self.columns).encode().rstrip(b"\n")
         whole = begin.startswith(header) and begin[len(header) :][:1] in (b"", b",", b"\n", b"\r")
         torn = header.startswith(begin)  # a killed process has not finished writing it
@@ -138,12 +144,24 @@ class CsvTable:
         if not self.path.exists():
             return
         self.check()
-        content = self.path.read_bytes()
+        content = self._content()
         complete = content[: content.rfind(b"\n") + 1]
         if not complete:
             self.path.unlink()  # not even the header is complete
         elif len(complete) < len(content):
             replace_file(self.path, complete)
+
+    def _content(self) -> bytes:
+        with self._located():
+            return read_whole(self.path)
+
+    @contextlib.contextmanager
+    def _located(self) -> Iterator[None]:
+        """Name the file in errors of the operating system."""
+        try:
+            yield
+        except OSError as error:
+            raise FormatError(f"{self.path}: cannot be read: {error.strerror or error}") from error
 
     def _header(self) -> tuple[str, ...]:
         if not self.path.exists():
@@ -237,9 +255,11 @@ class ResultStore:
     def finished(self, run: str) -> set[int]:
         """Return the indices of the networks that have a row in a run, failed ones included."""
         try:
-            return {int(row["index"]) for row in self._table.rows() if row["run"] == run}
+            indices = [(row["run"], int(row["index"])) for row in self._table.rows()]
         except ValueError as error:
-            raise FormatError(f"{self.path}: an index is not a number: {error}; choose another folder") from error
+            text = in_one_line(error, 200)
+            raise FormatError(f"{self.path}: an index is not a number: {text}; choose another folder") from error
+        return {index for name, index in indices if name == run}
 
     def begin(self, run: str, about: Mapping[str, Any]) -> None:
         """Store the description of a run; a run that is resumed keeps its time of start."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,6 +39,7 @@ from deepnets.support import (
     check_filters,
     error_reason,
     open_hdf5,
+    parse_json,
     read_attribute,
     safe_datasets,
     safe_group,
@@ -120,7 +120,7 @@ class CorpusFile:
             raise FormatError(
                 f"{self.path}: its attributes {', '.join(ATTRIBUTES)} are not the strings and integers they should be"
             )
-        self.attributes: dict[str, Any] = json.loads(attributes["attributes"])
+        self.attributes: dict[str, Any] = parse_json(attributes["attributes"])
         self.split = self.attributes["split"]
         if not isinstance(self.split, str):
             raise FormatError(f"{self.path}: its split should have a name, not {self.split!r}")

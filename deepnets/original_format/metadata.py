@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deepnets.original_format.vocabulary import Tables
-from deepnets.support import STORED_SPLITS, ConfigError, FormatError, IntegrityError
+from deepnets.support import STORED_SPLITS, ConfigError, FormatError, IntegrityError, check_regular
 
 __all__ = [
     "MAX_NODES",
@@ -128,6 +128,7 @@ def index_metadata(path: Path, split: str) -> SplitIndex:
     {'num_nodes': 7}
     """
     try:
+        check_regular(path)
         with path.open("rb") as stream:
             found = _find_split(_Scanner(stream), split)
     except FileNotFoundError:

@@ -100,6 +100,7 @@ if TYPE_CHECKING:
     from deepnets.support.splits import STORED_SPLITS as STORED_SPLITS
     from deepnets.support.splits import corpus_path as corpus_path
     from deepnets.support.untrusted_files import check_regular as check_regular
+    from deepnets.support.untrusted_files import parse_csv as parse_csv
     from deepnets.support.untrusted_files import parse_json as parse_json
     from deepnets.support.untrusted_files import read_whole as read_whole
     from deepnets.support.untrusted_hdf5 import check_chunks as check_chunks
@@ -205,6 +206,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         ),
         "untrusted_files": (
             "check_regular",
+            "parse_csv",
             "parse_json",
             "read_whole",
         ),

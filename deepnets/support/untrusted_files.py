@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-__all__ = ["MOST_BYTES", "check_regular", "parse_json", "read_whole"]
+import numpy as np
+
+__all__ = ["MOST_BYTES", "MOST_COLUMNS", "MOST_LEVELS", "check_regular", "parse_csv", "parse_json", "read_whole"]
 
 MOST_BYTES = 1 << 30
 """Largest file that is read whole, unless a reader has a smaller limit."""
+
+MOST_COLUMNS = 1000
+"""Largest number of columns of a CSV table; ours have fewer than 30."""
+
+MOST_LEVELS = 100
+"""Largest depth of lists and objects in JSON; ours have fewer than 10 levels."""
 
 
 def check_regular(path: Path) -> None:
@@ -88,8 +100,8 @@ def parse_json(text: str | bytes) -> Any:
     Raises
     ------
     ValueError
-        If it is not valid JSON, is nested too deeply, or has an integer of thousands of digits.  `json.loads` raises
-        RecursionError for the second.
+        If it is not valid JSON, has an integer of thousands of digits, or more than `MOST_LEVELS` levels.  `json.loads`
+        raises RecursionError for most of the last, and code that writes, prints or compares the others can do so, too.
 
     Examples
     --------
@@ -100,6 +112,68 @@ def parse_json(text: str | bytes) -> Any:
     ValueError: JSON that is nested too deeply
     """
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except RecursionError:
         raise ValueError("JSON that is nested too deeply") from None
+    if _levels(text) > MOST_LEVELS:
+        raise ValueError("JSON that is nested too deeply")
+    return value
+
+
+_STRINGS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
+_STEPS = np.zeros(256, np.int8)
+_STEPS[[ord("["), ord("{")]] = 1
+_STEPS[[ord("]"), ord("}")]] = -1
+
+
+def _levels(text: str | bytes) -> int:
+    """Return how deeply lists and objects are nested in valid JSON."""
+    if isinstance(text, bytes):
+        text = text.decode(json.detect_encoding(text), "surrogatepass")
+    brackets = np.frombuffer(_STRINGS.sub("", text).encode(), np.uint8)
+    return int(np.cumsum(_STEPS[brackets], dtype=np.int32).max(initial=0))
+
+
+def parse_csv(text: str) -> Iterator[list[str]]:
+    """Parse an untrusted CSV table row by row, the header first.
+
+    Rows are not kept, so a caller that checks each one before it takes the next stops at the first wrong row, however
+    many follow.
+
+    Parameters
+    ----------
+    text
+        The table.
+
+    Yields
+    ------
+    list of str
+        The cells of the header, and of each row.  Rows need not have the length of the header; empty lines are rows
+        without cells.
+
+    Raises
+    ------
+    ValueError
+        If a cell has more than 131,072 characters, a row more than `MOST_COLUMNS` cells, or the header a name twice.
+
+    Examples
+    --------
+    >>> list(parse_csv("name,value\\na,1\\n"))
+    [['name', 'value'], ['a', '1']]
+    >>> list(parse_csv("name,name\\n"))
+    Traceback (most recent call last):
+    ValueError: line 1: the column 'name' occurs twice
+    """
+    reader = csv.reader(io.StringIO(text, newline=""))
+    header: list[str] | None = None
+    try:
+        for row in reader:
+            if len(row) > MOST_COLUMNS:
+                raise ValueError(f"line {reader.line_num}: has {len(row):,} columns, more than {MOST_COLUMNS:,}")
+            if header is None:
+                header = row
+                if repeated := next((name for name in header if name and header.count(name) > 1), ""):
+                    raise ValueError(f"line 1: the column {repeated[:40]!r} occurs twice")
+            yield row
+    except csv.Error as error:
+        raise ValueError(f"line {reader.line_num}: {error}") from error

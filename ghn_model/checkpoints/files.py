@@ -19,7 +19,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from deepnets.support import CheckpointError, ConfigError
+from deepnets.support import CheckpointError, ConfigError, parse_json
 from ghn_model.checkpoints.official import read_official
 from ghn_model.checkpoints.official_layouts import config_difference
 from ghn_model.checkpoints.official_names import find_official_checkpoint, how_to_get, is_official
@@ -228,7 +228,7 @@ def model_card(name: str) -> dict[str, Any]:
     if name not in list_pretrained():
         raise CheckpointError(f"{name!r}: {_bundled()}")
     try:
-        card = json.loads(path.read_text())
+        card = parse_json(path.read_text())
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: is damaged: {error}; install the package again") from error
     if not isinstance(card, dict) or not isinstance(card.get("sha256"), str):
@@ -309,8 +309,8 @@ def _read_ours(path: Path) -> Checkpoint:
         )
     file.check()
     try:
-        config, metadata = GHNConfig.from_dict(json.loads(texts["config"])), json.loads(texts["metadata"])
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        config, metadata = GHNConfig.from_dict(parse_json(texts["config"])), parse_json(texts["metadata"])
+    except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: has no valid configuration: {error}") from error
     for registry, name in ((ENCODERS, config.hypernet), (DECODERS, config.decoder)):
         if not is_trusted(registry, name):

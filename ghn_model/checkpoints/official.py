@@ -15,7 +15,6 @@ files make it crash or allocate all memory.)
 from __future__ import annotations
 
 import io
-import json
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepnets.support import Bounded, Budget, CheckpointError, ConfigError
+from deepnets.support import Bounded, Budget, CheckpointError, ConfigError, parse_json
 from deepnets.tracing import check_vocabulary
 from ghn_model.checkpoints.decompression import decompressed
 from ghn_model.checkpoints.official_layouts import (
@@ -179,8 +178,8 @@ def _stated_vocabulary(path: Path, payload: Mapping[str, Any]) -> str | None:
 def _stated_metadata(payload: Mapping[str, Any]) -> dict[str, Any]:
     """The metadata that `save_official` stored; other entries of this name are ignored."""
     try:
-        metadata = json.loads(payload.get("metadata", "{}"))
-    except (TypeError, ValueError, RecursionError):
+        metadata = parse_json(payload.get("metadata", "{}"))
+    except (TypeError, ValueError):
         return {}
     return metadata if isinstance(metadata, dict) else {}
 

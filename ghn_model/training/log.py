@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from deepnets.support import read_whole, replace_file
+from deepnets.support import CheckpointError, read_whole, replace_file
 
 __all__ = ["COLUMNS", "Log", "Stopwatch", "gpu_utilization", "memory_in_use", "truncate_csv"]
 
@@ -138,6 +138,11 @@ def truncate_csv(path: Path, columns: Sequence[str], step: int) -> None:
     step : int
         Last step whose row is kept; 0 keeps none.
 
+    Raises
+    ------
+    CheckpointError
+        If there is something else than a file in its place.
+
     Examples
     --------
     >>> import tempfile
@@ -161,19 +166,22 @@ def _complete_rows(path: Path, step: int) -> list[dict[str, str]]:
 
     Steps increase.  Nothing of the log is needed to resume the training, so that damage to it is not an error.
     """
-    lines = read_whole(path).decode("utf-8", "replace").splitlines(keepends=True)
-    whole = [line for line in lines if line.endswith("\n") and len(line) < _LONGEST_LINE and "\0" not in line]
+    try:
+        lines = read_whole(path).decode("utf-8", "replace").splitlines(keepends=True)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from error
+    whole = (line for line in lines if line.endswith("\n") and 1 < len(line) < _LONGEST_LINE and "\0" not in line)
     rows: list[dict[str, str]] = []
     last = 0
     with contextlib.suppress(csv.Error):
         reader = csv.reader(whole)
         header = next(reader, [])
+        place = header.index("step") if "step" in header else len(header)
         for fields in reader:
-            row = dict(zip(header, fields))
-            number = row.get("step", "")
-            if len(fields) == len(header) and number.isdecimal() and len(number) < 16 and last < int(number) <= step:
+            number = fields[place] if len(fields) == len(header) > place else ""
+            if number.isdecimal() and len(number) < 16 and last < int(number) <= step:
                 last = int(number)
-                rows.append(row)
+                rows.append(dict(zip(header, fields)))
     return rows
 
 

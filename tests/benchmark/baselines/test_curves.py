@@ -11,7 +11,7 @@ import pytest
 
 from benchmark.baselines import curves_text, draw_curves
 from benchmark.baselines.curves import mean_curves
-from benchmark.baselines.runs import COLUMNS
+from benchmark.baselines.store import COLUMNS
 
 
 def test_failed_trainings_count_as_zero(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from torch import nn
 
 from benchmark.baselines import Curves
-from benchmark.baselines.runs import COLUMNS
+from benchmark.baselines.store import COLUMNS
 from benchmark.training import evaluate_trained
 from deepnets import DeepNetsError, Network
 from deepnets.data import load_images

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import math
 import socket
+import threading
 import time
 from typing import Any
 
 import pytest
 
-from benchmark.evaluation import FAILED, EvaluationJob, Machine, describe_predictor
+from benchmark.evaluation import FAILED, EvaluationJob, Machine, close_workers, describe_predictor, workers
 from benchmark.evaluation.devices import claim_device
 from benchmark.evaluation.processes import EndedError, GuardedProcess
 from benchmark.evaluation.rows import empty_row
-from benchmark.evaluation.workers import Worker
+from benchmark.evaluation.workers import Worker, evaluate_in_worker
+from deepnets import ConfigError
+from tests.support.processes import until
 
 CLAIM = claim_device(["cpu"], "a run")
 JOB = EvaluationJob(describe_predictor("random"), "predefined", "digits")
@@ -161,3 +164,84 @@ def test_answers_without_end_exceed_the_time_limit() -> None:
     worker.close()
     assert row["index"] == 3
     assert time.monotonic() - started < 60
+
+
+# --- workers of runs ---
+
+
+class FakeWorker:
+    """Takes as many seconds for a network as its index."""
+
+    made: list[FakeWorker]
+    closed = False
+
+    def __init__(self, server: Any, claim: Any) -> None:
+        self.made.append(self)
+        self.claim = claim
+
+    def evaluate(self, job: Any, index: float, machine: Machine) -> dict[str, Any]:
+        time.sleep(index)
+        return {"closed": self.closed}
+
+    def close(self) -> None:
+        self.closed = True
+        self.claim.release()
+
+
+class FakeServer:
+    made: list[FakeServer]
+    closed = False
+
+    def __init__(self, *_: Any) -> None:
+        self.made.append(self)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[FakeWorker]:
+    monkeypatch.setattr(FakeWorker, "made", [], raising=False)
+    monkeypatch.setattr(FakeServer, "made", [], raising=False)
+    monkeypatch.setattr(workers, "Worker", FakeWorker)
+    monkeypatch.setattr(workers, "ProcessServer", FakeServer)
+    return FakeWorker.made
+
+
+def test_idle_workers_end(made: list[FakeWorker]) -> None:
+    """After the time without networks, with the process server; they are started again for another network."""
+    machine = Machine(session="idle")
+    for number in (1, 2):
+        assert evaluate_in_worker(JOB, 0, machine, idle_seconds=0.05) == {"closed": False}
+        until(lambda: FakeServer.made[-1].closed, seconds=60)
+        assert [worker.closed for worker in made] == [True] * number
+        assert len(FakeServer.made) == number
+    assert not workers._timers
+    assert not workers._busy
+    assert "idle" not in workers._workers
+
+
+def test_busy_workers_do_not_end(made: list[FakeWorker]) -> None:
+    """Not even if another thread of the run has nothing to do."""
+    machine = Machine(session="busy")
+    found: list[Any] = []
+    thread = threading.Thread(target=lambda: found.append(evaluate_in_worker(JOB, 1, machine, idle_seconds=0.05)))  # type: ignore[arg-type]
+    thread.start()
+    until(lambda: made, seconds=60)
+    for _ in range(10):
+        evaluate_in_worker(JOB, 0.02, machine, idle_seconds=0.05)  # type: ignore[arg-type]
+    time.sleep(0.2)
+    thread.join()
+    assert found == [{"closed": False}]
+    until(lambda: all(worker.closed for worker in made), seconds=60)
+    assert len(made) == 2
+
+
+def test_workers_stay_by_default(made: list[FakeWorker]) -> None:
+    machine = Machine(session="stays")
+    evaluate_in_worker(JOB, 0, machine)
+    assert not workers._timers
+    close_workers("stays")
+    assert [worker.closed for worker in made] == [True]
+    with pytest.raises(ConfigError, match="workers: are closed"):
+        evaluate_in_worker(JOB, 0, machine, idle_seconds=0.05)
