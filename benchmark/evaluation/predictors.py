@@ -3,6 +3,7 @@
     ghn2-digits                  a bundled hypernetwork (`python -m ghn_model list`)
     runs/mine/ghn.safetensors    the file of a hypernetwork, or an official checkpoint
     untrained:ghn2               a hypernetwork with random weights
+    trained:my_module:Net:FILE   a hypernetwork of your own, whose code runs, with the weights of a training
     my_module:predict            an object of a module, whose code runs (see `as_predictor`)
     results/sgd/random           a folder of saved states, SPLIT-INDEX.safetensors or NAME.safetensors
     random                       PyTorch's initial values
@@ -16,10 +17,7 @@ A label can precede the name: LABEL=my_module:predict.  `register_predictor` add
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,7 +26,7 @@ from typing import Any, NamedTuple
 import torch
 
 from benchmark.evaluation.networks import Networks
-from benchmark.evaluation.predictor_objects import Predictor, as_predictor
+from benchmark.evaluation.predictor_objects import Predictor, as_predictor, first_line, source_digest
 from deepnets.data import Images
 from deepnets.support import ConfigError, Registry
 from ghn_model.checkpoints import list_pretrained
@@ -186,6 +184,9 @@ class PredictorKind:
     check
         Function of a `PredictorInfo`, images and the folder of the image set that raises an error if the predictor
         cannot be used for them; None if there is nothing to check beyond the number of classes.
+    label
+        Function from a text (without label) to its label, for kinds whose `describe` runs code of the user, which must
+        not choose the label.
     """
 
     name: str
@@ -195,6 +196,7 @@ class PredictorKind:
     open: Callable[[PredictorInfo, PredictorContext], Predictor | GHN]
     check: Callable[[PredictorInfo, Images, Path | str | None], None] | None = None
     describing_runs_code: bool = False
+    label: Callable[[str], str] = str
 
 
 PREDICTORS: Registry[PredictorKind] = Registry("predictor")
@@ -384,17 +386,6 @@ def check_label(label: str) -> None:
     """
     if not label.strip() or len(label) > 80 or not label.isprintable():
         raise ConfigError(f"predictor: {label!r} cannot be a label; expected up to 80 printable characters")
-
-
-def source_digest(module: str) -> str:
-    """Return the SHA-256 of the source file of an imported module; empty if it has none."""
-    source = getattr(sys.modules.get(module), "__file__", None)
-    return hashlib.sha256(Path(source).read_bytes()).hexdigest() if source and Path(source).is_file() else ""
-
-
-def first_line(found: Any) -> str:
-    """Return the first line of the docstring of an object."""
-    return (inspect.getdoc(found) or "").strip().partition("\n")[0]
 
 
 def begins_with(kind: str) -> Callable[[str], bool]:
