@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from benchmark.metrics import Metric, get_metrics
 from deepnets.data import Images, ImageSet
 from deepnets.support import ConfigError
-from ghn_model import use_batch_statistics
+from ghn_model.networks import abbreviated_names, check_predicted, use_batch_statistics
 
 __all__ = [
     "BATCH_SIZE",
@@ -225,17 +225,6 @@ def checked_logits(output: Any, batch_size: int, images: Images) -> Tensor:
     return logits
 
 
-def abbreviated_names(names: list[str]) -> str:
-    """Return the first three names, for an error message.
-
-    Examples
-    --------
-    >>> abbreviated_names(["a", "b", "c", "d"])
-    'a, b, c, ...'
-    """
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-
-
 def _shell(model: nn.Module) -> nn.Module:
     """Copy a network, sharing its parameters, for evaluation with batch statistics."""
     shared = {id(parameter): parameter for parameter in model.parameters()}
@@ -266,19 +255,4 @@ def check_parameters(parameters: Any, shapes: Mapping[str, tuple[int, ...]], unu
         ...
     deepnets.support.errors.ConfigError: parameters: 1 of 1 are missing: weight
     """
-    if not isinstance(parameters, Mapping):
-        raise ConfigError(f"parameters: expected a dict of tensors, got {type(parameters).__name__}")
-    if missing := [name for name in shapes if name not in parameters and name not in unused]:
-        raise ConfigError(f"parameters: {len(missing)} of {len(shapes)} are missing: {abbreviated_names(missing)}")
-    if extra := [str(name) for name in parameters if name not in shapes]:
-        raise ConfigError(f"parameters: the network has no parameter named {abbreviated_names(extra)}")
-    for name, tensor in parameters.items():
-        if not isinstance(tensor, Tensor) or tuple(tensor.shape) != shapes[name] or not tensor.is_floating_point():
-            got = f"{tensor.dtype} {tuple(tensor.shape)}" if isinstance(tensor, Tensor) else type(tensor).__name__
-            raise ConfigError(f"parameters: {name}: expected floating-point numbers of shape {shapes[name]}, got {got}")
-        if tensor.is_meta:
-            raise ConfigError(f"parameters: {name}: is on the meta device, which holds no values")
-    finite = [tensor.isfinite().all() for tensor in parameters.values()]
-    if finite and not bool(torch.stack([flag.to(finite[0].device) for flag in finite]).all()):
-        broken = [name for name, flag in zip(parameters, finite, strict=True) if not flag]
-        raise ConfigError(f"parameters: {len(broken)} are not finite: {abbreviated_names(broken)}")
+    check_predicted(parameters, shapes, unused)

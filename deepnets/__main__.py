@@ -100,7 +100,7 @@ def main(arguments: Sequence[str]) -> None:
     export.set_defaults(do=_export)
 
     onnx = commands.add_parser("onnx", help="write the graph of a network, with the shapes of its parameters, as ONNX")
-    onnx.add_argument("out", type=Path, help="file to write, .onnx")
+    onnx.add_argument("out", type=output_path, help="file to write, .onnx")
     onnx.add_argument("--data", default="data", help="corpus folder (default: data)")
     onnx.add_argument("--split", default="test", help="split of the network (default: test)")
     onnx.add_argument("--index", type=non_negative, default=0, help="index of the network in the split (default: 0)")
@@ -111,7 +111,7 @@ def main(arguments: Sequence[str]) -> None:
     onnx.set_defaults(do=_onnx)
 
     parquet = commands.add_parser("parquet", help="write splits as Parquet files, for Hugging Face datasets")
-    parquet.add_argument("out", type=Path, help="folder for the files")
+    parquet.add_argument("out", type=output_path, help="folder for the files")
     parquet.add_argument("--data", default="data", type=Path, help="corpus folder (default: data)")
     parquet.add_argument("--splits", default="all", help="splits, separated by commas, or all (default: all)")
     parquet.add_argument("--graphs", action="store_true", help="write node types and edges, too")
@@ -225,8 +225,11 @@ def _onnx(options: argparse.Namespace) -> None:
 def _parquet(options: argparse.Namespace) -> None:
     from deepnets.corpus import export_parquet
 
-    stored = _stored_splits(options.data)
-    splits = stored if options.splits == "all" else _selected(options.splits, [*stored, "predefined"])
+    if options.splits == "predefined":  # it needs no files
+        splits = [options.splits]
+    else:
+        stored = _stored_splits(options.data)
+        splits = stored if options.splits == "all" else _selected(options.splits, [*stored, "predefined"])
     for path in export_parquet(options.data, options.out, splits, graphs=options.graphs).values():
         print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
 

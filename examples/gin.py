@@ -55,5 +55,7 @@ def main(data: str, results: str, epochs: int = 60) -> list[float]:
 
 
 if __name__ == "__main__":
-    parameters, accuracy = main(*sys.argv[1:3])
+    if len(sys.argv) != 3:
+        raise SystemExit(__doc__)
+    parameters, accuracy = main(*sys.argv[1:])
     print(f"Kendall's tau on test: {parameters:.2f} for parameters, {accuracy:.2f} for accuracy")

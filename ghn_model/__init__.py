@@ -8,7 +8,8 @@
 >>> model = ghn.initialize(model)               # writes them into the model
 >>> vector = ghn.embed(model)                   # (32,), represents the architecture
 
-The parts of a hypernetwork are exchangeable: see `GHNConfig`, `register_encoder` and `register_decoder`.
+The parts of a hypernetwork are exchangeable: see `GHNConfig`, `register_encoder` and `register_decoder`, and
+`ghn_model.parts` for a hypernetwork of your own.
 """
 
 from __future__ import annotations

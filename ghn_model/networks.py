@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from deepnets.architecture import Network
@@ -13,7 +14,15 @@ from deepnets.support import ConfigError
 from deepnets.tracing import check_vocabulary, trace
 from ghn_model.collation import as_graphs, type_name
 
-__all__ = ["check_parameters", "graph_of", "graphs_of", "use_batch_statistics", "writable_parameters"]
+__all__ = [
+    "abbreviated_names",
+    "check_parameters",
+    "check_predicted",
+    "graph_of",
+    "graphs_of",
+    "use_batch_statistics",
+    "writable_parameters",
+]
 
 
 def graph_of(model: nn.Module, input: Any = None, vocabulary: str = "complete") -> Graph:
@@ -111,3 +120,60 @@ def check_parameters(graph: Graph, targets: Mapping[str, Tensor]) -> None:
         if targets[slot.name].shape != slot.shape:
             shape = tuple(targets[slot.name].shape)
             raise ConfigError(f"graph: {slot.name} has shape {slot.shape}, in the model {shape}; trace the model again")
+
+
+def check_predicted(
+    parameters: Any, shapes: Mapping[str, tuple[int, ...]], unused: Collection[str] = (), *, values: bool = True
+) -> None:
+    """Check that predicted tensors are complete, and that their names, shapes and values are valid.
+
+    Parameters
+    ----------
+    parameters
+        What a predictor or a hypernetwork has returned for one network.
+    shapes
+        Shape of every parameter of the network.
+    unused
+        Names of parameters that may be missing.
+    values
+        Whether to check that all values are finite, which waits for the device of the tensors.
+
+    Raises
+    ------
+    ConfigError
+        If they are not valid; the message names the first parameters that are not.
+
+    Examples
+    --------
+    >>> check_predicted({"weight": torch.zeros(3)}, {"weight": (2,)})  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    deepnets.support.errors.ConfigError: parameters: weight: expected floating-point numbers of shape (2,), got torc...
+    """
+    if not isinstance(parameters, Mapping):
+        raise ConfigError(f"parameters: expected a dict of tensors, got {type(parameters).__name__}")
+    if missing := [name for name in shapes if name not in parameters and name not in unused]:
+        raise ConfigError(f"parameters: {len(missing)} of {len(shapes)} are missing: {abbreviated_names(missing)}")
+    if extra := [str(name) for name in parameters if name not in shapes]:
+        raise ConfigError(f"parameters: the network has no parameter named {abbreviated_names(extra)}")
+    for name, tensor in parameters.items():
+        if not isinstance(tensor, Tensor) or tuple(tensor.shape) != shapes[name] or not tensor.is_floating_point():
+            got = f"{tensor.dtype} {tuple(tensor.shape)}" if isinstance(tensor, Tensor) else type(tensor).__name__
+            raise ConfigError(f"parameters: {name}: expected floating-point numbers of shape {shapes[name]}, got {got}")
+        if tensor.is_meta:
+            raise ConfigError(f"parameters: {name}: is on the meta device, which holds no values")
+    finite = [tensor.isfinite().all() for tensor in parameters.values()] if values else []
+    if finite and not bool(torch.stack([flag.to(finite[0].device) for flag in finite]).all()):
+        broken = [name for name, flag in zip(parameters, finite, strict=True) if not flag]
+        raise ConfigError(f"parameters: {len(broken)} are not finite: {abbreviated_names(broken)}")
+
+
+def abbreviated_names(names: list[str]) -> str:
+    """Return the first three names, for an error message.
+
+    Examples
+    --------
+    >>> abbreviated_names(["a", "b", "c", "d"])
+    'a, b, c, ...'
+    """
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

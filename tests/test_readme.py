@@ -11,9 +11,10 @@ import torch
 from deepnets.__main__ import main as deepnets_main
 from ghn_model import GHN, GHNConfig
 from ghn_model.__main__ import main as ghn_model_main
+from tests.support.families import imported
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("data-card", "design", "benchmark", "protocols", "security")
+PAGES = ("data-card", "design", "benchmark", "protocols", "security", "logah", "own-hypernetwork")
 DOCUMENTS = ("README.md", *(f"docs/{page}.md" for page in PAGES), "CONTRIBUTING.md")
 
 
@@ -21,7 +22,14 @@ def blocks(document: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / document).read_text(), re.MULTILINE | re.DOTALL)
 
 
-EXAMPLES = [(document, i) for document in DOCUMENTS for i in range(len(blocks(document, "python")))]
+TUTORIAL = "docs/own-hypernetwork.md"  # its examples depend on each other: tests/examples/test_gcn.py
+LARGE = "docs/logah.md"
+EXAMPLES = [
+    pytest.param(document, i, marks=[pytest.mark.slow] if document == LARGE else [])
+    for document in DOCUMENTS
+    if document != TUTORIAL
+    for i in range(len(blocks(document, "python")))
+]
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +53,11 @@ def working_folder(corpus: Path, checkpoints: list[Path], tmp_path: Path, monkey
 
 @pytest.mark.parametrize(("document", "index"), EXAMPLES)
 def test_python_examples_run(document: str, index: int, working_folder: Path) -> None:
-    source = compile(blocks(document, "python")[index], f"example {index} of {document}", "exec")
+    block = blocks(document, "python")[index]
+    if "transformers" in block:
+        pytest.importorskip("transformers")
+        imported("transformers")
+    source = compile(block, f"example {index} of {document}", "exec")
     exec(source, {"__name__": "example"})
 
 

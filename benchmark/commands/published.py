@@ -22,12 +22,15 @@ __all__ = ["add_arguments"]
 IMAGES = ("cifar10", "imagenet")
 TABLES = ("accuracy", "best", "noise", "images", "chance", "parameters", "correlations", "wins", "models")
 MORE_TABLES = ("each-model", "known-issues")
+LOGAH = ("logah-vit", "logah-meta-batch", "logah-text", "logah-diversity")
 EPILOG = """
 Tables: accuracy (mean and standard error per split), best (best networks), noise (accuracy on noisy images), images
 (accuracy on test and validation images), chance (networks that SGD could not train), parameters (sizes of networks),
 correlations (with the accuracy of trained networks), wins (of GHN-2 over other methods), models (of torchvision); and,
 only on request, each-model and known-issues (of the files).  DIR contains results_cifar10.json,
-results_cifar10_extended.json, results_imagenet.json and ghn3_results.json, or some of them.
+results_cifar10_extended.json, results_imagenet.json and ghn3_results.json, or some of them.  The tables of LoGAH need
+no files: logah-vit (vision transformers after fine-tuning), logah-meta-batch, logah-text (perplexities of GPT-2) and
+logah-diversity; without DIR, they are shown alone.
 """
 ABOUT_OWN_RESULTS = """
 Own results: networks that failed count as 0; `failed` gives the number of failures and of networks, and `without them`
@@ -45,15 +48,22 @@ def add_arguments(commands: Any) -> None:
     published = commands.add_parser(
         "published", help="show the tables of the papers, and own results next to them", epilog=EPILOG
     )
-    published.add_argument("folder", type=Path, metavar="DIR", help="folder of the published files")
+    published.add_argument("folder", type=Path, metavar="DIR", nargs="?", help="folder of the published files")
     published.add_argument(
         "--results", type=Path, default=Path("results"), help="folder of own results (default: results)"
+    )
+    published.add_argument(
+        "--trainings",
+        type=Path,
+        default=Path("results/finetune"),
+        metavar="DIR",
+        help="folder of own trainings, for the tables of LoGAH (default: results/finetune)",
     )
     published.add_argument("--images", choices=IMAGES, help="show only tables on these images")
     published.add_argument(
         "--table",
         type=_table_name,
-        choices=(*TABLES, *MORE_TABLES),
+        choices=(*TABLES, *MORE_TABLES, *LOGAH),
         action="append",
         metavar="TABLE",
         help="show only this table, see below; may be repeated",
@@ -76,13 +86,20 @@ def _table_name(name: str) -> str:
 
 def run(options: argparse.Namespace) -> None:
     """Run the command with its parsed options."""
-    from benchmark.literature import WIDTH, known_issues_text, load, read_own_results
+    from benchmark.literature import known_issues_text, load, read_own_results
     from deepnets.support import ConfigError
 
+    names = options.table or (*TABLES, *(() if options.images else LOGAH))
+    logah = list(_logah_tables(options.trainings, names))
+    if options.folder is None:
+        others = [name for name in options.table or () if name not in LOGAH]
+        if others or not logah:
+            raise ConfigError(f"DIR: the table {others[0] if others else names[0]} needs the folder of published files")
+        _print_tables(logah)
+        return
     published = load(options.folder)
     results = read_own_results(options.results)
     metric = options.metric or ""
-    names = options.table or TABLES
     tables: list[Table] = []
     for images in [options.images] if options.images else IMAGES:
         tables += _network_tables(published, results, images, metric, names)
@@ -90,6 +107,7 @@ def run(options: argparse.Namespace) -> None:
             tables += _model_tables(published, results, names)
     if results is not None and not options.table and not options.images:
         tables += _own_tables(published, results, metric)
+    tables += logah
     if "known-issues" in names:
         tables.append(("Known issues of the published files", known_issues_text))
     for name in published.missing:
@@ -101,8 +119,7 @@ def run(options: argparse.Namespace) -> None:
         )
     if results is None:
         _print(f"note: there are no own results in {options.results}; python -m benchmark run creates them")
-    for title, table in tables:
-        print(f"\n{textwrap.fill(title, WIDTH)}\n\n{table()}")
+    _print_tables(tables)
     if results is not None:
         _print(f"\n{' '.join(ABOUT_OWN_RESULTS.split())}")
         _print_omitted_noise(results)
@@ -180,6 +197,23 @@ def _own_tables(published: Published, results: pd.DataFrame, metric: str) -> Ite
         if ((results["images"] == images) & (results["split"] == "val")).any():
             table = functools.partial(images_text, None, results, images, "val", name)
             yield f"Own results on {images}: networks of val", table
+
+
+def _logah_tables(folder: Path, names: Collection[str]) -> Iterator[Table]:
+    """Yield the tables of LoGAH, with own trainings of a folder."""
+    from benchmark.literature import LOGAH_TABLES, logah_text, read_trainings
+
+    chosen = [name for name in LOGAH if name in names]
+    trainings = read_trainings(folder) if chosen else None
+    for name in chosen:
+        yield LOGAH_TABLES[name], functools.partial(logah_text, name, trainings)
+
+
+def _print_tables(tables: Collection[Table]) -> None:
+    from benchmark.literature import WIDTH
+
+    for title, table in tables:
+        print(f"\n{textwrap.fill(title, WIDTH)}\n\n{table()}")
 
 
 def _metric_name(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,14 @@ def _add(parser: argparse.ArgumentParser, out: str, protocol: str) -> None:
     recipe.add_argument("--optimizer", choices=OPTIMIZERS)
     recipe.add_argument("--lr", type=number, help="learning rate of the first epoch")
     deprecated_option(recipe, "--learning-rate", "--lr")
+    recipe.add_argument(
+        "--lrs",
+        type=number,
+        nargs="+",
+        metavar="LR",
+        help="train once with each of these learning rates, with -lrLR behind the labels (default: those of the "
+        "protocol, if its published results are the best of several)",
+    )
     recipe.add_argument("--weight-decay", type=number)
     recipe.add_argument("--schedule", choices=SCHEDULES, help="learning rate by epoch")
     recipe.add_argument("--warmup-epochs", type=non_negative, help="epochs of linear warm-up")
@@ -185,7 +194,14 @@ def _add(parser: argparse.ArgumentParser, out: str, protocol: str) -> None:
 def run(options: argparse.Namespace) -> None:
     """Run `sgd` or `finetune` with parsed options."""
     from benchmark.baselines import Curves, train_all
-    from benchmark.commands.training_options import jobs_for, prepare, recipe_of, report, starts_of
+    from benchmark.commands.training_options import (
+        jobs_for,
+        learning_rates,
+        prepare,
+        recipe_of,
+        report,
+        starts_of,
+    )
     from benchmark.evaluation import default_image_split
     from benchmark.metrics import DEFAULT_METRICS
     from benchmark.training import PRESET_IMAGES, n_shot
@@ -209,6 +225,7 @@ def run(options: argparse.Namespace) -> None:
         raise ConfigError(f"--metric: {metric} is for finetune --task detection")
     recipe = recipe_of(options, protocol)
     starts = starts_of(options)
+    rates = learning_rates(options, protocol)
 
     image_split = options.image_split or default_image_split(_split(options))
     usual = {"train_on": "train", "shots": 0, "image_size": None, **PRESET_IMAGES.get(protocol, {})}
@@ -232,21 +249,23 @@ def run(options: argparse.Namespace) -> None:
     with curves.opened():
         if options.retry_failed:
             curves.remove_failed()
-        train_all(
-            curves,
-            jobs,
-            starts,
-            recipe,
-            train_images,
-            eval_images,
-            epochs_evaluated=options.evaluate_after,
-            settings=settings,
-            seed=options.seed,
-            device=options.device,
-            save=not options.no_save,
-            save_seconds=60 * options.save_minutes,
-            progress=not options.quiet,
-        )
+        choices: list[float | None] = [*rates] or [None]
+        for rate in choices:
+            train_all(
+                curves,
+                jobs,
+                starts if rate is None else [replace(each, label=f"{each.label}-lr{rate:g}") for each in starts],
+                recipe if rate is None else recipe.replace(lr=rate),
+                train_images,
+                eval_images,
+                epochs_evaluated=options.evaluate_after,
+                settings=settings,
+                seed=options.seed,
+                device=options.device,
+                save=not options.no_save,
+                save_seconds=60 * options.save_minutes,
+                progress=not options.quiet,
+            )
         report(curves, metric)
 
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from benchmark.baselines import Curves, TrainingJob
     from benchmark.training import SGDRecipe, Start
 
-__all__ = ["jobs_for", "prepare", "recipe_of", "report", "starts_of"]
+__all__ = ["jobs_for", "learning_rates", "prepare", "recipe_of", "report", "starts_of"]
 
 RECIPE_OPTIONS = (
     *("epochs", "optimizer", "lr", "weight_decay", "schedule", "batch_size", "label_smoothing", "clip_grad"),
@@ -48,6 +48,21 @@ def recipe_of(options: argparse.Namespace, protocol: str) -> SGDRecipe:
     recipe = SGDRecipe.preset(protocol, **changes)
     check_recipe(recipe)
     return recipe
+
+
+def learning_rates(options: argparse.Namespace, protocol: str) -> list[float]:
+    """Return the learning rates with each of which networks are trained; empty for that of the recipe alone."""
+    from benchmark.training import PRESET_LRS
+    from deepnets.support import ConfigError
+
+    if options.lrs and options.lr is not None:
+        raise ConfigError("--lrs: cannot be combined with --lr")
+    if options.lr is not None:
+        return []
+    rates = list(options.lrs or PRESET_LRS.get(protocol, ()))
+    if repeated := sorted({rate for rate in rates if rates.count(rate) > 1}):
+        raise ConfigError(f"--lrs: {repeated[0]:g} is given twice")
+    return rates
 
 
 def starts_of(options: argparse.Namespace) -> list[Start]:

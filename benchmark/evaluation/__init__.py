@@ -6,6 +6,7 @@ networks                 the networks of a split, or models of torchvision and t
 predictors               the registry of predictors, and predictors by name
 predictor_objects        functions and hypernetworks as predictors
 predictor_kinds          the built-in kinds of predictors
+trained_kind             hypernetworks of the user's own with trained weights
 baseline_kinds           kinds of predictors that are baselines, from `benchmark.predictors`
 jobs, machine            `EvaluationJob`, what is evaluated, and `Machine`, where
 prediction               `predict_one`: the parameters of one network
@@ -22,7 +23,8 @@ processes, process_server, guard, operating_system
 from __future__ import annotations
 
 import benchmark.evaluation.baseline_kinds
-import benchmark.evaluation.predictor_kinds  # noqa: F401 - these modules register the built-in kinds
+import benchmark.evaluation.predictor_kinds
+import benchmark.evaluation.trained_kind  # noqa: F401 - these modules register the built-in kinds
 from benchmark.evaluation.jobs import EvaluationJob
 from benchmark.evaluation.machine import BACKENDS, Machine
 from benchmark.evaluation.networks import (

@@ -11,13 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmark.evaluation.predictor_objects import (
-    Predictor,
-    TrainedState,
-    as_predictor,
-    first_line,
-    source_digest,
-)
+from benchmark.evaluation.predictor_objects import Predictor, TrainedState, as_predictor, first_line, source_digest
 from benchmark.evaluation.predictors import (
     PREDICTORS,
     PredictorContext,
@@ -33,7 +27,7 @@ from ghn_model.checkpoints import is_official, list_pretrained
 from ghn_model.config import PRESETS, GHNConfig
 from ghn_model.ghn import GHN
 
-__all__ = ["states_digest"]
+__all__ = ["declared_images", "states_digest"]
 
 SUFFIXES = (".safetensors", ".pt")
 """Suffixes of files of saved states."""
@@ -66,11 +60,11 @@ def _describe_hypernetwork(spec: str) -> PredictorInfo:
     label = spec if spec in list_pretrained() else _label_of(Path(spec))
     about = str(found.metadata.get("about", "")) or f"{found.config.hypernet}, {found.num_parameters:,} weights"
     config = found.config
-    data = _declared(found.metadata)
+    data = declared_images(found.metadata)
     return PredictorInfo(label, spec, "hypernetwork", found.sha256, about, config.num_classes, config.vocabulary, data)
 
 
-def _declared(metadata: Mapping[str, Any]) -> str:
+def declared_images(metadata: Mapping[str, Any]) -> str:
     """Return the images that a hypernetwork was trained on, from the metadata of its card or of its training."""
     data = metadata.get("data")
     images = data.get("images") if isinstance(data, Mapping) else metadata.get("images")

@@ -88,7 +88,8 @@ class HypernetworkPredictor:
     Parameters
     ----------
     hypernetwork
-        Object whose method ``forward`` maps a list of graphs to a list of dicts of tensors.
+        Object whose method ``forward`` maps a list of graphs to a list of dicts of tensors.  If it has the method
+        ``prepare(graphs)``, ``forward`` is given its result instead (see `ghn_model.training.Hypernetwork`).
     """
 
     def __init__(self, hypernetwork: Any) -> None:
@@ -96,7 +97,12 @@ class HypernetworkPredictor:
 
     @torch.no_grad()
     def __call__(self, model: nn.Module, graph: Graph) -> Mapping[str, Tensor]:
-        results = self._hypernetwork.forward([graph])
+        prepare = getattr(self._hypernetwork, "prepare", None)
+        inputs: Any = prepare([graph]) if callable(prepare) else [graph]
+        if isinstance(self._hypernetwork, nn.Module) and hasattr(inputs, "to"):
+            weight = next(self._hypernetwork.parameters(), None)
+            inputs = inputs.to("cpu" if weight is None else weight.device)
+        results = self._hypernetwork.forward(inputs)
         if not isinstance(results, list | tuple) or len(results) != 1:
             raise ConfigError(f"forward: expected a list of one dict for one graph, got {type(results).__name__}")
         parameters: Mapping[str, Tensor] = results[0]
@@ -122,3 +128,14 @@ def _num_arguments(function: Any) -> int:
         return 0
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return sum(each.kind in positional and each.default is inspect.Parameter.empty for each in parameters)
+
+
+def source_digest(module: str) -> str:
+    """Return the SHA-256 of the source file of an imported module; empty if it has none."""
+    source = getattr(sys.modules.get(module), "__file__", None)
+    return hashlib.sha256(Path(source).read_bytes()).hexdigest() if source and Path(source).is_file() else ""
+
+
+def first_line(found: Any) -> str:
+    """Return the first line of the docstring of an object."""
+    return (inspect.getdoc(found) or "").strip().partition("\n")[0]

@@ -3,6 +3,7 @@
     ghn2-digits                  a bundled hypernetwork (`python -m ghn_model list`)
     runs/mine/ghn.safetensors    the file of a hypernetwork, or an official checkpoint
     untrained:ghn2               a hypernetwork with random weights
+    trained:my_module:Net:FILE   a hypernetwork of your own, whose code runs, with the weights of a training
     my_module:predict            an object of a module, whose code runs (see `as_predictor`)
     results/sgd/random           a folder of saved states, SPLIT-INDEX.safetensors or NAME.safetensors
     random                       PyTorch's initial values
@@ -183,6 +184,9 @@ class PredictorKind:
     check
         Function of a `PredictorInfo`, images and the folder of the image set that raises an error if the predictor
         cannot be used for them; None if there is nothing to check beyond the number of classes.
+    label
+        Function from a text (without label) to its label, for kinds whose `describe` runs code of the user, which must
+        not choose the label.
     """
 
     name: str
@@ -192,6 +196,7 @@ class PredictorKind:
     open: Callable[[PredictorInfo, PredictorContext], Predictor | GHN]
     check: Callable[[PredictorInfo, Images, Path | str | None], None] | None = None
     describing_runs_code: bool = False
+    label: Callable[[str], str] = str
 
 
 PREDICTORS: Registry[PredictorKind] = Registry("predictor")

@@ -339,7 +339,8 @@ def describe_in_worker(spec: str, machine: Machine) -> PredictorInfo:
         if "failed" in answer:
             raise ConfigError(str(answer["failed"]))
         info = PredictorInfo.from_dict(answer.get("info"))
-        return replace(info, label=label or name, spec=name, kind=kind.name)  # its code could have changed them
+        # Its code could have changed these.
+        return replace(info, label=label or kind.label(name), spec=name, kind=kind.name)
     except EndedError as error:
         how = process.close(is_ending=True) if process else "at once"
         raise ConfigError(f"predictor: {spec}: its process ended {how} while it was imported and created") from error

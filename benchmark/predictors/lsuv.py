@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from benchmark.accuracy import random_generator
 from benchmark.predictors.orthogonal import OrthogonalInit
 from deepnets.data import Images
 from deepnets.graph import Graph
@@ -20,7 +21,6 @@ NUM_IMAGES = 64
 """Number of training images by whose activations the weights are scaled."""
 
 _LAYERS = (nn.Linear, nn.modules.conv._ConvNd)
-_DROPOUT = (nn.modules.dropout._DropoutNd,)
 _SMALLEST = 1e-12  # variance of outputs that carry no signal
 
 
@@ -29,7 +29,9 @@ class LSUVInit:
 
     The network processes one batch.  When a convolution or linear layer has computed its outputs, its weight is divided
     by their standard deviation, and the layers after it see the outputs of the scaled layer.  Biases are 0, so one
-    division is exact, and the published iteration is not needed.  Batch norms use the statistics of the batch.
+    division is exact, and the published iteration is not needed.  Batch norms use the statistics of the batch; all else
+    is in evaluation mode, so that dropout and stochastic depth do not change the variances.  Weights that are not those
+    of a convolution or linear layer, such as those in `torch.nn.MultiheadAttention`, are orthogonal.
 
     Parameters
     ----------
@@ -51,13 +53,14 @@ class LSUVInit:
 
     @classmethod
     def from_images(cls, images: Images) -> LSUVInit:
-        """Make the predictor from the first images of a set; their labels are not used."""
-        return cls(next(iter(images.batches(NUM_IMAGES)))[0])
+        """Make the predictor from random images of a set, which may be sorted by class; the same ones in every call."""
+        generator = random_generator(images, seed=0)
+        return cls(next(iter(images.batches(NUM_IMAGES, shuffle=True, generator=generator)))[0])
 
     @torch.no_grad()
     def __call__(self, model: nn.Module, graph: Graph) -> dict[str, Tensor]:
         """Return the parameters of a network by name."""
-        scaled = copy.deepcopy(model).train()
+        scaled = copy.deepcopy(model).eval()
         start = OrthogonalInit()(model, graph)
         parameters = dict(scaled.named_parameters())
         for name, value in start.items():
@@ -65,8 +68,8 @@ class LSUVInit:
         done: set[int] = set()
         hooks = []
         for module in scaled.modules():
-            if isinstance(module, _DROPOUT):
-                module.eval()
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.train()
             elif isinstance(module, _LAYERS):
                 hooks.append(module.register_forward_hook(_Scaling(done)))
         try:

@@ -38,7 +38,8 @@ class MimeticInit:
 
     Both products are factorized by a singular value decomposition.  Attention is found in the graph of the network,
     where the weights of query, key and value may be one matrix or three.  The number of heads is that of the module.
-    Attention that mixes tensors of different sizes, or whose number of heads is unknown, keeps its initial values.
+    Attention that mixes tensors of different sizes, or whose number of heads is unknown, keeps its initial values.  The
+    paper trains networks with sinusoidal position encodings, which this predictor does not set.
 
     Parameters
     ----------

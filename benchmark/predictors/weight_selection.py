@@ -34,7 +34,7 @@ def select_elements(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
     """
     for axis, size in enumerate(shape):
         length = tensor.shape[axis]
-        if length % size == 0:
+        if size and length % size == 0:
             indices = torch.arange(size) * (length // size)
         else:
             indices = torch.linspace(0, length - 1, size).round().long()

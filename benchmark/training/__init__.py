@@ -9,12 +9,13 @@ start         initial parameters: random, predicted or saved
 subsets       the first n images of every class
 detection     Faster R-CNN with a network as its backbone, on Penn-Fudan
 adaptation    torchvision models for images of 32 pixels
+vits          vision transformers for images of 32 pixels, those of LoGAH's tables
 """
 
 from __future__ import annotations
 
 from benchmark.training.adaptation import adapt_to_small_images
-from benchmark.training.recipe import PRESET_IMAGES, PRESETS, SGDRecipe
+from benchmark.training.recipe import PRESET_IMAGES, PRESET_LRS, PRESETS, SGDRecipe
 from benchmark.training.start import Start, initialized, open_start, read_state
 from benchmark.training.subsets import n_shot
 from benchmark.training.trainer import Trained, evaluate_trained, evaluated_epochs, track_statistics, train_network
@@ -22,6 +23,7 @@ from benchmark.training.trainer import Trained, evaluate_trained, evaluated_epoc
 __all__ = [
     "PRESETS",
     "PRESET_IMAGES",
+    "PRESET_LRS",
     "SGDRecipe",
     "Start",
     "Trained",

@@ -11,7 +11,16 @@ import numpy as np
 
 from deepnets.support import ConfigError, at_least, checked_integer
 
-__all__ = ["LOSSES", "OPTIMIZERS", "PRESETS", "PRESET_IMAGES", "SCHEDULES", "SGDRecipe", "current_names"]
+__all__ = [
+    "LOSSES",
+    "OPTIMIZERS",
+    "PRESETS",
+    "PRESET_IMAGES",
+    "PRESET_LRS",
+    "SCHEDULES",
+    "SGDRecipe",
+    "current_names",
+]
 
 OPTIMIZERS = ("sgd", "adam", "adamw", "lamb")
 LOSSES = ("cross_entropy", "bce")
@@ -189,6 +198,10 @@ class SGDRecipe:
             - "ghn3-imagenet": ImageNet from predictions of GHN-3 with the procedure A3 of "ResNet strikes back"
               (Wightman et al., 2021), shortened to 50 epochs (ICML 2023); "ghn3-imagenet-random" is the one from random
               initial parameters.  The length of its warm-up and the threshold of the targets are those of A3.
+            - "logah-vit", "logah-vit-large": a ViT-S, and a ViT-B or ViT-L, on CIFAR from predictions of LoGAH (arXiv
+              2405.16287), with the first of the published learning rates (`PRESET_LRS`); "logah-vit-imagenet" the same
+              on ImageNet; "logah-vit-adamw" the command in the README of its code.  The publications do not state the
+              schedule and the batch size of the first three: they are those of "cifar10" and "ghn3-resnet50".
             - "penn-fudan": detection of pedestrians (`benchmark.training.detection`), as in NeurIPS 2021.
         changes
             Fields with other values.
@@ -266,6 +279,7 @@ _NUMBERS = (
     "cutmix",
 )
 _ORTHOGONAL = {"epochs": 300, "noise": 3e-5}
+_LOGAH = {"epochs": 100, "weight_decay": 1e-2}
 _A3 = {  # "ResNet strikes back", table 2, with half as many epochs
     "optimizer": "lamb",
     "loss": "bce",
@@ -325,6 +339,17 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "ghn3-imagenet": {**_A3, "lr": 6e-3, "weight_decay": 1e-3, "noise": 1e-5},
     "ghn3-imagenet-random": {**_A3, "lr": 8e-3, "weight_decay": 1e-2, "warmup_epochs": 5},
+    "logah-vit": {**_LOGAH, "lr": 0.1},
+    "logah-vit-large": {**_LOGAH, "lr": 0.03},
+    "logah-vit-imagenet": {
+        **_LOGAH,
+        "lr": 0.1,
+        "epochs": 30,
+        "batch_size": 128,
+        "label_smoothing": 0.1,
+        "color_jitter": False,
+    },
+    "logah-vit-adamw": {"optimizer": "adamw", "lr": 4e-5, "weight_decay": 1e-2, "batch_size": 32, "epochs": 100},
     "penn-fudan": {
         "lr": 0.005,
         "weight_decay": 5e-4,
@@ -346,6 +371,12 @@ PRESET_IMAGES: dict[str, dict[str, Any]] = {
 }
 """What presets determine about the images, if not the defaults: training images per class, the part of the image set
 for training, and the image size."""
+
+PRESET_LRS: dict[str, tuple[float, ...]] = {
+    "logah-vit": (0.1, 0.2, 0.3, 0.4, 0.5),
+    "logah-vit-large": (0.03, 0.04, 0.05, 0.06, 0.1),
+}
+"""Learning rates of presets whose published results are the best over several."""
 
 
 def _checked_number(name: str, value: Any, limit: float) -> float:

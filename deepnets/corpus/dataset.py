@@ -317,7 +317,7 @@ class DeepNets1M:
         Examples
         --------
         >>> DeepNets1M(split="predefined").to_pyg(targets="num_params")[1]
-        Data(x=[129], edge_index=[2, 148], edge_attr=[148], cell=[129], num_nodes=129, index=1, y=[1, 1])
+        NetworkData(x=[129], edge_index=[2, 148], edge_attr=[148], cell=[129], num_nodes=129, index=1, y=[1, 1])
         """
         try:
             from deepnets.corpus.pyg_dataset import PyGDataset

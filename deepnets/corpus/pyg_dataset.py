@@ -13,13 +13,13 @@ from torch import Tensor
 from torch_geometric.data import Data, Dataset
 
 from deepnets.architecture import count_flops
-from deepnets.graph import Graph
-from deepnets.support import ConfigError
+from deepnets.graph import MAX_DISTANCE, Graph
+from deepnets.support import ConfigError, checked_integer
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["COMPUTED", "PyGDataset"]
+__all__ = ["COMPUTED", "NetworkData", "PyGDataset"]
 
 COMPUTED = ("num_params", "flops")
 """Targets that are computed from a network, exactly as it is loaded."""
@@ -35,6 +35,23 @@ class Graphs(Protocol):
     def __len__(self) -> int: ...
     def __getitem__(self, index: int) -> Graph: ...
     def network(self, index: int) -> nn.Module: ...
+
+
+class NetworkData(Data):  # type: ignore[misc]
+    """A graph of a `PyGDataset`, with its position in the split, `index`.
+
+    PyTorch Geometric takes attributes whose names contain "index" for indices of nodes, to which a batch adds the
+    number of nodes before them.  The position stays as it is.
+
+    Examples
+    --------
+    >>> from torch_geometric.data import Batch
+    >>> Batch.from_data_list([NetworkData(num_nodes=5, index=7), NetworkData(num_nodes=5, index=8)]).index
+    tensor([7, 8])
+    """
+
+    def __inc__(self, key: str, value: Any, *args: Any, **options: Any) -> Any:
+        return 0 if key == "index" else super().__inc__(key, value, *args, **options)
 
 
 class PyGDataset(Dataset):  # type: ignore[misc]
@@ -61,7 +78,8 @@ class PyGDataset(Dataset):  # type: ignore[misc]
     Raises
     ------
     ConfigError
-        If a target is unknown, is not a number, or `table` does not have one row per network.
+        If a target is unknown, is not a number, `table` does not have one row per network, or `virtual_edges` is out of
+        range.
 
     Examples
     --------
@@ -80,7 +98,7 @@ class PyGDataset(Dataset):  # type: ignore[misc]
     ) -> None:
         super().__init__(root=None, transform=transform)
         self._nets = nets
-        self._virtual_edges = virtual_edges
+        self._virtual_edges = checked_integer("virtual_edges", virtual_edges, range(1, MAX_DISTANCE + 1))
         self._shapes = shapes
         self.targets = (targets,) if isinstance(targets, str) else tuple(targets)
         self._values, self._computed = _known_targets(nets, self.targets, table)
@@ -99,12 +117,13 @@ class PyGDataset(Dataset):  # type: ignore[misc]
 
         Returns
         -------
-        torch_geometric.data.Data
-            As in `deepnets.Graph.to_pyg`, with `index` (the position) and, if there are targets, `y` (1, T) `float32`.
+        NetworkData
+            A `torch_geometric.data.Data` as in `deepnets.Graph.to_pyg`, with `index` (the position) and, if there are
+            targets, `y` (1, T) `float32`.
         """
         index = int(index)
         graph = self._nets[index]
-        data = graph.to_pyg(self._virtual_edges, shapes=self._shapes)
+        data = NetworkData.from_dict(graph.to_pyg(self._virtual_edges, shapes=self._shapes).to_dict())
         data.index = index
         if self.targets:
             values = self._values_of(index, graph)

@@ -40,6 +40,8 @@ def write_onnx(graph: Graph, path: Path | str) -> None:
 
     Raises
     ------
+    ConfigError
+        If `graph` is not a graph.
     MissingDependencyError
         If the package `onnx` is not installed (`pip install "deepnets1m[onnx]"`).
     OSError
@@ -59,6 +61,8 @@ def write_onnx(graph: Graph, path: Path | str) -> None:
     >>> equal
     True
     """
+    if not isinstance(graph, Graph):
+        raise ConfigError(f"graph: expected a Graph, got {type(graph).__name__}; trace(model) makes one of a module")
     onnx = import_onnx()
     helper, real = onnx.helper, onnx.TensorProto.FLOAT
     known: tuple[tuple[ParameterSlot, ...], ...] = (

@@ -6,6 +6,7 @@ A file written by these functions is either complete and on the disk, or the pre
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import os
 import secrets
@@ -85,6 +86,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
     ...     Path(name, "a.txt").read_text(), len(os.listdir(name))
     ('complete', 1)
     """
+    if not path.parent.exists():  # the message of the operating system would name the temporary file
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent))
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         temporary.unlink(missing_ok=True)  # it could be a symbolic link that another user has put there

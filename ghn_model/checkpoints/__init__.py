@@ -14,6 +14,7 @@ tables           embedding tables for other node types or numbers of channels
 from __future__ import annotations
 
 from ghn_model.checkpoints.files import (
+    CUSTOM_FORMAT,
     FORMAT,
     PRETRAINED,
     Checkpoint,
@@ -42,6 +43,7 @@ from ghn_model.checkpoints.tensor_files import (
 )
 
 __all__ = [
+    "CUSTOM_FORMAT",
     "DIGEST",
     "FORMAT",
     "FORMATS",

@@ -19,7 +19,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from deepnets.support import CheckpointError, ConfigError, parse_json
+from deepnets.support import CheckpointError, ConfigError, abbreviated, parse_json
 from ghn_model.checkpoints.official import read_official
 from ghn_model.checkpoints.official_layouts import config_difference
 from ghn_model.checkpoints.official_names import find_official_checkpoint, how_to_get, is_official
@@ -31,6 +31,7 @@ from ghn_model.initialization import skip_initialization
 from ghn_model.registry import DECODERS, ENCODERS, PLUGINS_VARIABLE, is_trusted
 
 __all__ = [
+    "CUSTOM_FORMAT",
     "Checkpoint",
     "build_from",
     "checked_device",
@@ -42,6 +43,7 @@ __all__ = [
 ]
 
 FORMAT, FORMAT_VERSION = "deepnets1m hypernetwork", 1
+CUSTOM_FORMAT = "deepnets1m custom hypernetwork"  # weights of one that is no `GHN`
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
 """Folder of the bundled hypernetworks: NAME.safetensors and NAME.json."""
 
@@ -300,6 +302,9 @@ def _read(path: Path, card: Mapping[str, Any] | None) -> Checkpoint:
 def _read_ours(path: Path) -> Checkpoint:
     file = TensorFile(path)
     texts = file.metadata
+    if texts.get("format") == CUSTOM_FORMAT:
+        known = "ghn_model.training.load_weights loads them, the predictor trained:MODULE:ATTRIBUTE:FILE uses them"
+        raise CheckpointError(f"{path}: has weights of {abbreviated(texts.get('class', ''))}, which is no GHN; {known}")
     if texts.get("format") != FORMAT:
         raise CheckpointError(f"{path}: is a safetensors file, but not of a hypernetwork; expected {KINDS}")
     if texts.get("format_version") != str(FORMAT_VERSION):

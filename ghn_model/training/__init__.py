@@ -5,6 +5,7 @@ trainer       `Trainer`, the training loop
 recipe        `Recipe`, the hyperparameters
 schedules     learning rate schedules, and `Budget`, the length of a training
 hypernetwork  `Hypernetwork`, what the trainer needs of a model
+checking      checks of what a hypernetwork of your own predicts
 objective     the loss of a meta-batch and its gradient
 optimization  gradient clipping, optimizer step, moving average of the weights
 meta_batches  batches of networks, prepared by worker processes

@@ -1,6 +1,7 @@
 """`Hypernetwork`: the interface of models that the trainer accepts, and files for hypernetworks other than `GHN`.
 
-The trainer uses nothing else of a hypernetwork, so a class of your own trains with the same loop as `ghn_model.GHN`:
+The trainer uses nothing else of a hypernetwork, so a class of your own trains with the same loop as `ghn_model.GHN`.
+`ghn_model.parts` has parts that it can use:
 
     class Constant(torch.nn.Module):
         def __init__(self):
@@ -26,13 +27,13 @@ from torch import Tensor, nn
 
 from deepnets.graph import Graph
 from deepnets.support import CheckpointError, ConfigError, parse_json
-from ghn_model.checkpoints import TensorFile, save_checkpoint, write_tensors
+from ghn_model.checkpoints import CUSTOM_FORMAT, TensorFile, save_checkpoint, write_tensors
 from ghn_model.config import GHNConfig
 from ghn_model.ghn import GHN
 
 __all__ = ["Hypernetwork", "HypernetworkModule", "build_hypernetwork", "load_weights", "save_hypernetwork"]
 
-FORMAT, FORMAT_VERSION = "deepnets1m custom hypernetwork", "1"
+FORMAT_VERSION = "1"
 
 
 @runtime_checkable
@@ -52,7 +53,10 @@ class Hypernetwork(Protocol):
     """
 
     def forward(self, graphs: Sequence[Graph]) -> list[dict[str, Tensor]]:
-        """Return one dict per graph, from each parameter name in ``graph.parameters`` to a tensor of its shape."""
+        """Return one dict per graph, from each parameter name in ``graph.parameters`` to a float32 tensor of its shape.
+
+        Some of the tensors may be constants, which do not depend on the weights.
+        """
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """Return the trainable tensors, leaves of the autograd graph, always in the same order."""
@@ -167,7 +171,7 @@ def save_hypernetwork(hypernetwork: nn.Module, folder: Path, metadata: Mapping[s
     if isinstance(hypernetwork, GHN):
         return save_checkpoint(hypernetwork, folder / "ghn.safetensors", metadata)
     path = folder / "hypernetwork.safetensors"
-    texts = {"format": FORMAT, "format_version": FORMAT_VERSION, "metadata": json.dumps(metadata)}
+    texts = {"format": CUSTOM_FORMAT, "format_version": FORMAT_VERSION, "metadata": json.dumps(metadata)}
     write_tensors(path, hypernetwork.state_dict(), {**texts, "class": class_name(hypernetwork)})
     return path
 
@@ -212,7 +216,7 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
     ['bias', 'weight']
     """
     file = TensorFile(Path(path))
-    if file.metadata.get("format") != FORMAT:
+    if file.metadata.get("format") != CUSTOM_FORMAT:
         raise CheckpointError(f"{path}: is not a custom hypernetwork; load a GHN with GHN.from_pretrained")
     file.check()
     return file.tensors

@@ -18,6 +18,8 @@ from torch import Tensor, nn
 
 from deepnets.architecture import run_network
 from deepnets.graph import Graph
+from ghn_model.ghn import GHN
+from ghn_model.training.checking import check_predictions
 from ghn_model.training.meta_batches import MetaBatch
 from ghn_model.training.step_parts import part
 
@@ -140,6 +142,8 @@ class Objective:
         started = time.perf_counter()
         with part("hypernetwork forward"):
             predicted = hypernetwork(batch.inputs)
+        if not isinstance(hypernetwork, GHN):
+            check_predictions(hypernetwork, predicted, batch.graphs)
         hyper_seconds = time.perf_counter() - started
 
         share = weight / len(predicted)
@@ -171,6 +175,8 @@ class Objective:
                 factor = factor * torch.nan_to_num(typical_norm / norm, nan=1.0, posinf=most).clamp(max=most)
             torch._foreach_mul_(list(with_grad.values()), factor)
             for name, leaf in leaves.items():
+                if not parameters[name].requires_grad:  # a constant of a hypernetwork of the user's own
+                    continue
                 if name in with_grad:
                     outputs.append(parameters[name])
                     gradients.append(with_grad[name])
@@ -178,14 +184,15 @@ class Objective:
                     outputs.append(parameters[name])
                     gradients.append(torch.zeros_like(leaf))
         mean_loss = torch.stack(losses).mean()
-        if self.predicted_param_decay:
+        if self.predicted_param_decay and outputs:
             with part("networks backward"):
                 decay = _add_norm_gradients(outputs, gradients, share * self.predicted_param_decay)
                 mean_loss = mean_loss + decay / weight
 
         started = time.perf_counter()
         with part("hypernetwork backward"):
-            torch.autograd.backward(outputs, gradients)
+            if outputs:  # otherwise these networks have constant parameters only
+                torch.autograd.backward(outputs, gradients)
         hyper_seconds += time.perf_counter() - started
         return Outcome(mean_loss, correct, len(predicted) * len(labels), torch.stack(log_norms).mean(), hyper_seconds)
 

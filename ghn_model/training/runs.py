@@ -87,7 +87,8 @@ def train(
     Raises
     ------
     ConfigError
-        If arguments do not fit together, or the folder is in use or holds another run.
+        If arguments do not fit together, the folder is in use or holds another run, or a hypernetwork of your own
+        predicts tensors that are missing, have other shapes or are not finite (before the first step).
     TrainingError
         If too many meta-batches were skipped.
 

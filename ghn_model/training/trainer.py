@@ -31,6 +31,7 @@ from deepnets.support import ConfigError, DeferredSignals, TrainingError, is_out
 from ghn_model.checkpoints import grow_tables
 from ghn_model.config import GHNConfig
 from ghn_model.ghn import GHN
+from ghn_model.training.checking import check_hypernetwork, varied_networks
 from ghn_model.training.distributed import Distributed
 from ghn_model.training.hypernetwork import (
     Hypernetwork,
@@ -107,6 +108,8 @@ class Trainer:
             self._initialize(init)
         distributed.broadcast(self.hypernetwork.state_dict().values())
         self.nets = DrawnNetworks(nets, recipe.max_params, recipe.max_nodes)
+        if not isinstance(self.hypernetwork, GHN):
+            check_hypernetwork(self.hypernetwork, varied_networks(self.nets), nets.split, distributed.device)
         self.objective = Objective(
             images.image_size,
             recipe.label_smoothing,
@@ -302,6 +305,7 @@ class Trainer:
         )
         metadata = {
             **self.identity,
+            "num_classes": self.images.num_classes,
             "steps": progress.step,
             "seconds": round(progress.seconds, 1),
             "core_seconds": round(progress.core_seconds, 1),

@@ -104,6 +104,9 @@ def test_parquet_files_are_written(data: Path, tmp_path: Path) -> None:
     assert len(pandas.read_parquet(out / "data" / "test-00000-of-00001.parquet")) == 4
     with pytest.raises(ConfigError, match="--splits: unknown 'tset'"):
         main(["parquet", str(out), "--data", str(data), "--splits", "tset"])
+    empty = tmp_path / "empty"
+    main(["parquet", str(empty / "out"), "--data", str(empty), "--splits", "predefined"])
+    assert len(pandas.read_parquet(empty / "out" / "data" / "predefined-00000-of-00001.parquet")) == 2
 
 
 def test_genotypes_of_other_spaces_are_drawn(tmp_path: Path) -> None:

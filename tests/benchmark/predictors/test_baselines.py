@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from benchmark.evaluation import PredictorContext, describe_predictor, open_networks, open_predictor
+from benchmark.evaluation import ImageInfo, PredictorContext, describe_predictor, open_networks, open_predictor
 from benchmark.predictors import LSUVInit, MimeticInit, NearestCopy, OrthogonalInit, WeightSelection
 from benchmark.predictors.weight_selection import select_elements
 from deepnets import GENOTYPES, ConfigError, Graph, Network, NetworkConfig, build_graph, trace
@@ -254,7 +254,7 @@ def test_parameters_of_other_shapes_keep_their_values(tmp_path: Path) -> None:
 @pytest.fixture
 def context() -> PredictorContext:
     networks = open_networks("predefined", data="data", num_classes=10, image_size=32)
-    return PredictorContext(networks, load_images("digits", "test"))
+    return PredictorContext(networks, ImageInfo("digits", 10, 32))  # no images, as in a run
 
 
 def test_kinds_by_name(context: PredictorContext, tmp_path: Path) -> None:

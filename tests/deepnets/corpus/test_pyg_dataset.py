@@ -56,6 +56,9 @@ def test_batches(nets: DeepNets1M) -> None:
         [float(index), float(nodes)] for index, nodes in enumerate(nets.num_nodes)
     ]
     assert torch.equal(dataset.y, torch.cat([batch.y for batch in batches]))
+    positions = torch.cat([batch.index for batch in batches])
+    assert positions.tolist() == list(range(12)), "positions are no indices of nodes, which batches would shift"
+    assert int(batches[0].edge_index.max()) == int(nets.num_nodes[:5].sum()) - 1
 
 
 def test_parameters_are_those_of_the_loaded_network(corpus: Path) -> None:
@@ -102,6 +105,7 @@ WRONG = [
     ({"targets": "accuracy"}, "targets: unknown 'accuracy'; expected some of num_params, flops"),
     ({"targets": "norm"}, "targets: norm is not a number"),
     ({"targets": "top1", "table": pd.DataFrame({"top1": ["a"]})}, "targets: top1 is not a number"),
+    ({"virtual_edges": 0}, "virtual_edges: expected an integer, 1 to 254; got 0"),
     ({"table": pd.DataFrame({"top1": [1.0, 2.0]}, index=[3, 3])}, "several rows for network 3"),
     ({"table": pd.DataFrame({"top1": [1.0]}, index=["x"])}, "expected the positions of networks"),
     ({"table": pd.DataFrame({"top1": [1.0]}, index=[-1])}, "count from 0, got -1"),

@@ -11,6 +11,7 @@ from torch import nn
 
 from deepnets import (
     GENOTYPES,
+    ConfigError,
     DeepNets1M,
     FormatError,
     Graph,
@@ -138,3 +139,12 @@ def test_files_of_other_kinds(tmp_path: Path) -> None:
         (tmp_path / "c.onnx").write_bytes(content)
         with pytest.raises(FormatError, match=r"c\.onnx: is not an ONNX model"):
             read_onnx(tmp_path / "c.onnx")
+
+
+def test_files_that_cannot_be_written(tmp_path: Path) -> None:
+    graph = build_graph(NetworkConfig(GENOTYPES["DARTS"], n_cells=3))
+    with pytest.raises(FileNotFoundError, match=r"No such file or directory: '[^']*/absent'$"):
+        write_onnx(graph, tmp_path / "absent" / "a.onnx")
+    with pytest.raises(ConfigError, match=r"graph: expected a Graph, got NetworkConfig; trace\(model\) makes one"):
+        write_onnx(graph.config, tmp_path / "a.onnx")
+    assert not list(tmp_path.iterdir())

@@ -119,6 +119,8 @@ def test_trained_weights_load(corpus: Path, tmp_path: Path) -> None:
         assert all(torch.equal(a, b) for a, b in zip(loaded.parameters(), hypernetwork.parameters(), strict=True))
     with pytest.raises(CheckpointError, match="is of another hypernetwork"):
         load_weights(nn.Linear(2, 2), path)  # type: ignore[type-var]
+    with pytest.raises(CheckpointError, match=r"weights of .*Plain.*, which is no GHN; .*trained:MODULE"):
+        GHN.from_pretrained(path)
     ghn = train_here(corpus, tmp_path / "ghn", steps=1)
     with pytest.raises(CheckpointError, match=r"load a GHN with GHN\.from_pretrained"):
         load_weights(Scales(), ghn)
