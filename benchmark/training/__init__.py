@@ -14,7 +14,7 @@ adaptation    torchvision models for images of 32 pixels
 from __future__ import annotations
 
 from benchmark.training.adaptation import adapt_to_small_images
-from benchmark.training.recipe import PRESET_IMAGES, PRESETS, SGDRecipe
+from benchmark.training.recipe import PRESET_IMAGES, PRESETS, SGDRecipe, usual_preset
 from benchmark.training.start import Start, initialized, open_start, read_state
 from benchmark.training.subsets import n_shot
 from benchmark.training.trainer import Trained, evaluate_trained, evaluated_epochs, track_statistics, train_network
@@ -34,4 +34,5 @@ __all__ = [
     "read_state",
     "track_statistics",
     "train_network",
+    "usual_preset",
 ]

@@ -11,7 +11,16 @@ import numpy as np
 
 from deepnets.support import ConfigError, at_least, checked_integer
 
-__all__ = ["LOSSES", "OPTIMIZERS", "PRESETS", "PRESET_IMAGES", "SCHEDULES", "SGDRecipe", "current_names"]
+__all__ = [
+    "LOSSES",
+    "OPTIMIZERS",
+    "PRESETS",
+    "PRESET_IMAGES",
+    "SCHEDULES",
+    "SGDRecipe",
+    "current_names",
+    "usual_preset",
+]
 
 OPTIMIZERS = ("sgd", "adam", "adamw", "lamb")
 LOSSES = ("cross_entropy", "bce")
@@ -346,6 +355,17 @@ PRESET_IMAGES: dict[str, dict[str, Any]] = {
 }
 """What presets determine about the images, if not the defaults: training images per class, the part of the image set
 for training, and the image size."""
+
+
+def usual_preset(images: str) -> str:
+    """Return the preset for an image set: that of its name, or that of CIFAR-10 for other image sets.
+
+    Examples
+    --------
+    >>> usual_preset("digits"), usual_preset("folder:pets")
+    ('digits', 'cifar10')
+    """
+    return images if images in ("digits", "imagenet") else "cifar10"
 
 
 def _checked_number(name: str, value: Any, limit: float) -> float:
