@@ -18,10 +18,13 @@ from benchmark.metrics import DEFAULT_METRICS, METRICS
 from benchmark.results.spreadsheets import unescape_formula
 from deepnets.support import FormatError, MissingDataError
 
-__all__ = ["KEY", "moment", "read_rows", "read_runs"]
+__all__ = ["CORRUPTION", "KEY", "moment", "read_rows", "read_runs"]
 
 KEY = ["predictor", "split", "images", "part", "noise"]
 """The columns that identify what was evaluated on which images."""
+
+CORRUPTION = "corruption"
+"""Column of the corruption of the images, such as "fog" or "fog:3"; files without corrupted images do not have it."""
 
 ROWS, RUNS = "networks.csv", "runs.json"
 TEXTS = ("run", "predictor", "split", "images", "part", "network", "batch_norm", "status", "reason")
@@ -106,7 +109,7 @@ def read_rows(folder: Path) -> pd.DataFrame:
     -------
     One row per network and run, with the columns `run` and `KEY`, and those of `benchmark.evaluate`.  A network that
     was evaluated again has several rows, of which the last one counts.  Columns that files of earlier versions lack are
-    filled.
+    filled.  The column `corruption` is empty for images that are not corrupted.
 
     Raises
     ------
@@ -149,7 +152,7 @@ create it with python -m benchmark run, or give another --results
         if len(line) != len(header):
             raise FormatError(f"{path}: row {number}: expected {len(header)} fields, got {len(line)}")
     table = pd.DataFrame([map(unescape_formula, line) for line in body], columns=header, dtype=str)
-    return _typed(table.assign(**{name: "" for name in ADDED if name not in header}), path)
+    return _typed(table.assign(**{name: "" for name in (*ADDED, CORRUPTION) if name not in header}), path)
 
 
 def _is_complete(line: list[str], header: list[str]) -> bool:
