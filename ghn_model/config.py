@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from deepnets.architecture import NODE_TYPE_ROWS
+from deepnets.architecture import NODE_TYPE_ROWS, checked_task, has_cifar_stem
 from deepnets.graph import MAX_DISTANCE
 from deepnets.support import ConfigError, at_least, checked_integer
 from deepnets.tracing import check_vocabulary
@@ -23,7 +23,7 @@ TASKS = ("images", "text")
 TEXT_SIZES = (32000, 50257, 128256)
 """Vocabularies of Llama 2, GPT-2 and Llama 3, which the shape encoder of LoGAH for texts has rows for."""
 
-_MAP_SIZES = {32: 11, 224: 16}  # height and width of the predicted kernels, by image size
+_CIFAR_SIDE, _IMAGENET_SIDE = 11, 16  # height and width of the predicted kernels, by the stem of networks
 _GHN3 = {"t": (64, 3, 8), "s": (128, 5, 16), "l": (256, 12, 16), "xl": (384, 24, 16)}  # hidden, layers, heads
 _LOGAH = {"t": (64, 3, 8, 32), "s": (128, 5, 16, 90), "b": (256, 5, 16, 128), "l": (256, 12, 16, 256)}  # and rank
 
@@ -199,7 +199,7 @@ class GHNConfig:
         num_classes
             Number of classes of the data set: 10 for CIFAR-10, 1,000 for ImageNet.
         image_size
-            Height and width of the images in pixels: 32 or 224.
+            Height and width of the images in pixels, 16 to 512.
         task
             "images", or "text" for LoGAH's hypernetworks for language models, which have no number of classes.
         changes
@@ -224,7 +224,7 @@ class GHNConfig:
         if task not in TASKS or (task == "text" and not name.startswith("logah")):
             known = ", ".join(TASKS) if name.startswith("logah") else "images"
             raise ConfigError(f"task: expected one of {known} for {name}; got {task!r}")
-        side = _MAP_SIZES[checked_integer("image_size", image_size, tuple(_MAP_SIZES))]
+        side = _CIFAR_SIDE if has_cifar_stem(checked_task(num_classes, image_size)[1]) else _IMAGENET_SIDE
         values: dict[str, Any] = {"num_classes": num_classes, "max_shape": (64, 64, side, side)}
         if name == "mlp":
             values["hypernet"] = "mlp"

@@ -20,6 +20,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from benchmark.analyses.properties import kendall
+from deepnets.architecture import has_cifar_stem
 from deepnets.corpus import DeepNets1M
 from deepnets.support import ConfigError
 
@@ -99,7 +100,7 @@ def graph_statistics(nets: DeepNets1M, indices: Sequence[int] | None = None, *, 
     >>> table["num_nodes"].tolist(), list(table.columns)[:4]
     ([126, 129], ['index', 'num_params', 'num_nodes', 'depth'])
     """
-    sizes = nets.table["num_params" if nets.image_size == 32 else "num_params_imagenet"].to_numpy()
+    sizes = nets.table["num_params" if has_cifar_stem(nets.image_size) else "num_params_imagenet"].to_numpy()
     wanted = range(len(nets)) if indices is None else [int(index) for index in indices]
     rows = []
     for index in tqdm(wanted, desc=f"graphs of {nets.split}", unit="network", disable=None if progress else True):

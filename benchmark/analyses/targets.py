@@ -16,6 +16,7 @@ import pandas as pd
 from benchmark.analyses.properties import PROPERTIES
 from benchmark.metrics import METRICS, get_metric
 from benchmark.results import Results, read_results, usual_metric
+from deepnets.architecture import has_cifar_stem
 from deepnets.corpus import DeepNets1M
 from deepnets.support import ConfigError
 
@@ -69,7 +70,7 @@ def published_targets(folder: Path | str, images: str, nets: DeepNets1M) -> pd.D
     from benchmark.literature import targets
 
     table = targets(folder, images, nets.split)
-    sizes = nets.table["num_params" if nets.image_size == 32 else "num_params_imagenet"].to_numpy(np.float64)
+    sizes = nets.table["num_params" if has_cifar_stem(nets.image_size) else "num_params_imagenet"].to_numpy(np.float64)
     count = min(len(table), len(sizes))
     if "params" in table:
         ours, theirs = sizes[:count], table["params"].to_numpy(np.float64)[:count]

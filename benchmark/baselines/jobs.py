@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from benchmark.evaluation import LIBRARIES, Networks, open_networks
-from deepnets.architecture import GENOTYPES, IMAGE_SIZES, Network, NetworkConfig
+from deepnets.architecture import GENOTYPES, Network, NetworkConfig, has_cifar_stem
 from deepnets.corpus import DeepNets1M
 from deepnets.graph import Graph, build_graph
 from deepnets.support import ConfigError, load_model
@@ -104,10 +104,10 @@ def genotype_config(name: str, image_size: int, width: int | None = None, n_cell
     name
         One of `deepnets.GENOTYPES`.
     image_size
-        32 or 224, which determines the stem and the defaults.
+        Height and width of the images, 16 to 512, which determines the stem and the defaults.
     width, n_cells
         Initial number of channels and number of cells.  By default those of DARTS (Liu et al., ICLR 2019): 36 and 20
-        for 32 pixels, 48 and 14 for 224 pixels; for the vision transformer those of the split `predefined`.
+        for up to 64 pixels, 48 and 14 for larger images; for the vision transformer those of the split `predefined`.
 
     Raises
     ------
@@ -124,7 +124,7 @@ def genotype_config(name: str, image_size: int, width: int | None = None, n_cell
         raise ConfigError(f"network: unknown genotype {name!r}; use one of {', '.join(GENOTYPES)}")
     if name == "ViT":
         config = DeepNets1M("", "predefined")[1].config
-    elif image_size == IMAGE_SIZES[0]:
+    elif has_cifar_stem(image_size):
         config = NetworkConfig(GENOTYPES[name], n_cells=20, C=36)
     else:
         config = NetworkConfig(GENOTYPES[name], n_cells=14, C=48, stem_type=1)

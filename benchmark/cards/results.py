@@ -71,7 +71,7 @@ def read_card_results(folder: Path | str, digests: Mapping[str, str], name: str,
         for run, about in runs.items():  # from the oldest to the newest
             predictor = about.get("predictor")
             known = isinstance(predictor, dict) and predictor.get("digest") == digest
-            if known and about.get("images") == images and not about.get("noise") and about.get("split") in SPLITS:
+            if known and about.get("images") == images and not _is_changed(about) and about.get("split") in SPLITS:
                 chosen[about["split"]] = run, about, digests[digest]
     if not chosen:
         raise ConfigError(
@@ -178,6 +178,11 @@ def _about(chosen: Mapping[str, tuple[str, dict[str, Any], str]], name: str, sma
         whose = "was" if len(before) == 1 else "were"
         text += f"; {', '.join(before)} {whose} evaluated with the weights of the training, before rounding"
     return text
+
+
+def _is_changed(about: Mapping[str, Any]) -> bool:
+    """Whether a run was on changed images, or left out class layers."""
+    return bool(about.get("noise") or about.get("corruption")) or about.get("predict_class_layers") is False
 
 
 def _command(about: Mapping[str, Any], call: str, name: str) -> str:

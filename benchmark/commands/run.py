@@ -54,9 +54,10 @@ def add_arguments(commands: Any) -> None:
         default="digits",
         type=IMAGE_SETS.option,
         metavar="NAME",
-        help=f"{', '.join(IMAGE_SETS)}, or module:attribute (default: digits)",
+        help=f"{', '.join(IMAGE_SETS)}, folder:PATH, torchvision:NAME, or module:attribute (default: digits)",
     )
     run.add_argument("--image-root", type=Path, help="folder of the files of the image set")
+    run.add_argument("--download", action="store_true", help="download missing files of cifar10 or torchvision:NAME")
     which = run.add_mutually_exclusive_group()
     which.add_argument(
         "--index",
@@ -79,6 +80,17 @@ def add_arguments(commands: Any) -> None:
         metavar="STD",
         help="standard deviations of noise in the images; 0.08 in published results (default: 0)",
     )
+    run.add_argument(
+        "--corruptions",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="evaluate on corrupted images, too: all, or names such as fog (all severities) and fog:3; the report has "
+        "the mean corruption accuracy (default: none)",
+    )
+    run.add_argument(
+        "--corruption-root", type=Path, metavar="DIR", help="folder of corrupted images such as CIFAR-10-C"
+    )
     run.add_argument("--batch-size", type=positive, default=64, help="images per batch (default: 64, as published)")
     deprecated_option(run, "--batch", "--batch-size")
     run.add_argument("--seed", type=seed, default=0, help="seed of initial values and of noise (default: 0)")
@@ -93,6 +105,12 @@ def add_arguments(commands: Any) -> None:
         "--vocabulary",
         metavar="NAME",
         help="graphs of models of libraries: complete, ghn3, ppuda or logah (default: those of the hypernetwork)",
+    )
+    run.add_argument(
+        "--no-class-layers",
+        action="store_true",
+        help="do not predict classification layers, which keep their initial values: for hypernetworks that were "
+        "trained for another number of classes",
     )
     run.add_argument("--data", type=Path, default=Path("data"), help="folder of the corpus (default: data)")
     run.add_argument("--out", type=output_path, default=Path("results"), help="folder of results (default: results)")
@@ -168,10 +186,14 @@ def _run(options: argparse.Namespace) -> None:
         limit=None if options.index else {name: special.get(name.partition(":")[0], common) or None for name in splits},
         index=options.index,
         noise=options.noise,
+        corruptions=options.corruptions,
+        corruption_root=options.corruption_root,
+        download=options.download,
         batch_size=options.batch_size,
         seed=options.seed,
         metrics=options.metrics,
         vocabulary=options.vocabulary,
+        predict_class_layers=not options.no_class_layers,
         machine=machine,
         retry_failed=options.retry_failed,
         progress=not options.quiet,

@@ -45,6 +45,7 @@ def run(options: argparse.Namespace) -> None:
     """Run the command with parsed options."""
     from benchmark.analyses import cached_embeddings, draw_search, has_matplotlib, search
     from benchmark.commands.analysis_options import load_hypernetworks, load_inputs, opened_split, write_table
+    from deepnets.architecture import has_cifar_stem
 
     ghns = load_hypernetworks([options.checkpoint], options.device)
     label, ghn = next(iter(ghns.items()))
@@ -52,7 +53,7 @@ def run(options: argparse.Namespace) -> None:
         inputs = load_inputs(options, ghns)
         print(f"{options.property} of {inputs.about}")
         vectors = cached_embeddings(ghn, nets, options.cache, workers=options.workers, progress=not options.quiet)
-        size = "num_params" if nets.image_size == 32 else "num_params_imagenet"
+        size = "num_params" if has_cifar_stem(nets.image_size) else "num_params_imagenet"
         table = nets.table
         networks = table[[size, "num_nodes"]].rename(columns={size: "num_params"}).astype("int64")
         networks.insert(0, "index", range(len(nets)))

@@ -99,9 +99,10 @@ def _add(parser: argparse.ArgumentParser, out: str, protocol: str) -> None:
         default="digits",
         type=IMAGE_SETS.option,
         metavar="NAME",
-        help=f"{', '.join(IMAGE_SETS)}, or module:attribute (default: digits)",
+        help=f"{', '.join(IMAGE_SETS)}, folder:PATH, torchvision:NAME, or module:attribute (default: digits)",
     )
     images.add_argument("--image-root", type=Path, help="folder of the files of the image set")
+    images.add_argument("--download", action="store_true", help="download missing files of cifar10 or torchvision:NAME")
     images.add_argument(
         "--train-on",
         choices=("train", "trainval"),
@@ -204,8 +205,8 @@ def run(options: argparse.Namespace) -> None:
     )
     from benchmark.evaluation import default_image_split
     from benchmark.metrics import DEFAULT_METRICS
-    from benchmark.training import PRESET_IMAGES, n_shot
-    from deepnets.data import open_images
+    from benchmark.training import PRESET_IMAGES, n_shot, usual_preset
+    from deepnets.data import open_images, run_statistics
     from deepnets.support import ConfigError
 
     if options.task == "detection":
@@ -217,7 +218,7 @@ def run(options: argparse.Namespace) -> None:
         raise ConfigError("--test-images: is for --task detection")
 
     prepare(options)
-    protocol = options.protocol or options.default_protocol or options.images
+    protocol = options.protocol or options.default_protocol or usual_preset(options.images)
     if protocol == "penn-fudan":
         raise ConfigError("--protocol: penn-fudan is for finetune --task detection")
     metric = options.metric or DEFAULT_METRICS[0]
@@ -233,7 +234,11 @@ def run(options: argparse.Namespace) -> None:
     if image_split == "val" and train_on == "trainval":
         raise ConfigError("--train-on: trainval contains the images for evaluation (--image-split val); use train")
     image_size = options.image_size or usual["image_size"]
-    given = {"root": options.image_root, "device": options.device, "image_size": image_size}
+    options.out = options.out or Path("results/finetune" if options.default_protocol else "results/sgd")
+    source = {"root": options.image_root, "download": options.download}
+    # Statistics are those of one image size, which the name of the image set can contain.
+    statistics = None if image_size else run_statistics(options.out, options.images, **source)
+    given = {**source, "device": options.device, "image_size": image_size, "statistics": statistics}
     train_images, eval_images = (open_images(options.images, each, **given) for each in (train_on, image_split))
     shots = usual["shots"] if options.shots is None else options.shots
     if shots:
@@ -244,7 +249,6 @@ def run(options: argparse.Namespace) -> None:
         settings["image_size"] = image_size
     jobs, about = jobs_for(options, eval_images.num_classes, eval_images.image_size)
     settings |= about
-    options.out = options.out or Path("results/finetune" if options.default_protocol else "results/sgd")
     curves = Curves(options.out)
     with curves.opened():
         if options.retry_failed:

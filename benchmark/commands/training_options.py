@@ -83,18 +83,15 @@ def jobs_for(
     """Return the networks that the options name, and the settings that identify their corpus."""
     from benchmark.baselines import genotype_jobs, jobs_of, model_jobs
     from benchmark.evaluation import open_networks, select_networks
-    from deepnets.architecture import IMAGE_SIZES
     from deepnets.support import ConfigError
 
     if options.model:
         return model_jobs(options.model, num_classes, image_size), {}
-    small, large = IMAGE_SIZES
-    style = small if image_size <= 2 * small else large  # networks of cells have two styles of stems
     if options.network:
-        return genotype_jobs(options.network, num_classes, style, options.width, options.cells), {}
+        return genotype_jobs(options.network, num_classes, image_size, options.width, options.cells), {}
     if ":" in options.split:
         raise ConfigError(f"--split: expected a split of the corpus, got {options.split!r}; use --model")
-    networks = open_networks(options.split, data=options.data, num_classes=num_classes, image_size=style)
+    networks = open_networks(options.split, data=options.data, num_classes=num_classes, image_size=image_size)
     jobs = jobs_of(networks, select_networks(networks, options.index or ":"))
     return jobs, {"corpus": networks.identity}
 

@@ -4,6 +4,7 @@ split_evaluation         `evaluate`: all networks of a split as a table
 summary                  `summarize`: mean, standard error and failures of a table
 networks                 the networks of a split, or models of torchvision and timm
 predictors               the registry of predictors, and predictors by name
+predictor_texts          labels and descriptions of predictors
 predictor_objects        functions and hypernetworks as predictors
 predictor_kinds          the built-in kinds of predictors
 trained_kind             hypernetworks of the user's own with trained weights
@@ -38,12 +39,12 @@ from benchmark.evaluation.networks import (
 )
 from benchmark.evaluation.parallel import evaluate_all
 from benchmark.evaluation.predictor_objects import Predictor
+from benchmark.evaluation.predictor_texts import check_label
 from benchmark.evaluation.predictors import (
     PREDICTORS,
     ImageInfo,
     PredictorContext,
     PredictorInfo,
-    check_label,
     describe_predictor,
     open_predictor,
     register_predictor,

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from benchmark.evaluation.predictor_kinds import states_digest
 from benchmark.evaluation.predictor_objects import Predictor
+from benchmark.evaluation.predictor_texts import begins_with
 from benchmark.evaluation.predictors import (
     PREDICTORS,
     PredictorContext,
     PredictorInfo,
     PredictorKind,
-    begins_with,
 )
 from benchmark.predictors import LSUVInit, MimeticInit, NearestCopy, OrthogonalInit, WeightSelection
 from deepnets.data import Images, open_images

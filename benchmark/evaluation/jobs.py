@@ -20,7 +20,7 @@ from benchmark.evaluation.predictors import (
 )
 from benchmark.evaluation.rows import empty_row
 from benchmark.metrics import Metric, get_metrics
-from deepnets.data import Images, open_images
+from deepnets.data import Images, ImageStatistics, open_images
 from deepnets.support import ConfigError
 from ghn_model.ghn import GHN
 
@@ -38,7 +38,7 @@ class OpenedPrediction(NamedTuple):
     ----------
     networks, predictor
         The networks, and what predicts their parameters.
-    device, seed, vocabulary
+    device, seed, vocabulary, predict_class_layers
         As in the job.
     """
 
@@ -47,6 +47,7 @@ class OpenedPrediction(NamedTuple):
     device: str
     seed: int
     vocabulary: str
+    predict_class_layers: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +70,8 @@ class PredictionJob:
         Device of the predictor, and seed of random numbers.
     vocabulary
         Vocabulary of the graphs of models of libraries.
+    predict_class_layers
+        As in `benchmark.evaluate`.
     """
 
     predictor: Any
@@ -81,6 +84,7 @@ class PredictionJob:
     device: str = "cpu"
     seed: int = 0
     vocabulary: str = "complete"
+    predict_class_layers: bool = True
 
     def open(self) -> OpenedPrediction:
         """Open networks and predictor.
@@ -97,12 +101,14 @@ class PredictionJob:
             image_size=self.images.image_size,
             limit=self.limit,
         )
-        context = PredictorContext(networks, self.images, self.image_root, self.device, self.seed)
+        context = PredictorContext(
+            networks, self.images, self.image_root, self.device, self.seed, self.predict_class_layers
+        )
         if isinstance(self.predictor, PredictorInfo):
             predictor = open_predictor(self.predictor, context, self.predictor_kind)
         else:
             predictor = as_predictor(self.predictor, "the object")
-        return OpenedPrediction(networks, predictor, self.device, self.seed, self.vocabulary)
+        return OpenedPrediction(networks, predictor, self.device, self.seed, self.vocabulary, self.predict_class_layers)
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,6 +139,12 @@ class EvaluationJob:
         As in `benchmark.evaluate`.
     device
         Device of the images and of the predictor.
+    corruption, corruption_root
+        Corruption of the images, as for `deepnets.data.open_images`, if they are given by their name.
+    statistics
+        Statistics of the images, if they were computed for the run (`deepnets.data.run_statistics`).
+    predict_class_layers
+        As in `benchmark.evaluate`.
 
     Examples
     --------
@@ -156,6 +168,10 @@ class EvaluationJob:
     metrics: tuple[Metric, ...] = field(default_factory=get_metrics)
     vocabulary: str | None = None
     device: str = "cpu"
+    corruption: str | None = None
+    corruption_root: str | None = None
+    statistics: ImageStatistics | None = None
+    predict_class_layers: bool = True
 
     def open_images(self, device: str | None = None) -> Images:
         """Open the images, on a device instead of the job's own if one is given.
@@ -168,7 +184,14 @@ class EvaluationJob:
         if not isinstance(self.images, str):
             return self.images
         return open_images(
-            self.images, self.image_split, root=self.image_root, device=device or self.device, noise=self.noise
+            self.images,
+            self.image_split,
+            root=self.image_root,
+            device=device or self.device,
+            noise=self.noise,
+            statistics=self.statistics,
+            corruption=self.corruption,
+            corruption_root=self.corruption_root if self.corruption else None,
         )
 
     def open_networks(self, images: Images) -> Networks:
@@ -197,7 +220,7 @@ class EvaluationJob:
         """
         kind = PREDICTORS[self.predictor.kind] if isinstance(self.predictor, PredictorInfo) else None
         if isinstance(self.images, str):
-            images = _describe_images(self.images, self.image_split, self.image_root)
+            images = _describe_images(self.images, self.image_split, self.image_root, self.statistics)
         else:
             images = ImageInfo.of(self.images)
         return PredictionJob(
@@ -211,6 +234,7 @@ class EvaluationJob:
             device or self.device,
             self.seed,
             self.graph_vocabulary,
+            self.predict_class_layers,
         )
 
     @property
@@ -267,5 +291,5 @@ class EvaluationJob:
 
 
 @lru_cache(maxsize=16)
-def _describe_images(name: str, split: str, root: str | None) -> ImageInfo:
-    return ImageInfo.of(open_images(name, split, root=root))
+def _describe_images(name: str, split: str, root: str | None, statistics: ImageStatistics | None) -> ImageInfo:
+    return ImageInfo.of(open_images(name, split, root=root, statistics=statistics))

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from deepnets.architecture import has_cifar_stem
 from deepnets.corpus import NETWORK_SPLITS, DeepNets1M
 from deepnets.graph import Graph
 from deepnets.support import ConfigError
@@ -164,7 +165,7 @@ class ModelNetworks:
     names
         Names of models; ``("all",)`` for every classifier of the library.
     num_classes, image_size
-        Number of classes, and height and width of the images.  For images of 32 pixels, models with a published
+        Number of classes, and height and width of the images.  For images of up to 64 pixels, models with a published
         adaptation are adapted (`benchmark.training.adapt_to_small_images`); other models are used unchanged.
     limit
         Number of models to use, counted from the first; all by default.
@@ -239,10 +240,10 @@ class ModelNetworks:
             if name in ("googlenet", "inception_v3"):
                 options |= {"aux_logits": False, "init_weights": True}
             model = self._module.models.get_model(name, weights=None, **options)
-        if self.image_size != 32:
+        if not has_cifar_stem(self.image_size):
             return model
         try:
-            return adapt_to_small_images(model)
+            return adapt_to_small_images(model, self.image_size)
         except ConfigError:  # there is no published adaptation of this model
             return model
 

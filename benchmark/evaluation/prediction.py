@@ -64,6 +64,7 @@ def predict_one(
     device: torch.device | str = "cpu",
     seed: int = 0,
     vocabulary: str = "complete",
+    predict_class_layers: bool = True,
     on_phase: Callable[[str], None] | None = None,
 ) -> Prediction:
     """Predict the parameters of a network.
@@ -83,6 +84,9 @@ def predict_one(
         Seed of random numbers of Python, NumPy and PyTorch, together with `networks.key_of(index)`.
     vocabulary
         Vocabulary of the graphs of models of libraries.
+    predict_class_layers
+        Whether classification layers are predicted; if not, those of a hypernetwork are replaced by the initial values
+        of the network.
     on_phase
         Called with each of `PREDICTION_PHASES` before it begins.
 
@@ -113,15 +117,15 @@ def predict_one(
             graph = networks.graph(index, vocabulary)
             report("build")
             # A hypernetwork does not read the values of a network, so none are created.
-            values_unread = isinstance(predictor, GHN | HypernetworkPredictor)
-            with torch.device("meta" if values_unread else "cpu"):
+            is_hypernetwork = isinstance(predictor, GHN | HypernetworkPredictor)
+            with torch.device("meta" if is_hypernetwork and predict_class_layers else "cpu"):
                 model = networks.build(index).eval()
             shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
             unused = {slot.name for slot in graph.unused}
             report("predict")
             predicting = True
             started = time.perf_counter()
-            parameters = _predicted(predictor, model, graph)
+            parameters = _predicted(predictor, model, graph, predict_class_layers or not is_hypernetwork)
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             seconds = time.perf_counter() - started
@@ -138,11 +142,19 @@ def predict_one(
     return Prediction(parameters, trained, "", seconds, memory.megabytes)
 
 
-def _predicted(predictor: Predictor | GHN, model: nn.Module, graph: Graph) -> Mapping[str, Tensor]:
+def _predicted(
+    predictor: Predictor | GHN, model: nn.Module, graph: Graph, predict_class_layers: bool
+) -> Mapping[str, Tensor]:
+    predicted: Mapping[str, Tensor]
     if isinstance(predictor, GHN):
-        predicted: Mapping[str, Tensor] = predictor.predict(model, graph=graph)
+        predicted = predictor.predict(model, graph=graph, predict_class_layers=predict_class_layers)
+    else:
+        predicted = predictor(model, graph)
+    if predict_class_layers or not isinstance(predicted, Mapping):
         return predicted
-    return predictor(model, graph)
+    class_layers = {slot.name for node in graph.parameters for slot in node if slot.role.startswith("class_")}
+    own = {name: tensor.detach() for name, tensor in model.named_parameters() if name in class_layers}
+    return {**predicted, **own}
 
 
 def failure_of(error: BaseException) -> str:

@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmark.evaluation.predictor_objects import Predictor, TrainedState, as_predictor, first_line, source_digest
+from benchmark.evaluation.predictor_objects import Predictor, TrainedState, as_predictor
+from benchmark.evaluation.predictor_texts import begins_with, first_line, source_digest
 from benchmark.evaluation.predictors import (
     PREDICTORS,
     PredictorContext,
     PredictorInfo,
     PredictorKind,
-    begins_with,
 )
 from deepnets.data import Images, open_images
 from deepnets.graph import Graph
@@ -169,9 +169,9 @@ def _describe_sgd(spec: str) -> PredictorInfo:
 
 
 def _check_sgd(info: PredictorInfo, images: Images, image_root: Path | str | None) -> None:
-    from benchmark.training import SGDRecipe
+    from benchmark.training import SGDRecipe, usual_preset
 
-    SGDRecipe.preset(images.name)
+    SGDRecipe.preset(usual_preset(images.name))
     open_images(images.name, "train", root=image_root)
 
 
@@ -179,10 +179,10 @@ class _Training:
     """Trains each network with the recipe of the baselines for the image set (`benchmark.training.SGDRecipe`)."""
 
     def __init__(self, info: PredictorInfo, context: PredictorContext) -> None:
-        from benchmark.training import SGDRecipe
+        from benchmark.training import SGDRecipe, usual_preset
 
         images = context.images
-        self._recipe = SGDRecipe.preset(images.name, epochs=int(info.argument))
+        self._recipe = SGDRecipe.preset(usual_preset(images.name), epochs=int(info.argument))
         self._images = open_images(images.name, "train", root=context.image_root, device=context.device)
         self._seed = context.seed
 

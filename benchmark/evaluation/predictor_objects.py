@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
-import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +13,7 @@ from deepnets.graph import Graph
 from deepnets.support import ConfigError
 from ghn_model.ghn import GHN
 
-__all__ = ["HypernetworkPredictor", "Predictor", "TrainedState", "as_predictor", "first_line", "source_digest"]
+__all__ = ["HypernetworkPredictor", "Predictor", "TrainedState", "as_predictor"]
 
 Predictor = Callable[[nn.Module, Graph], Mapping[str, Tensor]]
 """Predicts the parameters of a network by name, from the network (with its initial values) or its graph."""
@@ -109,17 +106,6 @@ class HypernetworkPredictor:
         return parameters
 
 
-def source_digest(module: str) -> str:
-    """Return the SHA-256 of the source file of an imported module; empty if it has none."""
-    source = getattr(sys.modules.get(module), "__file__", None)
-    return hashlib.sha256(Path(source).read_bytes()).hexdigest() if source and Path(source).is_file() else ""
-
-
-def first_line(found: Any) -> str:
-    """Return the first line of the docstring of an object."""
-    return (inspect.getdoc(found) or "").strip().partition("\n")[0]
-
-
 def _num_arguments(function: Any) -> int:
     """Count the positional arguments without a default; 0 for an object that is not a function."""
     try:
@@ -128,14 +114,3 @@ def _num_arguments(function: Any) -> int:
         return 0
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return sum(each.kind in positional and each.default is inspect.Parameter.empty for each in parameters)
-
-
-def source_digest(module: str) -> str:
-    """Return the SHA-256 of the source file of an imported module; empty if it has none."""
-    source = getattr(sys.modules.get(module), "__file__", None)
-    return hashlib.sha256(Path(source).read_bytes()).hexdigest() if source and Path(source).is_file() else ""
-
-
-def first_line(found: Any) -> str:
-    """Return the first line of the docstring of an object."""
-    return (inspect.getdoc(found) or "").strip().partition("\n")[0]

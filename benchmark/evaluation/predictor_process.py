@@ -91,6 +91,7 @@ def _predict(opened: OpenedPrediction, index: int, report: Callable[[str], None]
         device=opened.device,
         seed=opened.seed,
         vocabulary=opened.vocabulary,
+        predict_class_layers=opened.predict_class_layers,
         on_phase=report,
     )
 

@@ -26,7 +26,8 @@ from typing import Any, NamedTuple
 import torch
 
 from benchmark.evaluation.networks import Networks
-from benchmark.evaluation.predictor_objects import Predictor, as_predictor, first_line, source_digest
+from benchmark.evaluation.predictor_objects import Predictor, as_predictor
+from benchmark.evaluation.predictor_texts import begins_with, first_line, source_digest
 from deepnets.data import Images
 from deepnets.support import ConfigError, Registry
 from ghn_model.checkpoints import list_pretrained
@@ -38,7 +39,7 @@ __all__ = [
     "PredictorContext",
     "PredictorInfo",
     "PredictorKind",
-    "check_label",
+    "check_classes",
     "check_predictor",
     "describe_predictor",
     "find_kind",
@@ -154,6 +155,8 @@ class PredictorContext(NamedTuple):
         Device of the predictor.
     seed
         Seed of random weights and of training.
+    predict_class_layers
+        As in `benchmark.evaluate`.
     """
 
     networks: Networks
@@ -161,6 +164,7 @@ class PredictorContext(NamedTuple):
     image_root: Path | str | None = None
     device: torch.device | str = "cpu"
     seed: int = 0
+    predict_class_layers: bool = True
 
 
 @dataclass(frozen=True)
@@ -335,11 +339,14 @@ def open_predictor(
     >>> sorted(predict(torch.nn.Linear(2, 2), None))
     ['bias', 'weight']
     """
-    _check_classes(info, context.images)
+    if context.predict_class_layers:
+        check_classes(info.spec, info.num_classes, context.images)
     return (kind or PREDICTORS[info.kind]).open(info, context)
 
 
-def check_predictor(info: PredictorInfo, images: Images, image_root: Path | str | None = None) -> None:
+def check_predictor(
+    info: PredictorInfo, images: Images, image_root: Path | str | None = None, predict_class_layers: bool = True
+) -> None:
     """Check that a predictor can be used for images, without opening it.
 
     Parameters
@@ -348,6 +355,8 @@ def check_predictor(info: PredictorInfo, images: Images, image_root: Path | str 
         The description of the predictor.
     images, image_root
         The images, and the folder of the image set.
+    predict_class_layers
+        Whether the number of classes must be that of the images.
 
     Raises
     ------
@@ -361,33 +370,36 @@ def check_predictor(info: PredictorInfo, images: Images, image_root: Path | str 
     >>> check_predictor(info, load_images("digits", "test"))
     Traceback (most recent call last):
         ...
-    deepnets.support.errors.ConfigError: predictor: mine.pt: predicts networks for 100 classes, digits has 10
+    deepnets.support.errors.ConfigError: predictor: mine.pt: predicts networks for 100 classes, digits has 10; leave \
+out the class layers (--no-class-layers, predict_class_layers=False), or use another hypernetwork
     """
-    _check_classes(info, images)
+    if predict_class_layers:
+        check_classes(info.spec, info.num_classes, images)
     kind = PREDICTORS.get(info.kind)
     if kind is not None and kind.check is not None:
         kind.check(info, images, image_root)
 
 
-def _check_classes(info: PredictorInfo, images: Images | ImageInfo) -> None:
-    if info.num_classes not in (None, images.num_classes):
-        raise ConfigError(
-            f"predictor: {info.spec}: predicts networks for {info.num_classes} classes, {images.name} has "
-            f"{images.num_classes}"
-        )
+def check_classes(spec: str, num_classes: int | None, images: Images | ImageInfo) -> None:
+    """Check the number of classes of a predictor.
 
+    Parameters
+    ----------
+    spec
+        The text that names the predictor, or an empty one.
+    num_classes
+        Number of classes that it supports; None for any number.
+    images
+        The images.
 
-def check_label(label: str) -> None:
-    """Raise `ConfigError` for a label that is empty, longer than 80 characters or not printable.
-
-    Examples
-    --------
-    >>> check_label("GHN-2, 10 epochs")
+    Raises
+    ------
+    ConfigError
+        If the images have another number of classes.
     """
-    if not label.strip() or len(label) > 80 or not label.isprintable():
-        raise ConfigError(f"predictor: {label!r} cannot be a label; expected up to 80 printable characters")
-
-
-def begins_with(kind: str) -> Callable[[str], bool]:
-    """Return a function that recognizes the texts ``KIND`` and ``KIND:ARGUMENT``."""
-    return lambda spec: spec.partition(":")[0] == kind
+    if num_classes not in (None, images.num_classes):
+        raise ConfigError(
+            f"predictor: {spec + ': ' if spec else ''}predicts networks for {num_classes} classes, {images.name} has "
+            f"{images.num_classes}; leave out the class layers (--no-class-layers, predict_class_layers=False), or use "
+            "another hypernetwork"
+        )

@@ -100,6 +100,7 @@ def evaluate_one(
     seed: int = 0,
     metrics: Iterable[str | Metric] = (),
     vocabulary: str | None = None,
+    predict_class_layers: bool = True,
 ) -> dict[str, Any]:
     """Predict the parameters of a network and evaluate it on all images, in this process.
 
@@ -114,6 +115,8 @@ def evaluate_one(
     vocabulary
         Vocabulary of the graphs of models of libraries (see `deepnets.trace`); by default that of the hypernetwork, and
         "complete" for other predictors.  Parameters without a node keep their initial values.
+    predict_class_layers
+        As in `predict_one`.
 
     Returns
     -------
@@ -136,7 +139,15 @@ def evaluate_one(
     """
     if vocabulary is None:
         vocabulary = predictor.config.vocabulary if isinstance(predictor, GHN) else "complete"
-    prediction = predict_one(networks, index, predictor, device=images.device, seed=seed, vocabulary=vocabulary)
+    prediction = predict_one(
+        networks,
+        index,
+        predictor,
+        device=images.device,
+        seed=seed,
+        vocabulary=vocabulary,
+        predict_class_layers=predict_class_layers,
+    )
     return evaluate_prediction(
         networks,
         index,

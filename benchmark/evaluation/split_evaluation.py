@@ -25,7 +25,7 @@ from benchmark.evaluation.machine import Machine
 from benchmark.evaluation.networks import default_image_split, select_networks
 from benchmark.evaluation.parallel import evaluate_all
 from benchmark.evaluation.predictor_objects import Predictor
-from benchmark.evaluation.predictors import check_predictor, describe_predictor
+from benchmark.evaluation.predictors import check_classes, check_predictor, describe_predictor
 from benchmark.evaluation.rows import evaluate_one, row_columns
 from benchmark.evaluation.workers import describe_all
 from benchmark.metrics import Metric, get_metrics
@@ -48,10 +48,13 @@ def evaluate(
     index: int | str | Sequence[int | str] | None = None,
     batch_size: int = BATCH_SIZE,
     noise: float = 0.0,
+    corruption: str | None = None,
+    corruption_root: Path | str | None = None,
     device: torch.device | str = "cpu",
     seed: int = 0,
     metrics: Iterable[str | Metric] = (),
     vocabulary: str | None = None,
+    predict_class_layers: bool = True,
     workers: int = 1,
     timeout: float | None = None,
     memory: int | None = None,
@@ -84,6 +87,10 @@ def evaluate(
     noise
         Standard deviation of noise that is added to the images, if they are given by their name; 0.08 in the published
         test of robustness (0.18 for ImageNet).
+    corruption, corruption_root
+        One of the 15 common corruptions with all 5 severities, such as "fog", or with one, such as "fog:3"; and a
+        folder of corrupted images such as CIFAR-10-C (see `deepnets.data.open_images`).  Accuracies are means over the
+        severities.
     device
         Device of the networks, if the images are given by their name.
     seed
@@ -94,6 +101,10 @@ def evaluate(
     vocabulary
         Vocabulary of the graphs of models of libraries (see `deepnets.trace`); by default that of the hypernetwork, and
         "complete" for other predictors.  Parameters without a node keep their initial values.
+    predict_class_layers
+        Whether a hypernetwork predicts classification layers.  If not, they keep their initial values, so that a
+        hypernetwork for another number of classes can be used; the accuracy is then that of random guesses, until the
+        networks are fine-tuned.
     workers
         Number of networks that are evaluated at the same time, each in its own process, in which PyTorch uses one
         thread.
@@ -156,9 +167,17 @@ def evaluate(
     if limit is not None:
         limit = checked_integer("limit", limit, at_least(1))
     if isinstance(images, str):
-        images = open_images(images, default_image_split(split), root=image_root, device=device, noise=noise)
-    elif noise:
-        raise ConfigError("noise: is only for images that are given by their name")
+        images = open_images(
+            images,
+            default_image_split(split),
+            root=image_root,
+            device=device,
+            noise=noise,
+            corruption=corruption,
+            corruption_root=corruption_root,
+        )
+    elif noise or corruption or corruption_root:
+        raise ConfigError(f"{'noise' if noise else 'corruption'}: is only for images that are given by their name")
     in_process = workers == 1 and timeout is None and memory is None
     machine = Machine((str(images.device),), workers, backend=backend, timeout=timeout, memory=memory)
     info = None
@@ -176,18 +195,16 @@ def evaluate(
         metrics=get_metrics(metrics),
         vocabulary=None if vocabulary is None else check_vocabulary(vocabulary),
         device=str(images.device),
+        predict_class_layers=predict_class_layers,
     )
     opened: Predictor | GHN | None = None
     if in_process or info is None:
         networks, opened, *_ = job.prediction().open()
     else:
         networks = job.open_networks(images)
-        check_predictor(info, images, image_root)
-    if isinstance(opened, GHN) and opened.config.num_classes != images.num_classes:
-        raise ConfigError(
-            f"predictor: predicts networks for {opened.config.num_classes} classes, {images.name} has "
-            f"{images.num_classes}"
-        )
+        check_predictor(info, images, image_root, predict_class_layers)
+    if isinstance(opened, GHN) and predict_class_layers:
+        check_classes("", opened.config.num_classes, images)
     indices = list(range(len(networks))) if index is None else select_networks(networks, index)
     rows: dict[int, dict[str, Any]] = {}
     options: dict[str, Any] = {
@@ -195,6 +212,7 @@ def evaluate(
         "seed": seed,
         "metrics": job.metrics,
         "vocabulary": job.vocabulary,
+        "predict_class_layers": predict_class_layers,
     }
     with tqdm(total=len(indices), desc=networks.name, disable=not progress, unit="network") as bar:
         if in_process and opened is not None:
@@ -213,4 +231,6 @@ def evaluate(
     table.attrs |= {"batch_size": batch_size, "batch_norm": "batch", "device": job.device, "seed": seed}
     label = info.label if info else getattr(predictor, "__name__", type(predictor).__name__)
     table.attrs |= {"noise": noise, "predictor": label}
+    table.attrs |= {"corruption": corruption} if corruption else {}
+    table.attrs |= {} if predict_class_layers else {"predict_class_layers": False}
     return table

@@ -9,13 +9,13 @@ from typing import NamedTuple
 from torch import nn
 
 from benchmark.evaluation.predictor_kinds import declared_images
-from benchmark.evaluation.predictor_objects import HypernetworkPredictor, Predictor, first_line, source_digest
+from benchmark.evaluation.predictor_objects import HypernetworkPredictor, Predictor
+from benchmark.evaluation.predictor_texts import begins_with, first_line, source_digest
 from benchmark.evaluation.predictors import (
     PREDICTORS,
     PredictorContext,
     PredictorInfo,
     PredictorKind,
-    begins_with,
 )
 from deepnets.architecture import GENOTYPES, NetworkConfig
 from deepnets.graph import build_graph

@@ -3,7 +3,8 @@
 writing         `write_report`, which writes all files
 terminal        `leaderboard_text`
 page            the HTML page, with the list of its sections
-sections, runs  the contents of the sections
+sections, runs, robustness
+                the contents of the sections
 templates       jinja2 templates, the style sheet and the script of the page
 charts          charts, as PNG files and as SVG inside the page
 architectures   drawings of networks, as SVG inside the page

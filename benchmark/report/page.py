@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import jinja2
 from markupsafe import Markup, escape
 
-from benchmark.report import runs, sections
+from benchmark.report import robustness, runs, sections
 from benchmark.report.sections import ReportInputs
 from benchmark.report.text import ranges, visible
 
@@ -49,7 +49,8 @@ SECTIONS = [
     Section("distribution", "Distribution of accuracy", sections.distribution),
     Section("accuracy", "Accuracy against size, depth and time", sections.accuracy),
     Section("wins", "Win rates", sections.wins),
-    Section("noise", "Noisy images", sections.noise),
+    Section("noise", "Noisy images", robustness.noise),
+    Section("corruptions", "Corrupted images", robustness.corruptions),
     Section("failures", "Failures", sections.failures),
     Section("architectures", "Architectures", sections.architectures),
     Section("published", "Published results", sections.published),

@@ -37,6 +37,7 @@ def commands(inputs: ReportInputs) -> dict[str, Any]:
 
 def _run(name: str, run: dict[str, Any], results: Results) -> dict[str, Any]:
     done = int((results.rows["run"] == name).sum())
+    done += int((results.corrupted["run"] == name).sum()) if len(results.corrupted) else 0
     wanted, size = run.get("networks"), run.get("split_size")
     start, end = moment(run.get("started")), moment(run.get("finished"))
     is_current = name in results.counted
@@ -46,7 +47,7 @@ def _run(name: str, run: dict[str, Any], results: Results) -> dict[str, Any]:
         "split": _text(run.get("split")),
         "images": f"{_text(run.get('images'))}, {_text(run.get('part'))}",
         "networks": f"{_text(wanted)} of {_text(size)}" if size not in (None, wanted) else _text(wanted),
-        "noise": _text(run.get("noise")),
+        "noise": _text(run.get("corruption") or run.get("noise")),
         "batch_size": _text(run.get("batch_size")),
         "seed": _text(run.get("seed")),
         "corpus": _text(run.get("corpus"))[:12],

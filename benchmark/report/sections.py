@@ -32,7 +32,7 @@ __all__ = [
     "distribution",
     "failures",
     "leaderboard",
-    "noise",
+    "mean_values",
     "published",
     "summary",
     "wins",
@@ -55,12 +55,16 @@ class ReportInputs:
         Tables of `benchmark.literature.leaderboard`, by image set.
     data
         The folder of the corpus, to draw architectures; None to leave them out.
+    corrupted, mean_corruption
+        One board per image set and corruption, and one per image set with the means over corruptions.
     """
 
     results: Results
     boards: Sequence[Board]
     published: Mapping[str, pd.DataFrame]
     data: Path | None
+    corrupted: Sequence[Board] = ()
+    mean_corruption: Sequence[Board] = ()
 
     @cached_property
     def clean(self) -> list[Board]:
@@ -92,7 +96,7 @@ def summary(inputs: ReportInputs) -> Values:
         found |= {
             "column": column,
             "metric": get_metric(board.metric(column)).label,
-            **_mean(best.mean, best.standard_error),
+            **mean_values(best.mean, best.standard_error),
         }
     return found
 
@@ -137,9 +141,9 @@ def _cell(cell: Cell, full: int, *, is_best: bool) -> Values:
     found = cell.summary
     values: Values = {"best": "", "pairs": (), "is_best": is_best, "networks": found.networks}
     values["all_failed"] = found.failures == found.networks
-    values |= {"remarks": [], **_mean(found.mean, found.standard_error)}
+    values |= {"remarks": [], **mean_values(found.mean, found.standard_error)}
     if 0 < found.failures < found.networks:
-        others = _mean(found.successful_mean, found.successful_standard_error)
+        others = mean_values(found.successful_mean, found.successful_standard_error)
         without = "" if cell.is_predefined else f", {others['mean']} \u00b1 {others['error']} without them"
         values["remarks"].append(f"{found.failures:,} of {found.networks:,} failed{without}")
     if not cell.complete:
@@ -158,7 +162,8 @@ def _cell(cell: Cell, full: int, *, is_best: bool) -> Values:
     return values
 
 
-def _mean(mean: float, error: float) -> Values:
+def mean_values(mean: float, error: float) -> Values:
+    """Return a mean and its standard error as texts, and a key to sort by; empty texts for NaN."""
     known = not math.isnan(mean)
     return {
         "sort_key": f"{mean:.6f}" if known else "",
@@ -220,7 +225,7 @@ def _published_cell(line: Any) -> Values:
     mean, best, index = float(line.mean), float(line.best), int(line.best_index)
     values: Values = {"best": f"{best:.2f} (#{index})", "pairs": (), "is_best": False, "remarks": ()}
     values["all_failed"] = False
-    values |= _mean(mean, float(line.standard_error))
+    values |= mean_values(mean, float(line.standard_error))
     if line.split == "predefined" and line.networks == 2 and index in (0, 1):
         pair = (best, 2 * mean - best)  # the mean and the larger of two numbers determine both
         values["pairs"] = [(name, f"{value:.2f}") for name, value in zip(NAMES.values(), pair[:: 1 - 2 * index])]
@@ -321,37 +326,6 @@ def wins(inputs: ReportInputs) -> Values:
             title = f"{column}, {board.title}" if len(inputs.clean) > 1 else str(column)
             tables.append({"title": title, "columns": here, "rows": rows})
     return {"tables": tables} if tables else {}
-
-
-def noise(inputs: ReportInputs) -> Values:
-    """Return clean and noisy accuracies side by side, one table per noisy board."""
-    clean = {board.images: board for board in inputs.boards if not board.noise}
-    tables = []
-    for board in inputs.boards:
-        if not board.noise:
-            continue
-        rows = []
-        for predictor in board.predictors:
-            for column in board.columns:
-                if cell := board.cells.get((predictor, column)):
-                    other = clean[board.images].cells.get((predictor, column)) if board.images in clean else None
-                    rows.append({"name": predictor, "column": column, **_noise_row(cell, other)})
-        tables.append({"title": board.title, "noise": f"{board.noise:g}", "rows": rows})
-    return {"tables": tables} if tables else {}
-
-
-def _noise_row(cell: Cell, clean: Cell | None) -> Values:
-    change, networks = math.nan, 0
-    if clean is not None:
-        both = cell.fine.merge(clean.fine, on="index", suffixes=("", "_clean"))
-        networks = len(both)
-        change = float((both[cell.metric] - both[f"{cell.metric}_clean"]).mean())
-    means = []
-    for one in (clean, cell):
-        found = one.summary if one else None
-        failed = f"{found.failures:,} of {found.networks:,} failed" if found and found.failures else ""
-        means.append({**_mean(found.mean, found.standard_error), "failed": failed} if found else None)
-    return {"means": means, "networks": networks, "change": "\u2013" if math.isnan(change) else signed(change)}
 
 
 def failures(inputs: ReportInputs) -> Values:

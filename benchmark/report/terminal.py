@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 from benchmark.report.text import clipped, metric_text, visible
-from benchmark.results import Board, Cell, read_results
+from benchmark.results import Board, Cell, corruption_boards, mean_corruption_boards, read_results
 
 __all__ = ["leaderboard_text"]
 
@@ -41,7 +41,8 @@ def leaderboard_text(results: Path | str, *, metric: str | None = None) -> str:
            52.5 #0
     """
     parts = []
-    for board in read_results(results).boards(metric):
+    found = read_results(results)
+    for board in (*found.boards(metric), *mean_corruption_boards(corruption_boards(found, metric))):
         metrics = dict.fromkeys(board.metric(column) for column in board.columns)
         names = "/".join(map(metric_text, metrics))
         parts.append(f"{visible(board.title)}: {names}; mean\u00b1standard error, best network below")

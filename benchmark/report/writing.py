@@ -10,7 +10,7 @@ from benchmark.report.charts import draw_png_files
 from benchmark.report.page import render_page
 from benchmark.report.sections import ReportInputs
 from benchmark.report.style import has_matplotlib
-from benchmark.results import leaderboard, read_results
+from benchmark.results import corruption_boards, leaderboard, mean_corruption_boards, read_results
 from deepnets.support import ConfigError, replace_file
 
 __all__ = ["write_report"]
@@ -70,9 +70,15 @@ def write_report(
     """
     found = read_results(results)
     boards = found.boards(metric)
-    inputs = ReportInputs(found, boards, _read_published(published), None if data is None else Path(data))
+    corrupted = corruption_boards(found, metric)
+    means = mean_corruption_boards(corrupted)
+    corpus = None if data is None else Path(data)
+    inputs = ReportInputs(found, boards, _read_published(published), corpus, corrupted, means)
     path = found.folder / "report.html"
-    replace_file(found.folder / "leaderboard.csv", leaderboard(boards).to_csv(index=False, lineterminator="\n"))
+    replace_file(
+        found.folder / "leaderboard.csv",
+        leaderboard(boards, [*means, *corrupted]).to_csv(index=False, lineterminator="\n"),
+    )
     replace_file(path, render_page(inputs, title))
     if has_matplotlib():
         draw_png_files(boards, found.folder)

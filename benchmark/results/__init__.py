@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from benchmark.evaluation import Machine
 from benchmark.results.boards import LEADERBOARD, NAMES, Board, Cell, Column, usual_metric
+from benchmark.results.corruption_boards import corruption_boards, mean_corruption_boards
 from benchmark.results.reading import moment, read_rows, read_runs
 from benchmark.results.runner import run
 from benchmark.results.store import CsvTable
@@ -26,7 +27,9 @@ __all__ = [
     "CsvTable",
     "Machine",
     "Results",
+    "corruption_boards",
     "leaderboard",
+    "mean_corruption_boards",
     "moment",
     "read_results",
     "read_rows",

@@ -159,6 +159,10 @@ class Board:
         networks follow: those that were evaluated on fewer, or failed on some and have no value for them.
     cells
         Results by predictor and column, as far as there are any.
+    corruption
+        Corruption of the images, such as "fog" or "fog:3", or "mean" for the mean over corruptions; empty for none.
+    num_corruptions
+        Number of corruptions that a mean is over.
     """
 
     images: str
@@ -166,11 +170,17 @@ class Board:
     columns: list[Column]
     predictors: list[str]
     cells: dict[tuple[str, Column], Cell]
+    corruption: str = ""
+    num_corruptions: int = 0
 
     @property
     def title(self) -> str:
         """The images, as text."""
         name = image_set_info(self.images).title
+        if self.num_corruptions:
+            return f"{name}, mean over {self.num_corruptions} corruption{'s' * (self.num_corruptions > 1)}"
+        if self.corruption:
+            return f"{name} with {self.corruption}"
         return f"{name} with noise ({self.noise:g})" if self.noise else name
 
     def full(self, column: Column) -> int:
@@ -237,10 +247,16 @@ def usual_metric(images: str, split: str) -> str:
     return "top5" if images == "imagenet" and split in SPLITS else "top1"
 
 
-def build_board(images: str, noise: float, cells: dict[tuple[str, Column], Cell]) -> Board:
+def build_board(
+    images: str,
+    noise: float,
+    cells: dict[tuple[str, Column], Cell],
+    corruption: str = "",
+    num_corruptions: int = 0,
+) -> Board:
     """Return a board with columns and predictors in the order of tables."""
     columns = sorted({column for _, column in cells}, key=lambda column: column.rank)
-    board = Board(images, noise, columns, [], cells)
+    board = Board(images, noise, columns, [], cells, corruption, num_corruptions)
     full = {column: board.full(column) for column in columns}
 
     def rank(predictor: str) -> tuple[Any, ...]:

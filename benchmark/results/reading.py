@@ -15,10 +15,13 @@ from benchmark.metrics import DEFAULT_METRICS, METRICS
 from benchmark.results.spreadsheets import unescape_formula
 from deepnets.support import FormatError, MissingDataError, parse_csv, parse_json, read_whole
 
-__all__ = ["KEY", "moment", "read_rows", "read_runs"]
+__all__ = ["CORRUPTION", "KEY", "moment", "read_rows", "read_runs"]
 
 KEY = ["predictor", "split", "images", "part", "noise"]
 """The columns that identify what was evaluated on which images."""
+
+CORRUPTION = "corruption"
+"""Column of the corruption of the images, such as "fog" or "fog:3"; files without corrupted images do not have it."""
 
 ROWS, RUNS = "networks.csv", "runs.json"
 TEXTS = ("run", "predictor", "split", "images", "part", "network", "batch_norm", "status", "reason")
@@ -103,7 +106,7 @@ def read_rows(folder: Path) -> pd.DataFrame:
     -------
     One row per network and run, with the columns `run` and `KEY`, and those of `benchmark.evaluate`.  A network that
     was evaluated again has several rows, of which the last one counts.  Columns that files of earlier versions lack are
-    filled.
+    filled.  The column `corruption` is empty for images that are not corrupted.
 
     Raises
     ------
@@ -133,7 +136,7 @@ create it with python -m benchmark run, or give another --results
     if not body:
         raise MissingDataError(empty)
     table = pd.DataFrame([map(unescape_formula, line) for line in body], columns=header, dtype=str)
-    return _typed(table.assign(**{name: "" for name in ADDED if name not in header}), path)
+    return _typed(table.assign(**{name: "" for name in (*ADDED, CORRUPTION) if name not in header}), path)
 
 
 def _parsed(text: str) -> tuple[list[str], list[list[str]]]:

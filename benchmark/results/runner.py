@@ -30,7 +30,15 @@ from benchmark.evaluation import (
 from benchmark.evaluation.predictors import check_predictor
 from benchmark.metrics import DEFAULT_METRICS, Metric, get_metrics
 from benchmark.results.store import ResultStore, run_id
-from deepnets.data import open_images
+from deepnets.data import (
+    CORRUPTIONS,
+    Corruption,
+    Images,
+    corrupted_images,
+    open_images,
+    run_statistics,
+    store_statistics,
+)
 from deepnets.support import ConfigError, at_least, checked_integer
 from deepnets.tracing import check_vocabulary
 
@@ -51,10 +59,14 @@ def run(
     limit: int | Mapping[str, int | None] | None = None,
     index: int | str | Sequence[int | str] | None = None,
     noise: Sequence[float] = (0.0,),
+    corruptions: Sequence[str] = (),
+    corruption_root: Path | str | None = None,
+    download: bool = False,
     batch_size: int = BATCH_SIZE,
     seed: int = 0,
     metrics: Iterable[str | Metric] = (),
     vocabulary: str | None = None,
+    predict_class_layers: bool = True,
     machine: Machine | None = None,
     retry_failed: bool = False,
     progress: bool = False,
@@ -84,7 +96,14 @@ def run(
         `benchmark.evaluation.select_networks`); instead of `limit`.
     noise
         Standard deviations of noise in the images, each of which is evaluated; 0.0 for the original images.
-    batch_size, seed, metrics, vocabulary
+    corruptions
+        Common corruptions that are evaluated, too, each with all 5 severities, or with one, as in "fog:3"; ("all",) for
+        all 15 (`deepnets.data.CORRUPTIONS`).
+    corruption_root
+        Folder of corrupted images such as CIFAR-10-C; by default they are computed.
+    download
+        Whether to download missing files of an image set into `image_root` first.
+    batch_size, seed, metrics, vocabulary, predict_class_layers
         As in `benchmark.evaluate`.
     machine
         Devices, workers and limits.
@@ -127,6 +146,11 @@ def run(
         raise ConfigError("out: expected the name of a folder, got an empty text")
     if index is not None and limit is not None:
         raise ConfigError("index: cannot be combined with limit")
+    corrupted = list(CORRUPTIONS) if tuple(corruptions) == ("all",) else list(dict.fromkeys(corruptions))
+    for corruption in corrupted:
+        Corruption.parse(corruption)
+    if corruption_root and not corrupted:
+        raise ConfigError("corruption_root: needs corruptions")
     if isinstance(limit, Mapping) and (unknown := [name for name in limit if name not in networks]):
         raise ConfigError(f"limit: {unknown[0]!r} is none of the networks to evaluate, which are {', '.join(networks)}")
     infos = describe_all(predictors, machine)
@@ -145,7 +169,11 @@ def run(
         metrics=get_metrics(metrics),
         vocabulary=None if vocabulary is None else check_vocabulary(vocabulary),
         device=machine.devices[0],
+        corruption_root=str(corruption_root) if corruption_root else None,
+        statistics=run_statistics(out, images, root=image_root, download=download, store=False),
+        predict_class_layers=predict_class_layers,
     )
+    opened = _OpenedImages(template, download)
     about = {
         "machine": _machine_text(machine),
         "command": command or shlex.join(["python", "-m", "benchmark", *sys.argv[1:]]),
@@ -153,16 +181,47 @@ def run(
     tasks = []
     for name in networks:
         most = limit.get(name) if isinstance(limit, Mapping) else limit
-        for level in noise:
-            job = replace(template, networks=name, limit=most, noise=level, image_split=default_image_split(name))
-            tasks += _planned(job, infos, machine, about, index)
-    store = ResultStore(out, [metric.name for metric in template.metrics])
+        at = replace(template, networks=name, limit=most, image_split=default_image_split(name))
+        jobs = [replace(at, noise=level) for level in noise]
+        jobs += [replace(at, corruption=corruption) for corruption in corrupted]
+        for job in jobs:
+            tasks += _planned(job, infos, machine, about, index, opened)
+    store = ResultStore(out, [metric.name for metric in template.metrics], corrupted=bool(corrupted))
     with store.opened():
+        if template.statistics is not None:
+            store_statistics(store.folder, images, template.statistics)
         _evaluate_missing(store, tasks, machine, retry_failed=retry_failed, progress=progress)
         if on_complete:
             asked = {task.run: set(map(str, task.indices)) for task in tasks}
             on_complete([row for row in store.rows() if row["index"] in asked.get(row["run"], ())])
     return store.path
+
+
+class _OpenedImages:
+    """The original images of a run, each part of which is opened once, and the numbers of images to evaluate."""
+
+    def __init__(self, job: EvaluationJob, download: bool) -> None:
+        self._job, self._download = job, download
+        self._parts: dict[str, Images] = {}
+
+    def part(self, split: str) -> Images:
+        if split not in self._parts:
+            self._parts[split] = open_images(
+                str(self._job.images),
+                split,
+                root=self._job.image_root,
+                statistics=self._job.statistics,
+                download=self._download,
+            )
+        return self._parts[split]
+
+    def count(self, job: EvaluationJob) -> int:
+        images = self.part(job.image_split)
+        if job.corruption is None:
+            return len(images)
+        if job.corruption_root is not None:  # checks the files
+            return len(corrupted_images(images, job.corruption, job.corruption_root))
+        return len(images) * len(Corruption.parse(job.corruption).severities)
 
 
 @dataclass(frozen=True)
@@ -182,9 +241,10 @@ def _planned(
     machine: Machine,
     about: Mapping[str, Any],
     index: int | str | Sequence[int | str] | None,
+    opened: _OpenedImages,
 ) -> list[_Planned]:
     """Complete a job for each predictor, and check everything that can be checked without evaluating."""
-    images = open_images(str(job.images), job.image_split, root=job.image_root, noise=job.noise)
+    images, num_images = opened.part(job.image_split), opened.count(job)
     networks = open_networks(
         job.networks, data=job.data, num_classes=images.num_classes, image_size=images.image_size, limit=job.limit
     )
@@ -192,21 +252,29 @@ def _planned(
     metrics = [metric.name for metric in job.metrics if metric.name not in DEFAULT_METRICS]
     planned = []
     for info in infos:
-        check_predictor(info, images, job.image_root)
+        check_predictor(info, images, job.image_root, job.predict_class_layers)
         where = {"split": networks.name, "images": images.name, "part": job.image_split, "noise": job.noise}
+        where |= {"corruption": job.corruption} if job.corruption else {}
         columns = {"predictor": info.label, **where}
         settings = {**columns, "spec": info.spec, "digest": info.digest, "networks": networks.identity}
         settings |= {"batch_size": job.batch_size, "seed": job.seed, "threads": machine.threads}
-        settings |= {"device": job.device.partition(":")[0], "image_count": len(images)}
+        settings |= {"device": job.device.partition(":")[0], "image_count": num_images}
         settings |= {"metrics": metrics} if metrics else {}
         vocabulary = job.vocabulary or info.vocabulary
         traced = {"vocabulary": vocabulary} if ":" in job.networks and vocabulary != "complete" else {}
         settings |= traced
+        chosen: dict[str, Any] = (
+            {"corruption_root": job.corruption_root} if job.corruption and job.corruption_root else {}
+        )
+        chosen |= {} if job.predict_class_layers or info.num_classes is None else {"predict_class_layers": False}
+        if job.statistics is not None:
+            chosen |= {"image_fingerprint": job.statistics.fingerprint}
+        settings |= chosen
         stored = {"predictor": info.to_dict(), **where, "limit": job.limit, "networks": len(indices)}
         stored |= {} if index is None else {"index": list(indices)}
         stored |= {"split_size": networks.total, "batch_size": job.batch_size, "seed": job.seed}
-        stored |= {"corpus": networks.identity, "num_images": len(images), "versions": _versions(), **traced}
-        stored |= about
+        stored |= {"corpus": networks.identity, "num_images": num_images, "versions": _versions(), **traced}
+        stored |= {**chosen, **about}
         run = run_id(settings)
         planned.append(_Planned(replace(job, predictor=info), run, stored, {"run": run, **columns}, indices))
     return planned

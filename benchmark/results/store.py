@@ -20,7 +20,7 @@ from typing import Any
 
 from benchmark.evaluation import FAILED, row_columns
 from benchmark.metrics import DEFAULT_METRICS
-from benchmark.results.reading import ADDED, read_runs
+from benchmark.results.reading import ADDED, CORRUPTION, read_runs
 from benchmark.results.spreadsheets import escape_formula, unescape_formula
 from deepnets.support import FormatError, check_regular, exclusive, in_one_line, parse_csv, read_whole, replace_file
 
@@ -191,6 +191,8 @@ class ResultStore:
         Created if it does not exist.
     metrics
         Names of metrics beside the default ones, which get columns of their own.
+    corrupted
+        Whether rows of corrupted images are added, which have a column `corruption`.
 
     Attributes
     ----------
@@ -214,14 +216,14 @@ class ResultStore:
     {0}
     """
 
-    def __init__(self, folder: Path | str, metrics: Iterable[str] = ()) -> None:
+    def __init__(self, folder: Path | str, metrics: Iterable[str] = (), *, corrupted: bool = False) -> None:
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.path = self.folder / "networks.csv"
         self.runs: dict[str, dict[str, Any]] = {}
         others = [name for name in metrics if name not in DEFAULT_METRICS]
         required = [name for name in COLUMNS if name not in ADDED]
-        self._table = CsvTable(self.path, required, [*ADDED, *others])
+        self._table = CsvTable(self.path, required, [*ADDED, *others, *([CORRUPTION] if corrupted else [])])
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[ResultStore]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,10 +16,10 @@ import pandas as pd
 from benchmark.evaluation import FAILED
 from benchmark.metrics import get_metric
 from benchmark.results.boards import LEADERBOARD, Board, Cell, Column, build_board, usual_metric
-from benchmark.results.reading import KEY, read_rows, read_runs
+from benchmark.results.reading import CORRUPTION, KEY, read_rows, read_runs
 from benchmark.results.spreadsheets import escape_formula
 from deepnets.data import image_set_info
-from deepnets.support import ConfigError
+from deepnets.support import ConfigError, MissingDataError
 
 __all__ = ["Failures", "Results", "leaderboard", "read_results"]
 
@@ -57,11 +57,14 @@ class Results:
         Descriptions of the runs by id, the oldest first.
     folder
         The folder.
+    corrupted
+        The current rows of corrupted images, which `rows` does not contain.
     """
 
     rows: pd.DataFrame
     runs: dict[str, dict[str, Any]]
     folder: Path
+    corrupted: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def boards(self, metric: str | None = None) -> list[Board]:
         """Group the results by images and noise, images without noise first.
@@ -82,25 +85,29 @@ class Results:
                 raise ConfigError(f"metric: {self.folder} has no values of {metric}; evaluate with --metrics {metric}")
         grouped: dict[tuple[str, float], dict[tuple[str, Column], Cell]] = {}
         for (predictor, split, images, part, noise), rows in self.rows.groupby(KEY, sort=True):
-            run = str(rows["run"].iloc[0])
-            about = self.runs.get(run, {})
             cells = grouped.setdefault((images, noise), {})
-            cells[predictor, Column(split, part)] = Cell(
-                rows=rows.reset_index(drop=True),
-                metric=metric or usual_metric(images, split),
-                run=run,
-                run_size=_count(about.get("networks")),
-                batch_size=_count(about.get("batch_size")),
-                split_size=_count(about.get("split_size")),
-            )
+            cells[predictor, Column(split, part)] = self.cell(rows, metric or usual_metric(images, split))
         sizes = self.rows.groupby("images").size()
         order = sorted(grouped, key=lambda key: (-sizes[key[0]], key))
         return [build_board(images, noise, grouped[images, noise]) for images, noise in order]
 
+    def cell(self, rows: pd.DataFrame, metric: str) -> Cell:
+        """Return the cell of rows of one run."""
+        run = str(rows["run"].iloc[0])
+        about = self.runs.get(run, {})
+        return Cell(
+            rows=rows.reset_index(drop=True),
+            metric=metric,
+            run=run,
+            run_size=_count(about.get("networks")),
+            batch_size=_count(about.get("batch_size")),
+            split_size=_count(about.get("split_size")),
+        )
+
     @property
     def counted(self) -> set[str]:
         """Ids of the runs that the current rows belong to."""
-        return set(self.rows["run"])
+        return {*self.rows["run"], *(self.corrupted["run"] if len(self.corrupted) else ())}
 
     def disagreements(self) -> list[str]:
         """Return sentences about runs that used different files under the same name."""
@@ -125,8 +132,10 @@ class Results:
     def failures(self) -> list[Failures]:
         """Group the failures by predictor and reason, the most frequent failures of each predictor first."""
         groups: dict[tuple[str, str, str], tuple[str, list[int]]] = {}
-        for row in self.rows[self.rows["status"] == FAILED].itertuples():
-            noise = f", noise {row.noise:g}" if row.noise else ""
+        rows = pd.concat([self.rows, self.corrupted]) if len(self.corrupted) else self.rows
+        for row in rows[rows["status"] == FAILED].itertuples():
+            corruption = getattr(row, CORRUPTION, "")
+            noise = f", noise {row.noise:g}" if row.noise else f", {corruption}" if corruption else ""
             where = f"{Column(row.split, row.part)}, {image_set_info(row.images).title}{noise}"
             pattern = re.sub(r"0x[0-9a-f]+|\d+", "#", row.reason)
             groups.setdefault((row.predictor, where, pattern), (row.reason, []))[1].append(row.index)
@@ -134,20 +143,24 @@ class Results:
         return sorted(found, key=lambda group: (group.predictor, -len(group.networks), group.where, group.reason))
 
 
-def leaderboard(boards: Iterable[Board]) -> pd.DataFrame:
+def leaderboard(boards: Iterable[Board], corrupted: Iterable[Board] = ()) -> pd.DataFrame:
     """Return the summaries of all cells as a table with the columns `LEADERBOARD`.
+
+    Boards of corrupted images follow; the table then has the column `corruption`.
 
     Labels that spreadsheet programs would execute are escaped (`benchmark.results.spreadsheets`).
     """
-    lines = []
-    for board in boards:
+    lines, corruptions = [], []
+    for board in (*boards, *corrupted):
         for predictor in board.predictors:
             for column in board.columns:
                 if cell := board.cells.get((predictor, column)):
                     names = map(escape_formula, (predictor, column.split, board.images, column.part))
                     where = *names, board.noise, cell.metric
                     lines.append((*where, *cell.summary))
-    return pd.DataFrame(lines, columns=list(LEADERBOARD))
+                    corruptions.append(board.corruption)
+    table = pd.DataFrame(lines, columns=list(LEADERBOARD))
+    return table.assign(**{CORRUPTION: corruptions}) if any(corruptions) else table
 
 
 def read_results(folder: Path | str) -> Results:
@@ -162,7 +175,7 @@ def read_results(folder: Path | str) -> Results:
     Raises
     ------
     MissingDataError
-        If there are no results.
+        If there are no results, or only those of corrupted images.
     FormatError
         If a file has another format.
     """
@@ -170,10 +183,16 @@ def read_results(folder: Path | str) -> Results:
     runs, rows = read_runs(folder), read_rows(folder)
     age = {run: i for i, run in enumerate(runs)}
     rows["age"] = rows["run"].map(age).fillna(-1).astype(int)  # runs without a description are the oldest
-    newest = rows.groupby(KEY)["age"].transform("max")
+    key = [*KEY, CORRUPTION]
+    newest = rows.groupby(key)["age"].transform("max")
     rows = rows[rows["age"] == newest]
-    rows = rows.drop_duplicates([*KEY, "index"], keep="last").drop(columns="age")
-    return Results(rows.sort_values([*KEY, "index"], kind="stable").reset_index(drop=True), runs, folder)
+    rows = rows.drop_duplicates([*key, "index"], keep="last").drop(columns="age")
+    rows = rows.sort_values([*key, "index"], kind="stable")
+    is_corrupted = rows[CORRUPTION] != ""
+    if is_corrupted.all():
+        raise MissingDataError(f"results: {folder} has no rows of images that are not corrupted; evaluate them, too")
+    clean = rows[~is_corrupted].drop(columns=CORRUPTION).reset_index(drop=True)
+    return Results(clean, runs, folder, rows[is_corrupted].reset_index(drop=True))
 
 
 def _count(value: Any) -> int:

@@ -15,7 +15,7 @@ vits          vision transformers for images of 32 pixels, those of LoGAH's tabl
 from __future__ import annotations
 
 from benchmark.training.adaptation import adapt_to_small_images
-from benchmark.training.recipe import PRESET_IMAGES, PRESET_LRS, PRESETS, SGDRecipe
+from benchmark.training.recipe import PRESET_IMAGES, PRESET_LRS, PRESETS, SGDRecipe, usual_preset
 from benchmark.training.start import Start, initialized, open_start, read_state
 from benchmark.training.subsets import n_shot
 from benchmark.training.trainer import Trained, evaluate_trained, evaluated_epochs, track_statistics, train_network
@@ -36,4 +36,5 @@ __all__ = [
     "read_state",
     "track_statistics",
     "train_network",
+    "usual_preset",
 ]

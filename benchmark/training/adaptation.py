@@ -27,8 +27,8 @@ _MOBILENET_BLOCKS = 5
 _VGG_LAYERS = 10
 
 
-def adapt_to_small_images(model: nn.Module) -> nn.Module:
-    """Adapt a classification model of torchvision to images of 3 x 32 x 32, in place.
+def adapt_to_small_images(model: nn.Module, image_size: int = SMALL) -> nn.Module:
+    """Adapt a classification model of torchvision to small images, in place.
 
     Parameters
     ----------
@@ -36,10 +36,12 @@ def adapt_to_small_images(model: nn.Module) -> nn.Module:
         The model, on any device, including `meta`.  Convolutions keep their values; of a 7 x 7 kernel that becomes
         3 x 3, the center is kept.  Removed layers are replaced by identities, so that names of parameters do not
         change.
+    image_size
+        Height and width of the images.  The adaptation is that for 32 pixels.
 
     Returns
     -------
-    The model, with the attribute ``expected_input_sz = 32``, which `deepnets.trace` reads.
+    The model, with the attribute ``expected_input_sz = image_size``, which `deepnets.trace` reads.
 
     Raises
     ------
@@ -98,10 +100,10 @@ def adapt_to_small_images(model: nn.Module) -> nn.Module:
         net.maxpool1 = nn.Identity()
     else:
         raise ConfigError(
-            f"model: {type(model).__name__} cannot be adapted to images of {SMALL} pixels; expected a model of "
+            f"model: {type(model).__name__} cannot be adapted to images of {image_size} pixels; expected a model of "
             f"torchvision of the kinds {', '.join(FAMILIES)}"
         )
-    net.expected_input_sz = SMALL
+    net.expected_input_sz = image_size
     return model
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "SCHEDULES",
     "SGDRecipe",
     "current_names",
+    "usual_preset",
 ]
 
 OPTIMIZERS = ("sgd", "adam", "adamw", "lamb")
@@ -377,6 +378,17 @@ PRESET_LRS: dict[str, tuple[float, ...]] = {
     "logah-vit-large": (0.03, 0.04, 0.05, 0.06, 0.1),
 }
 """Learning rates of presets whose published results are the best over several."""
+
+
+def usual_preset(images: str) -> str:
+    """Return the preset for an image set: that of its name, or that of CIFAR-10 for other image sets.
+
+    Examples
+    --------
+    >>> usual_preset("digits"), usual_preset("folder:pets")
+    ('digits', 'cifar10')
+    """
+    return images if images in ("digits", "imagenet") else "cifar10"
 
 
 def _checked_number(name: str, value: Any, limit: float) -> float:

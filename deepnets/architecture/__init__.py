@@ -47,7 +47,9 @@ if TYPE_CHECKING:
     from deepnets.architecture.network import Network as Network
     from deepnets.architecture.vocabulary import IMAGE_SIZES as IMAGE_SIZES
     from deepnets.architecture.vocabulary import LANGUAGE_NODE_TYPES as LANGUAGE_NODE_TYPES
+    from deepnets.architecture.vocabulary import MAX_IMAGE_SIZE as MAX_IMAGE_SIZE
     from deepnets.architecture.vocabulary import MAX_STEPS as MAX_STEPS
+    from deepnets.architecture.vocabulary import MIN_IMAGE_SIZE as MIN_IMAGE_SIZE
     from deepnets.architecture.vocabulary import NODE_TYPE_ROWS as NODE_TYPE_ROWS
     from deepnets.architecture.vocabulary import NODE_TYPES as NODE_TYPES
     from deepnets.architecture.vocabulary import NORMS as NORMS
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
     from deepnets.architecture.vocabulary import PUBLISHED_NODE_TYPES as PUBLISHED_NODE_TYPES
     from deepnets.architecture.vocabulary import PUBLISHED_TYPE_OF as PUBLISHED_TYPE_OF
     from deepnets.architecture.vocabulary import TRACED_NODE_TYPES as TRACED_NODE_TYPES
+    from deepnets.architecture.vocabulary import has_cifar_stem as has_cifar_stem
 
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
@@ -91,7 +94,9 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "vocabulary": (
             "IMAGE_SIZES",
             "LANGUAGE_NODE_TYPES",
+            "MAX_IMAGE_SIZE",
             "MAX_STEPS",
+            "MIN_IMAGE_SIZE",
             "NODE_TYPES",
             "NODE_TYPE_ROWS",
             "NORMS",
@@ -99,6 +104,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "PUBLISHED_NODE_TYPES",
             "PUBLISHED_TYPE_OF",
             "TRACED_NODE_TYPES",
+            "has_cifar_stem",
         ),
     },
 )

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from deepnets.architecture.genotype import Genotype, fields_of, known_fields_of
-from deepnets.architecture.vocabulary import IMAGE_SIZES, MAX_CELLS, MAX_WIDTH, NORMS
+from deepnets.architecture.vocabulary import MAX_CELLS, MAX_IMAGE_SIZE, MAX_WIDTH, MIN_IMAGE_SIZE, NORMS
 from deepnets.support import ConfigError, abbreviated, checked_integer
 
 __all__ = ["NetworkConfig", "checked_task"]
@@ -198,7 +198,7 @@ def checked_task(num_classes: int, image_size: int) -> tuple[int, int]:
     num_classes
         1 or more.
     image_size
-        One of `deepnets.architecture.IMAGE_SIZES`.
+        16 to 512.
 
     Raises
     ------
@@ -212,7 +212,7 @@ def checked_task(num_classes: int, image_size: int) -> tuple[int, int]:
     """
     return (
         checked_integer("num_classes", num_classes, range(1, 2**31)),
-        checked_integer("image_size", image_size, IMAGE_SIZES),
+        checked_integer("image_size", image_size, range(MIN_IMAGE_SIZE, MAX_IMAGE_SIZE + 1)),
     )
 
 

@@ -21,8 +21,8 @@ from deepnets.architecture.cell import concatenate
 from deepnets.architecture.config import NetworkConfig
 from deepnets.architecture.depthwise import depthwise_conv2d
 from deepnets.architecture.genotype import Genotype
-from deepnets.architecture.operations import ATTENTION_HEADS
-from deepnets.architecture.vocabulary import INPUT_STATES
+from deepnets.architecture.operations import ATTENTION_HEADS, shifted
+from deepnets.architecture.vocabulary import INPUT_STATES, has_cifar_stem
 
 __all__ = ["run_network"]
 
@@ -47,8 +47,8 @@ def run_network(
     images
         `(B, 3, H, W)`.
     image_size
-        Style of the stem, 32 or 224, as in `Network`.  Networks with global average pooling and without positional
-        encoding accept images of other sizes, too.
+        Image size of the network, 16 to 512, which determines its stem, as in `Network`.  Networks with global average
+        pooling and without positional encoding accept images of other sizes, too.
     training
         Whether the classifier applies dropout.  Batch norms always use the statistics of the batch.
 
@@ -72,7 +72,7 @@ def run_network(
     >>> torch.equal(network(images), run_network(config, dict(network.named_parameters()), images))
     True
     """
-    return _Pass(config, parameters, small=image_size == 32, training=training).logits(images)
+    return _Pass(config, parameters, small=has_cifar_stem(image_size), training=training).logits(images)
 
 
 class _Pass:
@@ -198,7 +198,7 @@ class _Pass:
 
     def halved(self, name: str, x: Tensor) -> Tensor:
         """`FactorizedReduce`, without its ReLU."""
-        halves = [self.conv(f"{name}.conv_1", x, 2), self.conv(f"{name}.conv_2", x[:, :, 1:, 1:], 2)]
+        halves = [self.conv(f"{name}.conv_1", x, 2), self.conv(f"{name}.conv_2", shifted(x), 2)]
         return self.norm(f"{name}.bn", torch.cat(halves, dim=1))
 
     def operation(self, name: str, primitive: str, x: Tensor, stride: int) -> Tensor:

@@ -23,13 +23,13 @@ from deepnets.architecture.cell import Cell
 from deepnets.architecture.config import NetworkConfig, checked_task
 from deepnets.architecture.genotype import Gene
 from deepnets.architecture.operations import Norm, norm_layer
-from deepnets.architecture.vocabulary import IMAGE_SIZES
+from deepnets.architecture.vocabulary import IMAGE_SIZES, has_cifar_stem
 from deepnets.support import ConfigError
 
 __all__ = ["AuxiliaryHead", "Network"]
 
 CIFAR, IMAGENET = IMAGE_SIZES
-"""Image sizes of the two styles of stems and heads, in pixels."""
+"""Image sizes of the published networks, in pixels."""
 
 
 class Network(nn.Module):
@@ -45,8 +45,8 @@ class Network(nn.Module):
     num_classes
         Number of logits.
     image_size
-        Height and width of the images: 32 for the CIFAR-10 style, whose stem keeps most of the resolution, or 224 for
-        the ImageNet style.
+        Height and width of the images, 16 to 512.  Up to 64 pixels, the network has the stem of CIFAR-10, which keeps
+        most of the resolution; above, that of ImageNet (`deepnets.architecture.has_cifar_stem`).
     auxiliary
         Whether to attach a second classifier for training to the second reduction cell (Liu et al., ICLR 2019).
     drop_path
@@ -159,9 +159,10 @@ class Network(nn.Module):
 
         They are children of the network itself, because that determines the names of their parameters.
         """
-        C, ks, small = self.config.C, self.config.ks, self.image_size == CIFAR
+        C, ks, small = self.config.C, self.config.ks, has_cifar_stem(self.image_size)
         if self.config.is_vit:
-            patch, padding, side = (3, 1, 11) if small else (16, 0, 14)
+            patch, padding = (3, 1) if small else (16, 0)
+            side = (self.image_size + 2 * padding - patch) // patch + 1
             self.stem0: nn.Module = nn.Conv2d(3, C, patch, patch, padding, bias=False)
             self.pos_enc = PositionalEncoding(C, side)
             return C
@@ -259,10 +260,15 @@ class AuxiliaryHead(nn.Module):
 
     def __init__(self, width: int, config: NetworkConfig, num_classes: int, image_size: int, norm: Norm) -> None:
         super().__init__()
-        small = image_size == CIFAR
+        small = has_cifar_stem(image_size)
         low_resolution = config.stem_type == 1 or config.stem_pool
         window, stride = (5, 2) if not small else (2, 2) if low_resolution else (5, 3)
-        self.resize = nn.AdaptiveAvgPool2d(8) if small and config.is_vit else nn.Identity()
+        side = 7 if not small else 4 if low_resolution else 8
+        self.resize: nn.Module = nn.Identity()
+        if small and config.is_vit:
+            self.resize = nn.AdaptiveAvgPool2d(8)
+        elif image_size not in IMAGE_SIZES:
+            self.resize = nn.AdaptiveAvgPool2d(side)  # the features of the published size
         self.features = nn.Sequential(
             *(nn.ReLU(), nn.AvgPool2d(window, stride, count_include_pad=False)),
             *(nn.Conv2d(width, 128, 1, bias=False), norm(128), nn.ReLU()),
@@ -314,11 +320,12 @@ def _classifier(features: int, config: NetworkConfig, num_classes: int) -> nn.Se
 
 def _final_side(config: NetworkConfig, image_size: int) -> int:
     """Height and width of the last feature map of a network without attention."""
+    small = has_cifar_stem(image_size)
     if config.stem_type == 1:
-        stem_stride = 2 if image_size == CIFAR else 8
+        stem_stride = 2 if small else 8
     else:
-        stem_stride = (1 if image_size == CIFAR else config.imagenet_stride) * (2 if config.stem_pool else 1)
-    return image_size // stem_stride // 4  # a network that flattens has two reduction cells
+        stem_stride = (1 if small else config.imagenet_stride) * (2 if config.stem_pool else 1)
+    return -(-image_size // (4 * stem_stride))  # two reduction cells; every strided layer rounds up
 
 
 def _genes(config: NetworkConfig, k: int) -> tuple[Sequence[Gene], Sequence[int]]:

@@ -27,6 +27,7 @@ __all__ = [
     "convolution",
     "drop_path",
     "norm_layer",
+    "shifted",
 ]
 
 ATTENTION_HEADS = 8
@@ -154,6 +155,30 @@ def _skip(C: int, stride: int, norm: Norm) -> nn.Module:
     return nn.Identity() if stride == 1 else FactorizedReduce(C, C, norm)
 
 
+def shifted(x: Tensor) -> Tensor:
+    """Move an image by one pixel, for a convolution with stride 2: (B, C, H, W) -> (B, C, H', W').
+
+    Parameters
+    ----------
+    x
+        (B, C, H, W).
+
+    Returns
+    -------
+    Tensor
+        x without its first row and column.  If H or W is odd, a row or column of zeros follows, so that stride 2
+        selects as many pixels as from x.
+
+    Examples
+    --------
+    >>> shifted(torch.zeros(1, 8, 32, 32)).shape, shifted(torch.zeros(1, 8, 7, 7)).shape
+    (torch.Size([1, 8, 31, 31]), torch.Size([1, 8, 7, 7]))
+    """
+    rows, columns = x.shape[2] % 2, x.shape[3] % 2
+    moved = x[:, :, 1:, 1:]
+    return F.pad(moved, (0, columns, 0, rows)) if rows or columns else moved
+
+
 class FactorizedReduce(nn.Module):
     """Halve the resolution with two strided 1x1 convolutions, of which the second is shifted by one pixel.
 
@@ -179,7 +204,7 @@ class FactorizedReduce(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Apply the module to x, (B, C, H, W)."""
         x = F.relu(x)
-        halves = torch.cat([self.conv_1(x), self.conv_2(x[:, :, 1:, 1:])], dim=1)
+        halves = torch.cat([self.conv_1(x), self.conv_2(shifted(x))], dim=1)
         output: Tensor = self.bn(halves)
         return output
 

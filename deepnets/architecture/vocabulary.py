@@ -11,8 +11,11 @@ __all__ = [
     "INPUT_STATES",
     "LANGUAGE_NODE_TYPES",
     "MAX_CELLS",
+    "MAX_CIFAR_SIZE",
+    "MAX_IMAGE_SIZE",
     "MAX_STEPS",
     "MAX_WIDTH",
+    "MIN_IMAGE_SIZE",
     "NODE_TYPES",
     "NODE_TYPE_ROWS",
     "NORMS",
@@ -20,6 +23,7 @@ __all__ = [
     "PUBLISHED_NODE_TYPES",
     "PUBLISHED_TYPE_OF",
     "TRACED_NODE_TYPES",
+    "has_cifar_stem",
 ]
 
 PRIMITIVES = (
@@ -117,4 +121,30 @@ INPUT_STATES = 2
 """Number of states of a cell that are outputs of the two previous cells."""
 
 IMAGE_SIZES = (32, 224)
-"""Heights and widths of the images for which stems and heads are defined: those of CIFAR-10 and ImageNet."""
+"""Heights and widths of the images of the published networks: those of CIFAR-10 and ImageNet."""
+
+MIN_IMAGE_SIZE, MAX_IMAGE_SIZE = 16, 512
+"""Smallest and largest height and width of the images that networks are built for."""
+
+MAX_CIFAR_SIZE = 64
+"""Largest height and width of images that get the stem of CIFAR-10; larger images get the stem of ImageNet."""
+
+
+def has_cifar_stem(image_size: int) -> bool:
+    """Return whether networks for images of a size have the stem of CIFAR-10, and not that of ImageNet.
+
+    The published stems are those for 32 and 224 pixels.  For other sizes, the rule is: up to 64 pixels the stem of
+    CIFAR-10, which keeps most of the resolution; above, the stem of ImageNet, which reduces it by up to 8.  Widths,
+    heads, predefined networks and the shapes that hypernetworks decode follow the stem.
+
+    Parameters
+    ----------
+    image_size
+        Height and width of the images in pixels.
+
+    Examples
+    --------
+    >>> [has_cifar_stem(size) for size in (28, 32, 64, 96, 224)]
+    [True, True, True, False, False]
+    """
+    return image_size <= MAX_CIFAR_SIZE

@@ -88,7 +88,7 @@ class DeepNets1M:
     num_classes
         Number of outputs of the classifiers.
     image_size
-        Height and width of the images, 32 or 224.  Widths and the shapes of parameters depend on it.
+        Height and width of the images, 16 to 512.  Widths and the shapes of parameters depend on it.
     num_nets
         Use the first `num_nets` networks only.  By default all.
     wider_nets

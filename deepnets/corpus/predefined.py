@@ -1,8 +1,8 @@
 """The split `predefined`: a ResNet-50 (convolutions) and a vision transformer (attention).
 
-The ResNet-50 is the one of torchvision, built and traced on demand.  For 32-pixel images it is adapted as in the
-original release: the first convolution is the central 3 x 3 part of the original one with stride 1, and the pooling
-layer after it is removed.
+The ResNet-50 is the one of torchvision, built and traced on demand.  For images of up to 64 pixels it is adapted as in
+the original release for 32: the first convolution is the central 3 x 3 part of the original one with stride 1, and the
+pooling layer after it is removed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from deepnets.architecture import GENOTYPES, NetworkConfig
+from deepnets.architecture import GENOTYPES, NetworkConfig, has_cifar_stem
 from deepnets.graph import Graph, build_graph, count_parameters
 from deepnets.support import ConfigError, MissingDependencyError
 
@@ -143,7 +143,7 @@ def _resnet(num_classes: int, image_size: int) -> nn.Module:
         raise MissingDependencyError(f"the ResNet-50 of the split predefined needs torchvision: {error}") from error
     model: nn.Module = torchvision.models.resnet50(num_classes=num_classes)
     model.expected_input_sz = image_size  # type: ignore[assignment]
-    if image_size == 32:
+    if has_cifar_stem(image_size):
         large = model.conv1
         model.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
         with torch.no_grad():

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from deepnets.architecture import PRIMITIVES
+from deepnets.architecture import PRIMITIVES, has_cifar_stem
 from deepnets.corpus.storage import CorpusFile
 
 __all__ = ["FC_DIMS", "WIDTHS", "Width", "WidthRule", "evaluation_factor"]
@@ -57,7 +57,7 @@ class WidthRule:
     file
         The corpus file of the split.
     image_size
-        Height and width of the images, 32 or 224.
+        Height and width of the images, 16 to 512.
     wider
         Whether to use the variant of GHN-3, in which larger networks can be wide, too, and some networks for 224-pixel
         images have a stem of stride 2.
@@ -89,7 +89,7 @@ class WidthRule:
     """
 
     def __init__(self, file: CorpusFile, image_size: int, wider: bool, seed: int) -> None:
-        large_images = image_size > 32
+        large_images = not has_cifar_stem(image_size)
         counts = file.column("num_params_imagenet" if large_images and not wider else "num_params")
         millions = counts / 1e6
         cells = file.column("n_cells")
@@ -147,7 +147,7 @@ def evaluation_factor(split: str, image_size: int) -> int:
     split
         Name of the split.
     image_size
-        Height and width of the images, 32 or 224.
+        Height and width of the images, 16 to 512.
 
     Returns
     -------
@@ -161,4 +161,4 @@ def evaluation_factor(split: str, image_size: int) -> int:
     """
     if split != "wide":
         return 1
-    return 2 if image_size > 32 else 4
+    return 4 if has_cifar_stem(image_size) else 2

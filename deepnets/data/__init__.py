@@ -1,13 +1,22 @@
 """Image sets for training and evaluation: `digits`, `cifar10`, `imagenet`, and your own.
 
-loading       `open_images`, `load_images` and the registry `IMAGE_SETS`
-image_set     `ImageSet`, images in memory, and the protocol `Images` of all image sets
-image_files   `ImageFolders`, image files read by worker processes
-decoding      reading of image files
-rand_augment  RandAugment of timm, for both
-digits        scikit-learn's handwritten digits
-cifar         CIFAR-10, with an optional download
-imagenet      ImageNet, from folders of JPEG files
+loading              `open_images`, `load_images` and the registry `IMAGE_SETS`
+image_set            `ImageSet`, images in memory, and the protocol `Images` of all image sets
+image_files          `ImageFolders`, image files read by worker processes
+decoding             reading of image files
+rand_augment         RandAugment of timm, for both
+digits               scikit-learn's handwritten digits
+cifar                CIFAR-10, with an optional download
+imagenet             ImageNet, from folders of JPEG files
+names                names with arguments: `folder:PATH?option=value`, `torchvision:NAME?option=value`
+sources              image sets of these names, and their statistics
+folders              `folder:PATH`, image files in one folder per class
+torchvision_sets     `torchvision:NAME`, data sets of torchvision
+parts                what both share: division into parts, sizes of images
+statistics           mean and standard deviation of training images, stored beside a run
+corruptions          the 15 common corruptions of images
+corruption_constants their published constants
+corrupted            corrupted image sets, computed or read from a folder such as CIFAR-10-C
 
 Names are imported on first use; `IMAGE_SETS` needs no torch.
 """
@@ -19,6 +28,12 @@ from typing import TYPE_CHECKING
 from deepnets.support.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from deepnets.data.corrupted import CorruptedImages as CorruptedImages
+    from deepnets.data.corrupted import Corruption as Corruption
+    from deepnets.data.corrupted import corrupted_images as corrupted_images
+    from deepnets.data.corruptions import CORRUPTIONS as CORRUPTIONS
+    from deepnets.data.corruptions import SEVERITIES as SEVERITIES
+    from deepnets.data.corruptions import corrupt as corrupt
     from deepnets.data.image_files import ImageFolders as ImageFolders
     from deepnets.data.image_set import Images as Images
     from deepnets.data.image_set import ImageSet as ImageSet
@@ -29,11 +44,19 @@ if TYPE_CHECKING:
     from deepnets.data.loading import load_images as load_images
     from deepnets.data.loading import open_images as open_images
     from deepnets.data.loading import register_image_set as register_image_set
+    from deepnets.data.names import parse_name as parse_name
     from deepnets.data.rand_augment import RandAugment as RandAugment
+    from deepnets.data.sources import open_source as open_source
+    from deepnets.data.sources import run_statistics as run_statistics
+    from deepnets.data.statistics import ImageStatistics as ImageStatistics
+    from deepnets.data.statistics import read_statistics as read_statistics
+    from deepnets.data.statistics import store_statistics as store_statistics
 
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
+        "corrupted": ("Corruption", "CorruptedImages", "corrupted_images"),
+        "corruptions": ("CORRUPTIONS", "SEVERITIES", "corrupt"),
         "image_files": ("ImageFolders",),
         "image_set": ("ImageSet", "Images"),
         "loading": (
@@ -45,6 +68,9 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "open_images",
             "register_image_set",
         ),
+        "names": ("parse_name",),
         "rand_augment": ("RandAugment",),
+        "sources": ("open_source", "run_statistics"),
+        "statistics": ("ImageStatistics", "read_statistics", "store_statistics"),
     },
 )

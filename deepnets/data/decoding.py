@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deepnets.support import FormatError, check_regular, error_reason
+from deepnets.support import FormatError, MissingDependencyError, check_regular, error_reason
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -23,7 +23,14 @@ MAX_RATIO = 200
 """Largest ratio of the sides of an image.  Transforms enlarge images until the shorter side has hundreds of pixels."""
 
 
-def read_image(path: Path | str, mode: str | None = "RGB", max_pixels: int = MAX_PIXELS) -> Image:
+def read_image(
+    path: Path | str,
+    mode: str | None = "RGB",
+    max_pixels: int = MAX_PIXELS,
+    *,
+    formats: tuple[str, ...] = FORMATS,
+    decode: bool = True,
+) -> Image:
     """Read an image file.
 
     Parameters
@@ -34,16 +41,22 @@ def read_image(path: Path | str, mode: str | None = "RGB", max_pixels: int = MAX
         Mode of Pillow that the image is converted to; None for its own mode.
     max_pixels : int
         Largest number of pixels.  An image of a few kilobytes can have billions.
+    formats : tuple of str
+        Formats of Pillow that are read.
+    decode : bool, default True
+        Whether to decode the pixels; otherwise only size and mode of the result are of use.
 
     Returns
     -------
     PIL.Image.Image
-        The decoded image.
+        The image.
 
     Raises
     ------
     FormatError
-        If the file cannot be read as an image of one of `FORMATS`, or has too many pixels or extreme sides.
+        If the file cannot be read as an image of one of the formats, or has too many pixels or extreme sides.
+    MissingDependencyError
+        If Pillow is not installed.
 
     Examples
     --------
@@ -51,17 +64,21 @@ def read_image(path: Path | str, mode: str | None = "RGB", max_pixels: int = MAX
     Traceback (most recent call last):
     deepnets.support.errors.FormatError: ...decoding.py: cannot be read as an image: cannot identify image file ...
     """
-    from PIL import Image
-
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise MissingDependencyError("images: image files need Pillow: pip install pillow") from error
     try:
         check_regular(Path(path))
-        with Image.open(path, formats=FORMATS) as image:
+        with Image.open(path, formats=formats) as image:
             if image.width * image.height > max_pixels:  # before it is decoded
                 raise ValueError(f"has {image.width} x {image.height} pixels, more than {max_pixels:,}")
             if max(image.size) > MAX_RATIO * min(image.size):
                 raise ValueError(
                     f"is {image.width} x {image.height} pixels, a side more than {MAX_RATIO} times the other"
                 )
+            if not decode:
+                return image
             image.load()
             return image if mode in (None, image.mode) else image.convert(mode)
     except Exception as error:  # Pillow raises many types

@@ -10,14 +10,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from deepnets.data.decoding import read_image
+from deepnets.data.decoding import FORMATS, read_image
 from deepnets.data.image_set import IMAGENET_MEAN, IMAGENET_STD
 from deepnets.data.rand_augment import RandAugment
 from deepnets.support import (
@@ -29,6 +29,9 @@ from deepnets.support import (
     error_reason,
     import_torchvision,
 )
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 __all__ = ["ImageFolders", "evaluation_order", "torchvision_transforms"]
 
@@ -76,6 +79,13 @@ class ImageFolders:
     crop_ratio : float, default 0
         Without augmentation, the shorter side of an image is resized to `image_size / crop_ratio` pixels before the
         center is cropped; 0 for the published size (256 for 224 pixels).
+    formats : tuple of str
+        Formats of Pillow that are read; by default JPEG and PNG.
+    corruption : str, default ""
+        Name of a common corruption (`deepnets.data.CORRUPTIONS`) of images that are not augmented, after they were
+        resized and cropped; empty for none.
+    severity : int, default 1
+        Its severity, 1 to 5.
 
     Examples
     --------
@@ -98,6 +108,9 @@ class ImageFolders:
     color_jitter: bool = True
     rand_augment: str = ""
     crop_ratio: float = 0.0
+    formats: tuple[str, ...] = FORMATS
+    corruption: str = ""
+    severity: int = 1
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -176,7 +189,7 @@ class ImageFolders:
         FormatError
             If the file cannot be read as an image.
         """
-        return _decode(self.paths[row], seed, self._transform(augment))
+        return _decode(self.paths[row], seed, self._transform(augment), self.formats)
 
     def _batches(
         self, batch_size: int, shuffle: bool, augment: bool, drop_last: bool, generator: torch.Generator | None
@@ -185,13 +198,16 @@ class ImageFolders:
 
         n = len(self)
         order = torch.randperm(n, generator=generator) if shuffle else evaluation_order(n)
-        seeds = torch.randint(2**62, (n,), generator=generator) if augment or self.noise else torch.zeros_like(order)
+        if augment or self.noise:
+            seeds = torch.randint(2**62, (n,), generator=generator)
+        else:  # the corruption of an image is the same in every pass
+            seeds = order if self.corruption else torch.zeros_like(order)
         examples = [
             _Example(self.paths[i], int(self.labels[i]), seed)
             for i, seed in zip(order.tolist(), seeds.tolist(), strict=True)
         ]
         loader: DataLoader[Any] = DataLoader(
-            _ImageFiles(examples, self._transform(augment)),
+            _ImageFiles(examples, self._transform(augment), self.formats),
             batch_size=batch_size,
             drop_last=drop_last,
             num_workers=self.workers,
@@ -207,7 +223,8 @@ class ImageFolders:
             yield images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
 
     def _transform(self, augment: bool) -> Callable[[Any], Tensor]:
-        options = (self.color_jitter, self.rand_augment) if augment else (self.crop_ratio,)
+        corruption = (self.corruption, self.severity) if self.corruption else None
+        options = (self.color_jitter, self.rand_augment) if augment else (self.crop_ratio, corruption)
         return _transform(self.image_size, augment, self.noise, self.mean, self.std, options)
 
 
@@ -268,7 +285,8 @@ def _transform(
 ) -> Callable[[Any], Tensor]:
     """Return the function from a Pillow image to a normalised tensor.
 
-    The options are color_jitter and rand_augment of `ImageFolders` with augmentation, and crop_ratio without it.
+    The options are color_jitter and rand_augment of `ImageFolders` with augmentation, and without it crop_ratio and the
+    name and severity of a corruption, if there is one.
     """
     transforms = torchvision_transforms()
     if augment:
@@ -277,9 +295,10 @@ def _transform(
         view += [transforms.ColorJitter(*_COLOR_JITTER)] if color_jitter else []
         view += [RandAugment(config)] if config else []
     else:  # 256 for 224 pixels as published; smaller images are not published
-        (crop_ratio,) = options
+        crop_ratio, corruption = options
         usual = max(size, 256) if size >= 224 else size
         view = [transforms.Resize(int(size / crop_ratio) if crop_ratio else usual), transforms.CenterCrop(size)]
+        view += [_Corrupted(*corruption)] if corruption else []
     noisy = [_Noise(noise)] if noise else []
     whole: Callable[[Any], Tensor] = transforms.Compose(
         [*view, transforms.ToTensor(), *noisy, transforms.Normalize(mean, std)]
@@ -295,11 +314,26 @@ class _Noise:
         return (pixels + self.std * torch.randn_like(pixels)).clamp(0, 1)
 
 
+class _Corrupted:
+    """A corruption, with random numbers from PyTorch's global generator."""
+
+    def __init__(self, name: str, severity: int) -> None:
+        self.name, self.severity = name, severity
+
+    def __call__(self, image: Image) -> Image:
+        from PIL import Image as Pillow
+
+        from deepnets.data.corruptions import corrupt
+
+        pixels = np.asarray(image.convert("RGB"), np.uint8)
+        return Pillow.fromarray(corrupt(pixels, self.name, self.severity, int(torch.randint(2**62, ()))))
+
+
 class _ImageFiles(torch.utils.data.Dataset[Any]):
     """Decodes images by their position in the pass; errors are returned, because workers cannot raise every type."""
 
-    def __init__(self, examples: list[_Example], transform: Callable[[Any], Tensor]) -> None:
-        self.examples, self.transform = examples, transform
+    def __init__(self, examples: list[_Example], transform: Callable[[Any], Tensor], formats: tuple[str, ...]) -> None:
+        self.examples, self.transform, self.formats = examples, transform, formats
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -307,16 +341,16 @@ class _ImageFiles(torch.utils.data.Dataset[Any]):
     def __getitem__(self, index: int) -> tuple[Tensor, int] | FormatError:
         example = self.examples[index]
         try:
-            return _decode(example.path, example.seed, self.transform), example.label
+            return _decode(example.path, example.seed, self.transform, self.formats), example.label
         except FormatError as error:
             return error
 
 
-def _decode(path: str, seed: int, transform: Callable[[Any], Tensor]) -> Tensor:
+def _decode(path: str, seed: int, transform: Callable[[Any], Tensor], formats: tuple[str, ...]) -> Tensor:
     """Decode and transform an image, with random numbers that do not depend on the process."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        image = read_image(path)
+        image = read_image(path, formats=formats)
         try:
             return transform(image)
         except Exception as error:  # torchvision raises many types, for example for images of extreme shapes

@@ -18,15 +18,19 @@ name, so the command lines and parallel evaluations need `"shapes:load"`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from deepnets.support import IMAGE_SPLITS, ConfigError, Registry, at_least, checked_integer
+from deepnets.data.names import parse_name
+from deepnets.data.sources import open_source
+from deepnets.support import IMAGE_SPLITS, ConfigError, Registry, at_least, checked_integer, is_attribute
 
 if TYPE_CHECKING:
     import torch
 
     from deepnets.data.image_set import Images, ImageSet
+    from deepnets.data.statistics import ImageStatistics
 
 __all__ = [
     "IMAGE_SETS",
@@ -189,13 +193,19 @@ def open_images(
     noise: float = 0.0,
     image_size: int | None = None,
     workers: int | None = None,
+    statistics: ImageStatistics | None = None,
+    corruption: str | None = None,
+    corruption_root: Path | str | None = None,
 ) -> Images:
     """Open one part of an image set.
 
     Parameters
     ----------
     name : str
-        A name in `IMAGE_SETS`, or `"module:attribute"` for a loader of your own.  The built-in sets:
+        A name in `IMAGE_SETS`; `"folder:PATH"` for image files in one folder per class (`deepnets.data.folders`);
+        `"torchvision:NAME"` for a data set of torchvision (`deepnets.data.torchvision_sets`), both with options as in
+        `"folder:pets?image_size=64&seed=1"` (`deepnets.data.names`); or `"module:attribute"` for a loader of your own.
+        Grey images are repeated for three channels.  The built-in sets:
 
         ========  =================================  ==========  =======  ==========  ===========
         name      images                             files       classes  image size  held
@@ -208,9 +218,10 @@ def open_images(
         The part; `trainval` is `train` and `val` together.
     root : Path or str, optional
         Folder of the files.  For `cifar10`, the folder that holds `cifar-10-batches-py` or
-        `cifar-10-python.tar.gz`; for `imagenet`, the folder that holds the folders `train` and `val`.
+        `cifar-10-python.tar.gz`; for `imagenet`, the folder that holds the folders `train` and `val`; for
+        `torchvision:NAME`, that of torchvision's files; for `folder:PATH`, what a relative path is relative to.
     download : bool, default False
-        Whether to download missing files of `cifar10` into `root`.
+        Whether to download missing files of `cifar10` or `torchvision:NAME` into `root`.
     device : torch.device or str, default "cpu"
         Device of the batches.
     noise : float, default 0
@@ -220,12 +231,21 @@ def open_images(
         Height and width of the images in batches, in pixels; by default that of the table.  Images of `cifar10` at
         another size are normalised with the constants of ImageNet, which networks of that size expect.
     workers : int, optional
-        Processes that read the files of `imagenet`; by default one per core, at most 8.
+        Processes that read the files of `imagenet` and of large folders; by default one per core, at most 8.
+    statistics : ImageStatistics, optional
+        For `folder:` and `torchvision:`, statistics that were stored beside a run (`deepnets.data.run_statistics`); by
+        default they are computed from the training images.
+    corruption : str, optional
+        A common corruption with all severities, such as `"fog"`, or with one, such as `"fog:3"`
+        (`deepnets.data.CORRUPTIONS`).
+    corruption_root : Path or str, optional
+        Folder of corrupted images such as CIFAR-10-C, which are read instead of computed.
 
     Returns
     -------
     Images
-        An `ImageSet` if the images are in memory, `ImageFolders` if they are read from files when needed.
+        An `ImageSet` if the images are in memory, `ImageFolders` if they are read from files when needed;
+        `CorruptedImages` with `corruption`.
 
     Raises
     ------
@@ -245,17 +265,64 @@ def open_images(
     >>> images.shape, labels.shape
     (torch.Size([64, 3, 32, 32]), torch.Size([64]))
     """
-    IMAGE_SETS.check(name)
+    parse_name(name) or IMAGE_SETS.check(name)
     if split not in IMAGE_SPLITS:
         raise ConfigError(f"split of the images: unknown {split!r}; use one of {', '.join(IMAGE_SPLITS)}")
     if not 0 <= noise < float("inf"):
         raise ConfigError(f"noise: expected a standard deviation, 0 or more; got {noise!r}")
     if image_size is not None:
         image_size = checked_integer("image_size", image_size, at_least(1))
-    options = {} if workers is None else {"workers": workers}
-    return IMAGE_SETS[name](
-        split, root=root, download=download, device=device, image_size=image_size, noise=float(noise), **options
-    )
+    if corruption_root is not None and corruption is None:
+        raise ConfigError("corruption_root: needs a corruption")
+    if corruption is not None and noise:
+        raise ConfigError("noise: cannot be combined with a corruption; gaussian_noise is one of them")
+    images: Images
+    if source := open_source(name, root=root, image_size=image_size, download=download):
+        images = source.open(split, device=device, noise=float(noise), statistics=statistics, workers=workers)
+    else:
+        options = {} if workers is None else {"workers": workers}
+        images = IMAGE_SETS[name](
+            split, root=root, download=download, device=device, image_size=image_size, noise=float(noise), **options
+        )
+        if is_attribute(name):
+            images = _checked(images, name, split)
+    if corruption is None:
+        return images
+    from deepnets.data.corrupted import corrupted_images
+
+    return corrupted_images(images, corruption, corruption_root)
+
+
+def _checked(images: Any, name: str, split: str) -> Images:
+    """Return what a loader of a user has returned, with grey images repeated for three channels."""
+    from deepnets.data.image_set import ImageSet
+
+    where = f"images: {name} ({split})"
+    needed = ("name", "split", "num_classes", "image_size", "device", "batches", "__len__")
+    if lacking := [each for each in needed if not hasattr(images, each)]:
+        raise ConfigError(f"{where}: the loader returned a {type(images).__name__}, which has no {lacking[0]}")
+    if images.num_classes < 2:
+        raise ConfigError(f"{where}: has {images.num_classes} classes; two or more are needed")
+    if not len(images):
+        raise ConfigError(f"{where}: has no images")
+    if not isinstance(images, ImageSet):
+        return images  # type: ignore[no-any-return]
+    pixels, labels = images.images, images.labels
+    shape = tuple(pixels.shape)
+    if str(pixels.dtype) != "torch.uint8" or len(shape) != 4 or shape[1] not in (1, 3) or shape[2] != shape[3]:
+        raise ConfigError(
+            f"{where}: expected images of type uint8 and shape (n, 1 or 3, side, side), got {pixels.dtype} of {shape}"
+        )
+    if str(labels.dtype) != "torch.int64" or tuple(labels.shape) != shape[:1]:
+        raise ConfigError(
+            f"{where}: expected labels of type int64 and shape {shape[:1]}, got {labels.dtype} of {tuple(labels.shape)}"
+        )
+    if int(labels.min()) < 0 or int(labels.max()) >= images.num_classes:
+        raise ConfigError(
+            f"{where}: has labels from {int(labels.min())} to {int(labels.max())}; expected 0 to "
+            f"{images.num_classes - 1}"
+        )
+    return replace(images, images=pixels.expand(-1, 3, -1, -1).contiguous()) if shape[1] == 1 else images
 
 
 def load_images(

@@ -17,6 +17,7 @@ import numpy as np
 
 from deepnets.architecture import NORMAL, REDUCE
 from deepnets.architecture import codes as names
+from deepnets.architecture.vocabulary import MAX_CIFAR_SIZE
 from deepnets.graph.buffer import (
     ABSENT,
     CELL,
@@ -162,7 +163,7 @@ def assemble(net: Any, C: int, fc_dim: int, num_classes: int, image_size: int, b
     num_classes
         Number of outputs of the classifier.
     image_size
-        Height and width of the images, one of `deepnets.architecture.IMAGE_SIZES`.
+        Height and width of the images, 16 to 512.
     buffer
         Overwritten.  Made by `new_graph_buffer` for at least as many cells and steps.
 
@@ -186,14 +187,15 @@ def assemble(net: Any, C: int, fc_dim: int, num_classes: int, image_size: int, b
     n_cells = net.n_cells
     preproc = net.preproc == 1
     norm = net.norm != 0
-    small = image_size == 32
+    small = image_size <= MAX_CIFAR_SIZE
     vit = contains(net, names.ATTENTION)
 
     # Stem.  The next cell reads the tensors s0 and s1, which have c0 and c1 channels.
     x = append_node(buffer, names.INPUT, NO_INPUT)
     c0 = c1 = C
     if vit:
-        patch, grid = (3, 11) if small else (16, 14)
+        patch = 3 if small else 16
+        grid = (image_size + 2 - 3) // 3 + 1 if small else image_size // 16  # padding 1 and 0
         x = append_layer(buffer, names.CONV, names.PATCH, x, C, 3, patch, patch)
         position = append_layer(buffer, names.POS_ENC, names.POSITION, NO_INPUT, 1, C, grid, grid)
         s0 = s1 = join(buffer, names.SUM, x, position)
@@ -249,10 +251,10 @@ def assemble(net: Any, C: int, fc_dim: int, num_classes: int, image_size: int, b
     if net.glob_avg == 1:
         x = append_plain(buffer, names.GLOB_AVG, x)
     else:
-        side = 4 if small else 7
+        stride = 2 if small else 8
         if net.stem_type == 0:
-            side *= 1 if net.stem_pool == 1 else 2
-            side *= 1 if small else 4 // net.imagenet_stride
+            stride = (1 if small else net.imagenet_stride) * (2 if net.stem_pool == 1 else 1)
+        side = -(-image_size // (4 * stride))  # two reduction cells; every strided layer rounds up
         features *= side * side
     for i in range(net.fc_layers):
         last = i == net.fc_layers - 1

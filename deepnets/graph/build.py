@@ -29,7 +29,7 @@ def build_graph(config: NetworkConfig, num_classes: int = 10, image_size: int = 
     num_classes
         Number of outputs of the classifier.
     image_size
-        Height and width of the images, 32 or 224.  `num_classes` and `image_size` determine the shapes of parameters;
+        Height and width of the images, 16 to 512.  `num_classes` and `image_size` determine the shapes of parameters;
         nodes and edges do not depend on them.
 
     Returns

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from deepnets.data import IMAGE_SETS
+from deepnets.data import IMAGE_SETS, parse_name
 from deepnets.support import (
     ConfigError,
     deprecated_option,
@@ -127,8 +128,10 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         default="digits",
         type=IMAGE_SETS.option,
         metavar="NAME",
-        help=f"training images: {', '.join(IMAGE_SETS)}, or module:attribute (default: digits)",
+        help=f"training images: {', '.join(IMAGE_SETS)}, folder:PATH, torchvision:NAME, or module:attribute "
+        "(default: digits)",
     )
+    parser.add_argument("--download", action="store_true", help="download missing files of cifar10 or torchvision:NAME")
     parser.add_argument("--image-root", type=Path, help="folder of the image files (default: none, for digits)")
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the corpus (default: data)")
     deprecated_option(parser, "--image-folder", "--image-root")
@@ -227,9 +230,11 @@ def opened(options: argparse.Namespace) -> Iterator[Opened]:
             options.images,
             recipe.batch_size,
             root=options.image_root,
+            download=options.download,
             augment=recipe.augment,
             seed=recipe.seed,
             device=distributed.device,
+            run=run_folder(options) if hasattr(options, "resume") else None,
         )
         init: Any = None
         if getattr(options, "init", None):
@@ -269,6 +274,16 @@ def recipe_from(options: argparse.Namespace) -> Recipe:
     return recipe
 
 
+def run_folder(options: argparse.Namespace) -> Path:
+    """Return the folder of the run, by default one that is named after the preset and the images."""
+    if options.out:
+        return Path(options.out)
+    images = str(options.images)
+    if parse_name(images):  # it contains a path or options
+        images = re.sub(r"[^\w.]+", "-", images).strip("-.")[-80:]
+    return Path("runs") / f"{options.preset}-{images}"
+
+
 def run(options: argparse.Namespace) -> None:
     """Run the command with parsed options."""
     from ghn_model.training import Budget, CheckpointPolicy, train
@@ -284,7 +299,7 @@ def run(options: argparse.Namespace) -> None:
         if options.epochs:
             steps = min(steps or math.inf, options.epochs * images.per_epoch)
         path = train(
-            options.out or Path("runs") / f"{options.preset}-{options.images}",
+            run_folder(options),
             config if hypernetwork is None else hypernetwork,
             recipe,
             images,
@@ -311,7 +326,7 @@ def _validation(
     if not options.validate_every:
         return None
     from deepnets.corpus import DeepNets1M
-    from deepnets.data import open_images
+    from deepnets.data import open_images, read_statistics
     from ghn_model.training import Validation
 
     nets = DeepNets1M(
@@ -323,7 +338,9 @@ def _validation(
     )
     device = distributed.device
     batches, missing = [], options.validate_images
-    for pictures, labels in open_images(options.images, "val", root=options.image_root, device=device).batches(64):
+    statistics = read_statistics(run_folder(options), options.images)
+    held_out = open_images(options.images, "val", root=options.image_root, device=device, statistics=statistics)
+    for pictures, labels in held_out.batches(64):
         batches.append((pictures[:missing].contiguous(memory_format=recipe.memory_format(device)), labels[:missing]))
         missing -= len(labels)
         if missing <= 0:

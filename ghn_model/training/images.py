@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from deepnets.data import ImageFolders, ImageSet, open_images
+from deepnets.data import ImageFolders, ImageSet, open_images, run_statistics
 from deepnets.support import ConfigError, EndWithParent
 from ghn_model.training.loading import supervised
 
@@ -227,20 +227,33 @@ def _collate(items: list[tuple[Tensor, int] | Exception]) -> tuple[Tensor, Tenso
 
 
 def image_stream(
-    name: str, batch_size: int, *, root: Path | None = None, augment: bool = True, seed: int = 0, device: torch.device
+    name: str,
+    batch_size: int,
+    *,
+    root: Path | None = None,
+    download: bool = False,
+    augment: bool = True,
+    seed: int = 0,
+    device: torch.device,
+    run: Path | str | None = None,
 ) -> ImageStream | FolderStream:
     """Open the training images of an image set as batches by step.
 
     Parameters
     ----------
     name : str
-        Image set that `deepnets.data.open_images` knows: "digits", "cifar10" or "imagenet".
+        Image set that `deepnets.data.open_images` knows: "digits", "cifar10", "imagenet", "folder:PATH",
+        "torchvision:NAME" or "module:attribute".
     batch_size, augment, seed
         As for `ImageStream`.
     root : Path, optional
         Folder of the files of the image set.
+    download : bool, default False
+        Whether to download missing files.
     device : torch.device
         Device of the batches.
+    run : Path or str, optional
+        Folder of the run, beside which the statistics of the images are stored, if they have to be computed.
 
     Raises
     ------
@@ -252,7 +265,9 @@ def image_stream(
     >>> image_stream("digits", 16, device=torch.device("cpu")).per_epoch
     74
     """
-    images = open_images(name, "train", root=root, device=device)
+    is_main = os.environ.get("RANK", "0") == "0"
+    statistics = run_statistics(run, name, root=root, download=download, store=is_main) if run is not None else None
+    images = open_images(name, "train", root=root, download=download, device=device, statistics=statistics)
     if isinstance(images, ImageSet):
         return ImageStream(images, batch_size, augment=augment, seed=seed)
     if isinstance(images, ImageFolders):

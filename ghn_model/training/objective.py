@@ -82,8 +82,8 @@ class Objective:
 
     Parameters
     ----------
-    image_size : {32, 224}, default 32
-        Image size that the networks' stems are made for.
+    image_size : int, default 32
+        Image size that the networks are made for, 16 to 512.
     label_smoothing, predicted_param_decay, precision, network_norm
         As in `ghn_model.training.Recipe`.
 

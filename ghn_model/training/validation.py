@@ -42,7 +42,7 @@ class Validation:
     batches : list of (Tensor, Tensor)
         Images `(B, 3, image_size, image_size) float32` and labels `(B,) int64` on the device of the training.  Batch
         normalization uses the statistics of each of these batches.
-    image_size : {32, 224}, default 32
+    image_size : int, default 32
         Image size that the networks' stems are made for.
     every : int, default 1000
         Steps between measurements.  The end of the training is always measured.

@@ -80,4 +80,4 @@ def test_unknown_presets() -> None:
     with pytest.raises(ConfigError, match="unknown 'ghn4'; use one of mlp, ghn1, ghn2"):
         GHNConfig.preset("ghn4")
     with pytest.raises(ConfigError, match="image_size"):
-        GHNConfig.preset("ghn2", image_size=64)
+        GHNConfig.preset("ghn2", image_size=8)

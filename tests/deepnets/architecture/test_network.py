@@ -355,7 +355,7 @@ def test_drop_path_is_not_in_place(primitive: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"image_size": 64}, "image_size: expected an integer, 32 or 224; got 64"),
+        ({"image_size": 15}, "image_size: expected an integer, 16 to 512; got 15"),
         ({"image_size": 0}, "image_size"),
         ({"num_classes": 0}, "num_classes: expected an integer, 1 to 2147483647; got 0"),
         ({"num_classes": True}, "num_classes"),

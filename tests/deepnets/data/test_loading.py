@@ -34,6 +34,10 @@ def load(split, *, root=None, download=False, device="cpu", image_size=None, noi
 
 class Lazy:
     name, split, num_classes, image_size, device = "lazy", "train", 2, 8, torch.device("cpu")
+    batches = None
+
+    def __len__(self):
+        return 4
 
 def lazy(split, **options):
     return Lazy()

@@ -248,7 +248,7 @@ def test_published_averages_of_the_vision_transformer() -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda config: build_graph(config, image_size=64), "image_size: expected an integer, 32 or 224; got 64"),
+        (lambda config: build_graph(config, image_size=513), "image_size: expected an integer, 16 to 512; got 513"),
         (lambda config: build_graph(config, 0), "num_classes: expected an integer, 1 to 2147483647; got 0"),
     ],
 )

@@ -1,0 +1,65 @@
+"""What the sections of a report on noisy and corrupted images show, as plain values for the templates of the page."""
+
+from __future__ import annotations
+
+import math
+
+from benchmark.report.sections import ReportInputs, Values, mean_values
+from benchmark.report.text import signed
+from benchmark.results import Cell
+from deepnets.data import image_set_info
+
+__all__ = ["corruptions", "noise"]
+
+
+def noise(inputs: ReportInputs) -> Values:
+    """Return clean and noisy accuracies side by side, one table per noisy board."""
+    clean = {board.images: board for board in inputs.boards if not board.noise}
+    tables = []
+    for board in inputs.boards:
+        if not board.noise:
+            continue
+        rows = []
+        for predictor in board.predictors:
+            for column in board.columns:
+                if cell := board.cells.get((predictor, column)):
+                    other = clean[board.images].cells.get((predictor, column)) if board.images in clean else None
+                    rows.append({"name": predictor, "column": column, **_noise_row(cell, other)})
+        tables.append({"title": board.title, "noise": f"{board.noise:g}", "rows": rows})
+    return {"tables": tables} if tables else {}
+
+
+def corruptions(inputs: ReportInputs) -> Values:
+    """Return clean accuracies, their means over corruptions, and those of each corruption, one table per image set."""
+    clean = {board.images: board for board in inputs.boards if not board.noise}
+    tables = []
+    for images in dict.fromkeys(board.images for board in inputs.corrupted):
+        boards = [board for board in inputs.corrupted if board.images == images]
+        mean = next((board for board in inputs.mean_corruption if board.images == images), None)
+        rows = []
+        for predictor, column in dict.fromkeys(place for board in boards for place in board.cells):
+            other = clean[images].cells.get((predictor, column)) if images in clean else None
+            whole = mean.cells.get((predictor, column)) if mean else None
+            summary: Values = (
+                _noise_row(whole, other) if whole else {"means": [None, None], "networks": 0, "change": ""}
+            )
+            cells = [board.cells.get((predictor, column)) for board in boards]
+            values = [f"{cell.summary.mean:.2f}" if cell else "\u2013" for cell in cells]
+            rows.append({"name": predictor, "column": column, "values": values, **summary})
+        title = mean.title if mean else image_set_info(images).title
+        tables.append({"title": title, "names": [board.corruption for board in boards], "rows": rows})
+    return {"tables": tables} if tables else {}
+
+
+def _noise_row(cell: Cell, clean: Cell | None) -> Values:
+    change, networks = math.nan, 0
+    if clean is not None:
+        both = cell.fine.merge(clean.fine, on="index", suffixes=("", "_clean"))
+        networks = len(both)
+        change = float((both[cell.metric] - both[f"{cell.metric}_clean"]).mean())
+    means = []
+    for one in (clean, cell):
+        found = one.summary if one else None
+        failed = f"{found.failures:,} of {found.networks:,} failed" if found and found.failures else ""
+        means.append({**mean_values(found.mean, found.standard_error), "failed": failed} if found else None)
+    return {"means": means, "networks": networks, "change": "\u2013" if math.isnan(change) else signed(change)}
