@@ -10,9 +10,9 @@ from typing import Any
 
 from deepnets.families.draws import RandomDraws, Rule, check_rule, draw_config
 from deepnets.families.models import check_model
-from deepnets.support import ConfigError, abbreviated, at_least, checked_integer
+from deepnets.support import ConfigError, abbreviated, at_least, checked_integer, in_one_line
 
-__all__ = ["TASKS", "Family", "FamilySplit", "canonical"]
+__all__ = ["TASKS", "Family", "FamilySplit", "canonical", "named"]
 
 TASKS = ("images", "text")
 """What the networks of a family process."""
@@ -206,15 +206,18 @@ class Family:
             rule = {**self.rule, **own}
         try:
             config = draw_config(rule, RandomDraws(seed, split, index, attempt))
-            json.dumps(config, allow_nan=False)
         except ConfigError as error:
             raise ConfigError(f"family {self.name}: {error}") from error
+        except Exception as error:  # a rule may be any function
+            raise ConfigError(f"family {self.name}: the rule fails: {in_one_line(error)}") from error
+        if not isinstance(config, dict) or not config:
+            raise ConfigError(f"family {self.name}: the rule returns {abbreviated(config)}, expected fields by name")
+        try:
+            json.dumps(config, allow_nan=False)
         except (TypeError, ValueError) as error:
             raise ConfigError(
                 f"family {self.name}: the rule returns values that JSON cannot represent: {error}"
             ) from error
-        if not isinstance(config, dict):
-            raise ConfigError(f"family {self.name}: the rule returns {type(config).__name__}, expected a dict")
         return config
 
     def configs(self, split: str, seed: int = 0, count: int | None = None) -> Sequence[dict[str, Any]]:
@@ -259,9 +262,9 @@ class Family:
     @property
     def identity(self) -> str:
         """Digest of the family; functions count by their names."""
-        values = {"model": _named(self.model), "rule": _named(self.rule), "arguments": dict(self.arguments)}
+        values = {"model": named(self.model), "rule": named(self.rule), "arguments": dict(self.arguments)}
         values["splits"] = {
-            name: [split.size, split.part, _named(split.rule), split.distinct, _named(split.configs)]
+            name: [split.size, split.part, named(split.rule), split.distinct, named(split.configs)]
             for name, split in self.splits.items()
         }
         return hashlib.sha256(canonical(values).encode()).hexdigest()[:16]
@@ -293,7 +296,8 @@ class _DrawnConfigs(Sequence[dict[str, Any]]):
                 return config
         raise ConfigError(
             f"family {self.family.name}: split {self.split}: no configuration for network {index} among "
-            f"{MAX_ATTEMPTS:,} candidates; the rule makes too few distinct ones for {self.length} networks"
+            f"{MAX_ATTEMPTS:,} candidates; the rule makes too few distinct ones for {self.length} networks; "
+            "declare a smaller split"
         )
 
 
@@ -313,8 +317,14 @@ def _place(text: str) -> float:
     return (int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 11) / 2**53
 
 
-def _named(value: Any) -> Any:
-    """Return plain values as they are, and the name of a function."""
+def named(value: Any) -> Any:
+    """Return plain values as they are, and the module and name of a function.
+
+    Examples
+    --------
+    >>> named("resnet"), named(json.dumps)
+    ('resnet', 'json:dumps')
+    """
     if callable(value):
         return f"{value.__module__}:{getattr(value, '__qualname__', type(value).__qualname__)}"
     return dict(value) if isinstance(value, Mapping) else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import operator
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ import torch
 from torch import nn
 
 from deepnets.architecture import checked_task
-from deepnets.families.family import Family, canonical
+from deepnets.families.family import Family, canonical, named
 from deepnets.families.models import build_model, example_inputs
 from deepnets.families.names import find_family, split_of
 from deepnets.families.topologies import TopologyCache
@@ -26,6 +27,9 @@ from deepnets.support import ConfigError, abbreviated, at_least, checked_integer
 __all__ = ["FamilyGraph", "FamilyNetwork", "FamilyNetworks"]
 
 MAX_SKELETONS = 16
+
+SAMPLE = 20
+"""Number of configurations in the identity of a split, which change with the code of a rule."""
 
 
 class FamilyNetwork(NamedTuple):
@@ -83,21 +87,22 @@ class FamilyNetwork(NamedTuple):
         ConfigError, MissingDependencyError
             As `build`.
         """
-        values = [self.family.name, self.family.identity, dict(self.config), dict(self.arguments), *self[3:]]
-        key = canonical(values)
-        if key not in _skeletons:
+        key = canonical([self.family.identity, dict(self.config), dict(self.arguments), *self[3:]])
+        made, skeleton = _skeletons.get(key, (None, None))
+        if skeleton is None or made != self.family.model:  # another function of the same name
             with torch.device("meta"):
-                _skeletons[key] = self.build().eval()
+                skeleton = self.build().eval()
+            _skeletons[key] = self.family.model, skeleton
             if len(_skeletons) > MAX_SKELETONS:
                 _skeletons.popitem(last=False)
-        return _skeletons[key]
+        return skeleton
 
     def example_inputs(self) -> Any:
         """Return an example of the inputs, as `FamilyNetworks.example_inputs` does."""
         return example_inputs(self.family.task, self.image_size)
 
 
-_skeletons: OrderedDict[str, nn.Module] = OrderedDict()
+_skeletons: OrderedDict[str, tuple[Any, nn.Module]] = OrderedDict()
 
 
 class FamilyGraph(Graph):
@@ -220,8 +225,10 @@ class FamilyNetworks:
     @property
     def identity(self) -> str:
         """Text that changes with the networks, but not with their number."""
-        options = canonical([self._fixed, self._arguments])
-        return f"{self.name}/{self.split} {self.family.identity} {self.seed} {options}"
+        first = self.family.configs(self.split, self.seed, min(SAMPLE, self.total))
+        values = [self.seed, self._fixed, self._arguments, list(first[:SAMPLE])]
+        digest = hashlib.sha256(canonical(values).encode()).hexdigest()[:16]
+        return f"{self.name}/{self.split} {self.family.identity} {digest}"
 
     def __len__(self) -> int:
         return len(self._configs)
@@ -295,10 +302,11 @@ class FamilyNetworks:
         network = self.network(config)
         model = network.skeleton()
         fields = {name: value for name, value in network.config.items() if name not in self.family.sizes}
-        settings = {"task": self.task, "model": str(self.family.model), "fields": fields, "image_size": self.image_size}
-        fixed = {name: value for name, value in self._arguments.items() if name not in self.family.sizes}
-        settings["arguments"] = fixed
-        topology = self.cache.find(settings, model, network.example_inputs(), vocabulary or self.vocabulary)
+        name = named(self.family.model)
+        settings = {"task": self.task, "model": name, "fields": fields, "image_size": self.image_size}
+        settings["arguments"] = dict(self._arguments)
+        code = name.partition(":")[0] if ":" in name else ""
+        topology = self.cache.find(settings, model, network.example_inputs(), vocabulary or self.vocabulary, code)
         nodes, unused = topology.parameter_slots(model)
         types = np.array(topology.node_types, np.uint8)
         graph = FamilyGraph(

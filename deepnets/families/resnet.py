@@ -104,11 +104,16 @@ class _Block(nn.Module):
         self.bn1 = nn.BatchNorm2d(width)
         self.conv2 = nn.Conv2d(width, width, kernel_size, 1, half, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
+        self.stride = stride
         self.downsample: nn.Sequential | None = None
         if stride != 1 or inputs != width:
-            self.downsample = nn.Sequential(nn.Conv2d(inputs, width, 1, stride, bias=False), nn.BatchNorm2d(width))
+            self.downsample = nn.Sequential(nn.Conv2d(inputs, width, 1, bias=False), nn.BatchNorm2d(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        short = x if self.downsample is None else self.downsample(x)
+        short = x
+        if self.downsample is not None:
+            # The same as a convolution with this stride, whose backward pass for channels_last images writes outside of
+            # its memory on a CPU for some widths (PyTorch 2.13, 5 channels).
+            short = self.downsample(x[:, :, :: self.stride, :: self.stride])
         x = F.relu(self.bn1(self.conv1(x)))
         return F.relu(self.bn2(self.conv2(x)) + short)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import importlib
 import json
 import logging
 import sys
@@ -114,7 +113,7 @@ class TopologyCache:
         self._known: OrderedDict[str, Topology] = OrderedDict()
 
     def find(
-        self, settings: Mapping[str, Any], model: nn.Module, inputs: Any, vocabulary: str = "complete"
+        self, settings: Mapping[str, Any], model: nn.Module, inputs: Any, vocabulary: str = "complete", code: str = ""
     ) -> Topology:
         """Return the topology of a network, which is traced if it is not known.
 
@@ -128,6 +127,8 @@ class TopologyCache:
             Example of its inputs.
         vocabulary : str, default "complete"
             As in `deepnets.trace`.
+        code : str, optional
+            Name of the module with the function that has built the network.
 
         Raises
         ------
@@ -135,17 +136,19 @@ class TopologyCache:
             If the network cannot be traced.
         """
         modules = describe_modules(model)
-        texts = [canonical(dict(settings)), vocabulary, canonical(modules), _versions(model)]
+        versions, known = _versions(model, code)
+        texts = [canonical(dict(settings)), vocabulary, canonical(modules), versions]
         key = hashlib.sha256("\n".join([str(VERSION), *texts]).encode()).hexdigest()[:32]
         if key in self._known:
             self._known.move_to_end(key)
             return self._known[key]
         names = sorted(name for name, _ in model.named_parameters())
-        topology = self._read(key, names)
+        topology = self._read(key, names) if known else None
         if topology is None:
             topology = Topology.of(trace(model, inputs, vocabulary=vocabulary))
             self.traced += 1
-            self._write(key, topology)
+            if known:
+                self._write(key, topology)
         self._known[key] = topology
         while len(self._known) > MAX_IN_MEMORY:
             self._known.popitem(last=False)
@@ -224,10 +227,16 @@ def describe_modules(model: nn.Module) -> list[Any]:
     return [modules, [[name, parameter.dim()] for name, parameter in model.named_parameters()]]
 
 
-def _versions(model: nn.Module) -> str:
-    """Return the versions of the code that a graph depends on: this package, PyTorch, the modules of the network."""
-    sources = sorted({type(part).__module__ for part in model.modules()})
-    return "\n".join([_own_version(), torch.__version__, *dict.fromkeys(_version_of(name) for name in sources)])
+def _versions(model: nn.Module, code: str) -> tuple[str, bool]:
+    """Return the versions of the code that a graph depends on, and whether they are known.
+
+    This is the code of this package, of PyTorch, of the classes of all modules, and of what builds the network.
+    Classes of a notebook have no file, so their versions are not known, and they are told apart by their addresses.
+    """
+    found = {name: _version_of(name) for name in sorted({code, *(type(part).__module__ for part in model.modules())})}
+    known = all(version is not None for version in found.values())
+    addresses = "" if known else repr([id(type(part)) for part in model.modules()])
+    return "\n".join([_own_version(), torch.__version__, *filter(None, found.values()), addresses]), known
 
 
 @functools.cache
@@ -236,13 +245,13 @@ def _own_version() -> str:
 
 
 @functools.cache
-def _version_of(module: str) -> str:
-    """Return the version of the package of a module, or a digest of its file if the package has no version."""
+def _version_of(module: str) -> str | None:
+    """Return the version of the package of a module, or a digest of its file; None if it has neither."""
     top = module.partition(".")[0]
-    if top in ("deepnets", "torch"):
+    if top in ("", "deepnets", "torch"):
         return ""
-    version = getattr(importlib.import_module(top), "__version__", None) if top in sys.modules else None
+    version = getattr(sys.modules.get(top), "__version__", None)
     if isinstance(version, str):
         return f"{top} {version}"
     file = getattr(sys.modules.get(module), "__file__", None)
-    return f"{module} {hashlib.sha256(Path(file).read_bytes()).hexdigest()}" if file else module
+    return f"{module} {hashlib.sha256(Path(file).read_bytes()).hexdigest()}" if file else None
