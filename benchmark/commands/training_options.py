@@ -77,7 +77,7 @@ def jobs_for(
     style = small if image_size <= 2 * small else large  # networks of cells have two styles of stems
     if options.network:
         return genotype_jobs(options.network, num_classes, style, options.width, options.cells), {}
-    if ":" in options.split:
+    if ":" in options.split and not options.split.startswith("family:"):
         raise ConfigError(f"--split: expected a split of the corpus, got {options.split!r}; use --model")
     networks = open_networks(options.split, data=options.data, num_classes=num_classes, image_size=style)
     jobs = jobs_of(networks, select_networks(networks, options.index or ":"))
