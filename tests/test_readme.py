@@ -13,7 +13,7 @@ from ghn_model import GHN, GHNConfig
 from ghn_model.__main__ import main as ghn_model_main
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("data-card", "design", "benchmark", "protocols", "security")
+PAGES = ("data-card", "design", "benchmark", "families", "protocols", "security")
 DOCUMENTS = ("README.md", *(f"docs/{page}.md" for page in PAGES), "CONTRIBUTING.md")
 
 
