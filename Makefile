@@ -21,6 +21,7 @@ MINUTES    ?= $(if $(STEPS)$(EPOCHS),,$(if $(filter digits,$(IMAGES)),10))
 STEPS      ?=
 EPOCHS     ?=
 DATA       ?= $(if $(wildcard data/deepnets1m_train.h5),data,data/small)
+NETWORKS   ?= train
 RUN        ?=
 PROCESSES  ?= 1
 ARGS       ?=
@@ -52,11 +53,11 @@ bench: $(VENV)/bench  ## compare predictors [IMAGES=digits IMAGE_ROOT= PREDICTOR
 	  $(if $(IMAGE_ROOT),--image-root '$(IMAGE_ROOT)') --limit '$(LIMIT)' --data '$(OUT)' --out '$(RESULTS)' \
 	  $(if $(WORKERS),--workers '$(WORKERS)') $(if $(BACKEND),--backend '$(BACKEND)') $(if $(ADDRESS),--address '$(ADDRESS)') $(ARGS)
 
-train: $(VENV)/core  ## train a hypernetwork [PRESET=ghn2 IMAGES=digits IMAGE_ROOT= MINUTES=10 STEPS= EPOCHS= DATA=data RUN= (default: runs/PRESET-IMAGES) PROCESSES=1 ARGS=]
+train: $(VENV)/core  ## train a hypernetwork [PRESET=ghn2 IMAGES=digits IMAGE_ROOT= NETWORKS=train (or family:NAME) MINUTES=10 STEPS= EPOCHS= DATA=data RUN= (default: runs/PRESET-IMAGES) PROCESSES=1 ARGS=]
 	@$(if $(filter imagenet folder:% torchvision:%,$(IMAGES)),$(MAKE) --no-print-directory $(VENV)/bench,:)
-	@test -e '$(DATA)/deepnets1m_train.h5' || $(MAKE) --no-print-directory dataset SPLITS=train SIZE=100000 OUT='$(DATA)'
+	@$(if $(filter family:%,$(NETWORKS)),:,test -e '$(DATA)/deepnets1m_train.h5') || $(MAKE) --no-print-directory dataset SPLITS=train SIZE=100000 OUT='$(DATA)'
 	@$(BIN)/python -m $(if $(filter-out 1,$(PROCESSES)),torch.distributed.run --standalone --nproc-per-node '$(PROCESSES)' -m )ghn_model train \
-	  --preset '$(PRESET)' --images '$(IMAGES)' --data '$(DATA)' $(if $(RUN),--out '$(RUN)') $(if $(IMAGE_ROOT),--image-root '$(IMAGE_ROOT)') $(if $(MINUTES),--minutes '$(MINUTES)') \
+	  --preset '$(PRESET)' --images '$(IMAGES)' --networks '$(NETWORKS)' --data '$(DATA)' $(if $(RUN),--out '$(RUN)') $(if $(IMAGE_ROOT),--image-root '$(IMAGE_ROOT)') $(if $(MINUTES),--minutes '$(MINUTES)') \
 	  $(if $(STEPS),--steps '$(STEPS)') $(if $(EPOCHS),--epochs '$(EPOCHS)') $(ARGS)
 
 test: $(VENV)/development  ## run the fast tests and the examples of all docstrings

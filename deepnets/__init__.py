@@ -4,12 +4,13 @@
                   ── Network ──────▶ torch.nn.Module  an image classifier
     torch.nn.Module ─── trace ─────▶ Graph            the graph of any module
     DeepNets1M("data", split="test")                  the graphs of a split, read from one HDF5 file
+    FamilyNetworks("resnet-widths", split="test")     networks of one kind in many sizes, by rule
 
 architecture     configurations, vocabulary, torch modules      corpus           the dataset and its files
 graph            graphs, building, batching                      original_format  files of the original release
 tracing          graphs of any torch module                      data             image sets
 drawing          pictures of graphs                              onnx_models      ONNX files of graphs and models
-support          utilities
+families         networks of one kind in many sizes              support          utilities
 
 Names are imported on first use.  Importing this package does not import torch, so that the worker processes of the
 generator start fast and need little memory.
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from deepnets.corpus import DeepNets1M as DeepNets1M
     from deepnets.corpus import MetaBatchSampler as MetaBatchSampler
     from deepnets.drawing import draw as draw
+    from deepnets.families import FamilyNetworks as FamilyNetworks
     from deepnets.graph import Graph as Graph
     from deepnets.graph import GraphBatch as GraphBatch
     from deepnets.graph import ParameterSlot as ParameterSlot
@@ -72,6 +74,7 @@ __getattr__, __dir__, _names = lazy_exports(
             "MetaBatchSampler",
         ),
         "drawing": ("draw",),
+        "families": ("FamilyNetworks",),
         "graph": (
             "Graph",
             "GraphBatch",

@@ -34,6 +34,7 @@ NEED_TORCH = (
     "deepnets.architecture.operations",
     "deepnets.corpus.pyg_dataset",
     "deepnets.data",
+    "deepnets.families",
     "deepnets.graph.batch",
     "deepnets.onnx_models",
     "deepnets.support.detection_operators",

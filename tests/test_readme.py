@@ -14,7 +14,7 @@ from ghn_model.__main__ import main as ghn_model_main
 from tests.support.families import imported
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("data-card", "design", "benchmark", "protocols", "security", "logah", "own-hypernetwork")
+PAGES = ("data-card", "design", "benchmark", "families", "protocols", "security", "logah", "own-hypernetwork")
 DOCUMENTS = ("README.md", *(f"docs/{page}.md" for page in PAGES), "CONTRIBUTING.md")
 
 

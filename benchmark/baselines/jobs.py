@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ import torch
 from torch import nn
 
 from benchmark.evaluation import LIBRARIES, Networks, open_networks
+from benchmark.training import state_name
 from deepnets.architecture import GENOTYPES, Network, NetworkConfig, has_cifar_stem
 from deepnets.corpus import DeepNets1M
 from deepnets.graph import Graph, build_graph
@@ -52,7 +52,7 @@ class TrainingJob:
     @property
     def name(self) -> str:
         """Name of the file of the trained network, without suffix."""
-        return f"{self.split}-{re.sub('[^A-Za-z0-9._-]', '-', self.network) or self.index}"
+        return state_name(self.split, self.network or self.index)
 
 
 def jobs_of(networks: Networks, indices: Sequence[int], first: int = 0) -> list[TrainingJob]:

@@ -46,7 +46,8 @@ def add_arguments(commands: Any) -> None:
         "--splits",
         nargs="+",
         metavar="SPLIT",
-        help="splits, separated by spaces or commas, and models such as torchvision:resnet50,vit_b_16 or timm:all "
+        help="splits, separated by spaces or commas, models such as torchvision:resnet50,vit_b_16 or timm:all, and "
+        "families such as family:resnet-widths/wide "
         f"(default: {' '.join(DEFAULT_SPLITS)}; with --index: test, or predefined if names are given)",
     )
     run.add_argument(
@@ -228,11 +229,11 @@ def _split_names(text: str) -> list[str]:
 
 
 def _limits(text: str) -> tuple[int, dict[str, int]]:
-    """Parse the option --limit: the number of networks of any split, and numbers of some splits or libraries."""
+    """Parse the option --limit: the number of networks of any split, and of some splits, of libraries, of families."""
     from benchmark.evaluation import LIBRARIES
     from deepnets.corpus import NETWORK_SPLITS
 
-    known = (*NETWORK_SPLITS, *LIBRARIES)
+    known = (*NETWORK_SPLITS, *LIBRARIES, "family")
     common, special = 0, {}
     for part in text.split(","):
         name, equals, number = part.partition("=")

@@ -61,7 +61,7 @@ def _add(parser: argparse.ArgumentParser, out: str, protocol: str) -> None:
 
     networks = parser.add_argument_group("networks")
     which = networks.add_mutually_exclusive_group()
-    which.add_argument("--split", default="test", help="split of the corpus (default: test)")
+    which.add_argument("--split", default="test", help="split of the corpus, or family:NAME (default: test)")
     which.add_argument(
         "--model",
         nargs="+",

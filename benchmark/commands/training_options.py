@@ -89,7 +89,7 @@ def jobs_for(
         return model_jobs(options.model, num_classes, image_size), {}
     if options.network:
         return genotype_jobs(options.network, num_classes, image_size, options.width, options.cells), {}
-    if ":" in options.split:
+    if ":" in options.split and not options.split.startswith("family:"):
         raise ConfigError(f"--split: expected a split of the corpus, got {options.split!r}; use --model")
     networks = open_networks(options.split, data=options.data, num_classes=num_classes, image_size=image_size)
     jobs = jobs_of(networks, select_networks(networks, options.index or ":"))

@@ -3,6 +3,7 @@
 split_evaluation         `evaluate`: all networks of a split as a table
 summary                  `summarize`: mean, standard error and failures of a table
 networks                 the networks of a split, or models of torchvision and timm
+family_networks          the networks of a family
 predictors               the registry of predictors, and predictors by name
 predictor_texts          labels and descriptions of predictors
 predictor_objects        functions and hypernetworks as predictors

@@ -1,7 +1,8 @@
-"""Networks to evaluate: those of a split of DeepNets-1M, or models of torchvision and timm.
+"""Networks to evaluate: those of a split of DeepNets-1M, models of torchvision and timm, or a family.
 
 "test"                              a split
 "torchvision:resnet50,vit_b_16"     models, in this order; "torchvision:all" and "timm:all" for every classifier
+"family:resnet-widths/wide"         a split of a family (`deepnets.families`), `test` by default
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from benchmark.evaluation.family_networks import DEFAULT_SPLIT, FamilySplitNetworks
 from deepnets.architecture import has_cifar_stem
 from deepnets.corpus import NETWORK_SPLITS, DeepNets1M
+from deepnets.families import PREFIX, split_of
 from deepnets.graph import Graph
 from deepnets.support import ConfigError
 
@@ -43,7 +46,8 @@ SELECTION_SPLITS = ("train", "val", "search")
 def default_image_split(networks: str) -> str:
     """Return the part of an image set that networks are evaluated on.
 
-    The networks of `train`, `val` and `search` are used for model selection, so test images are not used for them.
+    The networks of `train`, `val` and `search`, also of families, are used for model selection, so test images are not
+    used for them.
 
     Parameters
     ----------
@@ -58,7 +62,11 @@ def default_image_split(networks: str) -> str:
     --------
     >>> default_image_split("search"), default_image_split("wide"), default_image_split("timm:resnet18")
     ('val', 'test', 'test')
+    >>> default_image_split("family:resnet-widths"), default_image_split("family:resnet-widths/val")
+    ('test', 'val')
     """
+    if networks.startswith(PREFIX):
+        networks = split_of(networks, DEFAULT_SPLIT)[1]
     return "val" if networks in SELECTION_SPLITS else "test"
 
 
@@ -265,15 +273,16 @@ class ModelNetworks:
 
 def open_networks(
     text: str, *, data: Path | str, num_classes: int, image_size: int, limit: int | None = None
-) -> SplitNetworks | ModelNetworks:
+) -> SplitNetworks | ModelNetworks | FamilySplitNetworks:
     """Open the networks that a text names.
 
     Parameters
     ----------
     text
-        A split, or a library and names of its models: "test", "timm:resnet18,vit_tiny_patch16_224", "torchvision:all".
+        A split, a library and names of its models, or a family: "test", "timm:resnet18,vit_tiny_patch16_224",
+        "torchvision:all", "family:resnet-widths", "family:specs/narrow.json/val".
     data
-        Folder of the corpus.
+        Folder of the corpus.  Graphs of families are stored in its folder `families`.
     num_classes, image_size
         Number of classes, and height and width of the images.
     limit
@@ -289,14 +298,20 @@ def open_networks(
     >>> open_networks("predefined", data="data", num_classes=10, image_size=32).name_of(1)
     'vit'
     """
+    if text.startswith(PREFIX):
+        return FamilySplitNetworks(text, data or None, num_classes=num_classes, image_size=image_size, limit=limit)
     library, colon, names = text.partition(":")
     if not colon:
         if text not in NETWORK_SPLITS:
             known = ", ".join(NETWORK_SPLITS)
-            raise ConfigError(f"split: unknown {text!r}; use one of {known}, or models such as torchvision:resnet50")
+            raise ConfigError(
+                f"split: unknown {text!r}; use one of {known}, models such as torchvision:resnet50, or family:NAME"
+            )
         return SplitNetworks(data, text, num_classes=num_classes, image_size=image_size, limit=limit)
     if library not in LIBRARIES or not names:
-        raise ConfigError(f"networks: expected {' or '.join(LIBRARIES)} and names of models, got {text!r}")
+        raise ConfigError(
+            f"networks: expected {' or '.join(LIBRARIES)} and names of models, or family:NAME, got {text!r}"
+        )
     models = tuple(name.strip() for name in names.split(",") if name.strip())
     return ModelNetworks(library, models, num_classes, image_size, limit)
 

@@ -141,12 +141,12 @@ class _SavedStates:
         self._folder, self._networks = Path(info.spec), context.networks
 
     def __call__(self, model: nn.Module, graph: Graph) -> Mapping[str, Tensor]:
-        from benchmark.training import read_state
+        from benchmark.training import read_state, state_name
 
         index, networks = graph.index, self._networks
-        stems = [f"{networks.name}-{index}"]
+        stems = [state_name(networks.name, index or 0)]
         if name := networks.name_of(index or 0):
-            stems += [name, f"{networks.name}-{name}"]
+            stems += [name, state_name(networks.name, name)]
         paths = [self._folder / f"{stem}{suffix}" for stem in stems for suffix in SUFFIXES]
         path = next((path for path in paths if path.is_file()), None)
         if path is None:

@@ -71,7 +71,8 @@ def evaluate(
         - a text that names a predictor, such as "ghn2-digits" or "my_module:predict"
           (see `benchmark.evaluation.predictors`).
     split
-        A split of DeepNets-1M, or models of a library such as "torchvision:resnet50,vit_b_16".
+        A split of DeepNets-1M, models of a library such as "torchvision:resnet50,vit_b_16", or a family such as
+        "family:resnet-widths" (see `benchmark.evaluation.open_networks`).
     images
         Name of an image set, whose test images are used (validation images for the networks of `train`, `val` and
         `search`, as in the literature), or the images themselves.

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.predictors.initial_values import initial_values
-from benchmark.training import read_state
+from benchmark.training import read_state, state_name
 from deepnets.graph import Graph
 from deepnets.support import ConfigError
 
@@ -107,7 +107,7 @@ class NearestCopy:
         if graph.index is None or self._networks is None:
             return set()
         split, name = self._networks.name, self._networks.name_of(graph.index)
-        return {f"{split}-{graph.index}"} | ({name, f"{split}-{name}"} if name else set())
+        return {state_name(split, graph.index)} | ({name, state_name(split, name)} if name else set())
 
 
 def _parameters(path: Path) -> Mapping[str, Tensor]:

@@ -33,7 +33,7 @@ from ghn_model.checkpoints import (
 from ghn_model.ghn import GHN
 from ghn_model.variation import vary
 
-__all__ = ["RANDOM", "Start", "initialized", "is_auxiliary", "open_start", "read_state"]
+__all__ = ["RANDOM", "Start", "initialized", "is_auxiliary", "open_start", "read_state", "state_name"]
 
 RANDOM = "random"
 _GENERAL_NAMES = ("ghn", "model", "checkpoint", "state")  # such a file is labelled by its folder
@@ -118,6 +118,17 @@ def open_start(spec: str, device: torch.device | str = "cpu") -> Start:
             if safe:
                 raise
     return Start(label, {"kind": "tensors", **digest}, tensors=read_state(path))
+
+
+def state_name(split: str, network: int | str) -> str:
+    """Return the name, without suffix, of the file with the saved state of a network; "/" and others become "-".
+
+    Examples
+    --------
+    >>> state_name("test", 3), state_name("family:resnet-widths/val", 3)
+    ('test-3', 'family-resnet-widths-val-3')
+    """
+    return re.sub("[^A-Za-z0-9._-]", "-", f"{split}-{network}")
 
 
 def read_state(path: Path | str) -> dict[str, Tensor]:

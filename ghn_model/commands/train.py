@@ -28,6 +28,7 @@ from ghn_model.commands.hypernetwork_options import add_hypernetwork, check_unus
 
 if TYPE_CHECKING:
     from deepnets.corpus import DeepNets1M
+    from deepnets.families import FamilyNetworks
     from ghn_model.config import GHNConfig
     from ghn_model.training import Distributed, Images, Recipe, Validation
 
@@ -67,7 +68,11 @@ def add_arguments(commands: Any) -> None:
     """Add the command to the result of `ArgumentParser.add_subparsers`."""
     train = commands.add_parser("train", help="train a hypernetwork, or resume its training", epilog=EPILOG)
     add_data(train)
-    train.add_argument("--out", type=output_path, help="folder of the run (default: runs/PRESET-IMAGES)")
+    train.add_argument(
+        "--out",
+        type=output_path,
+        help="folder of the run (default: runs/PRESET-IMAGES, with the family if there is one)",
+    )
     train.add_argument(
         "--hypernetwork",
         metavar="MODULE:ATTRIBUTE",
@@ -133,6 +138,14 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--download", action="store_true", help="download missing files of cifar10 or torchvision:NAME")
     parser.add_argument("--image-root", type=Path, help="folder of the image files (default: none, for digits)")
+    parser.add_argument(
+        "--networks",
+        type=_networks,
+        default="train",
+        metavar="NAME",
+        help="training networks: train, the split of DeepNets-1M, or a family such as family:resnet-widths or "
+        "family:FILE.json, with its split train (default: train)",
+    )
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the corpus (default: data)")
     deprecated_option(parser, "--image-folder", "--image-root")
 
@@ -164,8 +177,12 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
         help="coefficient of the norms of predicted tensors in the loss (default: 0; GHN-3: 3e-5)",
     )
     add("--label-smoothing", type=number, help="label smoothing (default: 0; ImageNet: 0.1)")
-    add("--max-params", type=non_negative, help="largest networks; 0 for no limit (default: 0; digits: 100,000)")
-    add("--max-nodes", type=non_negative, help="largest graphs; 0 for no limit (default: 0; digits: 120)")
+    add(
+        "--max-params",
+        type=non_negative,
+        help="largest networks; 0 for no limit (default: 0; digits, without a family: 100,000)",
+    )
+    add("--max-nodes", type=non_negative, help="largest graphs; 0 for no limit (default: as above; 120)")
     add("--low-resolution", type=number, help="fraction of the training with half the image resolution (default: 0)")
     add(
         "--ema-decay", type=number, help="decay of the moving average of weights; 0 for none (default: 0; digits: 0.99)"
@@ -206,7 +223,7 @@ class Opened(NamedTuple):
     config: GHNConfig
     recipe: Recipe
     images: Images
-    nets: DeepNets1M
+    nets: DeepNets1M | FamilyNetworks
     distributed: Distributed
     workers: int
     init: Any
@@ -217,7 +234,6 @@ def opened(options: argparse.Namespace) -> Iterator[Opened]:
     """Open what the options select, and leave the process group afterwards."""
     import torch
 
-    from deepnets.corpus import DeepNets1M
     from ghn_model.ghn import GHN
     from ghn_model.training import Distributed, image_stream
 
@@ -246,14 +262,7 @@ def opened(options: argparse.Namespace) -> Iterator[Opened]:
                 init = GHN.from_pretrained(options.init)
         start = init.config if isinstance(init, GHN) else None
         config = config_from(options, images.num_classes, images.image_size, start)
-        nets = DeepNets1M(
-            options.data,
-            virtual_edges=config.virtual_edges,
-            num_classes=images.num_classes,
-            image_size=images.image_size,
-            wider_nets=recipe.wider_nets,
-            seed=recipe.seed,
-        )
+        nets = _open_networks(options, "train", config, recipe, images)
         workers = options.workers
         if workers is None:
             workers = 4 if distributed.device.type == "cuda" else 0
@@ -262,11 +271,45 @@ def opened(options: argparse.Namespace) -> Iterator[Opened]:
         distributed.close()
 
 
+def _networks(text: str) -> str:
+    """Check the option --networks."""
+    if text != "train" and not text.startswith("family:"):
+        raise argparse.ArgumentTypeError(f"expected train or family:NAME, got {text!r}")
+    return text
+
+
+def _open_networks(
+    options: argparse.Namespace, split: str, config: GHNConfig, recipe: Recipe, images: Images, limit: int | None = None
+) -> DeepNets1M | FamilyNetworks:
+    """Open the training networks, or those for validation."""
+    given: dict[str, Any] = {
+        "virtual_edges": config.virtual_edges,
+        "num_classes": images.num_classes,
+        "image_size": images.image_size,
+        "num_nets": limit,
+    }
+    if options.networks == "train":
+        from deepnets.corpus import DeepNets1M
+
+        return DeepNets1M(options.data, split, wider_nets=recipe.wider_nets, seed=recipe.seed, **given)
+    from deepnets.families import FamilyNetworks, split_of
+
+    family, named = split_of(options.networks, "train")
+    nets = FamilyNetworks(
+        family, named if split == "train" else split, root=options.data, vocabulary=config.vocabulary, **given
+    )
+    if nets.task != "images":
+        raise ConfigError(f"--networks: the networks of {nets.name} process {nets.task}, not images")
+    return nets
+
+
 def recipe_from(options: argparse.Namespace) -> Recipe:
     """Return the recipe of the preset with the changes that the options make."""
     from ghn_model.training import Recipe
 
     changes = {name: getattr(options, name) for name in CHANGES if getattr(options, name, None) is not None}
+    if options.networks != "train":  # limits of the recipe for digits are for networks of DeepNets-1M
+        changes = {"max_params": 0, "max_nodes": 0, **changes}
     recipe = Recipe.preset(options.preset, options.images, **changes)
     schedule = {"kind": options.schedule, "warmup": options.warmup, "decay": options.decay}
     if schedule := {name: value for name, value in schedule.items() if value is not None}:
@@ -275,13 +318,16 @@ def recipe_from(options: argparse.Namespace) -> Recipe:
 
 
 def run_folder(options: argparse.Namespace) -> Path:
-    """Return the folder of the run, by default one that is named after the preset and the images."""
+    """Return the folder of the run, by default one that is named after the preset, the images and the networks."""
     if options.out:
         return Path(options.out)
     images = str(options.images)
     if parse_name(images):  # it contains a path or options
         images = re.sub(r"[^\w.]+", "-", images).strip("-.")[-80:]
-    return Path("runs") / f"{options.preset}-{images}"
+    name = f"{options.preset}-{images}"
+    if options.networks != "train":
+        name += f"-{Path(options.networks.partition(':')[2]).name.removesuffix('.json').replace(':', '-')}"
+    return Path("runs") / name
 
 
 def run(options: argparse.Namespace) -> None:
@@ -309,7 +355,7 @@ def run(options: argparse.Namespace) -> None:
                 options.log_steps, options.save_steps, options.save_minutes, options.stop_after
             ),
             init=init,
-            validation=_validation(options, recipe, images, distributed),
+            validation=_validation(options, config, recipe, images, distributed),
             distributed=distributed,
             workers=workers,
             resume=options.resume,
@@ -320,22 +366,15 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _validation(
-    options: argparse.Namespace, recipe: Recipe, images: Images, distributed: Distributed
+    options: argparse.Namespace, config: GHNConfig, recipe: Recipe, images: Images, distributed: Distributed
 ) -> Validation | None:
     """Select the first networks of the split val and the first validation images."""
     if not options.validate_every:
         return None
-    from deepnets.corpus import DeepNets1M
     from deepnets.data import open_images, read_statistics
     from ghn_model.training import Validation
 
-    nets = DeepNets1M(
-        options.data,
-        "val",
-        num_classes=images.num_classes,
-        image_size=images.image_size,
-        num_nets=options.validate_networks,
-    )
+    nets = _open_networks(options, "val", config, recipe, images, options.validate_networks)
     device = distributed.device
     batches, missing = [], options.validate_images
     statistics = read_statistics(run_folder(options), options.images)

@@ -19,6 +19,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from deepnets.corpus import DeepNets1M, MetaBatchSampler
+from deepnets.families import FamilyNetworks
 from deepnets.graph import Graph
 from deepnets.support import ConfigError, EndWithParent
 from ghn_model.ghn import GHN
@@ -29,15 +30,20 @@ __all__ = ["DrawnNetworks", "MetaBatch", "meta_batches"]
 MAX_DRAWS = 16
 """How many widths are drawn for a network until one of them respects `max_params`."""
 
+MAX_FAMILY_DRAWS = 1000
+"""How many networks of a family are tried until one of them respects the limits."""
+
 
 class DrawnNetworks(Dataset[Graph]):
     """Training networks within limits on their size.
 
     Networks that exceed a limit at the smallest width are excluded; widths that make a network too large are redrawn.
+    The sizes of networks of a family are known when they are built, so a network that exceeds a limit is replaced by
+    the next one when it is drawn.
 
     Parameters
     ----------
-    nets : DeepNets1M
+    nets : DeepNets1M or FamilyNetworks
         The training split.
     max_params, max_nodes : int, default 0
         Largest number of parameters and of graph nodes; 0 for no limit.
@@ -45,7 +51,7 @@ class DrawnNetworks(Dataset[Graph]):
     Raises
     ------
     ConfigError
-        If no network respects the limits.
+        If no network respects the limits.  For families, this is raised when a network is drawn.
 
     Examples
     --------
@@ -55,20 +61,24 @@ class DrawnNetworks(Dataset[Graph]):
     (1, array([129]))
     """
 
-    def __init__(self, nets: DeepNets1M, max_params: int = 0, max_nodes: int = 0) -> None:
+    def __init__(self, nets: DeepNets1M | FamilyNetworks, max_params: int = 0, max_nodes: int = 0) -> None:
         self.nets = nets
-        self.max_params = max_params
+        self.max_params, self.max_nodes = max_params, max_nodes
+        self.indices: npt.NDArray[np.int64]
+        self.num_nodes: npt.NDArray[np.int64]
+        if isinstance(nets, FamilyNetworks):
+            self.indices = np.arange(len(nets), dtype=np.int64)
+            self.num_nodes = np.zeros(len(nets), np.int64)  # not known before all networks are built
+            return
         allowed = np.ones(len(nets), bool)
         if max_nodes:
             allowed &= nets.num_nodes <= max_nodes
         if max_params:
             allowed &= np.asarray(nets.table["num_params"]) <= max_params
-        self.indices: npt.NDArray[np.int64] = np.flatnonzero(allowed)
+        self.indices = np.flatnonzero(allowed)
         if not len(self.indices):
-            limits = {"parameters (max_params)": max_params, "nodes (max_nodes)": max_nodes}
-            text = " and ".join(f"at most {limit:,} {what}" for what, limit in limits.items() if limit)
-            raise ConfigError(f"{nets!r}: no network has {text}; increase the limit")
-        self.num_nodes: npt.NDArray[np.int64] = nets.num_nodes[self.indices]
+            raise self._error("no network has")
+        self.num_nodes = nets.num_nodes[self.indices]
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -76,11 +86,28 @@ class DrawnNetworks(Dataset[Graph]):
     def __getitem__(self, index: tuple[int, int]) -> Graph:
         """Return a network for a pair of numbers: the network, and the pass that decides its width."""
         position, number = index
+        if isinstance(self.nets, FamilyNetworks):
+            return self._drawn_from_family(self.nets, position)
         for attempt in range(MAX_DRAWS):
             graph = self.nets[int(self.indices[position]), number * MAX_DRAWS + attempt]
             if not self.max_params or _num_params(graph) <= self.max_params:
                 break
         return graph
+
+    def _drawn_from_family(self, nets: FamilyNetworks, position: int) -> Graph:
+        for attempt in range(min(MAX_FAMILY_DRAWS, len(nets))):
+            index = (position + attempt) % len(nets)
+            if self.max_params and nets.num_params(index) > self.max_params:
+                continue
+            graph = nets[index]
+            if not self.max_nodes or graph.num_nodes <= self.max_nodes:
+                return graph
+        raise self._error(f"among {min(MAX_FAMILY_DRAWS, len(nets)):,} networks, none has")
+
+    def _error(self, what: str) -> ConfigError:
+        limits = {"parameters (max_params)": self.max_params, "nodes (max_nodes)": self.max_nodes}
+        text = " and ".join(f"at most {limit:,} {unit}" for unit, limit in limits.items() if limit)
+        return ConfigError(f"{self.nets!r}: {what} {text}; increase the limit")
 
 
 @dataclass(frozen=True)

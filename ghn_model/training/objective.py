@@ -16,10 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deepnets.architecture import run_network
-from deepnets.graph import Graph
 from ghn_model.ghn import GHN
 from ghn_model.training.checking import check_predictions
+from ghn_model.training.forward import accepts_any_size, run_graph
 from ghn_model.training.meta_batches import MetaBatch
 from ghn_model.training.step_parts import part
 
@@ -123,7 +122,7 @@ class Objective:
         hypernetwork : nn.Module
             Hypernetwork (`ghn_model.training.Hypernetwork`).
         batch : MetaBatch
-            Graphs of `deepnets.Network`s, on the device of the hypernetwork.
+            Graphs of `deepnets.Network`s or of networks of a family, on the device of the hypernetwork.
         images, labels : Tensor
             `(B, 3, image_size, image_size) float32` and `(B,) int64`, on the same device.
         scale : Tensor, optional
@@ -154,10 +153,10 @@ class Objective:
         correct = torch.zeros((), dtype=torch.int64, device=images.device)
         for graph, parameters in zip(batch.graphs, predicted, strict=True):
             leaves = {name: tensor.detach().requires_grad_() for name, tensor in parameters.items()}
-            seen = images if half_images is None or _needs_full_size(graph) else half_images
+            seen = half_images if half_images is not None and accepts_any_size(graph) else images
             with part("networks forward"):
                 with self._autocast(images):
-                    logits = run_network(graph.config, leaves, seen, image_size=self.image_size)
+                    logits = run_graph(graph, leaves, seen, image_size=self.image_size)
                 loss = F.cross_entropy(_single(logits), labels, label_smoothing=self.label_smoothing)
             with part("networks backward"):
                 torch.autograd.backward(loss if scale is None else loss * scale)
@@ -200,11 +199,6 @@ class Objective:
         if self.precision not in AUTOCAST_DTYPES:
             return contextlib.nullcontext()
         return torch.autocast(images.device.type, dtype=AUTOCAST_DTYPES[self.precision])
-
-
-def _needs_full_size(graph: Graph) -> bool:
-    """Whether position encodings or a classifier of flattened features fix the image size of a network."""
-    return graph.config.is_vit or not graph.config.glob_avg
 
 
 def _add_norm_gradients(tensors: list[Tensor], gradients: list[Tensor], factor: float) -> Tensor:

@@ -15,6 +15,7 @@ from torch.autograd import DeviceType  # type: ignore[attr-defined]
 from torch.profiler import ProfilerActivity, profile
 
 from deepnets.corpus import DeepNets1M
+from deepnets.families import FamilyNetworks
 from ghn_model.config import GHNConfig
 from ghn_model.training.distributed import Distributed
 from ghn_model.training.images import Images
@@ -65,7 +66,7 @@ def profile_training(
     config: GHNConfig,
     recipe: Recipe,
     images: Images,
-    nets: DeepNets1M,
+    nets: DeepNets1M | FamilyNetworks,
     *,
     distributed: Distributed | None = None,
     workers: int = 0,

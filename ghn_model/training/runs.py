@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from deepnets.corpus import DeepNets1M
+from deepnets.families import FamilyNetworks
 from deepnets.support import ConfigError, exclusive, remove_temporary
 from ghn_model.config import GHNConfig
 from ghn_model.training.distributed import Distributed
@@ -31,7 +32,7 @@ def train(
     hypernetwork: GHNConfig | Hypernetwork | Callable[[], Hypernetwork],
     recipe: Recipe,
     images: Images,
-    nets: DeepNets1M,
+    nets: DeepNets1M | FamilyNetworks,
     *,
     budget: Budget | None = None,
     checkpoints: CheckpointPolicy | None = None,
@@ -56,8 +57,8 @@ def train(
         Hyperparameters.  They must not change when a run is resumed.
     images : Images
         Training images (`image_stream`).
-    nets : DeepNets1M
-        Training split, for the number of classes and the size of the images.
+    nets : DeepNets1M or FamilyNetworks
+        Training split, of DeepNets-1M or of a family, for the number of classes and the size of the images.
     budget : Budget, optional
         Length of the training; by default `recipe.epochs`.  It may change when a run is resumed.
     checkpoints : CheckpointPolicy, optional

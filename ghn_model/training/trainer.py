@@ -27,6 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deepnets.corpus import DeepNets1M
+from deepnets.families import FamilyNetworks
 from deepnets.support import ConfigError, DeferredSignals, TrainingError, is_out_of_memory
 from ghn_model.checkpoints import grow_tables
 from ghn_model.config import GHNConfig
@@ -84,7 +85,7 @@ class Trainer:
         hypernetwork: GHNConfig | Hypernetwork | Callable[[], Hypernetwork],
         recipe: Recipe,
         images: Images,
-        nets: DeepNets1M,
+        nets: DeepNets1M | FamilyNetworks,
         budget: Budget,
         distributed: Distributed,
         init: Weights | None = None,
@@ -96,7 +97,7 @@ class Trainer:
         self.identity: dict[str, Any] = {
             "recipe": recipe.to_dict(),
             "images": images.name,
-            "corpus": nets.file.content_digest if nets.file else nets.split,
+            "corpus": _identity_of(nets),
         }
         if isinstance(self.hypernetwork, GHN):
             self.identity["config"] = self.hypernetwork.config.to_dict()
@@ -372,6 +373,13 @@ def step_seed(seed: int, step: int, stream: int) -> int:
     False
     """
     return int.from_bytes(hashlib.sha256(f"{seed} {step} {stream}".encode()).digest()[:8], "little") >> 1
+
+
+def _identity_of(nets: DeepNets1M | FamilyNetworks) -> str:
+    """Return a text that changes with the networks."""
+    if isinstance(nets, FamilyNetworks):
+        return nets.identity
+    return nets.file.content_digest if nets.file else nets.split
 
 
 def _command() -> dict[str, str]:

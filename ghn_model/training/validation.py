@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from deepnets.architecture import run_network
 from deepnets.graph import Graph
 from deepnets.support import ConfigError, at_least, checked_integer
 from ghn_model.training.distributed import Distributed
+from ghn_model.training.forward import run_graph
 from ghn_model.training.log import truncate_csv
 from ghn_model.training.meta_batches import MetaBatch
 from ghn_model.training.state import Progress
@@ -38,7 +38,7 @@ class Validation:
     Parameters
     ----------
     graphs : list of Graph
-        Graphs of `deepnets.Network`s that are not trained on.
+        Graphs of `deepnets.Network`s or of networks of a family that are not trained on.
     batches : list of (Tensor, Tensor)
         Images `(B, 3, image_size, image_size) float32` and labels `(B,) int64` on the device of the training.  Batch
         normalization uses the statistics of each of these batches.
@@ -137,7 +137,7 @@ class Validation:
         correct = torch.zeros((), device=device)
         failed = torch.zeros((), dtype=torch.bool, device=device)
         for images, labels in self.batches:
-            logits = run_network(graph.config, parameters, images, image_size=self.image_size, training=False)
+            logits = run_graph(graph, parameters, images, image_size=self.image_size, training=False)
             finite = logits.isfinite().all(dim=1)
             correct += (finite & (logits.argmax(1) == labels)).sum()
             failed |= ~finite.all()

@@ -1,0 +1,330 @@
+"""`Family`: a base model, and the rules by which the configurations of its networks are drawn."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from deepnets.families.draws import RandomDraws, Rule, check_rule, draw_config
+from deepnets.families.models import check_model
+from deepnets.support import ConfigError, abbreviated, at_least, checked_integer, in_one_line
+
+__all__ = ["TASKS", "Family", "FamilySplit", "canonical", "named"]
+
+TASKS = ("images", "text")
+"""What the networks of a family process."""
+
+MAX_ATTEMPTS = 10_000
+"""Candidates for one network before a rule is given up."""
+
+MAX_NETWORKS = 1_000_000
+
+
+@dataclass(frozen=True)
+class FamilySplit:
+    """A split of a family: how many networks it has, and which.
+
+    Parameters
+    ----------
+    size : int
+        Number of networks.
+    part : (float, float), default (0.0, 1.0)
+        Part of all configurations that the split may hold.  A hash places each configuration between 0 and 1, so splits
+        with disjoint parts have no configuration in common.
+    rule : Rule, optional
+        Rule of the split.  By default that of the family; the fields of a mapping replace those of the family.
+    distinct : bool, default False
+        Whether no configuration occurs twice.
+    configs : sequence of mapping, or callable that returns one, optional
+        The configurations themselves, in place of a rule.
+    names : sequence of str, optional
+        Names of these configurations.
+
+    Raises
+    ------
+    ConfigError
+        If a value is not allowed.
+
+    Examples
+    --------
+    >>> FamilySplit(size=10, part=(0.5, 0.1))
+    Traceback (most recent call last):
+        ...
+    deepnets.support.errors.ConfigError: part: expected two increasing numbers from 0 to 1, got (0.5, 0.1)
+    """
+
+    size: int
+    part: tuple[float, float] = (0.0, 1.0)
+    rule: Rule | None = None
+    distinct: bool = False
+    configs: Sequence[Mapping[str, Any]] | Callable[[], Sequence[Mapping[str, Any]]] | None = None
+    names: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        checked_integer("size", self.size, range(1, MAX_NETWORKS + 1))
+        part = self.part
+        if (
+            not isinstance(part, Sequence)
+            or len(part) != 2
+            or not all(isinstance(end, (int, float)) and not isinstance(end, bool) for end in part)
+            or not 0 <= part[0] < part[1] <= 1
+        ):
+            raise ConfigError(f"part: expected two increasing numbers from 0 to 1, got {abbreviated(part)}")
+        object.__setattr__(self, "part", (float(part[0]), float(part[1])))
+        if not isinstance(self.distinct, bool):
+            raise ConfigError(f"distinct: expected true or false, got {abbreviated(self.distinct)}")
+        if isinstance(self.configs, Sequence) and len(self.configs) != self.size:
+            raise ConfigError(f"configs: expected {self.size}, the size of the split, got {len(self.configs)}")
+        if self.names and (self.configs is None or len(self.names) != self.size):
+            raise ConfigError("names: are for splits with configs, one name for each of them")
+
+
+def _usual_splits() -> dict[str, FamilySplit]:
+    return {
+        "train": FamilySplit(1000, (0.2, 1.0)),
+        "val": FamilySplit(100, (0.0, 0.1), distinct=True),
+        "test": FamilySplit(100, (0.1, 0.2), distinct=True),
+    }
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family of networks: one base model in many sizes.
+
+    Parameters
+    ----------
+    name : str
+        Its name.
+    model : str or callable
+        What builds a network from the fields of a configuration and the arguments: a name in
+        `deepnets.families.MODELS` ("resnet", "vit", "gpt2", "llama"), "torchvision:NAME", "timm:NAME", or (not in JSON
+        files) "module:callable" or the callable itself.  Image models are also given `num_classes`, and `image_size`
+        if they have an argument of this name.
+    rule : Rule
+        What the configurations are drawn by (see `deepnets.families.draws`).
+    sizes : sequence of str, optional
+        Fields that change nothing but the sizes of tensors, such as widths.  Networks that differ only in these have
+        the same graph, which is traced once.  By default every configuration is traced.
+    arguments : mapping, optional
+        Arguments of the model that all networks share.
+    splits : mapping of str to FamilySplit, optional
+        The splits.  By default `train` with 1,000 networks, and `val` and `test` with 100 each, without common
+        configurations.
+    task : {"images", "text"}
+        What the networks process: images, or sequences of tokens.
+
+    Raises
+    ------
+    ConfigError
+        If a value is not allowed; the message names the family and the field.
+
+    Examples
+    --------
+    >>> family = Family("two", "resnet", {"depths": {"repeat": 2, "of": [1, 2]}, "widths": [8, 16]})
+    >>> family.draw("train", 0).keys()
+    dict_keys(['depths', 'widths'])
+    """
+
+    name: str
+    model: str | Callable[..., Any]
+    rule: Rule
+    sizes: Sequence[str] = ()
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    splits: Mapping[str, FamilySplit] = field(default_factory=_usual_splits)
+    task: str = "images"
+
+    def __post_init__(self) -> None:
+        where = f"family {self.name}"
+        if (
+            not isinstance(self.name, str)
+            or not self.name
+            or not self.name.replace("-", "a").replace(".", "a").isalnum()
+        ):
+            raise ConfigError(
+                f"family: expected a name of letters, digits, dots and hyphens, got {abbreviated(self.name)}"
+            )
+        check_model(self.model, where)
+        check_rule(self.rule, where)
+        if self.task not in TASKS:
+            raise ConfigError(f"{where}: task: expected one of {', '.join(TASKS)}, got {abbreviated(self.task)}")
+        if isinstance(self.sizes, str) or not all(isinstance(size, str) for size in self.sizes):
+            raise ConfigError(f"{where}: sizes: expected names of fields, got {abbreviated(self.sizes)}")
+        if not callable(self.rule) and (unknown := [size for size in self.sizes if size not in self.rule]):
+            raise ConfigError(f"{where}: sizes: {unknown[0]!r} is not a field of the rule")
+        if not isinstance(self.arguments, Mapping) or not all(isinstance(key, str) for key in self.arguments):
+            raise ConfigError(f"{where}: arguments: expected a mapping, got {abbreviated(self.arguments)}")
+        if not isinstance(self.splits, Mapping) or not self.splits:
+            raise ConfigError(f"{where}: splits: expected at least one")
+        for name, split in self.splits.items():
+            if not isinstance(name, str) or not name.isidentifier() or not isinstance(split, FamilySplit):
+                raise ConfigError(f"{where}: splits: {abbreviated(name)} is not a split")
+            if split.rule is not None:
+                check_rule(split.rule, f"{where}, split {name}")
+
+    def split(self, name: str) -> FamilySplit:
+        """Return a split.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such split.
+        """
+        if name not in self.splits:
+            raise ConfigError(f"family {self.name}: has no split {name!r}; use one of {', '.join(self.splits)}")
+        return self.splits[name]
+
+    def draw(self, split: str, index: int, seed: int = 0, attempt: int = 0) -> dict[str, Any]:
+        """Draw a candidate, a pure function of the arguments; it may belong to another split.
+
+        Parameters
+        ----------
+        split : str
+            Name of a split that has a rule.
+        index : int
+            Number of the network.
+        seed : int, default 0
+            Seed of the family.
+        attempt : int, default 0
+            Number of the candidate for this network.
+
+        Returns
+        -------
+        dict
+            The fields of a configuration, plain values that JSON can represent.
+
+        Raises
+        ------
+        ConfigError
+            If the rule fails or returns other values.
+        """
+        own = self.split(split).rule
+        rule = self.rule if own is None else own
+        if isinstance(own, Mapping) and isinstance(self.rule, Mapping):
+            rule = {**self.rule, **own}
+        try:
+            config = draw_config(rule, RandomDraws(seed, split, index, attempt))
+        except ConfigError as error:
+            raise ConfigError(f"family {self.name}: {error}") from error
+        except Exception as error:  # a rule may be any function
+            raise ConfigError(f"family {self.name}: the rule fails: {in_one_line(error)}") from error
+        if not isinstance(config, dict) or not config:
+            raise ConfigError(f"family {self.name}: the rule returns {abbreviated(config)}, expected fields by name")
+        try:
+            json.dumps(config, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(
+                f"family {self.name}: the rule returns values that JSON cannot represent: {error}"
+            ) from error
+        return config
+
+    def configs(self, split: str, seed: int = 0, count: int | None = None) -> Sequence[dict[str, Any]]:
+        """Return the configurations of a split, which are drawn when they are read.
+
+        Network i is the first candidate for it that is in the part of the split.  In a split of distinct
+        configurations, it also differs from the networks before it.
+
+        Parameters
+        ----------
+        split : str
+            Name of the split.
+        seed : int, default 0
+            Seed of the family.  Splits with given configurations do not depend on it.
+        count : int, optional
+            Number of networks; that of the split by default.
+
+        Returns
+        -------
+        sequence of dict
+
+        Raises
+        ------
+        ConfigError
+            If the rule makes too few configurations; raised by this method if they are distinct, and otherwise when a
+            configuration is read.
+        """
+        chosen = self.split(split)
+        count = chosen.size if count is None else checked_integer("count", count, at_least(1))
+        if chosen.configs is not None:
+            given = chosen.configs() if callable(chosen.configs) else chosen.configs
+            return [dict(config) for config in given[:count]]
+        drawn = _DrawnConfigs(self, split, seed, count)
+        if not chosen.distinct:
+            return drawn
+        found: dict[str, dict[str, Any]] = {}
+        for index in range(count):
+            config = drawn.first(index, found)
+            found[canonical(config)] = config
+        return list(found.values())
+
+    @property
+    def identity(self) -> str:
+        """Digest of the family; functions count by their names."""
+        values = {"model": named(self.model), "rule": named(self.rule), "arguments": dict(self.arguments)}
+        values["splits"] = {
+            name: [split.size, split.part, named(split.rule), split.distinct, named(split.configs)]
+            for name, split in self.splits.items()
+        }
+        return hashlib.sha256(canonical(values).encode()).hexdigest()[:16]
+
+
+class _DrawnConfigs(Sequence[dict[str, Any]]):
+    """Configurations of a split that are drawn when they are read."""
+
+    def __init__(self, family: Family, split: str, seed: int, count: int) -> None:
+        self.family, self.split, self.seed, self.length = family, split, seed, count
+        self.part = family.split(split).part
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(self.length))]
+        if not -self.length <= index < self.length:
+            raise IndexError(index)
+        return self.first(index % self.length, {})
+
+    def first(self, index: int, others: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the first candidate for a network that the split may hold and that is none of the others."""
+        for attempt in range(MAX_ATTEMPTS):
+            config = self.family.draw(self.split, index, self.seed, attempt)
+            text = canonical(config)
+            if self.part[0] <= _place(text) < self.part[1] and text not in others:
+                return config
+        raise ConfigError(
+            f"family {self.family.name}: split {self.split}: no configuration for network {index} among "
+            f"{MAX_ATTEMPTS:,} candidates; the rule makes too few distinct ones for {self.length} networks; "
+            "declare a smaller split"
+        )
+
+
+def canonical(values: Any) -> str:
+    """Return plain values as a JSON text that is the same for equal values.
+
+    Examples
+    --------
+    >>> canonical({"b": (1, 2), "a": None})
+    '{"a":null,"b":[1,2]}'
+    """
+    return json.dumps(values, sort_keys=True, separators=(",", ":"))
+
+
+def _place(text: str) -> float:
+    """The place of a configuration among all, from 0 to 1."""
+    return (int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 11) / 2**53
+
+
+def named(value: Any) -> Any:
+    """Return plain values as they are, and the module and name of a function.
+
+    Examples
+    --------
+    >>> named("resnet"), named(json.dumps)
+    ('resnet', 'json:dumps')
+    """
+    if callable(value):
+        return f"{value.__module__}:{getattr(value, '__qualname__', type(value).__qualname__)}"
+    return dict(value) if isinstance(value, Mapping) else value
