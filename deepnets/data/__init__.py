@@ -1,4 +1,4 @@
-"""Image sets for training and evaluation: `digits`, `cifar10`, `imagenet`, and your own.
+"""Image sets for training and evaluation: `digits`, `cifar10`, `imagenet`, and your own; and texts.
 
 loading       `open_images`, `load_images` and the registry `IMAGE_SETS`
 image_set     `ImageSet`, images in memory, and the protocol `Images` of all image sets
@@ -8,8 +8,11 @@ rand_augment  RandAugment of timm, for both
 digits        scikit-learn's handwritten digits
 cifar         CIFAR-10, with an optional download
 imagenet      ImageNet, from folders of JPEG files
+texts         `open_texts` and the registry `TEXT_SETS`
+text_set      `TextSet`, a text as tokens in memory
+tokenizers    bytes, or a file of the library tokenizers
 
-Names are imported on first use; `IMAGE_SETS` needs no torch.
+Names are imported on first use; `IMAGE_SETS` and `TEXT_SETS` need no torch.
 """
 
 from __future__ import annotations
@@ -30,6 +33,13 @@ if TYPE_CHECKING:
     from deepnets.data.loading import open_images as open_images
     from deepnets.data.loading import register_image_set as register_image_set
     from deepnets.data.rand_augment import RandAugment as RandAugment
+    from deepnets.data.text_set import TextSet as TextSet
+    from deepnets.data.texts import TEXT_SETS as TEXT_SETS
+    from deepnets.data.texts import TextLoader as TextLoader
+    from deepnets.data.texts import check_text_name as check_text_name
+    from deepnets.data.texts import open_texts as open_texts
+    from deepnets.data.tokenizers import Tokenizer as Tokenizer
+    from deepnets.data.tokenizers import open_tokenizer as open_tokenizer
 
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
@@ -46,5 +56,8 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "register_image_set",
         ),
         "rand_augment": ("RandAugment",),
+        "text_set": ("TextSet",),
+        "texts": ("TEXT_SETS", "TextLoader", "check_text_name", "open_texts"),
+        "tokenizers": ("Tokenizer", "open_tokenizer"),
     },
 )
