@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
@@ -19,9 +20,10 @@ from benchmark.evaluation.predictors import (
     open_predictor,
 )
 from benchmark.metrics import Metric, get_metrics
-from deepnets.data import Images, open_images
+from deepnets.data import Images
 from deepnets.support import ConfigError
 from ghn_model.ghn import GHN
+from ghn_model.tasks import LogitTask, get_logit_task
 
 __all__ = [
     "EvaluationJob",
@@ -132,6 +134,10 @@ class EvaluationJob:
         As in `benchmark.evaluate`.
     device
         Device of the images and of the predictor.
+    task
+        Task of the networks.
+    data_options
+        Options of the data set of the task, if it is given by its name (`ghn_model.tasks.Task.open_data`).
 
     Examples
     --------
@@ -155,6 +161,8 @@ class EvaluationJob:
     metrics: tuple[Metric, ...] = field(default_factory=get_metrics)
     vocabulary: str | None = None
     device: str = "cpu"
+    task: LogitTask = field(default_factory=lambda: get_logit_task("classification"))
+    data_options: Mapping[str, Any] = field(default_factory=dict)
 
     def open_images(self, device: str | None = None) -> Images:
         """Open the images, on a device instead of the job's own if one is given.
@@ -166,9 +174,11 @@ class EvaluationJob:
         """
         if not isinstance(self.images, str):
             return self.images
-        return open_images(
-            self.images, self.image_split, root=self.image_root, device=device or self.device, noise=self.noise
+        where, given = device or self.device, self.data_options
+        images: Images = self.task.open_data(
+            self.images, self.image_split, root=self.image_root, device=where, noise=self.noise, **given
         )
+        return images
 
     def open_networks(self, images: Images) -> Networks:
         """Open the networks for images.
@@ -182,7 +192,7 @@ class EvaluationJob:
             self.networks,
             data=self.data,
             num_classes=images.num_classes,
-            image_size=images.image_size,
+            image_size=getattr(images, "image_size", None),
             limit=self.limit,
         )
 
@@ -196,9 +206,10 @@ class EvaluationJob:
         """
         kind = PREDICTORS[self.predictor.kind] if isinstance(self.predictor, PredictorInfo) else None
         if isinstance(self.images, str):
-            images = _describe_images(self.images, self.image_split, self.image_root)
+            given = tuple(sorted(self.data_options.items()))
+            images = _describe_images(self.task, self.images, self.image_split, self.image_root, given)
         else:
-            images = ImageInfo.of(self.images)
+            images = ImageInfo.of(self.images, self.task.name)
         return PredictionJob(
             self.predictor,
             kind,
@@ -256,5 +267,7 @@ class EvaluationJob:
 
 
 @lru_cache(maxsize=16)
-def _describe_images(name: str, split: str, root: str | None) -> ImageInfo:
-    return ImageInfo.of(open_images(name, split, root=root))
+def _describe_images(
+    task: LogitTask, name: str, split: str, root: str | None, options: tuple[tuple[str, Any], ...]
+) -> ImageInfo:
+    return ImageInfo.of(task.open_data(name, split, root=root, **dict(options)), task.name)

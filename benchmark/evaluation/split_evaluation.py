@@ -11,7 +11,7 @@ wrong answers.  Accuracies are in percent.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,11 @@ from benchmark.evaluation.predictors import check_predictor, describe_predictor
 from benchmark.evaluation.rows import evaluate_one, row_columns
 from benchmark.evaluation.workers import describe_all
 from benchmark.metrics import Metric, get_metrics
-from deepnets.data import Images, open_images
+from deepnets.data import Images
 from deepnets.support import ConfigError, at_least, checked_integer
 from deepnets.tracing import check_vocabulary
 from ghn_model.ghn import GHN
+from ghn_model.tasks import Task, get_logit_task, recorded_name
 
 __all__ = ["evaluate"]
 
@@ -57,6 +58,8 @@ def evaluate(
     memory: int | None = None,
     backend: str = "threading",
     progress: bool = False,
+    task: str | Task = "classification",
+    data_options: Mapping[str, Any] | None = None,
 ) -> pd.DataFrame:
     """Evaluate a predictor on the networks of a split.
 
@@ -72,7 +75,8 @@ def evaluate(
         "family:resnet-widths" (see `benchmark.evaluation.open_networks`).
     images
         Name of an image set, whose test images are used (validation images for the networks of `train`, `val` and
-        `search`, as in the literature), or the images themselves.
+        `search`, as in the literature), or the images themselves.  For another task, a data set of that task, such as
+        "python" for texts.
     data, image_root
         Folders of the corpus and of the image set.
     limit
@@ -91,7 +95,7 @@ def evaluate(
         Seed of the initial values of networks, of noise, and of random numbers that a predictor draws.  Each network
         has its own random numbers, which do not depend on the other networks.
     metrics
-        Metrics beside top-1 and top-5 accuracy (see `benchmark.metrics`).
+        Metrics beside top-1 and top-5 accuracy and those of the task (see `benchmark.metrics`).
     vocabulary
         Vocabulary of the graphs of models of libraries (see `deepnets.trace`); by default that of the hypernetwork, and
         "complete" for other predictors.  Parameters without a node keep their initial values.
@@ -106,6 +110,12 @@ def evaluate(
         Backend of joblib, one of `benchmark.evaluation.BACKENDS`.
     progress
         Whether to show a progress bar.
+    task
+        What the networks are given, and how their outputs are judged (`ghn_model.tasks`): "classification", "text",
+        "module:attribute", or an object.
+    data_options
+        Options of the data set of the task, if it is given by its name: for texts `tokenizer` and `sequence_length`
+        (`deepnets.data.open_texts`).
 
     Returns
     -------
@@ -156,10 +166,15 @@ def evaluate(
         raise ConfigError("index: cannot be combined with limit")
     if limit is not None:
         limit = checked_integer("limit", limit, at_least(1))
+    judged = get_logit_task(task)
     if isinstance(images, str):
-        images = open_images(images, default_image_split(split), root=image_root, device=device, noise=noise)
-    elif noise:
-        raise ConfigError("noise: is only for images that are given by their name")
+        given = dict(data_options or {})
+        part = default_image_split(split)
+        opened_data: Images = judged.open_data(images, part, root=image_root, device=device, noise=noise, **given)
+        images = opened_data
+    elif noise or data_options:
+        name = "noise" if noise else "data_options"
+        raise ConfigError(f"{name}: is only for data sets that are given by their name")
     in_process = workers == 1 and timeout is None and memory is None
     machine = Machine((str(images.device),), workers, backend=backend, timeout=timeout, memory=memory)
     info = None
@@ -174,9 +189,10 @@ def evaluate(
         limit=limit,
         batch_size=batch_size,
         seed=seed,
-        metrics=get_metrics(metrics),
+        metrics=get_metrics((*judged.metrics, *metrics)),
         vocabulary=None if vocabulary is None else check_vocabulary(vocabulary),
         device=str(images.device),
+        task=judged,
     )
     opened: Predictor | GHN | None = None
     if in_process or info is None:
@@ -184,7 +200,7 @@ def evaluate(
     else:
         networks = job.open_networks(images)
         check_predictor(info, images, image_root)
-    if isinstance(opened, GHN) and opened.config.num_classes != images.num_classes:
+    if isinstance(opened, GHN) and not opened.config.for_texts and opened.config.num_classes != images.num_classes:
         raise ConfigError(
             f"predictor: predicts networks for {opened.config.num_classes} classes, {images.name} has "
             f"{images.num_classes}"
@@ -196,6 +212,7 @@ def evaluate(
         "seed": seed,
         "metrics": job.metrics,
         "vocabulary": job.vocabulary,
+        "task": judged,
     }
     with tqdm(total=len(indices), desc=networks.name, disable=not progress, unit="network") as bar:
         if in_process and opened is not None:
@@ -213,5 +230,5 @@ def evaluate(
     table.attrs = {"split": split, "images": images.name, "image_split": images.split, "num_images": len(images)}
     table.attrs |= {"batch_size": batch_size, "batch_norm": "batch", "device": job.device, "seed": seed}
     label = info.label if info else getattr(predictor, "__name__", type(predictor).__name__)
-    table.attrs |= {"noise": noise, "predictor": label}
+    table.attrs |= {"noise": noise, "predictor": label, **recorded_name(judged)}
     return table

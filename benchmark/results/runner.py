@@ -24,15 +24,14 @@ from benchmark.evaluation import (
     default_image_split,
     describe_all,
     evaluate_all,
-    open_networks,
     select_networks,
 )
 from benchmark.evaluation.predictors import check_predictor
 from benchmark.metrics import DEFAULT_METRICS, Metric, get_metrics
 from benchmark.results.store import ResultStore, run_id
-from deepnets.data import open_images
 from deepnets.support import ConfigError, at_least, checked_integer
 from deepnets.tracing import check_vocabulary
+from ghn_model.tasks import Task, get_logit_task, recorded_name
 
 __all__ = ["run"]
 
@@ -59,6 +58,8 @@ def run(
     retry_failed: bool = False,
     progress: bool = False,
     command: str | None = None,
+    task: str | Task = "classification",
+    data_options: Mapping[str, Any] | None = None,
     on_complete: Callable[[Sequence[Mapping[str, str]]], None] | None = None,
 ) -> Path:
     """Evaluate predictors into a folder of results; a run that was stopped is resumed.
@@ -94,6 +95,8 @@ def run(
         Whether to show a progress bar.
     command
         Command that repeats the run, for the report; by default the command line of this process.
+    task, data_options
+        As in `benchmark.evaluate`; `images` is then the name of a data set of the task.
     on_complete
         Called at the end with the rows of all networks that were asked for, as texts by column, including those that
         were evaluated before.
@@ -134,6 +137,7 @@ def run(
         check_label(info.label)
         if info.label in [other.label for other in infos[:number]]:
             raise ConfigError(f"predictor: two are called {info.label!r}; give one a label, as in other={info.spec}")
+    judged = get_logit_task(task)
     template = EvaluationJob(
         infos[0],
         networks[0],
@@ -142,9 +146,11 @@ def run(
         image_root=str(image_root) if image_root else None,
         batch_size=batch_size,
         seed=seed,
-        metrics=get_metrics(metrics),
+        metrics=get_metrics((*judged.metrics, *metrics)),
         vocabulary=None if vocabulary is None else check_vocabulary(vocabulary),
         device=machine.devices[0],
+        task=judged,
+        data_options=dict(data_options or {}),
     )
     about = {
         "machine": _machine_text(machine),
@@ -184,10 +190,8 @@ def _planned(
     index: int | str | Sequence[int | str] | None,
 ) -> list[_Planned]:
     """Complete a job for each predictor, and check everything that can be checked without evaluating."""
-    images = open_images(str(job.images), job.image_split, root=job.image_root, noise=job.noise)
-    networks = open_networks(
-        job.networks, data=job.data, num_classes=images.num_classes, image_size=images.image_size, limit=job.limit
-    )
+    images = job.open_images("cpu")
+    networks = job.open_networks(images)
     indices = range(len(networks)) if index is None else select_networks(networks, index)
     metrics = [metric.name for metric in job.metrics if metric.name not in DEFAULT_METRICS]
     planned = []
@@ -199,6 +203,10 @@ def _planned(
         settings |= {"batch_size": job.batch_size, "seed": job.seed, "threads": machine.threads}
         settings |= {"device": job.device.partition(":")[0], "image_count": len(images)}
         settings |= {"metrics": metrics} if metrics else {}
+        task = {**recorded_name(job.task), **({"data_options": dict(job.data_options)} if job.data_options else {})}
+        if task:
+            task["data_digest"] = getattr(images, "digest", "")
+        settings |= task
         vocabulary = job.vocabulary or info.vocabulary
         traced = {"vocabulary": vocabulary} if ":" in job.networks and vocabulary != "complete" else {}
         settings |= traced
@@ -206,6 +214,7 @@ def _planned(
         stored |= {} if index is None else {"index": list(indices)}
         stored |= {"split_size": networks.total, "batch_size": job.batch_size, "seed": job.seed}
         stored |= {"corpus": networks.identity, "num_images": len(images), "versions": _versions(), **traced}
+        stored |= {**task, "metric": job.task.metric.name} if task else {}
         stored |= about
         run = run_id(settings)
         planned.append(_Planned(replace(job, predictor=info), run, stored, {"run": run, **columns}, indices))

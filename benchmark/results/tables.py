@@ -6,7 +6,7 @@ Labels and reasons are arbitrary texts of users and their code.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from benchmark.evaluation import FAILED
-from benchmark.metrics import get_metric
+from benchmark.metrics import METRICS, get_metric
 from benchmark.results.boards import LEADERBOARD, Board, Cell, Column, build_board, usual_metric
 from benchmark.results.reading import KEY, read_rows, read_runs
 from benchmark.results.spreadsheets import escape_formula
@@ -87,7 +87,7 @@ class Results:
             cells = grouped.setdefault((images, noise), {})
             cells[predictor, Column(split, part)] = Cell(
                 rows=rows.reset_index(drop=True),
-                metric=metric or usual_metric(images, split),
+                metric=metric or _metric_of(about, rows) or usual_metric(images, split),
                 run=run,
                 run_size=_count(about.get("networks")),
                 batch_size=_count(about.get("batch_size")),
@@ -174,6 +174,15 @@ def read_results(folder: Path | str) -> Results:
     rows = rows[rows["age"] == newest]
     rows = rows.drop_duplicates([*KEY, "index"], keep="last").drop(columns="age")
     return Results(rows.sort_values([*KEY, "index"], kind="stable").reset_index(drop=True), runs, folder)
+
+
+def _metric_of(about: Mapping[str, Any], rows: pd.DataFrame) -> str:
+    """Return the metric that a run of another task than classification states; empty without it.
+
+    The file of the runs is not trusted: only names of registered metrics are used.
+    """
+    name = about.get("metric")
+    return name if isinstance(name, str) and name in METRICS and name in rows else ""
 
 
 def _count(value: Any) -> int:
