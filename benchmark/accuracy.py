@@ -18,6 +18,7 @@ from benchmark.metrics import Metric, get_metrics
 from deepnets.data import Images, ImageSet
 from deepnets.support import ConfigError
 from ghn_model.networks import abbreviated_names, check_predicted, use_batch_statistics
+from ghn_model.tasks import Task, get_logit_task
 
 __all__ = [
     "BATCH_SIZE",
@@ -25,7 +26,6 @@ __all__ = [
     "Scores",
     "abbreviated_names",
     "check_parameters",
-    "checked_logits",
     "evaluate_network",
     "random_generator",
     "score",
@@ -47,7 +47,7 @@ class Scores:
     values
         Value of every metric by name; accuracies are in percent.
     images
-        Number of images.
+        Number of images; for texts, of tokens.
     nonfinite_images
         Number of images for which an output of the network is not finite.  They are wrong answers: they count with
         the worst value of a metric (`Metric.worst`).  Metrics that have none are NaN if there are such images.
@@ -77,6 +77,7 @@ def evaluate_network(
     unused: Collection[str] = (),
     seed: int = 0,
     metrics: Iterable[str | Metric] = (),
+    task: str | Task = "classification",
 ) -> Scores:
     """Evaluate a network with predicted parameters on all images of a set.
 
@@ -88,7 +89,7 @@ def evaluate_network(
     parameters
         All parameters by name, on any device.
     images
-        The images; the network runs on their device.
+        The images, or the data set of another task; the network runs on its device.
     batch_size
         Images per batch.  The accuracy of a network with batch norms depends on it; 64 in the published protocol.
     unused
@@ -96,7 +97,9 @@ def evaluate_network(
     seed
         Seed of the noise that is added to the images, if they have any.  It is the same for every network.
     metrics
-        Metrics to compute beside the default ones (`benchmark.metrics.get_metrics`).
+        Metrics to compute beside those of the task (`benchmark.metrics.get_metrics`).
+    task
+        What the network is given, and how its outputs are judged (`ghn_model.tasks`).
 
     Returns
     -------
@@ -125,30 +128,31 @@ def evaluate_network(
     values = {name: tensor.to(device) for name, tensor in own.items() if name not in parameters and not tensor.is_meta}
     values |= {name: tensor.detach().to(device, own[name].dtype) for name, tensor in parameters.items()}
 
-    def network(batch: Tensor) -> Any:
-        return torch.func.functional_call(shell, values, batch)
+    def network(*inputs: Any) -> Any:
+        return torch.func.functional_call(shell, values, inputs)
 
-    return score(network, images, batch_size, seed=seed, metrics=metrics)
+    return score(network, images, batch_size, seed=seed, metrics=metrics, task=task)
 
 
 @torch.no_grad()
 def score(
-    network: Callable[[Tensor], Any],
+    network: Callable[..., Any],
     images: Images,
     batch_size: int,
     *,
     seed: int = 0,
     device: torch.device | None = None,
     metrics: Iterable[str | Metric] = (),
+    task: str | Task = "classification",
 ) -> Scores:
-    """Compute the metrics of a function from images to logits.
+    """Compute the metrics of a function from examples, such as images, to logits.
 
     Parameters
     ----------
     network
         Function from a batch, ``(B, 3, H, W)``, to its logits, ``(B, C)``, or to a tuple whose first element are the
-        logits.
-    images, batch_size, seed, metrics
+        logits; for other tasks, from what they give to a network to what it returns.
+    images, batch_size, seed, metrics, task
         As in `evaluate_network`.
     device
         Device of the network; by default that of the images.
@@ -173,56 +177,39 @@ def score(
     >>> scores["top1"], scores.nonfinite_images
     (0.0, 299)
     """
-    measured = get_metrics(metrics)
+    task = get_logit_task(task)
+    measured = get_metrics((*task.metrics, *metrics))
     device = device or images.device
     seen = 0
     sums = torch.zeros(len(measured), dtype=torch.float64, device=device)
     worst = [math.nan if metric.worst is None else metric.worst for metric in measured]
     nonfinite = torch.zeros((), dtype=torch.int64, device=device)
-    for batch, labels in images.batches(batch_size, generator=random_generator(images, seed)):
-        logits = checked_logits(network(batch.to(device, memory_format=LAYOUT)), len(batch), images)
-        labels = labels.to(device)
+    for batch, targets in images.batches(batch_size, generator=random_generator(images, seed)):
+        targets = targets.to(device)
+        inputs = task.inputs(task.arranged(batch.to(device), LAYOUT), targets)
+        logits, labels = task.logits(network(*inputs), targets, images), task.labels(targets)
         finite = logits.isfinite().all(dim=1)
         logits = torch.where(finite[:, None], logits, 0.0)  # the largest logit would be NaN, whose class is arbitrary
-        values = [metric.score(logits, labels).double() for metric in measured]
+        values = [_scored(metric, logits, labels) for metric in measured]
         sums += torch.stack([torch.where(finite, each, bad).sum() for each, bad in zip(values, worst)])
         nonfinite += (~finite).sum()
-        seen += len(batch)
+        seen += len(labels)
     if not seen:
         raise ConfigError(f"images: {images.name} ({images.split}) has no images")
     means = [total / seen for total in sums.tolist()]  # the first synchronization with a GPU
-    found = {metric.name: mean if math.isfinite(mean) else math.nan for metric, mean in zip(measured, means)}
+    found = {metric.name: metric.value(mean) for metric, mean in zip(measured, means)}
     return Scores(found, seen, int(nonfinite))
+
+
+def _scored(metric: Metric, logits: Tensor, labels: Tensor) -> Tensor:
+    if metric.score is None:
+        raise ConfigError(f"metric: {metric.name} cannot be computed from logits")
+    return metric.score(logits, labels).double()
 
 
 def random_generator(images: Images, seed: int) -> torch.Generator:
     """Return a seeded generator for a pass through images; images on disk are augmented on the CPU."""
     return torch.Generator(images.device if isinstance(images, ImageSet) else "cpu").manual_seed(seed)
-
-
-def checked_logits(output: Any, batch_size: int, images: Images) -> Tensor:
-    """Return the logits in the output of a network.
-
-    Parameters
-    ----------
-    output
-        What the network returned: logits, or a tuple whose first element are the logits.
-    batch_size
-        Number of images in the batch.
-    images
-        The images, whose number of classes is expected.
-
-    Raises
-    ------
-    ConfigError
-        If the output does not have the shape ``(batch_size, images.num_classes)``.
-    """
-    logits = output[0] if isinstance(output, tuple) else output
-    expected = (batch_size, images.num_classes)
-    if not isinstance(logits, Tensor) or logits.shape != expected:
-        got = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
-        raise ConfigError(f"model: expected outputs of shape {expected}, for the classes of {images.name}, got {got}")
-    return logits
 
 
 def _shell(model: nn.Module) -> nn.Module:

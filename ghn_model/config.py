@@ -186,6 +186,11 @@ class GHNConfig:
         """Number of elements of a vector that the decoder of vectors decodes."""
         return self.hidden // 2 if self.decoder == "lowrank" else self.max_shape[0]
 
+    @property
+    def for_texts(self) -> bool:
+        """Whether the hypernetwork is made for language models, whose outputs are tokens of any vocabulary."""
+        return bool(self.channel_sizes)
+
     @classmethod
     def preset(
         cls, name: str, num_classes: int = 10, image_size: int = 32, task: str = "images", **changes: Any

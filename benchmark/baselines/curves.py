@@ -95,7 +95,7 @@ def curves_text(table: pd.DataFrame, metric: str = "top1") -> str:
             lines.append(["without them", *(f"{last.successful_mean[name]:.1f}" for name in predictors)])
         widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
         text = ["   ".join(part.rjust(width) for part, width in zip(line, widths)) for line in lines]
-        blocks.append("\n".join([f"{split}, {images}: {metric} in percent, mean ± standard error", *text]))
+        blocks.append("\n".join([f"{split}, {images}: {_unit_text(metric)}, mean ± standard error", *text]))
     return "\n\n".join(blocks) or "no network has been trained yet"
 
 
@@ -134,9 +134,7 @@ def draw_curves(table: pd.DataFrame, path: Path, metric: str = "top1") -> bool:
         part = table[(table["split"] == split) & (table["images"] == images)]
         _draw(left, part, metric, predictors)
         left.set_title(f"{split}, {images}", loc="left", fontsize=11)
-        left.set_ylabel(
-            f"{get_metric(metric).label}, {get_metric(metric).unit}" if metric in METRICS else f"{metric}, %"
-        )
+        left.set_ylabel(_label(metric))
         _draw(right, part, "train_loss", predictors)
         right.set_title("training", loc="left", fontsize=11)
         right.set_ylabel("loss")
@@ -164,3 +162,17 @@ def _draw(axes: Any, table: pd.DataFrame, column: str, predictors: list[str]) ->
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _label(metric: str) -> str:
+    """Return the label and unit of a metric, or the name of another column, an accuracy during training."""
+    if metric not in METRICS:
+        return f"{metric}, %"
+    found = get_metric(metric)
+    return f"{found.label}, {found.unit}" if found.unit else found.label
+
+
+def _unit_text(metric: str) -> str:
+    """Return the name of a metric with its unit in words."""
+    unit = METRICS[metric].unit if metric in METRICS else "%"
+    return f"{metric} in percent" if unit == "%" else f"{metric} in {unit}" if unit else metric

@@ -18,7 +18,7 @@ import torch
 
 from benchmark.cards.published_accuracy import PUBLISHED, SOURCE
 from benchmark.cards.results import current_figures, read_card_results
-from benchmark.cards.training_run import Training, log_text, preset_of, read_training, training_command
+from benchmark.cards.training_run import Training, log_text, preset_of, read_training, task_of, training_command
 from deepnets.data import image_set_info
 from deepnets.support import CheckpointError, ConfigError, parse_json, read_whole, replace_file
 from ghn_model import describe, load_checkpoint
@@ -29,8 +29,9 @@ __all__ = ["bundle", "make_card"]
 
 TITLES = {"mlp": "MLP", "ghn1": "GHN-1", "ghn2": "GHN-2"}
 GIVEN = ("corpus_command", "images_about", "limits", "hardware", "software")
-METADATA = ("recipe", "steps", "images", "corpus")
+METADATA = ("recipe", "steps", "images", "corpus", "task")
 TASK = "predicts all parameters of image classifiers"
+TEXT_TASK = "predicts all parameters of language models"
 UNKNOWN = "not recorded"
 KINDS: dict[str, Any] = {
     **dict.fromkeys(("hardware", "software", "log", "limits", "results_about"), str),
@@ -103,7 +104,7 @@ def bundle(
         out.mkdir(parents=True, exist_ok=True)
         if not there:
             replace_file(path, new.read_bytes())
-    replace_file(log, log_text(training.log)[0])
+    replace_file(log, log_text(training.log, training.task)[0])
     replace_file(card, text)
     return path
 
@@ -170,7 +171,9 @@ def make_card(
     _add_given(card, given, recorded)
     card["results"] = {split: current_figures(found) for split, found in card["results"].items()}
     if results is not None:
-        card["results"], card["evaluation"], card["results_about"] = read_card_results(results, digests, name, images)
+        metric = task_of(describe(path).metadata, path).metric.name
+        found = read_card_results(results, digests, name, images, metric)
+        card["results"], card["evaluation"], card["results_about"] = found
     if images == "cifar10" and preset in PUBLISHED:
         card["published"] = {**PUBLISHED[preset], "source": SOURCE}
     card["about"] = _summary(card, preset, images)
@@ -182,13 +185,13 @@ def _of_training(
 ) -> dict[str, Any]:
     """Return a card without new results; texts and results come from the existing card."""
     recipe, images, metadata = training.recipe, training.images, training.metadata
-    log_about = log_text(training.log)[1]
-    size = image_set_info(images).image_size
+    log_about = log_text(training.log, training.task)[1]
+    size, for_texts = image_set_info(images).image_size, training.task.examples == "sequences"
     pixels = f"{size} x {size} pixels and " if size else ""
     card: dict[str, Any] = {
         "sha256": sha256,
         "about": "",
-        "task": f"{TASK} for {pixels}{training.config.num_classes} classes",
+        "task": TEXT_TASK if for_texts else f"{TASK} for {pixels}{training.config.num_classes} classes",
         "command": [*before.get("command", [])[:-1], training_command(training)],
         "evaluation": before.get("evaluation", []),
         "seed": recipe.seed,
@@ -197,14 +200,14 @@ def _of_training(
         "minutes": round(training.seconds / 60, 1),
         "steps": training.steps,
         "networks_seen": training.steps * recipe.meta_batch_size,
-        "images_per_network": recipe.batch_size,
-        "last_training_top1": training.last_top1,
+        f"{training.task.examples}_per_network": recipe.batch_size,
+        f"last_training_{training.task.metric.name}": training.last_value,
         "skipped": int(training.log[-1]["skipped"]),
         "log": f"{name}.log.csv",
         **({"log_about": log_about} if log_about else {}),
         "recipe": recipe.to_dict(),
         "data": {
-            "networks": _networks(recipe),
+            "networks": f"{metadata.get('corpus')}; seed {recipe.seed}" if for_texts else _networks(recipe),
             "corpus": metadata.get("corpus"),
             "images": before.get("data", {}).get("images", images),
         },

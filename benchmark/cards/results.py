@@ -42,7 +42,9 @@ class CardResults(NamedTuple):
     about: str
 
 
-def read_card_results(folder: Path | str, digests: Mapping[str, str], name: str, images: str) -> CardResults:
+def read_card_results(
+    folder: Path | str, digests: Mapping[str, str], name: str, images: str, metric: str = "top1"
+) -> CardResults:
     """Read the results of a hypernetwork from a folder of results.
 
     Parameters
@@ -55,7 +57,9 @@ def read_card_results(folder: Path | str, digests: Mapping[str, str], name: str,
     name
         Name of the hypernetwork.
     images
-        Name of the image set that it was trained on.
+        Name of the image set, or of the texts, that it was trained on.
+    metric
+        Name of the metric of its task, which takes the place of top1 in the names of the fields.
 
     Raises
     ------
@@ -71,7 +75,8 @@ def read_card_results(folder: Path | str, digests: Mapping[str, str], name: str,
         for run, about in runs.items():  # from the oldest to the newest
             predictor = about.get("predictor")
             known = isinstance(predictor, dict) and predictor.get("digest") == digest
-            if known and about.get("images") == images and not _is_changed(about) and about.get("split") in SPLITS:
+            is_known = _is_known(about.get("split"))
+            if known and about.get("images") == images and not _is_changed(about) and is_known:
                 chosen[about["split"]] = run, about, digests[digest]
     if not chosen:
         raise ConfigError(
@@ -82,7 +87,7 @@ def read_card_results(folder: Path | str, digests: Mapping[str, str], name: str,
     results: dict[str, dict[str, Any]] = {}
     commands: list[str] = []
     smaller = failed = 0
-    for split in (split for split in SPLITS if split in chosen):
+    for split in (*(split for split in SPLITS if split in chosen), *sorted(chosen.keys() - set(SPLITS))):
         run, about, call = chosen[split]
         part = rows[rows["run"] == run]
         for key in ("networks", "batch_size"):
@@ -93,25 +98,29 @@ def read_card_results(folder: Path | str, digests: Mapping[str, str], name: str,
                 f"results: {split} has {len(part)} of {about['networks']} networks; run the evaluation again to "
                 "complete them"
             )
-        results |= _figures(split, part)
+        results |= _figures(split, part, metric)
         failed += int((part["status"] != OK).sum()) if split != "predefined" else 0
         smaller += int(((part["status"] == OK) & (part["batch_size"] < about["batch_size"])).sum())
         commands.append(_command(about, call, name))
     return CardResults(results, list(dict.fromkeys(commands)), _about(chosen, name, smaller, failed))
 
 
-def _figures(split: str, part: pd.DataFrame) -> dict[str, dict[str, Any]]:
+def _is_known(split: Any) -> bool:
+    return split in SPLITS or (isinstance(split, str) and split.startswith("family:"))
+
+
+def _figures(split: str, part: pd.DataFrame, metric: str) -> dict[str, dict[str, Any]]:
     if split == "predefined":
-        return {str(network): {"top1": _rounded(float(top1))} for network, top1 in zip(part["network"], part["top1"])}
-    summary = summarize(part)
+        return {str(network): {metric: _rounded(float(value))} for network, value in zip(part["network"], part[metric])}
+    summary = summarize(part, metric)
     figures = {
-        "mean_top1": _rounded(summary.mean),
+        f"mean_{metric}": _rounded(summary.mean),
         "standard_error": _rounded(summary.standard_error),
-        "best_top1": _rounded(summary.best),
+        f"best_{metric}": _rounded(summary.best),
         "best_index": summary.best_index,
         "networks": summary.networks,
         "failures": summary.failures,
-        "successful_mean_top1": _rounded(summary.successful_mean),
+        f"successful_mean_{metric}": _rounded(summary.successful_mean),
         "successful_standard_error": _rounded(summary.successful_standard_error),
     }
     return {split: figures}

@@ -16,7 +16,8 @@ from deepnets.architecture import IMAGE_SIZES
 from deepnets.support import ConfigError, FormatError, in_one_line, parse_csv, read_whole
 from ghn_model import describe
 from ghn_model.config import PRESETS, GHNConfig
-from ghn_model.training import COLUMNS, Recipe
+from ghn_model.tasks import TASKS, Task, get_task
+from ghn_model.training import Recipe, log_columns
 
 __all__ = [
     "LAST_ROWS",
@@ -33,7 +34,7 @@ LOG_ROWS = 500
 """Most rows of a log that comes with the package."""
 
 LAST_ROWS = 10
-"""Number of last rows of a log, which are always kept, and whose mean accuracy is `last_training_top1` of a card."""
+"""Number of last rows of a log, which are always kept; a card states the mean of their metric, `last_training_top1`."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class Training:
         The completed fraction of the training, from 0 to 1.
     metadata
         All metadata of the checkpoint.
+    task
+        Task of the networks.
     log
         Rows of the log, as strings by column, up to the step of the checkpoint.
     """
@@ -66,11 +69,12 @@ class Training:
     progress: float
     metadata: Mapping[str, Any]
     log: Sequence[Mapping[str, str]]
+    task: Task
 
     @property
-    def last_top1(self) -> float | None:
-        """Mean accuracy of the last rows of the log, in percent; None if every step was skipped."""
-        values = np.array([float(row["top1"]) for row in self.log[-LAST_ROWS:]])
+    def last_value(self) -> float | None:
+        """Mean of the first metric of the task over the last rows of the log; None if every step was skipped."""
+        values = np.array([float(row[self.task.metric.name]) for row in self.log[-LAST_ROWS:]])
         values = values[np.isfinite(values)]
         return round(float(values.mean()), 1) if len(values) else None
 
@@ -104,6 +108,7 @@ def read_training(run: Path | str) -> Training:
         recipe = Recipe.from_dict(metadata["recipe"])
     except TypeError as error:
         raise FormatError(f"{source}: its recipe cannot be read: {error}; use the version that wrote it") from error
+    task = task_of(metadata, source)
     steps, progress = metadata["steps"], metadata.get("progress", 1.0)
     if not isinstance(progress, (int, float)):
         raise FormatError(f"{source}: its progress is {progress!r}; expected a number from 0 to 1")
@@ -117,11 +122,38 @@ def read_training(run: Path | str) -> Training:
         seconds=float(metadata["seconds"]),
         progress=progress,
         metadata=metadata,
-        log=_read_log(log, steps, finished=progress >= 1),
+        log=_read_log(log, steps, task, finished=progress >= 1),
+        task=task,
     )
 
 
-def _read_log(path: Path, steps: int, *, finished: bool) -> list[dict[str, str]]:
+def task_of(metadata: Mapping[str, Any], source: Path) -> Task:
+    """Return the task that the metadata of a checkpoint name; files of classification name none.
+
+    Parameters
+    ----------
+    metadata
+        The metadata, which are not trusted: only names of `ghn_model.tasks.TASKS` are used.
+    source
+        The checkpoint, for error messages.
+
+    Raises
+    ------
+    FormatError
+        If the task is unknown.
+
+    Examples
+    --------
+    >>> task_of({}, Path("ghn.safetensors")).name
+    'classification'
+    """
+    name = metadata.get("task", "classification")
+    if not isinstance(name, str) or name not in TASKS:
+        raise FormatError(f"{source}: its task is {name!r}; expected one of {', '.join(TASKS)}, or register it first")
+    return TASKS[name]
+
+
+def _read_log(path: Path, steps: int, task: Task, *, finished: bool) -> list[dict[str, str]]:
     """Return the rows up to a step; a killed training may have logged more steps after its last checkpoint."""
     rows: list[dict[str, str]] = []
     try:
@@ -131,11 +163,12 @@ def _read_log(path: Path, steps: int, *, finished: bool) -> list[dict[str, str]]
             if len(line) != len(header):
                 raise ValueError(f"a row of {len(line)} fields instead of {len(header)}")
             row = dict(zip(header, line))
-            int(row["step"]), float(row["top1"]), int(row["skipped"])
+            int(row["step"]), float(row[task.metric.name]), int(row["skipped"])
             rows.append(row)
     except (OSError, KeyError, ValueError) as error:
+        columns = ", ".join(log_columns(task))
         raise FormatError(
-            f"{path}: is not a training log: {in_one_line(error, 200)}; expected the columns {', '.join(COLUMNS)}"
+            f"{path}: is not a training log: {in_one_line(error, 200)}; expected the columns {columns}"
         ) from error
     rows = [row for row in rows if int(row["step"]) <= steps]
     if not rows:
@@ -150,8 +183,15 @@ def _read_log(path: Path, steps: int, *, finished: bool) -> list[dict[str, str]]
     return rows
 
 
-def log_text(rows: Sequence[Mapping[str, str]]) -> tuple[str, str]:
+def log_text(rows: Sequence[Mapping[str, str]], task: Task | None = None) -> tuple[str, str]:
     """Return a log as CSV, with at most `LOG_ROWS` rows: the last `LAST_ROWS`, and others at regular intervals.
+
+    Parameters
+    ----------
+    rows
+        The rows, as texts by column.
+    task
+        Task of the training; classification by default.
 
     Returns
     -------
@@ -166,7 +206,9 @@ def log_text(rows: Sequence[Mapping[str, str]]) -> tuple[str, str]:
         rows = [rows[place] for place in spread.tolist()] + list(rows[-LAST_ROWS:])
         about = f"{LOG_ROWS} of {count:,} rows at regular intervals, and the last {LAST_ROWS} rows"
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, COLUMNS, lineterminator="\n", extrasaction="ignore")
+    writer = csv.DictWriter(
+        buffer, log_columns(task or get_task("classification")), lineterminator="\n", extrasaction="ignore"
+    )
     writer.writeheader()
     writer.writerows(rows)
     return buffer.getvalue(), about
@@ -185,8 +227,11 @@ def training_command(training: Training) -> str:
     if isinstance(command, list) and command:
         return portable(shlex.join(map(str, command)))
     words = ["python", "-m", "ghn_model", "train", "--preset", preset_of(training.config) or "PRESET"]
-    words += ["--images", training.images, *([] if training.images == "digits" else ["--image-root", "FOLDER"])]
-    if training.config.init != ("small" if training.images == "digits" else "published"):
+    if training.task.name == "text":
+        words += ["--task", "text", "--texts", training.images]
+    else:
+        words += ["--images", training.images, *([] if training.images == "digits" else ["--image-root", "FOLDER"])]
+    if training.config.init != ("small" if training.images in ("digits", "python") else "published"):
         words += ["--weight-init", training.config.init]
     length = training.metadata.get("length") or {"steps": training.steps}
     for unit in ("minutes", "steps"):
@@ -221,7 +266,9 @@ def preset_of(config: GHNConfig) -> str:
     ('ghn2', '')
     """
     for name in PRESETS:
-        presets = (GHNConfig.preset(name, config.num_classes, size) for size in IMAGE_SIZES)
+        presets = [GHNConfig.preset(name, config.num_classes, size) for size in IMAGE_SIZES]
+        if name.startswith("logah"):
+            presets.append(GHNConfig.preset(name, task="text"))
         if any(preset.replace(init=config.init) == config for preset in presets):
             return name
     return ""

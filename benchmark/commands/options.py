@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import argparse
 import re
+from typing import Any
 
 from deepnets.support import ConfigError, number
 
-__all__ = ["device", "indices", "metric_name", "seconds"]
+__all__ = ["device", "indices", "metric_name", "seconds", "task_data"]
 
 _PIECE = re.compile(r"\d+|\d*:\d*|[A-Za-z_][\w.\-]*")
 
@@ -96,3 +97,42 @@ def seconds(text: str) -> float:
     if value > MAX_TIMEOUT:
         raise argparse.ArgumentTypeError(f"expected {MAX_TIMEOUT:g} seconds or less, or 0 for no limit, got {text!r}")
     return value
+
+
+def task_data(options: argparse.Namespace) -> tuple[str, dict[str, Any] | None]:
+    """Return the name of the data of a task, and for texts the options to open them with.
+
+    Parameters
+    ----------
+    options
+        Parsed options with `task`, `images`, `texts`, `tokenizer` and `sequence_length`.
+
+    Returns
+    -------
+    (str, dict or None)
+        The name of the image set and None, or the name of the text and its options.
+
+    Raises
+    ------
+    ConfigError
+        If the task is unknown, an option is for another task, or the text has no known form.
+
+    Examples
+    --------
+    >>> given = {"texts": None, "tokenizer": None, "sequence_length": 32}
+    >>> task_data(argparse.Namespace(task="text", images="digits", **given))
+    ('python', {'tokenizer': 'bytes', 'sequence_length': 32})
+    """
+    from deepnets.data import check_text_name
+    from ghn_model.tasks import get_task
+
+    given = {name: getattr(options, name) for name in ("texts", "tokenizer", "sequence_length")}
+    if get_task(options.task).examples != "sequences":
+        for name, value in given.items():
+            if value is not None:
+                raise ConfigError(f"--{name.replace('_', '-')}: is for --task text")
+        return str(options.images), None
+    if options.images != "digits":
+        raise ConfigError(f"--images: is for images, not for --task {options.task}; use --texts")
+    settings = {"tokenizer": given["tokenizer"] or "bytes", "sequence_length": given["sequence_length"] or 64}
+    return check_text_name(given["texts"] or "python"), settings

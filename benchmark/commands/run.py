@@ -9,13 +9,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmark.commands.options import device, indices, seconds
+from benchmark.commands.options import device, indices, seconds, task_data
 from deepnets.data import IMAGE_SETS
 from deepnets.support import DeepNetsError, deprecated_option, non_negative, number, output_path, positive, seed
 
 __all__ = ["add_arguments"]
 
 DEFAULT_SPLITS = ("test", "wide", "deep", "dense", "bnfree", "predefined")
+DEFAULT_FAMILIES = ("family:gpt2-widths",)
 EPILOG = """
 A predictor is a bundled hypernetwork, the file of a hypernetwork (or an official checkpoint), untrained:PRESET, a
 folder of saved states, random, sgd:EPOCHS, or module:attribute, whose code runs: a callable (model, graph) -> {name:
@@ -59,6 +60,22 @@ def add_arguments(commands: Any) -> None:
     )
     run.add_argument("--image-root", type=Path, help="folder of the files of the image set")
     run.add_argument("--download", action="store_true", help="download missing files of cifar10 or torchvision:NAME")
+    run.add_argument(
+        "--task",
+        default="classification",
+        metavar="NAME",
+        help="classification, text (next-token prediction on --texts), or module:attribute, whose code runs (default: "
+        "classification)",
+    )
+    run.add_argument(
+        "--texts",
+        metavar="NAME",
+        help="--task text: python, text:PATH, wikitext:PATH or module:attribute (default: python)",
+    )
+    run.add_argument(
+        "--tokenizer", metavar="FILE", help="--task text: bytes, or a file tokenizer.json (default: bytes)"
+    )
+    run.add_argument("--sequence-length", type=positive, metavar="N", help="--task text: tokens (default: 64)")
     which = run.add_mutually_exclusive_group()
     which.add_argument(
         "--index",
@@ -174,13 +191,15 @@ def _run(options: argparse.Namespace) -> None:
         memory=options.memory * 1_000_000 if options.memory else None,
         fresh=options.fresh,
     )
-    texts = options.splits or _default_splits(options.index)
+    data, data_options = task_data(options)
+    usual = _default_splits(options.index) if data_options is None else DEFAULT_FAMILIES
+    texts = options.splits or usual
     splits = list(dict.fromkeys(name for text in texts for name in _split_names(text)))
     common, special = options.limit
     path = run(
-        options.predictors or [*_bundled(options.images), "random"],
+        options.predictors or [*_bundled(data), "random"],
         splits,
-        options.images,
+        data,
         out=options.out,
         data=options.data,
         image_root=options.image_root,
@@ -199,6 +218,8 @@ def _run(options: argparse.Namespace) -> None:
         retry_failed=options.retry_failed,
         progress=not options.quiet,
         on_complete=note,
+        task=options.task,
+        data_options=data_options,
     )
     if options.no_report:
         if not options.quiet:

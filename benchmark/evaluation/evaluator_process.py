@@ -64,6 +64,7 @@ def main(channel: socket.socket) -> None:
                 metrics=job.metrics,
                 vocabulary=job.graph_vocabulary,
                 on_evaluate=lambda row: answer(row=row),
+                task=job.task,
             )
             answer(row=row, done=True)
         except DeepNetsError as error:  # an error of the job, which concerns all of its networks

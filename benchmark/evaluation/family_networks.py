@@ -1,12 +1,13 @@
-"""`FamilySplitNetworks`: the networks of a family, to be evaluated on images."""
+"""`FamilySplitNetworks`: the networks of a family, to be evaluated on images or texts."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
-from deepnets.families import PREFIX, FamilyNetworks, split_of
+from deepnets.families import PREFIX, FamilyNetworks, find_family, split_of
 from deepnets.graph import Graph
 from deepnets.support import ConfigError
 
@@ -26,14 +27,14 @@ class FamilySplitNetworks:
     data
         Folder of the corpus, where graphs of families are stored.
     num_classes, image_size
-        Number of classes, and height and width of the images.
+        Number of classes, and height and width of the images; for texts, size of the vocabulary, and None.
     limit
         Number of networks to use, counted from the first; all by default.
 
     Raises
     ------
     ConfigError, MissingDataError, FormatError
-        If there is no such family or split, or its networks process no images.
+        If there is no such family or split, or its networks process other data.
 
     Examples
     --------
@@ -43,14 +44,22 @@ class FamilySplitNetworks:
     """
 
     def __init__(
-        self, text: str, data: Path | str | None, *, num_classes: int, image_size: int, limit: int | None = None
+        self,
+        text: str,
+        data: Path | str | None,
+        *,
+        num_classes: int,
+        image_size: int | None,
+        limit: int | None = None,
     ) -> None:
         family, split = split_of(text, DEFAULT_SPLIT)
-        self.nets = FamilyNetworks(
-            family, split, root=data, num_classes=num_classes, image_size=image_size, num_nets=limit
-        )
-        if self.nets.task != "images":
-            raise ConfigError(f"{text}: its networks process {self.nets.task}, and cannot be evaluated on images")
+        given: dict[str, Any] = {"num_classes": num_classes, "image_size": image_size}
+        if image_size is None:
+            given = {"vocab_size": num_classes} if "vocab_size" in find_family(family).arguments else {}
+        self.nets = FamilyNetworks(family, split, root=data, num_nets=limit, **given)
+        read = "text" if image_size is None else "images"
+        if self.nets.task != read:
+            raise ConfigError(f"{text}: its networks process {self.nets.task}, and cannot be evaluated on {read}")
         self.name = f"{PREFIX}{family}/{split}"
 
     def __len__(self) -> int:

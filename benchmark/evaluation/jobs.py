@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
@@ -20,9 +21,10 @@ from benchmark.evaluation.predictors import (
 )
 from benchmark.evaluation.rows import empty_row
 from benchmark.metrics import Metric, get_metrics
-from deepnets.data import Images, ImageStatistics, open_images
+from deepnets.data import Images, ImageStatistics
 from deepnets.support import ConfigError
 from ghn_model.ghn import GHN
+from ghn_model.tasks import LogitTask, get_logit_task
 
 __all__ = [
     "EvaluationJob",
@@ -145,6 +147,10 @@ class EvaluationJob:
         Statistics of the images, if they were computed for the run (`deepnets.data.run_statistics`).
     predict_class_layers
         As in `benchmark.evaluate`.
+    task
+        Task of the networks.
+    data_options
+        Options of the data set of the task, if it is given by its name (`ghn_model.tasks.Task.open_data`).
 
     Examples
     --------
@@ -172,6 +178,8 @@ class EvaluationJob:
     corruption_root: str | None = None
     statistics: ImageStatistics | None = None
     predict_class_layers: bool = True
+    task: LogitTask = field(default_factory=lambda: get_logit_task("classification"))
+    data_options: Mapping[str, Any] = field(default_factory=dict)
 
     def open_images(self, device: str | None = None) -> Images:
         """Open the images, on a device instead of the job's own if one is given.
@@ -183,16 +191,20 @@ class EvaluationJob:
         """
         if not isinstance(self.images, str):
             return self.images
-        return open_images(
+        images: Images = self.task.open_data(
             self.images,
             self.image_split,
             root=self.image_root,
             device=device or self.device,
             noise=self.noise,
-            statistics=self.statistics,
-            corruption=self.corruption,
-            corruption_root=self.corruption_root if self.corruption else None,
+            **self.opening(),
+            **({"corruption": self.corruption, "corruption_root": self.corruption_root} if self.corruption else {}),
         )
+        return images
+
+    def opening(self) -> dict[str, Any]:
+        """Return the options of opening the data set that do not change its examples."""
+        return {**self.data_options, **({"statistics": self.statistics} if self.statistics else {})}
 
     def open_networks(self, images: Images) -> Networks:
         """Open the networks for images.
@@ -206,7 +218,7 @@ class EvaluationJob:
             self.networks,
             data=self.data,
             num_classes=images.num_classes,
-            image_size=images.image_size,
+            image_size=getattr(images, "image_size", None),
             limit=self.limit,
         )
 
@@ -220,9 +232,10 @@ class EvaluationJob:
         """
         kind = PREDICTORS[self.predictor.kind] if isinstance(self.predictor, PredictorInfo) else None
         if isinstance(self.images, str):
-            images = _describe_images(self.images, self.image_split, self.image_root, self.statistics)
+            given = tuple(sorted(self.opening().items()))
+            images = _describe_images(self.task, self.images, self.image_split, self.image_root, given)
         else:
-            images = ImageInfo.of(self.images)
+            images = ImageInfo.of(self.images, self.task.name)
         return PredictionJob(
             self.predictor,
             kind,
@@ -291,5 +304,7 @@ class EvaluationJob:
 
 
 @lru_cache(maxsize=16)
-def _describe_images(name: str, split: str, root: str | None, statistics: ImageStatistics | None) -> ImageInfo:
-    return ImageInfo.of(open_images(name, split, root=root, statistics=statistics))
+def _describe_images(
+    task: LogitTask, name: str, split: str, root: str | None, options: tuple[tuple[str, Any], ...]
+) -> ImageInfo:
+    return ImageInfo.of(task.open_data(name, split, root=root, **dict(options)), task.name)

@@ -272,7 +272,7 @@ class ModelNetworks:
 
 
 def open_networks(
-    text: str, *, data: Path | str, num_classes: int, image_size: int, limit: int | None = None
+    text: str, *, data: Path | str, num_classes: int, image_size: int | None, limit: int | None = None
 ) -> SplitNetworks | ModelNetworks | FamilySplitNetworks:
     """Open the networks that a text names.
 
@@ -284,7 +284,7 @@ def open_networks(
     data
         Folder of the corpus.  Graphs of families are stored in its folder `families`.
     num_classes, image_size
-        Number of classes, and height and width of the images.
+        Number of classes, and height and width of the images; for texts, size of the vocabulary, and None.
     limit
         Number of networks to use, counted from the first; all by default.
 
@@ -300,6 +300,8 @@ def open_networks(
     """
     if text.startswith(PREFIX):
         return FamilySplitNetworks(text, data or None, num_classes=num_classes, image_size=image_size, limit=limit)
+    if image_size is None:
+        raise ConfigError(f"networks: texts need language models, such as family:gpt2-widths, got {text!r}")
     library, colon, names = text.partition(":")
     if not colon:
         if text not in NETWORK_SPLITS:

@@ -61,7 +61,8 @@ def _describe_hypernetwork(spec: str) -> PredictorInfo:
     about = str(found.metadata.get("about", "")) or f"{found.config.hypernet}, {found.num_parameters:,} weights"
     config = found.config
     data = declared_images(found.metadata)
-    return PredictorInfo(label, spec, "hypernetwork", found.sha256, about, config.num_classes, config.vocabulary, data)
+    num_classes = None if config.for_texts else config.num_classes
+    return PredictorInfo(label, spec, "hypernetwork", found.sha256, about, num_classes, config.vocabulary, data)
 
 
 def declared_images(metadata: Mapping[str, Any]) -> str:
@@ -85,7 +86,11 @@ def _describe_untrained(spec: str) -> PredictorInfo:
 def _open_untrained(info: PredictorInfo, context: PredictorContext) -> GHN:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(context.seed)
-        config = GHNConfig.preset(info.argument, context.images.num_classes, context.images.image_size)
+        images = context.images
+        if images.image_size is None:
+            config = GHNConfig.preset(info.argument, task="text")
+        else:
+            config = GHNConfig.preset(info.argument, images.num_classes, images.image_size)
         return GHN(config).to(context.device).eval()
 
 
@@ -99,7 +104,8 @@ def _describe_python(spec: str) -> PredictorInfo:
     info = PredictorInfo(spec, spec, "python", digest, about, data=_one_line(getattr(found, "training_data", "")))
     if not isinstance(predictor, GHN):
         return info
-    return replace(info, num_classes=predictor.config.num_classes, vocabulary=predictor.config.vocabulary)
+    config = predictor.config
+    return replace(info, num_classes=None if config.for_texts else config.num_classes, vocabulary=config.vocabulary)
 
 
 def _open_python(info: PredictorInfo, context: PredictorContext) -> Predictor | GHN:

@@ -118,26 +118,26 @@ class ImageInfo(NamedTuple):
 
     Attributes
     ----------
-    name
-        Name of the image set.
+    name, task
+        Name of the image set or of other data, and of the task of the networks.
     num_classes, image_size
-        Number of classes, and height and width of the images.
+        Number of classes, and height and width of the images; for texts, size of the vocabulary, and None.
 
     Examples
     --------
-    >>> from deepnets.data import load_images
-    >>> ImageInfo.of(load_images("digits", "test"))
-    ImageInfo(name='digits', num_classes=10, image_size=32)
+    >>> ImageInfo("digits", 10, 32).task
+    'classification'
     """
 
     name: str
     num_classes: int
-    image_size: int
+    image_size: int | None
+    task: str = "classification"
 
     @classmethod
-    def of(cls, images: Images) -> ImageInfo:
-        """Describe images."""
-        return cls(images.name, images.num_classes, images.image_size)
+    def of(cls, images: Images, task: str = "classification") -> ImageInfo:
+        """Describe images, or the data set of another task."""
+        return cls(images.name, images.num_classes, getattr(images, "image_size", None), task)
 
 
 class PredictorContext(NamedTuple):
@@ -293,9 +293,8 @@ def find_kind(spec: str) -> tuple[str, str, PredictorKind]:
 
     Examples
     --------
-    >>> label, spec, kind = find_kind("baseline=sgd:5")
-    >>> label, spec, kind.name
-    ('baseline', 'sgd:5', 'sgd')
+    >>> find_kind("baseline=sgd:5")[:2]
+    ('baseline', 'sgd:5')
     """
     label, equals, rest = spec.partition("=")
     if equals and re.fullmatch(r"[^/:]+", label):
@@ -366,8 +365,7 @@ def check_predictor(
     Examples
     --------
     >>> from deepnets.data import load_images
-    >>> info = PredictorInfo("mine", "mine.pt", "hypernetwork", num_classes=100)
-    >>> check_predictor(info, load_images("digits", "test"))
+    >>> check_predictor(PredictorInfo("m", "mine.pt", "hypernetwork", num_classes=100), load_images("digits", "test"))
     Traceback (most recent call last):
         ...
     deepnets.support.errors.ConfigError: predictor: mine.pt: predicts networks for 100 classes, digits has 10; leave \

@@ -21,6 +21,7 @@ from deepnets.data import Images
 from deepnets.graph import Graph
 from deepnets.support import DeepNetsError, FormatError, is_out_of_memory
 from ghn_model.ghn import GHN
+from ghn_model.tasks import LogitTask, Task, get_logit_task
 
 __all__ = ["FAILED", "OK", "PHASES", "empty_row", "evaluate_one", "evaluate_prediction", "failed_row", "row_columns"]
 
@@ -101,6 +102,7 @@ def evaluate_one(
     metrics: Iterable[str | Metric] = (),
     vocabulary: str | None = None,
     predict_class_layers: bool = True,
+    task: str | Task = "classification",
 ) -> dict[str, Any]:
     """Predict the parameters of a network and evaluate it on all images, in this process.
 
@@ -110,7 +112,7 @@ def evaluate_one(
         The network.
     predictor
         Predicts its parameters.
-    images, batch_size, seed, metrics
+    images, batch_size, seed, metrics, task
         As in `evaluate_prediction`.
     vocabulary
         Vocabulary of the graphs of models of libraries (see `deepnets.trace`); by default that of the hypernetwork, and
@@ -157,6 +159,7 @@ def evaluate_one(
         seed=seed,
         metrics=metrics,
         vocabulary=vocabulary,
+        task=task,
     )
 
 
@@ -171,6 +174,7 @@ def evaluate_prediction(
     metrics: Iterable[str | Metric] = (),
     vocabulary: str = "complete",
     on_evaluate: Callable[[dict[str, Any]], None] | None = None,
+    task: str | Task = "classification",
 ) -> dict[str, Any]:
     """Evaluate a network with predicted parameters on all images, or describe why there are none.
 
@@ -195,6 +199,8 @@ def evaluate_prediction(
         Vocabulary of the graphs of models of libraries.
     on_evaluate
         Called with the row so far before the network is evaluated.
+    task
+        What the network is given, and how its outputs are judged (`ghn_model.tasks`).
 
     Returns
     -------
@@ -206,7 +212,8 @@ def evaluate_prediction(
         If the corpus or an image is damaged.
     """
     device = images.device
-    measured = get_metrics(metrics)
+    task = get_logit_task(task)
+    measured = get_metrics((*task.metrics, *metrics))
     row = empty_row(index, [metric.name for metric in measured])
     row |= {"network": networks.name_of(index), "batch_size": batch_size}
     memory = MemoryOf(device)
@@ -230,7 +237,7 @@ def evaluate_prediction(
             with seeded(seed, networks.key_of(index), device), _timed(row, "evaluate", device):
                 if _needs_values(model, prediction.parameters):
                     model = networks.build(index).eval()
-                scores = _evaluated(model, prediction, images, graph, batch_size, seed, measured, row)
+                scores = _evaluated(model, prediction, images, graph, batch_size, seed, measured, row, task)
             row |= {**scores.values, "num_images": scores.images, "nonfinite_images": scores.nonfinite_images}
     except FormatError:
         raise
@@ -261,6 +268,7 @@ def _evaluated(
     seed: int,
     metrics: tuple[Metric, ...],
     row: dict[str, Any],
+    task: LogitTask,
 ) -> Scores:
     """Evaluate a network with the largest batch size that fits into memory, which is written into the row."""
     unused = {slot.name for slot in graph.unused}
@@ -272,9 +280,9 @@ def _evaluated(
                 from benchmark.training import evaluate_trained
 
                 row["batch_norm"] = "running"
-                return evaluate_trained(model, parameters, images, size, metrics=metrics)
+                return evaluate_trained(model, parameters, images, size, metrics=metrics, task=task)
             return evaluate_network(
-                model, parameters, images, batch_size=size, unused=unused, seed=seed, metrics=metrics
+                model, parameters, images, batch_size=size, unused=unused, seed=seed, metrics=metrics, task=task
             )
         except Exception as error:
             if not is_out_of_memory(error) or size <= SMALLER_BATCH_SIZES[-1]:

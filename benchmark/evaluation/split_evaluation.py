@@ -11,7 +11,7 @@ wrong answers.  Accuracies are in percent.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,11 @@ from benchmark.evaluation.predictors import check_classes, check_predictor, desc
 from benchmark.evaluation.rows import evaluate_one, row_columns
 from benchmark.evaluation.workers import describe_all
 from benchmark.metrics import Metric, get_metrics
-from deepnets.data import Images, open_images
+from deepnets.data import Images
 from deepnets.support import ConfigError, at_least, checked_integer
 from deepnets.tracing import check_vocabulary
 from ghn_model.ghn import GHN
+from ghn_model.tasks import Task, get_logit_task, recorded_name
 
 __all__ = ["evaluate"]
 
@@ -60,6 +61,8 @@ def evaluate(
     memory: int | None = None,
     backend: str = "threading",
     progress: bool = False,
+    task: str | Task = "classification",
+    data_options: Mapping[str, Any] | None = None,
 ) -> pd.DataFrame:
     """Evaluate a predictor on the networks of a split.
 
@@ -75,7 +78,8 @@ def evaluate(
         "family:resnet-widths" (see `benchmark.evaluation.open_networks`).
     images
         Name of an image set, whose test images are used (validation images for the networks of `train`, `val` and
-        `search`, as in the literature), or the images themselves.
+        `search`, as in the literature), or the images themselves.  For another task, a data set of that task, such as
+        "python" for texts.
     data, image_root
         Folders of the corpus and of the image set.
     limit
@@ -98,7 +102,7 @@ def evaluate(
         Seed of the initial values of networks, of noise, and of random numbers that a predictor draws.  Each network
         has its own random numbers, which do not depend on the other networks.
     metrics
-        Metrics beside top-1 and top-5 accuracy (see `benchmark.metrics`).
+        Metrics beside top-1 and top-5 accuracy and those of the task (see `benchmark.metrics`).
     vocabulary
         Vocabulary of the graphs of models of libraries (see `deepnets.trace`); by default that of the hypernetwork, and
         "complete" for other predictors.  Parameters without a node keep their initial values.
@@ -117,6 +121,12 @@ def evaluate(
         Backend of joblib, one of `benchmark.evaluation.BACKENDS`.
     progress
         Whether to show a progress bar.
+    task
+        What the networks are given, and how their outputs are judged (`ghn_model.tasks`): "classification", "text",
+        "module:attribute", or an object.
+    data_options
+        Options of the data set of the task, if it is given by its name: for texts `tokenizer` and `sequence_length`
+        (`deepnets.data.open_texts`).
 
     Returns
     -------
@@ -167,18 +177,17 @@ def evaluate(
         raise ConfigError("index: cannot be combined with limit")
     if limit is not None:
         limit = checked_integer("limit", limit, at_least(1))
+    judged = get_logit_task(task)
     if isinstance(images, str):
-        images = open_images(
-            images,
-            default_image_split(split),
-            root=image_root,
-            device=device,
-            noise=noise,
-            corruption=corruption,
-            corruption_root=corruption_root,
-        )
-    elif noise or corruption or corruption_root:
-        raise ConfigError(f"{'noise' if noise else 'corruption'}: is only for images that are given by their name")
+        given = dict(data_options or {})
+        if corruption:
+            given |= {"corruption": corruption, "corruption_root": corruption_root}
+        part = default_image_split(split)
+        opened_data: Images = judged.open_data(images, part, root=image_root, device=device, noise=noise, **given)
+        images = opened_data
+    elif noise or corruption or corruption_root or data_options:
+        name = "noise" if noise else "data_options" if data_options else "corruption"
+        raise ConfigError(f"{name}: is only for data sets that are given by their name")
     in_process = workers == 1 and timeout is None and memory is None
     machine = Machine((str(images.device),), workers, backend=backend, timeout=timeout, memory=memory)
     info = None
@@ -193,10 +202,11 @@ def evaluate(
         limit=limit,
         batch_size=batch_size,
         seed=seed,
-        metrics=get_metrics(metrics),
+        metrics=get_metrics((*judged.metrics, *metrics)),
         vocabulary=None if vocabulary is None else check_vocabulary(vocabulary),
         device=str(images.device),
         predict_class_layers=predict_class_layers,
+        task=judged,
     )
     opened: Predictor | GHN | None = None
     if in_process or info is None:
@@ -204,7 +214,7 @@ def evaluate(
     else:
         networks = job.open_networks(images)
         check_predictor(info, images, image_root, predict_class_layers)
-    if isinstance(opened, GHN) and predict_class_layers:
+    if isinstance(opened, GHN) and not opened.config.for_texts and predict_class_layers:
         check_classes("", opened.config.num_classes, images)
     indices = list(range(len(networks))) if index is None else select_networks(networks, index)
     rows: dict[int, dict[str, Any]] = {}
@@ -214,6 +224,7 @@ def evaluate(
         "metrics": job.metrics,
         "vocabulary": job.vocabulary,
         "predict_class_layers": predict_class_layers,
+        "task": judged,
     }
     with tqdm(total=len(indices), desc=networks.name, disable=not progress, unit="network") as bar:
         if in_process and opened is not None:
@@ -231,7 +242,7 @@ def evaluate(
     table.attrs = {"split": split, "images": images.name, "image_split": images.split, "num_images": len(images)}
     table.attrs |= {"batch_size": batch_size, "batch_norm": "batch", "device": job.device, "seed": seed}
     label = info.label if info else getattr(predictor, "__name__", type(predictor).__name__)
-    table.attrs |= {"noise": noise, "predictor": label}
+    table.attrs |= {"noise": noise, "predictor": label, **recorded_name(judged)}
     table.attrs |= {"corruption": corruption} if corruption else {}
     table.attrs |= {} if predict_class_layers else {"predict_class_layers": False}
     return table

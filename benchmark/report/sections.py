@@ -78,18 +78,31 @@ class ReportInputs:
         return {predictor: place for place, predictor in enumerate(names)}
 
 
+def _data_text(inputs: ReportInputs) -> str:
+    """Return the names of the data: images, and texts or other data of runs that state a task."""
+    rows, runs = inputs.results.rows, inputs.results.runs
+    pairs = rows[["run", "images"]].drop_duplicates().itertuples()
+    names: dict[str, dict[str, None]] = {}
+    for pair in pairs:
+        task = runs.get(str(pair.run), {}).get("task")
+        kind = "images of" if task is None else "texts of" if task == "text" else "data of"
+        names.setdefault(kind, {})[image_set_info(pair.images).title] = None
+    return " and ".join(f"{kind} {', '.join(titles)}" for kind, titles in names.items())
+
+
 def summary(inputs: ReportInputs) -> Values:
     """Return what the introduction says: how much was evaluated, which predictor is best, and what failed."""
     board, rows = inputs.clean[0], inputs.results.rows
     column = board.columns[0]
     found: Values = {
-        "images": ", ".join(dict.fromkeys(image_set_info(name).title for name in rows["images"])),
+        "data": _data_text(inputs),
         "predictors": count(rows["predictor"].nunique(), "predictor"),
         "networks": count(len(rows.drop_duplicates(["split", "index"])), "network"),
         "splits": count(rows["split"].nunique(), "split"),
         "evaluations": len(rows),
         "failed": int((rows["status"] == FAILED).sum()),
         "winner": board.winner(column),
+        "has_worst": get_metric(board.metric(column)).worst is not None,
     }
     if found["winner"]:
         best = board.cells[found["winner"], column].summary

@@ -24,7 +24,6 @@ from benchmark.evaluation import (
     default_image_split,
     describe_all,
     evaluate_all,
-    open_networks,
     select_networks,
 )
 from benchmark.evaluation.predictors import check_predictor
@@ -35,12 +34,12 @@ from deepnets.data import (
     Corruption,
     Images,
     corrupted_images,
-    open_images,
     run_statistics,
     store_statistics,
 )
 from deepnets.support import ConfigError, at_least, checked_integer
 from deepnets.tracing import check_vocabulary
+from ghn_model.tasks import Classification, Task, get_logit_task, recorded_name
 
 __all__ = ["run"]
 
@@ -71,6 +70,8 @@ def run(
     retry_failed: bool = False,
     progress: bool = False,
     command: str | None = None,
+    task: str | Task = "classification",
+    data_options: Mapping[str, Any] | None = None,
     on_complete: Callable[[Sequence[Mapping[str, str]]], None] | None = None,
 ) -> Path:
     """Evaluate predictors into a folder of results; a run that was stopped is resumed.
@@ -113,6 +114,8 @@ def run(
         Whether to show a progress bar.
     command
         Command that repeats the run, for the report; by default the command line of this process.
+    task, data_options
+        As in `benchmark.evaluate`; `images` is then the name of a data set of the task.
     on_complete
         Called at the end with the rows of all networks that were asked for, as texts by column, including those that
         were evaluated before.
@@ -158,6 +161,10 @@ def run(
         check_label(info.label)
         if info.label in [other.label for other in infos[:number]]:
             raise ConfigError(f"predictor: two are called {info.label!r}; give one a label, as in other={info.spec}")
+    judged = get_logit_task(task)
+    statistics = None
+    if isinstance(judged, Classification):
+        statistics = run_statistics(out, images, root=image_root, download=download, store=False)
     template = EvaluationJob(
         infos[0],
         networks[0],
@@ -166,12 +173,14 @@ def run(
         image_root=str(image_root) if image_root else None,
         batch_size=batch_size,
         seed=seed,
-        metrics=get_metrics(metrics),
+        metrics=get_metrics((*judged.metrics, *metrics)),
         vocabulary=None if vocabulary is None else check_vocabulary(vocabulary),
         device=machine.devices[0],
         corruption_root=str(corruption_root) if corruption_root else None,
-        statistics=run_statistics(out, images, root=image_root, download=download, store=False),
+        statistics=statistics,
         predict_class_layers=predict_class_layers,
+        task=judged,
+        data_options=dict(data_options or {}),
     )
     opened = _OpenedImages(template, download)
     about = {
@@ -206,13 +215,9 @@ class _OpenedImages:
 
     def part(self, split: str) -> Images:
         if split not in self._parts:
-            self._parts[split] = open_images(
-                str(self._job.images),
-                split,
-                root=self._job.image_root,
-                statistics=self._job.statistics,
-                download=self._download,
-            )
+            job = self._job
+            options = job.opening() | ({"download": True} if self._download else {})
+            self._parts[split] = job.task.open_data(str(job.images), split, root=job.image_root, **options)
         return self._parts[split]
 
     def count(self, job: EvaluationJob) -> int:
@@ -245,9 +250,7 @@ def _planned(
 ) -> list[_Planned]:
     """Complete a job for each predictor, and check everything that can be checked without evaluating."""
     images, num_images = opened.part(job.image_split), opened.count(job)
-    networks = open_networks(
-        job.networks, data=job.data, num_classes=images.num_classes, image_size=images.image_size, limit=job.limit
-    )
+    networks = job.open_networks(images)
     indices = range(len(networks)) if index is None else select_networks(networks, index)
     metrics = [metric.name for metric in job.metrics if metric.name not in DEFAULT_METRICS]
     planned = []
@@ -260,6 +263,10 @@ def _planned(
         settings |= {"batch_size": job.batch_size, "seed": job.seed, "threads": machine.threads}
         settings |= {"device": job.device.partition(":")[0], "image_count": num_images}
         settings |= {"metrics": metrics} if metrics else {}
+        task = {**recorded_name(job.task), **({"data_options": dict(job.data_options)} if job.data_options else {})}
+        if task:
+            task["data_digest"] = getattr(images, "digest", "")
+        settings |= task
         vocabulary = job.vocabulary or info.vocabulary
         traced = {"vocabulary": vocabulary} if ":" in job.networks and vocabulary != "complete" else {}
         settings |= traced
@@ -274,6 +281,7 @@ def _planned(
         stored |= {} if index is None else {"index": list(indices)}
         stored |= {"split_size": networks.total, "batch_size": job.batch_size, "seed": job.seed}
         stored |= {"corpus": networks.identity, "num_images": num_images, "versions": _versions(), **traced}
+        stored |= {**task, "metric": job.task.metric.name} if task else {}
         stored |= {**chosen, **about}
         run = run_id(settings)
         planned.append(_Planned(replace(job, predictor=info), run, stored, {"run": run, **columns}, indices))

@@ -6,7 +6,7 @@ Labels and reasons are arbitrary texts of users and their code.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from benchmark.evaluation import FAILED
-from benchmark.metrics import get_metric
+from benchmark.metrics import METRICS, get_metric
 from benchmark.results.boards import LEADERBOARD, Board, Cell, Column, build_board, usual_metric
 from benchmark.results.reading import CORRUPTION, KEY, read_rows, read_runs
 from benchmark.results.spreadsheets import escape_formula
@@ -86,7 +86,9 @@ class Results:
         grouped: dict[tuple[str, float], dict[tuple[str, Column], Cell]] = {}
         for (predictor, split, images, part, noise), rows in self.rows.groupby(KEY, sort=True):
             cells = grouped.setdefault((images, noise), {})
-            cells[predictor, Column(split, part)] = self.cell(rows, metric or usual_metric(images, split))
+            about = self.runs.get(str(rows["run"].iloc[0]), {})
+            chosen = metric or _metric_of(about, rows) or usual_metric(images, split)
+            cells[predictor, Column(split, part)] = self.cell(rows, chosen)
         sizes = self.rows.groupby("images").size()
         order = sorted(grouped, key=lambda key: (-sizes[key[0]], key))
         return [build_board(images, noise, grouped[images, noise]) for images, noise in order]
@@ -193,6 +195,15 @@ def read_results(folder: Path | str) -> Results:
         raise MissingDataError(f"results: {folder} has no rows of images that are not corrupted; evaluate them, too")
     clean = rows[~is_corrupted].drop(columns=CORRUPTION).reset_index(drop=True)
     return Results(clean, runs, folder, rows[is_corrupted].reset_index(drop=True))
+
+
+def _metric_of(about: Mapping[str, Any], rows: pd.DataFrame) -> str:
+    """Return the metric that a run of another task than classification states; empty without it.
+
+    The file of the runs is not trusted: only names of registered metrics are used.
+    """
+    name = about.get("metric")
+    return name if isinstance(name, str) and name in METRICS and name in rows else ""
 
 
 def _count(value: Any) -> int:

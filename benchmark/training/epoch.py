@@ -9,11 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark.accuracy import LAYOUT, checked_logits
+from benchmark.accuracy import LAYOUT
 from benchmark.training.augmentation import Mixing, cutout
 from benchmark.training.recipe import SGDRecipe
 from deepnets.data import Images, RandAugment
 from deepnets.support import ConfigError, TrainingError, import_timm
+from ghn_model.tasks import LogitTask
 
 __all__ = ["Epochs", "check_recipe", "diverged", "make_optimizer"]
 
@@ -100,6 +101,8 @@ class Epochs:
         Random numbers of the order of the images and of their usual augmentation, on the device of the images.
     changes
         Random numbers of `cutout`, `mixup` and `cutmix`, on the CPU.
+    task
+        What the network is given, and how its output becomes logits.
 
     Raises
     ------
@@ -118,11 +121,12 @@ class Epochs:
         device: torch.device,
         order: torch.Generator,
         changes: torch.Generator,
+        task: LogitTask,
     ) -> None:
         if recipe.drop_path and not isinstance(getattr(net, "drop_path", None), float):
             raise ConfigError(f"drop_path: {type(net).__name__} has no drop path, which deepnets.Network has")
         self.net, self.optimizer, self.recipe, self.images, self.device = net, optimizer, recipe, images, device
-        self.order, self.changes = order, changes
+        self.order, self.changes, self.task = order, changes, task
         self.loss = _loss(recipe)
         self.mixing = Mixing(recipe, images.num_classes) if recipe.mixup or recipe.cutmix else None
         self.parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
@@ -137,7 +141,7 @@ class Epochs:
 
         Returns
         -------
-        The mean loss, and the accuracy of the outputs during training in percent.
+        The mean loss, and the top-1 accuracy of the outputs during training in percent.
 
         Raises
         ------
@@ -159,7 +163,7 @@ class Epochs:
                 continue
             step += 1
             totals += self._step(batch, labels)
-            seen += len(labels)
+            seen += labels.numel()
             if step % _CHECK_STEPS == 0:
                 _check_loss(totals, epoch, step)
         _check_loss(totals, epoch, step)
@@ -171,24 +175,26 @@ class Epochs:
         recipe, targets = self.recipe, labels.to(self.device)
         if recipe.cutout:
             batch = cutout(batch, recipe.cutout, self.changes)
-        batch, labels = batch.to(self.device, memory_format=LAYOUT), targets
+        batch, labels = self.task.arranged(batch.to(self.device), LAYOUT), targets
         if self.mixing:
             batch, targets = self.mixing(batch, labels, self.changes)
-        output = self.net(batch)
-        logits = checked_logits(output, len(batch), self.images)
+        output = self.net(*self.task.inputs(batch, labels))
+        logits, own = self.task.logits(output, labels, self.images), self.task.labels(labels)
+        if not self.mixing:
+            targets = own
         loss = self.loss(logits, targets)
         if recipe.auxiliary_weight:
             if not isinstance(output, tuple) or len(output) < 2:
                 raise ConfigError(f"auxiliary_weight: {type(self.net).__name__} has no auxiliary head")
-            auxiliary = checked_logits(output[1], len(batch), self.images)
+            auxiliary = self.task.logits(output[1], labels, self.images)
             loss = loss + recipe.auxiliary_weight * self.loss(auxiliary, targets)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         if recipe.clip_grad:
             nn.utils.clip_grad_norm_(self.parameters, recipe.clip_grad)
         self.optimizer.step()
-        hits = (logits.detach().argmax(dim=1) == labels).sum()
-        return torch.stack([loss.detach().double() * len(labels), hits.double()])
+        hits = (logits.detach().argmax(dim=1) == own).sum()
+        return torch.stack([loss.detach().double() * len(own), hits.double()])
 
 
 def diverged(what: str) -> str:

@@ -39,6 +39,7 @@ from benchmark.training.progress import SAVE_SECONDS, Progress
 from benchmark.training.recipe import SGDRecipe
 from deepnets.data import Images
 from deepnets.support import ConfigError, TrainingError, at_least, checked_integer
+from ghn_model.tasks import Task, get_logit_task, recorded_name
 
 __all__ = ["EPOCHS_EVALUATED", "Trained", "evaluate_trained", "evaluated_epochs", "track_statistics", "train_network"]
 
@@ -79,6 +80,7 @@ def train_network(
     each_epoch: Callable[[dict[str, float]], None] | None = None,
     state_file: Path | None = None,
     save_seconds: float = SAVE_SECONDS,
+    task: str | Task = "classification",
 ) -> Trained:
     """Train a copy of a network, starting from its current values.
 
@@ -112,10 +114,13 @@ def train_network(
         remains after the training.
     save_seconds
         Seconds between two saved states; 0 to save after every epoch.
+    task
+        What the network is given, and how its output becomes a loss and metrics (`ghn_model.tasks`).  The loss is that
+        of the recipe, on the logits of every label.
 
     Returns
     -------
-    The final state and the training curve.
+    The final state and the training curve, which also has columns of the metrics of the task.
 
     Raises
     ------
@@ -157,10 +162,11 @@ def train_network(
         "order": random_generator(train_images, words[0] >> 1),
         "changes": torch.Generator().manual_seed(words[2] >> 1),
     }
-    epochs = Epochs(net, optimizer, recipe, images_for(train_images, recipe), device, **generators)
-    about = {"recipe": recipe.to_dict(), "seed": seed, "evaluated": sorted(evaluated)}
+    task = get_logit_task(task)
+    epochs = Epochs(net, optimizer, recipe, images_for(train_images, recipe), device, **generators, task=task)
+    about = {"recipe": recipe.to_dict(), "seed": seed, "evaluated": sorted(evaluated), **recorded_name(task)}
     for role, images in (("train", train_images), ("eval", eval_images)):
-        about[role] = images and [images.name, images.split, len(images), images.image_size]
+        about[role] = images and [images.name, images.split, len(images), getattr(images, "image_size", None)]
     if eval_images is not None:
         eval_images = images_for(eval_images, recipe)
     saved = Progress(state_file, about, net, optimizer, generators, device, save_seconds)
@@ -174,9 +180,9 @@ def train_network(
             started = time.perf_counter()
             loss, train_top1 = epochs.run(epoch)
             seconds += time.perf_counter() - started
-            scores = Scores(dict.fromkeys(DEFAULT_METRICS, math.nan), 0)
+            scores = Scores(dict.fromkeys((*DEFAULT_METRICS, *task.metrics), math.nan), 0)
             if eval_images is not None and epoch in evaluated:
-                scores = score(net.eval(), eval_images, BATCH_SIZE, device=device)
+                scores = score(net.eval(), eval_images, BATCH_SIZE, device=device, task=task)
             values = {"epoch": epoch, "loss": loss, "train_top1": train_top1, **scores.values}
             curve.append({**values, "seconds": seconds, "learning_rate": recipe.lr_at(epoch)})
             bar.set_postfix(loss=f"{loss:.3f}", train=f"{train_top1:.1f}", refresh=False)
@@ -187,7 +193,8 @@ def train_network(
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
     if broken := _not_finite(state):
         raise TrainingError(diverged(f"after epoch {recipe.epochs}, {broken[0]} is not finite"))
-    return Trained(state, pd.DataFrame(curve, columns=list(CURVE)))
+    own = [name for name in task.metrics if name not in DEFAULT_METRICS]
+    return Trained(state, pd.DataFrame(curve, columns=[*CURVE, *own]))
 
 
 def evaluate_trained(
@@ -198,6 +205,7 @@ def evaluate_trained(
     *,
     seed: int = 0,
     metrics: Iterable[str | Metric] = (),
+    task: str | Task = "classification",
 ) -> Scores:
     """Evaluate a trained network on all images of a set, with the running statistics of its batch norms.
 
@@ -214,7 +222,9 @@ def evaluate_trained(
     seed
         Seed of the noise that is added to the images, if they have any; the same for every network.
     metrics
-        Metrics to compute beside the default ones.
+        Metrics to compute beside those of the task.
+    task
+        What the network is given, and how its outputs are judged (`ghn_model.tasks`).
 
     Returns
     -------
@@ -255,7 +265,7 @@ def evaluate_trained(
         raise ConfigError(
             f"model: is on the meta device, and the state lacks buffers: {abbreviated_names(lost)}; build it on the CPU"
         )
-    return score(net.to(images.device).eval(), images, batch_size, seed=seed, metrics=metrics)
+    return score(net.to(images.device).eval(), images, batch_size, seed=seed, metrics=metrics, task=task)
 
 
 def track_statistics(model: nn.Module) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Image sets for training and evaluation: `digits`, `cifar10`, `imagenet`, and your own.
+"""Image sets for training and evaluation: `digits`, `cifar10`, `imagenet`, and your own; and texts.
 
 loading              `open_images`, `load_images` and the registry `IMAGE_SETS`
 image_set            `ImageSet`, images in memory, and the protocol `Images` of all image sets
@@ -17,8 +17,11 @@ statistics           mean and standard deviation of training images, stored besi
 corruptions          the 15 common corruptions of images
 corruption_constants their published constants
 corrupted            corrupted image sets, computed or read from a folder such as CIFAR-10-C
+texts                `open_texts` and the registry `TEXT_SETS`
+text_set             `TextSet`, a text as tokens in memory
+tokenizers           bytes, or a file of the library tokenizers
 
-Names are imported on first use; `IMAGE_SETS` needs no torch.
+Names are imported on first use; `IMAGE_SETS` and `TEXT_SETS` need no torch.
 """
 
 from __future__ import annotations
@@ -51,6 +54,13 @@ if TYPE_CHECKING:
     from deepnets.data.statistics import ImageStatistics as ImageStatistics
     from deepnets.data.statistics import read_statistics as read_statistics
     from deepnets.data.statistics import store_statistics as store_statistics
+    from deepnets.data.text_set import TextSet as TextSet
+    from deepnets.data.texts import TEXT_SETS as TEXT_SETS
+    from deepnets.data.texts import TextLoader as TextLoader
+    from deepnets.data.texts import check_text_name as check_text_name
+    from deepnets.data.texts import open_texts as open_texts
+    from deepnets.data.tokenizers import Tokenizer as Tokenizer
+    from deepnets.data.tokenizers import open_tokenizer as open_tokenizer
 
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
@@ -72,5 +82,8 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "rand_augment": ("RandAugment",),
         "sources": ("open_source", "run_statistics"),
         "statistics": ("ImageStatistics", "read_statistics", "store_statistics"),
+        "text_set": ("TextSet",),
+        "texts": ("TEXT_SETS", "TextLoader", "check_text_name", "open_texts"),
+        "tokenizers": ("Tokenizer", "open_tokenizer"),
     },
 )

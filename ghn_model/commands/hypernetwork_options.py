@@ -23,6 +23,9 @@ _OPTIONS = (
 _FIELDS = {"weight_init": "init", "hypernet_option": "options"}
 """The fields of options with another name."""
 
+_SMALL_TEXT: dict[str, Any] = {"init": "small"}
+"""Fields that differ from the preset for the small training on the text "python"."""
+
 
 def add_hypernetwork(parser: argparse.ArgumentParser) -> None:
     """Add the options for the configuration of the hypernetwork."""
@@ -98,7 +101,7 @@ def add_hypernetwork(parser: argparse.ArgumentParser) -> None:
 
 
 def config_from(
-    options: argparse.Namespace, num_classes: int, image_size: int, init: GHNConfig | None = None
+    options: argparse.Namespace, num_classes: int, image_size: int | None, init: GHNConfig | None = None
 ) -> GHNConfig:
     """Return the configuration that the options select.
 
@@ -107,7 +110,7 @@ def config_from(
     options
         The parsed options.
     num_classes, image_size
-        Number of classes, and height and width of the images.
+        Number of classes, and height and width of the images; None for the size of texts.
     init
         Configuration of the hypernetwork that the training starts from, instead of the preset.
 
@@ -119,6 +122,13 @@ def config_from(
     from ghn_model.config import GHNConfig
 
     changes = _changes(options)
+    if image_size is None:
+        if init is not None:
+            return init.replace(**changes)
+        if not options.preset.startswith("logah"):
+            raise ConfigError(f"--preset: {options.preset} is for images; texts need one such as logah-t")
+        small = _SMALL_TEXT if options.texts in (None, "python") else {}
+        return GHNConfig.preset(options.preset, task="text", **{**small, **changes})
     if init is not None:
         return init.replace(num_classes=num_classes, **changes)
     if options.images == "digits":  # its recipe is not published, either, and learns faster from small weights

@@ -43,12 +43,13 @@ def run(options: argparse.Namespace) -> None:
 
     from ghn_model.training import profile_training
 
-    with opened(options) as (config, recipe, images, nets, distributed, workers, _):
+    with opened(options) as (config, recipe, data, nets, distributed, workers, _):
         found = profile_training(
             config,
             recipe,
-            images,
+            data,
             nets,
+            task=options.task,
             distributed=distributed,
             workers=workers,
             steps=options.steps,
@@ -59,7 +60,7 @@ def run(options: argparse.Namespace) -> None:
             return
         values = {
             "preset": options.preset,
-            "images": images.name,
+            "images": data.name,
             "virtual_edges": config.virtual_edges,
             "processes": distributed.world_size,
             "hardware": distributed.hardware,
@@ -73,8 +74,8 @@ def run(options: argparse.Namespace) -> None:
         print(json.dumps(values))
         return
     print(
-        f"{options.preset} on {images.name}: {recipe.meta_batch_size} networks and {recipe.batch_size} images per "
-        f"step, {recipe.precision}; {values['hardware']}, {values['software']}"
+        f"{options.preset} on {values['images']}: {recipe.meta_batch_size} networks and {recipe.batch_size} examples "
+        f"per step, {recipe.precision}; {values['hardware']}, {values['software']}"
     )
     print(_text(found))
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from deepnets.data import IMAGE_SETS, parse_name
 from deepnets.support import (
     ConfigError,
     deprecated_option,
@@ -25,12 +23,22 @@ from deepnets.support import (
     seed,
 )
 from ghn_model.commands.hypernetwork_options import add_hypernetwork, check_unused, config_from
+from ghn_model.commands.task_data import (
+    add_task,
+    data_name,
+    networks_name,
+    open_networks,
+    open_training_data,
+    open_validation,
+    reads_texts,
+    run_folder,
+)
 
 if TYPE_CHECKING:
     from deepnets.corpus import DeepNets1M
     from deepnets.families import FamilyNetworks
     from ghn_model.config import GHNConfig
-    from ghn_model.training import Distributed, Images, Recipe, Validation
+    from ghn_model.training import Distributed, Images, Recipe, TextStream
 
 __all__ = ["CHANGES", "Opened", "add_arguments", "add_data", "add_machine", "add_recipe", "opened"]
 
@@ -68,11 +76,7 @@ def add_arguments(commands: Any) -> None:
     """Add the command to the result of `ArgumentParser.add_subparsers`."""
     train = commands.add_parser("train", help="train a hypernetwork, or resume its training", epilog=EPILOG)
     add_data(train)
-    train.add_argument(
-        "--out",
-        type=output_path,
-        help="folder of the run (default: runs/PRESET-IMAGES, with the family if there is one)",
-    )
+    train.add_argument("--out", type=output_path, help="folder of the run (default: runs/PRESET-DATA)")
     train.add_argument(
         "--hypernetwork",
         metavar="MODULE:ATTRIBUTE",
@@ -100,12 +104,19 @@ def add_arguments(commands: Any) -> None:
     add_recipe(train)
     add_machine(train)
 
-    validation = train.add_argument_group("validation", "Accuracy during training, written to curve.csv.")
+    validation = train.add_argument_group(
+        "validation", "The first metric of the task during training, written to curve.csv."
+    )
     validation.add_argument("--validate-every", type=positive, metavar="STEPS", help="steps between (default: never)")
     validation.add_argument(
         "--validate-networks", type=positive, default=100, help="networks of the split val (default: 100)"
     )
-    validation.add_argument("--validate-images", type=positive, default=500, help="validation images (default: 500)")
+    validation.add_argument(
+        "--validate-images",
+        type=positive,
+        default=500,
+        help="validation images, or sequences of validation texts (default: 500)",
+    )
 
     saving = train.add_argument_group("log and checkpoints")
     saving.add_argument("--log-steps", type=positive, default=20, help="steps between rows of the log (default: 20)")
@@ -128,26 +139,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     from ghn_model.config import PRESETS
 
     parser.add_argument("--preset", default="ghn2", choices=PRESETS, help="published hypernetwork (default: ghn2)")
-    parser.add_argument(
-        "--images",
-        default="digits",
-        type=IMAGE_SETS.option,
-        metavar="NAME",
-        help=f"training images: {', '.join(IMAGE_SETS)}, folder:PATH, torchvision:NAME, or module:attribute "
-        "(default: digits)",
-    )
-    parser.add_argument("--download", action="store_true", help="download missing files of cifar10 or torchvision:NAME")
-    parser.add_argument("--image-root", type=Path, help="folder of the image files (default: none, for digits)")
-    parser.add_argument(
-        "--networks",
-        type=_networks,
-        default="train",
-        metavar="NAME",
-        help="training networks: train, the split of DeepNets-1M, or a family such as family:resnet-widths or "
-        "family:FILE.json, with its split train (default: train)",
-    )
-    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the corpus (default: data)")
-    deprecated_option(parser, "--image-folder", "--image-root")
+    add_task(parser)
 
 
 def add_recipe(parser: argparse.ArgumentParser) -> None:
@@ -177,12 +169,8 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
         help="coefficient of the norms of predicted tensors in the loss (default: 0; GHN-3: 3e-5)",
     )
     add("--label-smoothing", type=number, help="label smoothing (default: 0; ImageNet: 0.1)")
-    add(
-        "--max-params",
-        type=non_negative,
-        help="largest networks; 0 for no limit (default: 0; digits, without a family: 100,000)",
-    )
-    add("--max-nodes", type=non_negative, help="largest graphs; 0 for no limit (default: as above; 120)")
+    add("--max-params", type=non_negative, help="largest networks; 0 for no limit (default: 0; digits: 100,000)")
+    add("--max-nodes", type=non_negative, help="largest graphs; 0 for no limit (default: 0; digits: 120)")
     add("--low-resolution", type=number, help="fraction of the training with half the image resolution (default: 0)")
     add(
         "--ema-decay", type=number, help="decay of the moving average of weights; 0 for none (default: 0; digits: 0.99)"
@@ -222,7 +210,7 @@ class Opened(NamedTuple):
 
     config: GHNConfig
     recipe: Recipe
-    images: Images
+    data: Images | TextStream
     nets: DeepNets1M | FamilyNetworks
     distributed: Distributed
     workers: int
@@ -235,23 +223,14 @@ def opened(options: argparse.Namespace) -> Iterator[Opened]:
     import torch
 
     from ghn_model.ghn import GHN
-    from ghn_model.training import Distributed, image_stream
+    from ghn_model.training import Distributed
 
     if options.threads:
         torch.set_num_threads(options.threads)
     recipe = recipe_from(options)
     distributed = Distributed(options.device)
     try:
-        images = image_stream(
-            options.images,
-            recipe.batch_size,
-            root=options.image_root,
-            download=options.download,
-            augment=recipe.augment,
-            seed=recipe.seed,
-            device=distributed.device,
-            run=run_folder(options) if hasattr(options, "resume") else None,
-        )
+        data = open_training_data(options, recipe, distributed.device)
         init: Any = None
         if getattr(options, "init", None):
             if options.hypernetwork:
@@ -261,46 +240,14 @@ def opened(options: argparse.Namespace) -> Iterator[Opened]:
             else:
                 init = GHN.from_pretrained(options.init)
         start = init.config if isinstance(init, GHN) else None
-        config = config_from(options, images.num_classes, images.image_size, start)
-        nets = _open_networks(options, "train", config, recipe, images)
+        config = config_from(options, data.num_classes, getattr(data, "image_size", None), start)
+        nets = open_networks(options, "train", config, recipe, data)
         workers = options.workers
         if workers is None:
             workers = 4 if distributed.device.type == "cuda" else 0
-        yield Opened(config, recipe, images, nets, distributed, workers, init)
+        yield Opened(config, recipe, data, nets, distributed, workers, init)
     finally:
         distributed.close()
-
-
-def _networks(text: str) -> str:
-    """Check the option --networks."""
-    if text != "train" and not text.startswith("family:"):
-        raise argparse.ArgumentTypeError(f"expected train or family:NAME, got {text!r}")
-    return text
-
-
-def _open_networks(
-    options: argparse.Namespace, split: str, config: GHNConfig, recipe: Recipe, images: Images, limit: int | None = None
-) -> DeepNets1M | FamilyNetworks:
-    """Open the training networks, or those for validation."""
-    given: dict[str, Any] = {
-        "virtual_edges": config.virtual_edges,
-        "num_classes": images.num_classes,
-        "image_size": images.image_size,
-        "num_nets": limit,
-    }
-    if options.networks == "train":
-        from deepnets.corpus import DeepNets1M
-
-        return DeepNets1M(options.data, split, wider_nets=recipe.wider_nets, seed=recipe.seed, **given)
-    from deepnets.families import FamilyNetworks, split_of
-
-    family, named = split_of(options.networks, "train")
-    nets = FamilyNetworks(
-        family, named if split == "train" else split, root=options.data, vocabulary=config.vocabulary, **given
-    )
-    if nets.task != "images":
-        raise ConfigError(f"--networks: the networks of {nets.name} process {nets.task}, not images")
-    return nets
 
 
 def recipe_from(options: argparse.Namespace) -> Recipe:
@@ -308,26 +255,13 @@ def recipe_from(options: argparse.Namespace) -> Recipe:
     from ghn_model.training import Recipe
 
     changes = {name: getattr(options, name) for name in CHANGES if getattr(options, name, None) is not None}
-    if options.networks != "train":  # limits of the recipe for digits are for networks of DeepNets-1M
+    if networks_name(options) != "train":  # limits of the recipe for digits are for networks of DeepNets-1M
         changes = {"max_params": 0, "max_nodes": 0, **changes}
-    recipe = Recipe.preset(options.preset, options.images, **changes)
+    recipe = Recipe.preset(options.preset, data_name(options), task=_recipe_task(options), **changes)
     schedule = {"kind": options.schedule, "warmup": options.warmup, "decay": options.decay}
     if schedule := {name: value for name, value in schedule.items() if value is not None}:
         recipe = recipe.replace(schedule=replace(recipe.schedule, epochs=0, **schedule))
     return recipe
-
-
-def run_folder(options: argparse.Namespace) -> Path:
-    """Return the folder of the run, by default one that is named after the preset, the images and the networks."""
-    if options.out:
-        return Path(options.out)
-    images = str(options.images)
-    if parse_name(images):  # it contains a path or options
-        images = re.sub(r"[^\w.]+", "-", images).strip("-.")[-80:]
-    name = f"{options.preset}-{images}"
-    if options.networks != "train":
-        name += f"-{Path(options.networks.partition(':')[2]).name.removesuffix('.json').replace(':', '-')}"
-    return Path("runs") / name
 
 
 def run(options: argparse.Namespace) -> None:
@@ -340,22 +274,23 @@ def run(options: argparse.Namespace) -> None:
             raise ConfigError(f"--hypernetwork: expected MODULE:ATTRIBUTE, got {options.hypernetwork!r}")
         check_unused(options)
         hypernetwork = import_attribute(options.hypernetwork, "hypernetwork")
-    with opened(options) as (config, recipe, images, nets, distributed, workers, init):
+    with opened(options) as (config, recipe, data, nets, distributed, workers, init):
         steps = options.steps
         if options.epochs:
-            steps = min(steps or math.inf, options.epochs * images.per_epoch)
+            steps = min(steps or math.inf, options.epochs * data.per_epoch)
         path = train(
             run_folder(options),
             config if hypernetwork is None else hypernetwork,
             recipe,
-            images,
+            data,
             nets,
+            task=options.task,
             budget=Budget(steps, options.minutes),
             checkpoints=CheckpointPolicy(
                 options.log_steps, options.save_steps, options.save_minutes, options.stop_after
             ),
             init=init,
-            validation=_validation(options, config, recipe, images, distributed),
+            validation=open_validation(options, config, recipe, data, distributed),
             distributed=distributed,
             workers=workers,
             resume=options.resume,
@@ -365,26 +300,8 @@ def run(options: argparse.Namespace) -> None:
             print(_summary(path))
 
 
-def _validation(
-    options: argparse.Namespace, config: GHNConfig, recipe: Recipe, images: Images, distributed: Distributed
-) -> Validation | None:
-    """Select the first networks of the split val and the first validation images."""
-    if not options.validate_every:
-        return None
-    from deepnets.data import open_images, read_statistics
-    from ghn_model.training import Validation
-
-    nets = _open_networks(options, "val", config, recipe, images, options.validate_networks)
-    device = distributed.device
-    batches, missing = [], options.validate_images
-    statistics = read_statistics(run_folder(options), options.images)
-    held_out = open_images(options.images, "val", root=options.image_root, device=device, statistics=statistics)
-    for pictures, labels in held_out.batches(64):
-        batches.append((pictures[:missing].contiguous(memory_format=recipe.memory_format(device)), labels[:missing]))
-        missing -= len(labels)
-        if missing <= 0:
-            break
-    return Validation(list(nets), batches, images.image_size, options.validate_every)
+def _recipe_task(options: argparse.Namespace) -> str:
+    return "text" if reads_texts(options) else "classification"
 
 
 def _summary(path: Path) -> str:

@@ -87,7 +87,8 @@ def standard_deviations(blocks: Tensor, shape: Sequence[int]) -> Tensor:
     centre = mean.view(-1, *(1 for _ in shape)).to(blocks)
     step = max(1, SLAB * blocks.shape[1] // max(1, blocks.numel()))  # few rows at a time, to save memory
     squares = [_row_sums((rows - centre).square(), shape[1:]) for rows in torch.split(blocks, step, dim=1)]
-    return ((torch.cat(squares, dim=1) * times).sum(1) / max(1, count - 1)).sqrt()
+    variances = (torch.cat(squares, dim=1) * times).sum(1) / max(1, count - 1)
+    return variances.clamp(min=1e-40).sqrt()  # the gradient of the root is infinite at 0, that of constant tensors
 
 
 def _repetitions(size: int, length: int) -> Tensor:

@@ -10,7 +10,10 @@ objective     the loss of a meta-batch and its gradient
 optimization  gradient clipping, optimizer step, moving average of the weights
 meta_batches  batches of networks, prepared by worker processes
 images        batches of training images by step
-validation    `Validation`, accuracy on networks and images that are not trained on
+texts         batches of training texts by step
+forward       `run_graph`, a network with predicted parameters
+task_data     checks that task, networks and data fit together
+validation    `Validation`, the metric on networks and examples that are not trained on
 state, log    the state of a training in a file, and its log
 distributed   training with several processes
 profiling     time of the parts of a step; `step_parts` defines them
@@ -21,12 +24,13 @@ from __future__ import annotations
 from ghn_model.training.distributed import Distributed
 from ghn_model.training.hypernetwork import Hypernetwork, load_weights
 from ghn_model.training.images import Images, image_stream
-from ghn_model.training.log import COLUMNS
+from ghn_model.training.log import COLUMNS, log_columns
 from ghn_model.training.profiling import StepProfile, profile_training
 from ghn_model.training.recipe import PRECISIONS, Recipe
 from ghn_model.training.runs import train
 from ghn_model.training.schedules import Budget, Schedule
 from ghn_model.training.state import CheckpointPolicy, Progress
+from ghn_model.training.texts import TextStream
 from ghn_model.training.validation import Validation
 
 __all__ = [
@@ -41,9 +45,11 @@ __all__ = [
     "Recipe",
     "Schedule",
     "StepProfile",
+    "TextStream",
     "Validation",
     "image_stream",
     "load_weights",
+    "log_columns",
     "profile_training",
     "train",
 ]

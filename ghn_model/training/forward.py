@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,11 +19,16 @@ from ghn_model.networks import use_batch_statistics
 
 __all__ = ["accepts_any_size", "run_graph"]
 
+MAX_MODELS = 128
+"""Networks that are kept because building them takes longer than running them, the last ones that were used."""
+
+_models: OrderedDict[str, nn.Module] = OrderedDict()
+
 
 def run_graph(
     graph: Graph,
     parameters: Mapping[str, Tensor],
-    inputs: Tensor | Mapping[str, Any],
+    inputs: Tensor | tuple[Any, ...] | Mapping[str, Any],
     *,
     image_size: int = 32,
     training: bool = True,
@@ -34,8 +41,9 @@ def run_graph(
         Graph of a `deepnets.Network`, or of a network of a family.
     parameters : mapping of str to Tensor
         Tensors by name.  Parameters of a family's network that are missing have the initial values of its model.
-    inputs : Tensor or mapping
-        Images `(B, 3, H, W) float32`, or what else the network of a family reads; a mapping holds keyword arguments.
+    inputs : Tensor, tuple or mapping
+        Images `(B, 3, H, W) float32`, or what a network of a family reads, such as tokens `(B, T) int64`; a tuple
+        holds several arguments, and a mapping keyword arguments.
     image_size : int, default 32
         Image size that the stem of a `deepnets.Network` is made for.
     training : bool, default True
@@ -60,22 +68,20 @@ def run_graph(
     torch.Size([2, 10])
     """
     if not isinstance(graph, FamilyGraph):
+        if isinstance(inputs, tuple) and len(inputs) == 1:
+            (inputs,) = inputs
         if not isinstance(inputs, Tensor):
             raise ConfigError(f"inputs: expected images, got {type(inputs).__name__}")
         return run_network(graph.config, parameters, inputs, image_size=image_size, training=training)
-    model = graph.network.skeleton()
     given = dict(parameters)
-    if _needs_values(model, given):
-        with torch.random.fork_rng([]), torch.device("cpu"):
-            torch.manual_seed(0)
-            model = graph.network.build()
-        model = model.to(next(iter(given.values())).device if given else "cpu")
-    model = use_batch_statistics(model).train(training)
+    model = _model(graph, given).train(training)
     # Backward passes of PyTorch 2.13 on a CPU access memory of others: that of batch norms if a weight is not
     # contiguous, that of pointwise convolutions with a stride if images are channels_last and have few channels.
     given = {name: tensor.contiguous() for name, tensor in given.items()}
     if isinstance(inputs, Tensor):
-        inputs = inputs.contiguous()
+        inputs = (inputs,)
+    if isinstance(inputs, tuple):
+        inputs = tuple(value.contiguous() if isinstance(value, Tensor) else value for value in inputs)
     try:
         if isinstance(inputs, Mapping):
             return functional_call(model, given, (), dict(inputs))
@@ -100,13 +106,49 @@ def accepts_any_size(graph: Graph) -> bool:
     return not graph.config.is_vit and graph.config.glob_avg
 
 
-def _needs_values(model: nn.Module, parameters: Mapping[str, Tensor]) -> bool:
-    """Whether a network needs values of parameters that are not given, or of buffers other than those of norms."""
-    if any(name not in parameters for name, _ in model.named_parameters()):
-        return True
+def _model(graph: FamilyGraph, parameters: Mapping[str, Tensor]) -> nn.Module:
+    """Return the network of a graph, with values of the parameters that are not given and of buffers only."""
+    skeleton = graph.network.skeleton()
+    missing = {name for name, _ in skeleton.named_parameters() if name not in parameters}
+    if not missing and not _has_buffers(skeleton):
+        return use_batch_statistics(skeleton)
+    device = next(iter(parameters.values())).device if parameters else torch.device("cpu")
+    network = graph.network
+    values = [str(device), sorted(missing), network.family.name, network.family.identity, *map(dict, network[1:3])]
+    key = json.dumps([*values, *network[3:]], sort_keys=True)
+    if key not in _models:
+        # The random numbers of a training must not depend on which networks were built before.
+        with torch.random.fork_rng([]), torch.device("cpu"):
+            torch.manual_seed(0)
+            model = use_batch_statistics(network.build())
+        _models[key] = _with_values_of(model, missing, device)
+        if len(_models) > MAX_MODELS:
+            _models.popitem(last=False)
+    _models.move_to_end(key)
+    return _models[key]
+
+
+def _has_buffers(model: nn.Module) -> bool:
+    """Whether a network has buffers other than those of norms."""
     return any(
         buffer is not None
         for module in model.modules()
         if not isinstance(module, nn.modules.batchnorm._NormBase)
         for buffer in module._buffers.values()
     )
+
+
+def _with_values_of(model: nn.Module, names: set[str], device: torch.device) -> nn.Module:
+    """Move parameters with these names and all buffers to a device, and other parameters to `meta`; ties are kept."""
+    moved: dict[int, nn.Parameter] = {}
+    for name, parameter in model.named_parameters():
+        values = parameter.detach().to(device if name in names else "meta")
+        moved[id(parameter)] = nn.Parameter(values, requires_grad=False)
+    for module in model.modules():
+        for name, own in module._parameters.items():
+            if own is not None:
+                module._parameters[name] = moved[id(own)]
+        for name, buffer in module._buffers.items():
+            if buffer is not None:
+                module._buffers[name] = buffer.to(device)
+    return model

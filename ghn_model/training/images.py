@@ -24,7 +24,7 @@ from deepnets.data import ImageFolders, ImageSet, open_images, run_statistics
 from deepnets.support import ConfigError, EndWithParent
 from ghn_model.training.loading import supervised
 
-__all__ = ["FolderStream", "ImageStream", "Images", "image_stream"]
+__all__ = ["FolderStream", "ImageStream", "Images", "image_stream", "order_of_epoch", "random_numbers"]
 
 
 class Images(Protocol):
@@ -104,7 +104,7 @@ class ImageStream:
         """Return normalized images `(batch_size, 3, size, size) float32` and labels `(batch_size,) int64`."""
         epoch, number = divmod(step, self.per_epoch)
         if epoch != self._epoch:
-            order = torch.from_numpy(_order(len(self._images), self._seed, epoch))
+            order = torch.from_numpy(order_of_epoch(len(self._images), self._seed, epoch))
             self._epoch, self._order = epoch, order.to(self._images.images.device)
         rows = self._order[number * self._batch_size : (number + 1) * self._batch_size]
         images = self._images.images[rows]
@@ -198,9 +198,9 @@ class _Rows(Sampler[list[tuple[int, int]]]):
         for step in itertools.count(self.first):
             epoch, number = divmod(step, per_epoch)
             if order is None or epoch != order_epoch:
-                order, order_epoch = _order(self.count, self.seed, epoch), epoch
+                order, order_epoch = order_of_epoch(self.count, self.seed, epoch), epoch
             rows = order[number * self.batch_size : (number + 1) * self.batch_size]
-            seeds = _generator(self.seed, step, stream=3).integers(2**62, size=self.batch_size)
+            seeds = random_numbers(self.seed, step, stream=3).integers(2**62, size=self.batch_size)
             yield list(zip(rows.tolist(), seeds.tolist()))
 
 
@@ -277,11 +277,13 @@ def image_stream(
     raise ConfigError(f"images: {name} has no training images that can be read by step")
 
 
-def _order(count: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
-    return _generator(seed, epoch, stream=2).permutation(count)
+def order_of_epoch(count: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
+    """Return the order of the training examples in a pass through them."""
+    return random_numbers(seed, epoch, stream=2).permutation(count)
 
 
-def _generator(seed: int, number: int, stream: int) -> np.random.Generator:
+def random_numbers(seed: int, number: int, stream: int) -> np.random.Generator:
+    """Return the generator of a pass or a step; streams are independent of each other."""
     return np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, number, stream]))
 
 

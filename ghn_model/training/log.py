@@ -15,8 +15,9 @@ import torch
 from tqdm import tqdm
 
 from deepnets.support import CheckpointError, read_whole, replace_file
+from ghn_model.tasks import Classification, Task
 
-__all__ = ["COLUMNS", "Log", "Stopwatch", "gpu_utilization", "memory_in_use", "truncate_csv"]
+__all__ = ["COLUMNS", "Log", "Stopwatch", "gpu_utilization", "log_columns", "memory_in_use", "truncate_csv"]
 
 COLUMNS = (
     "step",
@@ -35,7 +36,7 @@ COLUMNS = (
     "memory_mb",
     "skipped",
 )
-"""Columns of `log.csv`.
+"""Columns of `log.csv` for classification; `log_columns` has those of other tasks.
 
 `step` is the number of meta-batches, `seconds` the duration of the training, `progress` the fraction of it that is
 done, and `epoch` the number of passes through the images.  `loss`, `top1` (percent) and `gradient_norm` (before
@@ -48,6 +49,26 @@ meta-batches since the start.
 
 
 _LONGEST_LINE = 10_000
+
+
+def log_columns(task: Task) -> tuple[str, ...]:
+    """Return the columns of `log.csv` for a task: its first metric, and its examples per second.
+
+    Parameters
+    ----------
+    task : Task
+        The task.
+
+    Examples
+    --------
+    >>> from ghn_model.tasks import NextToken
+    >>> log_columns(NextToken())[5:10]
+    ('loss', 'perplexity', 'gradient_norm', 'networks_per_s', 'sequences_per_s')
+    >>> log_columns(Classification()) == COLUMNS
+    True
+    """
+    names = {"top1": task.metric.name, "images_per_s": f"{task.examples}_per_s"}
+    return tuple(names.get(name, name) for name in COLUMNS)
 
 
 class Log:
@@ -65,6 +86,8 @@ class Log:
         Unit of the progress bar.
     quiet : bool, default False
         Whether to show no progress bar.
+    task : Task, optional
+        Task whose metric is logged; classification by default.
 
     Examples
     --------
@@ -78,12 +101,22 @@ class Log:
     """
 
     def __init__(
-        self, folder: Path, *, step: int = 0, total: float = 1, initial: float = 0, unit: str = "", quiet: bool = False
+        self,
+        folder: Path,
+        *,
+        step: int = 0,
+        total: float = 1,
+        initial: float = 0,
+        unit: str = "",
+        quiet: bool = False,
+        task: Task | None = None,
     ) -> None:
+        task = task or Classification()
+        self._columns, self._metric = log_columns(task), task.metric
         path = folder / "log.csv"
-        truncate_csv(path, COLUMNS, step)
+        truncate_csv(path, self._columns, step)
         self._file = path.open("a", newline="")
-        self._writer = csv.DictWriter(self._file, COLUMNS)
+        self._writer = csv.DictWriter(self._file, self._columns)
         self._board: Any = None
         if importlib.util.find_spec("tensorboard") is not None:
             from torch.utils.tensorboard import SummaryWriter
@@ -103,14 +136,16 @@ class Log:
             self._bar.update(max(0.0, min(position, self._bar.total) - self._bar.n))
 
     def write(self, row: Mapping[str, float | None]) -> None:
-        """Append a row with values for some of `COLUMNS`."""
-        self._writer.writerow({name: _text(row.get(name)) for name in COLUMNS})
+        """Append a row with values for some of the columns."""
+        self._writer.writerow({name: _text(row.get(name)) for name in self._columns})
         self._file.flush()
         if self._board is not None:
             for name, value in row.items():
                 if value is not None and name != "step":
                     self._board.add_scalar(name, value, row["step"])
-        shown = {"loss": f"{row['loss']:.3f}", "top1": f"{row['top1']:.1f}%", "nets/s": f"{row['networks_per_s']:.1f}"}
+        metric = self._metric
+        shown = {"loss": f"{row['loss']:.3f}", metric.name: f"{row[metric.name]:.1f}{metric.unit}"}
+        shown["nets/s"] = f"{row['networks_per_s']:.1f}"
         if row.get("skipped"):
             shown["skipped"] = f"{row['skipped']:.0f}"
         self._bar.set_postfix(shown)
@@ -222,12 +257,18 @@ class Stopwatch:
             self._networks += networks
             self._images += networks * images
 
-    def metrics(self) -> dict[str, float]:
-        """Return `networks_per_s`, `images_per_s`, `data_wait` and `hypernetwork_share` of this period."""
+    def metrics(self, examples: str = "images") -> dict[str, float]:
+        """Return `networks_per_s`, `images_per_s`, `data_wait` and `hypernetwork_share` of this period.
+
+        Parameters
+        ----------
+        examples : str, default "images"
+            What the batches consist of, for the name of their rate.
+        """
         seconds = max(time.perf_counter() - self._since, 1e-9)
         return {
             "networks_per_s": self._networks / seconds,
-            "images_per_s": self._images / seconds,
+            f"{examples}_per_s": self._images / seconds,
             "data_wait": self._waits / seconds,
             "hypernetwork_share": self._hyper / seconds,
         }

@@ -10,13 +10,13 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ghn_model.ghn import GHN
+from ghn_model.tasks import Classification, LogitTask
 from ghn_model.training.checking import check_predictions
 from ghn_model.training.forward import accepts_any_size, run_graph
 from ghn_model.training.meta_batches import MetaBatch
@@ -38,10 +38,11 @@ class Outcome:
     ----------
     loss : Tensor
         `()`, mean loss of the networks, including the decay of predicted parameters.
-    correct : Tensor
-        `() int64`, number of correct predictions over all networks.
+    tally : Tensor
+        `()`, sum over all networks and labels of what the task's metric averages (`LogitTask.tallies`): for
+        classification the number of correct predictions.
     answers : int
-        Number of predictions: networks times images.
+        Number of predictions: networks times labels.
     log_norm : Tensor
         `()`, mean over networks of the logarithm of the norm of the gradient of one network's loss with respect to its
         predicted parameters, before `network_norm` is applied.
@@ -56,7 +57,7 @@ class Outcome:
     """
 
     loss: Tensor
-    correct: Tensor
+    tally: Tensor
     answers: int
     log_norm: Tensor
     hyper_seconds: float
@@ -68,7 +69,7 @@ class Outcome:
         weights = torch.tensor(answers, device=outcomes[0].loss.device) / sum(answers)
         return cls(
             (torch.stack([outcome.loss for outcome in outcomes]) * weights).sum(),
-            torch.stack([outcome.correct for outcome in outcomes]).sum(),
+            torch.stack([outcome.tally for outcome in outcomes]).sum(),
             sum(answers),
             (torch.stack([outcome.log_norm for outcome in outcomes]) * weights).sum(),
             sum(outcome.hyper_seconds for outcome in outcomes),
@@ -77,7 +78,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Objective:
-    """Mean cross entropy of several networks on the same images.
+    """Mean loss of several networks on the same batch of examples.
 
     Parameters
     ----------
@@ -85,6 +86,8 @@ class Objective:
         Image size that the networks are made for, 16 to 512.
     label_smoothing, predicted_param_decay, precision, network_norm
         As in `ghn_model.training.Recipe`.
+    task : LogitTask
+        Task of the networks; classification by default.
 
     Examples
     --------
@@ -102,6 +105,7 @@ class Objective:
     predicted_param_decay: float = 0.0
     precision: str = "fp32"
     network_norm: str = "none"
+    task: LogitTask = field(default_factory=Classification)
 
     def backward(
         self,
@@ -122,9 +126,10 @@ class Objective:
         hypernetwork : nn.Module
             Hypernetwork (`ghn_model.training.Hypernetwork`).
         batch : MetaBatch
-            Graphs of `deepnets.Network`s or of networks of a family, on the device of the hypernetwork.
+            Graphs of `deepnets.Network`s, or of networks of a family, on the device of the hypernetwork.
         images, labels : Tensor
-            `(B, 3, image_size, image_size) float32` and `(B,) int64`, on the same device.
+            Examples of the task and their targets, on the same device.  For classification,
+            `(B, 3, image_size, image_size) float32` and `(B,) int64`.
         scale : Tensor, optional
             `()`, loss scale for gradients in half precision.
         half_images : Tensor, optional
@@ -150,18 +155,20 @@ class Objective:
         gradients: list[Tensor] = []
         losses: list[Tensor] = []
         log_norms: list[Tensor] = []
-        correct = torch.zeros((), dtype=torch.int64, device=images.device)
+        tallies: list[Tensor] = []
         for graph, parameters in zip(batch.graphs, predicted, strict=True):
             leaves = {name: tensor.detach().requires_grad_() for name, tensor in parameters.items()}
             seen = half_images if half_images is not None and accepts_any_size(graph) else images
             with part("networks forward"):
                 with self._autocast(images):
-                    logits = run_graph(graph, leaves, seen, image_size=self.image_size)
-                loss = F.cross_entropy(_single(logits), labels, label_smoothing=self.label_smoothing)
+                    output = run_graph(graph, leaves, self.task.inputs(seen, labels), image_size=self.image_size)
+                loss = self.task.loss(output, labels, label_smoothing=self.label_smoothing)
             with part("networks backward"):
                 torch.autograd.backward(loss if scale is None else loss * scale)
             losses.append(loss.detach())
-            correct += (logits.detach().argmax(1) == labels).sum()
+            with torch.no_grad():
+                tallies.append(self.task.tallies(self.task.logits(output, labels), self.task.labels(labels)).sum())
+            del output
 
             with_grad = {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
             norm = torch.stack(torch._foreach_norm(list(with_grad.values()))).norm()
@@ -193,7 +200,8 @@ class Objective:
             if outputs:  # otherwise these networks have constant parameters only
                 torch.autograd.backward(outputs, gradients)
         hyper_seconds += time.perf_counter() - started
-        return Outcome(mean_loss, correct, len(predicted) * len(labels), torch.stack(log_norms).mean(), hyper_seconds)
+        tally, answers = torch.stack(tallies).sum(), len(predicted) * labels.numel()
+        return Outcome(mean_loss, tally, answers, torch.stack(log_norms).mean(), hyper_seconds)
 
     def _autocast(self, images: Tensor) -> contextlib.AbstractContextManager[object]:
         if self.precision not in AUTOCAST_DTYPES:
@@ -211,7 +219,3 @@ def _add_norm_gradients(tensors: list[Tensor], gradients: list[Tensor], factor: 
         slopes = torch.where(norms > 0, factor / norms, 0.0)
         torch._foreach_add_(gradients, torch._foreach_mul(tensors, slopes.unbind()))
         return factor * norms.sum()
-
-
-def _single(logits: Tensor) -> Tensor:
-    return logits.float() if logits.dtype in AUTOCAST_DTYPES.values() else logits

@@ -17,6 +17,7 @@ from torch.profiler import ProfilerActivity, profile
 from deepnets.corpus import DeepNets1M
 from deepnets.families import FamilyNetworks
 from ghn_model.config import GHNConfig
+from ghn_model.tasks import LogitTask
 from ghn_model.training.distributed import Distributed
 from ghn_model.training.images import Images
 from ghn_model.training.recipe import Recipe
@@ -24,6 +25,7 @@ from ghn_model.training.runs import train
 from ghn_model.training.schedules import Budget
 from ghn_model.training.state import CheckpointPolicy
 from ghn_model.training.step_parts import PARTS
+from ghn_model.training.texts import TextStream
 
 __all__ = ["StepProfile", "profile_training"]
 
@@ -65,9 +67,10 @@ class StepProfile(NamedTuple):
 def profile_training(
     config: GHNConfig,
     recipe: Recipe,
-    images: Images,
+    images: Images | TextStream,
     nets: DeepNets1M | FamilyNetworks,
     *,
+    task: str | LogitTask = "classification",
     distributed: Distributed | None = None,
     workers: int = 0,
     steps: int = 20,
@@ -78,7 +81,7 @@ def profile_training(
 
     Parameters
     ----------
-    config, recipe, images, nets, distributed, workers
+    config, recipe, images, nets, task, distributed, workers
         As for `ghn_model.training.train`.
     steps : int, default 20
         Steps to time without the profiler.
@@ -123,6 +126,7 @@ def profile_training(
             recipe,
             images,
             nets,
+            task=task,
             budget=Budget(steps=WARMUP_STEPS + steps + profiled_steps),
             checkpoints=CheckpointPolicy(log_steps=10**9, minutes=1e6),
             distributed=distributed,

@@ -39,6 +39,15 @@ _DIGITS = {
     "ema_decay": 0.99,
 }
 
+_PYTHON = {
+    "meta_batch_size": 2,
+    "batch_size": 8,
+    "lr": 1e-3,
+    "clip_grad": 1.0,
+    "ema_decay": 0.99,
+    "predicted_param_decay": 0.0,
+}
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -155,7 +164,7 @@ class Recipe:
             raise ConfigError(f"schedule: expected a Schedule, got {type(self.schedule).__name__}")
 
     @classmethod
-    def preset(cls, name: str, images: str = "cifar10", **changes: Any) -> Recipe:
+    def preset(cls, name: str, images: str = "cifar10", *, task: str = "classification", **changes: Any) -> Recipe:
         """Return the recipe of a published hypernetwork.
 
         Parameters
@@ -165,7 +174,11 @@ class Recipe:
         images : str, default "cifar10"
             "cifar10" or "imagenet" for the published recipe.  "digits" adapts it to minutes on a CPU: many steps of two
             small networks and 16 images, a high learning rate with warmup and cosine decay, and gradients clipped to a
-            norm of 1, because the loss of single networks can be a thousand times larger than that of others.
+            norm of 1, because the loss of single networks can be a thousand times larger than that of others.  For
+            texts, "python" is adapted in the same way.
+        task : str, default "classification"
+            Task of the networks.  For "text", the recipe is that of LoGAH for GPT-2 (Zhou et al., 2024): 6 sequences
+            and 2 networks per step.
         **changes
             Fields that replace those of the preset.
 
@@ -200,6 +213,10 @@ class Recipe:
             values |= {"batch_size": 256, "epochs": 300 if name == "ghn1" else 150}
         if large:
             values["label_smoothing"] = 0.1
+        if task == "text":
+            values |= {"batch_size": 6, "meta_batch_size": 2, "augment": False}
+            if images == "python":
+                values |= {"schedule": Schedule("cosine", warmup=0.05), **_PYTHON}
         if images == "digits":
             values |= {"schedule": Schedule("cosine", warmup=0.05), **_DIGITS}
         return cls(**{**values, **changes})

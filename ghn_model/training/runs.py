@@ -12,12 +12,15 @@ from deepnets.corpus import DeepNets1M
 from deepnets.families import FamilyNetworks
 from deepnets.support import ConfigError, exclusive, remove_temporary
 from ghn_model.config import GHNConfig
+from ghn_model.tasks import LogitTask, get_logit_task
 from ghn_model.training.distributed import Distributed
 from ghn_model.training.hypernetwork import Hypernetwork
 from ghn_model.training.images import Images
 from ghn_model.training.recipe import Recipe
 from ghn_model.training.schedules import Budget
 from ghn_model.training.state import CheckpointPolicy
+from ghn_model.training.task_data import check_data
+from ghn_model.training.texts import TextStream
 from ghn_model.training.trainer import Trainer, Weights
 from ghn_model.training.validation import Validation
 
@@ -31,9 +34,10 @@ def train(
     out: Path | str,
     hypernetwork: GHNConfig | Hypernetwork | Callable[[], Hypernetwork],
     recipe: Recipe,
-    images: Images,
+    images: Images | TextStream,
     nets: DeepNets1M | FamilyNetworks,
     *,
+    task: str | LogitTask = "classification",
     budget: Budget | None = None,
     checkpoints: CheckpointPolicy | None = None,
     init: Weights | None = None,
@@ -55,10 +59,13 @@ def train(
         without arguments, so that the seed of the recipe decides its initial weights.
     recipe : Recipe
         Hyperparameters.  They must not change when a run is resumed.
-    images : Images
-        Training images (`image_stream`).
+    images : Images or TextStream
+        Training data of the task: images (`image_stream`), or texts.
     nets : DeepNets1M or FamilyNetworks
-        Training split, of DeepNets-1M or of a family, for the number of classes and the size of the images.
+        Training split, for the number of classes and the size of the images; for texts, a family of language models.
+    task : str or LogitTask, default "classification"
+        What the networks are given, how their output becomes a loss, and which metric is logged
+        (`ghn_model.tasks`): "classification", "text", "module:attribute", or an object.
     budget : Budget, optional
         Length of the training; by default `recipe.epochs`.  It may change when a run is resumed.
     checkpoints : CheckpointPolicy, optional
@@ -112,13 +119,8 @@ def train(
     """
     distributed = distributed or Distributed()
     out = Path(out)
-    if (nets.num_classes, nets.image_size) != (images.num_classes, images.image_size):
-        raise ConfigError(
-            f"nets: has networks for {nets.num_classes} classes and images of {nets.image_size} pixels, but the images "
-            f"have {images.num_classes} classes and {images.image_size} pixels"
-        )
-    if isinstance(hypernetwork, GHNConfig) and hypernetwork.num_classes != images.num_classes:
-        raise ConfigError(f"config: is for {hypernetwork.num_classes} classes, the images have {images.num_classes}")
+    task = get_logit_task(task)
+    check_data(task, hypernetwork, recipe, images, nets)
     if recipe.meta_batch_size % distributed.world_size:
         raise ConfigError(
             f"meta_batch_size: {recipe.meta_batch_size} networks cannot be shared by {distributed.world_size} processes"
@@ -133,7 +135,7 @@ def train(
     with exclusive(out) if distributed.is_main else contextlib.nullcontext(), _global_state(recipe, distributed):
         if distributed.is_main:
             remove_temporary(out, FILES)
-        trainer = Trainer(out, hypernetwork, recipe, images, nets, budget, distributed, init)
+        trainer = Trainer(out, hypernetwork, recipe, images, nets, budget, distributed, init, task=task)
         trainer.checkpoints, trainer.validation = checkpoints or CheckpointPolicy(), validation
         trainer.workers, trainer.quiet, trainer.after_step = workers, quiet, after_step
         return trainer.run()

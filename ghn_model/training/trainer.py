@@ -1,6 +1,6 @@
-"""The training loop of hypernetworks: each step predicts the parameters of a few networks and evaluates them on images.
+"""The training loop of hypernetworks: each step predicts the parameters of a few networks, and evaluates them.
 
-    corpus ──meta-batch──▶ hypernetwork ──parameters──▶ networks ◀──images
+    corpus ──meta-batch──▶ hypernetwork ──parameters──▶ networks ◀──images or texts
                               ▲                            │
                               └───────── gradient ─────────┘ loss
 
@@ -32,6 +32,7 @@ from deepnets.support import ConfigError, DeferredSignals, TrainingError, is_out
 from ghn_model.checkpoints import grow_tables
 from ghn_model.config import GHNConfig
 from ghn_model.ghn import GHN
+from ghn_model.tasks import LogitTask, recorded_name
 from ghn_model.training.checking import check_hypernetwork, varied_networks
 from ghn_model.training.distributed import Distributed
 from ghn_model.training.hypernetwork import (
@@ -52,6 +53,7 @@ from ghn_model.training.resuming import match_identity
 from ghn_model.training.schedules import Budget
 from ghn_model.training.state import CheckpointPolicy, Progress, load_state, save_state
 from ghn_model.training.step_parts import part
+from ghn_model.training.texts import TextStream
 from ghn_model.training.validation import Validation, start_curve
 
 __all__ = ["Trainer", "Weights"]
@@ -84,13 +86,16 @@ class Trainer:
         out: Path,
         hypernetwork: GHNConfig | Hypernetwork | Callable[[], Hypernetwork],
         recipe: Recipe,
-        images: Images,
+        images: Images | TextStream,
         nets: DeepNets1M | FamilyNetworks,
         budget: Budget,
         distributed: Distributed,
         init: Weights | None = None,
+        *,
+        task: LogitTask,
     ) -> None:
         self.out, self.recipe, self.images, self.budget, self.distributed = out, recipe, images, budget, distributed
+        self.task = task
         self.state_path = out / "state.safetensors"
         torch.manual_seed(step_seed(recipe.seed, -1, 0))
         self.hypernetwork = build_hypernetwork(hypernetwork).to(distributed.device).train()
@@ -98,7 +103,10 @@ class Trainer:
             "recipe": recipe.to_dict(),
             "images": images.name,
             "corpus": _identity_of(nets),
+            **recorded_name(task),
         }
+        if isinstance(images, TextStream):
+            self.identity |= {"data_digest": images.digest, "sequence_length": images.sequence_length}
         if isinstance(self.hypernetwork, GHN):
             self.identity["config"] = self.hypernetwork.config.to_dict()
         else:
@@ -112,14 +120,15 @@ class Trainer:
         if not isinstance(self.hypernetwork, GHN):
             check_hypernetwork(self.hypernetwork, varied_networks(self.nets), nets.split, distributed.device)
         self.objective = Objective(
-            images.image_size,
+            getattr(images, "image_size", 32),
             recipe.label_smoothing,
             recipe.predicted_param_decay,
             recipe.precision,
             recipe.network_norm,
+            task,
         )
         self.optimization = Optimization(self.hypernetwork, recipe, distributed)
-        # Sums since the last row of the log: steps, loss, accuracy, gradient norm, failed steps.
+        # Sums since the last row of the log: steps, loss, metric of the task, gradient norm, failed steps.
         self.totals = torch.zeros(5, dtype=torch.float64, device=distributed.device)
         self.stopwatch = Stopwatch()
         self.progress = Progress()
@@ -130,7 +139,7 @@ class Trainer:
         """Train until the budget is used up, a signal arrives or `stop_after` is over; return the file."""
         log = self._open_log() if self.distributed.is_main else None
         if self.validation and self.distributed.is_main:
-            start_curve(self.out, self.progress.step)
+            start_curve(self.out, self.progress.step, self.validation.columns)
         try:
             with DeferredSignals(repeat_after=2) as signals:
                 try:
@@ -198,7 +207,7 @@ class Trainer:
         with part("images"):
             torch.manual_seed(step_seed(self.recipe.seed, step, 0))  # the same augmentation in all processes
             images, labels = self.images.at(step)
-            return batch, images.contiguous(memory_format=self.recipe.memory_format(device)), labels
+            return batch, self.task.arranged(images, self.recipe.memory_format(device)), labels
 
     def _backward(self, batch: MetaBatch, images: Tensor, labels: Tensor, half_images: Tensor | None) -> Outcome | None:
         """Compute gradients, in smaller pieces if memory runs out; return None if one network alone is too large."""
@@ -248,7 +257,7 @@ class Trainer:
         if outcome is None:
             self.optimization.zero_grad()
             return
-        metrics = torch.stack([outcome.loss.float(), outcome.correct / outcome.answers, outcome.log_norm])
+        metrics = torch.stack([outcome.loss.float(), outcome.tally / outcome.answers, outcome.log_norm])
         failed, norm = self.optimization.step(metrics)
         new = torch.stack([torch.ones_like(norm), metrics[0], metrics[1], norm]).double()
         self.totals[:4] += torch.where(failed, 0.0, new)
@@ -256,7 +265,7 @@ class Trainer:
 
     def _report(self, log: Log | None) -> None:
         """Write a row of the log; raise an error if too many meta-batches were skipped."""
-        done, loss, top1, norm, failed = self.totals.tolist()  # the only synchronization with the device
+        done, loss, tally, norm, failed = self.totals.tolist()  # the only synchronization with the device
         self.totals.zero_()
         step, seconds, skipped, _ = self.progress
         self.progress = self.progress._replace(skipped=skipped + round(failed))
@@ -270,9 +279,9 @@ class Trainer:
                     "epoch": step / self.images.per_epoch,
                     "learning_rate": self.optimization.lr,
                     "loss": loss / count,
-                    "top1": 100 * top1 / count,
+                    self.task.metric.name: self.task.value(tally, count),
                     "gradient_norm": norm / count,
-                    **self.stopwatch.metrics(),
+                    **self.stopwatch.metrics(self.task.examples),
                     "gpu_busy": gpu_utilization(self.distributed.device),
                     "memory_mb": memory_in_use(self.distributed.device),
                     "skipped": self.progress.skipped,
@@ -361,7 +370,8 @@ class Trainer:
         steps, minutes = self.budget.steps, self.budget.minutes
         total, unit = (steps, " steps") if steps else (60 * (minutes or 0), " s")
         at = self.progress.step if steps else self.progress.seconds
-        return Log(self.out, step=self.progress.step, total=total, initial=at, unit=unit, quiet=self.quiet)
+        step, quiet = self.progress.step, self.quiet
+        return Log(self.out, step=step, total=total, initial=at, unit=unit, quiet=quiet, task=self.task)
 
 
 def step_seed(seed: int, step: int, stream: int) -> int:
@@ -376,7 +386,7 @@ def step_seed(seed: int, step: int, stream: int) -> int:
 
 
 def _identity_of(nets: DeepNets1M | FamilyNetworks) -> str:
-    """Return a text that changes with the networks."""
+    """Return a text that changes when the training networks change."""
     if isinstance(nets, FamilyNetworks):
         return nets.identity
     return nets.file.content_digest if nets.file else nets.split

@@ -1,12 +1,14 @@
-"""`Validation`: the accuracy of a hypernetwork during training, on networks and images that it is not trained on.
+"""`Validation`: the quality of a hypernetwork during training, on networks and examples that it is not trained on.
 
-The networks and images are the same every time, so the rows of `curve.csv` show how accuracy grows with training.
+The networks and examples are the same every time, so the rows of `curve.csv` show how it grows with training.
 """
 
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 
 from deepnets.graph import Graph
 from deepnets.support import ConfigError, at_least, checked_integer
+from ghn_model.tasks import Classification, LogitTask
 from ghn_model.training.distributed import Distributed
 from ghn_model.training.forward import run_graph
 from ghn_model.training.log import truncate_csv
@@ -23,11 +26,12 @@ from ghn_model.training.state import Progress
 __all__ = ["CURVE", "Validation"]
 
 CURVE = ("step", "networks", "seconds", "core_seconds", "top1", "standard_error", "failed")
-"""Columns of `curve.csv`.
+"""Columns of `curve.csv` for classification; other tasks have their first metric in the place of `top1`.
 
 `networks` is the number of training networks seen so far; `seconds` and `core_seconds` are those of `Progress`.  `top1`
 (percent) is the mean over the validation networks and `standard_error` its standard error.  `failed` is the number of
-networks with outputs that are not finite; images with such outputs are wrong answers, as in the benchmark.
+networks with outputs that are not finite; examples with such outputs are wrong answers, as in the benchmark.  Networks
+for which the metric has no value then, such as perplexity, are left out of the mean.
 """
 
 
@@ -38,14 +42,17 @@ class Validation:
     Parameters
     ----------
     graphs : list of Graph
-        Graphs of `deepnets.Network`s or of networks of a family that are not trained on.
+        Graphs of `deepnets.Network`s, or of networks of a family, that are not trained on.
     batches : list of (Tensor, Tensor)
-        Images `(B, 3, image_size, image_size) float32` and labels `(B,) int64` on the device of the training.  Batch
-        normalization uses the statistics of each of these batches.
+        Examples of the task and their targets on the device of the training; for classification images
+        `(B, 3, image_size, image_size) float32` and labels `(B,) int64`.  Batch normalization uses the statistics of
+        each of these batches.
     image_size : int, default 32
         Image size that the networks' stems are made for.
     every : int, default 1000
         Steps between measurements.  The end of the training is always measured.
+    task : LogitTask
+        Task of the networks; classification by default.
 
     Raises
     ------
@@ -59,8 +66,8 @@ class Validation:
     >>> graph = build_graph(NetworkConfig(GENOTYPES["DARTS"], n_cells=2, C=8))
     >>> validation = Validation([graph], [(torch.randn(4, 3, 32, 32), torch.arange(4))])
     >>> ghn = GHN(GHNConfig(hidden=8, max_shape=(16, 16, 11, 11)))
-    >>> accuracies, failed = validation.accuracies(ghn, Distributed("cpu"))
-    >>> accuracies.shape, int(failed.sum())
+    >>> values, failed = validation.values(ghn, Distributed("cpu"))
+    >>> values.shape, int(failed.sum())
     (torch.Size([1]), 0)
     """
 
@@ -68,6 +75,7 @@ class Validation:
     batches: list[tuple[Tensor, Tensor]]
     image_size: int = 32
     every: int = 1000
+    task: LogitTask = field(default_factory=Classification)
 
     def __post_init__(self) -> None:
         checked_integer("every", self.every, at_least(1))
@@ -75,10 +83,15 @@ class Validation:
             if not getattr(self, name):
                 raise ConfigError(f"{name}: expected at least one to validate on")
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of `curve.csv`."""
+        return tuple(self.task.metric.name if name == "top1" else name for name in CURVE)
+
     def measure(
         self, hypernetwork: nn.Module, folder: Path, distributed: Distributed, progress: Progress, networks: int
     ) -> float:
-        """Measure the accuracy; the main process appends a row to `curve.csv`.
+        """Measure the first metric of the task; the main process appends a row to `curve.csv`.
 
         Parameters
         ----------
@@ -96,27 +109,28 @@ class Validation:
         Returns
         -------
         float
-            Mean top-1 accuracy in percent.
+            Mean over the networks.
         """
-        accuracies, failed = self.accuracies(hypernetwork, distributed)
-        top1 = float(accuracies.mean())
+        values, failed = self.values(hypernetwork, distributed)
+        values = values[values.isfinite()]
+        mean = float(values.mean())
         if distributed.is_main:
             row = {
                 "step": progress.step,
                 "networks": networks,
                 "seconds": round(progress.seconds, 1),
                 "core_seconds": round(progress.core_seconds, 1),
-                "top1": round(top1, 4),
-                "standard_error": round((accuracies.var(correction=0) / len(accuracies)).sqrt().item(), 4),
+                self.task.metric.name: round(mean, 4),
+                "standard_error": round((values.var(correction=0) / max(1, len(values))).sqrt().item(), 4),
                 "failed": int(failed.sum()),
             }
             with (folder / "curve.csv").open("a", newline="") as file:
-                csv.DictWriter(file, CURVE).writerow(row)
-        return top1
+                csv.DictWriter(file, self.columns).writerow(row)
+        return mean
 
     @torch.no_grad()
-    def accuracies(self, hypernetwork: nn.Module, distributed: Distributed) -> tuple[Tensor, Tensor]:
-        """Return top-1 accuracies (percent), and whether outputs are not finite, as `(len(graphs),) float64` tensors.
+    def values(self, hypernetwork: nn.Module, distributed: Distributed) -> tuple[Tensor, Tensor]:
+        """Return the metric, and whether outputs are not finite, of every network: `(len(graphs),) float64` tensors.
 
         The hypernetwork is in evaluation mode meanwhile, and in training mode afterwards.
         """
@@ -124,28 +138,32 @@ class Validation:
         hypernetwork.eval()
         try:
             for number in range(distributed.rank, len(self.graphs), distributed.world_size):
-                found[:, number] = self._accuracy(hypernetwork, self.graphs[number], distributed.device)
+                found[:, number] = self._value(hypernetwork, self.graphs[number], distributed.device)
         finally:
             hypernetwork.train()
         distributed.average([found])
-        accuracies, failed = (found * distributed.world_size).cpu()
-        return accuracies, failed.round()
+        values, failed = (found * distributed.world_size).cpu()
+        return values, failed.round()
 
-    def _accuracy(self, hypernetwork: nn.Module, graph: Graph, device: torch.device) -> Tensor:
+    def _value(self, hypernetwork: nn.Module, graph: Graph, device: torch.device) -> Tensor:
         batch = MetaBatch.of(hypernetwork, [graph]).to(device)
         (parameters,) = hypernetwork(batch.inputs)
-        correct = torch.zeros((), device=device)
+        total = torch.zeros((), device=device)
         failed = torch.zeros((), dtype=torch.bool, device=device)
-        for images, labels in self.batches:
-            logits = run_graph(graph, parameters, images, image_size=self.image_size, training=False)
+        for examples, targets in self.batches:
+            inputs = self.task.inputs(examples, targets)
+            output = run_graph(graph, parameters, inputs, image_size=self.image_size, training=False)
+            logits, labels = self.task.logits(output, targets), self.task.labels(targets)
             finite = logits.isfinite().all(dim=1)
-            correct += (finite & (logits.argmax(1) == labels)).sum()
+            total += torch.where(finite, self.task.tallies(logits, labels), 0).sum()
             failed |= ~finite.all()
-        top1 = 100 * correct / sum(len(labels) for _, labels in self.batches)
-        return torch.stack([top1, failed.float()])
+        value = self.task.value(total, sum(targets.numel() for _, targets in self.batches))
+        if self.task.metric.worst is None and bool(failed):
+            value = math.nan
+        return torch.stack([torch.as_tensor(value, device=device), failed.float()])
 
 
-def start_curve(folder: Path, step: int) -> None:
+def start_curve(folder: Path, step: int, columns: Sequence[str] = CURVE) -> None:
     """Create `curve.csv`, or remove its rows of steps later than the one at which the training resumes.
 
     Examples
@@ -156,4 +174,4 @@ def start_curve(folder: Path, step: int) -> None:
     ...     (Path(folder) / "curve.csv").read_text().strip() == ",".join(CURVE)
     True
     """
-    truncate_csv(folder / "curve.csv", CURVE, step)
+    truncate_csv(folder / "curve.csv", columns, step)

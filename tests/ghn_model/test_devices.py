@@ -58,9 +58,9 @@ def test_a_step_reads_nothing_from_its_device(corpus: Path, preset: str, precisi
     images, labels = some_images(META)
     with Operations() as counter:
         outcome = objective.backward(ghn, batch, images, labels, scale=optimization.scale)
-        figures = torch.stack([outcome.loss.float(), outcome.correct / outcome.answers, outcome.log_norm])
+        figures = torch.stack([outcome.loss.float(), outcome.tally / outcome.answers, outcome.log_norm])
         failed, norm = optimization.step(figures)
-    assert {tensor.device for tensor in (outcome.loss, outcome.correct, failed, norm)} == {META}
+    assert {tensor.device for tensor in (outcome.loss, outcome.tally, failed, norm)} == {META}
     assert counter.by_part["networks backward"] > counter.by_part["networks forward"] > 0
 
 
@@ -137,7 +137,7 @@ def test_a_step_on_a_gpu_does_not_wait(corpus: Path) -> None:
         torch.cuda.set_sync_debug_mode("error" if number else "default")  # libraries are loaded in the first step
         try:
             outcome = Objective().backward(ghn, batch, images, labels)
-            optimization.step(torch.stack([outcome.loss, outcome.correct / outcome.answers, outcome.log_norm]))
+            optimization.step(torch.stack([outcome.loss, outcome.tally / outcome.answers, outcome.log_norm]))
         finally:
             torch.cuda.set_sync_debug_mode("default")
 

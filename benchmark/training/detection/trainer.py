@@ -15,7 +15,8 @@ from tqdm import tqdm
 
 from benchmark.training.detection.detector import build_detector
 from benchmark.training.detection.penn_fudan import PennFudan
-from benchmark.training.detection.precision import DETECTION_METRICS, Detections, average_precision
+from benchmark.training.detection.precision import DETECTION_METRICS, Detections
+from benchmark.training.detection.task import TASK
 from benchmark.training.epoch import diverged, make_optimizer
 from benchmark.training.progress import SAVE_SECONDS, Progress
 from benchmark.training.recipe import SGDRecipe
@@ -119,7 +120,7 @@ def train_detector(
     optimizer = make_optimizer(detector, recipe)
     order = torch.Generator().manual_seed(words[0] >> 1)
     sizes = [len(train_images), len(eval_images or ())]
-    about = {"recipe": recipe.to_dict(), "seed": seed, "images": sizes, "image_size": image_size, "task": "detection"}
+    about = {"recipe": recipe.to_dict(), "seed": seed, "images": sizes, "image_size": image_size, "task": TASK.name}
     saved = Progress(state_file, about, detector, optimizer, {"order": order}, device, save_seconds)
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(words[1] >> 1)
@@ -172,7 +173,7 @@ def _train_epoch(
             {"boxes": boxes.to(device), "labels": torch.ones(len(boxes), dtype=torch.int64, device=device)}
             for _, boxes in items
         ]
-        loss = torch.stack(list(detector(pixels, targets).values())).sum()
+        loss = TASK.loss(detector(*TASK.inputs(pixels, targets)), targets)
         if not loss.isfinite():
             raise TrainingError(diverged(f"in epoch {epoch}, at step {step + 1}, the loss is not finite"))
         optimizer.zero_grad(set_to_none=True)
@@ -190,10 +191,10 @@ def _evaluate(detector: nn.Module, images: PennFudan, device: torch.device) -> d
     detections, targets = [], []
     for index in range(len(images)):
         pixels, boxes = images[index]
-        (found,) = detector([pixels.to(device)])
+        (found,) = detector(*TASK.inputs([pixels.to(device)], None))
         detections.append(Detections(found["boxes"].cpu(), found["scores"].cpu()))
         targets.append(boxes)
-    return average_precision(detections, targets)
+    return TASK.scores(detections, targets)
 
 
 def _mirrored(image: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:

@@ -152,6 +152,16 @@ def test_standard_deviations_of_repeated_blocks(data: st.DataObject) -> None:
         assert torch.allclose(tile(block, shape), whole / (whole.std() + 1e-7) * 0.02, rtol=1e-6)
 
 
+def test_gradients_of_constant_tensors_are_finite() -> None:
+    """A factor whose rows are all cut off by the ReLU gives a tensor of zeros, as happens during training."""
+    for value in (0.0, 0.5):
+        block = torch.full((1, 3, 4), value, requires_grad=True)
+        standardize(block, (3, 4), std=0.02).square().sum().backward()
+        assert block.grad is not None
+        assert block.grad.isfinite().all()
+        assert standardize(block, (3, 4), std=0.02).tolist() == (block * (0.02 / 1e-7)).tolist()
+
+
 def test_large_standard_deviations_are_computed_in_parts() -> None:
     block = torch.randn(1, 3000, 400) + 1
     whole = tile(block[0], (7000, 900))

@@ -57,7 +57,7 @@ def test_gradients_equal_those_of_real_networks(preset: str, decay: float) -> No
     (total / 3).backward()
 
     assert outcome.loss.item() == pytest.approx(total.item() / 3, rel=1e-9)
-    assert (outcome.correct.item(), outcome.answers) == (correct, 12)
+    assert (outcome.tally.item(), outcome.answers) == (correct, 12)
     for name, parameter in ghn.named_parameters():
         assert parameter.grad is not None, name
         assert torch.allclose(gradients[name], parameter.grad, rtol=1e-6, atol=1e-10), name  # type: ignore[arg-type]
@@ -142,7 +142,7 @@ def test_pieces_of_a_meta_batch_add_up() -> None:
     joined = Outcome.merge(parts)
     assert joined.loss.item() == pytest.approx(whole.loss.item())
     assert joined.log_norm.item() == pytest.approx(whole.log_norm.item())
-    assert (joined.correct.item(), joined.answers) == (whole.correct.item(), whole.answers)
+    assert (joined.tally.item(), joined.answers) == (whole.tally.item(), whole.answers)
     for gradient, parameter in zip(expected, ghn.parameters()):
         assert torch.allclose(gradient, parameter.grad, rtol=1e-9, atol=1e-14)  # type: ignore[arg-type]
 

@@ -117,9 +117,7 @@ def test_failed_networks_count_as_zero(corpus: Path) -> None:
             ]
 
     hypernetwork = NotFinite(1, 1)
-    accuracies, failed = Validation(small_graphs(corpus, 2), [images.at(0)]).accuracies(
-        hypernetwork, Distributed("cpu")
-    )
+    accuracies, failed = Validation(small_graphs(corpus, 2), [images.at(0)]).values(hypernetwork, Distributed("cpu"))
     assert accuracies.tolist() == [0.0, 0.0]
     assert failed.tolist() == [1.0, 1.0]
     assert hypernetwork.training
@@ -133,7 +131,7 @@ def test_images_with_outputs_that_are_not_finite_are_wrong_answers(
     logits[0, labels[0]], logits[1, labels[1]], logits[2, (labels[2] + 1) % 10] = torch.nan, torch.inf, -torch.inf
     monkeypatch.setattr("ghn_model.training.validation.run_network", lambda *_, **__: logits)
     validation = Validation(small_graphs(corpus, 1), [(images, labels)])
-    accuracies, failed = validation.accuracies(GHN(small_config()), Distributed("cpu"))
+    accuracies, failed = validation.values(GHN(small_config()), Distributed("cpu"))
     assert accuracies.tolist() == [75.0]
     assert failed.tolist() == [1.0]
 
@@ -148,12 +146,12 @@ def test_processes_share_the_networks(corpus: Path, validation: Validation) -> N
                 tensor /= 2
 
     ghn = GHN(small_config()).train()
-    whole, _ = validation.accuracies(ghn, Distributed("cpu"))
+    whole, _ = validation.values(ghn, Distributed("cpu"))
     shares = []
     for rank in range(2):
         distributed = OneOfTwo("cpu")
         distributed.rank, distributed.world_size = rank, 2
-        shares.append(validation.accuracies(ghn, distributed)[0])
+        shares.append(validation.values(ghn, distributed)[0])
     assert torch.equal(sum(shares), whole)  # type: ignore[arg-type]
 
 
