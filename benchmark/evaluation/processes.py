@@ -37,7 +37,7 @@ sys.path[:] = [entry for entry in sys.path if entry]
 import json
 sys.path[:] = json.loads(sys.argv[2])
 from benchmark.evaluation.process_server import main
-main(int(sys.argv[1]))
+main(int(sys.argv[1]), sys.argv[3])
 """
 
 
@@ -64,9 +64,8 @@ class ProcessServer:
 
     def __init__(self, threads: int, directory: str) -> None:
         self._lock = threading.Lock()
-        self._scratch = tempfile.mkdtemp(prefix="benchmark-")
-        self._settings = {"threads": threads, "directory": directory, "scratch": self._scratch}
-        self._socket, self._process = self._launch()
+        self._settings = {"threads": threads, "directory": directory}
+        self._launch()
 
     def start(self, role: str, memory: int | None = None) -> GuardedProcess:
         """Start a process.  A server that has ended is replaced.
@@ -83,38 +82,38 @@ class ProcessServer:
         EndedError
             If the process cannot be started.
         """
-        request = json.dumps({"role": role, "memory": memory, **self._settings}).encode()
         with self._lock:
             for _ in range(2):
+                request = json.dumps({"role": role, "memory": memory, "scratch": self._scratch, **self._settings})
                 control, theirs = socket.socketpair()
                 channel, also_theirs = socket.socketpair()
                 with theirs, also_theirs, contextlib.suppress(OSError, ValueError):
-                    socket.send_fds(self._socket, [request], [theirs.fileno(), also_theirs.fileno()])
+                    socket.send_fds(self._socket, [request.encode()], [theirs.fileno(), also_theirs.fileno()])
                     return GuardedProcess(control, channel, int(self._socket.recv(16)))
                 control.close()
                 channel.close()
                 if self._closed:
                     break
                 self._end()
-                self._socket, self._process = self._launch()
+                self._launch()
         raise EndedError
 
     def close(self) -> None:
         """End the server and all processes that it has started."""
         self._closed = True
         self._end()
-        shutil.rmtree(self._scratch, ignore_errors=True)
 
     _closed = False
 
-    def _launch(self) -> tuple[socket.socket, subprocess.Popen[bytes]]:
+    def _launch(self) -> None:
+        self._scratch = tempfile.mkdtemp(prefix="benchmark-")
         mine, theirs = socket.socketpair()
         number, directory = str(self._settings["threads"]), str(self._settings["directory"])
         # The working directory comes last, because predictors can write modules of any name into it.
         path = [entry for entry in sys.path if entry and Path(entry).absolute() != Path(directory)]
         with theirs:
-            process = subprocess.Popen(  # noqa: S603  our own module
-                [sys.executable, "-c", _PROGRAM, str(theirs.fileno()), json.dumps([*path, directory])],
+            self._process = subprocess.Popen(  # noqa: S603  our own module
+                [sys.executable, "-c", _PROGRAM, str(theirs.fileno()), json.dumps([*path, directory]), self._scratch],
                 stdin=subprocess.DEVNULL,
                 stdout=2,
                 pass_fds=[theirs.fileno()],
@@ -122,7 +121,7 @@ class ProcessServer:
                 cwd=directory,
                 start_new_session=True,  # Ctrl-C must reach the supervising process only
             )
-        return mine, process
+        self._socket = mine
 
     def _end(self) -> None:
         self._socket.close()  # the server ends
@@ -130,6 +129,7 @@ class ProcessServer:
             self._process.wait(SECONDS_TO_END)
         self._process.kill()
         self._process.wait()
+        shutil.rmtree(self._scratch, ignore_errors=True)  # if the server could not do it
 
 
 class GuardedProcess:

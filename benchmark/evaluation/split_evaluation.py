@@ -27,7 +27,7 @@ from benchmark.evaluation.parallel import evaluate_all
 from benchmark.evaluation.predictor_objects import Predictor
 from benchmark.evaluation.predictors import check_predictor, describe_predictor
 from benchmark.evaluation.rows import evaluate_one, row_columns
-from benchmark.evaluation.workers import describe_all
+from benchmark.evaluation.workers import close_workers, describe_all
 from benchmark.metrics import Metric, get_metrics
 from deepnets.data import Images, open_images
 from deepnets.support import ConfigError, at_least, checked_integer
@@ -164,31 +164,35 @@ def evaluate(
     info = None
     if isinstance(predictor, str):
         info = describe_predictor(predictor) if in_process else describe_all([predictor], machine.resolved())[0]
-    job = EvaluationJob(
-        info or predictor,
-        split,
-        images,
-        data=str(data),
-        image_root=str(image_root) if image_root else None,
-        limit=limit,
-        batch_size=batch_size,
-        seed=seed,
-        metrics=get_metrics(metrics),
-        vocabulary=None if vocabulary is None else check_vocabulary(vocabulary),
-        device=str(images.device),
-    )
-    opened: Predictor | GHN | None = None
-    if in_process or info is None:
-        networks, opened, *_ = job.prediction().open()
-    else:
-        networks = job.open_networks(images)
-        check_predictor(info, images, image_root)
-    if isinstance(opened, GHN) and opened.config.num_classes != images.num_classes:
-        raise ConfigError(
-            f"predictor: predicts networks for {opened.config.num_classes} classes, {images.name} has "
-            f"{images.num_classes}"
+    try:
+        job = EvaluationJob(
+            info or predictor,
+            split,
+            images,
+            data=str(data),
+            image_root=str(image_root) if image_root else None,
+            limit=limit,
+            batch_size=batch_size,
+            seed=seed,
+            metrics=get_metrics(metrics),
+            vocabulary=None if vocabulary is None else check_vocabulary(vocabulary),
+            device=str(images.device),
         )
-    indices = list(range(len(networks))) if index is None else select_networks(networks, index)
+        opened: Predictor | GHN | None = None
+        if in_process or info is None:
+            networks, opened, *_ = job.prediction().open()
+        else:
+            networks = job.open_networks(images)
+            check_predictor(info, images, image_root)
+        if isinstance(opened, GHN) and opened.config.num_classes != images.num_classes:
+            raise ConfigError(
+                f"predictor: predicts networks for {opened.config.num_classes} classes, {images.name} has "
+                f"{images.num_classes}"
+            )
+        indices = list(range(len(networks))) if index is None else select_networks(networks, index)
+    except BaseException:
+        close_workers()  # that have described the predictor
+        raise
     rows: dict[int, dict[str, Any]] = {}
     options: dict[str, Any] = {
         "batch_size": batch_size,

@@ -21,6 +21,7 @@ from benchmark.evaluation import (
     Machine,
     PredictorInfo,
     check_label,
+    close_workers,
     default_image_split,
     describe_all,
     evaluate_all,
@@ -130,38 +131,43 @@ def run(
     if isinstance(limit, Mapping) and (unknown := [name for name in limit if name not in networks]):
         raise ConfigError(f"limit: {unknown[0]!r} is none of the networks to evaluate, which are {', '.join(networks)}")
     infos = describe_all(predictors, machine)
-    for number, info in enumerate(infos):
-        check_label(info.label)
-        if info.label in [other.label for other in infos[:number]]:
-            raise ConfigError(f"predictor: two are called {info.label!r}; give one a label, as in other={info.spec}")
-    template = EvaluationJob(
-        infos[0],
-        networks[0],
-        images,
-        data=str(data),
-        image_root=str(image_root) if image_root else None,
-        batch_size=batch_size,
-        seed=seed,
-        metrics=get_metrics(metrics),
-        vocabulary=None if vocabulary is None else check_vocabulary(vocabulary),
-        device=machine.devices[0],
-    )
-    about = {
-        "machine": _machine_text(machine),
-        "command": command or shlex.join(["python", "-m", "benchmark", *sys.argv[1:]]),
-    }
-    tasks = []
-    for name in networks:
-        most = limit.get(name) if isinstance(limit, Mapping) else limit
-        for level in noise:
-            job = replace(template, networks=name, limit=most, noise=level, image_split=default_image_split(name))
-            tasks += _planned(job, infos, machine, about, index)
-    store = ResultStore(out, [metric.name for metric in template.metrics])
-    with store.opened():
-        _evaluate_missing(store, tasks, machine, retry_failed=retry_failed, progress=progress)
-        if on_complete:
-            asked = {task.run: set(map(str, task.indices)) for task in tasks}
-            on_complete([row for row in store.rows() if row["index"] in asked.get(row["run"], ())])
+    try:
+        for number, info in enumerate(infos):
+            check_label(info.label)
+            if info.label in [other.label for other in infos[:number]]:
+                raise ConfigError(
+                    f"predictor: two are called {info.label!r}; give one a label, as in other={info.spec}"
+                )
+        template = EvaluationJob(
+            infos[0],
+            networks[0],
+            images,
+            data=str(data),
+            image_root=str(image_root) if image_root else None,
+            batch_size=batch_size,
+            seed=seed,
+            metrics=get_metrics(metrics),
+            vocabulary=None if vocabulary is None else check_vocabulary(vocabulary),
+            device=machine.devices[0],
+        )
+        about = {
+            "machine": _machine_text(machine),
+            "command": command or shlex.join(["python", "-m", "benchmark", *sys.argv[1:]]),
+        }
+        tasks = []
+        for name in networks:
+            most = limit.get(name) if isinstance(limit, Mapping) else limit
+            for level in noise:
+                job = replace(template, networks=name, limit=most, noise=level, image_split=default_image_split(name))
+                tasks += _planned(job, infos, machine, about, index)
+        store = ResultStore(out, [metric.name for metric in template.metrics])
+        with store.opened():
+            _evaluate_missing(store, tasks, machine, retry_failed=retry_failed, progress=progress)
+            if on_complete:
+                asked = {task.run: set(map(str, task.indices)) for task in tasks}
+                on_complete([row for row in store.rows() if row["index"] in asked.get(row["run"], ())])
+    finally:
+        close_workers()  # of this process, that have described predictors, if nothing was evaluated
     return store.path
 
 
