@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import warnings
 from collections.abc import Generator, Sequence
@@ -73,7 +74,8 @@ def evaluate_all(
             if machine.backend == "loky":
                 from joblib.externals.loky import get_reusable_executor
 
-                get_reusable_executor().shutdown(wait=True, kill_workers=True)
+                with contextlib.suppress(OSError):  # without /dev/shm, joblib has used this process instead
+                    get_reusable_executor().shutdown(wait=True, kill_workers=True)
 
 
 def _one(place: int, job: EvaluationJob, index: int, machine: Machine) -> tuple[int, dict[str, Any]]:

@@ -22,6 +22,7 @@ import importlib
 import json
 import os
 import select
+import shutil
 import socket
 import sys
 import time
@@ -45,13 +46,15 @@ MESSAGE_BYTES = 1 << 16
 POLL_SECONDS = 1.0
 
 
-def main(descriptor: int) -> None:
-    """Fork processes until the supervisor closes its end of the socket; then end all of them.
+def main(descriptor: int, scratch: str) -> None:
+    """Fork processes until the supervisor closes its end of the socket, or is killed; then end all of them.
 
     Parameters
     ----------
     descriptor
         File descriptor of the socket.
+    scratch
+        Folder of temporary files of the processes, which is removed at the end.
     """
     server = socket.socket(fileno=descriptor)
     for module in ROLES.values():
@@ -83,6 +86,7 @@ def main(descriptor: int) -> None:
     for guard in guards:
         kill(guard)
     _end_orphans(guards)
+    shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _load_everything() -> None:

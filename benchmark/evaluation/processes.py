@@ -37,7 +37,7 @@ sys.path[:] = [entry for entry in sys.path if entry]
 import json
 sys.path[:] = json.loads(sys.argv[2])
 from benchmark.evaluation.process_server import main
-main(int(sys.argv[1]))
+main(int(sys.argv[1]), sys.argv[3])
 """
 
 
@@ -62,10 +62,9 @@ class ProcessServer:
 
     def __init__(self, threads: int) -> None:
         self._lock = threading.Lock()
-        self._scratch = tempfile.mkdtemp(prefix="benchmark-")
         self._threads = threads
         self._environment: dict[str, str] = {}
-        self._socket, self._process = self._launch()
+        self._launch()
 
     def start(self, role: str, directory: str, memory: int | None = None) -> GuardedProcess:
         """Start a process, with the environment and the module path of this one.  A server that has ended is replaced.
@@ -96,37 +95,37 @@ class ProcessServer:
                         "threads": self._threads,
                         "memory": memory,
                     }
-                ).encode()
+                )
                 control, theirs = socket.socketpair()
                 channel, also_theirs = socket.socketpair()
                 with theirs, also_theirs, contextlib.suppress(OSError, ValueError):
-                    socket.send_fds(self._socket, [request], [theirs.fileno(), also_theirs.fileno()])
+                    socket.send_fds(self._socket, [request.encode()], [theirs.fileno(), also_theirs.fileno()])
                     return GuardedProcess(control, channel, int(self._socket.recv(16)))
                 control.close()
                 channel.close()
                 if self._closed:
                     break
                 self._end()
-                self._socket, self._process = self._launch()
+                self._launch()
         raise EndedError
 
     def close(self) -> None:
         """End the server and all processes that it has started."""
         self._closed = True
         self._end()
-        shutil.rmtree(self._scratch, ignore_errors=True)
 
     _closed = False
 
-    def _launch(self) -> tuple[socket.socket, subprocess.Popen[bytes]]:
+    def _launch(self) -> None:
+        self._scratch = tempfile.mkdtemp(prefix="benchmark-")
         mine, theirs = socket.socketpair()
         number, directory = str(self._threads), str(Path.cwd())
         self._environment = {**os.environ}
         # The working directory comes last, because predictors can write modules of any name into it.
         path = json.dumps([*_module_path(directory), directory])
         with theirs:
-            process = subprocess.Popen(  # noqa: S603  our own module
-                [sys.executable, "-c", _PROGRAM, str(theirs.fileno()), path],
+            self._process = subprocess.Popen(  # noqa: S603  our own module
+                [sys.executable, "-c", _PROGRAM, str(theirs.fileno()), path, self._scratch],
                 stdin=subprocess.DEVNULL,
                 stdout=2,
                 pass_fds=[theirs.fileno()],
@@ -134,7 +133,7 @@ class ProcessServer:
                 cwd=directory,
                 start_new_session=True,  # Ctrl-C must reach the supervising process only
             )
-        return mine, process
+        self._socket = mine
 
     def _end(self) -> None:
         self._socket.close()  # the server ends
@@ -142,6 +141,7 @@ class ProcessServer:
             self._process.wait(SECONDS_TO_END)
         self._process.kill()
         self._process.wait()
+        shutil.rmtree(self._scratch, ignore_errors=True)  # if the server could not do it
 
 
 def _module_path(directory: str) -> list[str]:

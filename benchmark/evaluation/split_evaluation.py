@@ -27,7 +27,7 @@ from benchmark.evaluation.parallel import evaluate_all
 from benchmark.evaluation.predictor_objects import Predictor
 from benchmark.evaluation.predictors import check_classes, check_predictor, describe_predictor
 from benchmark.evaluation.rows import evaluate_one, row_columns
-from benchmark.evaluation.workers import describe_all
+from benchmark.evaluation.workers import close_workers, describe_all
 from benchmark.metrics import Metric, get_metrics
 from deepnets.data import Images
 from deepnets.support import ConfigError, at_least, checked_integer
@@ -193,30 +193,34 @@ def evaluate(
     info = None
     if isinstance(predictor, str):
         info = describe_predictor(predictor) if in_process else describe_all([predictor], machine.resolved())[0]
-    job = EvaluationJob(
-        info or predictor,
-        split,
-        images,
-        data=str(data),
-        image_root=str(image_root) if image_root else None,
-        limit=limit,
-        batch_size=batch_size,
-        seed=seed,
-        metrics=get_metrics((*judged.metrics, *metrics)),
-        vocabulary=None if vocabulary is None else check_vocabulary(vocabulary),
-        device=str(images.device),
-        predict_class_layers=predict_class_layers,
-        task=judged,
-    )
-    opened: Predictor | GHN | None = None
-    if in_process or info is None:
-        networks, opened, *_ = job.prediction().open()
-    else:
-        networks = job.open_networks(images)
-        check_predictor(info, images, image_root, predict_class_layers)
-    if isinstance(opened, GHN) and not opened.config.for_texts and predict_class_layers:
-        check_classes("", opened.config.num_classes, images)
-    indices = list(range(len(networks))) if index is None else select_networks(networks, index)
+    try:
+        job = EvaluationJob(
+            info or predictor,
+            split,
+            images,
+            data=str(data),
+            image_root=str(image_root) if image_root else None,
+            limit=limit,
+            batch_size=batch_size,
+            seed=seed,
+            metrics=get_metrics((*judged.metrics, *metrics)),
+            vocabulary=None if vocabulary is None else check_vocabulary(vocabulary),
+            device=str(images.device),
+            predict_class_layers=predict_class_layers,
+            task=judged,
+        )
+        opened: Predictor | GHN | None = None
+        if in_process or info is None:
+            networks, opened, *_ = job.prediction().open()
+        else:
+            networks = job.open_networks(images)
+            check_predictor(info, images, image_root, predict_class_layers)
+        if isinstance(opened, GHN) and not opened.config.for_texts and predict_class_layers:
+            check_classes("", opened.config.num_classes, images)
+        indices = list(range(len(networks))) if index is None else select_networks(networks, index)
+    except BaseException:
+        close_workers()  # that have described the predictor
+        raise
     rows: dict[int, dict[str, Any]] = {}
     options: dict[str, Any] = {
         "batch_size": batch_size,

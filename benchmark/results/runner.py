@@ -21,6 +21,7 @@ from benchmark.evaluation import (
     Machine,
     PredictorInfo,
     check_label,
+    close_workers,
     default_image_split,
     describe_all,
     evaluate_all,
@@ -157,52 +158,57 @@ def run(
     if isinstance(limit, Mapping) and (unknown := [name for name in limit if name not in networks]):
         raise ConfigError(f"limit: {unknown[0]!r} is none of the networks to evaluate, which are {', '.join(networks)}")
     infos = describe_all(predictors, machine)
-    for number, info in enumerate(infos):
-        check_label(info.label)
-        if info.label in [other.label for other in infos[:number]]:
-            raise ConfigError(f"predictor: two are called {info.label!r}; give one a label, as in other={info.spec}")
-    judged = get_logit_task(task)
-    statistics = None
-    if isinstance(judged, Classification):
-        statistics = run_statistics(out, images, root=image_root, download=download, store=False)
-    template = EvaluationJob(
-        infos[0],
-        networks[0],
-        images,
-        data=str(data),
-        image_root=str(image_root) if image_root else None,
-        batch_size=batch_size,
-        seed=seed,
-        metrics=get_metrics((*judged.metrics, *metrics)),
-        vocabulary=None if vocabulary is None else check_vocabulary(vocabulary),
-        device=machine.devices[0],
-        corruption_root=str(corruption_root) if corruption_root else None,
-        statistics=statistics,
-        predict_class_layers=predict_class_layers,
-        task=judged,
-        data_options=dict(data_options or {}),
-    )
-    opened = _OpenedImages(template, download)
-    about = {
-        "machine": _machine_text(machine),
-        "command": command or shlex.join(["python", "-m", "benchmark", *sys.argv[1:]]),
-    }
-    tasks = []
-    for name in networks:
-        most = limit.get(name) if isinstance(limit, Mapping) else limit
-        at = replace(template, networks=name, limit=most, image_split=default_image_split(name))
-        jobs = [replace(at, noise=level) for level in noise]
-        jobs += [replace(at, corruption=corruption) for corruption in corrupted]
-        for job in jobs:
-            tasks += _planned(job, infos, machine, about, index, opened)
-    store = ResultStore(out, [metric.name for metric in template.metrics], corrupted=bool(corrupted))
-    with store.opened():
-        if template.statistics is not None:
-            store_statistics(store.folder, images, template.statistics)
-        _evaluate_missing(store, tasks, machine, retry_failed=retry_failed, progress=progress)
-        if on_complete:
-            asked = {task.run: set(map(str, task.indices)) for task in tasks}
-            on_complete([row for row in store.rows() if row["index"] in asked.get(row["run"], ())])
+    try:
+        for number, info in enumerate(infos):
+            check_label(info.label)
+            if info.label in [other.label for other in infos[:number]]:
+                raise ConfigError(
+                    f"predictor: two are called {info.label!r}; give one a label, as in other={info.spec}"
+                )
+        judged = get_logit_task(task)
+        statistics = None
+        if isinstance(judged, Classification):
+            statistics = run_statistics(out, images, root=image_root, download=download, store=False)
+        template = EvaluationJob(
+            infos[0],
+            networks[0],
+            images,
+            data=str(data),
+            image_root=str(image_root) if image_root else None,
+            batch_size=batch_size,
+            seed=seed,
+            metrics=get_metrics((*judged.metrics, *metrics)),
+            vocabulary=None if vocabulary is None else check_vocabulary(vocabulary),
+            device=machine.devices[0],
+            corruption_root=str(corruption_root) if corruption_root else None,
+            statistics=statistics,
+            predict_class_layers=predict_class_layers,
+            task=judged,
+            data_options=dict(data_options or {}),
+        )
+        opened = _OpenedImages(template, download)
+        about = {
+            "machine": _machine_text(machine),
+            "command": command or shlex.join(["python", "-m", "benchmark", *sys.argv[1:]]),
+        }
+        tasks = []
+        for name in networks:
+            most = limit.get(name) if isinstance(limit, Mapping) else limit
+            at = replace(template, networks=name, limit=most, image_split=default_image_split(name))
+            jobs = [replace(at, noise=level) for level in noise]
+            jobs += [replace(at, corruption=corruption) for corruption in corrupted]
+            for job in jobs:
+                tasks += _planned(job, infos, machine, about, index, opened)
+        store = ResultStore(out, [metric.name for metric in template.metrics], corrupted=bool(corrupted))
+        with store.opened():
+            if template.statistics is not None:
+                store_statistics(store.folder, images, template.statistics)
+            _evaluate_missing(store, tasks, machine, retry_failed=retry_failed, progress=progress)
+            if on_complete:
+                asked = {task.run: set(map(str, task.indices)) for task in tasks}
+                on_complete([row for row in store.rows() if row["index"] in asked.get(row["run"], ())])
+    finally:
+        close_workers()  # of this process, that have described predictors, if nothing was evaluated
     return store.path
 
 

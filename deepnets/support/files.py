@@ -47,7 +47,9 @@ def exclusive(folder: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise BusyError(f"{folder}: is in use by another process; choose another folder") from error
+        raise BusyError(
+            f"{folder}: is in use by another process; wait until it has ended, or choose another folder"
+        ) from error
     try:
         yield
     finally:

@@ -104,6 +104,53 @@ def test_a_lost_cluster_is_an_error_and_the_run_resumes(
 
 @pytest.mark.slow
 @pytest.mark.cluster
+def test_a_killed_run_leaves_nothing_on_a_dask_cluster(
+    expected: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cluster goes on without it: its workers end after a while without networks, and the run can be resumed."""
+    distributed = pytest.importorskip("distributed")
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    out = tmp_path / "out"
+    with DaskCluster(tmp_path, 2, threads=2) as dask:
+        with distributed.Client(dask.address) as client:
+            client.run(_set_idle_seconds, 3.0)
+        arguments = words(data, out, "--backend", "dask", "--address", dask.address)
+        with command(*arguments, cwd=tmp_path) as process:
+            until(lambda: rows(out) >= 1)
+            started = [each for worker in dask.workers for each in family(worker.pid).values()]
+            process.kill()
+            process.communicate(timeout=PATIENCE)
+        assert len(started) >= 3  # a process server, a guard and a process
+        until(lambda: not any(family(worker.pid) for worker in dask.workers))
+        assert not any(map(running, started))
+        assert not list((tmp_path / "temporary").glob("benchmark-*"))
+        with distributed.Client(dask.address) as client:
+            assert client.run_on_scheduler(_count_tasks) == 0
+            assert client.run(_count_claims) == dict.fromkeys(client.nthreads(), 0)
+        with command(*arguments, cwd=tmp_path) as process:
+            assert process.communicate(timeout=PATIENCE) == ("", "")
+        assert lasting(out) == lasting(expected)
+
+
+def _set_idle_seconds(seconds: float) -> None:
+    import benchmark.evaluation.clusters
+
+    benchmark.evaluation.clusters.IDLE_SECONDS = seconds
+
+
+def _count_tasks(dask_scheduler: Any) -> int:
+    return len(dask_scheduler.tasks)
+
+
+def _count_claims() -> int:
+    import benchmark.evaluation.devices
+
+    return sum(benchmark.evaluation.devices._used.values())
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
 def test_control_c_ends_a_local_cluster(data: Path, tmp_path: Path) -> None:
     pytest.importorskip("distributed")
     out = tmp_path / "out"
