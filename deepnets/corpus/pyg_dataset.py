@@ -162,7 +162,7 @@ class PyGDataset(Dataset):  # type: ignore[misc]
     @property
     def y(self) -> Tensor:
         """`(len(self), T) float32`, the targets of all networks of this dataset, computed if necessary."""
-        return torch.from_numpy(self.targets_of().to_numpy(np.float32))
+        return torch.tensor(self.targets_of().to_numpy(np.float32))
 
 
 def _computed(name: str, nets: Graphs, index: int, graph: Graph | None) -> int:
