@@ -110,8 +110,7 @@ def _defocus_blur(x: Pixels, c: Constants, generator: np.random.Generator) -> Pi
     disk = (axis[:, None] ** 2 + axis**2 <= radius**2).astype(np.float32)
     kernel = gaussian_filter(disk / disk.sum(), blur, mode="mirror", radius=1 if radius <= 8 else 2)
     padded = np.pad(x, ((reach, reach), (reach, reach), (0, 0)), mode="reflect")
-    result: Pixels = fftconvolve(padded, kernel[:, :, None], mode="valid", axes=(0, 1)).astype(np.float32)
-    return result
+    return np.asarray(fftconvolve(padded, kernel[:, :, None], mode="valid", axes=(0, 1)), np.float32)
 
 
 def _glass_blur(x: Pixels, c: Constants, generator: np.random.Generator) -> Pixels:
@@ -169,23 +168,20 @@ def _frost(x: Pixels, c: Constants, generator: np.random.Generator) -> Pixels:
     radius = max(3, x.shape[0] // 8)
     needles = sum(_moved(ridges[:, :, None], radius, radius / 2, generator.uniform(0, 180)) for _ in range(2)) / 2
     texture = np.clip(0.35 + 1.2 * (0.5 * ridges[:, :, None] + 0.5 * needles - 0.35), 0, 1)
-    result: Pixels = c[0] * x + c[1] * texture * np.array([0.8, 0.9, 1.0], np.float32)
-    return result
+    return np.asarray(c[0] * x + c[1] * texture * np.array([0.8, 0.9, 1.0], np.float32), np.float32)
 
 
 def _fog(x: Pixels, c: Constants, generator: np.random.Generator) -> Pixels:
     largest = x.max()
     foggy = x + c[0] * _fractal(x.shape[0], c[1], generator)[:, :, None]
-    result: Pixels = foggy * largest / (largest + c[0])
-    return result
+    return np.asarray(foggy * largest / (largest + c[0]), np.float32)
 
 
 def _brightness(x: Pixels, c: Constants, generator: np.random.Generator) -> Pixels:
     """Add to the value of a color in HSV; hue and saturation stay."""
     value = x.max(axis=2, keepdims=True)
     brighter = np.clip(value + c[0], 0, 1)
-    result: Pixels = np.where(value > 0, x * (brighter / np.maximum(value, 1e-6)), brighter)
-    return result
+    return np.asarray(np.where(value > 0, x * (brighter / np.maximum(value, 1e-6)), brighter), np.float32)
 
 
 # --- digital ---
@@ -193,8 +189,7 @@ def _brightness(x: Pixels, c: Constants, generator: np.random.Generator) -> Pixe
 
 def _contrast(x: Pixels, c: Constants, generator: np.random.Generator) -> Pixels:
     means = x.mean(axis=(0, 1), keepdims=True)
-    result: Pixels = (x - means) * c[0] + means
-    return result
+    return np.asarray((x - means) * c[0] + means, np.float32)
 
 
 def _elastic_transform(x: Pixels, c: Constants, generator: np.random.Generator) -> Pixels:
@@ -312,8 +307,7 @@ def _fractal(side: int, decay: float, generator: np.random.Generator) -> Pixels:
         heights[half::step, ::step] = along / 4 + noise()
         step, amplitude = half, amplitude / decay
     heights -= heights.min()
-    result: Pixels = (heights / heights.max())[:side, :side].astype(np.float32)
-    return result
+    return np.asarray((heights / heights.max())[:side, :side], np.float32)
 
 
 def _picture(x: Pixels) -> Any:
