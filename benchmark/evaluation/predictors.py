@@ -12,7 +12,7 @@
     select:large.safetensors     weights selected from a larger trained model
     copy:results/sgd/random      weights of the most similar trained network of a folder
 
-A label can precede the name: LABEL=my_module:predict.  `register_predictor` adds kinds of predictors.
+A label can precede the name: LABEL=my_module:predict.  `register_predictor` adds kinds.
 """
 
 from __future__ import annotations
@@ -103,8 +103,7 @@ class PredictorInfo:
         """
         info = cls(**fields)
         texts = (info.label, info.spec, info.kind, info.digest, info.about, info.vocabulary, info.data)
-        number = info.num_classes
-        if not all(isinstance(text, str) for text in texts) or not (number is None or type(number) is int):
+        if not all(isinstance(text, str) for text in texts) or type(info.num_classes) not in (int, type(None)):
             raise TypeError("expected texts and a number of classes")
         return info
 
@@ -383,10 +382,8 @@ def check_classes(spec: str, num_classes: int | None, images: Images | ImageInfo
 
     Parameters
     ----------
-    spec
-        The text that names the predictor, or an empty one.
-    num_classes
-        Number of classes that it supports; None for any number.
+    spec, num_classes
+        The text that names the predictor, or an empty one; and the number of classes that it supports, None for any.
     images
         The images.
 

@@ -392,11 +392,8 @@ def usual_preset(images: str) -> str:
 
 
 def _checked_number(name: str, value: Any, limit: float) -> float:
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, (int, float, np.integer, np.floating))
-        or not 0 <= value < limit
-    ):
+    is_number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    if not is_number or not 0 <= value < limit:
         bound = "" if limit == math.inf else f" and less than {limit:g}"
         raise ConfigError(f"{name}: expected a number of at least 0{bound}, got {value!r}")
     return float(value)
