@@ -55,7 +55,7 @@ def family_from_dict(values: Any, where: str = "family") -> Family:
     --------
     >>> family_from_dict({"name": "one", "model": "resnet", "rule": {"depths": [2]}}).task
     'images'
-    >>> family_from_dict({"name": "one", "model": "os:system", "rule": {"command": ["true"]}})  # doctest: +ELLIPSIS
+    >>> family_from_dict({"name": "one", "model": "os:system", "rule": {"a": [1]}})  # doctest: +ELLIPSIS
     Traceback (most recent call last):
         ...
     deepnets.support.errors.ConfigError: family: model: 'os:system' is code, which a file cannot name; use one of ...

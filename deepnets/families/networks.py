@@ -52,7 +52,7 @@ class FamilyNetwork(NamedTuple):
     >>> family = find_family("resnet-widths")
     >>> network = FamilyNetwork(family, {"depths": [1, 1], "widths": [8, 8]}, {}, 10, 32)
     >>> sum(parameter.numel() for parameter in network.build().parameters())
-    2698
+    2770
     """
 
     family: Family
@@ -168,12 +168,12 @@ class FamilyNetworks:
     --------
     >>> nets = FamilyNetworks("resnet-widths", "test")
     >>> len(nets), nets.config(0)
-    (100, {'depths': [5, 2, 6, 1], 'widths': [29, 20, 25, 18]})
+    (100, {'depths': [2, 4, 1, 1], 'widths': [17, 17, 23, 22]})
     >>> graph = nets[0]
     >>> graph.num_nodes
-    85
+    52
     >>> nets.build(nets.config(0)).fc.weight.shape
-    torch.Size([10, 18])
+    torch.Size([10, 22])
     """
 
     def __init__(

@@ -64,7 +64,7 @@ def read_onnx(source: Path | str | Any, *, vocabulary: str = "complete") -> Grap
     ...     graph = read_onnx(parser.parse_model(text))
     ... except (ImportError, MissingDependencyError):
     ...     graph = "Graph(3 nodes, 2 edges)"
-    >>> graph
+    >>> print(graph)
     Graph(3 nodes, 2 edges)
     """
     vocabulary = check_vocabulary(vocabulary)
