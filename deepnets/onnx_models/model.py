@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from deepnets.graph import ParameterSlot
 from deepnets.onnx_models.files import import_onnx
-from deepnets.support import FormatError, in_one_line
+from deepnets.support import Budget, FormatError, in_one_line
 from deepnets.tracing import CONSTANT, INPUT, Pending, Recorder, Value
 
 __all__ = ["Normalized", "OnnxModel", "Operator"]
@@ -91,6 +91,9 @@ class OnnxModel:
         self.flipped: set[str] = set()
         self.statistics: set[str] = set()
         self._onnx = onnx
+        self._budget = Budget(model.ByteSize())
+        self._constants: dict[str, npt.NDArray[Any] | None] = {}
+        self._masks: dict[str, bool] = {}
         self._tensors: dict[str, Any] = {tensor.name: tensor for tensor in self.graph.initializer}
         self._tensors |= {sparse.values.name: sparse for sparse in self.graph.sparse_initializer}
         self._values: dict[str, Value] = {name: self._of_file(name) for name in self._tensors}
@@ -179,7 +182,17 @@ class OnnxModel:
         return self._values[name] if name else CONSTANT
 
     def set_value(self, operator: Operator, value: Value) -> None:
-        """Set what all outputs of an operator are computed from."""
+        """Set what all outputs of an operator are computed from.
+
+        Raises
+        ------
+        FormatError
+            If operators combine so many tensors that the model cannot be a network.
+        """
+        try:
+            self._budget.spend(16 * (len(value.nodes) + len(value.pending)))
+        except ValueError as error:
+            raise FormatError(f"operator {operator.type} and others before it combine too many tensors") from error
         for name in operator.outputs:
             self._values[name] = value
 
@@ -207,6 +220,11 @@ class OnnxModel:
 
     def constant(self, name: str) -> npt.NDArray[Any] | None:
         """Return the values of a small constant of the file; None if they are unknown."""
+        if name not in self._constants:
+            self._constants[name] = self._read_constant(name)
+        return self._constants[name]
+
+    def _read_constant(self, name: str) -> npt.NDArray[Any] | None:
         tensor = self._tensors.get(name)
         if tensor is None:
             operator = self.producer(name)
@@ -223,11 +241,14 @@ class OnnxModel:
 
     def is_mask(self, name: str) -> bool:
         """Return whether a tensor of the file is a mask of attention: zeros, and numbers that exclude scores."""
-        values = self.constant(name)
-        if values is None or not bool(((values == 0) | (values <= _MASKED)).all()) or not bool((values != 0).any()):
-            return False
-        self.statistics.add(name)
-        return True
+        if name not in self._masks:
+            values = self.constant(name)
+            self._masks[name] = (
+                values is not None and bool(((values == 0) | (values <= _MASKED)).all()) and bool((values != 0).any())
+            )
+            if self._masks[name]:
+                self.statistics.add(name)
+        return self._masks[name]
 
     def slots(self) -> list[ParameterSlot]:
         """Return all parameters of the file, with the roles of those that get no node."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from deepnets.graph import Graph
-from deepnets.onnx_models.files import DOMAIN, import_onnx, open_model
+from deepnets.onnx_models.files import DOMAIN, check_size, import_onnx, open_model
 from deepnets.onnx_models.model import OnnxModel
 from deepnets.onnx_models.rules import apply_rule
 from deepnets.onnx_models.writer import read_written
@@ -45,7 +45,7 @@ def read_onnx(source: Path | str | Any, *, vocabulary: str = "complete") -> Grap
     Raises
     ------
     MissingDataError, FormatError
-        If there is no such file, or it is not a valid ONNX model.
+        If there is no such file, or it is not a valid ONNX model, or one with more than 100,000 operators.
     TraceError
         If the output of the model does not depend on its input.
     MissingDependencyError
@@ -70,9 +70,10 @@ def read_onnx(source: Path | str | Any, *, vocabulary: str = "complete") -> Grap
     vocabulary = check_vocabulary(vocabulary)
     where = str(source) if isinstance(source, str | Path) else "ONNX model"
     model = open_model(source) if isinstance(source, str | Path) else source
-    if any(node.domain == DOMAIN for node in model.graph.node):
-        return read_written(model, where)
     try:
+        check_size(model)
+        if any(node.domain == DOMAIN for node in model.graph.node):
+            return read_written(model)
         return _graph_of(model, vocabulary)
     except TraceError as error:
         raise TraceError(f"{where}: {error}") from error

@@ -13,7 +13,7 @@ import numpy as np
 from deepnets.architecture import NODE_TYPES, NetworkConfig
 from deepnets.graph import ROLES, Graph, ParameterSlot, Slots
 from deepnets.onnx_models.files import DOMAIN, import_onnx
-from deepnets.support import ConfigError, DeepNetsError, FormatError, in_one_line, replace_file
+from deepnets.support import ConfigError, DeepNetsError, FormatError, in_one_line, parse_json, replace_file
 
 __all__ = ["read_written", "write_onnx"]
 
@@ -106,15 +106,13 @@ def _properties(graph: Graph) -> dict[str, str]:
     return {name: json.dumps(value) for name, value in found.items()}
 
 
-def read_written(model: Any, path: str) -> Graph:
+def read_written(model: Any) -> Graph:
     """Return the graph in a file of `write_onnx`, which is not trusted.
 
     Parameters
     ----------
     model
         The `onnx.ModelProto`.
-    path
-        The file, for error messages.
 
     Raises
     ------
@@ -127,15 +125,15 @@ def read_written(model: Any, path: str) -> Graph:
     """
     try:
         return _graph_of(model)
-    except DeepNetsError as error:
-        raise FormatError(f"{path}: {error}") from error
+    except DeepNetsError:
+        raise
     except Exception as error:
-        raise FormatError(f"{path}: is not a graph of this toolkit: {in_one_line(error, 200)}") from error
+        raise FormatError(f"is not a graph of this toolkit: {in_one_line(error, 200)}") from error
 
 
 def _graph_of(model: Any) -> Graph:
     onnx = import_onnx()
-    properties = {entry.key: json.loads(entry.value) for entry in model.metadata_props}
+    properties = {entry.key: parse_json(entry.value) for entry in model.metadata_props}
     version = next(each.version for each in model.opset_import if each.domain == DOMAIN)
     if version != _VERSION:
         raise FormatError(f"has version {version} of the operators of graphs; this version reads {_VERSION}")

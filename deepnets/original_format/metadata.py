@@ -214,7 +214,7 @@ def read_tables(path: Path, split: str) -> Any:
 def _find_split(scanner: _Scanner, split: str) -> SplitIndex | None:
     found = None
     for key in scanner.members():
-        index = _index_split(scanner, key)
+        index = _index_split(scanner, key[:40])
         if key == split:
             found = index
     scanner.end()
@@ -240,7 +240,7 @@ def _index_split(scanner: _Scanner, split: str) -> SplitIndex:
         else:
             scanner.value()
     if tables is None or "nets" not in keys:
-        raise FormatError(f"split {split}: expected nets and meta, got {', '.join(sorted(keys)) or 'nothing'}")
+        raise FormatError(f"split {split}: expected nets and meta, got {', '.join(sorted(keys))[:200] or 'nothing'}")
     return SplitIndex(np.array(starts, np.int64), np.array(lengths, np.int64), np.array(num_nodes, np.int32), tables)
 
 

@@ -17,7 +17,7 @@ from benchmark.results.store import COLUMNS, ResultStore
 from deepnets import FormatError
 from deepnets.support import BusyError
 from tests.support.benchmark_runs import command, lasting, table_of
-from tests.support.processes import family, running, until
+from tests.support.processes import PATIENCE, family, running, until
 
 
 @pytest.fixture(scope="module")
@@ -110,8 +110,10 @@ def test_a_killed_run_of_several_jobs_resumes(data: Path, here: Path, number: si
     assert lasting(here / "killed") == lasting(here / "whole")
 
 
-def test_workers_end_when_the_main_process_is_killed(data: Path, here: Path) -> None:
-    """Also while a predictor is running."""
+def test_workers_end_when_the_main_process_is_killed(data: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also while a predictor is running; their temporary files are removed."""
+    (here / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(here / "temporary"))
     (here / "hanging.py").write_text(
         "import time\nfrom pathlib import Path\n"
         f"def predict(model, graph):\n    Path({str(here / 'running')!r}).touch()\n    time.sleep(3600)\n"
@@ -122,10 +124,12 @@ def test_workers_end_when_the_main_process_is_killed(data: Path, here: Path) -> 
     assert process.poll() is None, process.communicate()
     workers = family(process.pid).values()
     assert len(workers) >= 3  # the process server, a guard, a predictor
+    assert list((here / "temporary").glob("benchmark-*"))
     process.kill()
     process.communicate(timeout=300)
     try:
         until(lambda: not any(map(running, workers)), seconds=120)
+        assert not list((here / "temporary").glob("benchmark-*"))
     finally:
         for worker in filter(running, workers):
             worker.kill()
@@ -159,6 +163,41 @@ def test_missing_rows_are_evaluated(finished: Path, data: Path, tmp_path: Path, 
 def test_a_folder_in_use(data: Path, here: Path) -> None:
     with ResultStore(here / "out").opened(), pytest.raises(BusyError, match="in use by another process"):
         run(["random"], ["test"], data=data, out=here / "out", machine=Machine(workers=1))
+
+
+@pytest.mark.slow
+def test_two_runs_into_one_folder(finished: Path, data: Path, here: Path) -> None:
+    """The second one ends with one line, and changes nothing; afterwards it adds its rows to those of the first."""
+    (here / "waiting.py").write_text(
+        "import time\nfrom pathlib import Path\nfrom plugged_in import zeros\n"
+        f"here = Path({str(here)!r})\n"
+        "def predict(model, graph):\n"
+        "    (here / f'{graph.index}').touch()\n"
+        "    while graph.index == 1 and not (here / 'go').exists():\n        time.sleep(0.1)\n"
+        "    return zeros(model, graph)\n"
+    )
+    out = here / "out"
+    words = ["--splits", "test", "--limit", 2, "--data", data, "--out", out, "--workers", 1, "--quiet", "--no-report"]
+    first = command("run", "--predictors", "waiting:predict", *words, cwd=here)
+    until(lambda: (here / "1").exists() or first.poll() is not None)
+    assert first.poll() is None, first.communicate()
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert before["networks.csv"].count(b"\n") == 2  # the header and the first row
+    second = command("run", "--predictors", "random", *words, cwd=here)
+    printed, errors = second.communicate(timeout=PATIENCE)
+    assert (second.returncode, printed) == (1, "")
+    assert errors == f"error: {out}: is in use by another process; wait until it has ended, or choose another folder\n"
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    (here / "go").touch()
+    assert first.communicate(timeout=PATIENCE) == ("", "")
+    rows = (out / "networks.csv").read_text()
+    assert rows.startswith(before["networks.csv"].decode())
+    assert rows.count(",ok,") == 2
+    again = command("run", "--predictors", "random", *words, cwd=here)
+    assert again.communicate(timeout=PATIENCE) == ("", "")
+    assert (out / "networks.csv").read_text().startswith(rows)
+    assert len(json.loads((out / "runs.json").read_text())) == 2
+    assert lasting(out).splitlines()[3:] == lasting(finished).splitlines()[1:]
 
 
 @pytest.mark.parametrize("content", ["a,b\n1,2\n", "run\n", ",".join(COLUMNS) + "\nx,y\n"])

@@ -58,25 +58,6 @@ def test_rows_do_not_depend_on_the_backend(data: Path, here: Path) -> None:
 
 
 @pytest.mark.slow
-def test_rows_do_not_depend_on_order_and_number_of_workers(data: Path, here: Path) -> None:
-    for name, machine in (
-        ("one", Machine(workers=1)),
-        ("three", Machine(workers=3)),
-        ("loky", Machine(workers=2, backend="loky")),
-    ):
-        run(
-            ["plugged_in:noisy", "untrained:ghn1"],
-            ["test"],
-            data=data,
-            out=here / name,
-            noise=[0.0, 0.08],
-            machine=machine,
-        )
-    assert lasting(here / "one") == lasting(here / "three") == lasting(here / "loky")
-    assert len(table_of(here / "one")) == 16
-
-
-@pytest.mark.slow
 def test_workers_share_devices(data: Path, here: Path) -> None:
     """One device under two names takes the place of two devices."""
     for name, devices in (("one", ("cpu",)), ("two", ("cpu", "cpu:0"))):
