@@ -41,10 +41,10 @@ A decoder of your own repeats what it decodes:
 
 >>> slot = graph.parameters[1][0]
 >>> slot.shape, four_axes(slot.shape)
-((8, 3, 3, 3), (8, 3, 3, 3))
+((24, 3, 3, 3), (24, 3, 3, 3))
 >>> block = torch.randn(4, 3, 1, 1)  # decoded from the embedding of node 1
 >>> (gain(slot.shape) * tile(block, slot.shape)).shape
-torch.Size([8, 3, 3, 3])
+torch.Size([24, 3, 3, 3])
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class NodeDecoder(nn.Module):
     >>> batch = collate_graphs(build_graph(NetworkConfig(GENOTYPES["DARTS"], n_cells=2, C=8)), config)
     >>> (parameters,) = NodeDecoder(config)(batch, torch.randn(len(batch.node_types), 8))
     >>> parameters["stem.0.weight"].shape
-    torch.Size([8, 3, 3, 3])
+    torch.Size([24, 3, 3, 3])
     """
 
     def __init__(self, config: GHNConfig) -> None:

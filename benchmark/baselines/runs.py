@@ -88,6 +88,7 @@ def train_all(
     Examples
     --------
     >>> import tempfile
+    >>> from pathlib import Path
     >>> from torch import nn
     >>> from benchmark.baselines import TrainingJob
     >>> from deepnets.data import load_images
