@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,12 +18,19 @@ from tests.support.small_corpus import write_small_corpus
 from tests.support.training_runs import command
 
 
+def run_here(main: Callable[[Sequence[str]], None], words: list[str]) -> None:
+    """Run a command in this process; runs record the arguments of their process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["-m", *words])
+        main(words)
+
+
 @pytest.fixture(scope="package")
 def trained(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A training by the command line, of the smallest hypernetwork with a preset; do not change it."""
 
     def make(out: Path) -> None:
-        train(command(corpus, out, images="digits", preset="ghn1", steps=STEPS, log_steps=1)[2:])
+        run_here(train, command(corpus, out, images="digits", preset="ghn1", steps=STEPS, log_steps=1)[2:])
 
     return make_once(tmp_path_factory, "card-training", make)[0]
 
@@ -37,7 +46,7 @@ def made(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
         data = write_small_corpus(folder / "small", "test", "wide")
         predictors = [str(path), f"raw={trained / 'ghn.safetensors'}"]
         words = ["--splits", "test,wide", "--limit", "3,wide=4", "--data", str(data), "--out", str(results), "--quiet"]
-        benchmark(["run", "--predictors", *predictors, *words, "--no-report", "--workers", "1"])
+        run_here(benchmark, ["run", "--predictors", *predictors, *words, "--no-report", "--workers", "1"])
         return Made(path, results)
 
     return make_once(tmp_path_factory, "card-bundle", make)[1]

@@ -205,6 +205,8 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[FakeWorker]:
     monkeypatch.setattr(FakeServer, "made", [], raising=False)
     monkeypatch.setattr(workers, "Worker", FakeWorker)
     monkeypatch.setattr(workers, "ProcessServer", FakeServer)
+    monkeypatch.setattr(workers, "_servers", {})
+    monkeypatch.setattr(workers, "_kept", 0)  # other tests keep their processes
     return FakeWorker.made
 
 
