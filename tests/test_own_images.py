@@ -172,6 +172,7 @@ def test_bad_input_is_one_error_before_the_training(
         write_folder(place / "parts/train")
     monkeypatch.chdir(place)
     monkeypatch.syspath_prepend(str(place))
+    monkeypatch.delitem(sys.modules, "mine", raising=False)  # other tests have modules of this name
     import argparse
 
     parser = argparse.ArgumentParser()

@@ -4,6 +4,8 @@ runner        `run`: predictors x networks x images, skipping the rows that exis
 store         crash-safe CSV tables; writing `networks.csv` and `runs.json`
 reading       reading them, also while they grow
 spreadsheets  texts that spreadsheet programs would execute
+corrupted_boards
+              summaries of results on corrupted images
 boards        summaries per predictor and split, and comparisons
 tables        a folder of results as boards, a leaderboard and groups of failures
 """
@@ -12,7 +14,7 @@ from __future__ import annotations
 
 from benchmark.evaluation import Machine
 from benchmark.results.boards import LEADERBOARD, NAMES, Board, Cell, Column, usual_metric
-from benchmark.results.corruption_boards import corruption_boards, mean_corruption_boards
+from benchmark.results.corrupted_boards import corruption_boards, mean_corruption_boards
 from benchmark.results.reading import moment, read_rows, read_runs
 from benchmark.results.runner import run
 from benchmark.results.store import CsvTable

@@ -43,8 +43,9 @@ class ChunkedRows:
         self._filters = get_filters(dataset)
         self._chunk = dataset.chunks[0] if dataset.chunks else 0
         self._checked: set[tuple[int, ...]] = set()
-        cached = _CACHED_BYTES // max(1, self._chunk * self._dtype.itemsize)
-        self._cached = functools.lru_cache(maxsize=1 + cached)(self._read_chunk)
+        cached = 1 + _CACHED_BYTES // max(1, self._chunk * self._dtype.itemsize)
+        # A function without reference to this object: the file is closed as soon as the object is not used any more.
+        self._cached = functools.lru_cache(cached)(functools.partial(_read_chunk, dataset, self._filters))
 
     def read(self, start: int, stop: int, where: str) -> npt.NDArray[np.void]:
         """Read consecutive rows.
@@ -59,7 +60,7 @@ class ChunkedRows:
         Returns
         -------
         numpy.ndarray
-            The rows; the array can be read-only.
+            The rows.
 
         Raises
         ------
@@ -81,12 +82,12 @@ class ChunkedRows:
             except FormatError as error:
                 raise type(error)(f"{where}: {error}") from error
             parts.append(rows[max(0, start - first) : stop - first])
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return np.concatenate(parts)
 
-    def _read_chunk(self, first: int) -> npt.NDArray[np.void]:
-        """Return the rows of a chunk; of the last one, with the padding at its end."""
-        content = read_chunk(self._dataset, (first,), self._filters)
-        shuffled = np.frombuffer(content, np.uint8).reshape(self._dtype.itemsize, self._chunk)
-        rows: npt.NDArray[np.void] = np.ascontiguousarray(shuffled.T).view(self._dtype)[:, 0]
-        rows.flags.writeable = False
-        return rows
+
+def _read_chunk(dataset: h5py.Dataset, filters: tuple[int, ...], first: int) -> npt.NDArray[np.void]:
+    """Return the rows of a chunk; of the last one, with the padding at its end."""
+    content = read_chunk(dataset, (first,), filters)
+    shuffled = np.frombuffer(content, np.uint8).reshape(dataset.dtype.itemsize, dataset.chunks[0])
+    rows: npt.NDArray[np.void] = np.ascontiguousarray(shuffled.T).view(dataset.dtype)[:, 0]
+    return rows

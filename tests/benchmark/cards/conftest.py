@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from benchmark.__main__ import main as benchmark
 from benchmark.cards import bundle
-from ghn_model.__main__ import main as train
 from tests.support.bundles import STEPS, Made
 from tests.support.shared import make_once
 from tests.support.small_corpus import write_small_corpus
-from tests.support.training_runs import command
-
-
-def run_here(main: Callable[[Sequence[str]], None], words: list[str]) -> None:
-    """Run a command in this process; runs record the arguments of their process."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["-m", *words])
-        main(words)
+from tests.support.training_runs import command, run
 
 
 @pytest.fixture(scope="package")
@@ -30,7 +21,8 @@ def trained(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A training by the command line, of the smallest hypernetwork with a preset; do not change it."""
 
     def make(out: Path) -> None:
-        run_here(train, command(corpus, out, images="digits", preset="ghn1", steps=STEPS, log_steps=1)[2:])
+        done = run(command(corpus, out, images="digits", preset="ghn1", steps=STEPS, log_steps=1))
+        assert done.returncode == 0, done.stderr  # in a process of its own, whose command is recorded
 
     return make_once(tmp_path_factory, "card-training", make)[0]
 
@@ -46,7 +38,10 @@ def made(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
         data = write_small_corpus(folder / "small", "test", "wide")
         predictors = [str(path), f"raw={trained / 'ghn.safetensors'}"]
         words = ["--splits", "test,wide", "--limit", "3,wide=4", "--data", str(data), "--out", str(results), "--quiet"]
-        run_here(benchmark, ["run", "--predictors", *predictors, *words, "--no-report", "--workers", "1"])
+        words = ["run", "--predictors", *predictors, *words, "--no-report", "--workers", "1"]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["-m", *words])  # a run records the arguments of its process
+            benchmark(words)
         return Made(path, results)
 
     return make_once(tmp_path_factory, "card-bundle", make)[1]

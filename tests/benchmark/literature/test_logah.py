@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from benchmark.baselines import Curves
-from benchmark.baselines.runs import COLUMNS
+from benchmark.baselines.store import COLUMNS
 from benchmark.literature import LOGAH_TABLES, WIDTH, best_trainings, logah_table, logah_text, read_trainings
 from deepnets.support import ConfigError
 from tests.benchmark.commands.test_published import command

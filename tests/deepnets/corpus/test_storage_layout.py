@@ -109,7 +109,7 @@ HEADERS: dict[str, tuple[Change, str]] = {
     "bytes as JSON": (about(b"\xff\x00\x01"), "damaged: "),
     "list as JSON": (about("[1, 2]"), "damaged: list indices"),
     "number as JSON": (about("5"), "damaged: 'int'"),
-    "deeply nested JSON": (about('{"split":' + "[" * 60_000), "damaged: .*recursion"),
+    "deeply nested JSON": (about('{"split":' + "[" * 60_000), "damaged: .*nested too deeply"),
     "long number in JSON": (about('{"split": "bnfree", "seed": ' + "9" * 60_000 + "}"), "damaged: Exceeds the limit"),
     "no split": (about('{"seed": 0}'), "damaged: split"),
     "number as split": (about('{"split": 5}'), "its split should have a name, not 5"),

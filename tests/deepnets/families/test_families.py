@@ -146,7 +146,7 @@ def test_unknown_names(name: str, message: str) -> None:
     ("options", "message"),
     [
         ({"num_classes": 0}, "num_classes"),
-        ({"image_size": 33}, "image_size"),
+        ({"image_size": 15}, "image_size"),
         ({"num_nets": 0}, "num_nets"),
         ({"seed": -1}, "seed"),
         ({"virtual_edges": 0}, "virtual_edges"),

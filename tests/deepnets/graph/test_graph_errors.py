@@ -27,7 +27,7 @@ from tests.deepnets.graph.digraphs import SOUND, arrays, dags
         ({"in_degrees": [0, 1, 3]}, "in_degrees has 3 entries, node_types 4"),
         ({"in_degrees": [0, 1, 2, 1, 0]}, "in_degrees has 5 entries, node_types 4"),
         ({"names": [0, 1, 2]}, "names has 3 entries, node_types 4"),
-        ({"node_types": [9, 4, 7, 26]}, "a node type is out of range"),
+        ({"node_types": [9, 4, 7, 27]}, "a node type is out of range"),
         ({"node_types": [9, 4, 7, 256]}, "node_types has values outside 0 to 255"),
         ({"node_types": [9, 4, 7, -1]}, "node_types has values outside 0 to 255"),
         ({"node_types": np.array([9, 4, 7, 4 + 256])}, "node_types has values outside 0 to 255"),
