@@ -58,6 +58,7 @@ def parsed(path: Path) -> ast.Module:
 # --- what an import does ---
 
 
+@pytest.mark.slow
 def test_what_the_workers_need_imports_no_torch() -> None:
     modules = [module_of(path) for path in SOURCES if path.parts[len(ROOT.parts)] in ("deepnets", "generator")]
     free = [name for name in modules if not f"{name}.".startswith(tuple(f"{other}." for other in NEED_TORCH))]

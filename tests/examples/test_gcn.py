@@ -77,6 +77,7 @@ def test_the_commands_of_the_tutorial(folder: Path) -> None:
     assert describe_predictor(f"trained:gcn:GCN:{path}").digest != before, "other weights are another run"
 
 
+@pytest.mark.slow
 def test_the_example_learns(folder: Path) -> None:
     """The loss of one small network on a few images decreases."""
     import gcn

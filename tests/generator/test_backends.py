@@ -228,6 +228,7 @@ def test_a_lost_dask_cluster(small_corpus: Corpus, tmp_path: Path, victim: str) 
     assert same(out, small_corpus)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_an_address_without_a_cluster(tmp_path: Path, backend: str) -> None:

@@ -74,6 +74,7 @@ def test_wrong_values_are_refused_in_one_line(tmp_path: Path, words: str, messag
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.slow
 def test_what_is_refused_ends_with_a_status(tmp_path: Path) -> None:
     refused = build(tmp_path, splits="tset")
     assert one_error(refused.returncode, refused.stdout, refused.stderr).startswith("error: split: unknown 'tset'; use")
@@ -117,6 +118,7 @@ def test_splits_lists_the_splits(capsys: pytest.CaptureFixture[str]) -> None:
     assert "1,000,000" in lines[1]
 
 
+@pytest.mark.slow
 def test_the_table_holds_what_was_made(corpus: Corpus) -> None:
     done = build(corpus.out, **corpus.sizes)
     header, *rows, last = done.stdout.splitlines()
@@ -127,6 +129,7 @@ def test_the_table_holds_what_was_made(corpus: Corpus) -> None:
     assert last == f"nothing to do: {corpus.out} is complete"
 
 
+@pytest.mark.slow
 def test_quiet_says_nothing(tmp_path: Path) -> None:
     words = command(tmp_path, splits="search", search_size=300, shard_size=100, workers=1, quiet=True)
     with Terminal(words) as terminal:
@@ -316,6 +319,7 @@ def test_make_passes_its_variables_on() -> None:
     }
 
 
+@pytest.mark.slow
 def test_what_make_runs_works(tmp_path: Path) -> None:
     out = tmp_path / "my data"
     line = make(SPLITS="search", SEARCH_SIZE=12, OUT=out, WORKERS=1)
@@ -324,6 +328,7 @@ def test_what_make_runs_works(tmp_path: Path) -> None:
     assert [path.name for path in out.iterdir()] == ["deepnets1m_search.h5"]
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("variables", "status", "message"),
     [

@@ -80,12 +80,14 @@ def test_every_split_has_its_size_and_passes_verification(corpus: Corpus) -> Non
     assert sorted(path.name for path in corpus.out.iterdir()) == sorted(f"deepnets1m_{name}.h5" for name in SPLITS)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("workers", [2, 4])
 def test_the_number_of_workers_changes_nothing(small_corpus: Corpus, tmp_path: Path, workers: int) -> None:
     build_corpus(tmp_path, small_corpus.plan, workers=Workers(num_workers=workers, shard_size=300))
     assert digests(tmp_path) == small_corpus.digests
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("shard_size", [97, 2_000, 100_000])
 def test_the_size_of_shards_changes_nothing(tmp_path: Path, shard_size: int) -> None:
     plan = BuildPlan(("search", "train"), train_size=1_000, search_size=700)
@@ -109,12 +111,14 @@ def test_a_round_of_shards_that_yields_too_little_is_followed_by_others(
     assert digests(tmp_path) == {"search": corpus.digests["search"]}
 
 
+@pytest.mark.slow
 def test_the_splits_that_are_asked_for_do_not_change_each_other(corpus: Corpus, tmp_path: Path) -> None:
     for names in (("dense",), ("wide", "val"), ("search",)):
         build_corpus(tmp_path, replace(corpus.plan, splits=names), workers=Workers(num_workers=1))
     assert digests(tmp_path) == {name: corpus.digests[name] for name in ("dense", "wide", "val", "search")}
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("split", "size"), [("train", 1), ("train", 1_777), ("search", 400)])
 def test_a_smaller_corpus_is_the_beginning_of_a_larger_one(
     corpus: Corpus, tmp_path: Path, split: str, size: int
@@ -147,6 +151,7 @@ def test_splits_and_seeds_have_streams_of_their_own() -> None:
     assert not np.isin(later, together).any()
 
 
+@pytest.mark.slow
 def test_another_seed_gives_another_corpus(corpus: Corpus, tmp_path: Path) -> None:
     plan = BuildPlan(seed=1, train_size=500, search_size=100)
     for report in build_corpus(tmp_path, plan, workers=Workers(num_workers=1)):

@@ -44,6 +44,7 @@ def _rounding(printed: float) -> float:
     return 0.5 / 10 ** len(str(printed).partition(".")[2])
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     ("split", "nodes", "cells", "cifar10", "imagenet"),
     [

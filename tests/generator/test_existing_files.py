@@ -38,6 +38,7 @@ def test_a_second_build_in_the_folder_is_refused(small_corpus: Corpus, tmp_path:
     assert digests(tmp_path) == {split: small_corpus.digests[split] for split in ("search", "train")}
 
 
+@pytest.mark.slow
 def test_the_lock_of_a_killed_build_holds_nobody_up(small_corpus: Corpus, tmp_path: Path) -> None:
     with start(tmp_path, workers=1, **SMALL, **small_corpus.sizes):
         until(lambda: shards(tmp_path))
@@ -70,6 +71,7 @@ def test_finished_files_are_read_once(small_corpus: Corpus, tmp_path: Path, monk
     assert sorted(read) == ["deepnets1m_test.h5", "deepnets1m_val.h5"]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -100,6 +102,7 @@ def test_other_sizes_are_refused_and_replaced_on_demand(tmp_path: Path) -> None:
     assert not report.built, "what is right is not made again"
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("kind", ["text", "empty", "other HDF5", "damaged"])
 def test_files_in_the_way_are_refused_and_replaced_on_demand(val: Path, small_corpus: Corpus, kind: str) -> None:
     path = val / "deepnets1m_val.h5"

@@ -168,6 +168,7 @@ def test_a_build_with_damaged_shards_has_the_same_result(small_corpus: Corpus, t
 # --- disks ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("limit", "workers", "where", "kept"),
     [
@@ -233,6 +234,7 @@ def test_folders_that_cannot_be_created(tmp_path: Path) -> None:
         build_corpus(tmp_path, BuildPlan(("val",)))
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "name", ["", ".partial", f".partial/{shard_folder('search', 0)}"], ids=["out", "partial", "shards"]
 )
@@ -253,6 +255,7 @@ def test_a_folder_without_permission(tmp_path: Path, name: str) -> None:
     assert line.endswith("Permission denied")
 
 
+@pytest.mark.slow
 def test_a_read_only_disk(small_corpus: Corpus, val: Path) -> None:
     mount = subprocess.run(["mount", "--bind", "-o", "ro", val, val], capture_output=True)
     if mount.returncode:

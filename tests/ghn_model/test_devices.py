@@ -42,6 +42,7 @@ def some_images(device: str | torch.device = "cpu", count: int = 4) -> tuple[Ten
 # --- no synchronization ---
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("preset", ["mlp", "ghn1", "ghn2", "ghn3-t"])
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_a_step_reads_nothing_from_its_device(corpus: Path, preset: str, precision: str) -> None:
@@ -64,6 +65,7 @@ def test_a_step_reads_nothing_from_its_device(corpus: Path, preset: str, precisi
     assert counter.by_part["networks backward"] > counter.by_part["networks forward"] > 0
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("virtual_edges", [1, 50])
 def test_the_number_of_operations_grows_by_a_constant_per_level(corpus: Path, virtual_edges: int) -> None:
     """Each level of a graph takes ten operations forward and seven backward, whatever the number of nodes."""

@@ -124,6 +124,7 @@ def assert_close(result: dict[str, Tensor], reference: dict[str, Tensor]) -> Non
         assert error <= TOLERANCE, f"{name}: {error}"
 
 
+@pytest.mark.sampled(18)
 @pytest.mark.parametrize(("preset", "name", "classes", "side"), CASES)
 def test_every_tensor(preset: str, name: str, classes: int, side: int) -> None:
     ghn, graph = loaded(preset, classes, side), GRAPHS[name](classes, side)
@@ -134,6 +135,7 @@ def test_every_tensor(preset: str, name: str, classes: int, side: int) -> None:
     assert_close({key: tensor.detach() for key, tensor in with_gradients.items()}, reference)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "split",
     [
@@ -169,6 +171,7 @@ def test_embeddings(preset: str) -> None:
     assert torch.allclose(mean.double(), reference.mean(0), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("preset", PRESETS)
 def test_batches_of_graphs(preset: str) -> None:
     """The predictions for eight graphs at once equal those of the oracle, and those for each graph alone."""
@@ -188,6 +191,7 @@ def test_batches_of_graphs(preset: str) -> None:
         assert all(torch.allclose(alone[name], tensor, atol=1e-6) for name, tensor in result.items())
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("preset", PRESETS)
 def test_gradients(preset: str) -> None:
     """Gradients of the sum of squares of all predicted tensors, for every weight, in double precision."""
@@ -248,6 +252,7 @@ class Odd(nn.Module):
         return self.classifier((x * self.scale * self.temperature).mean(1))
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("preset", PRESETS)
 def test_parameters_of_every_rank(preset: str) -> None:
     ghn, graph = loaded(preset, 10, 32), trace(Odd(), torch.empty(1, 3, 2, 8, 8))

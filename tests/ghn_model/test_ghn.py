@@ -202,6 +202,7 @@ def test_everything_is_differentiable(ghn: GHN) -> None:
     ghn.zero_grad()
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("preset", ["ghn1", "ghn2", "mlp", "ghn3-t"])
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(configs(with_output=True))

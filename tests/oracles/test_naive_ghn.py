@@ -330,6 +330,7 @@ def test_mlp_decoder() -> None:
 # ----- whole networks -----
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_whole_networks(name: str) -> None:
     """Every parameter gets a tensor of its shape, and every tensor of the state dict a gradient."""

@@ -119,6 +119,7 @@ def call(folder: Path, data: Path, out: Path, *more: str) -> None:
     options.do(options)
 
 
+@pytest.mark.slow
 def test_search(folder: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("matplotlib")
     call(folder, corpus, tmp_path, "--limit", "60", "--top", "3")

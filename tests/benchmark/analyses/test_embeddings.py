@@ -27,6 +27,7 @@ def ghn() -> GHN:
     return small_ghn()
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("preset", ["ghn2", "ghn1", "mlp", "ghn3-t"])
 def test_embeddings_are_those_of_the_hypernetwork(corpus: Path, preset: str) -> None:
     ghn = small_ghn(1, preset)
@@ -39,6 +40,7 @@ def test_embeddings_are_those_of_the_hypernetwork(corpus: Path, preset: str) -> 
     assert embed_networks(ghn, [nets[3], nets[9]]) == pytest.approx(expected[[3, 9]], abs=2e-6)
 
 
+@pytest.mark.slow
 def test_processes_compute_the_same_embeddings(corpus: Path, ghn: GHN, monkeypatch: pytest.MonkeyPatch) -> None:
     nets = DeepNets1M(corpus, "val", num_nets=11)
     alone = embed_networks(ghn, nets)

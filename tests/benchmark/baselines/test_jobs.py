@@ -59,6 +59,7 @@ def models() -> Any:
         pytest.skip(str(error))
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("name", "first", "last"),  # sides of the feature maps behind the first and the last convolution
     [

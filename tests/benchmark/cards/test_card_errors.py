@@ -17,6 +17,7 @@ from ghn_model.checkpoints import save_checkpoint
 from tests.support.bundles import STEPS, Made, altered, card_at, change_runs, digest_of
 
 
+@pytest.mark.slow
 def test_invalid_arguments(trained: Path, tmp_path: Path) -> None:
     for name in ("", "../x", "a/b", "a b", "-x", "é", "x\n"):
         with pytest.raises(ConfigError, match="name: expected letters"):
@@ -67,6 +68,7 @@ def test_weights_of_another_training(trained: Path, made: Made, tmp_path: Path) 
         make_card(trained, path, made.results)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"sha256": 3}', "[" * 100_000])
 def test_files_that_are_no_cards(copied: Made, trained: Path, text: str) -> None:
     copied.path.with_suffix(".json").write_text(text)
@@ -89,6 +91,7 @@ def test_missing_bundles(tmp_path: Path) -> None:
         bundle(None, "x", tmp_path)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [

@@ -63,6 +63,7 @@ def recipe_of(text: str) -> tuple[tuple[str, Recipe], str]:
     return (options.preset, Recipe.preset(options.preset, options.images, **changes)), options.images
 
 
+@pytest.mark.slow
 def test_recorded_commands_are_used(trained: Path, tmp_path: Path) -> None:
     command = f"python -m ghn_model train --preset ghn1 --out {tmp_path} --seed 3 --data=/data/corpus"
     expected = "python -m ghn_model train --preset ghn1 --out FOLDER --seed 3 --data=FOLDER"

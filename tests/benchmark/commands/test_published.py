@@ -96,6 +96,7 @@ def test_ours_are_summarized_as_the_published_ones(results: Path) -> None:
     assert list(own_accuracies(ours, "imagenet", "top5")["mean"]) == [15.5]
 
 
+@pytest.mark.slow
 def test_the_command_shows_ours_below_the_published_ones(
     folder: Path, results: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -122,6 +123,7 @@ def test_the_command_shows_ours_below_the_published_ones(
     assert "1.00±0.00" not in out.replace("11.00", ""), "the older run does not count"
 
 
+@pytest.mark.slow
 def test_the_command_shows_one_table(folder: Path, results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command(folder, "--results", results, "--table", "accuracy", "--images", "imagenet", "--metric", "top1")
     out = capsys.readouterr().out

@@ -20,6 +20,7 @@ from ghn_model.checkpoints import TensorFile
 from tests.support.sgd_trainings import CONFIG, MODULE, SHORT, command, small_ghn
 
 
+@pytest.mark.slow
 def test_networks_of_a_split(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     command("sgd", "--split", "test", "--index", "0,2:", "--data", data, "--out", out, *SHORT)
@@ -41,6 +42,7 @@ def test_networks_of_a_split(data: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert (accuracy["top1"], accuracy["top5"]) == tuple(table.loc[1, ["top1", "top5"]])
 
 
+@pytest.mark.slow
 def test_starts_are_compared(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save_checkpoint(small_ghn(), tmp_path / "ghn.safetensors")
     out = tmp_path / "out"
@@ -60,6 +62,7 @@ def test_starts_are_compared(data: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert later[: len(table)].equals(table)
 
 
+@pytest.mark.slow
 def test_failures_are_recorded_and_can_be_repeated(nets: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = nets / "out"
     words = ["sgd", "--model", "sgd_nets:broken", "sgd_nets:plain", "--out", out, "--no-save", *SHORT]

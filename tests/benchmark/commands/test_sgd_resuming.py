@@ -61,6 +61,7 @@ def test_a_killed_training_resumes_with_the_same_rows(nets: Path) -> None:
         assert TensorFile(out / file).tensors["0.weight"].equal(TensorFile(nets / "whole" / file).tensors["0.weight"])
 
 
+@pytest.mark.slow
 def test_incomplete_rows_are_removed(nets: Path) -> None:
     out = nets / "out"
     command("sgd", "--model", "sgd_nets:plain", "sgd_nets:second", "sgd_nets:broken", "--out", out, *SHORT)

@@ -32,6 +32,7 @@ TINY = ["--network", "DARTS", "--width", "4", "--cells", "3"]
 FAST = ["--shots", "4", "--batch-size", "20", "--quiet"]
 
 
+@pytest.mark.slow
 def test_the_protocol_of_darts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save_checkpoint(small_ghn(), tmp_path / "ghn.safetensors")
     out = tmp_path / "out"
@@ -69,6 +70,7 @@ def test_genotypes_have_the_published_sizes(size: int, C: int, n_cells: int, ste
     assert (vit.C, vit.n_cells, vit.C_mult, vit.preproc) == (64, 12, 1, False)
 
 
+@pytest.mark.slow
 @needs_timm
 def test_the_protocol_of_ghn3(tmp_path: Path) -> None:
     save_checkpoint(small_ghn(), tmp_path / "ghn.safetensors")
@@ -82,6 +84,7 @@ def test_the_protocol_of_ghn3(tmp_path: Path) -> None:
     assert settings["rand_augment"] == "rand-m6-mstd0.5-inc1"
 
 
+@pytest.mark.slow
 @needs_timm
 def test_options_change_the_recipe(tmp_path: Path) -> None:
     words = ["--optimizer", "lamb", "--loss", "bce", "--mixup", "0.2", "--cutmix", "0.5", "--rand-augment", "rand-m3"]
@@ -160,6 +163,7 @@ def test_a_training_continues_after_a_sigkill_with_identical_results(tmp_path: P
     assert seconds.is_monotonic_increasing
 
 
+@pytest.mark.slow
 @needs_timm
 def test_detection(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save_checkpoint(small_ghn(), tmp_path / "ghn.safetensors")

@@ -84,6 +84,7 @@ def test_rows(small: Path, ghn: GHN) -> None:
     }
 
 
+@pytest.mark.slow
 def test_rows_depend_on_the_seed_only(small: Path) -> None:
     """They depend neither on the other networks of a run nor on the global random state."""
     images = few()
@@ -117,6 +118,7 @@ def test_models_have_initial_values_and_are_in_evaluation_mode(small: Path) -> N
     assert [graph.index for graph in seen] == [0, 1]
 
 
+@pytest.mark.slow
 def test_networks_with_unused_parameters(corpus: Path, ghn: GHN) -> None:
     nets = DeepNets1M(corpus, "test")
     index = next(i for i in range(len(nets)) if nets[i].unused)
@@ -129,6 +131,7 @@ def test_networks_with_unused_parameters(corpus: Path, ghn: GHN) -> None:
     assert table["status"].tolist() == ["failed"] * index + ["ok"]
 
 
+@pytest.mark.slow
 def test_failures_of_predictors(corpus: Path) -> None:
     class Strange(Exception):  # noqa: N818
         pass
@@ -186,6 +189,7 @@ def test_failures_of_predictors(corpus: Path) -> None:
     assert summary.successful_mean == table["top1"][9]
 
 
+@pytest.mark.slow
 def test_networks_by_index_and_name(corpus: Path) -> None:
     everything = evaluate(own, "val", few(5), data=corpus, limit=3)
     some = evaluate(own, "val", few(5), data=corpus, index=[2, 0])
@@ -259,6 +263,7 @@ def test_accuracies_of_all_bundled_hypernetworks(corpus: Path) -> None:
     assert means["ghn1-digits"] > means["untrained:ghn2"] + 5
 
 
+@pytest.mark.slow
 def test_predefined_networks(tmp_path: Path, ghn: GHN) -> None:
     table = evaluate(ghn, "predefined", few(8), data=tmp_path, batch_size=8)
     assert table["reason"].tolist() == ["", ""]

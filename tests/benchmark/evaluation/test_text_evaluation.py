@@ -104,6 +104,7 @@ def test_tasks_networks_and_data_must_fit(tmp_path: Path) -> None:
         evaluate("random", "test", "python", task="text", data=tmp_path, limit=1)
 
 
+@pytest.mark.slow
 def test_results_and_report_state_the_task(tmp_path: Path) -> None:
     (tmp_path / "corpus.txt").write_bytes(bytes(range(97, 123)) * 60)
     name = f"text:{tmp_path / 'corpus.txt'}"
@@ -127,6 +128,7 @@ def test_results_and_report_state_the_task(tmp_path: Path) -> None:
     assert len(read_results(tmp_path / "out").runs) == 2
 
 
+@pytest.mark.slow
 def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["run", "--task", "text", "--predictors", "random", "--limit", "1", "--sequence-length", "32"]
     main([*words, "--workers", "1", "--out", str(tmp_path), "--data", str(tmp_path)])

@@ -37,6 +37,7 @@ def ghn(vocabulary: str) -> GHN:
     return GHN(GHNConfig(hidden=8, max_shape=(16, 16, 3, 3), vocabulary=vocabulary, init="small")).eval()
 
 
+@pytest.mark.slow
 def test_the_vocabulary_of_the_hypernetwork(images: ImageSet) -> None:
     sizes = {}
     for vocabulary in ("complete", "ghn3", "ppuda"):
@@ -50,6 +51,7 @@ def test_the_vocabulary_of_the_hypernetwork(images: ImageSet) -> None:
         evaluate(ghn("complete"), MNASNET, images, vocabulary="ghn2")
 
 
+@pytest.mark.slow
 def test_parameters_without_a_node_keep_their_values(images: ImageSet) -> None:
     rows = {
         vocabulary: evaluate(ghn(vocabulary), CONVNEXT, images).to_dict("records")[0]

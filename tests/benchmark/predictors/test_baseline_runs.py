@@ -124,6 +124,7 @@ def _inner(found: dict[str, Tensor]) -> dict[str, Tensor]:
     return {new: found[old] for old, new in names.items()}
 
 
+@pytest.mark.slow
 def test_lsuv_initializes_a_resnet() -> None:
     try:
         models: Any = import_torchvision().models

@@ -55,6 +55,7 @@ def test_random_guesses(images: str, metric: str, level: float | None, monkeypat
     assert drawn == ([] if level is None else [level])
 
 
+@pytest.mark.slow
 def test_page_with_charts(charted: Path) -> None:
     text = (charted / "report.html").read_text(encoding="utf-8")
     page = Page(text)
@@ -76,6 +77,7 @@ def test_every_network_is_a_point(charted: Path) -> None:
     assert first.count("<use ") == 12
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error")
 def test_files_do_not_depend_on_the_settings_of_the_user(charted: Path, tmp_path: Path) -> None:
     import matplotlib as mpl

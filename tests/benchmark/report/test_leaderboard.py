@@ -278,6 +278,7 @@ def test_text_fits_a_terminal_and_says_what_is_missing(folder: Path) -> None:
     assert f"{best.mean:.1f}\u00b1{best.standard_error:.1f}" in text
 
 
+@pytest.mark.slow
 def test_command_writes_and_prints(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     parser = Parser()
     report_command.add_arguments(parser.add_subparsers())

@@ -165,6 +165,7 @@ def test_control_c_ends_a_local_cluster(data: Path, tmp_path: Path) -> None:
     until(lambda: not any(map(running, relatives.values())))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("backend", PACKAGES)
 def test_errors_of_clusters_are_one_line(data: Path, tmp_path: Path, backend: str) -> None:
     pytest.importorskip(PACKAGES[backend])
@@ -183,6 +184,7 @@ def test_only_clusters_have_an_address() -> None:
 # --- devices ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="processes see each other's claims on Linux")
 def test_processes_share_devices_evenly() -> None:
     devices = ["cuda:0", "cuda:1", "cuda:2"]

@@ -40,6 +40,7 @@ def images_of(folder: Path) -> str:
     return f"folder:{folder / 'images'}"
 
 
+@pytest.mark.slow
 def test_rows(place: Path) -> None:
     table = pd.read_csv(place / "out" / "networks.csv", keep_default_na=False)
     assert tuple(table.columns) == (*COLUMNS, "corruption")
@@ -113,6 +114,7 @@ def test_a_predictor_that_lacks_a_corruption_has_no_mean(place: Path, tmp_path: 
     assert mean.predictors == ["untrained-ghn2"]
 
 
+@pytest.mark.slow
 def test_single_severities_do_not_count_beside_the_whole(place: Path) -> None:
     evaluate(place, "more", corruptions=("fog", "fog:3"))
     (mean,) = mean_corruption_boards(corruption_boards(read_results(place / "more")))
@@ -131,6 +133,7 @@ def test_all_fifteen(place: Path) -> None:
     assert "mean over 15 corruptions" in leaderboard_text(place / "all")
 
 
+@pytest.mark.slow
 def test_a_folder_without_corruptions_has_no_column(place: Path) -> None:
     path = evaluate(place, "clean", corruptions=(), limit=1)
     assert tuple(pd.read_csv(path).columns) == COLUMNS

@@ -41,6 +41,7 @@ def test_saved_states(data: Path, here: Path) -> None:
     assert table["top5"][1] == evaluate_trained(networks[1], trained.state_dict(), images)["top5"]
 
 
+@pytest.mark.slow
 def test_training_as_a_predictor(data: Path) -> None:
     trained, random = (evaluate(name, "test", data=data, limit=1) for name in ("sgd:1", "random"))
     assert (trained["batch_norm"][0], random["batch_norm"][0]) == ("running", "batch")
@@ -48,6 +49,7 @@ def test_training_as_a_predictor(data: Path) -> None:
     assert trained["top1"][0] > random["top1"][0]
 
 
+@pytest.mark.slow
 def test_baselines(data: Path, here: Path) -> None:
     from ghn_model.checkpoints import write_tensors
 
@@ -62,6 +64,7 @@ def test_baselines(data: Path, here: Path) -> None:
     assert (rows["batch_norm"] == "batch").all()
 
 
+@pytest.mark.slow
 def test_a_file_of_a_hypernetwork(data: Path, here: Path) -> None:
     torch.manual_seed(0)
     ghn = GHN("mlp")
@@ -76,6 +79,7 @@ def test_a_file_of_a_hypernetwork(data: Path, here: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_an_official_checkpoint(data: Path, here: Path) -> None:
     torch.manual_seed(0)
     ghn = GHN("ghn2")
@@ -100,6 +104,7 @@ def test_models_of_timm(here: Path) -> None:
         evaluate("random", "timm:resnet10", data=here)
 
 
+@pytest.mark.slow
 def test_models_of_a_library(here: Path) -> None:
     import_torchvision()
     table = evaluate("random", "torchvision:squeezenet1_1,shufflenet_v2_x0_5", data=here)

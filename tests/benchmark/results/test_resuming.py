@@ -110,6 +110,7 @@ def test_a_killed_run_of_several_jobs_resumes(data: Path, here: Path, number: si
     assert lasting(here / "killed") == lasting(here / "whole")
 
 
+@pytest.mark.slow
 def test_workers_end_when_the_main_process_is_killed(data: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also while a predictor is running; their temporary files are removed."""
     (here / "temporary").mkdir()
@@ -135,6 +136,7 @@ def test_workers_end_when_the_main_process_is_killed(data: Path, here: Path, mon
             worker.kill()
 
 
+@pytest.mark.slow
 def test_incomplete_lines_are_removed(finished: Path, tmp_path: Path) -> None:
     """A file that is cut at any byte keeps its complete rows, and nothing else."""
     out = shutil.copytree(finished, tmp_path / "out")
@@ -149,6 +151,7 @@ def test_incomplete_lines_are_removed(finished: Path, tmp_path: Path) -> None:
         assert (path.read_bytes() if path.exists() else b"") == b"".join(content.splitlines(keepends=True)[:complete])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kept", [250, *(pytest.param(kept, marks=pytest.mark.slow) for kept in (0, 1, 5, 40, -1, -7))])
 def test_missing_rows_are_evaluated(finished: Path, data: Path, tmp_path: Path, kept: int) -> None:
     """Rows that are missing because the file was truncated, and because the limit is larger."""

@@ -86,6 +86,7 @@ def test_splits_limits_images_and_noise(data: Path, here: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_all_predictors_see_the_same_noise(data: Path, here: Path) -> None:
     clean, noisy = (load_images("digits", "test", noise=noise) for noise in (0.0, 0.3))
     names = ("random", "plugged_in:initial")

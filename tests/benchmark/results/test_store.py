@@ -118,6 +118,7 @@ def test_files_of_earlier_versions_get_the_new_column(tmp_path: Path) -> None:
 # --- spreadsheets ---
 
 
+@pytest.mark.slow
 @given(st.text(max_size=12) | st.from_regex(r"'{0,2}[=+\-@][a-zA-Z0-9(). ]{0,6}", fullmatch=True))
 def test_texts_come_back_and_no_cell_is_executed(text: str) -> None:
     cell = escape_formula(text)

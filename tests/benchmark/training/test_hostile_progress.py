@@ -56,6 +56,7 @@ CHANGES: dict[str, Change] = {
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("case", CHANGES)
 def test_states_that_do_not_fit_are_refused(tmp_path: Path, case: str) -> None:
     recipe, path = RECIPE.replace(optimizer="adamw"), tmp_path / "state"

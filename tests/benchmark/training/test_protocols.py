@@ -151,6 +151,7 @@ def test_the_loss_of_the_auxiliary_head_is_added_with_its_weight() -> None:
     assert losses[1] != pytest.approx(losses[0], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_the_auxiliary_head_is_trained_only_with_a_weight() -> None:
     model = cell_network(auxiliary=True)
     name = "auxiliary_head.classifier.weight"

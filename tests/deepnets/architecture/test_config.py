@@ -274,6 +274,7 @@ def test_frozen() -> None:
             setattr(value, name, 1)
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(configs(max_steps=10, max_cells=12), configs(max_steps=2, max_cells=3))
 def test_equal_and_hashable(one: NetworkConfig, other: NetworkConfig) -> None:

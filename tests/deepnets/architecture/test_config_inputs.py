@@ -134,6 +134,7 @@ def damaged(draw: st.DrawFn, valid_values: st.SearchStrategy[dict[str, Any]]) ->
     return whole[0]
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(damaged(configs(max_steps=2).map(NetworkConfig.to_dict)))
 def test_anything_is_a_valid_config_or_a_config_error(values: Any) -> None:

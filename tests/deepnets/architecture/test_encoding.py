@@ -104,6 +104,7 @@ def test_any_bytes_are_safe(content: bytes) -> None:
     assert_safe(np.frombuffer(content, ARCHITECTURE))
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(
     configs(max_steps=3, max_cells=8),

@@ -37,6 +37,7 @@ def compare(config: NetworkConfig, image_size: int = 32, batch: int = 2) -> None
             assert torch.allclose(ours, theirs, rtol=1e-6, atol=1e-12 * largest), name
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(configs(max_cells=5, with_output=True))
 def test_random_networks(config: NetworkConfig) -> None:

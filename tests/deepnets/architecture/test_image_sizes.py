@@ -23,6 +23,7 @@ CONFIGS = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", list(CONFIGS))
 def test_module_function_and_graph_agree(name: str, size: int) -> None:

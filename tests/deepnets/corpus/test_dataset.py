@@ -45,6 +45,7 @@ def test_there_are_nine_splits() -> None:
     assert set(NETWORK_SPLITS) == set(SIZES)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("image_size", "num_classes"), [(32, 10), (224, 1000)])
 @pytest.mark.parametrize("split", NETWORK_SPLITS)
 def test_every_graph_is_that_of_its_config(corpus: Path, split: str, image_size: int, num_classes: int) -> None:
@@ -65,6 +66,7 @@ def test_every_graph_is_that_of_its_config(corpus: Path, split: str, image_size:
         assert nets.config(i) == graph.config
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("split", ["train", "val", "predefined"])
 def test_indexing(corpus: Path, split: str) -> None:
     nets = DeepNets1M(corpus, split)
@@ -187,6 +189,7 @@ def test_representation(corpus: Path) -> None:
 # --- the table ---
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("image_size", [32, 224])
 @pytest.mark.parametrize("split", [split for split in NETWORK_SPLITS if split != "predefined"])
 def test_table(corpus: Path, split: str, image_size: int) -> None:
@@ -312,6 +315,7 @@ def content(batch: Any) -> list[Any]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("context", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
 def test_workers_load_the_same_batches(corpus: Path, context: str) -> None:
     for split in ("train", "val") if context == "fork" else ("train",):
@@ -337,6 +341,7 @@ def test_loaders(corpus: Path) -> None:
     assert [graph.config for graph in batches[-1].graphs] == [train[place].config for place in last]
 
 
+@pytest.mark.slow
 def test_no_torch_until_it_is_needed(corpus: Path) -> None:
     program = """
 import sys

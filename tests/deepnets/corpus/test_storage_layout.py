@@ -35,6 +35,7 @@ from tests.deepnets.corpus.corpus_files import (
 )
 
 
+@pytest.mark.slow
 def test_truncated(corpus: Path, tmp_path: Path) -> None:
     content = corpus_path(corpus, SPLIT).read_bytes()
     path = tmp_path / "deepnets1m_bnfree.h5"
@@ -254,6 +255,7 @@ MEMBERS: dict[str, tuple[Change, str]] = {
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("case", MEMBERS)
 def test_members(tampered: Callable[[Change], Path], case: str) -> None:
     change, message = MEMBERS[case]
@@ -274,6 +276,7 @@ COLUMN_CHANGES: dict[str, Callable[[npt.NDArray[Any]], npt.NDArray[Any]]] = {
 }
 
 
+@pytest.mark.sampled(15)
 @pytest.mark.parametrize("name", COLUMNS)
 def test_columns(tampered: Callable[[Change], Path], name: str) -> None:
     changes = dict(COLUMN_CHANGES)

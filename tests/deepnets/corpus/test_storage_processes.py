@@ -32,6 +32,7 @@ def everything(nets: DeepNets1M) -> list[tuple[Graph, NetworkConfig]]:
     return [(graph, graph.config) for graph in nets]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_other_processes(corpus: Path, method: str) -> None:
     nets = DeepNets1M(corpus, "train")
@@ -65,6 +66,7 @@ def test_inherited(corpus: Path) -> None:
     assert everything(nets) == expected
 
 
+@pytest.mark.slow
 def test_threads(corpus: Path) -> None:
     nets = DeepNets1M(corpus, "train")
     expected = everything(nets)

@@ -88,6 +88,7 @@ def open_all(folder: Path) -> None:
     sys.stdout.write(f"{max(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, 0) >> 10}\n")
 
 
+@pytest.mark.slow
 def test_absurd_sizes_take_no_memory(tampered: Callable[[Change], Path], tmp_path: Path) -> None:
     folder = tmp_path / "files"
     folder.mkdir()
@@ -164,6 +165,7 @@ VALUES = [
 ]
 
 
+@pytest.mark.sampled(7)
 @pytest.mark.parametrize(("name", "value"), VALUES)
 def test_values_out_of_range(forged: Forge, corpus: Path, name: str, value: int) -> None:
     index = 37
@@ -213,6 +215,7 @@ FIELDS = [
 ]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("name", "value", "row"), FIELDS)
 def test_rows_of_no_graph(forged: Forge, corpus: Path, name: str, value: int, row: int) -> None:
     index = 41

@@ -111,6 +111,7 @@ def test_checksum_that_does_not_fit(edited: Edit) -> None:
     assert verify(edited(change, checksummed=True)).num_networks == 100
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", COLUMNS)
 def test_columns_that_do_not_fit_the_digest(edited: Edit, name: str) -> None:
     def change(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -165,6 +166,7 @@ def forged(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cal
 Forge = Callable[..., Path]
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("block", [7, INDEX, INDEX + 1, 256])
 @pytest.mark.parametrize("name", ["num_nodes", "num_edges", "num_params", "num_params_imagenet", "fingerprint"])
 @pytest.mark.parametrize("by", [-1, 1])
@@ -259,6 +261,7 @@ def test_graph_of_another_network(forged: Forge) -> None:
 MEANT = [name for name in ARCHITECTURE.names or () if name not in ("steps", "imagenet_stride")]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", MEANT)
 def test_other_configuration(forged: Forge, name: str) -> None:
     """Another valid configuration; the stride, which `MEANT` omits, affects neither graphs nor parameters."""

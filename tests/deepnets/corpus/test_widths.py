@@ -78,6 +78,7 @@ def training_networks() -> tuple[Table, list[NetworkConfig], list[dict[str, int]
     return table, [decode(record) for record in shard.architectures[:3000]], counts
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(("image_size", "wider"), VARIANTS)
 def test_every_draw_is_one_of_those_allowed(image_size: int, wider: bool) -> None:
     table, networks, counts = training_networks()
@@ -93,6 +94,7 @@ def test_every_draw_is_one_of_those_allowed(image_size: int, wider: bool) -> Non
         assert seen == distribution(*kind, wider).keys()  # and every allowed draw occurs
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(("image_size", "wider"), VARIANTS)
 def test_draws_are_uniform(image_size: int, wider: bool) -> None:
     """Uniform over the draws of one network, and over the networks of one kind."""
@@ -193,6 +195,7 @@ def test_draws_never_change() -> None:
     assert draws == [(48, 64, 4), (48, 448, 4), (112, 64, 4), (112, 256, 2)]
 
 
+@pytest.mark.slow
 def test_another_process_draws_the_same(corpus: Path) -> None:
     program = """
 import json, sys
@@ -225,6 +228,7 @@ def test_datasets_draw_by_the_same_rule(corpus: Path) -> None:
 # --- evaluation ---
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("split", ["val", "test", "deep", "dense", "bnfree", "search"])
 def test_evaluation_networks_are_as_wide_as_two_and_a_half_million_parameters_need(corpus: Path, split: str) -> None:
     nets = DeepNets1M(corpus, split)

@@ -141,6 +141,7 @@ CHANGES = st.sampled_from(WIRING.names or ()).flatmap(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=500, deadline=None)
 @given(st.lists(CHANGES, min_size=1, max_size=4), st.permutations(range(8)), st.integers(1, 8), st.booleans())
 def test_any_rows_are_a_graph_or_refused(

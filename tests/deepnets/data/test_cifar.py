@@ -272,6 +272,7 @@ for number in range(int(sys.argv[2])):
     }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_hostile_files(refusals: dict[str, str], kind: str) -> None:
     """Malicious files raise one error of one line; no code runs, and no large memory is allocated."""

@@ -49,6 +49,7 @@ def test_the_fifteen_of_the_paper() -> None:
     assert all(len(severities) == 5 for pair in CONSTANTS.values() for severities in pair)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", list(CORRUPTIONS))
 @pytest.mark.parametrize("side", [16, 31, 32, 65, 224])
 def test_shape_type_and_repeatability(name: str, side: int) -> None:
@@ -62,6 +63,7 @@ def test_shape_type_and_repeatability(name: str, side: int) -> None:
     assert np.array_equal(image, before)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "name", ["gaussian_noise", "shot_noise", "impulse_noise", "zoom_blur", "brightness", "contrast"]
 )

@@ -72,6 +72,7 @@ def test_images_that_are_too_large(tmp_path: Path, width: int, height: int, reas
         read_image(path)
 
 
+@pytest.mark.slow
 def test_texts_and_profiles_in_images_are_limited(tmp_path: Path) -> None:
     zeros = zlib.compress(bytes(200 << 20), 9)
 
@@ -150,6 +151,7 @@ def sparse(blocks: int) -> bytes:
     return bytes(first) + other * blocks
 
 
+@pytest.mark.sampled(11)
 @pytest.mark.parametrize("case", ARCHIVES)
 def test_archives(tmp_path: Path, case: str) -> None:
     path = tmp_path / ARCHIVE

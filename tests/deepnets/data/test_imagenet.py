@@ -123,6 +123,7 @@ def test_evaluation_transforms(tree: Path, size: int, resize: int, crop: int) ->
     assert torch.equal(pixels, expected)
 
 
+@pytest.mark.slow
 def test_augmentation(tree: Path) -> None:
     images = load(tree, "trainval", image_size=16)
     options: dict[str, Any] = {"shuffle": True, "augment": True}
@@ -229,6 +230,7 @@ def test_too_few_images(tmp_path: Path) -> None:
     assert len(load(tmp_path, "trainval", num_classes=1)) == 50
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize("content", [b"", b"no image", b"\xff\xd8\xff\xe0\x00\x10JFIF"])
 def test_a_damaged_image(tmp_path: Path, content: bytes, workers: int) -> None:

@@ -188,6 +188,7 @@ def test_files_that_are_no_tokenizers(tmp_path: Path, damage: bytes) -> None:
         open_texts("python", tokenizer=tmp_path / "absent.json")
 
 
+@pytest.mark.slow
 def test_bytes_need_no_package_and_files_say_what_to_install(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{}")
     code = f"""

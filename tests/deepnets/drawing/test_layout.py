@@ -63,6 +63,7 @@ def drawn_edges(layout: object) -> set[tuple[int, int]]:
     return edges
 
 
+@pytest.mark.sampled(7)
 @pytest.mark.parametrize("name", MAKERS)
 def test_layout_is_readable(name: str) -> None:
     assert_readable(graph(name))

@@ -35,6 +35,7 @@ def texts(artist: object) -> list[str]:
 # --- files ---
 
 
+@pytest.mark.sampled(10)
 @pytest.mark.parametrize("suffix", [*FORMATS, "PNG"])
 @pytest.mark.parametrize("name", ["V2", DEAD, "ViT"])
 def test_same_graph_gives_the_same_file(tmp_path: Path, suffix: str, name: str) -> None:
@@ -69,6 +70,7 @@ def test_titles_are_text(tmp_path: Path) -> None:
 # --- what is in the picture ---
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", MAKERS)
 def test_legend_and_title_are_complete_and_not_clipped(name: str) -> None:
     drawn = graph(name)
@@ -223,6 +225,7 @@ STYLES = (
 )
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("suffix", ["png", "svg"])
 def test_the_style_of_the_user_does_not_matter(tmp_path: Path, suffix: str) -> None:
     def pictures() -> list[bytes]:
@@ -236,6 +239,7 @@ def test_the_style_of_the_user_does_not_matter(tmp_path: Path, suffix: str) -> N
             assert pictures() == expected
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("title", [r"$\frac$", "costs $5, or $6", "a_b^{c", "%"])
 def test_titles_are_no_formulas(tmp_path: Path, title: str) -> None:
     figure = draw(graph("V1"), tmp_path / "a.svg", title=title)
@@ -244,6 +248,7 @@ def test_titles_are_no_formulas(tmp_path: Path, title: str) -> None:
     draw_grid([graph("V1")], tmp_path / "b.pdf", titles=[title])
 
 
+@pytest.mark.slow
 def test_matplotlib_is_imported_late_and_pyplot_never() -> None:
     code = """if True:
         import sys
@@ -263,6 +268,7 @@ def test_missing_matplotlib_is_explained(monkeypatch: pytest.MonkeyPatch) -> Non
             function(graph("V1"))
 
 
+@pytest.mark.slow
 def test_deep_networks_take_seconds(tmp_path: Path) -> None:
     deep = build_graph(NetworkConfig(GENOTYPES["PDARTS"], n_cells=36, C=16))
     assert deep.num_nodes > 1400

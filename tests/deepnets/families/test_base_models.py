@@ -112,6 +112,7 @@ def test_without_transformers(monkeypatch: pytest.MonkeyPatch) -> None:
         nets.graph(0)
 
 
+@pytest.mark.slow
 def test_importing_needs_no_transformers() -> None:
     import subprocess
 

@@ -53,6 +53,7 @@ def test_networks_by_number() -> None:
     assert nets.config(-1) == nets.config(9_999)
 
 
+@pytest.mark.slow
 def test_another_process() -> None:
     program = """
 import json

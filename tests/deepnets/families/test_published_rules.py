@@ -134,6 +134,7 @@ def test_candidates_follow_the_rule(seed: int) -> None:
     assert set(drawn_gpts) <= allowed_gpts
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", ["vits-1k", "gpts-1k", "llamas-1k", "resnet-widths", "gpt2-widths"])
 def test_unseen_networks(name: str) -> None:
     """No configuration for validation and testing is in another split, nor twice in its own."""

@@ -32,6 +32,7 @@ def assert_traced(nets: FamilyNetworks, index: int, vocabulary: str = "complete"
     assert (graph.windows == expected.windows).all()
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     ("name", "splits", "options"),
     [
@@ -61,6 +62,7 @@ def test_vocabularies(vocabulary: str) -> None:
     assert FamilyNetworks("vits-1k", "test", vocabulary=vocabulary)[0] == nets.graph(0, vocabulary)
 
 
+@pytest.mark.slow
 def test_topologies_of_vits() -> None:
     """ViTs-1K has seven topologies, one for each number of layers."""
     nets = FamilyNetworks("vits-1k", "original")

@@ -72,6 +72,7 @@ def test_ancestors(name: str) -> None:
         assert members(found[key].most) - {key} == expand(least) | expand(more) - {key}, key
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(configs(max_steps=4, max_cells=5, widths=(8,), with_output=True))
 def test_graphs_of_networks_are_confirmed(config: NetworkConfig) -> None:
@@ -85,6 +86,7 @@ def without_edge(graph: Graph, edge: int) -> Graph:
     return Graph(graph.node_types, graph.cells, degrees, sources, slots=lambda: graph._slots)
 
 
+@pytest.mark.slow
 def test_a_missing_edge_is_found() -> None:
     config = NetworkConfig(GENOTYPES["DARTS"], n_cells=3, C=8)
     graph, network = build_graph(config), Network(config)

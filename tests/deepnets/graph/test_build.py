@@ -116,6 +116,7 @@ HARD = {
 }
 
 
+@pytest.mark.sampled(10)
 @pytest.mark.parametrize("stem_type", [0, 1])
 @pytest.mark.parametrize("norm", [None, "bnorm"])
 @pytest.mark.parametrize("name", HARD)
@@ -181,6 +182,7 @@ def test_published_networks(
     assert sum(slot.numel for slots in graph.parameters for slot in slots) == params
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(configs(max_steps=10, max_cells=12, widths=(2, 8, 32, 48), with_output=True), st.sampled_from((32, 224)))
 def test_parameters_and_counts_equal_the_closed_forms(config: NetworkConfig, size: int) -> None:

@@ -29,6 +29,7 @@ def test_the_average_path_does_not_depend_on_blocks(monkeypatch: pytest.MonkeyPa
     assert average_path(n + 1, np.array(edges, np.int32)) == math.inf
 
 
+@pytest.mark.slow
 def test_a_large_graph_takes_little_memory() -> None:
     """All distances of 8,000 nodes would take 512 MB."""
     nodes = np.arange(1, 8000, dtype=np.int32)

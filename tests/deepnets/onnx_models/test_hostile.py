@@ -125,6 +125,7 @@ def written(path: Path, nodes: list[Any], functions: list[Any], tensors: list[An
     return path
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("name", REFUSED)
 def test_models_that_are_refused(tmp_path: Path, name: str) -> None:
     make, message = REFUSED[name]

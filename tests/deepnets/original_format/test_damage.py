@@ -270,6 +270,7 @@ def test_a_flipped_bit_in_the_data_is_noticed(good: Path) -> None:
         read_official(good)[1]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("which", ["hdf5", "json"])
 def test_random_damage_is_an_error_or_harmless(good: Path, which: str) -> None:
     target = good if which == "hdf5" else metadata(good)

@@ -131,6 +131,7 @@ def test_round_trip(tmp_path: Path, rebuild: Any, compression: str | None) -> No
     assert report.with_dead_nodes == sum(not graph.live.all() for graph in graphs)
 
 
+@pytest.mark.slow
 @given(configs(with_output=True))
 @settings(max_examples=60, deadline=None)
 def test_round_trip_of_any_architecture(tmp_path_factory: pytest.TempPathFactory, config: NetworkConfig) -> None:

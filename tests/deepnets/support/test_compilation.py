@@ -164,6 +164,7 @@ def test_a_read_only_package_uses_the_user_cache(project: Path, tmp_path: Path) 
     assert run(project, 3, **environment)[:2] == (11, False)
 
 
+@pytest.mark.slow
 def test_nothing_can_be_written(project: Path, tmp_path: Path) -> None:
     for package in ("deepnets", "program"):
         occupied(project / package / "__pycache__")
@@ -193,6 +194,7 @@ def test_the_cache_folder_can_be_chosen(project: Path, tmp_path: Path) -> None:
     assert run(project, 3, NUMBA_CACHE_DIR=str(folder))[:2] == (7, True)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("file", "old", "new"),
     [
@@ -238,6 +240,7 @@ for text in (source, source.replace(old, new), source):
     assert restored == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "damage",
     [

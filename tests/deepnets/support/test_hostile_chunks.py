@@ -131,6 +131,7 @@ def read_corpus(path: Path) -> str:
         return content_digest(file)
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("name", ["networks/num_rows", "networks/C", "networks/ops", "vocabulary/names", "wiring"])
 @pytest.mark.parametrize("mask", [0, 0b100, 0b101])
 def test_a_corpus_with_a_bomb(tmp_path: Path, name: str, mask: int) -> None:

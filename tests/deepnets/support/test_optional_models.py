@@ -71,6 +71,7 @@ def test_importing_the_module_imports_neither_package() -> None:
     assert output("print(sorted({'torchvision', 'timm'} & set(sys.modules)))") == ["[]"]
 
 
+@pytest.mark.slow
 def test_where_torchvision_is_not_installed() -> None:
     missing = f"torchvision is not installed; install it with {INSTALL}"
     assert output("sys.modules['torchvision'] = None" + REPORT) == [
@@ -98,6 +99,7 @@ for name in {names}:
 """
 
 
+@pytest.mark.slow
 def test_missing_operators_are_declared_and_reported_once(tmp_path: Path) -> None:
     source = NEEDS_OPERATORS.format(names=("nms", "qnms"))
     package(
@@ -122,6 +124,7 @@ def test_import_after_a_failed_import(tmp_path: Path) -> None:
     assert lines[-1] == "torchvision.part"
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("source", "reason"),
     [
@@ -241,6 +244,7 @@ def test_errors_are_one_line(spec: str, arguments: dict[str, int], message: str)
         assert len(str(raised.value).splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_modules_with_errors_are_one_line(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("1 / 0\n")
     (tmp_path / "incomplete.py").write_text("import numpyy\n")

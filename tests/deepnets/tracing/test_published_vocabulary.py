@@ -66,6 +66,7 @@ SIZES: dict[str, tuple[int, int, dict[str, int]]] = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", SIZES)
 def test_known_sizes(name: str) -> None:
     nodes, edges, counts = SIZES[name]
@@ -112,6 +113,7 @@ FAMILIES: dict[str, tuple[int, dict[str, Any]]] = {
 }
 
 
+@pytest.mark.sampled(14)
 @pytest.mark.parametrize("name", FAMILIES)
 def test_ancestry_of_every_family(name: str) -> None:
     size, options = FAMILIES[name]
@@ -155,6 +157,7 @@ TIMM = (
 )
 
 
+@pytest.mark.sampled(19)
 @pytest.mark.parametrize("name", TIMM)
 def test_difficult_families_of_timm(name: str) -> None:
     timm = import_timm()

@@ -42,6 +42,7 @@ def test_any_network(config: NetworkConfig, num_classes: int, image_size: int, t
     assert all(module.training == training for module in network.modules())
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", HARD)
 def test_hard_cases(name: str) -> None:
     for n_cells in (1, 2, 3, 5):

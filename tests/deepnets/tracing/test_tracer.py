@@ -40,6 +40,7 @@ def plain_name(name: str) -> str:
 # --- the graph ---
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", [name for name, case in TRACEABLE.items() if case.types])
 def test_node_types_and_edges(name: str) -> None:
     case = ZOO[name]

@@ -117,6 +117,7 @@ def refused(outcome: Outcome, kind: str, path: Path) -> None:
     assert len(outcome.text) < 500
 
 
+@pytest.mark.sampled(11)
 @pytest.mark.parametrize("case", BOMBS)
 def test_pickles(tmp_path: Path, case: str) -> None:
     path = tmp_path / "ghn.pt"
@@ -161,6 +162,7 @@ def safetensors(path: Path, header: bytes, length: int | None = None) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_headers_of_safetensors(tmp_path: Path) -> None:
     empty = b'"%d":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}'
     few = safetensors(tmp_path / "few", b"{" + b",".join(empty % i for i in range(20_000)) + b"}")

@@ -183,6 +183,7 @@ def test_failed_writes_keep_the_old_file(path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_old_file(path: Path) -> None:
     code = f"""
 import resource, signal, sys
@@ -223,6 +224,7 @@ def test_truncated_files_are_refused(path: Path) -> None:
     error(path)
 
 
+@pytest.mark.slow
 def test_flipped_bits_are_detected(path: Path) -> None:
     content = path.read_bytes()
     header = 8 + struct.unpack("<Q", content[:8])[0]

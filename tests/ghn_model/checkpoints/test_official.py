@@ -260,6 +260,7 @@ def saved(path: Path, form: str) -> Path:
 FORMS = ["torch", "with arguments", "old torch", "joblib", "joblib zlib", "joblib gzip", "joblib bz2", "joblib xz"]
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("form", FORMS)
 def test_truncated_files_are_refused(path: Path, form: str) -> None:
     content = saved(path, form).read_bytes()
@@ -269,6 +270,7 @@ def test_truncated_files_are_refused(path: Path, form: str) -> None:
         error(path)
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("form", FORMS)
 def test_damaged_files_load_or_are_refused(path: Path, form: str) -> None:
     """A changed file either loads or raises one error."""

@@ -101,6 +101,7 @@ def assert_refused(path: Path) -> str:
     return text
 
 
+@pytest.mark.sampled(39)
 @pytest.mark.parametrize("name", hostile(Path(MARKER)))
 @pytest.mark.parametrize("where", ["alone", "state_dict", "config", "args"])
 def test_hostile_pickles_run_nothing(path: Path, name: str, where: str) -> None:
@@ -132,6 +133,7 @@ def test_hostile_pickles_are_dangerous(tmp_path: Path) -> None:
         assert marker.exists(), name
 
 
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize(
     "instructions",
     [
@@ -206,6 +208,7 @@ def test_huge_tensors_take_no_memory(path: Path) -> None:
     assert "has a tensor of shape (65536,) on a storage of 1 elements" in assert_refused(path)
 
 
+@pytest.mark.slow
 def test_decompression_is_limited(path: Path) -> None:
     state = {"embed.weight": torch.zeros(5_000_000)}
     plain = pickle.dumps({"a": bytes(100_000_000)})

@@ -303,6 +303,7 @@ def words(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return ["predict", "--model", "mine:net", "--checkpoint", "ghn.safetensors", "--out", "net.safetensors"]
 
 
+@pytest.mark.slow
 def test_as_a_program(words: list[str]) -> None:
     done = program(*words, "--model-kwarg", "width=5", "--input-size", "3")
     assert (done.returncode, done.stderr) == (0, "")

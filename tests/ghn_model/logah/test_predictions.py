@@ -111,6 +111,7 @@ CASES = [
 ]
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(("variant", "name"), CASES)
 def test_every_tensor(variant: str, name: str) -> None:
     ghn, graph = made(**VARIANTS[variant]), traced(name)
@@ -223,6 +224,7 @@ def stored_hypernetwork(name: str, folder: Path) -> GHN:
     return ghn
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("hypernetwork", "name"), STORED)
 def test_the_predictions_of_the_original(hypernetwork: str, name: str, tmp_path: Path) -> None:
     entry = hypernetworks()[hypernetwork]["models"][name]

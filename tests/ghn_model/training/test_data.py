@@ -38,6 +38,7 @@ def test_drawn_networks_respect_the_limits(corpus: Path) -> None:
         DrawnNetworks(nets, max_params=10)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("workers", [0, 1])
 def test_meta_batches_resume_at_any_step(corpus: Path, workers: int) -> None:
     nets = DrawnNetworks(DeepNets1M(corpus), max_nodes=150)
@@ -101,6 +102,7 @@ def folders(count: int = 12, workers: int = 0) -> MadeUpFolders:
     return MadeUpFolders("made up", "train", [""] * count, np.arange(count), count, 2, workers=workers)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("workers", [0, 1])
 def test_folders_resume_at_any_step(workers: int) -> None:
     """The same images with the same augmentation, from any step on, in any number of workers."""

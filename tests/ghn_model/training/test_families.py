@@ -56,6 +56,7 @@ def parameters_of(model: nn.Module, scale: float = 0.1) -> dict[str, Tensor]:
     return {name: scale * torch.randn(p.shape) for name, p in model.named_parameters()}
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", ["resnet-widths", "vits-1k"])
 @pytest.mark.parametrize("training", [True, False])
 def test_outputs(name: str, training: bool) -> None:
@@ -156,6 +157,7 @@ def trained(out: Path, steps: int, **options: Any) -> Path:
     )
 
 
+@pytest.mark.slow
 def test_resuming(tmp_path: Path) -> None:
     """An interrupted training gives the same weights bit for bit; another family is refused."""
     whole = trained(tmp_path / "whole", 6)
@@ -211,6 +213,7 @@ def test_command(tmp_path: Path) -> None:
     assert list((tmp_path / "data" / "families").iterdir())
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("name", "message"),
     [

@@ -129,6 +129,7 @@ TENSORS: dict[str, Callable[[Tensors, Metadata], object]] = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("case", TENSORS)
 def test_tensors_that_do_not_fit_change_nothing(run: Run, case: str) -> None:
     before = run.numbers()

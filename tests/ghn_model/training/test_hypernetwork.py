@@ -94,6 +94,7 @@ class Plain:
         return self.inner.parameters()
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("kind", [Scales, Prepared, Plain])
 def test_custom_hypernetworks_train_and_resume(corpus: Path, tmp_path: Path, kind: Any) -> None:
     """Weights and state are equal bit for bit, whether a training has one call or several."""
@@ -144,6 +145,7 @@ def test_invalid_hypernetworks() -> None:
     assert build_hypernetwork(ghn) is ghn
 
 
+@pytest.mark.slow
 def test_the_command_line_trains_a_class_of_a_module(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

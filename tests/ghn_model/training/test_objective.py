@@ -27,6 +27,7 @@ CONFIGS = [
 ]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("preset", ["ghn2", "ghn1", "mlp", "ghn3-t"])
 @pytest.mark.parametrize("decay", [0.0, 1e-3])
 def test_gradients_equal_those_of_real_networks(preset: str, decay: float) -> None:

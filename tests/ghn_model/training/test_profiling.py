@@ -61,6 +61,7 @@ def test_parts_cover_a_step(corpus: Path) -> None:
     assert "Self CPU" in found.table
 
 
+@pytest.mark.slow
 def test_a_failed_training_stops_the_profiler(corpus: Path) -> None:
     recipe, nets = small_recipe(), DeepNets1M(corpus)
     images = stream(recipe.batch_size)

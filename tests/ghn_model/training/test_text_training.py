@@ -192,6 +192,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_a_resumed_run_equals_an_uninterrupted_one(nets: FamilyNetworks, tmp_path: Path) -> None:
     whole = run(tmp_path / "whole", nets, 6)
     policy = CheckpointPolicy(log_steps=2, stop_after=1e-9)  # one step at a time

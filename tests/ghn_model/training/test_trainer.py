@@ -117,6 +117,7 @@ def test_a_finished_run_does_not_change(corpus: Path, tmp_path: Path) -> None:
     assert rows(tmp_path) == log
 
 
+@pytest.mark.slow
 def test_learning_rates_follow_the_budget(corpus: Path, tmp_path: Path) -> None:
     """With a budget of 0.1 minutes, the schedule is complete after this time."""
     recipe = small_recipe()
@@ -230,6 +231,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, fails: Callable[[int], object]) -> 
     monkeypatch.setattr(Objective, "backward", backward)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     "fault",
     [
@@ -266,6 +268,7 @@ def weights(out: Path) -> dict[str, Tensor]:
     return {name: t for name, t in tensors(out / "state.safetensors").items() if name.startswith("weights.")}
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("fault", [True, torch.OutOfMemoryError("out of memory")])
 def test_too_many_skipped_steps_are_an_error(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: object
@@ -360,6 +363,7 @@ def test_incompatible_arguments(corpus: Path, tmp_path: Path) -> None:
         train(tmp_path, small_config(num_classes=7), recipe, images, DeepNets1M(corpus), distributed=Distributed("cpu"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "status", "message"),
     [

@@ -17,6 +17,7 @@ from tests.support.training_runs import command, run, small_config, small_recipe
 NO_TIME = 1e-9  # minutes; at least one step is always done
 
 
+@pytest.mark.slow
 def test_several_calls_equal_a_single_call(corpus: Path, tmp_path: Path) -> None:
     """Each call does one step; further calls change nothing; the weights equal those of a single call."""
     steps = []

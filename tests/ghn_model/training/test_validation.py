@@ -51,6 +51,7 @@ def validation(corpus: Path) -> Validation:
     return Validation(small_graphs(corpus, 3), [images.at(step) for step in range(2)], every=2)
 
 
+@pytest.mark.slow
 def test_resumed_runs_have_the_same_curve(corpus: Path, tmp_path: Path, validation: Validation) -> None:
     """Curve and weights are equal bit for bit, whether a training has one call or one per step."""
     options = {"ema_decay": 0.9, "options": {"validation": validation}}
@@ -68,6 +69,7 @@ def test_resumed_runs_have_the_same_curve(corpus: Path, tmp_path: Path, validati
     assert seconds == sorted(seconds)
 
 
+@pytest.mark.slow
 def test_validation_does_not_change_the_training(corpus: Path, tmp_path: Path, validation: Validation) -> None:
     train_here(corpus, tmp_path / "with", steps=4, options={"validation": validation})
     train_here(corpus, tmp_path / "without", steps=4)
@@ -76,6 +78,7 @@ def test_validation_does_not_change_the_training(corpus: Path, tmp_path: Path, v
     assert not (tmp_path / "without" / "curve.csv").exists()
 
 
+@pytest.mark.slow
 def test_rows_after_the_resumed_step_are_removed(corpus: Path, tmp_path: Path, validation: Validation) -> None:
     """A run that was killed may have written rows after it saved its state."""
     options = {"options": {"validation": validation}}

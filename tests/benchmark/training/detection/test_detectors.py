@@ -162,6 +162,7 @@ def test_pedestrians_are_found(tmp_path: Path) -> None:
     assert list(trained.curve) == ["epoch", "loss", "ap", "ap50", "ap75", "seconds", "learning_rate"]
 
 
+@pytest.mark.slow
 def test_the_result_is_that_without_interruption(parts: tuple[PennFudan, PennFudan], tmp_path: Path) -> None:
     recipe = SGDRecipe.preset("penn-fudan", epochs=3)
     options: dict[str, Any] = {"eval_images": parts[1], "image_size": 64, "seed": 2}
