@@ -64,7 +64,7 @@ def test_results_are_added(copied: Made, trained: Path, with_run: bool) -> None:
     assert "rounded" not in card["results_about"]
     assert card["evaluation"] == [
         "python -m benchmark run --predictors ghn1-digits raw=FILE --splits test,wide --limit 3,wide=4 "
-        "--data FOLDER --out FOLDER --quiet --no-report --jobs 1"
+        "--data FOLDER --out FOLDER --quiet --no-report --workers 1"
     ]
     changed = ("about", "results", "evaluation", "results_about", "data")
     assert {name: card[name] for name in card if name not in changed} == {
