@@ -16,7 +16,9 @@ from benchmark.results import Machine, run
 from tests.support.benchmark_runs import ROOT, VARYING, table_of
 from tests.support.small_corpus import write_predictors
 
-PREDICTORS = ("plugged_in:noisy", "untrained:ghn1", "random")
+PREDICTORS = {"plugged_in:noisy": "plugged_in:noisy", "untrained:ghn1": "untrained-ghn1", "random": "random"}
+"""Names of predictors, and their labels."""
+
 NOISE = (0.0, 0.08)
 OPTIONS: dict[str, Any] = {"limit": 3, "seed": 5}
 PACKAGES = {"dask": "distributed", "ray": "ray"}
@@ -50,9 +52,9 @@ def expected(data: Path, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFra
             patch.syspath_prepend(str(folder))
             patch.delitem(sys.modules, "plugged_in", raising=False)
             tables = [
-                evaluate(name, "test", data=data, noise=level, **OPTIONS).assign(predictor=name, noise=level)
+                evaluate(name, "test", data=data, noise=level, **OPTIONS).assign(predictor=label, noise=level)
                 for level in NOISE
-                for name in PREDICTORS
+                for name, label in PREDICTORS.items()
             ]
     finally:
         torch.set_num_threads(threads)
@@ -71,7 +73,7 @@ def test_rows_are_equal_bit_by_bit(
         pytest.importorskip(PACKAGES[name])
     monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{here}")  # for the processes of clusters
     machine = Machine(**MACHINES[name])
-    run(PREDICTORS, ["test"], data=data, out=here / "out", noise=NOISE, machine=machine, **OPTIONS)
+    run(list(PREDICTORS), ["test"], data=data, out=here / "out", noise=NOISE, machine=machine, **OPTIONS)
     found = table_of(here / "out")
     assert len(found) == len(PREDICTORS) * len(NOISE) * OPTIONS["limit"]
     assert set(found["status"]) == {"ok"}
