@@ -12,9 +12,9 @@ from deepnets.support import CLUSTERS, ConfigError, at_least, available_memory, 
 
 __all__ = ["BACKENDS", "MAX_TIMEOUT", "Machine", "checked_device", "default_workers", "memory_limit"]
 
-BACKENDS = ("threading", "loky", "multiprocessing", "sequential", *CLUSTERS)
+BACKENDS = ("threading", "loky", "sequential", *CLUSTERS)
 """Backends of joblib on one machine, of which threads suffice, since each one only waits for its worker processes; and
-clusters of Dask and Ray."""
+clusters of Dask and Ray.  joblib's "multiprocessing" does not return rows one by one."""
 
 MAX_TIMEOUT = 1e9
 """Largest time limit in seconds, about 30 years, which clocks of all systems can represent."""

@@ -31,7 +31,7 @@ __all__ = [
 MAX_NODES = 8192
 """Largest number of nodes of a network in a file, which bounds the size of its matrix; the largest known is 1,567."""
 
-_CHUNK = 1 << 20
+_CHUNK = 4 << 20
 _MAX_VALUE = 8 << 20  # largest JSON value in bytes: the entry of a network, or the tables of a split
 
 
@@ -342,7 +342,9 @@ class _Scanner:
                 return ""
 
     def _more(self) -> bool:
-        chunk = self._stream.read(_CHUNK)
+        pending = len(self._text) - self._at
+        # A value that is not complete is parsed again from its beginning, so twice as much is read each time.
+        chunk = self._stream.read(max(_CHUNK, min(pending, _MAX_VALUE - pending)))
         if not chunk:
             return False
         self._text = self._text[self._at :] + chunk.decode("latin-1")

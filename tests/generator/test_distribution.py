@@ -74,6 +74,7 @@ def test_nodes_cells_and_parameters(split: str, nodes, cells, cifar10, imagenet)
         ("deep", (70, 42), (4.10, 2.16)),
     ],
 )
+@pytest.mark.sampled(4)
 def test_widths_and_parameters_of_evaluation_networks(split: str, width, millions) -> None:
     shard = sampled(split)
     assert_mean(shard.architectures["C"], *width, NETWORKS[split])

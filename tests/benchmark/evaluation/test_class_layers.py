@@ -36,6 +36,7 @@ def test_the_error_says_what_to_do(place: Path) -> None:
         run(["ghn2-digits"], ["test"], f"folder:{place / 'images'}", data=place / "data", out=place / "no")
 
 
+@pytest.mark.slow
 def test_rows(place: Path) -> None:
     images = f"folder:{place / 'images'}"
     table = evaluate("ghn2-digits", "test", images, data=place / "data", limit=2, predict_class_layers=False)

@@ -51,6 +51,7 @@ def test_rows(place: Path) -> None:
     assert (place / "out" / "image_statistics.json").is_file()
 
 
+@pytest.mark.slow
 def test_resuming_evaluates_nothing_again(place: Path) -> None:
     before = (place / "out" / "networks.csv").read_bytes()
     evaluate(place)

@@ -100,6 +100,7 @@ def test_every_set_exists_and_takes_its_arguments() -> None:
             assert taken or {"root", "download", *arguments(own)} <= set(known), name
 
 
+@pytest.mark.slow
 def test_damaged_files(tmp_path: Path) -> None:
     write_fashion_mnist(tmp_path)
     path = tmp_path / "FashionMNIST" / "raw" / "train-images-idx3-ubyte"
