@@ -87,8 +87,10 @@ def moment(text: Any) -> datetime | None:
     >>> moment("2024-05-01T12:00:00").isoformat()
     '2024-05-01T12:00:00+00:00'
     """
+    if not isinstance(text, str):
+        return None
     try:
-        time = datetime.fromisoformat(str(text).replace("Z", "+00:00"))
+        time = datetime.fromisoformat(text.replace("Z", "+00:00"))
     except ValueError:
         return None
     return time if time.tzinfo else time.replace(tzinfo=timezone.utc)

@@ -40,7 +40,15 @@ def supervised(loader: Iterable[T]) -> Iterator[T]:
     """
     try:
         yield from loader
-    except RuntimeError as error:
-        if not str(error).startswith("DataLoader worker"):
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        if not _lost_worker(loader, error):
             raise
         raise LoaderError("a worker process that prepares data was killed, or memory ran out") from error
+
+
+def _lost_worker(loader: object, error: Exception) -> bool:
+    if isinstance(error, RuntimeError):
+        return str(error).startswith("DataLoader worker")
+    # A worker that ends while its tensors are fetched breaks their connection before the loader notices.  Errors of
+    # the data set itself arrive as "Caught EOFError in DataLoader worker process 0", or come from this process.
+    return getattr(loader, "num_workers", 0) > 0 and not str(error).startswith("Caught ")
