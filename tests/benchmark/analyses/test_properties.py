@@ -87,6 +87,7 @@ def test_parameters_are_those_of_the_plain_search(n: int, seed: int | None) -> N
     assert best_parameters(vectors, targets, seed) == searched(vectors, targets, seed)
 
 
+@pytest.mark.slow
 def test_ties_between_parameters_are_resolved_as_in_scikit_learn() -> None:
     """Targets within the tube: every candidate predicts a constant."""
     vectors, _ = data(20, 0)
@@ -134,6 +135,7 @@ def test_networks_without_a_target_are_left_out_and_counted() -> None:
 
 
 @pytest.mark.usefixtures("few_candidates")
+@pytest.mark.slow
 def test_parameters_do_not_depend_on_the_number_of_jobs() -> None:
     vectors, targets = data(12, 1)
     assert best_parameters(vectors, targets, 1, workers=2) == best_parameters(vectors, targets, 1)

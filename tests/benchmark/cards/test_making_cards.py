@@ -36,6 +36,7 @@ def test_a_card_without_results(made: Made, trained: Path) -> None:
     assert not {"published", "unfinished", "log_about"} & card.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_run", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_results_are_added(copied: Made, trained: Path, with_run: bool) -> None:
     path, results = copied

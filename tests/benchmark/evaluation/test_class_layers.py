@@ -27,6 +27,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_error_says_what_to_do(place: Path) -> None:
     with pytest.raises(
         ConfigError, match=r"10 classes, folder:.* has 3; leave out the class layers \(--no-class-layers"
@@ -57,6 +58,7 @@ def test_rows(place: Path) -> None:
     assert [float(row[top1]) for row in rows[1:3]] == table["top1"].tolist()
 
 
+@pytest.mark.slow
 def test_class_layers_have_initial_values_and_others_are_predicted(place: Path) -> None:
     networks = open_networks("test", data=place / "data", num_classes=3, image_size=32)
     ghn = GHN.from_pretrained("ghn2-digits")

@@ -165,7 +165,7 @@ def test_control_c_ends_a_local_cluster(data: Path, tmp_path: Path) -> None:
     until(lambda: not any(map(running, relatives.values())))
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", PACKAGES)
 def test_errors_of_clusters_are_one_line(data: Path, tmp_path: Path, backend: str) -> None:
     pytest.importorskip(PACKAGES[backend])

@@ -221,6 +221,7 @@ def test_functional_call_gives_the_same_logits_and_gradients(config: NetworkConf
             assert_same(parameters[name].grad, parameter.grad)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=20)
 @given(configs(max_cells=4, with_output=True), st.sampled_from([32, 224]))
 def test_meta_device(config: NetworkConfig, size: int) -> None:
@@ -370,6 +371,7 @@ def test_wrong_arguments(arguments: dict[str, object], message: str) -> None:
         Network(NAMED["DARTS"], **arguments)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=50)
 @given(configs(max_steps=3, primitives=("none", "skip_connect", "conv_1x1")))
 def test_a_network_without_output_is_an_error(config: NetworkConfig) -> None:

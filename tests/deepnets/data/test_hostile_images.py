@@ -127,8 +127,8 @@ def zeros(megabytes: int) -> bytes:
 
 
 ARCHIVES: dict[str, Callable[[], bytes]] = {
-    "a long name": lambda: header(tarfile.GNUTYPE_LONGNAME, 700 << 20) + zeros(700),
     "a long link": lambda: header(tarfile.GNUTYPE_LONGLINK, 1 << 20) + zeros(1) + member("a", b""),
+    "a long name": lambda: header(tarfile.GNUTYPE_LONGNAME, 700 << 20) + zeros(700),
     "long names": lambda: (header(tarfile.GNUTYPE_LONGNAME, 60_000) + b"a" * 60_416) * 2000 + member("a", b""),
     "a header of pax": lambda: header(tarfile.XHDTYPE, 700 << 20) + zeros(700),
     "a global header of pax": lambda: header(tarfile.XGLTYPE, 1 << 20) + b"20 comment=aaaaaaaaa\n" * 49_932,

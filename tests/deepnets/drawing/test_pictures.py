@@ -142,6 +142,7 @@ def test_cells_are_numbered_once() -> None:
     assert [text.get_text() for text in axes.texts] == [str(cell) for cell in range(20)]
 
 
+@pytest.mark.slow
 def test_virtual_edges_are_thinned_out_and_the_legend_says_so() -> None:
     def entry(name: str, distance: int) -> str:
         legend = draw(graph(name), virtual_edges=distance).axes[0].get_legend()
@@ -225,7 +226,7 @@ STYLES = (
 )
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["png", "svg"])
 def test_the_style_of_the_user_does_not_matter(tmp_path: Path, suffix: str) -> None:
     def pictures() -> list[bytes]:
