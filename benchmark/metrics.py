@@ -2,6 +2,22 @@
 
 from __future__ import annotations
 
-from ghn_model.tasks.metrics import DEFAULT_METRICS, METRICS, Metric, get_metric, get_metrics, register_metric
+from ghn_model.tasks.metrics import (
+    DEFAULT_METRICS,
+    METRICS,
+    Metric,
+    check_metrics,
+    get_metric,
+    get_metrics,
+    register_metric,
+)
 
-__all__ = ["DEFAULT_METRICS", "METRICS", "Metric", "get_metric", "get_metrics", "register_metric"]
+__all__ = [
+    "DEFAULT_METRICS",
+    "METRICS",
+    "Metric",
+    "check_metrics",
+    "get_metric",
+    "get_metrics",
+    "register_metric",
+]

@@ -12,9 +12,11 @@ from __future__ import annotations
 from benchmark.baselines.curves import curves_text, draw_curves
 from benchmark.baselines.jobs import TrainingJob, genotype_config, genotype_jobs, jobs_of, model_jobs
 from benchmark.baselines.runs import train_all
-from benchmark.baselines.store import Curves
+from benchmark.baselines.store import COLUMNS, TEXT_COLUMNS, Curves
 
 __all__ = [
+    "COLUMNS",
+    "TEXT_COLUMNS",
     "Curves",
     "TrainingJob",
     "curves_text",

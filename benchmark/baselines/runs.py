@@ -27,6 +27,7 @@ from deepnets.architecture import Network
 from deepnets.data import Images
 from deepnets.support import CheckpointError, DeepNetsError, FormatError
 from ghn_model.checkpoints import write_tensors
+from ghn_model.tasks import Task
 
 __all__ = ["run_trainings", "start_network", "train_all"]
 
@@ -46,6 +47,7 @@ def train_all(
     save: bool = True,
     save_seconds: float = SAVE_SECONDS,
     progress: bool = False,
+    task: str | Task = "classification",
 ) -> None:
     """Train every network from every source of initial parameters, except for trainings that have rows.
 
@@ -74,6 +76,8 @@ def train_all(
         Seconds between two saved states of a training.
     progress
         Whether to show a progress bar.
+    task
+        As in `train_network`; `curves` needs columns for its metrics.
 
     Raises
     ------
@@ -117,6 +121,7 @@ def train_all(
             seed=seed >> 1,
             device=device,
             save_seconds=save_seconds,
+            task=task,
             **options,
         )
 

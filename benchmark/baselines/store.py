@@ -31,13 +31,16 @@ from deepnets.support import (
     replace_file,
 )
 
-__all__ = ["COLUMNS", "Curves", "group_of"]
+__all__ = ["COLUMNS", "TEXT_COLUMNS", "Curves", "group_of"]
 
 COLUMNS = (
     *("predictor", "split", "index", "network", "images", "epoch", "train_loss", "train_top1", *DEFAULT_METRICS),
     *("seconds", "learning_rate", "num_params", "status", "reason"),
 )
 """Columns of `curves.csv`."""
+
+TEXT_COLUMNS = (*COLUMNS[: COLUMNS.index("seconds")], "perplexity", *COLUMNS[COLUMNS.index("seconds") :])
+"""Columns of `curves.csv` of language models."""
 
 _INTEGERS = ("index", "epoch", "num_params")
 _TEXTS = ("predictor", "split", "network", "images", "status", "reason")

@@ -9,9 +9,9 @@ import argparse
 import re
 from typing import Any
 
-from deepnets.support import ConfigError, number
+from deepnets.support import ConfigError, number, positive
 
-__all__ = ["device", "indices", "metric_name", "seconds", "task_data"]
+__all__ = ["add_text_options", "device", "indices", "metric_name", "seconds", "task_data"]
 
 _PIECE = re.compile(r"\d+|\d*:\d*|[A-Za-z_][\w.\-]*")
 
@@ -97,6 +97,25 @@ def seconds(text: str) -> float:
     if value > MAX_TIMEOUT:
         raise argparse.ArgumentTypeError(f"expected {MAX_TIMEOUT:g} seconds or less, or 0 for no limit, got {text!r}")
     return value
+
+
+def add_text_options(parser: Any) -> None:
+    """Add the options of `--task text` to a parser or to a group of its options.
+
+    Parameters
+    ----------
+    parser
+        The `argparse.ArgumentParser`, or one of its groups.
+    """
+    parser.add_argument(
+        "--texts",
+        metavar="NAME",
+        help="--task text: python, text:PATH, wikitext:PATH or module:attribute (default: python)",
+    )
+    parser.add_argument(
+        "--tokenizer", metavar="FILE", help="--task text: bytes, or a file tokenizer.json (default: bytes)"
+    )
+    parser.add_argument("--sequence-length", type=positive, metavar="N", help="--task text: tokens (default: 64)")
 
 
 def task_data(options: argparse.Namespace) -> tuple[str, dict[str, Any] | None]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmark.commands.options import device, indices, seconds, task_data
+from benchmark.commands.options import add_text_options, device, indices, seconds, task_data
 from deepnets.data import IMAGE_SETS
 from deepnets.support import DeepNetsError, deprecated_option, non_negative, number, output_path, positive, seed
 
@@ -67,15 +67,7 @@ def add_arguments(commands: Any) -> None:
         help="classification, text (next-token prediction on --texts), or module:attribute, whose code runs (default: "
         "classification)",
     )
-    run.add_argument(
-        "--texts",
-        metavar="NAME",
-        help="--task text: python, text:PATH, wikitext:PATH or module:attribute (default: python)",
-    )
-    run.add_argument(
-        "--tokenizer", metavar="FILE", help="--task text: bytes, or a file tokenizer.json (default: bytes)"
-    )
-    run.add_argument("--sequence-length", type=positive, metavar="N", help="--task text: tokens (default: 64)")
+    add_text_options(run)
     which = run.add_mutually_exclusive_group()
     which.add_argument(
         "--index",

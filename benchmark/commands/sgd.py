@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmark.commands.options import device, indices
+from benchmark.commands.options import add_text_options, device, indices
 from deepnets.data import IMAGE_SETS
 from deepnets.support import deprecated_option, non_negative, number, output_path, positive, seed
 
 __all__ = ["add_arguments"]
+
+_PROTOCOLS_OF_TASKS = {"penn-fudan": "detection", "logah-gpt2": "text"}
 
 EPILOG = """
 Initial parameters (--init): random; a bundled hypernetwork or the file of one, whose classification layers are used if
@@ -37,26 +38,34 @@ def add_arguments(commands: Any) -> None:
     finetune = commands.add_parser(
         "finetune", help="fine-tune networks from predicted, saved or random parameters", epilog=EPILOG
     )
-    _add(finetune, "results/finetune, or results/detection", "finetune-100shot, or penn-fudan for detection")
+    _add(
+        finetune,
+        "results/finetune; results/detection, results/finetune-text",
+        "finetune-100shot; penn-fudan for detection, logah-gpt2 for text",
+    )
     detection = finetune.add_argument_group("task")
     detection.add_argument(
         "--task",
         default="classification",
-        choices=("classification", "detection"),
-        help="detection: Faster R-CNN on the features of the network, with the images of Penn-Fudan in --image-root "
-        "(default: classification)",
+        choices=("classification", "detection", "text"),
+        help="detection: Faster R-CNN on the features of the network, with the images of Penn-Fudan in --image-root; "
+        "text: next-token prediction on --texts, with a --split family:NAME of language models (default: "
+        "classification)",
     )
     detection.add_argument(
         "--test-images", type=positive, metavar="N", help="detection: number of images for evaluation (default: 50)"
     )
+    add_text_options(detection)
     finetune.set_defaults(do=run, default_protocol="finetune-100shot")
 
 
 def _add(parser: argparse.ArgumentParser, out: str, protocol: str) -> None:
+    from benchmark.commands.text import TEXT_METRICS
     from benchmark.metrics import DEFAULT_METRICS
     from benchmark.training.detection import DETECTION_METRICS
+    from benchmark.training.presets import PRESETS
     from benchmark.training.progress import SAVE_SECONDS
-    from benchmark.training.recipe import LOSSES, OPTIMIZERS, PRESETS, SCHEDULES
+    from benchmark.training.recipe import LOSSES, OPTIMIZERS, SCHEDULES
     from deepnets import GENOTYPES
 
     networks = parser.add_argument_group("networks")
@@ -184,8 +193,8 @@ def _add(parser: argparse.ArgumentParser, out: str, protocol: str) -> None:
     )
     running.add_argument(
         "--metric",
-        choices=(*DEFAULT_METRICS, *DETECTION_METRICS),
-        help="metric of the table and figure (default: top1; detection: ap)",
+        choices=(*DEFAULT_METRICS, *DETECTION_METRICS, *(name for name in TEXT_METRICS if name not in DEFAULT_METRICS)),
+        help="metric of the table and figure (default: top1; detection: ap; text: perplexity)",
     )
     running.add_argument("--device", type=device, default="cpu", help="cpu, cuda or cuda:1 (default: cpu)")
     running.add_argument("--threads", type=positive, help="threads of PyTorch on the CPU")
@@ -202,6 +211,7 @@ def run(options: argparse.Namespace) -> None:
         recipe_of,
         report,
         starts_of,
+        with_rates,
     )
     from benchmark.evaluation import default_image_split
     from benchmark.metrics import DEFAULT_METRICS
@@ -209,21 +219,29 @@ def run(options: argparse.Namespace) -> None:
     from deepnets.data import open_images, run_statistics
     from deepnets.support import ConfigError
 
+    if options.task != "detection" and getattr(options, "test_images", None):
+        raise ConfigError("--test-images: is for --task detection")
+    for name in ("texts", "tokenizer", "sequence_length"):
+        if options.task != "text" and getattr(options, name, None) is not None:
+            raise ConfigError(f"--{name.replace('_', '-')}: is for --task text")
     if options.task == "detection":
         from benchmark.commands.detection import run_detection
 
         run_detection(options)
         return
-    if getattr(options, "test_images", None):
-        raise ConfigError("--test-images: is for --task detection")
+    if options.task == "text":
+        from benchmark.commands.text import run_text
+
+        run_text(options)
+        return
 
     prepare(options)
     protocol = options.protocol or options.default_protocol or usual_preset(options.images)
-    if protocol == "penn-fudan":
-        raise ConfigError("--protocol: penn-fudan is for finetune --task detection")
+    if protocol in _PROTOCOLS_OF_TASKS:
+        raise ConfigError(f"--protocol: {protocol} is for finetune --task {_PROTOCOLS_OF_TASKS[protocol]}")
     metric = options.metric or DEFAULT_METRICS[0]
     if metric not in DEFAULT_METRICS:
-        raise ConfigError(f"--metric: {metric} is for finetune --task detection")
+        raise ConfigError(f"--metric: {metric} is for other tasks; classification has {', '.join(DEFAULT_METRICS)}")
     recipe = recipe_of(options, protocol)
     starts = starts_of(options)
     rates = learning_rates(options, protocol)
@@ -253,13 +271,12 @@ def run(options: argparse.Namespace) -> None:
     with curves.opened():
         if options.retry_failed:
             curves.remove_failed()
-        choices: list[float | None] = [*rates] or [None]
-        for rate in choices:
+        for each, chosen in with_rates(starts, recipe, rates):
             train_all(
                 curves,
                 jobs,
-                starts if rate is None else [replace(each, label=f"{each.label}-lr{rate:g}") for each in starts],
-                recipe if rate is None else recipe.replace(lr=rate),
+                each,
+                chosen,
                 train_images,
                 eval_images,
                 epochs_evaluated=options.evaluate_after,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from benchmark.baselines import Curves, TrainingJob
     from benchmark.training import SGDRecipe, Start
 
-__all__ = ["jobs_for", "learning_rates", "prepare", "recipe_of", "report", "starts_of"]
+__all__ = ["jobs_for", "learning_rates", "prepare", "recipe_of", "report", "starts_of", "with_rates"]
 
 RECIPE_OPTIONS = (
     *("epochs", "optimizer", "lr", "weight_decay", "schedule", "batch_size", "label_smoothing", "clip_grad"),
@@ -63,6 +65,16 @@ def learning_rates(options: argparse.Namespace, protocol: str) -> list[float]:
     if repeated := sorted({rate for rate in rates if rates.count(rate) > 1}):
         raise ConfigError(f"--lrs: {repeated[0]:g} is given twice")
     return rates
+
+
+def with_rates(
+    starts: Sequence[Start], recipe: SGDRecipe, rates: Sequence[float]
+) -> Iterator[tuple[list[Start], SGDRecipe]]:
+    """Iterate over learning rates: initial parameters, labelled by the rate, and the recipe; once without rates."""
+    if not rates:
+        yield list(starts), recipe
+    for rate in rates:
+        yield [replace(each, label=f"{each.label}-lr{rate:g}") for each in starts], recipe.replace(lr=rate)
 
 
 def starts_of(options: argparse.Namespace) -> list[Start]:

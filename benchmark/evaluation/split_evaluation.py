@@ -28,7 +28,7 @@ from benchmark.evaluation.predictor_objects import Predictor
 from benchmark.evaluation.predictors import check_classes, check_predictor, describe_predictor
 from benchmark.evaluation.rows import evaluate_one, row_columns
 from benchmark.evaluation.workers import close_workers, describe_all
-from benchmark.metrics import Metric, get_metrics
+from benchmark.metrics import Metric, check_metrics, get_metrics
 from deepnets.data import Images
 from deepnets.support import ConfigError, at_least, checked_integer
 from deepnets.tracing import check_vocabulary
@@ -188,6 +188,8 @@ def evaluate(
     elif noise or corruption or corruption_root or data_options:
         name = "noise" if noise else "data_options" if data_options else "corruption"
         raise ConfigError(f"{name}: is only for data sets that are given by their name")
+    measured = get_metrics((*judged.metrics, *metrics))
+    check_metrics(measured, images.num_classes)
     in_process = workers == 1 and timeout is None and memory is None
     machine = Machine((str(images.device),), workers, backend=backend, timeout=timeout, memory=memory)
     info = None
@@ -203,7 +205,7 @@ def evaluate(
             limit=limit,
             batch_size=batch_size,
             seed=seed,
-            metrics=get_metrics((*judged.metrics, *metrics)),
+            metrics=measured,
             vocabulary=None if vocabulary is None else check_vocabulary(vocabulary),
             device=str(images.device),
             predict_class_layers=predict_class_layers,

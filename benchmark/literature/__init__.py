@@ -13,7 +13,14 @@ from __future__ import annotations
 
 from benchmark.literature.known_issues import list_known_issues
 from benchmark.literature.loading import Published, files_of, load, targets
-from benchmark.literature.logah import LOGAH_TABLES, best_trainings, logah_table, logah_text, read_trainings
+from benchmark.literature.logah import (
+    LOGAH_TABLES,
+    best_perplexities,
+    best_trainings,
+    logah_table,
+    logah_text,
+    read_trainings,
+)
 from benchmark.literature.own_results import NOISE, read_own_results
 from benchmark.literature.tables import leaderboard
 from benchmark.literature.text import (
@@ -33,6 +40,7 @@ __all__ = [
     "WIDTH",
     "Published",
     "accuracy_text",
+    "best_perplexities",
     "best_text",
     "best_trainings",
     "files_of",

@@ -6,18 +6,20 @@ files of results.  The accuracy of predicted parameters without training is not 
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pandas as pd
 
-from benchmark.baselines import Curves
+from benchmark.baselines import COLUMNS, TEXT_COLUMNS, Curves
 from benchmark.evaluation import FAILED
 from benchmark.literature.text import decimal, grid
 
-__all__ = ["LOGAH_TABLES", "best_trainings", "logah_table", "logah_text", "read_trainings"]
+__all__ = ["LOGAH_TABLES", "best_perplexities", "best_trainings", "logah_table", "logah_text", "read_trainings"]
 
 _NAN = float("nan")
 _LONGEST_LABEL = 28
+_LONGEST_HEADER = 1000
 _PAIRS = [f"{images} {net}" for images in ("CIFAR-10", "CIFAR-100", "ImageNet") for net in ("ViT-S", "ViT-B")]
 
 _TABLES: dict[str, tuple[list[str], dict[str, tuple[float, ...]]]] = {
@@ -88,6 +90,11 @@ _NETWORKS = {
 }
 """Networks of the tables by the names that `python -m benchmark finetune` writes."""
 
+_LANGUAGE_MODELS = {"gpt2-s": "GPT-2-S", "gpt2-m": "GPT-2-M", "gpt2-l": "GPT-2-L"}
+"""Networks of the split ``family:gpts-1k/published``."""
+
+_TEXTS = {"2": "WikiText-2", "103": "WikiText-103"}
+
 _IMAGES = {
     "cifar10": "CIFAR-10",
     "cifar100": "CIFAR-100",
@@ -135,7 +142,10 @@ def read_trainings(folder: Path | str) -> pd.DataFrame | None:
     """
     if not (Path(folder) / "curves.csv").is_file():
         return None
-    return Curves(Path(folder)).table()
+    path = Path(folder) / "curves.csv"
+    with path.open(encoding="utf-8", errors="replace") as stream:
+        of_texts = stream.readline(_LONGEST_HEADER).rstrip("\r\n").split(",") == list(TEXT_COLUMNS)
+    return Curves(Path(folder), TEXT_COLUMNS if of_texts else COLUMNS).table()
 
 
 def best_trainings(curves: pd.DataFrame) -> pd.DataFrame:
@@ -167,6 +177,34 @@ def best_trainings(curves: pd.DataFrame) -> pd.DataFrame:
     return chosen.assign(column=column, label=label).pivot_table("top1", "label", "column", aggfunc="max", sort=False)
 
 
+def best_perplexities(curves: pd.DataFrame) -> pd.DataFrame:
+    """Return the best perplexities of own trainings in the form of `logah_table("logah-text")`.
+
+    Parameters
+    ----------
+    curves
+        The result of `read_trainings`.  Texts are those whose names contain wikitext-2 or wikitext-103.
+
+    Returns
+    -------
+    One row per label of initial parameters, as for `best_trainings`.
+
+    Examples
+    --------
+    >>> rows = [["random", 260.0], ["random", 251.0]]
+    >>> curves = pd.DataFrame(rows, columns=["predictor", "perplexity"]).assign(
+    ...     network="gpt2-s", images="wikitext:data/wikitext-2-raw", status="ok")
+    >>> best_perplexities(curves).loc["random"].to_dict()
+    {'WikiText-2 GPT-2-S': 251.0}
+    """
+    number = curves["images"].str.extract(r"wikitext-(2|103)\b", flags=re.IGNORECASE, expand=False)
+    chosen = curves["network"].isin(_LANGUAGE_MODELS) & number.notna() & (curves["status"] != FAILED)
+    column = number[chosen].map(_TEXTS) + " " + curves["network"][chosen].map(_LANGUAGE_MODELS)
+    table = curves[chosen & curves["perplexity"].notna()].assign(column=column)
+    table["label"] = table["predictor"].str.replace(r"-lr[0-9.e-]+$", "", regex=True)
+    return table.pivot_table("perplexity", "label", "column", aggfunc="min", sort=False)
+
+
 def logah_text(name: str, trainings: pd.DataFrame | None = None) -> str:
     """Return a published table, and own trainings below it, as text for a terminal.
 
@@ -175,7 +213,7 @@ def logah_text(name: str, trainings: pd.DataFrame | None = None) -> str:
     name
         One of `LOGAH_TABLES`.
     trainings
-        The result of `read_trainings`, shown in "logah-vit" and "logah-meta-batch".
+        The result of `read_trainings`, shown in "logah-vit" and "logah-meta-batch"; perplexities in "logah-text".
 
     Examples
     --------
@@ -183,8 +221,13 @@ def logah_text(name: str, trainings: pd.DataFrame | None = None) -> str:
     LoGAH-S, m8            51.58            51.61
     """
     table = logah_table(name)
-    if trainings is not None and name in ("logah-vit", "logah-meta-batch"):
-        own = best_trainings(trainings).reindex(columns=table.columns).dropna(how="all")
+    of_texts = trainings is not None and "perplexity" in trainings
+    if trainings is not None and name != "logah-diversity" and of_texts == (name == "logah-text"):
+        own = (
+            (best_perplexities if of_texts else best_trainings)(trainings)
+            .reindex(columns=table.columns)
+            .dropna(how="all")
+        )
         table = pd.concat([table, own.rename(lambda label: f"own: {label}"[:_LONGEST_LABEL])])
     digits = 3 if name == "logah-diversity" else 2
     rows = [[str(label), *(decimal(float(value), digits) for value in values)] for label, values in table.iterrows()]

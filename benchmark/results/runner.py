@@ -28,7 +28,7 @@ from benchmark.evaluation import (
     select_networks,
 )
 from benchmark.evaluation.predictors import check_predictor
-from benchmark.metrics import DEFAULT_METRICS, Metric, get_metrics
+from benchmark.metrics import DEFAULT_METRICS, Metric, check_metrics, get_metrics
 from benchmark.results.store import ResultStore, run_id
 from deepnets.data import (
     CORRUPTIONS,
@@ -256,6 +256,7 @@ def _planned(
 ) -> list[_Planned]:
     """Complete a job for each predictor, and check everything that can be checked without evaluating."""
     images, num_images = opened.part(job.image_split), opened.count(job)
+    check_metrics(job.metrics, images.num_classes)
     networks = job.open_networks(images)
     indices = range(len(networks)) if index is None else select_networks(networks, index)
     metrics = [metric.name for metric in job.metrics if metric.name not in DEFAULT_METRICS]

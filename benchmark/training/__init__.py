@@ -1,6 +1,7 @@
 """Training of single networks by gradient descent: the baseline of predicted parameters, and fine-tuning.
 
-recipe        `SGDRecipe` and the published recipes
+recipe        `SGDRecipe`, the settings of a training
+presets       the published recipes
 trainer       `train_network` and the evaluation of trained networks
 epoch         one pass through the training images
 augmentation  cutout, mixup and CutMix
@@ -15,7 +16,8 @@ vits          vision transformers for images of 32 pixels, those of LoGAH's tabl
 from __future__ import annotations
 
 from benchmark.training.adaptation import adapt_to_small_images
-from benchmark.training.recipe import PRESET_IMAGES, PRESET_LRS, PRESETS, SGDRecipe, usual_preset
+from benchmark.training.presets import PRESET_IMAGES, PRESET_LRS, PRESETS, usual_preset
+from benchmark.training.recipe import SGDRecipe
 from benchmark.training.start import Start, initialized, open_start, read_state, state_name
 from benchmark.training.subsets import n_shot
 from benchmark.training.trainer import Trained, evaluate_trained, evaluated_epochs, track_statistics, train_network

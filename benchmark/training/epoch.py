@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -148,8 +149,7 @@ class Epochs:
         TrainingError
             If the loss is not finite.
         """
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.recipe.lr_at(epoch)
+        lr, steps = self.recipe.lr_at(epoch), math.ceil(len(self.images) / self.recipe.batch_size)
         if self.recipe.drop_path:
             self.net.drop_path = self.recipe.drop_path * (epoch - 1) / self.recipe.epochs  # type: ignore[assignment]
         self.net.train()
@@ -161,6 +161,7 @@ class Epochs:
                 batch, labels = batch[:-1], labels[:-1]
             if len(labels) <= 1:  # batch norms cannot normalize a single value
                 continue
+            self._set_lr(lr * min(1.0, ((epoch - 1) * steps + step + 1) / max(1, self.recipe.warmup_steps)))
             step += 1
             totals += self._step(batch, labels)
             seen += labels.numel()
@@ -169,6 +170,10 @@ class Epochs:
         _check_loss(totals, epoch, step)
         loss_sum, hit_sum = totals.tolist()
         return loss_sum / seen, 100 * hit_sum / seen
+
+    def _set_lr(self, lr: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
 
     def _step(self, batch: Tensor, labels: Tensor) -> Tensor:
         """Train on one batch; return the sums of the losses and of the correct outputs."""

@@ -1,4 +1,4 @@
-"""`SGDRecipe`: the settings of a training by gradient descent, and the published recipes."""
+"""`SGDRecipe`: the settings of a training by gradient descent."""
 
 from __future__ import annotations
 
@@ -9,19 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.training.presets import PRESETS
 from deepnets.support import ConfigError, at_least, checked_integer
 
-__all__ = [
-    "LOSSES",
-    "OPTIMIZERS",
-    "PRESETS",
-    "PRESET_IMAGES",
-    "PRESET_LRS",
-    "SCHEDULES",
-    "SGDRecipe",
-    "current_names",
-    "usual_preset",
-]
+__all__ = ["LOSSES", "OPTIMIZERS", "SCHEDULES", "SGDRecipe", "current_names"]
 
 OPTIMIZERS = ("sgd", "adam", "adamw", "lamb")
 LOSSES = ("cross_entropy", "bce")
@@ -65,6 +56,9 @@ class SGDRecipe:
     warmup_epochs, warmup_lr
         Number of epochs at the beginning in which the learning rate grows linearly, and its first value.  The schedule
         counts these epochs, too.
+    warmup_steps
+        Number of steps at the beginning in which the learning rate of the epoch is multiplied by a factor that grows
+        linearly to 1.
     epochs
         Number of passes through the training images.
     batch_size
@@ -128,6 +122,7 @@ class SGDRecipe:
     augment: bool = True
     warmup_epochs: int = 0
     warmup_lr: float = 1e-4
+    warmup_steps: int = 0
     loss: str = "cross_entropy"
     target_threshold: float = 0.0
     auxiliary_weight: float = 0.0
@@ -145,7 +140,7 @@ class SGDRecipe:
         for name, choices in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("loss", LOSSES)):
             if getattr(self, name) not in choices:
                 raise ConfigError(f"{name}: expected one of {', '.join(choices)}; got {getattr(self, name)!r}")
-        for name, least in (("epochs", 1), ("batch_size", 2), ("warmup_epochs", 0), ("cutout", 0)):
+        for name, least in (("epochs", 1), ("batch_size", 2), ("warmup_epochs", 0), ("warmup_steps", 0), ("cutout", 0)):
             object.__setattr__(self, name, checked_integer(name, getattr(self, name), at_least(least)))
         for name in _NUMBERS:
             object.__setattr__(self, name, _checked_number(name, getattr(self, name), math.inf))
@@ -203,6 +198,8 @@ class SGDRecipe:
               2405.16287), with the first of the published learning rates (`PRESET_LRS`); "logah-vit-imagenet" the same
               on ImageNet; "logah-vit-adamw" the command in the README of its code.  The publications do not state the
               schedule and the batch size of the first three: they are those of "cifar10" and "ghn3-resnet50".
+            - "logah-gpt2": a GPT-2 on a text from predictions of LoGAH, with the batches of the published GPT-2-M.  The
+              publication does not state the schedule, which is that of "cifar10".
             - "penn-fudan": detection of pedestrians (`benchmark.training.detection`), as in NeurIPS 2021.
         changes
             Fields with other values.
@@ -279,116 +276,6 @@ _NUMBERS = (
     *("lr", "weight_decay", "gamma", "clip_grad", "noise", "warmup_lr", "auxiliary_weight", "crop_ratio", "mixup"),
     "cutmix",
 )
-_ORTHOGONAL = {"epochs": 300, "noise": 3e-5}
-_LOGAH = {"epochs": 100, "weight_decay": 1e-2}
-_A3 = {  # "ResNet strikes back", table 2, with half as many epochs
-    "optimizer": "lamb",
-    "loss": "bce",
-    "target_threshold": 0.2,
-    "epochs": 50,
-    "batch_size": 2048,
-    "clip_grad": 0.0,
-    "color_jitter": False,
-    "rand_augment": "rand-m6-mstd0.5-inc1",
-    "crop_ratio": 0.95,
-    "mixup": 0.1,
-    "cutmix": 1.0,
-}
-
-PRESETS: dict[str, dict[str, Any]] = {
-    "cifar10": {},
-    "imagenet": {
-        "lr": 0.1,
-        "schedule": "exponential",
-        "gamma": 0.97,
-        "weight_decay": 3e-5,
-        "batch_size": 128,
-        "label_smoothing": 0.1,
-        "epochs": 1,
-    },
-    "darts": {"epochs": 600, "auxiliary_weight": 0.4, "cutout": 16, "drop_path": 0.2},
-    "darts-imagenet": {
-        "lr": 0.1,
-        "schedule": "exponential",
-        "gamma": 0.97,
-        "weight_decay": 3e-5,
-        "batch_size": 128,
-        "label_smoothing": 0.1,
-        "epochs": 250,
-        "auxiliary_weight": 0.4,
-    },
-    "digits": {"epochs": 10, "batch_size": 32},
-    "finetune-100shot": {"weight_decay": 1e-3},
-    "orth-resnet50": {**_ORTHOGONAL, "lr": 0.01, "weight_decay": 0.01, "orthogonal_from": 37},
-    "orth-convnext": {
-        **_ORTHOGONAL,
-        "optimizer": "adamw",
-        "lr": 1e-3,
-        "weight_decay": 0.1,
-        "batch_size": 48,
-        "orthogonal_from": 94,
-    },
-    "ghn3-resnet50": {
-        "schedule": "multistep",
-        "milestones": (30, 60),
-        "weight_decay": 1e-4,
-        "batch_size": 128,
-        "epochs": 90,
-        "label_smoothing": 0.1,
-        "noise": 1e-5,
-        "color_jitter": False,
-    },
-    "ghn3-imagenet": {**_A3, "lr": 6e-3, "weight_decay": 1e-3, "noise": 1e-5},
-    "ghn3-imagenet-random": {**_A3, "lr": 8e-3, "weight_decay": 1e-2, "warmup_epochs": 5},
-    "logah-vit": {**_LOGAH, "lr": 0.1},
-    "logah-vit-large": {**_LOGAH, "lr": 0.03},
-    "logah-vit-imagenet": {
-        **_LOGAH,
-        "lr": 0.1,
-        "epochs": 30,
-        "batch_size": 128,
-        "label_smoothing": 0.1,
-        "color_jitter": False,
-    },
-    "logah-vit-adamw": {"optimizer": "adamw", "lr": 4e-5, "weight_decay": 1e-2, "batch_size": 32, "epochs": 100},
-    "penn-fudan": {
-        "lr": 0.005,
-        "weight_decay": 5e-4,
-        "schedule": "multistep",
-        "milestones": (3, 6, 9),
-        "epochs": 10,
-        "batch_size": 2,
-        "clip_grad": 0.0,
-    },
-}
-"""The presets, as changes of the defaults."""
-
-PRESET_IMAGES: dict[str, dict[str, Any]] = {
-    "darts": {"train_on": "trainval"},
-    "darts-imagenet": {"train_on": "trainval"},
-    "finetune-100shot": {"shots": 100},
-    "ghn3-imagenet": {"image_size": 160},
-    "ghn3-imagenet-random": {"image_size": 160},
-}
-"""What presets determine about the images, if not the defaults: training images per class, the part of the image set
-for training, and the image size."""
-
-PRESET_LRS: dict[str, tuple[float, ...]] = {
-    "logah-vit": (0.1, 0.2, 0.3, 0.4, 0.5),
-    "logah-vit-large": (0.03, 0.04, 0.05, 0.06, 0.1),
-}
-"""Learning rates of presets whose published results are the best over several."""
-
-
-def usual_preset(images: str) -> str:
-    """Return the preset for an image set: that of its name, or that of CIFAR-10 for other image sets.
-
-    Examples
-    --------
-    >>> usual_preset("digits"), usual_preset("folder:pets")
-    ('digits', 'cifar10')
-    """
-    return images if images in ("digits", "imagenet") else "cifar10"
 
 
 def _checked_number(name: str, value: Any, limit: float) -> float:

@@ -18,15 +18,17 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deepnets.support import ConfigError, Registry, import_attribute, is_attribute
+from deepnets.support import ConfigError, Registry, import_attribute, in_one_line, is_attribute
 
 __all__ = [
     "DEFAULT_METRICS",
     "METRICS",
     "Metric",
+    "check_metrics",
     "cross_entropies",
     "get_metric",
     "get_metrics",
@@ -202,6 +204,59 @@ def get_metrics(metrics: Iterable[str | Metric] = ()) -> tuple[Metric, ...]:
     """
     found = [get_metric(metric) for metric in (*DEFAULT_METRICS, *metrics)]
     return tuple({metric.name: metric for metric in found}.values())
+
+
+_EXAMPLES = 16  # on which a metric is checked
+
+
+def check_metrics(metrics: Iterable[Metric], num_classes: int) -> None:
+    """Compute metrics of random logits, so that a wrong one is found before networks are evaluated.
+
+    Parameters
+    ----------
+    metrics
+        The metrics; those without `Metric.score` are skipped.
+    num_classes
+        Number of classes of the data set.
+
+    Raises
+    ------
+    ConfigError
+        If a metric fails, returns no number for every example, or a number that is not finite.
+
+    Examples
+    --------
+    >>> def logarithm(logits, labels):
+    ...     return logits[:, 0].log()
+    >>> check_metrics([METRICS["top1"], Metric("log", "logarithm", "", logarithm)], num_classes=10)
+    Traceback (most recent call last):
+        ...
+    deepnets.support.errors.ConfigError: metric: log is nan for ordinary logits; expected a finite number
+    """
+    logits = torch.randn(_EXAMPLES, num_classes, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(_EXAMPLES) % num_classes
+    for metric in metrics:
+        if metric.score is None or metric.name in DEFAULT_METRICS:
+            continue
+        try:
+            values = metric.score(logits.clone(), labels.clone())
+        except Exception as error:
+            text = in_one_line(error, 200)
+            raise ConfigError(
+                f"metric: {metric.name} fails for logits of shape {tuple(logits.shape)}: {text}"
+            ) from error
+        if not isinstance(values, Tensor) or values.shape != labels.shape or values.is_complex():
+            found = f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else type(values).__name__
+            raise ConfigError(
+                f"metric: {metric.name} returns {found}; expected a number for every example, ({_EXAMPLES},)"
+            )
+        wrong = [
+            value
+            for value in (*values.tolist(), metric.value(values.double().mean().item()))
+            if not math.isfinite(value)
+        ]
+        if wrong:
+            raise ConfigError(f"metric: {metric.name} is {wrong[0]} for ordinary logits; expected a finite number")
 
 
 def _is_among(logits: Tensor, labels: Tensor, k: int) -> Tensor:

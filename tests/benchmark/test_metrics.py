@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from benchmark import METRICS, Metric, evaluate, evaluate_network, register_metric, summarize
 from benchmark.commands.options import metric_name
-from benchmark.metrics import get_metric, get_metrics
+from benchmark.metrics import check_metrics, get_metric, get_metrics
 from benchmark.results import Machine, read_results, run
 from deepnets import ConfigError
 from deepnets.data import load_images
@@ -128,3 +128,46 @@ def test_a_user_defined_metric_in_a_run(module: Path) -> None:
     assert board.predictors == ["second", "first"]
     alone = evaluate("random", "test", data=data, limit=2, metrics=["my_metrics:loss"])
     assert alone["loss_of_test"].tolist() == pytest.approx(losses["second"].tolist())
+
+
+def not_a_number(logits: Tensor, labels: Tensor) -> Tensor:
+    return torch.full((len(labels),), torch.nan)
+
+
+def infinite_for_a_class(logits: Tensor, labels: Tensor) -> Tensor:
+    return 1 / (labels - 3)
+
+
+def fails(logits: Tensor, labels: Tensor) -> Tensor:
+    raise KeyError("no\nsuch key")
+
+
+WRONG = {
+    "nan": (not_a_number, "metric: wrong is nan for ordinary logits; expected a finite number"),
+    "infinite": (infinite_for_a_class, "metric: wrong is inf for ordinary logits; expected a finite number"),
+    "one number": (F.cross_entropy, r"metric: wrong returns shape \(\); expected a number for every example, \(16,\)"),
+    "list": (lambda logits, labels: [1.0] * 16, "metric: wrong returns list; expected a number for every example"),
+    "error": (fails, r"metric: wrong fails for logits of shape \(16, 10\): KeyError: 'no.+such key'"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_metric_is_an_error_before_anything_is_evaluated(tmp_path: Path, case: str) -> None:
+    function, message = WRONG[case]
+    metric = Metric("wrong", "", "", function)
+    data = write_small_corpus(tmp_path, "test")
+
+    def predict(model: nn.Module, graph: object) -> dict[str, Tensor]:
+        raise AssertionError("a network was evaluated")
+
+    with pytest.raises(ConfigError, match=f"^{message}"):
+        evaluate(predict, "test", data=data, metrics=[metric])
+    with pytest.raises(ConfigError, match=f"^{message}"):
+        run(["random"], ["test"], data=data, out=tmp_path / "out", metrics=[metric])
+    assert not (tmp_path / "out" / "networks.csv").exists()
+
+
+def test_a_mean_without_value_is_an_error() -> None:
+    metric = Metric("wrong", "", "", cross_entropy, from_mean=lambda mean: float("nan"))
+    with pytest.raises(ConfigError, match="metric: wrong is nan for ordinary logits"):
+        check_metrics([METRICS["perplexity"], metric], 1000)
