@@ -6,6 +6,7 @@ import contextlib
 import importlib.metadata
 import platform
 import shlex
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -45,6 +46,8 @@ from ghn_model.tasks import Classification, Task, get_logit_task, recorded_name
 __all__ = ["run"]
 
 PACKAGES = ("torch", "numpy", "torchvision", "timm")
+BYTES_OF_REPORT = 2_000_000  # with its pictures; more for many predictors
+BYTES_PER_ROW = 300
 """Packages whose versions are stored with a run."""
 
 
@@ -313,6 +316,7 @@ def _evaluate_missing(
         owners += [task] * len(todo)
         if not todo:
             store.end(task.run)
+    _check_space(store.folder, len(work))
     bar = tqdm(total=len(work), unit="network", disable=not progress or not work)
     with bar, contextlib.closing(evaluate_all(work, machine)) as rows:
         for place, row in rows:
@@ -324,6 +328,16 @@ def _evaluate_missing(
             if not missing[task.run]:
                 store.end(task.run)
     store.sort()
+
+
+def _check_space(folder: Path, rows: int) -> None:
+    """Check, before hours are spent, that the disk has room for the rows and a report; networks can still fill it."""
+    disk, needed = shutil.disk_usage(folder), BYTES_OF_REPORT + rows * BYTES_PER_ROW
+    if rows and disk.total and disk.free < needed:
+        raise ConfigError(
+            f"out: {folder}: its disk has {disk.free / 1000:,.0f} kB left; the results of {rows:,} networks need about "
+            f"{needed / 1000:,.0f} kB"
+        )
 
 
 def _versions() -> dict[str, str]:

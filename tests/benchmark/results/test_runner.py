@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -185,3 +188,30 @@ def test_the_predictor_of_the_readme(data: Path, here: Path) -> None:
     table = evaluate("mine:predict", "test", data=data, limit=2)
     assert table["status"].tolist() == ["ok"] * 2
     assert table.attrs["predictor"] == "mine:predict"
+
+
+def test_a_disk_that_is_almost_full(data: Path, here: Path) -> None:
+    """One error before networks are evaluated, and nothing on the disk that would prevent a later run."""
+    out = here / "out"
+    out.mkdir()
+    own = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs -o size=20k none "$0" && exec "$@"', str(out))
+    if shutil.which("unshare") is None or subprocess.run([*own, "true"], capture_output=True).returncode:
+        pytest.skip("may not mount a file system")
+    words = [sys.executable, "-m", "benchmark", "run", "--predictors", "random", "--splits", "test", "--limit", "1"]
+    words += ["--data", str(data), "--out", str(out), "--workers", "1", "--quiet"]
+    done = subprocess.run([*own, *words], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1
+    expected = rf"error: out: {out}: its disk has \d+ kB left; the results of 1 networks need about 2,000 kB\n"
+    assert re.fullmatch(expected, done.stderr), done.stderr
+
+
+def test_a_finished_run_needs_no_space(data: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options: dict[str, Any] = {"data": data, "out": here / "out", "machine": Machine(workers=1)}
+    run(["random"], ["test"], **options, limit=1)
+    full = shutil.disk_usage(here)._replace(free=1000)
+    monkeypatch.setattr("benchmark.results.runner.shutil.disk_usage", lambda folder: full)
+    run(["random"], ["test"], **options, limit=1)
+    with pytest.raises(ConfigError, match="its disk has 1 kB left; the results of 1 networks need about 2,000 kB"):
+        run(["random"], ["test"], **options, limit=2)
+    monkeypatch.setattr("benchmark.results.runner.shutil.disk_usage", lambda folder: full._replace(total=0))
+    run(["random"], ["test"], **options, limit=2)  # the file system does not know
