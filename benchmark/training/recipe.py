@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.choices import LOSSES, OPTIMIZERS, SCHEDULES
 from deepnets.support import ConfigError, at_least, checked_integer
 
 __all__ = [
@@ -23,9 +24,6 @@ __all__ = [
     "usual_preset",
 ]
 
-OPTIMIZERS = ("sgd", "adam", "adamw", "lamb")
-LOSSES = ("cross_entropy", "bce")
-SCHEDULES = ("cosine", "exponential", "multistep", "constant")
 
 _FORMER_NAMES = {"learning_rate": "lr", "batch": "batch_size", "clip": "clip_grad"}
 
