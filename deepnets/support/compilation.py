@@ -17,12 +17,10 @@ from typing import Any, TypeVar, cast
 
 import numba
 
-from deepnets.support.progress import NOTICES
-
 __all__ = ["compiled", "digest_of_sources"]
 
 log = logging.getLogger(__name__)
-notices = logging.getLogger(NOTICES)
+notices = logging.getLogger("deepnets.notices")  # `deepnets.support.NOTICES`
 
 NOTICE_SECONDS = 3.0
 """Seconds of compilation after which the user is told why the program waits."""
@@ -99,8 +97,9 @@ class _CompilationWatch:
     """Tells the user, once, that code is being compiled, if this takes longer than `NOTICE_SECONDS`."""
 
     def __init__(self) -> None:
-        self._started: float | None = None
-        self._seconds = 0.0
+        self._seconds = 0.0  # of finished compilations
+        self._started = 0.0
+        self._depth = 0  # a function is compiled while another one that calls it is
         self._told = False
 
     def missed(self, load: Callable[..., Any]) -> Callable[..., Any]:
@@ -110,10 +109,7 @@ class _CompilationWatch:
         def loaded(*arguments: Any) -> Any:
             found = load(*arguments)
             if found is None:
-                if self._seconds > NOTICE_SECONDS and not self._told:
-                    self._told = True
-                    notices.info("compiling numeric code, which takes up to a minute once after an installation")
-                self._started = time.monotonic()
+                self._begin(time.monotonic())
             return found
 
         return loaded
@@ -123,12 +119,20 @@ class _CompilationWatch:
 
         @functools.wraps(save)
         def saved(*arguments: Any) -> Any:
-            if self._started is not None:
+            self._depth = max(0, self._depth - 1)
+            if not self._depth:
                 self._seconds += time.monotonic() - self._started
-                self._started = None
             return save(*arguments)
 
         return saved
+
+    def _begin(self, now: float) -> None:
+        if not self._depth:
+            self._started = now
+        self._depth += 1
+        if not self._told and self._seconds + now - self._started > NOTICE_SECONDS:
+            self._told = True
+            notices.info("compiling numeric code, which takes up to a minute once after an installation")
 
 
 _watch = _CompilationWatch()

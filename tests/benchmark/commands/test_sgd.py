@@ -94,7 +94,7 @@ def test_models_are_adapted_to_small_images(nets: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr("benchmark.baselines.runs.initialized", noted)
     names = ["torchvision:resnet18", "sgd_nets:plain", "torchvision:squeezenet1_1,alexnet"]
-    with pytest.raises(DeepNetsError, match="^every training failed; "):
+    with pytest.raises(DeepNetsError, match=r"^every training failed; "):
         command("sgd", "--model", *names, "--out", nets / "out", "--quiet")
     table = Curves(nets / "out").table()
     assert table["split"].tolist() == ["torchvision", "models", "torchvision", "torchvision"]
