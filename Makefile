@@ -28,6 +28,7 @@ RUN        ?=
 TRAIN_ON    = $(if $(filter text,$(TASK)),$(TEXTS),$(IMAGES))
 PROCESSES  ?= 1
 ARGS       ?=
+VERSIONS   ?= oldest newest
 
 comma      := ,
 PREDICTORS ?=
@@ -36,7 +37,7 @@ RESULTS    ?= results
 BENCH      := $(if $(filter all,$(SPLITS)),test wide deep dense bnfree predefined,$(SPLITS))
 
 .DEFAULT_GOAL := help
-.PHONY: help dataset bench train test test-all check perf clean
+.PHONY: help dataset bench train test test-all test-floors check perf clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -70,6 +71,15 @@ test: $(VENV)/development  ## run the fast tests and the examples of all docstri
 test-all: $(VENV)/development  ## run all tests
 	@$(BIN)/python -m pytest -n auto --doctest-modules deepnets generator ghn_model benchmark tests $(PYTEST)
 
+test-floors:  ## run the fast tests with the oldest and with the newest allowed versions of all packages [VERSIONS="oldest newest"]
+	@set -e; for versions in $(VERSIONS); do venv=$(VENV)-$$versions; echo "$$versions versions, in $$venv"; \
+	  $(PYTHON) -m venv $$venv; \
+	  if [ $$versions = oldest ]; then \
+	    $$venv/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' || $$venv/bin/python -m pip install --quiet tomli; \
+	    $$venv/bin/python -m tests.floors > $$venv/constraints.txt; else : > $$venv/constraints.txt; fi; \
+	  $$venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint $$venv/constraints.txt --editable '.[development]'; \
+	  $$venv/bin/python -m pytest -n auto -m 'not slow' tests $(PYTEST); done
+
 check: $(VENV)/development  ## lint, formatting, types, import rules
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -80,7 +90,7 @@ perf: $(VENV)/development  ## measure speed, size and memory on this machine [SI
 	@$(BIN)/python -m tests.perf --size '$(SIZE)'
 
 clean:  ## remove the virtual environment and caches; data stays
-	rm -rf $(VENV) .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build *.egg-info
+	rm -rf $(VENV) $(VENV)-oldest $(VENV)-newest .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Each stamp is a set of installed packages, pinned by constraints.txt.

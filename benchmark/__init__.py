@@ -9,20 +9,42 @@ predictors are added with `register_predictor`, metrics with `register_metric`.
 
 from __future__ import annotations
 
-from benchmark.accuracy import Scores, evaluate_network
-from benchmark.evaluation import PREDICTORS, Predictor, Summary, evaluate, register_predictor, summarize
-from benchmark.metrics import METRICS, Metric, register_metric
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "METRICS",
-    "PREDICTORS",
-    "Metric",
-    "Predictor",
-    "Scores",
-    "Summary",
-    "evaluate",
-    "evaluate_network",
-    "register_metric",
-    "register_predictor",
-    "summarize",
-]
+from deepnets.support.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from benchmark.accuracy import Scores as Scores
+    from benchmark.accuracy import evaluate_network as evaluate_network
+    from benchmark.evaluation import PREDICTORS as PREDICTORS
+    from benchmark.evaluation import Predictor as Predictor
+    from benchmark.evaluation import Summary as Summary
+    from benchmark.evaluation import evaluate as evaluate
+    from benchmark.evaluation import register_predictor as register_predictor
+    from benchmark.evaluation import summarize as summarize
+    from benchmark.metrics import METRICS as METRICS
+    from benchmark.metrics import Metric as Metric
+    from benchmark.metrics import register_metric as register_metric
+
+__getattr__, __dir__, __all__ = lazy_exports(
+    __name__,
+    {
+        "accuracy": (
+            "Scores",
+            "evaluate_network",
+        ),
+        "evaluation": (
+            "PREDICTORS",
+            "Predictor",
+            "Summary",
+            "evaluate",
+            "register_predictor",
+            "summarize",
+        ),
+        "metrics": (
+            "METRICS",
+            "Metric",
+            "register_metric",
+        ),
+    },
+)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmark.commands import card, properties, published, report, run, search, sgd
-from deepnets.support import Parser
+from deepnets.commands import commands_of
+from deepnets.support import dispatch
 from deepnets.support import run as run_main
 
-COMMANDS = (run, report, sgd, properties, search, published, card)
+COMMANDS = commands_of("benchmark")
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -19,15 +19,7 @@ def main(arguments: Sequence[str]) -> None:
     arguments
         The arguments of the command line, such as `["run", "--limit", "10"]`.
     """
-    parser = Parser(
-        prog="python -m benchmark",
-        description="Evaluate predicted parameters, and report results.",
-    )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="command", parser_class=Parser)
-    for command in COMMANDS:
-        command.add_arguments(commands)
-    options = parser.parse_args(arguments)
-    options.do(options)
+    dispatch("python -m benchmark", "Evaluate predicted parameters, and report results.", COMMANDS, arguments)
 
 
 if __name__ == "__main__":

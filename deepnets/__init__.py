@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from deepnets.support import load_model as load_model
     from deepnets.tracing import trace as trace
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __getattr__, __dir__, _names = lazy_exports(
     __name__,

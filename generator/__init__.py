@@ -17,8 +17,34 @@ The package does not import torch.
 
 from __future__ import annotations
 
-from generator.build import BuildPlan, SplitReport, build_corpus
-from generator.splits import SPLITS, SplitSpec
-from generator.workers import BACKENDS, Workers
+from typing import TYPE_CHECKING
 
-__all__ = ["BACKENDS", "SPLITS", "BuildPlan", "SplitReport", "SplitSpec", "Workers", "build_corpus"]
+from deepnets.support.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from generator.build import BuildPlan as BuildPlan
+    from generator.build import SplitReport as SplitReport
+    from generator.build import build_corpus as build_corpus
+    from generator.splits import SPLITS as SPLITS
+    from generator.splits import SplitSpec as SplitSpec
+    from generator.workers import BACKENDS as BACKENDS
+    from generator.workers import Workers as Workers
+
+__getattr__, __dir__, __all__ = lazy_exports(
+    __name__,
+    {
+        "build": (
+            "BuildPlan",
+            "SplitReport",
+            "build_corpus",
+        ),
+        "splits": (
+            "SPLITS",
+            "SplitSpec",
+        ),
+        "workers": (
+            "BACKENDS",
+            "Workers",
+        ),
+    },
+)

@@ -20,7 +20,6 @@ from typing import Any
 
 import h5py
 import numpy as np
-from tqdm import tqdm
 
 import deepnets
 from deepnets.corpus import CorpusFile, corpus_path, write_corpus
@@ -30,13 +29,14 @@ from deepnets.support import (
     DeepNetsError,
     DeferredSignals,
     FormatError,
+    ProgressBar,
     checked_integer,
     exclusive,
     remove_temporary,
     verify_checksum,
 )
 from generator.sampler import STREAM_VERSION
-from generator.selection import Selection, progress_bar, select_evaluation, select_sharded
+from generator.selection import Selection, select_evaluation, select_sharded
 from generator.splits import SPLITS, split_spec
 from generator.workers import ShardMaker, Workers
 
@@ -258,13 +258,13 @@ def _write(path: Path, plan: BuildPlan, selection: Selection, progress: bool, si
             "hdf5": h5py.version.hdf5_version,
         },
     }
-    blocks = tqdm(
+    blocks = ProgressBar(
         signals.between(selection.wiring()),
         f"writing {path.name}",
         len(selection.shards),
         unit="shard",
         leave=False,
-        **progress_bar(progress and len(selection.shards) > 1),
+        show=progress and len(selection.shards) > 1,
     )
     write_corpus(path, attributes, selection.columns, blocks)
     with CorpusFile(path) as file:

@@ -15,16 +15,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from deepnets.corpus import COLUMNS, Columns
-from deepnets.support import DeferredSignals, digest_of_sources
+from deepnets.support import DeferredSignals, ProgressBar, digest_of_sources
 from generator.sampler import REJECTIONS, STREAM_VERSION
 from generator.shards import Shard, ShardTask, make_shard, read_shard
 from generator.splits import EVALUATION, SPLITS, SplitSpec
 from generator.workers import ShardMaker
 
-__all__ = ["EXPECTED_YIELD", "Selection", "progress_bar", "select_evaluation", "select_sharded", "shard_folder"]
+__all__ = ["EXPECTED_YIELD", "Selection", "select_evaluation", "select_sharded", "shard_folder"]
 
 EXPECTED_YIELD = {"train": 0.82, "search": 0.73}
 """Expected share of candidates that become networks of a split.  If too few do, more shards are made."""
@@ -131,9 +130,9 @@ def select_evaluation(seed: int, progress: bool, signals: DeferredSignals) -> di
     {'val': 500, 'test': 500, 'deep': 100, 'dense': 100, 'bnfree': 100, 'wide': 100}
     """
     selections: dict[str, Selection] = {}
-    text = "evaluation splits (the first build compiles for half a minute)"
+    text = "evaluation splits"
     splits = signals.between(EVALUATION.items())
-    for name, spec in tqdm(splits, text, len(EVALUATION), unit="split", leave=False, **progress_bar(progress)):
+    for name, spec in ProgressBar(splits, text, len(EVALUATION), unit="split", leave=False, show=progress):
         excluded = _fingerprints(selections)
         count = 2 * spec.size
         while True:
@@ -245,22 +244,6 @@ def shard_folder(split: str, seed: int) -> str:
     'train-seed0-stream1'
     """
     return f"{split}-seed{seed}-stream{STREAM_VERSION}-{digest_of_sources(__name__)}"
-
-
-def progress_bar(progress: bool) -> dict[str, Any]:
-    """Return options of tqdm that show a progress bar on a terminal, or none.
-
-    Parameters
-    ----------
-    progress
-        Whether to show a progress bar.
-
-    Examples
-    --------
-    >>> progress_bar(False)
-    {'disable': True}
-    """
-    return {"disable": None if progress else True}  # None: only on a terminal
 
 
 def _counts(reasons: npt.NDArray[np.uint8]) -> dict[str, int]:

@@ -19,24 +19,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import joblib
-from tqdm import tqdm
 
 from deepnets.support import (
     CLUSTERS,
     ConfigError,
     DeepNetsError,
     DeferredSignals,
+    ProgressBar,
     at_least,
     checked_integer,
     cluster_error,
     loky_processes,
 )
+from generator.choices import BACKENDS, SHARD_SIZE
 from generator.shards import ShardTask, write_shard
 
 __all__ = ["BACKENDS", "ShardMaker", "Workers"]
-
-BACKENDS = ("loky", *CLUSTERS)
-"""Processes of this machine; a Dask cluster; a Ray cluster."""
 
 _RESUME = "Finished shards are kept: build again to resume"
 
@@ -77,7 +75,7 @@ class Workers:
     address: str | None = None
     patience: float = 600.0
     progress: bool = False
-    shard_size: int = 16_384
+    shard_size: int = SHARD_SIZE
 
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:
@@ -208,12 +206,12 @@ def _watched(
                 return
 
     before = count()
-    with tqdm(
+    with ProgressBar(
         total=len(tasks),
         initial=before,
         desc=tasks[0].spec.name,
         unit="shard",
-        disable=None if workers.progress else True,
+        show=workers.progress,
     ) as bar:
         watcher = threading.Thread(target=watch, name="progress", daemon=True)
         watcher.start()

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from deepnets.support import Parser, run
-from ghn_model.commands import export, info, predict, profile, train
+from deepnets.commands import commands_of
+from deepnets.support import Command, dispatch, run
+
+COMMANDS = commands_of("ghn_model") | {"info": Command("describe checkpoints", "ghn_model.commands.info")}
 
 
 def main(arguments: Sequence[str]) -> None:
     """Parse the arguments and run the command."""
-    parser = Parser(prog="python -m ghn_model", description="Train hypernetworks and predict parameters of networks.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="command", parser_class=Parser)
-    for module in (train, predict, export, info, profile):
-        module.add_arguments(commands)
-    options = parser.parse_args(arguments)
-    options.do(options)
+    dispatch("python -m ghn_model", "Train hypernetworks and predict parameters of networks.", COMMANDS, arguments)
 
 
 if __name__ == "__main__":

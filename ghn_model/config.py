@@ -12,13 +12,11 @@ from deepnets.architecture import NODE_TYPE_ROWS, checked_task, has_cifar_stem
 from deepnets.graph import MAX_DISTANCE
 from deepnets.support import ConfigError, at_least, checked_integer
 from deepnets.tracing import check_vocabulary
+from ghn_model.choices import INITS, NORMALIZATIONS, PRESETS, WINDOWS
 from ghn_model.registry import DECODERS, ENCODERS, check_part
 
 __all__ = ["INITS", "NORMALIZATIONS", "PRESETS", "TASKS", "WINDOWS", "GHNConfig"]
 
-WINDOWS = ("corner", "centre")
-INITS = ("published", "small")
-NORMALIZATIONS = ("fan_in", "fan_out", "fan_in_residual", "std")
 TASKS = ("images", "text")
 TEXT_SIZES = (32000, 50257, 128256)
 """Vocabularies of Llama 2, GPT-2 and Llama 3, which the shape encoder of LoGAH for texts has rows for."""
@@ -26,10 +24,6 @@ TEXT_SIZES = (32000, 50257, 128256)
 _CIFAR_SIDE, _IMAGENET_SIDE = 11, 16  # height and width of the predicted kernels, by the stem of networks
 _GHN3 = {"t": (64, 3, 8), "s": (128, 5, 16), "l": (256, 12, 16), "xl": (384, 24, 16)}  # hidden, layers, heads
 _LOGAH = {"t": (64, 3, 8, 32), "s": (128, 5, 16, 90), "b": (256, 5, 16, 128), "l": (256, 12, 16, 256)}  # and rank
-
-PRESETS = ("mlp", "ghn1", "ghn2", *(f"ghn3-{size}" for size in _GHN3), *(f"logah-{size}" for size in _LOGAH))
-"""The published hypernetworks (Knyazev et al., NeurIPS 2021, table 2; ICML 2023, table 1; LoGAH: Zhou et al., arXiv
-2405.16287, table 1)."""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from ghn_model.decoders import Decoders, Parameters, decode_batch, make_decoder,
 from ghn_model.encoders import Encoder, ShapeEncoder, make_encoder
 from ghn_model.initialization import initialize_weights
 from ghn_model.networks import check_parameters, graphs_of, use_batch_statistics, writable_parameters
-from ghn_model.prediction import Prediction, warn_of_kept, write_parameters
+from ghn_model.prediction import Prediction, warn_of_classes, warn_of_kept, write_parameters
 from ghn_model.prepared_batch import PreparedBatch
 from ghn_model.variation import vary
 
@@ -177,12 +177,11 @@ class GHN(nn.Module):
             Any `torch.nn.Module`, or a list of modules.  Only the shapes of its parameters matter; they may be on the
             ``meta`` device.
         input
-            Example input for `deepnets.trace`, used for every module.  Not needed for `deepnets.Network` and most image
-            classifiers.
+            Example input for `deepnets.trace`, for every module; most image classifiers need none.
         graph
             The graph of each module, if you already have it; the module is then not traced.
         predict_class_layers
-            Whether to predict the layers whose outputs are the classes, too.
+            Whether to predict the layers of the classes, too; a warning is logged if there are other classes.
         vocabulary
             The operations that are nodes of a traced graph, as in `deepnets.trace`; default: `config.vocabulary`.
 
@@ -212,12 +211,13 @@ class GHN(nn.Module):
         ['0.weight', '0.bias', '2.weight', '2.bias']
         """
         graphs = graphs_of(model, input, graph, vocabulary, self.config.vocabulary)
+        warn_of_classes(graphs, self.config, predict_class_layers)
         batch = self.prepare(graphs, predict_class_layers, encoder_inputs=False)
         embeddings = self.encode(batch)
         decoded = decode_batch(batch.to(embeddings.device), embeddings, self._decoders, self.config, separate=True)
-        models = model if isinstance(model, Sequence) else [model]
-        predicted = [Prediction(*each, self.config) for each in zip(decoded, models, graphs)]
-        return predicted if isinstance(model, Sequence) else predicted[0]
+        if isinstance(model, Sequence):
+            return [Prediction(*each, self.config) for each in zip(decoded, model, graphs)]
+        return Prediction(decoded[0], model, graphs[0], self.config)
 
     @torch.no_grad()
     def initialize(
@@ -273,6 +273,7 @@ class GHN(nn.Module):
             for name, tensor in vary(model, predicted, noise=noise, orthogonal_from=orthogonal_from).items():
                 targets[name].copy_(tensor)
         else:
+            warn_of_classes(graphs, self.config, predict_class_layers)
             batch = self.prepare(graphs, predict_class_layers, encoder_inputs=False)
             embeddings = self.encode(batch)
             write_parameters(batch.to(embeddings.device), embeddings, self._decoders, self.config, targets)

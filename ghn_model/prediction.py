@@ -19,7 +19,7 @@ from ghn_model.prepared_batch import ParameterRequest, PreparedBatch
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Prediction", "warn_of_kept", "write_parameters"]
+__all__ = ["Prediction", "warn_of_classes", "warn_of_kept", "write_parameters"]
 
 log = logging.getLogger(__name__)
 
@@ -180,6 +180,39 @@ def write_parameters(
         return targets[request.slot.name]
 
     decode_parameters(batch.decoding_plan, embeddings, decoders, config, write, target)
+
+
+def warn_of_classes(graphs: Sequence[Graph], config: GHNConfig, predict_class_layers: bool) -> None:
+    """Log a warning if the layers of the classes are predicted for another number of classes than was trained.
+
+    Such a prediction is a repeated or truncated one, and the network cannot classify with it.
+
+    Parameters
+    ----------
+    graphs
+        Graphs of the networks.
+    config
+        Configuration of the hypernetwork.
+    predict_class_layers
+        Whether these layers are predicted.
+
+    Examples
+    --------
+    >>> from deepnets import GENOTYPES, NetworkConfig, build_graph
+    >>> graph = build_graph(NetworkConfig(GENOTYPES["DARTS"], n_cells=2, C=8), num_classes=10)
+    >>> warn_of_classes([graph], GHNConfig(num_classes=10), True)
+    """
+    if not predict_class_layers or config.node_types == "language":  # its classes are tokens
+        return
+    slots = {slot for graph in graphs for node in graph.parameters for slot in node if slot.role.startswith("class_")}
+    others = sorted({slot.shape[0] for slot in slots} - {config.num_classes})
+    if others:
+        log.warning(
+            "the layers of the classes are predicted for %s classes, by a hypernetwork that was trained for %d; to "
+            "leave them as they are, use predict_class_layers=False (--no-class-layers)",
+            " and ".join(f"{number:,}" for number in others),
+            config.num_classes,
+        )
 
 
 def warn_of_kept(model: nn.Module, graph: Graph, vocabulary: str) -> None:

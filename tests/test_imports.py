@@ -18,12 +18,15 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("deepnets", "generator", "ghn_model", "benchmark")
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 LAZY = (
+    "benchmark",
     "deepnets",
     "deepnets.architecture",
     "deepnets.corpus",
     "deepnets.graph",
     "deepnets.onnx_models",
     "deepnets.support",
+    "generator",
+    "ghn_model",
 )
 NEED_TORCH = (
     "deepnets.architecture.cell",

@@ -21,18 +21,15 @@ import joblib
 import numpy as np
 import numpy.typing as npt
 import torch
-from tqdm import tqdm
 
+from benchmark.choices import PROJECTIONS
 from deepnets.corpus import DeepNets1M
 from deepnets.graph import Graph
-from deepnets.support import Budget, ConfigError, at_least, check_regular, checked_integer, replace_file
+from deepnets.support import Budget, ConfigError, ProgressBar, at_least, check_regular, checked_integer, replace_file
 from ghn_model.checkpoints import content_digest
 from ghn_model.ghn import GHN
 
 __all__ = ["PROJECTIONS", "cached_embeddings", "embed_networks", "project"]
-
-PROJECTIONS = ("pca", "tsne")
-"""Methods that project embeddings to two dimensions."""
 
 BLOCK = 8_192
 """Networks per file of the cache; an interruption loses at most this many embeddings."""
@@ -103,7 +100,7 @@ def embed_networks(
 
 def _bar(total: int, nets: DeepNets1M | Sequence[Graph], progress: bool) -> Any:
     what = f"embeddings of {nets.split}" if isinstance(nets, DeepNets1M) else "embeddings"
-    return tqdm(total=total, desc=what, unit="network", disable=None if progress else True)
+    return ProgressBar(total=total, desc=what, unit="network", show=progress)
 
 
 def _computed(

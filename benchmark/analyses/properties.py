@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 import joblib
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
-from deepnets.support import ConfigError, at_least, checked_integer
+from benchmark.choices import PROPERTIES
+from deepnets.support import ConfigError, ProgressBar, at_least, checked_integer
 
 __all__ = [
     "FOLDS",
@@ -36,9 +36,6 @@ __all__ = [
     "kendall",
     "predict_property",
 ]
-
-PROPERTIES = ("val_acc", "val_acc_noise", "time", "converge_time")
-"""Accuracy on clean and on noisy validation images (percent), evaluation time, and convergence time of training."""
 
 GRID: dict[str, tuple[Any, ...]] = {
     "C": (1, 10, 50, 100, 200, 500, 1000),
@@ -243,7 +240,7 @@ def _choose(
         n_jobs=min(checked_integer("workers", workers, at_least(1)), len(tasks)), return_as="generator"
     )
     found = run(joblib.delayed(_fold_scores)(features, targets, *task, candidates) for task in tasks)
-    scores = list(tqdm(found, desc=str(bar), total=len(tasks), unit="fold", disable=None if bar else True))
+    scores = list(ProgressBar(found, desc=str(bar), total=len(tasks), unit="fold", show=bool(bar)))
     means = np.array(scores).reshape(len(orders), FOLDS, len(candidates)).mean(axis=1)
     return [dict(candidates[int(best)]) for best in means.argmax(axis=1)]
 

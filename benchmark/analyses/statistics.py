@@ -17,12 +17,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from tqdm import tqdm
 
 from benchmark.analyses.properties import kendall
 from deepnets.architecture import has_cifar_stem
 from deepnets.corpus import DeepNets1M
-from deepnets.support import ConfigError
+from deepnets.support import ConfigError, ProgressBar
 
 __all__ = [
     "PUBLISHED",
@@ -103,7 +102,7 @@ def graph_statistics(nets: DeepNets1M, indices: Sequence[int] | None = None, *, 
     sizes = nets.table["num_params" if has_cifar_stem(nets.image_size) else "num_params_imagenet"].to_numpy()
     wanted = range(len(nets)) if indices is None else [int(index) for index in indices]
     rows = []
-    for index in tqdm(wanted, desc=f"graphs of {nets.split}", unit="network", disable=None if progress else True):
+    for index in ProgressBar(wanted, desc=f"graphs of {nets.split}", unit="network", show=progress):
         found = nets[index].statistics()
         rows.append(
             (

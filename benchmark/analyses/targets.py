@@ -79,7 +79,7 @@ def published_targets(folder: Path | str, images: str, nets: DeepNets1M) -> pd.D
             where = nets.file.path if nets.file is not None else nets.split
             raise ConfigError(
                 f"{where}: contains other networks than the published ones ({share:.0%} of them have the "
-                "published number of parameters); import the original release (python -m deepnets import), or use "
+                "published number of parameters); import the original release (deepnets import), or use "
                 "own results (--results)"
             )
     table = _aligned(table[["index", *PROPERTIES]], len(nets))
@@ -116,9 +116,7 @@ def choose_rows(
         there = sorted(str(name) for name, count in groups.items() if count == len(wanted))
         what = f"results of {' and '.join(wanted)}"
         if not there:
-            raise ConfigError(
-                f"{results.folder}: no {column} has {what}; evaluate a predictor on them: python -m benchmark run"
-            )
+            raise ConfigError(f"{results.folder}: no {column} has {what}; evaluate a predictor on them: deepnets bench")
         if value is None and len(there) > 1:
             raise ConfigError(f"--{option}: {results.folder} has {what} for {', '.join(there)}; choose one")
         if value is not None and value not in there:
@@ -272,7 +270,7 @@ def read_curves(folder: Path | str, predictor: str | None = None, images: str | 
     from benchmark.baselines import Curves
 
     if not (Path(folder) / "curves.csv").is_file():
-        raise ConfigError(f"--curves: {folder} has no curves.csv; python -m benchmark sgd writes one")
+        raise ConfigError(f"--curves: {folder} has no curves.csv; deepnets sgd writes one")
     table = Curves(Path(folder)).table()
     if images is not None:
         table = table[table["images"] == images]

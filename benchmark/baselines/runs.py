@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from benchmark.baselines.jobs import TrainingJob
 from benchmark.baselines.store import Curves, group_of
@@ -25,7 +24,7 @@ from benchmark.training.progress import SAVE_SECONDS
 from benchmark.training.start import is_auxiliary
 from deepnets.architecture import Network
 from deepnets.data import Images
-from deepnets.support import CheckpointError, DeepNetsError, FormatError
+from deepnets.support import CheckpointError, DeepNetsError, FormatError, ProgressBar
 from ghn_model.checkpoints import write_tensors
 from ghn_model.tasks import Task
 
@@ -207,7 +206,7 @@ def run_trainings(
         for start in starts
         if (start.label, job.split, job.network or str(job.index), images) not in done
     ]
-    bar = tqdm(todo, desc="training", disable=not progress or not todo, unit="network")
+    bar = ProgressBar(todo, desc="training", show=progress and bool(todo), unit="network")
     for job, start in bar:
         bar.set_postfix_str(f"{job.name} from {start.label}")
         row = {"predictor": start.label, "split": job.split, "index": job.index, "network": job.network}

@@ -81,7 +81,7 @@ def read_card_results(
     if not chosen:
         raise ConfigError(
             f"results: {folder} has no results of this file (SHA-256 {next(iter(digests))[:12]}...) on {images}; "
-            "evaluate it with python -m benchmark run --predictors FILE"
+            "evaluate it with deepnets bench --predictors FILE"
         )
     rows = read_rows(folder)
     results: dict[str, dict[str, Any]] = {}
@@ -194,6 +194,14 @@ def _is_changed(about: Mapping[str, Any]) -> bool:
     return bool(about.get("noise") or about.get("corruption")) or about.get("predict_class_layers") is False
 
 
+_STARTS = (
+    ["python", "-m", "benchmark", "run"],
+    ["python", "-m", "deepnets", "bench"],
+    ["deepnets", "bench"],
+)
+"""Beginnings of commands that evaluate predictors."""
+
+
 def _command(about: Mapping[str, Any], call: str, name: str) -> str:
     """Return the command of an evaluation, with placeholders for paths."""
     spec = str(about["predictor"].get("spec"))
@@ -202,7 +210,7 @@ def _command(about: Mapping[str, Any], call: str, name: str) -> str:
         words = shlex.split(str(about.get("command") or ""))
     except ValueError:
         words = []
-    if words[:4] != ["python", "-m", "benchmark", "run"]:  # the evaluation was started from Python
+    if not any(words[: len(start)] == start for start in _STARTS):  # the evaluation was started from Python
         words = ["python", "-m", "benchmark", "run", "--predictors", spec, "--splits", str(about["split"])]
         words += ["--images", str(about["images"]), *(["--image-root", "/"] if about["images"] != "digits" else [])]
         words += ["--limit", str(about["limit"])] if about.get("limit") else []

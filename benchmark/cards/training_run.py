@@ -98,7 +98,7 @@ def read_training(run: Path | str) -> Training:
     source, log = run / "ghn.safetensors", run / "log.csv"
     for needed in (source, log):
         if not needed.is_file():
-            raise ConfigError(f"{run}: has no {needed.name}; expected a folder that python -m ghn_model train wrote")
+            raise ConfigError(f"{run}: has no {needed.name}; expected a folder that deepnets train wrote")
     found = describe(source)
     metadata = found.metadata
     for key, kind in (("recipe", dict), ("images", str), ("steps", int), ("seconds", (int, float))):

@@ -62,12 +62,17 @@ def add_target_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the corpus (default: data)")
     source = parser.add_mutually_exclusive_group()
     source.add_argument(
-        "--published", type=Path, metavar="DIR", help="folder of the published files, for the published networks"
+        "--published",
+        type=Path,
+        metavar="DIR",
+        help="folder of the published files, for the published networks (default: none)",
     )
     source.add_argument(
         "--results", type=Path, default=Path("results"), help="folder of results of runs (default: results)"
     )
-    parser.add_argument("--images", help="image set of the properties (default for published files: cifar10)")
+    parser.add_argument(
+        "--images", help="image set of the properties (default: that of the results; cifar10 for published files)"
+    )
     parser.add_argument("--predictor", help="label of the predictor in --results (default: the only one)")
     parser.add_argument(
         "--metric",
@@ -84,7 +89,7 @@ def add_target_arguments(parser: argparse.ArgumentParser) -> None:
     )
     deprecated_option(parser, "--jobs", "--workers")
     parser.add_argument("--device", default="cpu", help="device of the embeddings (default: cpu)")
-    parser.add_argument("--quiet", action="store_true", help="show no progress bars")
+    parser.add_argument("-q", "--quiet", action="store_true", help="show no progress bars")
 
 
 def load_inputs(options: argparse.Namespace, ghns: dict[str, GHN], splits: Sequence[str] = ("val", "test")) -> Inputs:

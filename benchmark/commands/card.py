@@ -7,13 +7,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from deepnets.support import examples
+
 __all__ = ["add_arguments"]
 
 EPILOG = """
 Run this command twice.  First without results: it writes NAME.safetensors, the log and a card.  Then evaluate
-NAME.safetensors with python -m benchmark run, and run this command with --results: it adds the accuracies to the card,
+NAME.safetensors with deepnets bench, and run this command with --results: it adds the accuracies to the card,
 next to published ones.  The second time, RUN and the descriptions may be omitted.
-"""
+
+""" + examples(
+    "deepnets card runs/ghn2-cifar10 --name ghn2-cifar10 --out mine",
+    "deepnets bench --predictors mine/ghn2-cifar10.safetensors --images cifar10 --image-root cifar --out results",
+    "deepnets card --name ghn2-cifar10 --out mine --results results",
+)
 DESCRIPTIONS = ("corpus_command", "images_about", "limits", "hardware", "software")
 
 
@@ -33,18 +40,18 @@ def add_arguments(commands: Any) -> None:
         "--results",
         type=Path,
         metavar="DIR",
-        help="folder of results of NAME.safetensors, or of the checkpoint in RUN",
+        help="folder of results of NAME.safetensors, or of the checkpoint in RUN (default: none)",
     )
     card.add_argument(
         "--full", action="store_true", help="store the weights in single precision instead of half precision"
     )
     card.add_argument("--overwrite", action="store_true", help="replace files of another training")
     texts = card.add_argument_group("descriptions that no file contains")
-    texts.add_argument("--corpus-command", metavar="TEXT", help="the command that built the corpus")
-    texts.add_argument("--images-about", metavar="TEXT", help="a description of the images")
-    texts.add_argument("--limits", metavar="TEXT", help="the limitations of the hypernetwork")
-    texts.add_argument("--hardware", metavar="TEXT", help="hardware of a training that did not record it")
-    texts.add_argument("--software", metavar="TEXT", help="software of a training that did not record it")
+    texts.add_argument("--corpus-command", metavar="TEXT", help="the command that built the corpus (default: none)")
+    texts.add_argument("--images-about", metavar="TEXT", help="a description of the images (default: none)")
+    texts.add_argument("--limits", metavar="TEXT", help="the limitations of the hypernetwork (default: none)")
+    texts.add_argument("--hardware", metavar="TEXT", help="hardware, if the training did not record it (default: none)")
+    texts.add_argument("--software", metavar="TEXT", help="software, if the training did not record it (default: none)")
     card.set_defaults(do=_run)
 
 

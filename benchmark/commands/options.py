@@ -6,12 +6,16 @@ A value that is not allowed is reported in one line, with exit status 2, before 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import re
+import sys
+from collections.abc import Sequence
 from typing import Any
 
+from benchmark.choices import MAX_TIMEOUT
 from deepnets.support import ConfigError, number, positive
 
-__all__ = ["add_text_options", "device", "indices", "metric_name", "seconds", "task_data"]
+__all__ = ["add_text_options", "device", "indices", "installed_splits", "metric_name", "seconds", "task_data"]
 
 _PIECE = re.compile(r"\d+|\d*:\d*|[A-Za-z_][\w.\-]*")
 
@@ -78,6 +82,31 @@ def metric_name(text: str) -> str:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+def installed_splits(splits: Sequence[str]) -> list[str]:
+    """Return the splits that can be evaluated with what is installed; a note on stderr names what is left out.
+
+    The ResNet-50 of the split `predefined` is built by torchvision, which is optional.
+
+    Parameters
+    ----------
+    splits
+        Names of splits that the user did not ask for, but that are the default of a command.
+
+    Examples
+    --------
+    >>> installed_splits(["test", "wide"])
+    ['test', 'wide']
+    """
+    if "predefined" not in splits or importlib.util.find_spec("torchvision") is not None:
+        return list(splits)
+    print(
+        "note: torchvision is not installed, so the split predefined is left out; "
+        'pip install "deepnets1m[vision]" adds it',
+        file=sys.stderr,
+    )
+    return [split for split in splits if split != "predefined"]
+
+
 def seconds(text: str) -> float:
     """Parse a time limit in seconds; 0 for none.
 
@@ -91,8 +120,6 @@ def seconds(text: str) -> float:
     >>> seconds("0.5")
     0.5
     """
-    from benchmark.evaluation.machine import MAX_TIMEOUT
-
     value = number(text)
     if value > MAX_TIMEOUT:
         raise argparse.ArgumentTypeError(f"expected {MAX_TIMEOUT:g} seconds or less, or 0 for no limit, got {text!r}")

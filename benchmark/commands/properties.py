@@ -6,8 +6,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmark.choices import PROJECTIONS, PROPERTIES
 from benchmark.commands import statistics as statistics_command
 from benchmark.commands.analysis_options import NO_FIGURES, add_target_arguments
+from deepnets.support import ListOption, examples
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +25,11 @@ EPILOG = """
 Support vector regression from mean embeddings to a property is fitted on the networks of val and tested on those of
 test, as published: Kendall's tau-b, mean and standard deviation over five orders of the training networks.  The command
 writes properties.csv, predictions.csv, map.csv, correlations.csv and figures.
-"""
+
+""" + examples(
+    "deepnets properties --checkpoint ghn2-digits --results results",
+    "deepnets properties --checkpoint ghn2_cifar10.pt mlp_cifar10.pt --published published",
+)
 SIMPLE = "graph statistics"
 
 
@@ -35,18 +41,25 @@ def add_arguments(commands: Any) -> None:
     commands
         The result of `argparse.ArgumentParser.add_subparsers`.
     """
-    from benchmark.analyses import PROJECTIONS, PROPERTIES
-
     properties = commands.add_parser(
         "properties", help="predict properties of trained networks from their graphs", epilog=EPILOG
     )
     properties.add_argument(
-        "--checkpoint", required=True, nargs="+", metavar="NAME", help="hypernetworks: bundled names, or files"
+        "--checkpoint",
+        required=True,
+        action=ListOption,
+        paths=True,
+        metavar="NAME",
+        help="hypernetworks: bundled names, or files",
     )
     add_target_arguments(properties)
-    properties.add_argument("--properties", nargs="+", choices=PROPERTIES, help="default: all that are known")
-    properties.add_argument("--projection", choices=PROJECTIONS, default="pca", help="of the map (default: pca)")
-    properties.add_argument("--out", type=Path, default=Path("results/properties"), help="default: results/properties")
+    properties.add_argument(
+        "--properties", action=ListOption, choices=PROPERTIES, help="properties (default: all that are known)"
+    )
+    properties.add_argument("--projection", choices=PROJECTIONS, default="pca", help="projection of the map")
+    properties.add_argument(
+        "--out", type=Path, default=Path("results/properties"), help="folder of the tables and figures"
+    )
     properties.set_defaults(do=run)
     statistics_command.add_arguments(commands)
 
@@ -97,8 +110,7 @@ def _chosen(inputs: Inputs, requested: list[str] | None) -> list[str]:
             print(f"{name}: known for {train} networks of val and {test} of test, which is too few; left out{hint}")
     if not names:
         raise ConfigError(
-            f"no property is known for {MINIMUM} networks of val and 2 of test; evaluate more networks "
-            "(python -m benchmark run)"
+            f"no property is known for {MINIMUM} networks of val and 2 of test; evaluate more networks (deepnets bench)"
         )
     return names
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.commands.options import metric_name
+from deepnets.support import ListOption, examples
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +32,11 @@ only on request, each-model and known-issues (of the files).  DIR contains resul
 results_cifar10_extended.json, results_imagenet.json and ghn3_results.json, or some of them.  The tables of LoGAH need
 no files: logah-vit (vision transformers after fine-tuning), logah-meta-batch, logah-text (perplexities of GPT-2) and
 logah-diversity; without DIR, they are shown alone.
-"""
+
+""" + examples(
+    "deepnets published --table logah-vit",
+    "deepnets published --published folder-with-json-files --images cifar10 --results results",
+)
 ABOUT_OWN_RESULTS = """
 Own results: networks that failed count as 0; `failed` gives the number of failures and of networks, and `without them`
 the mean over the other networks.  The published networks are those of the original DeepNets-1M, own results are on the
@@ -48,7 +53,10 @@ def add_arguments(commands: Any) -> None:
     published = commands.add_parser(
         "published", help="show the tables of the papers, and own results next to them", epilog=EPILOG
     )
-    published.add_argument("folder", type=Path, metavar="DIR", nargs="?", help="folder of the published files")
+    published.add_argument(
+        "--published", type=Path, metavar="DIR", help="folder of the published files (default: tables without files)"
+    )
+    published.add_argument("folder", type=Path, nargs="?", help=argparse.SUPPRESS)
     published.add_argument(
         "--results", type=Path, default=Path("results"), help="folder of own results (default: results)"
     )
@@ -59,14 +67,14 @@ def add_arguments(commands: Any) -> None:
         metavar="DIR",
         help="folder of own trainings, for the tables of LoGAH (default: results/finetune)",
     )
-    published.add_argument("--images", choices=IMAGES, help="show only tables on these images")
+    published.add_argument("--images", choices=IMAGES, help="show only tables on these images (default: both)")
     published.add_argument(
         "--table",
+        action=_Tables,
         type=_table_name,
         choices=(*TABLES, *MORE_TABLES, *LOGAH),
-        action="append",
         metavar="TABLE",
-        help="show only this table, see below; may be repeated",
+        help="show only these tables, see below; may be repeated (default: all but the last of the list)",
     )
     published.add_argument(
         "--metric",
@@ -75,6 +83,19 @@ def add_arguments(commands: Any) -> None:
         help="metric of own results, a name or module:attribute (default: top1, for imagenet top5)",
     )
     published.set_defaults(do=run)
+
+
+class _Tables(ListOption):
+    """The option --table, which may be repeated, and after which the folder may follow."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: Any = None
+    ) -> None:
+        before = list(getattr(namespace, self.dest, None) or [])
+        if len(values) > 1 and values[-1] not in (*(self.item_choices or ()), "defects") and Path(values[-1]).is_dir():
+            namespace.published = Path(values.pop())
+        super().__call__(parser, namespace, values, option_string)
+        setattr(namespace, self.dest, before + getattr(namespace, self.dest))
 
 
 def _table_name(name: str) -> str:
@@ -89,12 +110,16 @@ def run(options: argparse.Namespace) -> None:
     from benchmark.literature import known_issues_text, load, read_own_results
     from deepnets.support import ConfigError
 
+    if options.published is not None:
+        options.folder = options.published
     names = options.table or (*TABLES, *(() if options.images else LOGAH))
     logah = list(_logah_tables(options.trainings, names))
     if options.folder is None:
         others = [name for name in options.table or () if name not in LOGAH]
         if others or not logah:
-            raise ConfigError(f"DIR: the table {others[0] if others else names[0]} needs the folder of published files")
+            raise ConfigError(
+                f"--published: the table {others[0] if others else names[0]} needs the folder of published files"
+            )
         _print_tables(logah)
         return
     published = load(options.folder)
@@ -118,7 +143,7 @@ def run(options: argparse.Namespace) -> None:
             + (f" on {options.images}" if options.images else "")
         )
     if results is None:
-        _print(f"note: there are no own results in {options.results}; python -m benchmark run creates them")
+        _print(f"note: there are no own results in {options.results}; deepnets bench creates them")
     _print_tables(tables)
     if results is not None:
         _print(f"\n{' '.join(ABOUT_OWN_RESULTS.split())}")

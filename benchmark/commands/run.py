@@ -9,9 +9,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmark.commands.options import add_text_options, device, indices, seconds, task_data
+from benchmark.choices import BACKENDS, LIBRARIES
+from benchmark.commands.options import add_text_options, device, indices, installed_splits, seconds, task_data
 from deepnets.data import IMAGE_SETS
-from deepnets.support import DeepNetsError, deprecated_option, non_negative, number, output_path, positive, seed
+from deepnets.support import (
+    NETWORK_SPLITS,
+    DeepNetsError,
+    ListOption,
+    deprecated_option,
+    examples,
+    non_negative,
+    number,
+    output_path,
+    positive,
+    seed,
+)
 
 __all__ = ["add_arguments"]
 
@@ -23,7 +35,14 @@ folder of saved states, random, sgd:EPOCHS, or module:attribute, whose code runs
 tensor}, or a hypernetwork with forward(graphs) -> [{name: tensor}].  LABEL=PREDICTOR gives it a label.  The same
 command resumes a run that was stopped, and evaluates only what is missing.  Networks for which a predictor fails count
 as 0; the exit status is 1 if all of them failed.
-"""
+
+""" + examples(
+    "deepnets bench --limit 6                      # the bundled hypernetworks, 6 networks of each split",
+    "deepnets bench --predictors ghn2-digits random mine:predict --splits test,deep --limit 20",
+    "deepnets bench --predictors ghn2_cifar10.pt --images cifar10 --image-root cifar",
+    "deepnets bench --predictors ghn3xlm16.pt --images imagenet --image-root imagenet \\",
+    "  --splits torchvision:resnet50,vit_b_16",
+)
 
 
 def add_arguments(commands: Any) -> None:
@@ -34,20 +53,20 @@ def add_arguments(commands: Any) -> None:
     commands
         The result of `argparse.ArgumentParser.add_subparsers`.
     """
-    from benchmark.evaluation import BACKENDS
-
     run = commands.add_parser("run", help="evaluate predictors; resumes a run that was stopped", epilog=EPILOG)
     run.add_argument(
         "--predictors",
-        nargs="+",
+        action=ListOption,
+        paths=True,
         metavar="PREDICTOR",
         help="predictors, see below (default: the bundled hypernetworks for these images, and random)",
     )
     run.add_argument(
         "--splits",
-        nargs="+",
+        action=ListOption,
+        paths=True,
         metavar="SPLIT",
-        help="splits, separated by spaces or commas, models such as torchvision:resnet50,vit_b_16 or timm:all, and "
+        help="splits, models such as torchvision:resnet50,vit_b_16 or timm:all, and "
         "families such as family:resnet-widths/wide "
         f"(default: {' '.join(DEFAULT_SPLITS)}; with --index: test, or predefined if names are given)",
     )
@@ -58,7 +77,7 @@ def add_arguments(commands: Any) -> None:
         metavar="NAME",
         help=f"{', '.join(IMAGE_SETS)}, folder:PATH, torchvision:NAME, or module:attribute (default: digits)",
     )
-    run.add_argument("--image-root", type=Path, help="folder of the files of the image set")
+    run.add_argument("--image-root", type=Path, help="folder of the files of the image set (default: none, for digits)")
     run.add_argument("--download", action="store_true", help="download missing files of cifar10 or torchvision:NAME")
     run.add_argument(
         "--task",
@@ -71,45 +90,51 @@ def add_arguments(commands: Any) -> None:
     which = run.add_mutually_exclusive_group()
     which.add_argument(
         "--index",
+        action=ListOption,
         type=indices,
         metavar="I",
-        help="networks of each split instead of all: 3,17 or 0:10 or names such as resnet50",
+        help="networks of each split instead of all: 3,17 or 0:10 or names such as resnet50 (default: see --limit)",
     )
     which.add_argument(
         "--limit",
-        type=_limits,
-        default=_limits("0"),
-        metavar="N[,SPLIT=N...]",
+        action=ListOption,
+        type=_limit,
+        default=[("", 0)],
+        metavar="N",
         help="number of networks of each split, counted from the first, as in 10,wide=2; 0 for all (default: 0)",
     )
     run.add_argument(
         "--noise",
+        action=ListOption,
         type=number,
-        nargs="+",
         default=[0.0],
         metavar="STD",
         help="standard deviations of noise in the images; 0.08 in published results (default: 0)",
     )
     run.add_argument(
         "--corruptions",
-        nargs="+",
+        action=ListOption,
         default=[],
         metavar="NAME",
         help="evaluate on corrupted images, too: all, or names such as fog (all severities) and fog:3; the report has "
         "the mean corruption accuracy (default: none)",
     )
     run.add_argument(
-        "--corruption-root", type=Path, metavar="DIR", help="folder of corrupted images such as CIFAR-10-C"
+        "--corruption-root",
+        type=Path,
+        metavar="DIR",
+        help="folder of corrupted images such as CIFAR-10-C (default: they are computed)",
     )
     run.add_argument("--batch-size", type=positive, default=64, help="images per batch (default: 64, as published)")
     deprecated_option(run, "--batch", "--batch-size")
-    run.add_argument("--seed", type=seed, default=0, help="seed of initial values and of noise (default: 0)")
+    run.add_argument("--seed", type=seed, default=0, help="seed of initial values and of noise")
     run.add_argument(
         "--metrics",
-        nargs="+",
+        action=ListOption,
         default=[],
         metavar="METRIC",
-        help="metrics beside top1 and top5: registered names, or module:attribute of a Metric, whose code runs",
+        help="metrics beside top1 and top5: registered names, or module:attribute of a Metric, whose code runs "
+        "(default: none)",
     )
     run.add_argument(
         "--vocabulary",
@@ -128,16 +153,21 @@ def add_arguments(commands: Any) -> None:
 
     machine = run.add_argument_group("machine")
     machine.add_argument(
-        "--device", type=device, nargs="+", default=["cpu"], help="such as cuda:0 cuda:1 (default: cpu)"
+        "--device",
+        action=ListOption,
+        type=device,
+        default=["cpu"],
+        metavar="DEVICE",
+        help="such as cuda:0 cuda:1 (default: cpu)",
     )
     machine.add_argument("--workers", type=positive, help="worker processes (default: one per GPU, or per core)")
     deprecated_option(machine, "--jobs", "--workers")
-    machine.add_argument("--threads", type=positive, default=1, help="threads of PyTorch per worker (default: 1)")
+    machine.add_argument("--threads", type=positive, default=1, help="threads of PyTorch per worker")
     machine.add_argument(
         "--backend",
         choices=BACKENDS,
         default="threading",
-        help="of joblib, or dask or ray (default: threading)",
+        help="of joblib, or dask or ray",
     )
     machine.add_argument(
         "--address", help="Dask scheduler or Ray head node, as in tcp://node1:8786 (default: a cluster on this machine)"
@@ -155,9 +185,12 @@ def add_arguments(commands: Any) -> None:
     report = run.add_argument_group("report")
     report.add_argument("--no-report", action="store_true", help="write the rows only, no page and figures")
     report.add_argument(
-        "--published", type=Path, metavar="DIR", help="folder of published files, to be compared in the report"
+        "--published",
+        type=Path,
+        metavar="DIR",
+        help="folder of published files, to be compared in the report (default: none)",
     )
-    report.add_argument("--quiet", action="store_true", help="show no progress bar and no table")
+    report.add_argument("-q", "--quiet", action="store_true", help="show no progress bar and no table")
     run.set_defaults(do=_run)
 
 
@@ -184,10 +217,11 @@ def _run(options: argparse.Namespace) -> None:
         fresh=options.fresh,
     )
     data, data_options = task_data(options)
-    usual = _default_splits(options.index) if data_options is None else DEFAULT_FAMILIES
-    texts = options.splits or usual
-    splits = list(dict.fromkeys(name for text in texts for name in _split_names(text)))
-    common, special = options.limit
+    index = ",".join(options.index) if options.index else None
+    usual = _default_splits(index) if data_options is None else DEFAULT_FAMILIES
+    splits = list(dict.fromkeys(_split_names(options.splits or installed_splits(usual))))
+    special = dict(options.limit)
+    common = special.pop("", 0)
     path = run(
         options.predictors or [*_bundled(data), "random"],
         splits,
@@ -195,8 +229,8 @@ def _run(options: argparse.Namespace) -> None:
         out=options.out,
         data=options.data,
         image_root=options.image_root,
-        limit=None if options.index else {name: special.get(name.partition(":")[0], common) or None for name in splits},
-        index=options.index,
+        limit=None if index else {name: special.get(name.partition(":")[0], common) or None for name in splits},
+        index=index,
         noise=options.noise,
         corruptions=options.corruptions,
         corruption_root=options.corruption_root,
@@ -236,30 +270,42 @@ def _default_splits(index: str | None) -> Sequence[str]:
     return ("predefined",) if has_names else ("test",)
 
 
-def _split_names(text: str) -> list[str]:
-    """Return the names in a text, separated by commas; models of a library are one name."""
-    return [text] if ":" in text else [name for name in text.split(",") if name]
+def _split_names(items: Sequence[str]) -> list[str]:
+    """Return the names of networks; a name behind models of a library is another of its models, unless it is a split.
 
-
-def _limits(text: str) -> tuple[int, dict[str, int]]:
-    """Parse the option --limit: the number of networks of any split, and of some splits, of libraries, of families."""
-    from benchmark.evaluation import LIBRARIES
-    from deepnets.corpus import NETWORK_SPLITS
-
-    known = (*NETWORK_SPLITS, *LIBRARIES, "family")
-    common, special = 0, {}
-    for part in text.split(","):
-        name, equals, number = part.partition("=")
-        value = non_negative(number if equals else name)
-        if equals and name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(known)}"
-            raise argparse.ArgumentTypeError(f"unknown split {name!r}; {hint}")
-        if equals:
-            special[name] = value
+    Examples
+    --------
+    >>> _split_names(["test", "torchvision:resnet50", "vit_b_16", "wide"])
+    ['test', 'torchvision:resnet50,vit_b_16', 'wide']
+    """
+    names: list[str] = []
+    for item in filter(None, items):
+        previous = names[-1].partition(":")[0] if names else ""
+        if previous in LIBRARIES and ":" not in item and item not in NETWORK_SPLITS:
+            names[-1] += f",{item}"
         else:
-            common = value
-    return common, special
+            names.append(item)
+    return names
+
+
+def _limit(text: str) -> tuple[str, int]:
+    """Parse an item of --limit: a number for all networks, or SPLIT=N for a split, a library, or families.
+
+    Examples
+    --------
+    >>> _limit("10"), _limit("wide=2")
+    (('', 10), ('wide', 2))
+    """
+    known = (*NETWORK_SPLITS, *LIBRARIES, "family")
+    name, equals, number = text.partition("=")
+    value = non_negative(number if equals else name)
+    if not equals:
+        return "", value
+    if name not in known:
+        near = difflib.get_close_matches(name, known, 1)
+        hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(known)}"
+        raise argparse.ArgumentTypeError(f"unknown split {name!r}; {hint}")
+    return name, value
 
 
 def _bundled(images: str) -> list[str]:

@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmark.choices import PROPERTIES
 from benchmark.commands.analysis_options import NO_FIGURES, add_target_arguments
-from deepnets.support import positive
+from deepnets.support import examples, positive
 
 if TYPE_CHECKING:
     from benchmark.analyses import SearchResult
@@ -18,7 +19,8 @@ EPILOG = """
 A regression from embeddings to the property is fitted on the networks of val and test, as in the published search.  It
 ranks all networks of the split search.  The published search selected network 35,133 of the published corpus; the same
 index in another corpus is another network.  The command writes ranking.csv and figures.
-"""
+
+""" + examples("deepnets search --checkpoint ghn2-digits --results results --limit 1,000")
 
 
 def add_arguments(commands: Any) -> None:
@@ -29,15 +31,15 @@ def add_arguments(commands: Any) -> None:
     commands
         The result of `argparse.ArgumentParser.add_subparsers`.
     """
-    from benchmark.analyses import PROPERTIES
-
     search = commands.add_parser("search", help="rank architectures by a predicted property", epilog=EPILOG)
     search.add_argument("--checkpoint", required=True, metavar="NAME", help="hypernetwork: bundled name, or file")
     add_target_arguments(search)
-    search.add_argument("--property", choices=PROPERTIES, default="val_acc", help="default: val_acc")
+    search.add_argument("--property", choices=PROPERTIES, default="val_acc", help="the property")
     search.add_argument("--limit", type=positive, help="number of networks, from the first (default: all)")
-    search.add_argument("--top", type=positive, default=5, help="number of networks to print (default: 5)")
-    search.add_argument("--out", type=Path, default=Path("results/search"), help="folder (default: results/search)")
+    search.add_argument("--top", type=positive, default=5, help="number of networks to print")
+    search.add_argument(
+        "--out", type=Path, default=Path("results/search"), help="folder of the ranking and the figures"
+    )
     search.set_defaults(do=run)
 
 

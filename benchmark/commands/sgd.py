@@ -6,9 +6,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from benchmark.choices import DETECTION_METRICS, LOSSES, OPTIMIZERS, PROTOCOLS, SAVE_SECONDS, SCHEDULES, TEXT_METRICS
 from benchmark.commands.options import add_text_options, device, indices
+from deepnets.architecture import GENOTYPES
+from deepnets.commands.model_options import MODEL_FORMS
 from deepnets.data import IMAGE_SETS
-from deepnets.support import deprecated_option, non_negative, number, output_path, positive, seed
+from deepnets.support import ListOption, deprecated_option, examples, non_negative, number, output_path, positive, seed
+from ghn_model.choices import DEFAULT_METRICS
 
 __all__ = ["add_arguments"]
 
@@ -20,7 +24,13 @@ it was trained for the same number of classes; a file of tensors (safetensors or
 files, named SPLIT-INDEX as this command names them.  LABEL=INIT gives them another label in tables.  The same command
 resumes a run that was stopped: networks that are finished are skipped, and the training of a network continues from its
 last saved state.  Trainings with other settings need another --out, or other labels.
-"""
+
+""" + examples(
+    "deepnets sgd --split test --index 0:10 --epochs 5",
+    "deepnets sgd --genotype DARTS --images cifar10 --image-root cifar",
+    "deepnets finetune --model torchvision:resnet18,resnet50 --init random ghn2-digits",
+    "deepnets finetune --model timm:convnext_tiny --init ghn3xlm16.pt --task detection --image-root PennFudanPed",
+)
 
 
 def add_arguments(commands: Any) -> None:
@@ -60,46 +70,45 @@ def add_arguments(commands: Any) -> None:
 
 
 def _add(parser: argparse.ArgumentParser, out: str, protocol: str) -> None:
-    from benchmark.commands.text import TEXT_METRICS
-    from benchmark.metrics import DEFAULT_METRICS
-    from benchmark.training.detection import DETECTION_METRICS
-    from benchmark.training.presets import PRESETS
-    from benchmark.training.progress import SAVE_SECONDS
-    from benchmark.training.recipe import LOSSES, OPTIMIZERS, SCHEDULES
-    from deepnets import GENOTYPES
-
     networks = parser.add_argument_group("networks")
     which = networks.add_mutually_exclusive_group()
     which.add_argument("--split", default="test", help="split of the corpus, or family:NAME (default: test)")
     which.add_argument(
         "--model",
-        nargs="+",
-        metavar="NAME",
-        help="models instead: torchvision:NAME, timm:NAME, or module:callable, whose code runs; for 32 pixels, models "
-        "of torchvision are adapted where an adaptation is published",
+        action=ListOption,
+        metavar="MODEL",
+        help=f"models instead: {MODEL_FORMS}; for 32 pixels, models of torchvision are adapted where an adaptation is "
+        "published (default: none)",
     )
     which.add_argument(
-        "--network",
-        nargs="+",
+        "--genotype",
+        action=ListOption,
         metavar="NAME",
         choices=tuple(GENOTYPES),
-        help=f"networks of published genotypes instead: {', '.join(GENOTYPES)}",
+        help=f"networks of published genotypes instead: {', '.join(GENOTYPES)} (default: none)",
+    )
+    deprecated_option(which, "--network", "--genotype")
+    networks.add_argument(
+        "--width", type=positive, metavar="C", help="--genotype: initial channels (default: 36; 48 for 224 pixels)"
     )
     networks.add_argument(
-        "--width", type=positive, metavar="C", help="--network: initial channels (default: 36; 48 for 224 pixels)"
-    )
-    networks.add_argument(
-        "--cells", type=positive, metavar="N", help="--network: number of cells (default: 20; 14 for 224 pixels)"
+        "--cells", type=positive, metavar="N", help="--genotype: number of cells (default: 20; 14 for 224 pixels)"
     )
     networks.add_argument(
         "--index",
+        action=ListOption,
         type=indices,
         metavar="I",
         help="networks of the split: 7, 0:10, 0:5,20,30: or names such as resnet50 (default: all)",
     )
     networks.add_argument("--data", type=Path, default=Path("data"), help="folder of the corpus (default: data)")
     networks.add_argument(
-        "--init", nargs="+", default=["random"], metavar="INIT", help="initial parameters, see below (default: random)"
+        "--init",
+        action=ListOption,
+        paths=True,
+        default=["random"],
+        metavar="INIT",
+        help="initial parameters, see below (default: random)",
     )
 
     images = parser.add_argument_group("images")
@@ -110,7 +119,9 @@ def _add(parser: argparse.ArgumentParser, out: str, protocol: str) -> None:
         metavar="NAME",
         help=f"{', '.join(IMAGE_SETS)}, folder:PATH, torchvision:NAME, or module:attribute (default: digits)",
     )
-    images.add_argument("--image-root", type=Path, help="folder of the files of the image set")
+    images.add_argument(
+        "--image-root", type=Path, help="folder of the files of the image set (default: none, for digits)"
+    )
     images.add_argument("--download", action="store_true", help="download missing files of cifar10 or torchvision:NAME")
     images.add_argument(
         "--train-on",
@@ -133,46 +144,46 @@ def _add(parser: argparse.ArgumentParser, out: str, protocol: str) -> None:
         help="height and width of the images (default: that of the protocol or of the image set)",
     )
 
-    recipe = parser.add_argument_group("recipe", "Defaults are those of the protocol.")
-    recipe.add_argument("--protocol", choices=tuple(PRESETS), help=f"published settings (default: {protocol})")
+    recipe = parser.add_argument_group("recipe")
+    recipe.add_argument("--protocol", choices=PROTOCOLS, help=f"published settings (default: {protocol})")
     deprecated_option(recipe, "--preset", "--protocol")
-    recipe.add_argument("--epochs", type=positive, help="number of epochs of the schedule")
-    recipe.add_argument("--optimizer", choices=OPTIMIZERS)
-    recipe.add_argument("--lr", type=number, help="learning rate of the first epoch")
+
+    def add(name: str, *, help: str, **given: Any) -> None:
+        recipe.add_argument(name, help=f"{help} (default: that of the protocol)", **given)
+
+    add("--epochs", type=positive, help="number of epochs of the schedule")
+    add("--optimizer", choices=OPTIMIZERS, help="optimizer")
+    add("--lr", type=number, help="learning rate of the first epoch")
     deprecated_option(recipe, "--learning-rate", "--lr")
     recipe.add_argument(
         "--lrs",
+        action=ListOption,
         type=number,
-        nargs="+",
         metavar="LR",
         help="train once with each of these learning rates, with -lrLR behind the labels (default: those of the "
         "protocol, if its published results are the best of several)",
     )
-    recipe.add_argument("--weight-decay", type=number)
-    recipe.add_argument("--schedule", choices=SCHEDULES, help="learning rate by epoch")
-    recipe.add_argument("--warmup-epochs", type=non_negative, help="epochs of linear warm-up")
-    recipe.add_argument("--batch-size", type=positive, help="images per step")
+    add("--weight-decay", type=number, help="weight decay")
+    add("--schedule", choices=SCHEDULES, help="learning rate by epoch")
+    add("--warmup-epochs", type=non_negative, help="epochs of linear warm-up")
+    add("--batch-size", type=positive, help="images per step")
     deprecated_option(recipe, "--batch", "--batch-size")
-    recipe.add_argument("--loss", choices=LOSSES, help="bce: binary cross-entropy of every class (timm)")
-    recipe.add_argument("--label-smoothing", type=number)
-    recipe.add_argument(
-        "--auxiliary-weight", type=number, help="weight of the loss of an auxiliary head; 0 for no head"
-    )
-    recipe.add_argument("--drop-path", type=number, help="probability of drop path at the end; it grows from 0")
-    recipe.add_argument("--clip-grad", type=number, help="largest norm of the gradient; 0 disables gradient clipping")
+    add("--loss", choices=LOSSES, help="bce: binary cross-entropy of every class (timm)")
+    add("--label-smoothing", type=number, help="label smoothing of the cross-entropy")
+    add("--auxiliary-weight", type=number, help="weight of the loss of an auxiliary head; 0 for no head")
+    add("--drop-path", type=number, help="probability of drop path at the end; it grows from 0")
+    add("--clip-grad", type=number, help="largest norm of the gradient; 0 disables gradient clipping")
     deprecated_option(recipe, "--clip", "--clip-grad")
-    recipe.add_argument("--augment", action=argparse.BooleanOptionalAction, help="augment training images")
-    recipe.add_argument("--cutout", type=non_negative, metavar="PIXELS", help="side of the square that is cut out")
-    recipe.add_argument("--mixup", type=number, metavar="ALPHA", help="mixup of timm; 0 disables it")
-    recipe.add_argument("--cutmix", type=number, metavar="ALPHA", help="CutMix of timm; 0 disables it")
-    recipe.add_argument(
-        "--rand-augment", metavar="CONFIG", help="RandAugment of timm, such as rand-m6-mstd0.5-inc1; none disables it"
-    )
-    recipe.add_argument("--noise", type=number, help="noise that is added to predicted parameters (ghn_model.vary)")
-    recipe.add_argument(
+    add("--augment", action=argparse.BooleanOptionalAction, help="augment training images")
+    add("--cutout", type=non_negative, metavar="PIXELS", help="side of the square that is cut out")
+    add("--mixup", type=number, metavar="ALPHA", help="mixup of timm; 0 disables it")
+    add("--cutmix", type=number, metavar="ALPHA", help="CutMix of timm; 0 disables it")
+    add("--rand-augment", metavar="CONFIG", help="RandAugment of timm, such as rand-m6-mstd0.5-inc1; none disables it")
+    add("--noise", type=number, help="noise that is added to predicted parameters (ghn_model.vary)")
+    add(
         "--orthogonal-from", type=positive, metavar="LAYER", help="make predicted weights orthogonal from this layer on"
     )
-    recipe.add_argument("--seed", type=seed, default=0, help="seed of initial values and orders (default: 0)")
+    recipe.add_argument("--seed", type=seed, default=0, help="seed of initial values and orders")
 
     running = parser.add_argument_group("running and results")
     running.add_argument("--out", type=output_path, help=f"folder of the results (default: {out})")
@@ -186,8 +197,8 @@ def _add(parser: argparse.ArgumentParser, out: str, protocol: str) -> None:
     running.add_argument("--retry-failed", action="store_true", help="train networks again that failed before")
     running.add_argument(
         "--evaluate-after",
+        action=ListOption,
         type=positive,
-        nargs="+",
         metavar="EPOCH",
         help="epochs after which networks are evaluated, beside the last (default: 1 5 10 20 30 40 50)",
     )
@@ -197,8 +208,8 @@ def _add(parser: argparse.ArgumentParser, out: str, protocol: str) -> None:
         help="metric of the table and figure (default: top1; detection: ap; text: perplexity)",
     )
     running.add_argument("--device", type=device, default="cpu", help="cpu, cuda or cuda:1 (default: cpu)")
-    running.add_argument("--threads", type=positive, help="threads of PyTorch on the CPU")
-    running.add_argument("--quiet", action="store_true", help="show no progress bar")
+    running.add_argument("--threads", type=positive, help="threads of PyTorch on the CPU (default: PyTorch's)")
+    running.add_argument("-q", "--quiet", action="store_true", help="show no progress bar")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -292,4 +303,4 @@ def run(options: argparse.Namespace) -> None:
 
 def _split(options: argparse.Namespace) -> str:
     """Return the split of the corpus, or an empty text for other networks."""
-    return "" if options.model or options.network else str(options.split)
+    return "" if options.model or options.genotype else str(options.split)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.commands.analysis_options import NO_FIGURES
-from benchmark.commands.options import metric_name
-from deepnets.support import positive
+from benchmark.commands.options import installed_splits, metric_name
+from deepnets.support import ListOption, examples, positive
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +20,8 @@ __all__ = ["add_arguments"]
 EPILOG = """
 Statistics are computed for undirected graphs without virtual edges, including dead nodes, and printed beside those of
 the published corpus.  With results, rank correlations with the accuracy of each predictor are written and drawn.
-"""
+
+""" + examples("deepnets statistics --splits val,test --limit 100")
 
 
 def add_arguments(commands: Any) -> None:
@@ -35,12 +36,21 @@ def add_arguments(commands: Any) -> None:
         "statistics", help="statistics of graphs, and their correlation with accuracy", epilog=EPILOG
     )
     statistics.add_argument("--data", type=Path, default=Path("data"), help="folder of the corpus (default: data)")
-    statistics.add_argument("--splits", help="splits, separated by commas (default: all that exist, except search)")
-    statistics.add_argument("--limit", type=positive, default=1000, help="networks of each split (default: 1,000)")
+    statistics.add_argument(
+        "--splits",
+        action=ListOption,
+        metavar="SPLIT",
+        help="names of splits (default: all that exist, except search)",
+    )
+    statistics.add_argument("--limit", type=positive, default=1000, help="networks of each split")
     statistics.add_argument("--results", type=Path, help="folder of networks.csv (default: results, if it exists)")
-    statistics.add_argument("--metric", type=metric_name, metavar="NAME", help="default: top1, for imagenet top5")
-    statistics.add_argument("--out", type=Path, default=Path("results/statistics"), help="default: results/statistics")
-    statistics.add_argument("--quiet", action="store_true", help="show no progress bars")
+    statistics.add_argument(
+        "--metric", type=metric_name, metavar="NAME", help="metric of the results (default: top1, for imagenet top5)"
+    )
+    statistics.add_argument(
+        "--out", type=Path, default=Path("results/statistics"), help="folder of the tables and figures"
+    )
+    statistics.add_argument("-q", "--quiet", action="store_true", help="show no progress bars")
     statistics.set_defaults(do=run)
 
 
@@ -80,7 +90,7 @@ def run(options: argparse.Namespace) -> None:
         if not figures:
             print(NO_FIGURES)
     elif results is None:
-        print(f"\n{folder} has no results to correlate with; create them with python -m benchmark run")
+        print(f"\n{folder} has no results to correlate with; create them with deepnets bench")
     print(f"\n{out}: {', '.join(files)}")
 
 
@@ -89,11 +99,11 @@ def _splits(options: argparse.Namespace) -> list[str]:
     from deepnets.support import ConfigError
 
     if options.splits:
-        return [split.strip() for split in options.splits.split(",")]
+        return list(options.splits)
     there = [split for split in NETWORK_SPLITS if split != "search" and corpus_path(options.data, split).exists()]
     if not there:
-        raise ConfigError(f"{options.data}: has no corpus files; build them with `make dataset OUT={options.data}`")
-    return [*there, "predefined"]
+        raise ConfigError(f"{options.data}: has no corpus files; build them with `deepnets build --out {options.data}`")
+    return installed_splits([*there, "predefined"])
 
 
 def _correlated(

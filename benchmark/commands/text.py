@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-__all__ = ["TEXT_METRICS", "run_text"]
+from benchmark.choices import TEXT_METRICS
 
-TEXT_METRICS = ("perplexity", "top1", "top5")
-"""Metrics of the task, of which the first one is the default of the table and figure."""
+__all__ = ["run_text"]
 
 _PROTOCOL = "logah-gpt2"
 _IMAGE_OPTIONS = ("image_size", "shots", "image_root", "width", "cells")
-_IMAGE_FLAGS = ("download", "model", "network")
+_IMAGE_FLAGS = ("download", "model", "genotype")
 
 
 def run_text(options: argparse.Namespace) -> None:

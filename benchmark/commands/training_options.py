@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from benchmark.choices import LIBRARIES
+
 if TYPE_CHECKING:
     from benchmark.baselines import Curves, TrainingJob
     from benchmark.training import SGDRecipe, Start
@@ -29,10 +31,10 @@ def prepare(options: argparse.Namespace) -> None:
 
     if options.threads:
         torch.set_num_threads(options.threads)
-    if options.index and (options.model or options.network):
-        raise ConfigError("--index: is for networks of a --split; with --model or --network, name the networks")
-    if not options.network and (options.width or options.cells):
-        raise ConfigError(f"{'--width' if options.width else '--cells'}: is for networks of --network")
+    if options.index and (options.model or options.genotype):
+        raise ConfigError("--index: is for networks of a --split; with --model or --genotype, name the networks")
+    if not options.genotype and (options.width or options.cells):
+        raise ConfigError(f"{'--width' if options.width else '--cells'}: is for networks of --genotype")
 
 
 def recipe_of(options: argparse.Namespace, protocol: str) -> SGDRecipe:
@@ -98,19 +100,20 @@ def jobs_for(
     from deepnets.support import ConfigError
 
     if options.model:
-        return model_jobs(options.model, num_classes, image_size), {}
-    if options.network:
-        return genotype_jobs(options.network, num_classes, image_size, options.width, options.cells), {}
+        return model_jobs(_models(options.model), num_classes, image_size), {}
+    if options.genotype:
+        return genotype_jobs(options.genotype, num_classes, image_size, options.width, options.cells), {}
     if ":" in options.split and not options.split.startswith("family:"):
         raise ConfigError(f"--split: expected a split of the corpus, got {options.split!r}; use --model")
     networks = open_networks(options.split, data=options.data, num_classes=num_classes, image_size=image_size)
-    jobs = jobs_of(networks, select_networks(networks, options.index or ":"))
+    jobs = jobs_of(networks, select_networks(networks, ",".join(options.index or [":"])))
     return jobs, {"corpus": networks.identity}
 
 
 def report(curves: Curves, metric: str) -> None:
     """Print the table of a metric and the failures, and draw the curves."""
     from benchmark.baselines import curves_text, draw_curves
+    from deepnets.support import DeepNetsError
 
     table = curves.table()
     drawn = draw_curves(table, curves.folder / "curves.png", metric)
@@ -121,3 +124,20 @@ def report(curves: Curves, metric: str) -> None:
     if len(failed) > 10:
         print(f"... and {len(failed) - 10} more, in {curves.path}")
     print(f"{curves.path}{' and curves.png' if drawn else ''}")
+    if len(table) and len(failed) == len(table):
+        raise DeepNetsError(f"every training failed; {curves.path} gives the reasons, --retry-failed trains them again")
+
+
+def _models(items: Sequence[str]) -> list[str]:
+    """Return names of models with their libraries, which may be given once: torchvision:resnet18,resnet50.
+
+    Examples
+    --------
+    >>> _models(["torchvision:resnet18", "resnet50", "mine:Net"])
+    ['torchvision:resnet18', 'torchvision:resnet50', 'mine:Net']
+    """
+    names: list[str] = []
+    for item in items:
+        library = names[-1].partition(":")[0] if names else ""
+        names.append(f"{library}:{item}" if ":" not in item and library in LIBRARIES else item)
+    return names

@@ -8,16 +8,10 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
+from benchmark.choices import BACKENDS, MAX_TIMEOUT
 from deepnets.support import CLUSTERS, ConfigError, at_least, available_memory, checked_integer
 
 __all__ = ["BACKENDS", "MAX_TIMEOUT", "Machine", "checked_device", "default_workers", "memory_limit"]
-
-BACKENDS = ("threading", "loky", "sequential", *CLUSTERS)
-"""Backends of joblib on one machine, of which threads suffice, since each one only waits for its worker processes; and
-clusters of Dask and Ray.  joblib's "multiprocessing" does not return rows one by one."""
-
-MAX_TIMEOUT = 1e9
-"""Largest time limit in seconds, about 30 years, which clocks of all systems can represent."""
 
 MEMORY_SHARE = 0.9
 """Share of the available memory that all workers together may use."""

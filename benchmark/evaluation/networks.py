@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from benchmark.choices import LIBRARIES
 from benchmark.evaluation.family_networks import DEFAULT_SPLIT, FamilySplitNetworks
 from deepnets.architecture import has_cifar_stem
 from deepnets.corpus import NETWORK_SPLITS, DeepNets1M
@@ -35,9 +36,6 @@ __all__ = [
     "open_networks",
     "select_networks",
 ]
-
-LIBRARIES = ("torchvision", "timm")
-"""Libraries whose models can be evaluated."""
 
 PREDEFINED_NAMES = ("resnet50", "vit")
 SELECTION_SPLITS = ("train", "val", "search")

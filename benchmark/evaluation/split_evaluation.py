@@ -17,7 +17,6 @@ from typing import Any
 
 import pandas as pd
 import torch
-from tqdm import tqdm
 
 from benchmark.accuracy import BATCH_SIZE
 from benchmark.evaluation.jobs import EvaluationJob
@@ -30,7 +29,7 @@ from benchmark.evaluation.rows import evaluate_one, row_columns
 from benchmark.evaluation.workers import close_workers, describe_all
 from benchmark.metrics import Metric, check_metrics, get_metrics
 from deepnets.data import Images
-from deepnets.support import ConfigError, at_least, checked_integer
+from deepnets.support import ConfigError, ProgressBar, at_least, checked_integer
 from deepnets.tracing import check_vocabulary
 from ghn_model.ghn import GHN
 from ghn_model.tasks import Task, get_logit_task, recorded_name
@@ -232,7 +231,7 @@ def evaluate(
         "predict_class_layers": predict_class_layers,
         "task": judged,
     }
-    with tqdm(total=len(indices), desc=networks.name, disable=not progress, unit="network") as bar:
+    with ProgressBar(total=len(indices), desc=networks.name, show=progress, unit="network") as bar:
         if in_process and opened is not None:
             for place, network in enumerate(indices):
                 rows[place] = evaluate_one(networks, network, opened, images, **options)

@@ -31,7 +31,7 @@ def commands(inputs: ReportInputs) -> dict[str, Any]:
         command = run.get("command") or ""
         if name in results.counted and command:
             found.append(" ".join(map(str, command)) if isinstance(command, list) else str(command))
-    found.append(f"python -m benchmark report --results {results.folder.name or '.'}")
+    found.append(f"deepnets report --results {results.folder.name or '.'}")
     return {"commands": list(dict.fromkeys(found))}
 
 

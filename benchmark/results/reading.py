@@ -123,13 +123,13 @@ def read_rows(folder: Path) -> pd.DataFrame:
     Traceback (most recent call last):
         ...
     deepnets.support.errors.MissingDataError: results: there is no no-such-folder/networks.csv; \
-create it with python -m benchmark run, or give another --results
+create it with deepnets bench, or give another --results
     """
     path = folder / ROWS
     if not path.is_file():
-        hint = "create it with python -m benchmark run, or give another --results"
+        hint = "create it with deepnets bench, or give another --results"
         raise MissingDataError(f"results: there is no {path}; {hint}")
-    empty = f"results: {path} has no rows yet; evaluate networks with python -m benchmark run"
+    empty = f"results: {path} has no rows yet; evaluate networks with deepnets bench"
     try:
         text = read_whole(path).decode("utf-8-sig", "replace").replace("\0", "\ufffd")
         header, body = _parsed(text)
@@ -149,7 +149,7 @@ def _parsed(text: str) -> tuple[list[str], list[list[str]]]:
     if missing := [name for name in (*TEXTS, *INTEGERS, *NUMBERS) if name not in header]:
         if not whole and next(lines, None) is None:  # killed while the header was written
             return header, []
-        raise ValueError(f"has no column {missing[0]!r}; expected a file of python -m benchmark run")
+        raise ValueError(f"has no column {missing[0]!r}; expected a file of deepnets bench")
     body: list[list[str]] = []
     for number, line in enumerate(lines, 2):
         if len(line) == len(header):

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from benchmark.accuracy import BATCH_SIZE
 from benchmark.evaluation import (
@@ -39,7 +38,7 @@ from deepnets.data import (
     run_statistics,
     store_statistics,
 )
-from deepnets.support import ConfigError, at_least, checked_integer
+from deepnets.support import ConfigError, ProgressBar, at_least, checked_integer, started_by
 from deepnets.tracing import check_vocabulary
 from ghn_model.tasks import Classification, Task, get_logit_task, recorded_name
 
@@ -192,7 +191,7 @@ def run(
         opened = _OpenedImages(template, download)
         about = {
             "machine": _machine_text(machine),
-            "command": command or shlex.join(["python", "-m", "benchmark", *sys.argv[1:]]),
+            "command": command or started_by() or shlex.join(["python", "-m", "benchmark", *sys.argv[1:]]),
         }
         tasks = []
         for name in networks:
@@ -317,7 +316,7 @@ def _evaluate_missing(
         if not todo:
             store.end(task.run)
     _check_space(store.folder, len(work))
-    bar = tqdm(total=len(work), unit="network", disable=not progress or not work)
+    bar = ProgressBar(total=len(work), unit="network", show=progress and bool(work))
     with bar, contextlib.closing(evaluate_all(work, machine)) as rows:
         for place, row in rows:
             task = owners[place]

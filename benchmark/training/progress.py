@@ -11,13 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from benchmark.choices import SAVE_SECONDS
 from deepnets.support import CheckpointError, parse_json
 from ghn_model.checkpoints import TensorFile, write_tensors
 
 __all__ = ["SAVE_SECONDS", "Progress"]
-
-SAVE_SECONDS = 300.0
-"""Seconds of training between two saved states, by default."""
 
 _FORMAT = "deepnets1m training state"
 

@@ -9,14 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.choices import LOSSES, OPTIMIZERS, SCHEDULES
 from benchmark.training.presets import PRESETS
 from deepnets.support import ConfigError, at_least, checked_integer
 
 __all__ = ["LOSSES", "OPTIMIZERS", "SCHEDULES", "SGDRecipe", "current_names"]
 
-OPTIMIZERS = ("sgd", "adam", "adamw", "lamb")
-LOSSES = ("cross_entropy", "bce")
-SCHEDULES = ("cosine", "exponential", "multistep", "constant")
 
 _FORMER_NAMES = {"learning_rate": "lr", "batch": "batch_size", "clip": "clip_grad"}
 

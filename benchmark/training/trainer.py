@@ -22,7 +22,6 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from benchmark.accuracy import (
     BATCH_SIZE,
@@ -38,7 +37,7 @@ from benchmark.training.epoch import Epochs, diverged, make_optimizer
 from benchmark.training.progress import SAVE_SECONDS, Progress
 from benchmark.training.recipe import SGDRecipe
 from deepnets.data import Images
-from deepnets.support import ConfigError, TrainingError, at_least, checked_integer
+from deepnets.support import ConfigError, ProgressBar, TrainingError, at_least, checked_integer
 from ghn_model.tasks import Task, get_logit_task, recorded_name
 
 __all__ = ["EPOCHS_EVALUATED", "Trained", "evaluate_trained", "evaluated_epochs", "track_statistics", "train_network"]
@@ -175,7 +174,7 @@ def train_network(
         curve = saved.load()
         seconds = curve[-1]["seconds"] if curve else 0.0
         remaining = range(len(curve) + 1, recipe.epochs + 1)
-        bar = tqdm(remaining, disable=not progress, unit="epoch", desc=train_images.name)
+        bar = ProgressBar(remaining, show=progress, unit="epoch", desc=train_images.name)
         for epoch in bar:
             started = time.perf_counter()
             loss, train_top1 = epochs.run(epoch)

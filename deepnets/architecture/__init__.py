@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from deepnets.architecture.vocabulary import PUBLISHED_NODE_TYPES as PUBLISHED_NODE_TYPES
     from deepnets.architecture.vocabulary import PUBLISHED_TYPE_OF as PUBLISHED_TYPE_OF
     from deepnets.architecture.vocabulary import TRACED_NODE_TYPES as TRACED_NODE_TYPES
+    from deepnets.architecture.vocabulary import VOCABULARIES as VOCABULARIES
     from deepnets.architecture.vocabulary import has_cifar_stem as has_cifar_stem
 
 __getattr__, __dir__, __all__ = lazy_exports(
@@ -104,6 +105,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "PUBLISHED_NODE_TYPES",
             "PUBLISHED_TYPE_OF",
             "TRACED_NODE_TYPES",
+            "VOCABULARIES",
             "has_cifar_stem",
         ),
     },

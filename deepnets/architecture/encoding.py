@@ -24,7 +24,7 @@ NORMAL, REDUCE = 0, 1
 PADDING = 255
 """Value of unused entries of `ops` and `states`, in genotypes with fewer than `MAX_STEPS` steps."""
 
-ARCHITECTURE = np.dtype(
+ARCHITECTURE: np.dtype[Any] = np.dtype(
     [
         ("n_cells", "u1"),
         ("ks", "u1"),

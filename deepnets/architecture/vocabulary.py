@@ -105,6 +105,9 @@ NODE_TYPE_ROWS = {
 }
 """For every node type, its row in a table for the published types or for those of language models."""
 
+VOCABULARIES = ("complete", "ghn3", "ppuda", "logah")
+"""Which operations have a node in traced graphs, see `deepnets.tracing`; "published" is accepted for "ghn3"."""
+
 NORMS = (None, "bnorm", "bn", "bn-track")
 """Norms: none, batch norm without running statistics (under its two published names), and with running statistics."""
 

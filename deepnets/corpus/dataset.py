@@ -80,7 +80,7 @@ class DeepNets1M:
     Parameters
     ----------
     root
-        Corpus folder, as filled by `make dataset`.
+        Corpus folder, as `deepnets build` fills it.
     split
         One of the splits in the table.
     virtual_edges
@@ -164,8 +164,7 @@ class DeepNets1M:
             path = corpus_path(root, split)
             if not path.exists():
                 raise MissingDataError(
-                    f"{path}: no such file; build it with `make dataset SPLITS={split} OUT={root}` "
-                    f"(or `python -m generator build --splits {split} --out {root}`)"
+                    f"{path}: no such file; build it with `deepnets build --splits {split} --out {root}`"
                 )
             self.file = CorpusFile(path)
             if self.file.split != split:
@@ -327,7 +326,7 @@ class DeepNets1M:
 
     def loader(
         self,
-        meta_batch_size: int = 8,
+        meta_batch_size: int | None = None,
         *,
         num_workers: int = 0,
         seed: int = 0,
@@ -336,16 +335,19 @@ class DeepNets1M:
     ) -> DataLoader[GraphBatch]:
         """Return a `DataLoader` that yields `GraphBatch`es.
 
-        For `train`, it yields random meta-batches without end; for other splits, one graph after the other.
+        For `train`, it yields random meta-batches without end; for other splits, all graphs once, in their order.
 
         Parameters
         ----------
-        meta_batch_size, seed
-            As in `MetaBatchSampler`.
+        meta_batch_size
+            Graphs of a batch; by default 8 for `train`, and 1 for other splits.  The last batch may have fewer.
+        seed
+            As in `MetaBatchSampler`, for `train`.
         num_workers
             Number of processes that read and collate graphs.
         sampler
-            Used in place of a new `MetaBatchSampler`, for example to resume training or to train on several GPUs.
+            Used in place of a new `MetaBatchSampler`, for example to resume training or to train on several GPUs, or to
+            draw random meta-batches of another split.
         options
             Further arguments of `torch.utils.data.DataLoader`, such as `pin_memory`.
         """
@@ -353,9 +355,10 @@ class DeepNets1M:
 
         from deepnets.graph import GraphBatch
 
-        if self.split != "train":
-            return DataLoader(self, batch_size=1, num_workers=num_workers, collate_fn=GraphBatch, **options)  # type: ignore[arg-type]
-        sampler = sampler or MetaBatchSampler(self, meta_batch_size, seed=seed)
+        if sampler is None and self.split != "train":
+            size = checked_integer("meta_batch_size", 1 if meta_batch_size is None else meta_batch_size, at_least(1))
+            return DataLoader(self, batch_size=size, num_workers=num_workers, collate_fn=GraphBatch, **options)  # type: ignore[arg-type]
+        sampler = sampler or MetaBatchSampler(self, 8 if meta_batch_size is None else meta_batch_size, seed=seed)
         return DataLoader(self, batch_sampler=sampler, num_workers=num_workers, collate_fn=GraphBatch, **options)  # type: ignore[arg-type]
 
     def close(self) -> None:

@@ -108,7 +108,7 @@ class CorpusFile:
         if attributes["format"] != FORMAT:
             raise FormatError(
                 f"{self.path}: not a corpus file of this toolkit; files of the original release are read with "
-                "`python -m deepnets import`"
+                "`deepnets import`"
             )
         version = attributes["format_version"]
         if version != FORMAT_VERSION:

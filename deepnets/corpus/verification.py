@@ -9,13 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from deepnets.architecture import decode, encode
 from deepnets.corpus.layout import corpus_path
 from deepnets.corpus.statistics import STATISTICS, compute_statistics
 from deepnets.corpus.storage import CorpusFile, content_digest
-from deepnets.support import EVALUATION_SPLITS, ConfigError, IntegrityError, verify_checksum
+from deepnets.support import EVALUATION_SPLITS, ConfigError, IntegrityError, ProgressBar, verify_checksum
 
 __all__ = ["SharedNetworks", "Verification", "check_disjoint", "find_shared_networks", "verify"]
 
@@ -86,7 +85,7 @@ def verify(path: Path | str, *, quick: bool = False, progress: bool = False) -> 
         if not quick:
             _check_order(file)
             blocks = range(0, file.num_networks, _BLOCK)
-            for start in tqdm(blocks, desc=f"verify {file.split}", disable=None if progress else True):
+            for start in ProgressBar(blocks, desc=f"verify {file.split}", show=progress):
                 _check_networks(file, start, min(start + _BLOCK, file.num_networks))
         return Verification(path, file.split, file.num_networks, file.content_digest, rebuilt=not quick)
 

@@ -63,6 +63,8 @@ def write_onnx(graph: Graph, path: Path | str) -> None:
     """
     if not isinstance(graph, Graph):
         raise ConfigError(f"graph: expected a Graph, got {type(graph).__name__}; trace(model) makes one of a module")
+    if Path(path).suffix.lower() != ".onnx":
+        raise ConfigError(f"path: expected a name that ends in .onnx, got {path}")
     onnx = import_onnx()
     helper, real = onnx.helper, onnx.TensorProto.FLOAT
     known: tuple[tuple[ParameterSlot, ...], ...] = (

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from deepnets.architecture import ARCHITECTURE, decode, encode
 from deepnets.corpus import (
@@ -27,7 +26,7 @@ from deepnets.original_format.metadata import official_file
 from deepnets.original_format.network import OfficialReport
 from deepnets.original_format.reader import list_splits, read_official
 from deepnets.original_format.writer import write_official
-from deepnets.support import STORED_SPLITS, ConfigError, MissingDataError
+from deepnets.support import STORED_SPLITS, ConfigError, MissingDataError, ProgressBar
 
 __all__ = ["export_official", "find_official", "import_official"]
 
@@ -77,7 +76,8 @@ def export_official(
     for split in splits:
         if not corpus_path(source, split).exists():
             raise MissingDataError(
-                f"{corpus_path(source, split)}: no such file; build it with `make dataset SPLITS={split}`"
+                f"{corpus_path(source, split)}: no such file; build it with `deepnets build --splits {split} "
+                f"--out {source}`"
             )
     return write_official(
         target,
@@ -90,7 +90,7 @@ def export_official(
 def _stored_graphs(folder: Path | str, split: str, progress: bool) -> Iterator[Graph]:
     """Iterate over the graphs of a split at the stored widths; readers of both formats change widths on load."""
     with CorpusFile(corpus_path(folder, split)) as file:
-        for i in tqdm(range(file.num_networks), desc=f"export {split}", disable=None if progress else True):
+        for i in ProgressBar(range(file.num_networks), desc=f"export {split}", show=progress):
             record = file.architectures(np.array([i]))[0]
             config = decode(record)
             node_types, cells, names, in_degrees, sources = decode_wiring(file.wiring(i, i + 1))
@@ -219,7 +219,7 @@ def import_official(
         records, statistics = [], []
         chosen = 0
         blocks = range(0, len(networks), _BLOCK)
-        for start in tqdm(blocks, desc=f"import {split}", disable=None if progress else True):
+        for start in ProgressBar(blocks, desc=f"import {split}", show=progress):
             stop = min(start + _BLOCK, len(networks))
             read = [networks[i] for i in range(start, stop)]
             block = encode([network.config for network in read])

@@ -19,6 +19,10 @@ pretrained_weights   building models of torchvision and timm without downloads
 detection_operators  detection models of torchvision without its compiled operators
 global_random        seeds for libraries that draw from global generators
 command_line         argument parsing and error reporting of the command lines
+help_text            layout of help texts
+list_option          options with several values
+subcommands          programs with several commands, imported when they are used
+progress             progress bars, or lines without a terminal
 standard_streams     standard streams that are closed or full
 registry             named implementations, to which users add their own
 lazy                 lazy re-exports of packages
@@ -76,6 +80,10 @@ if TYPE_CHECKING:
     from deepnets.support.files import replace_file as replace_file
     from deepnets.support.files import sync as sync
     from deepnets.support.global_random import seeded_globals as seeded_globals
+    from deepnets.support.help_text import HelpFormatter as HelpFormatter
+    from deepnets.support.help_text import examples as examples
+    from deepnets.support.list_option import ListOption as ListOption
+    from deepnets.support.list_option import split_list as split_list
     from deepnets.support.memory import PeakMemory as PeakMemory
     from deepnets.support.memory import available_memory as available_memory
     from deepnets.support.memory import is_out_of_memory as is_out_of_memory
@@ -89,6 +97,8 @@ if TYPE_CHECKING:
     from deepnets.support.pickles import fill as fill
     from deepnets.support.pickles import read_pickle as read_pickle
     from deepnets.support.pickles import shown as shown
+    from deepnets.support.progress import NOTICES as NOTICES
+    from deepnets.support.progress import ProgressBar as ProgressBar
     from deepnets.support.registry import Registry as Registry
     from deepnets.support.registry import import_attribute as import_attribute
     from deepnets.support.registry import is_attribute as is_attribute
@@ -99,6 +109,12 @@ if TYPE_CHECKING:
     from deepnets.support.splits import NETWORK_SPLITS as NETWORK_SPLITS
     from deepnets.support.splits import STORED_SPLITS as STORED_SPLITS
     from deepnets.support.splits import corpus_path as corpus_path
+    from deepnets.support.subcommands import Command as Command
+    from deepnets.support.subcommands import build_parser as build_parser
+    from deepnets.support.subcommands import dispatch as dispatch
+    from deepnets.support.subcommands import find_user_modules_last as find_user_modules_last
+    from deepnets.support.subcommands import resume_hint as resume_hint
+    from deepnets.support.subcommands import started_by as started_by
     from deepnets.support.untrusted_files import check_regular as check_regular
     from deepnets.support.untrusted_files import parse_csv as parse_csv
     from deepnets.support.untrusted_files import parse_json as parse_json
@@ -169,6 +185,14 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "sync",
         ),
         "global_random": ("seeded_globals",),
+        "help_text": (
+            "HelpFormatter",
+            "examples",
+        ),
+        "list_option": (
+            "ListOption",
+            "split_list",
+        ),
         "memory": (
             "PeakMemory",
             "available_memory",
@@ -188,6 +212,10 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "read_pickle",
             "shown",
         ),
+        "progress": (
+            "NOTICES",
+            "ProgressBar",
+        ),
         "registry": (
             "Registry",
             "import_attribute",
@@ -203,6 +231,14 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "NETWORK_SPLITS",
             "STORED_SPLITS",
             "corpus_path",
+        ),
+        "subcommands": (
+            "Command",
+            "build_parser",
+            "dispatch",
+            "find_user_modules_last",
+            "resume_hint",
+            "started_by",
         ),
         "untrusted_files": (
             "check_regular",

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from deepnets.support.errors import DeepNetsError, in_one_line, printable
+from deepnets.support.help_text import HelpFormatter
 from deepnets.support.standard_streams import discard, flush, open_standard_streams
 
 __all__ = [
@@ -42,7 +43,7 @@ GRACE = 5.0
 class Parser(argparse.ArgumentParser):
     """An argument parser that reports errors in one line.
 
-    Parameters are those of `argparse.ArgumentParser`.
+    Parameters are those of `argparse.ArgumentParser`; the formatter of help texts is `HelpFormatter`.
 
     Examples
     --------
@@ -51,6 +52,9 @@ class Parser(argparse.ArgumentParser):
     >>> parser.parse_args(["--workers", "2"])
     Namespace(workers=2)
     """
+
+    def __init__(self, *given: Any, **options: Any) -> None:
+        super().__init__(*given, **{"formatter_class": HelpFormatter, **options})
 
     def error(self, message: str) -> NoReturn:
         """Print the error and how to get help, and exit with status 2.

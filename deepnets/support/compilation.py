@@ -10,6 +10,7 @@ import functools
 import hashlib
 import logging
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -19,6 +20,10 @@ import numba
 __all__ = ["compiled", "digest_of_sources"]
 
 log = logging.getLogger(__name__)
+notices = logging.getLogger("deepnets.notices")  # `deepnets.support.NOTICES`
+
+NOTICE_SECONDS = 3.0
+"""Seconds of compilation after which the user is told why the program waits."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -66,8 +71,8 @@ def _tie_to_sources(cache: Any, module: str) -> None:
 
     digest = digest_of_sources(module)
     cache._cache_file = IndexDataCacheFile(cache._cache_path, f"{cache._impl.filename_base}.{digest}", digest)
-    cache.load_overload = _forgiving(cache.load_overload)
-    cache.save_overload = _forgiving(cache.save_overload)
+    cache.load_overload = _watch.missed(_forgiving(cache.load_overload))
+    cache.save_overload = _watch.compiled(_forgiving(cache.save_overload))
     function, _, python = cache._impl.filename_base.rpartition("-")  # "module.function", "line.python"
     for old in Path(cache._cache_path).glob(f"{function}-*.{python.partition('.')[2]}.*.nb[ci]"):
         if f".{digest}." not in old.name:
@@ -86,6 +91,51 @@ def _forgiving(method: Callable[..., Any]) -> Callable[..., Any]:
             return None
 
     return attempt
+
+
+class _CompilationWatch:
+    """Tells the user, once, that code is being compiled, if this takes longer than `NOTICE_SECONDS`."""
+
+    def __init__(self) -> None:
+        self._seconds = 0.0  # of finished compilations
+        self._started = 0.0
+        self._depth = 0  # a function is compiled while another one that calls it is
+        self._told = False
+
+    def missed(self, load: Callable[..., Any]) -> Callable[..., Any]:
+        """Note when a function is not in the cache, so that its compilation begins."""
+
+        @functools.wraps(load)
+        def loaded(*arguments: Any) -> Any:
+            found = load(*arguments)
+            if found is None:
+                self._begin(time.monotonic())
+            return found
+
+        return loaded
+
+    def compiled(self, save: Callable[..., Any]) -> Callable[..., Any]:
+        """Note when a function has been compiled."""
+
+        @functools.wraps(save)
+        def saved(*arguments: Any) -> Any:
+            self._depth = max(0, self._depth - 1)
+            if not self._depth:
+                self._seconds += time.monotonic() - self._started
+            return save(*arguments)
+
+        return saved
+
+    def _begin(self, now: float) -> None:
+        if not self._depth:
+            self._started = now
+        self._depth += 1
+        if not self._told and self._seconds + now - self._started > NOTICE_SECONDS:
+            self._told = True
+            notices.info("compiling numeric code, which takes up to a minute once after an installation")
+
+
+_watch = _CompilationWatch()
 
 
 @functools.cache

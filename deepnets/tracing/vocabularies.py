@@ -10,15 +10,12 @@ To contract a node is to connect its sources to its targets and to remove it.
 
 from __future__ import annotations
 
-from deepnets.architecture import LANGUAGE_NODE_TYPES, PUBLISHED_NODE_TYPES
+from deepnets.architecture import LANGUAGE_NODE_TYPES, PUBLISHED_NODE_TYPES, VOCABULARIES
 from deepnets.support import ConfigError, TraceError
 from deepnets.tracing.language import arrange_language_model, merge_rotations
 from deepnets.tracing.recorder import Node
 
 __all__ = ["VOCABULARIES", "apply_vocabulary", "check_vocabulary"]
-
-VOCABULARIES = ("complete", "ghn3", "ppuda", "logah")
-"""Names for `trace`; "published" is accepted for "ghn3"."""
 
 _ALIASES = {"published": "ghn3"}
 _MERGES = ("sum", "concat", "mul")

@@ -39,6 +39,7 @@ from ghn_model.checkpoints.tensor_files import (
     file_digest,
     is_safetensors,
     separate_tensors,
+    write_state_dict,
     write_tensors,
 )
 
@@ -71,5 +72,6 @@ __all__ = [
     "save_checkpoint",
     "save_official",
     "separate_tensors",
+    "write_state_dict",
     "write_tensors",
 ]

@@ -25,7 +25,7 @@ from ghn_model.checkpoints.official_layouts import config_difference
 from ghn_model.checkpoints.official_names import find_official_checkpoint, how_to_get, is_official
 from ghn_model.checkpoints.official_writer import FORMATS, save_official
 from ghn_model.checkpoints.tables import grow_tables
-from ghn_model.checkpoints.tensor_files import TensorFile, file_digest, is_safetensors, write_tensors
+from ghn_model.checkpoints.tensor_files import TensorFile, check_suffix, file_digest, is_safetensors, write_tensors
 from ghn_model.config import GHNConfig
 from ghn_model.initialization import skip_initialization
 from ghn_model.registry import DECODERS, ENCODERS, PLUGINS_VARIABLE, is_trusted
@@ -117,6 +117,7 @@ def save_checkpoint(
         for name, tensor in ghn.state_dict().items()
     }
     _check_finite(path, tensors)
+    check_suffix(path, format)
     if format != FORMATS[0]:
         if half:
             raise ConfigError(f"half: files of the format {format} hold single precision")

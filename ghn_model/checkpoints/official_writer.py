@@ -12,12 +12,10 @@ from torch import Tensor
 
 from deepnets.support import CheckpointError, ConfigError, atomic_write
 from ghn_model.checkpoints.tensor_files import separate_tensors
+from ghn_model.choices import FORMATS
 from ghn_model.config import GHNConfig
 
 __all__ = ["FORMATS", "official_config", "save_official"]
-
-FORMATS = ("deepnets1m", "ppuda", "ghn3")
-"""Formats in which a hypernetwork can be saved: ours first, then those of the originals."""
 
 _CUTOFF = 50
 """Largest distance of virtual edges in the originals."""

@@ -16,16 +16,19 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from deepnets.support import CheckpointError, atomic_write, check_regular
+from deepnets.support import CheckpointError, ConfigError, atomic_write, check_regular
+from ghn_model.choices import FORMATS
 
 __all__ = [
     "DIGEST",
     "TensorFile",
+    "check_suffix",
     "check_tensors",
     "check_writable",
     "file_digest",
     "is_safetensors",
     "separate_tensors",
+    "write_state_dict",
     "write_tensors",
 ]
 
@@ -69,6 +72,61 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
             save_file(plain, temporary, metadata)
             temporary.chmod(mode)  # safetensors makes files that only their owner can read
     except (OSError, SafetensorError) as error:
+        reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
+        raise CheckpointError(f"{path}: cannot be written: {reason}") from error
+
+
+def check_suffix(path: Path, format: str) -> None:
+    """Raise a `ConfigError` if the name of a file contradicts its format, so that other programs would misread it.
+
+    Parameters
+    ----------
+    path
+        The file.
+    format
+        One of `FORMATS`.
+
+    Examples
+    --------
+    >>> check_suffix(Path("ghn.safetensors"), "deepnets1m")
+    >>> check_suffix(Path("ghn.pt"), "deepnets1m")
+    Traceback (most recent call last):
+        ...
+    deepnets.support.errors.ConfigError: ghn.pt: files of the format deepnets1m end in .safetensors
+    """
+    own = format == FORMATS[0]
+    if path.suffix.lower() in ((".pt", ".pth") if own else (".safetensors",)):
+        raise ConfigError(f"{path}: files of the format {format} end in {'.safetensors' if own else '.pt'}")
+
+
+def write_state_dict(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors as a dict with `torch.save`, atomically; `torch.load(path, weights_only=True)` reads it.
+
+    Parameters
+    ----------
+    path
+        The file; an existing one is replaced.
+    tensors
+        Tensors by name, on any device.
+
+    Raises
+    ------
+    CheckpointError
+        If the file cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_state_dict(Path(folder, "file.pt"), {"x": torch.ones(2)})
+    ...     torch.load(Path(folder, "file.pt"), weights_only=True)
+    {'x': tensor([1., 1.])}
+    """
+    _refuse_folder(path)
+    try:
+        with atomic_write(path) as temporary:
+            torch.save(separate_tensors(tensors), temporary)
+    except (OSError, RuntimeError) as error:
         reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
         raise CheckpointError(f"{path}: cannot be written: {reason}") from error
 

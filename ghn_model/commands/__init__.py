@@ -1,4 +1,4 @@
-"""The subcommands `train` and `profile` of `python -m ghn_model`."""
+"""Commands about hypernetworks, one module each."""
 
 from __future__ import annotations
 

@@ -6,19 +6,23 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from deepnets.support import ConfigError, output_path
+from deepnets.support import ConfigError, examples, output_path
+from ghn_model.choices import FORMATS
 
 __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(commands: Any) -> None:
     """Add the command to `commands`, the result of `argparse.ArgumentParser.add_subparsers`."""
-    from ghn_model.checkpoints import FORMATS
-
     parser = commands.add_parser(
-        "export", help="write a hypernetwork to a file that the original code loads, or to one of ours"
+        "export",
+        help="write a hypernetwork to a file that the original code loads, or to one of ours",
+        epilog=examples("deepnets convert --checkpoint runs/mine/ghn.safetensors --format ppuda --out mine.pt"),
     )
-    parser.add_argument("checkpoint", help="name of a bundled hypernetwork (see list), or a file")
+    parser.add_argument(
+        "--checkpoint", metavar="NAME", help="name of a bundled hypernetwork (see list), or a file (required)"
+    )
+    parser.add_argument("given_checkpoint", nargs="?", help=argparse.SUPPRESS)
     parser.add_argument(
         "--format",
         required=True,
@@ -32,6 +36,9 @@ def add_arguments(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Run the command."""
+    if (options.checkpoint is None) == (options.given_checkpoint is None):
+        raise ConfigError("--checkpoint: " + ("is needed" if options.checkpoint is None else "is given twice"))
+    checkpoint = options.checkpoint or options.given_checkpoint
     out: Path = options.out
     if not options.overwrite and (out.exists() or out.is_symlink()):
         raise ConfigError(f"--out: {out} already exists; choose another file, or replace it with --overwrite")
@@ -41,6 +48,6 @@ def run(options: argparse.Namespace) -> None:
     from ghn_model.checkpoints import build_from, read_checkpoint
     from ghn_model.ghn import GHN
 
-    content = read_checkpoint(options.checkpoint, GHN)
+    content = read_checkpoint(checkpoint, GHN)
     build_from(content, GHN, torch.device("cpu")).save(out, content.metadata, format=options.format)
     print(f"{out}: {out.stat().st_size / 1e6:.2f} MB")

@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from deepnets.support import ConfigError, positive
-from ghn_model.commands.predict import model_argument, vocabulary_argument
+from deepnets.architecture import NODE_TYPE_ROWS, VOCABULARIES
+from deepnets.commands.model_options import model_argument
+from deepnets.support import ConfigError, ListOption, positive
+from ghn_model.choices import INITS, NORMALIZATIONS, WINDOWS
+from ghn_model.commands.predict import vocabulary_argument
 
 if TYPE_CHECKING:
     from ghn_model.config import GHNConfig
@@ -29,24 +32,30 @@ _SMALL_TEXT: dict[str, Any] = {"init": "small"}
 
 def add_hypernetwork(parser: argparse.ArgumentParser) -> None:
     """Add the options for the configuration of the hypernetwork."""
-    from deepnets.architecture import NODE_TYPE_ROWS
-    from deepnets.tracing import VOCABULARIES
-    from ghn_model.config import INITS, NORMALIZATIONS, WINDOWS
-
     group = parser.add_argument_group(
         "hypernetwork",
         "Fields of ghn_model.GHNConfig that differ from the preset, or from the hypernetwork of --init.",
     )
     add = group.add_argument
-    add("--hypernet", metavar="NAME", help="encoder: gatedgnn, graphormer, mlp, or module:attribute")
-    add("--decoder", metavar="NAME", help="decoder: conv, mlp, lowrank, or module:attribute")
+    add(
+        "--hypernet",
+        metavar="NAME",
+        help="encoder: gatedgnn, graphormer, mlp, or module:attribute (default: that of the preset)",
+    )
+    add(
+        "--decoder",
+        metavar="NAME",
+        help="decoder: conv, mlp, lowrank, or module:attribute (default: that of the preset)",
+    )
     add("--hidden", type=positive, help="width of the node embeddings, a multiple of 4 (default: 32; ghn3-t: 64)")
     add(
         "--max-shape",
+        action=ListOption,
         type=positive,
-        nargs=4,
-        metavar=("OUT", "IN", "HEIGHT", "WIDTH"),
-        help="largest tensor that is decoded (default: 64 64 11 11; for images of 224 pixels 64 64 16 16)",
+        count=4,
+        metavar="N",
+        help="output and input channels, height and width of the largest tensor that is decoded (default: 64 64 11 11; "
+        "for images of 224 pixels 64 64 16 16)",
     )
     add("--layers", type=positive, help="layers of the graphormer (default: 3 for ghn3-t)")
     add("--heads", type=positive, help="attention heads of the graphormer, a divisor of --hidden (default: 8)")
@@ -70,7 +79,7 @@ def add_hypernetwork(parser: argparse.ArgumentParser) -> None:
         "--vocabulary",
         type=vocabulary_argument,
         metavar="NAME",
-        help=f"graphs of traced networks: {', '.join(VOCABULARIES)}",
+        help=f"graphs of traced networks: {', '.join(VOCABULARIES)} (default: complete; logah: logah)",
     )
     add("--weight-init", choices=INITS, help="initial weights (default: published; digits: small)")
     add("--rank", type=positive, help="columns of the factors of the decoder lowrank (default: 32 for logah-t)")
@@ -85,8 +94,8 @@ def add_hypernetwork(parser: argparse.ArgumentParser) -> None:
     add("--node-types", choices=tuple(NODE_TYPE_ROWS), help="node types with an embedding (default: published)")
     add(
         "--channel-sizes",
+        action=ListOption,
         type=positive,
-        nargs="+",
         metavar="N",
         help="sizes above 8192 with an embedding (default: none)",
     )
@@ -96,7 +105,8 @@ def add_hypernetwork(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="option of an encoder or decoder of your own; the value is JSON or else a string; may be repeated",
+        help="option of an encoder or decoder of your own; the value is JSON or else a string; may be repeated "
+        "(default: none)",
     )
 
 

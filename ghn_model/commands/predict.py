@@ -8,37 +8,33 @@ import time
 from pathlib import Path
 from typing import Any
 
-from deepnets.support import ConfigError, atomic_write, output_path, positive
+from deepnets.commands.model_options import add_model, open_model
+from deepnets.support import ConfigError, atomic_write, examples, output_path
 
-__all__ = ["add_arguments", "model_argument", "run", "vocabulary_argument"]
+__all__ = ["add_arguments", "run", "vocabulary_argument"]
+
+_TORCH_SUFFIXES = (".pt", ".pth")
 
 
 def add_arguments(commands: Any) -> None:
     """Add the command to `commands`, the result of `argparse.ArgumentParser.add_subparsers`."""
     parser = commands.add_parser(
-        "predict", help="predict the parameters of a model and write them to a safetensors file"
+        "predict",
+        help="predict the parameters of a model and write them to a safetensors file",
+        epilog=examples(
+            "deepnets predict --model torchvision:resnet50 --model-kwarg num_classes=10 \\",
+            "  --checkpoint ghn2-digits --out resnet50.safetensors",
+            "deepnets predict --model timm:convnext_tiny --checkpoint ghn2_imagenet.pt --out a.safetensors --report",
+        ),
     )
-    parser.add_argument(
-        "--model",
-        required=True,
-        help="the model: module:callable, such as torchvision.models:resnet50, or timm:NAME; its code is executed",
-    )
-    parser.add_argument(
-        "--model-kwarg",
-        type=model_argument,
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="keyword argument for the callable; the value is JSON or else a string; may be repeated",
-    )
+    add_model(parser, required=True, purpose="the model")
     parser.add_argument("--checkpoint", required=True, help="name of a bundled hypernetwork (see list), or a file")
-    parser.add_argument("--out", required=True, type=output_path, help="output file (.safetensors)")
     parser.add_argument(
-        "--input-size",
-        type=positive,
-        nargs="+",
-        metavar="N",
-        help="shape of one input example, such as 3 224 224 (default: the usual shape for the model)",
+        "--out",
+        required=True,
+        type=output_path,
+        metavar="FILE",
+        help="output file: .safetensors, or .pt or .pth for a dict of tensors as torch.save writes it",
     )
     parser.add_argument(
         "--no-class-layers", action="store_true", help="do not predict the layers whose outputs are the classes"
@@ -54,28 +50,11 @@ def add_arguments(commands: Any) -> None:
         nargs="?",
         const="-",
         metavar="FILE",
-        help="print the origin and norm of every parameter, or write them to FILE as CSV",
+        help="print the origin and norm of every parameter, or write them to FILE as CSV (default: neither)",
     )
-    parser.add_argument("--device", default="cpu", help="device of the hypernetwork (default: cpu)")
+    parser.add_argument("--device", default="cpu", help="device of the hypernetwork")
     parser.add_argument("--overwrite", action="store_true", help="replace the output file if it exists")
     parser.set_defaults(do=run)
-
-
-def model_argument(text: str) -> tuple[str, Any]:
-    """Parse NAME=VALUE; the value is JSON or else a string.
-
-    Examples
-    --------
-    >>> model_argument("width=3"), model_argument("norm=batch")
-    (('width', 3), ('norm', 'batch'))
-    """
-    name, equals, value = text.partition("=")
-    if not equals or not name.isidentifier():
-        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, got {text!r}")
-    try:
-        return name, json.loads(value)
-    except (ValueError, RecursionError):
-        return name, value
 
 
 def vocabulary_argument(text: str) -> str:
@@ -99,14 +78,15 @@ def run(options: argparse.Namespace) -> None:
     out: Path = options.out
     if not options.overwrite and (out.exists() or out.is_symlink()):
         raise ConfigError(f"--out: {out} already exists; choose another file, or replace it with --overwrite")
+    if out.suffix not in ("", ".safetensors", *_TORCH_SUFFIXES) and not out.is_dir():
+        raise ConfigError(f"--out: expected a name that ends in .safetensors, .pt or .pth, got {out}")
     report = Path(options.report) if options.report not in (None, "-") else None
+    if report is not None and report.suffix not in ("", ".csv"):
+        raise ConfigError(f"--report: expected a name that ends in .csv, got {report}")
     if report is not None and not options.overwrite and report.exists():
         raise ConfigError(f"--report: {report} already exists; choose another file, or replace it with --overwrite")
 
-    import torch
-
-    from deepnets.support import load_model
-    from ghn_model.checkpoints import check_writable, write_tensors
+    from ghn_model.checkpoints import check_writable, write_state_dict, write_tensors
     from ghn_model.ghn import GHN
 
     check_writable(out)
@@ -114,8 +94,7 @@ def run(options: argparse.Namespace) -> None:
         check_writable(report)
     ghn = GHN.from_pretrained(options.checkpoint, device=options.device)
     arguments = dict(options.model_kwarg)
-    model = load_model(options.model, **arguments)
-    example = torch.zeros(1, *options.input_size) if options.input_size else None
+    model, example = open_model(options, meta=False)
     start = time.monotonic()
     predicted = ghn.predict(
         model, example, predict_class_layers=not options.no_class_layers, vocabulary=options.vocabulary
@@ -123,7 +102,10 @@ def run(options: argparse.Namespace) -> None:
     seconds = time.monotonic() - start
     metadata = {"model": options.model, "model_kwargs": json.dumps(arguments), "checkpoint": str(options.checkpoint)}
     metadata["vocabulary"] = options.vocabulary or ghn.config.vocabulary
-    write_tensors(out, predicted, metadata)
+    if out.suffix in _TORCH_SUFFIXES:
+        write_state_dict(out, predicted)
+    else:
+        write_tensors(out, predicted, metadata)
 
     parameters = dict(model.named_parameters())
     done, total = (sum(tensor.numel() for tensor in tensors.values()) for tensors in (predicted, parameters))

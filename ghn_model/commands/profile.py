@@ -7,7 +7,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from deepnets.support import output_path, positive
+from deepnets.support import examples, output_path, positive
 from ghn_model.commands.hypernetwork_options import add_hypernetwork
 from ghn_model.commands.train import add_data, add_machine, add_recipe, opened
 
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 __all__ = ["add_arguments"]
 
 EPILOG = """
-Runs the training loop and discards its result.  With several processes (torchrun --nproc-per-node N -m ghn_model
+Runs the training loop and discards its result.  With several processes (torchrun --nproc-per-node N -m deepnets
 profile ...), the step time is that of the slowest process, and the parts are those of the first one.
-"""
+
+""" + examples("deepnets profile --preset ghn2 --images digits --steps 20", "deepnets profile --preset ghn3-t --json")
 
 
 def add_arguments(commands: Any) -> None:

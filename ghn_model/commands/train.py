@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from deepnets.support import (
     ConfigError,
     deprecated_option,
+    examples,
     import_attribute,
     is_attribute,
     non_negative,
@@ -22,6 +23,7 @@ from deepnets.support import (
     positive_number,
     seed,
 )
+from ghn_model.choices import NETWORK_NORMS, OPTIMIZERS, PRECISIONS, PRESETS, SCHEDULES
 from ghn_model.commands.hypernetwork_options import add_hypernetwork, check_unused, config_from
 from ghn_model.commands.task_data import (
     add_task,
@@ -44,8 +46,14 @@ __all__ = ["CHANGES", "Opened", "add_arguments", "add_data", "add_machine", "add
 
 EPILOG = """
 The same command resumes a run that was stopped or killed.  To train with several processes, use torchrun
---nproc-per-node N -m ghn_model train ...; they share the networks of each meta-batch.
-"""
+--nproc-per-node N -m deepnets train ...; they share the networks of each meta-batch.
+
+""" + examples(
+    "deepnets train --preset ghn2 --images digits --minutes 10",
+    "deepnets train --preset ghn3-t --images cifar10 --image-root cifar --out runs/mine",
+    "deepnets train --images folder:shapes --validate-every 500",
+    "deepnets train --preset logah-t --task text --minutes 10",
+)
 
 CHANGES = (
     "epochs",
@@ -108,14 +116,12 @@ def add_arguments(commands: Any) -> None:
         "validation", "The first metric of the task during training, written to curve.csv."
     )
     validation.add_argument("--validate-every", type=positive, metavar="STEPS", help="steps between (default: never)")
-    validation.add_argument(
-        "--validate-networks", type=positive, default=100, help="networks of the split val (default: 100)"
-    )
+    validation.add_argument("--validate-networks", type=positive, default=100, help="networks of the split val")
     validation.add_argument(
         "--validate-images",
         type=positive,
         default=500,
-        help="validation images, or sequences of validation texts (default: 500)",
+        help="validation images, or sequences of validation texts",
     )
 
     saving = train.add_argument_group("log and checkpoints")
@@ -130,23 +136,18 @@ def add_arguments(commands: Any) -> None:
         metavar="MINUTES",
         help="save and stop after this time; the same command resumes the run (default: run to the end)",
     )
-    saving.add_argument("--quiet", action="store_true", help="do not show a progress bar")
+    saving.add_argument("-q", "--quiet", action="store_true", help="do not show progress")
     train.set_defaults(do=run)
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:
     """Add the options for the hypernetwork and its data."""
-    from ghn_model.config import PRESETS
-
     parser.add_argument("--preset", default="ghn2", choices=PRESETS, help="published hypernetwork (default: ghn2)")
     add_task(parser)
 
 
 def add_recipe(parser: argparse.ArgumentParser) -> None:
     """Add the options that change fields of the recipe."""
-    from ghn_model.training.recipe import NETWORK_NORMS, OPTIMIZERS
-    from ghn_model.training.schedules import SCHEDULES
-
     recipe = parser.add_argument_group(
         "recipe",
         "By default that of the publication (here: GHN-2 on CIFAR-10); for digits one that takes minutes on a CPU.",
@@ -191,8 +192,6 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
 
 def add_machine(parser: argparse.ArgumentParser) -> None:
     """Add the options for the hardware."""
-    from ghn_model.training import PRECISIONS
-
     machine = parser.add_argument_group("hardware")
     machine.add_argument("--device", help="cpu, cuda or cuda:1 (default: a GPU if there is one)")
     machine.add_argument("--precision", choices=PRECISIONS, help="precision of the networks (default: fp32)")

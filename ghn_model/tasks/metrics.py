@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from deepnets.support import ConfigError, Registry, import_attribute, in_one_line, is_attribute
+from ghn_model.choices import DEFAULT_METRICS
 
 __all__ = [
     "DEFAULT_METRICS",
@@ -123,9 +124,6 @@ class Metric:
 
 METRICS: Registry[Metric] = Registry("metric")
 """All metrics, by name."""
-
-DEFAULT_METRICS = ("top1", "top5")
-"""Names of the metrics that are computed for every task whose outputs are logits."""
 
 
 def register_metric(metric: Metric) -> Metric:

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
-from deepnets.support import CheckpointError, read_whole, replace_file
+from deepnets.support import CheckpointError, ProgressBar, read_whole, replace_file
 from ghn_model.tasks import Classification, Task
 
 __all__ = ["COLUMNS", "Log", "Stopwatch", "gpu_utilization", "log_columns", "memory_in_use", "truncate_csv"]
@@ -123,8 +122,8 @@ class Log:
 
             self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
         layout = "{desc}{percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f}{unit} [{elapsed}<{remaining}{postfix}]"
-        self._bar = tqdm(
-            total=total, initial=min(initial, total), unit=unit, disable=quiet, bar_format=layout, dynamic_ncols=True
+        self._bar = ProgressBar(
+            total=total, initial=min(initial, total), unit=unit, show=not quiet, bar_format=layout, dynamic_ncols=True
         )
         self._last_refresh = time.monotonic()
 

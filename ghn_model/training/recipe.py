@@ -10,14 +10,10 @@ from typing import Any
 import torch
 
 from deepnets.support import ConfigError, at_least, checked_integer
-from ghn_model.config import PRESETS
+from ghn_model.choices import NETWORK_NORMS, OPTIMIZERS, PRECISIONS, PRESETS
 from ghn_model.training.schedules import Schedule
 
 __all__ = ["PRECISIONS", "Recipe"]
-
-OPTIMIZERS = ("adam", "adamw")
-NETWORK_NORMS = ("none", "clip", "normalise")
-PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 
 RENAMED = {
     "learning_rate": "lr",

@@ -6,10 +6,9 @@ import math
 from dataclasses import dataclass
 
 from deepnets.support import ConfigError, at_least, checked_integer
+from ghn_model.choices import SCHEDULES
 
-__all__ = ["SCHEDULES", "Budget", "Schedule"]
-
-SCHEDULES = ("constant", "steps", "cosine", "wsd")
+__all__ = ["Budget", "Schedule"]
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
-import shlex
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -28,7 +26,7 @@ from torch import Tensor, nn
 
 from deepnets.corpus import DeepNets1M
 from deepnets.families import FamilyNetworks
-from deepnets.support import ConfigError, DeferredSignals, TrainingError, is_out_of_memory
+from deepnets.support import ConfigError, DeferredSignals, TrainingError, is_out_of_memory, started_by
 from ghn_model.checkpoints import grow_tables
 from ghn_model.config import GHNConfig
 from ghn_model.ghn import GHN
@@ -394,7 +392,5 @@ def _identity_of(nets: DeepNets1M | FamilyNetworks) -> str:
 
 def _command() -> dict[str, str]:
     """Return the command that started the training as metadata; empty if it was started from Python."""
-    main = getattr(sys.modules.get("__main__"), "__spec__", None)
-    if main is None or main.name != "ghn_model.__main__":
-        return {}
-    return {"command": shlex.join(["python", "-m", "ghn_model", *sys.argv[1:]])}
+    command = started_by()
+    return {"command": command} if command else {}

@@ -60,7 +60,11 @@ def test_draw(data: Path, tmp_path: Path, source: str, capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ("info nowhere", MissingDataError, "^nowhere: holds no corpus files .* build them with `make dataset`$"),
+        (
+            "info nowhere",
+            MissingDataError,
+            "^nowhere: holds no corpus files .* build them with `deepnets build --out nowhere`$",
+        ),
         ("export out --data nowhere", MissingDataError, "^nowhere: holds no corpus files"),
         ("import . --out x", MissingDataError, r"^\.: holds no .hdf5 files of the original release"),
         ("draw a.png --config missing.json", ConfigError, "^missing.json: cannot be read: No such file"),
@@ -74,6 +78,15 @@ def test_errors(data: Path, monkeypatch: pytest.MonkeyPatch, arguments: str, err
     Path("list.json").write_text("{]")
     with pytest.raises(error, match=message):
         main(arguments.split())
+
+
+def test_folders_may_follow_the_splits(data: Path, tmp_path: Path) -> None:
+    official, imported = str(tmp_path / "official"), tmp_path / "imported"
+    main(["export", "--data", str(data), "--splits", "val", "test", official])
+    main(["import", "--out", str(imported), "--splits", "val", official])
+    assert [path.name for path in imported.glob("*.h5")] == ["deepnets1m_val.h5"]
+    with pytest.raises(ConfigError, match=r"^source: the folder .* is needed"):
+        main(["import", "--splits", "val"])
 
 
 def test_genotypes_can_be_drawn() -> None:

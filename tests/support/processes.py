@@ -38,6 +38,7 @@ __all__ = [
     "shards",
     "start",
     "until",
+    "without_notices",
     "workers_of",
 ]
 
@@ -72,8 +73,15 @@ def command(out: Path | str, **options: object) -> list[str]:
 
 
 def build(out: Path | str, **options: object) -> subprocess.CompletedProcess[str]:
-    """Run a build until it succeeds or fails."""
-    return subprocess.run(command(out, **options), cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
+    """Run a build until it succeeds or fails; that it compiles, at the first time, is left out of its messages."""
+    done = subprocess.run(command(out, **options), cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
+    done.stderr = without_notices(done.stderr)
+    return done
+
+
+def without_notices(errors: str) -> str:
+    """Return what a program wrote to stderr without the notice that it compiles, which depends on earlier programs."""
+    return "".join(line for line in errors.splitlines(keepends=True) if not line.startswith("compiling "))
 
 
 def one_error(status: int, output: str, errors: str) -> str:

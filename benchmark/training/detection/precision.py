@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from benchmark.choices import DETECTION_METRICS
 from benchmark.metrics import METRICS, Metric, register_metric
 
 __all__ = ["DETECTION_METRICS", "Detections", "average_precision"]
@@ -24,9 +25,6 @@ for _name, _label in (
 ):
     if _name not in METRICS:
         register_metric(Metric(_name, _label, "%", None, minimum=0.0, maximum=100.0))
-
-DETECTION_METRICS = ("ap", "ap50", "ap75")
-"""Average precision in percent: mean over the thresholds 0.5, 0.55, ... 0.95 of the overlap, and at 0.5 and 0.75."""
 
 MAX_DETECTIONS = 100
 """Detections of an image that are counted, those with the highest scores."""

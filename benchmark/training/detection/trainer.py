@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from benchmark.training.detection.detector import build_detector
 from benchmark.training.detection.penn_fudan import PennFudan
@@ -21,7 +20,7 @@ from benchmark.training.epoch import diverged, make_optimizer
 from benchmark.training.progress import SAVE_SECONDS, Progress
 from benchmark.training.recipe import SGDRecipe
 from benchmark.training.trainer import Trained
-from deepnets.support import ConfigError, TrainingError, checked_integer
+from deepnets.support import ConfigError, ProgressBar, TrainingError, checked_integer
 
 __all__ = ["CURVE", "check_detection_recipe", "train_detector"]
 
@@ -161,7 +160,7 @@ def _train_epoch(
     batches = torch.split(rows, recipe.batch_size)
     warmup = min(_WARMUP_STEPS, len(batches) - 1) if epoch == 1 else 0
     total = 0.0
-    for step, batch in enumerate(tqdm(batches, disable=not progress, desc=f"epoch {epoch}", leave=False)):
+    for step, batch in enumerate(ProgressBar(batches, show=progress, desc=f"epoch {epoch}", leave=False)):
         factor = _WARMUP_FACTOR + (1 - _WARMUP_FACTOR) * step / warmup if step < warmup else 1.0
         for group in optimizer.param_groups:
             group["lr"] = factor * recipe.lr_at(epoch)

@@ -157,7 +157,7 @@ def test_search_without_matplotlib(
 def test_search_without_the_split(folder: Path, corpus: Path, tmp_path: Path) -> None:
     for split in ("val", "test"):
         (tmp_path / f"deepnets1m_{split}.h5").symlink_to(corpus / f"deepnets1m_{split}.h5")
-    with pytest.raises(MissingDataError, match=r"deepnets1m_search.h5: no such file; build it with `make dataset"):
+    with pytest.raises(MissingDataError, match=r"deepnets1m_search.h5: no such file; build it with `deepnets build"):
         call(folder, tmp_path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

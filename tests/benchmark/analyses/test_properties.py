@@ -359,7 +359,7 @@ def test_properties_that_are_not_known(
 
 def test_a_split_that_is_missing(folder: Path, corpus: Path, tmp_path: Path) -> None:
     (tmp_path / "deepnets1m_val.h5").symlink_to(corpus / "deepnets1m_val.h5")
-    with pytest.raises(MissingDataError, match=r"deepnets1m_test.h5: no such file; build it with `make dataset"):
+    with pytest.raises(MissingDataError, match=r"deepnets1m_test.h5: no such file; build it with `deepnets build"):
         call("properties", *arguments(folder, tmp_path, tmp_path / "out"))
     with pytest.raises(MissingDataError, match=r"nowhere/networks.csv"):
         call("properties", *arguments(folder, corpus, tmp_path), "--results", "nowhere")

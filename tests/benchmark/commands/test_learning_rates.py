@@ -15,7 +15,7 @@ from deepnets import ConfigError
 from deepnets.support import Parser
 from tests.support.sgd_trainings import command
 
-TINY = ["--network", "DARTS", "--width", "4", "--cells", "3", "--shots", "2", "--batch-size", "10", "--quiet"]
+TINY = ["--genotype", "DARTS", "--width", "4", "--cells", "3", "--shots", "2", "--batch-size", "10", "--quiet"]
 
 
 def options_of(*words: str) -> argparse.Namespace:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,23 @@ def test_values_that_are_not_allowed(words: list[Any], message: str, capsys: pyt
 
 
 def test_limits_may_name_splits_that_are_not_evaluated() -> None:
-    assert parsed("--splits", "test", "--limit", "6,wide=1,torchvision=2").limit == (6, {"wide": 1, "torchvision": 2})
+    for words in (["6,wide=1,torchvision=2"], ["6", "wide=1", "torchvision=2"]):
+        assert dict(parsed("--splits", "test", "--limit", *words).limit) == {"": 6, "wide": 1, "torchvision": 2}
+
+
+def test_the_resnet_of_predefined_is_left_out_without_torchvision(
+    small: Path, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *a: None if name == "torchvision" else found(name, *a)
+    )
+    monkeypatch.setattr(run_command, "DEFAULT_SPLITS", ("test", "predefined"))
+    command("--predictors", "random", "--limit", "1", "--data", small, "--out", here / "out")
+    assert list(read_results(here / "out").rows["split"]) == ["test"]
+    error = capsys.readouterr().err
+    assert "predefined is left out" in error
+    assert 'pip install "deepnets1m[vision]"' in error
 
 
 @pytest.mark.parametrize(

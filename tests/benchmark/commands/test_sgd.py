@@ -94,7 +94,8 @@ def test_models_are_adapted_to_small_images(nets: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr("benchmark.baselines.runs.initialized", noted)
     names = ["torchvision:resnet18", "sgd_nets:plain", "torchvision:squeezenet1_1,alexnet"]
-    command("sgd", "--model", *names, "--out", nets / "out", "--quiet")
+    with pytest.raises(DeepNetsError, match=r"^every training failed; "):
+        command("sgd", "--model", *names, "--out", nets / "out", "--quiet")
     table = Curves(nets / "out").table()
     assert table["split"].tolist() == ["torchvision", "models", "torchvision", "torchvision"]
     assert table["network"].tolist() == ["resnet18", "sgd_nets:plain", "squeezenet1_1", "alexnet"]

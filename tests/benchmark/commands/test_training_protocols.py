@@ -28,7 +28,7 @@ from tests.benchmark.training.detection.scenes import write_pedestrians
 from tests.benchmark.training.test_protocols import needs_timm
 from tests.support.sgd_trainings import command, small_ghn
 
-TINY = ["--network", "DARTS", "--width", "4", "--cells", "3"]
+TINY = ["--genotype", "DARTS", "--width", "4", "--cells", "3"]
 FAST = ["--shots", "4", "--batch-size", "20", "--quiet"]
 
 
@@ -184,25 +184,28 @@ def test_detection(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     state = read_state(tmp_path / "out" / "mine" / "genotypes-DARTS-C4-L3.safetensors")
     assert any(name.startswith("backbone.net.cells.") for name in state)
     with pytest.raises(DeepNetsError, match=r"curves.csv: is no table"):  # not mixed with classification
-        command("sgd", "--network", "DARTS", "--epochs", "1", "--out", tmp_path / "out", *FAST)
+        command("sgd", "--genotype", "DARTS", "--epochs", "1", "--out", tmp_path / "out", *FAST)
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["sgd", "--model", "sgd_nets:plain", "--width", "8"], "--width: is for networks of --network"),
-        (["sgd", "--split", "test", "--cells", "8"], "--cells: is for networks of --network"),
-        (["sgd", "--network", "DARTS", "--index", "1"], "--index: is for networks of a --split"),
-        (["sgd", "--network", "DARTS", "DARTS"], "network: named twice: DARTS"),
-        (["sgd", "--network", "DARTS", "--width", "3"], "C: must be even"),
-        (["sgd", "--network", "DARTS", "--protocol", "penn-fudan"], "penn-fudan is for finetune --task detection"),
-        (["sgd", "--network", "DARTS", "--drop-path", "1"], "drop_path: expected a number of at least 0 and less than"),
-        (["finetune", "--network", "DARTS", "--test-images", "5"], "--test-images: is for --task detection"),
+        (["sgd", "--model", "sgd_nets:plain", "--width", "8"], "--width: is for networks of --genotype"),
+        (["sgd", "--split", "test", "--cells", "8"], "--cells: is for networks of --genotype"),
+        (["sgd", "--genotype", "DARTS", "--index", "1"], "--index: is for networks of a --split"),
+        (["sgd", "--genotype", "DARTS", "DARTS"], "network: named twice: DARTS"),
+        (["sgd", "--genotype", "DARTS", "--width", "3"], "C: must be even"),
+        (["sgd", "--genotype", "DARTS", "--protocol", "penn-fudan"], "penn-fudan is for finetune --task detection"),
+        (
+            ["sgd", "--genotype", "DARTS", "--drop-path", "1"],
+            "drop_path: expected a number of at least 0 and less",
+        ),
+        (["finetune", "--genotype", "DARTS", "--test-images", "5"], "--test-images: is for --task detection"),
         (["finetune", "--task", "detection"], "--image-root: --task detection needs the folder with PNGImages"),
         (["finetune", "--task", "detection", "--image-root", "."], "has no folders PNGImages and PedMasks; unpack"),
         (["finetune", "--task", "detection", "--metric", "top1"], "--metric: --task detection has ap, ap50, ap75"),
         (["finetune", "--task", "detection", "--images", "cifar10"], "--images: --task detection reads Penn-Fudan"),
-        (["finetune", "--network", "DARTS", "--metric", "ap"], "--metric: ap is for finetune --task detection"),
+        (["finetune", "--genotype", "DARTS", "--metric", "ap"], "--metric: ap is for finetune --task detection"),
         (["finetune", "--task", "detection", "--shots", "5"], "--shots: is for classification"),
         (["finetune", "--task", "detection", "--protocol", "darts"], "--protocol: darts is for classification"),
         (["finetune", "--task", "detection", "--image-root", ".", "--cutout", "8"], "cutout: is for classification"),
@@ -220,8 +223,8 @@ def test_options_are_checked(nets: Path, words: list[str], message: str) -> None
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--network", "DRTS"], "argument --network: invalid choice: 'DRTS'"),
-        (["--network", "DARTS", "--split", "val"], "not allowed with argument"),
+        (["--genotype", "DRTS"], "argument --genotype: invalid choice: 'DRTS'"),
+        (["--genotype", "DARTS", "--split", "val"], "not allowed with argument"),
         (["--protocol", "dart"], "argument --protocol: invalid choice: 'dart'"),
         (["--mixup", "-1"], "argument --mixup: expected a number, 0 or more, got '-1'"),
     ],

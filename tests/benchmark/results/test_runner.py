@@ -114,7 +114,7 @@ def test_all_predictors_see_the_same_noise(data: Path, here: Path) -> None:
         ({"predictors": []}, "at least one predictor"),
         ({"predictors": ["random", "random"]}, "two are called 'random'"),
         ({"networks": ["best"]}, "unknown 'best'; use one of train"),
-        ({"networks": ["deep"]}, "make dataset SPLITS=deep"),
+        ({"networks": ["deep"]}, "deepnets build --splits deep"),
         ({"networks": ["keras:resnet"]}, "expected torchvision or timm"),
         ({"images": "mnist"}, "mnist"),
         ({"images": "cifar10"}, "cifar10"),

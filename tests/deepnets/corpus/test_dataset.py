@@ -329,8 +329,15 @@ def test_workers_load_the_same_batches(corpus: Path, context: str) -> None:
 
 def test_loaders(corpus: Path) -> None:
     nets = DeepNets1M(corpus, "val", num_nets=5, virtual_edges=2)
-    batches = list(nets.loader(8))  # one pass in order, one network per batch
+    batches = list(nets.loader())  # one pass in order, one network per batch
     assert [[graph.index for graph in batch.graphs] for batch in batches] == [[i] for i in range(5)]
+    groups = [[graph.index for graph in batch.graphs] for batch in nets.loader(meta_batch_size=2)]
+    assert groups == [[0, 1], [2, 3], [4]]
+    with pytest.raises(ConfigError, match="meta_batch_size: expected an integer"):
+        nets.loader(0)
+    drawn = [place for place, _ in next(iter(MetaBatchSampler(nets, 3, seed=5)))]
+    (first,) = itertools.islice(nets.loader(sampler=MetaBatchSampler(nets, 3, seed=5)), 1)
+    assert [graph.index for graph in first.graphs] == drawn
     assert max(int(batch.distances.max()) for batch in batches) == 2
     train = DeepNets1M(corpus, "train")
     groups = list(itertools.islice(MetaBatchSampler(train, 3, seed=7), 200))

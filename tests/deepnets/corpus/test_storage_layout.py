@@ -64,7 +64,7 @@ def test_other_kinds(tmp_path: Path) -> None:
     with h5py.File(path, "w") as file:  # as in the original release
         file.attrs["train"] = 1
         file.create_group("train/0").create_dataset("adj", data=np.eye(3))
-    refused(path, "files of the original release are read with `python -m deepnets import`")
+    refused(path, "files of the original release are read with `deepnets import`")
 
 
 def test_untouched(tampered: Callable[[Change], Path], corpus: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import subprocess
@@ -9,6 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from deepnets.support import NOTICES, compilation
 
 ROOT = Path(__file__).parents[3]
 
@@ -265,3 +268,46 @@ def test_functions_with_a_damaged_cache_are_compiled_again(tmp_path: Path, damag
     for path in files:
         path.write_bytes(path.read_bytes()[:20] if damage is None else damage)
     assert run() == "[0, 1]\n"
+
+
+def test_a_long_compilation_is_announced_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert compilation.notices.name == NOTICES
+    now = [0.0]
+    monkeypatch.setattr(compilation.time, "monotonic", lambda: now[0])
+    watch = compilation._CompilationWatch()
+    missed, found, saved = (
+        watch.missed(lambda: None),
+        watch.missed(lambda: "machine code"),
+        watch.compiled(lambda: None),
+    )
+    messages = []
+    with caplog.at_level(logging.INFO, NOTICES):
+        for _ in range(6):
+            missed()
+            now[0] += 1.0
+            saved()
+            now[0] += 100.0  # other work
+            assert found() == "machine code"
+            messages.append(len(caplog.messages))
+    assert messages == [0, 0, 0, 0, 1, 1]  # after more than three seconds of compilation
+    assert caplog.messages[0].startswith("compiling numeric code")
+
+
+def test_functions_that_others_call_are_compiled_meanwhile(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(compilation.time, "monotonic", lambda: now[0])
+    watch = compilation._CompilationWatch()
+    missed, saved = watch.missed(lambda: None), watch.compiled(lambda: None)
+    with caplog.at_level(logging.INFO, NOTICES):
+        missed()
+        now[0] += 2.0
+        missed()
+        saved()
+        now[0] += 2.0
+        assert not caplog.messages
+        missed()
+        assert len(caplog.messages) == 1

@@ -367,7 +367,7 @@ def test_incompatible_arguments(corpus: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "status", "message"),
     [
-        ({"data": "nowhere"}, 1, "make dataset"),
+        ({"data": "nowhere"}, 1, "deepnets build"),
         pytest.param({"steps": 0}, 2, "an integer, 1 or more", marks=pytest.mark.slow),
         pytest.param({"minutes": "soon"}, 2, "a number", marks=pytest.mark.slow),
         pytest.param({"preset": "ghn4"}, 2, "ghn2", marks=pytest.mark.slow),
