@@ -205,7 +205,7 @@ def test_detection(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["finetune", "--task", "detection", "--image-root", "."], "has no folders PNGImages and PedMasks; unpack"),
         (["finetune", "--task", "detection", "--metric", "top1"], "--metric: --task detection has ap, ap50, ap75"),
         (["finetune", "--task", "detection", "--images", "cifar10"], "--images: --task detection reads Penn-Fudan"),
-        (["finetune", "--genotype", "DARTS", "--metric", "ap"], "--metric: ap is for finetune --task detection"),
+        (["finetune", "--genotype", "DARTS", "--metric", "ap"], "--metric: ap is for other tasks"),
         (["finetune", "--task", "detection", "--shots", "5"], "--shots: is for classification"),
         (["finetune", "--task", "detection", "--protocol", "darts"], "--protocol: darts is for classification"),
         (["finetune", "--task", "detection", "--image-root", ".", "--cutout", "8"], "cutout: is for classification"),
