@@ -85,7 +85,15 @@ def main(arguments: Sequence[str]) -> None:
         help="largest virtual edge (default: 1)",
     )
     draw.add_argument("--pruned", action="store_true", help="omit nodes that do not reach the output")
-    draw.add_argument("--title", help="title of the picture")
+    draw.add_argument("--title", help="title of the picture (default: the name of the network, and its size)")
+    draw.add_argument(
+        "--size",
+        type=positive,
+        nargs=2,
+        metavar=("WIDTH", "HEIGHT"),
+        help="largest size of the graph in inches; larger pictures have more labels (default: 10.5 x 9)",
+    )
+    draw.add_argument("--legend-only", action="store_true", help="draw a legend of all node types, and no network")
     draw.set_defaults(do=_draw)
 
     export = commands.add_parser("export", help="write splits in the format of the original release")
@@ -179,15 +187,26 @@ def _verify(options: argparse.Namespace) -> None:
 
 
 def _draw(options: argparse.Namespace) -> None:
-    from deepnets.drawing import draw
+    from deepnets.drawing import draw, draw_legend
 
+    if options.legend_only:
+        draw_legend(options.out)
+        print(f"{options.out}: legend")
+        return
     if options.onnx is not None:
         from deepnets.onnx_models import read_onnx
 
         graph = read_onnx(options.onnx)
     else:
         graph = _selected_graph(options)
-    draw(graph, options.out, title=options.title, virtual_edges=options.virtual_edges, dead=not options.pruned)
+    draw(
+        graph,
+        options.out,
+        title=options.title,
+        virtual_edges=options.virtual_edges,
+        dead=not options.pruned,
+        size=options.size and tuple(options.size),
+    )
     print(f"{options.out}: {graph}")
 
 
@@ -202,7 +221,7 @@ def _selected_graph(options: argparse.Namespace) -> Graph:
         from deepnets.support import load_model
         from deepnets.tracing import trace
 
-        return trace(load_model(options.model, meta=True))
+        return trace(load_model(options.model, meta=True)).replace(label=options.model.rpartition(":")[2])
     if options.genotype is not None:
         genotype = parse_genotype(options.genotype)
         vit = options.genotype == "ViT"
