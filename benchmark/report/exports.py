@@ -196,12 +196,13 @@ def _rows(board: Board) -> list[tuple[str, list[_Entry | None]]]:
         entries: list[_Entry | None] = []
         for column in board.columns:
             cell = board.cells.get((predictor, column))
-            entries.append(None if cell is None else _entry(cell, is_best=predictor in best[column]))
+            is_best = predictor in best[column]
+            entries.append(None if cell is None else _entry(cell, board.full(column), is_best=is_best))
         rows.append((predictor, entries))
     return rows
 
 
-def _entry(cell: Cell, *, is_best: bool) -> _Entry:
+def _entry(cell: Cell, full: int, *, is_best: bool) -> _Entry:
     found, remarks = cell.summary, []
     if found.failures == found.networks:
         return _Entry(("failed",), "", is_best=False, remark="")
@@ -211,7 +212,7 @@ def _entry(cell: Cell, *, is_best: bool) -> _Entry:
         return _Entry(values, "", is_best=False, remark="")
     if found.failures:
         remarks.append(f"{found.failures:,} failed")
-    if not cell.complete:
-        remarks.append(f"{found.networks:,} of {cell.run_size:,}")
+    if found.networks < max(full, cell.run_size):
+        remarks.append(f"{found.networks:,} of {max(full, cell.run_size):,}")
     error = f"{found.standard_error:.1f}" if cell.counted > 1 else ""
     return _Entry((f"{found.mean:.1f}",), error, is_best, ", ".join(remarks))

@@ -276,17 +276,18 @@ def leaders(board: Board, column: Column) -> tuple[str, ...]:
 
     Returns
     -------
-    `board.winner(column)`, followed by the predictors whose comparison with it is not significant; empty if there is no
-    winner.
+    `board.winner(column)`, followed by the predictors that were evaluated on as many networks and whose comparison with
+    it is not significant; empty if there is no winner.
     """
     best = board.winner(column)
     if best is None:
         return ()
     rivals = []
     for (first, second), comparison in compare_pairs(board, column).items():
-        if best in (first, second) and not comparison.is_significant:
+        if best in (first, second) and comparison.p_adjusted >= SIGNIFICANCE:  # it is NaN for a single network
             rivals.append(second if first == best else first)
-    return (best, *rivals)
+    full = board.full(column)
+    return (best, *(rival for rival in rivals if len(board.cells[rival, column].rows) == full))
 
 
 def comparison_table(boards: Iterable[Board]) -> pd.DataFrame:

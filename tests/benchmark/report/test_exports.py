@@ -23,7 +23,7 @@ def small(folder: Path) -> Path:
     rng = np.random.default_rng(1)
     rows = [row("a", HOSTILE, "test", i, 60 + v) for i, v in enumerate(rng.normal(0, 3, 8))]
     rows += [row("b", "low", "test", i, None if i == 7 else 30 + v) for i, v in enumerate(rng.normal(0, 3, 8))]
-    rows += [row("c", "low", "wide", 0, 12.5), row("d", HOSTILE, "predefined", 0, 20.0, network="resnet50")]
+    rows += [row("c", "low", "wide", 0, 12.5), row("e", "few", "test", 0, 61.0), row("d", HOSTILE, "predefined", 0, 20.0, network="resnet50")]
     rows += [row("d", HOSTILE, "predefined", 1, None, network="vit")]
     return one(folder, rows)
 
@@ -45,6 +45,7 @@ def test_markdown(tmp_path: Path) -> None:
         "–",
         "20.0 / failed",
     ]
+    assert cells[4] == ["few", "61.0 (1 of 8)", "–", "–"]
     assert cells[3] == ["low", f"{low['mean']:.1f} ± {low['standard_error']:.1f} (1 failed)", "12.5", "–"]
 
 
@@ -53,7 +54,7 @@ def test_latex(tmp_path: Path) -> None:
     text = leaderboard_latex(tmp_path)
     assert text == (tmp_path / "leaderboard.tex").read_text()
     body = text.partition(r"\midrule")[2].partition(r"\bottomrule")[0].strip().splitlines()
-    assert len(body) == 2
+    assert len(body) == 3
     assert all(line.endswith(r" \\") and len(re.findall(r"(?<!\\)&", line)) == 3 for line in body)
     assert re.search(r"\$\\mathbf\{\d\d\.\d\} \\pm \d\.\d\$", body[0])
     assert r"$20.0 / \mathrm{failed}$" in body[0]

@@ -149,6 +149,9 @@ def test_close_means_are_no_ranking(tmp_path: Path) -> None:
     pairs = compare_pairs(board, TEST)
     assert len(pairs) == 3
     assert all(found.p_adjusted >= found.p_value for found in pairs.values())
+    few = [row("d", "few", "test", i, 60 + hardness[i]) for i in range(2)]
+    (board,) = read_results(one(tmp_path / "few", rows + few)).boards()
+    assert set(leaders(board, TEST)) == {"first", "second"}, "means over fewer networks are not comparable"
 
 
 def test_best_is_never_the_one_that_failed_least(tmp_path: Path) -> None:
