@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.commands.options import metric_name
-from deepnets.support import examples
+from deepnets.support import ListOption, examples, non_negative
 
 __all__ = ["add_arguments"]
+
+FORMATS = ("text", "markdown", "latex")
+"""Formats in which the command prints the leaderboard."""
 
 
 def add_arguments(commands: Any) -> None:
@@ -36,13 +39,52 @@ def add_arguments(commands: Any) -> None:
         metavar="DIR",
         help="folder of published result files, to show next to the results (default: none)",
     )
+    report.add_argument(
+        "--pictures",
+        type=non_negative,
+        default=60,
+        metavar="N",
+        help="most networks to draw for the details of single networks (default: 60)",
+    )
+    report.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="text",
+        help="print the leaderboard as text, markdown or latex; markdown and latex print nothing else (default: text)",
+    )
+    report.add_argument(
+        "--compare",
+        action=ListOption,
+        count=2,
+        metavar="LABEL",
+        help="also compare two predictors, network by network (default: none)",
+    )
     report.set_defaults(do=run)
 
 
 def run(options: argparse.Namespace) -> None:
     """Run the command with its parsed options."""
-    from benchmark.report import leaderboard_text, write_report
+    from benchmark.report import (
+        comparison_text,
+        leaderboard_latex,
+        leaderboard_markdown,
+        leaderboard_text,
+        write_report,
+    )
 
-    page = write_report(options.results, metric=options.metric, published=options.published, data=options.data)
-    print(leaderboard_text(options.results, metric=options.metric), end="")
-    print(f"\nreport: {page}")
+    compared = ""
+    if options.compare:  # before anything is written: the labels can be wrong
+        compared = comparison_text(options.results, *options.compare, metric=options.metric)
+    page = write_report(
+        options.results,
+        metric=options.metric,
+        published=options.published,
+        data=options.data,
+        max_pictures=options.pictures,
+    )
+    kinds = {"text": leaderboard_text, "markdown": leaderboard_markdown, "latex": leaderboard_latex}
+    print(kinds[options.format](options.results, metric=options.metric), end="")
+    if compared:
+        print("\n" + compared, end="")
+    if options.format == "text":
+        print(f"\nreport: {page}")

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["CHARTS", "MEASURES", "Chart", "draw_png_files", "draw_svg", "measured", "spread"]
 
 Values = npt.NDArray[np.float64]
+Positions = npt.NDArray[np.int64]
 
 PANEL_WIDTH = 3.3
 """Width of a panel, in inches."""
@@ -71,16 +72,16 @@ MEASURES = {
 """The quantities that accuracy is plotted against, by name."""
 
 
-def measured(cell: Cell, measure: Measure) -> tuple[Values, Values]:
+def measured(cell: Cell, measure: Measure) -> tuple[Values, Values, Positions]:
     """Return a quantity and the accuracy of the successful networks for which the quantity is known.
 
     Returns
     -------
-    Two `(n,) float64` arrays.
+    Two `(n,) float64` arrays, and the `(n,)` positions of these networks in `cell.rows`.
     """
     values = measure.values(cell)
     known = np.isfinite(values) & (values > 0)
-    return values[known], cell.values[known]
+    return values[known], cell.values[known], cell.fine.index.to_numpy()[known]
 
 
 # --- panels ---
@@ -132,7 +133,7 @@ def _draw_scatter(axes: Axes, board: Board, column: Column, series: Mapping[str,
     """Draw the accuracy of every network against one of `MEASURES`."""
     everything = []
     for predictor, cell in _cells(board, column):
-        values, accuracies = measured(cell, measure)
+        values, accuracies, _ = measured(cell, measure)
         everything.append(values)
         _draw_points(axes, values, accuracies, series[predictor])
     shown = np.concatenate(everything)
@@ -150,7 +151,12 @@ def _draw_scatter(axes: Axes, board: Board, column: Column, series: Mapping[str,
 def _draw_points(axes: Axes, xs: Values, ys: Values, series: int) -> None:
     size = 5.0 if len(xs) <= 12 else 3.4 if len(xs) <= 300 else 2.4
     look: dict[str, Any] = {"color": style.colour(series), "alpha": 0.55, "markeredgewidth": 0, "clip_on": False}
-    axes.plot(xs, ys, style.marker(series), markersize=size, zorder=2, **look)
+    axes.plot(xs, ys, style.marker(series), markersize=size, zorder=2, gid=_points(series), **look)
+
+
+def _points(series: int) -> str:
+    """Return the id of the points of a series in a panel."""
+    return f"points-{series}"
 
 
 def _draw_chance(line: Callable[..., object], board: Board, column: Column) -> None:
@@ -211,27 +217,42 @@ class Chart(NamedTuple):
         Height of a panel in inches: `height`, plus `row_height` for each predictor.
     has_legend
         Whether the PNG file needs a legend of the predictors.
+    positions
+        Function that returns the positions in the rows of a cell of the networks that are points; None if points are
+        not networks.
     """
 
     draw: Callable[[Axes, Board, Column, Mapping[str, int]], None]
     row_height: float
     height: float
     has_legend: bool
+    positions: Callable[[Cell], Positions] | None = None
 
 
 def _scatter_chart(name: str) -> Chart:
-    return Chart(functools.partial(_draw_scatter, measure=MEASURES[name]), 0.0, 2.5, has_legend=True)
+    measure = MEASURES[name]
+    draw = functools.partial(_draw_scatter, measure=measure)
+    return Chart(draw, 0.0, 2.5, has_legend=True, positions=lambda cell: measured(cell, measure)[2])
 
 
 CHARTS = {
     "leaderboard": Chart(_draw_means, 0.36, 0.85, has_legend=False),
-    "distribution": Chart(_draw_distribution, 0.5, 0.85, has_legend=False),
+    "distribution": Chart(
+        _draw_distribution, 0.5, 0.85, has_legend=False, positions=lambda cell: cell.fine.index.to_numpy()
+    ),
     **{f"accuracy_{name}": _scatter_chart(name) for name in MEASURES},
 }
 """All charts by name, which is also the name of the PNG file."""
 
 
-def draw_svg(name: str, board: Board, column: Column, series: Mapping[str, int], element: str) -> str:
+def draw_svg(
+    name: str,
+    board: Board,
+    column: Column,
+    series: Mapping[str, int],
+    element: str,
+    first_rows: Mapping[str, int] | None = None,
+) -> str:
     """Draw one panel of a chart as an SVG element.
 
     Parameters
@@ -244,6 +265,8 @@ def draw_svg(name: str, board: Board, column: Column, series: Mapping[str, int],
         The position of each predictor, which determines its colour and marker.
     element
         Prefix of the ids of the element.
+    first_rows
+        By predictor, the number of the first row of its cell on the page; points then refer to their rows.
     """
     chart = CHARTS[name]
     cells = _cells(board, column)
@@ -252,7 +275,12 @@ def draw_svg(name: str, board: Board, column: Column, series: Mapping[str, int],
     with style.styled():
         figure = style.new_figure(PANEL_WIDTH, chart.height + chart.row_height * len(cells), layout=None)
         chart.draw(style.panels(figure, 1, 1)[0], board, column, series)
-        return style.to_svg(figure, element, visible(column), description)
+        rows = {
+            _points(series[predictor]): ((first_rows or {})[predictor] + chart.positions(cell)).tolist()
+            for predictor, cell in cells
+            if chart.positions and predictor in (first_rows or {})
+        }
+        return style.to_svg(figure, element, visible(column), description, rows)
 
 
 def _describe(predictor: str, cell: Cell) -> str:

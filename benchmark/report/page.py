@@ -1,7 +1,7 @@
 """The report as one HTML page that needs no other file and no network.
 
 Labels, reasons and commands come from users: the templates escape every value, and the policy of the page allows no
-script but the one that sorts tables.
+script but those of `templates`, which sort and search tables and show single networks.
 
 To add a section, write a template into `templates/` and a function in `benchmark.report.sections` that returns its
 variables, and add a line to `SECTIONS`.
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import jinja2
 from markupsafe import Markup, escape
 
-from benchmark.report import robustness, runs, sections
+from benchmark.report import comparisons, details, robustness, runs, sections
 from benchmark.report.sections import ReportInputs
 from benchmark.report.text import ranges, visible
 
@@ -48,17 +48,24 @@ SECTIONS = [
     Section("leaderboard", "Leaderboard", sections.leaderboard),
     Section("distribution", "Distribution of accuracy", sections.distribution),
     Section("accuracy", "Accuracy against size, depth and time", sections.accuracy),
-    Section("wins", "Win rates", sections.wins),
+    Section("comparisons", "Paired comparisons", comparisons.comparisons),
+    Section("wins", "Win rates", comparisons.wins),
     Section("noise", "Noisy images", robustness.noise),
     Section("corruptions", "Corrupted images", robustness.corruptions),
     Section("failures", "Failures", sections.failures),
+    Section("networks", "Networks", details.networks),
     Section("architectures", "Architectures", sections.architectures),
     Section("published", "Published results", sections.published),
+    Section("export", "Export", details.export),
     Section("runs", "Runs", runs.runs),
     Section("commands", "Commands", runs.commands),
     Section("definitions", "Definitions", lambda _: {"always": True}),
 ]
 """The sections of the page, in order."""
+
+
+SOURCES = (("tables.js", "networks.js"), ("style.css",))
+"""The files of the script and of the style sheet of the page."""
 
 
 def render_page(inputs: ReportInputs, title: str) -> str:
@@ -83,7 +90,7 @@ def render_page(inputs: ReportInputs, title: str) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"breakable": _breakable, "ranges": ranges, "thousands": "{:,}".format}
+    environment.filters |= {"breakable": _breakable, "ranges": ranges, "lines": _lines, "thousands": "{:,}".format}
     found = [(section, section.variables(inputs)) for section in SECTIONS]
     shown = [
         {
@@ -94,7 +101,7 @@ def render_page(inputs: ReportInputs, title: str) -> str:
         for section, variables in found
         if variables
     ]
-    script, sheet = (_source(environment, name) for name in ("sort.js", "style.css"))
+    script, sheet = (Markup("\n").join(_source(environment, name) for name in names) for names in SOURCES)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template("page.html").render(
         title=title,
@@ -115,6 +122,11 @@ def _source(environment: jinja2.Environment, name: str) -> Markup:
 def _printable(value: object) -> object:
     """Make control characters in values visible; text that is HTML already is left as it is."""
     return value if isinstance(value, Markup) else visible(value)
+
+
+def _lines(text: str) -> Markup:
+    """Escape a text of several lines."""
+    return Markup("\n").join(visible(line) for line in text.split("\n"))
 
 
 def _breakable(text: object) -> Markup:

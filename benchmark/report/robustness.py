@@ -57,9 +57,12 @@ def _noise_row(cell: Cell, clean: Cell | None) -> Values:
         both = cell.fine.merge(clean.fine, on="index", suffixes=("", "_clean"))
         networks = len(both)
         change = float((both[cell.metric] - both[f"{cell.metric}_clean"]).mean())
-    means = []
+    means: list[Values | None] = []
     for one in (clean, cell):
-        found = one.summary if one else None
-        failed = f"{found.failures:,} of {found.networks:,} failed" if found and found.failures else ""
-        means.append({**mean_values(found.mean, found.standard_error), "failed": failed} if found else None)
+        if one is None:
+            means.append(None)
+            continue
+        found = one.summary
+        failed = f"{found.failures:,} of {found.networks:,} failed" if found.failures else ""
+        means.append({**mean_values(found.mean, found.standard_error, one.counted), "failed": failed})
     return {"means": means, "networks": networks, "change": "\u2013" if math.isnan(change) else signed(change)}

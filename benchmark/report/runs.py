@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
+
+from benchmark.report.networks import row_seconds
 from benchmark.report.sections import ReportInputs
 from benchmark.results import Results, moment
 
@@ -39,9 +42,8 @@ def _run(name: str, run: dict[str, Any], results: Results) -> dict[str, Any]:
     done = int((results.rows["run"] == name).sum())
     done += int((results.corrupted["run"] == name).sum()) if len(results.corrupted) else 0
     wanted, size = run.get("networks"), run.get("split_size")
-    start, end = moment(run.get("started")), moment(run.get("finished"))
+    end = moment(run.get("finished"))
     is_current = name in results.counted
-    duration = _duration((end - start).total_seconds()) if start and end else ""
     return {
         "predictor": _text(_predictor(run).get("label")),
         "split": _text(run.get("split")),
@@ -52,7 +54,7 @@ def _run(name: str, run: dict[str, Any], results: Results) -> dict[str, Any]:
         "seed": _text(run.get("seed")),
         "corpus": _text(run.get("corpus"))[:12],
         "started": _text(run.get("started"))[:16].replace("T", " "),
-        "duration": duration,
+        "seconds": _seconds(name, results),
         "unfinished": f"{done:,} of {_text(wanted)}" if is_current and end is None else "",
         "superseded": not is_current,
         "name": name,
@@ -92,7 +94,9 @@ def _text(value: Any) -> str:
     return NONE if value is None or value == "" else str(value)
 
 
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+def _seconds(name: str, results: Results) -> str:
+    """Return the median time per network; runs share the machine, so the time from start to end says less."""
+    rows = [table[table["run"] == name] for table in (results.rows, results.corrupted) if len(table)]
+    times = np.concatenate([row_seconds(table) for table in rows]) if rows else np.zeros(0)
+    known = times[np.isfinite(times)]
+    return f"{np.median(known):.3g}" if len(known) else ""

@@ -1,7 +1,8 @@
 """What the sections of a report show, as plain values for the templates of the page.
 
-Every function takes the `ReportInputs` and returns the variables of one template, or an empty dictionary if there is
-nothing to show; `benchmark.report.page.SECTIONS` lists them.
+Sections on comparisons, robustness, networks and runs are in modules of their own.  Every function takes the
+`ReportInputs` and returns the variables of one template, or an empty dictionary if there is nothing to show;
+`benchmark.report.page.SECTIONS` lists them.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from markupsafe import Markup
@@ -20,10 +21,14 @@ from markupsafe import Markup
 from benchmark.evaluation import FAILED, OK
 from benchmark.metrics import get_metric
 from benchmark.report.charts import MEASURES, draw_svg, measured
+from benchmark.report.networks import NetworkRows, number_rows
 from benchmark.report.style import NO_MATPLOTLIB, has_matplotlib
 from benchmark.report.text import count, metric_text, number, signed
-from benchmark.results import NAMES, Board, Cell, Column, Results, usual_metric
+from benchmark.results import NAMES, Board, Cell, Column, Results, leaders, usual_metric
 from deepnets.data import image_set_info
+
+if TYPE_CHECKING:
+    from benchmark.report.architectures import Pictures
 
 __all__ = [
     "ReportInputs",
@@ -35,7 +40,6 @@ __all__ = [
     "mean_values",
     "published",
     "summary",
-    "wins",
 ]
 
 Values = dict[str, Any]
@@ -57,6 +61,8 @@ class ReportInputs:
         The folder of the corpus, to draw architectures; None to leave them out.
     corrupted, mean_corruption
         One board per image set and corruption, and one per image set with the means over corruptions.
+    max_pictures
+        Most networks that are drawn for the details of single networks.
     """
 
     results: Results
@@ -65,6 +71,7 @@ class ReportInputs:
     data: Path | None
     corrupted: Sequence[Board] = ()
     mean_corruption: Sequence[Board] = ()
+    max_pictures: int = 60
 
     @cached_property
     def clean(self) -> list[Board]:
@@ -76,6 +83,18 @@ class ReportInputs:
         """The position of each predictor, which determines its colour and marker in all charts."""
         names = dict.fromkeys(predictor for board in self.boards for predictor in board.predictors)
         return {predictor: place for place, predictor in enumerate(names)}
+
+    @cached_property
+    def rows(self) -> NetworkRows:
+        """The rows of single networks, to which the points of charts refer."""
+        return number_rows(self.clean, self.results.runs)
+
+    @cached_property
+    def pictures(self) -> Pictures:
+        """The drawings of networks."""
+        from benchmark.report.architectures import draw_pictures
+
+        return draw_pictures(self.clean, self.data, self.max_pictures)
 
 
 def _data_text(inputs: ReportInputs) -> str:
@@ -109,7 +128,8 @@ def summary(inputs: ReportInputs) -> Values:
         found |= {
             "column": column,
             "metric": get_metric(board.metric(column)).label,
-            **mean_values(best.mean, best.standard_error),
+            "tied": [name for name in leaders(board, column) if name != found["winner"]],
+            **mean_values(best.mean, best.standard_error, best.networks),
         }
     return found
 
@@ -126,7 +146,7 @@ def leaderboard(inputs: ReportInputs) -> Values:
 
 def _table(board: Board, published_rows: list[Values]) -> Values:
     labels = {column: get_metric(board.metric(column)).label for column in board.columns}
-    winners = {column: board.winner(column) for column in board.columns}
+    best = {column: leaders(board, column) for column in board.columns}
     differ = len(set(labels.values())) > 1
     columns = []
     for column in board.columns:
@@ -137,7 +157,7 @@ def _table(board: Board, published_rows: list[Values]) -> Values:
         {
             "name": predictor,
             "cells": [
-                _cell(board.cells[predictor, column], board.full(column), is_best=winners[column] == predictor)
+                _cell(board.cells[predictor, column], board.full(column), _rank(best[column], predictor))
                 if (predictor, column) in board.cells
                 else None
                 for column in board.columns
@@ -150,14 +170,20 @@ def _table(board: Board, published_rows: list[Values]) -> Values:
     return {"title": board.title, "metric": label, "columns": columns, "rows": rows, "published": published_rows}
 
 
-def _cell(cell: Cell, full: int, *, is_best: bool) -> Values:
+def _rank(best: Sequence[str], predictor: str) -> str:
+    """Return the class of a mean: "best", "tied" with the best, or neither."""
+    return "" if predictor not in best else "best" if predictor == best[0] else "tied"
+
+
+def _cell(cell: Cell, full: int, rank: str) -> Values:
     found = cell.summary
-    values: Values = {"best": "", "pairs": (), "is_best": is_best, "networks": found.networks}
+    values: Values = {"best": "", "pairs": (), "rank": rank, "networks": found.networks}
     values["all_failed"] = found.failures == found.networks
-    values |= {"remarks": [], **mean_values(found.mean, found.standard_error)}
+    values |= {"remarks": [], **mean_values(found.mean, found.standard_error, cell.counted)}
     if 0 < found.failures < found.networks:
-        others = mean_values(found.successful_mean, found.successful_standard_error)
-        without = "" if cell.is_predefined else f", {others['mean']} \u00b1 {others['error']} without them"
+        others = mean_values(found.successful_mean, found.successful_standard_error, len(cell.values))
+        error = f" \u00b1 {others['error']}" if others["error"] else ""
+        without = "" if cell.is_predefined else f", {others['mean']}{error} without them"
         values["remarks"].append(f"{found.failures:,} of {found.networks:,} failed{without}")
     if not cell.complete:
         values["remarks"].append(f"unfinished: {found.networks:,} of {cell.run_size:,}")
@@ -175,13 +201,16 @@ def _cell(cell: Cell, full: int, *, is_best: bool) -> Values:
     return values
 
 
-def mean_values(mean: float, error: float) -> Values:
-    """Return a mean and its standard error as texts, and a key to sort by; empty texts for NaN."""
+def mean_values(mean: float, error: float, networks: int) -> Values:
+    """Return a mean and its standard error as texts, and a key to sort by; empty texts for NaN.
+
+    A single network has no standard error.
+    """
     known = not math.isnan(mean)
     return {
         "sort_key": f"{mean:.6f}" if known else "",
         "mean": f"{mean:.2f}" if known else "",
-        "error": f"{error:.2f}" if known else "",
+        "error": f"{error:.2f}" if known and networks > 1 else "",
     }
 
 
@@ -236,9 +265,9 @@ def _rows_by_method(table: pd.DataFrame, splits: Sequence[str]) -> list[Values]:
 
 def _published_cell(line: Any) -> Values:
     mean, best, index = float(line.mean), float(line.best), int(line.best_index)
-    values: Values = {"best": f"{best:.2f} (#{index})", "pairs": (), "is_best": False, "remarks": ()}
+    values: Values = {"best": f"{best:.2f} (#{index})", "pairs": (), "rank": "", "remarks": ()}
     values["all_failed"] = False
-    values |= mean_values(mean, float(line.standard_error))
+    values |= mean_values(mean, float(line.standard_error), int(line.networks))
     if line.split == "predefined" and line.networks == 2 and index in (0, 1):
         pair = (best, 2 * mean - best)  # the mean and the larger of two numbers determine both
         values["pairs"] = [(name, f"{value:.2f}") for name, value in zip(NAMES.values(), pair[:: 1 - 2 * index])]
@@ -277,7 +306,7 @@ def accuracy(inputs: ReportInputs) -> Values:
             for predictor in board.predictors:
                 cells = (board.cells.get((predictor, column)) for column in board.columns)
                 rows.append(
-                    {"name": predictor, "cells": [_tau(*measured(c, measure)) if c else "\u2013" for c in cells]}
+                    {"name": predictor, "cells": [_tau(*measured(c, measure)[:2]) if c else "\u2013" for c in cells]}
                 )
             correlations.append({"of": measure.label, "title": board.title, "columns": board.columns, "rows": rows})
     return {**found, "correlations": correlations}
@@ -292,13 +321,18 @@ def _charts(inputs: ReportInputs, names: Sequence[str]) -> Values:
     for name in names if has_matplotlib() else ():
         for place, board in enumerate(inputs.clean):
             panels = [
-                Markup(draw_svg(name, board, column, inputs.series, f"{name}-{place}-{i}"))  # noqa: S704 - escaped XML
-                for i, column in enumerate(board.columns)
+                _panel(inputs, name, place, column, f"{name}-{place}-{i}") for i, column in enumerate(board.columns)
             ]
             measure = MEASURES.get(name.removeprefix("accuracy_"))
             charts.append({"of": measure.label if measure else "", "title": board.title, "panels": panels})
     missing = "" if charts else NO_MATPLOTLIB
     return {"charts": charts, "legend": legend, "missing": missing, "has_titles": len(inputs.clean) > 1}
+
+
+def _panel(inputs: ReportInputs, name: str, place: int, column: Column, element: str) -> Markup:
+    board = inputs.clean[place]
+    first = {predictor: row for (at, predictor, of), row in inputs.rows.first.items() if (at, of) == (place, column)}
+    return Markup(draw_svg(name, board, column, inputs.series, element, first))  # noqa: S704 - escaped XML
 
 
 def _tau(xs: Any, ys: Any) -> str:
@@ -312,33 +346,7 @@ def _tau(xs: Any, ys: Any) -> str:
     return "\u2013" if math.isnan(tau) else signed(tau)
 
 
-# --- comparisons ---
-
-
-def wins(inputs: ReportInputs) -> Values:
-    """Return a table of win rates between predictors for each split with two predictors or more."""
-    tables = []
-    for board in inputs.clean:
-        for column in board.columns:
-            here = [predictor for predictor in board.predictors if (predictor, column) in board.cells]
-            if len(here) < 2:
-                continue
-            rates = board.win_rates(column)
-            rows = []
-            for first in here:
-                cells = []
-                for second in here:
-                    rate, networks = rates.get((first, second), (math.nan, 0))
-                    facts = {
-                        "rate": f"{rate:.2f}",
-                        "percent": f"{100 * rate:.0f}",
-                        "networks": count(networks, "network"),
-                    }
-                    cells.append(None if math.isnan(rate) else facts)
-                rows.append({"name": first, "cells": cells})
-            title = f"{column}, {board.title}" if len(inputs.clean) > 1 else str(column)
-            tables.append({"title": title, "columns": here, "rows": rows})
-    return {"tables": tables} if tables else {}
+# --- lists ---
 
 
 def failures(inputs: ReportInputs) -> Values:
@@ -348,19 +356,17 @@ def failures(inputs: ReportInputs) -> Values:
 
 def architectures(inputs: ReportInputs) -> Values:
     """Return drawings of the best, median and worst networks of the leading predictor, by split."""
-    from benchmark.report.architectures import draw_architectures, node_shapes
-
-    board, data = inputs.clean[0], inputs.data
-    predictor = board.predictors[0]
-    if data is None or not data.is_dir():
-        reason = "no folder of the corpus was given" if data is None else f"there is no folder {data}"
-        return {"splits": {}, "problems": [f"{reason} (option --data)"]}
-    drawn, problems = draw_architectures(board, predictor, data)
+    pictures, board = inputs.pictures, inputs.clean[0]
     splits: dict[str, list[Values]] = {}
-    for one in drawn:
+    for one in pictures.chosen:
         label = one.role if one.split == "predefined" else f"{one.role}: #{one.network}"
         value = "failed" if math.isnan(one.value) else f"{one.value:.2f} %"
         facts = f"{value}, {number(one.num_params)} parameters"
         splits.setdefault(one.split, []).append({"label": label, "facts": facts, "svg": one.svg})
-    shapes = node_shapes(frozenset().union(*(one.types for one in drawn)))
-    return {"splits": splits, "problems": problems, "shapes": shapes, "predictor": predictor, "title": board.title}
+    return {
+        "splits": splits,
+        "problems": pictures.problems,
+        "shapes": pictures.shapes,
+        "predictor": board.predictors[0],
+        "title": board.title,
+    }

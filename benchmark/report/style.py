@@ -13,7 +13,7 @@ import io
 import math
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from xml.etree import ElementTree
@@ -218,7 +218,7 @@ def style_axes(axes: Axes, title: str = "", *, horizontal_only: bool = False) ->
 
 
 def set_log_ticks(axis: Axis, low: float, high: float) -> None:
-    """Give a logarithmic axis a few ticks with plain numbers, such as 200k, for any range of values.
+    """Give a logarithmic axis three to six ticks with plain numbers, such as 200k, for any range of values.
 
     Parameters
     ----------
@@ -227,7 +227,7 @@ def set_log_ticks(axis: Axis, low: float, high: float) -> None:
     low, high
         The smallest and the largest value shown, both above 0.
     """
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+    from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
 
     from benchmark.report.text import number
 
@@ -237,8 +237,13 @@ def set_log_ticks(axis: Axis, low: float, high: float) -> None:
         ticks = [factor * 10.0**power for power in powers for factor in factors if low <= factor * 10.0**power <= high]
         if len(ticks) <= 6:
             break
-    axis.set_major_locator(FixedLocator(ticks[:: math.ceil(len(ticks) / 6) or 1]))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+    ticks = ticks[:: math.ceil(len(ticks) / 6) or 1]
+    if len(ticks) < 3:  # a narrow range, in which a logarithmic axis is nearly linear
+        even = MaxNLocator(nbins=5, min_n_ticks=3).tick_values(low, high)
+        ticks = [float(tick) for tick in even if low <= tick <= high]
+    digits = next((n for n in range(3, 16) if len({number(tick, n) for tick in ticks}) == len(ticks)), 16)
+    axis.set_major_locator(FixedLocator(ticks))
+    axis.set_major_formatter(FixedFormatter([number(tick, digits) for tick in ticks]))
     axis.set_minor_locator(NullLocator())
 
 
@@ -274,7 +279,9 @@ def marker(series: int) -> str:
 # --- SVG ---
 
 
-def to_svg(figure: Figure, name: str, title: str, description: str) -> str:
+def to_svg(
+    figure: Figure, name: str, title: str, description: str, rows: Mapping[str, Sequence[int]] | None = None
+) -> str:
     """Return a figure as an SVG element for a page.
 
     The text remains text, in the font of the page; the colours of this module become variables of the page's style
@@ -288,6 +295,9 @@ def to_svg(figure: Figure, name: str, title: str, description: str) -> str:
         Prefix of the ids inside the element; unique on the page.
     title, description
         What the chart shows, for screen readers.
+    rows
+        For series of points, by the id (`gid`) of the artist: the number of each point, which becomes its attribute
+        `data-r`.
 
     Examples
     --------
@@ -311,6 +321,10 @@ def to_svg(figure: Figure, name: str, title: str, description: str) -> str:
         for child in list(parent):
             if child.tag in ("metadata", "style", "clipPath") or (child.tag == "g" and not len(child)):
                 parent.remove(child)
+    for element in root.iter("g"):
+        numbers = (rows or {}).get(element.get("id", ""), ())
+        for point, number in zip(element.iter("use"), numbers, strict=True) if len(numbers) else ():
+            point.set("data-r", str(number))
     targets = {element.get("href", "#")[1:] for element in root.iter("use")}
     for element in root.iter():
         _clean(element, name, targets)

@@ -1,14 +1,15 @@
-"""The leaderboard of a folder of results as text for a terminal."""
+"""The leaderboard of a folder of results, and comparisons of predictors, as text for a terminal."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
 
-from benchmark.report.text import clipped, metric_text, visible
-from benchmark.results import Board, Cell, corruption_boards, mean_corruption_boards, read_results
+from benchmark.report.text import clipped, metric_text, visible, with_error
+from benchmark.results import Board, Cell, compare, corruption_boards, mean_corruption_boards, read_results
+from deepnets.support import ConfigError
 
-__all__ = ["leaderboard_text"]
+__all__ = ["comparison_text", "leaderboard_text"]
 
 WIDTH = 100
 """Most characters per line."""
@@ -36,9 +37,9 @@ def leaderboard_text(results: Path | str, *, metric: str | None = None) -> str:
     ...     pd.DataFrame([row]).to_csv(Path(folder) / "networks.csv", index=False)
     ...     print(leaderboard_text(folder), end="")
     digits: top-1 accuracy, %; mean±standard error, best network below
-              test
-    mine  52.5±0.0
-           52.5 #0
+             test
+    mine     52.5
+          52.5 #0
     """
     parts = []
     found = read_results(results)
@@ -50,6 +51,55 @@ def leaderboard_text(results: Path | str, *, metric: str | None = None) -> str:
         parts += _remarks(board)
         parts.append("")
     return "\n".join(parts).rstrip() + "\n"
+
+
+def comparison_text(results: Path | str, first: str, second: str, *, metric: str | None = None) -> str:
+    """Return paired comparisons of two predictors as lines, one for each split and image set.
+
+    Parameters
+    ----------
+    results, metric
+        As for `write_report`, with the same errors.
+    first, second
+        Labels of the predictors.
+
+    Raises
+    ------
+    ConfigError
+        If there are no results of a predictor, or no network with values of both.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import pandas as pd
+    >>> from benchmark.results.store import COLUMNS
+    >>> row = dict.fromkeys(COLUMNS, 1) | {"split": "test", "images": "digits", "part": "test", "status": "ok"}
+    >>> rows = [row | {"predictor": "ab"[i // 8], "run": i // 8, "index": i % 8, "top1": 50 + i} for i in range(16)]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     pd.DataFrame(rows).assign(noise=0, network="").to_csv(Path(folder) / "networks.csv", index=False)
+    ...     print(comparison_text(folder, "b", "a").splitlines()[1])
+    test: +8.00 (95 % interval +8.00 to +8.00), p = 0, 8 networks: 8 better, 0 equal, 0 worse
+    """
+    found = read_results(results)
+    known = list(dict.fromkeys(found.rows["predictor"]))
+    for label in (first, second):
+        if label not in known:
+            raise ConfigError(f"--compare: there are no results of {label!r}; the predictors are {', '.join(known)}")
+    lines = []
+    for board in found.boards(metric):
+        own = []
+        for column in board.columns:
+            cells = [board.cells[label, column] for label in (first, second) if (label, column) in board.cells]
+            if len(cells) == 2 and not cells[0].is_predefined:
+                comparison = compare(cells[0].rows, cells[1].rows, board.metric(column))
+                if comparison.networks:
+                    own.append(f"{visible(column)}: {comparison}")
+        if own:
+            title = f"{visible(board.title)}: {metric_text(board.metric(board.columns[0]))}"
+            lines += [f"{title}; {visible(first)} minus {visible(second)}, paired t-test", *own, ""]
+    if not lines:
+        raise ConfigError(f"--compare: {first} and {second} have no values for the same networks")
+    return "\n".join(lines[:-1]) + "\n"
 
 
 def _blocks(board: Board) -> list[str]:
@@ -82,7 +132,7 @@ def _short(cell: Cell | None) -> tuple[str, str]:
         return "-", ""
     summary = cell.summary
     mark = "!" if summary.failures or not cell.complete else ""
-    mean = "failed" if math.isnan(summary.mean) else f"{summary.mean:.1f}\u00b1{summary.standard_error:.1f}"
+    mean = "failed" if math.isnan(summary.mean) else with_error(summary.mean, summary.standard_error, cell.counted)
     if summary.failures == summary.networks:
         return mean + mark, "failed"
     if cell.is_predefined:
@@ -104,7 +154,7 @@ def _remarks(board: Board) -> list[str]:
                 networks, summary = len(cell.rows), cell.summary
                 if summary.failures:
                     text = f"{summary.failures:,} of {networks:,} failed on {column}"
-                    others = f"{summary.successful_mean:.1f}\u00b1{summary.successful_standard_error:.1f}"
+                    others = with_error(summary.successful_mean, summary.successful_standard_error, len(cell.values))
                     single = cell.is_predefined or summary.failures == networks
                     found.append(text if single else f"{text} ({others} without them)")
                 if not cell.complete:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from benchmark.metrics import get_metric
 
-__all__ = ["clipped", "count", "metric_text", "number", "ranges", "signed", "visible"]
+__all__ = ["clipped", "count", "metric_text", "number", "ranges", "signed", "visible", "with_error"]
 
 MAX_RANGES = 24
 """Most index ranges that `ranges` lists."""
@@ -45,18 +45,18 @@ def count(value: int, noun: str) -> str:
     return f"{value:,} {noun}{'s' * (value != 1)}"
 
 
-def number(value: float) -> str:
-    """Format a number with three significant digits and a unit prefix.
+def number(value: float, digits: int = 3) -> str:
+    """Format a number with three significant digits, or another number of them, and a unit prefix.
 
     Examples
     --------
-    >>> number(1500), number(2.5e6), number(0.25)
-    ('1.5k', '2.5M', '0.25')
+    >>> number(1500), number(2.5e6), number(0.25), number(2_501_000, digits=4)
+    ('1.5k', '2.5M', '0.25', '2.501M')
     """
     for unit, sign in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= unit:
-            return f"{value / unit:.3g}{sign}"
-    return f"{value:.3g}"
+            return f"{value / unit:.{digits}g}{sign}"
+    return f"{value:.{digits}g}"
 
 
 def metric_text(name: str) -> str:
@@ -101,3 +101,14 @@ def ranges(indices: Iterable[int]) -> str:
     texts = [str(run[0]) if len(run) == 1 else f"{run[0]}\u2013{run[-1]}" for run in runs[:MAX_RANGES]]
     rest = sum(map(len, runs[MAX_RANGES:]))
     return ", ".join(texts) + (f" and {rest:,} more" if rest else "")
+
+
+def with_error(mean: float, error: float, networks: int) -> str:
+    """Format a mean with its standard error, which a single network does not have.
+
+    Examples
+    --------
+    >>> with_error(52.5, 1.26, 100), with_error(52.5, 0.0, 1)
+    ('52.5±1.3', '52.5')
+    """
+    return f"{mean:.1f}\u00b1{error:.1f}" if networks > 1 else f"{mean:.1f}"

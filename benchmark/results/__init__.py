@@ -6,7 +6,8 @@ reading       reading them, also while they grow
 spreadsheets  texts that spreadsheet programs would execute
 corrupted_boards
               summaries of results on corrupted images
-boards        summaries per predictor and split, and comparisons
+boards        summaries per predictor and split
+comparisons   paired comparisons of predictors, with tests and confidence intervals
 tables        a folder of results as boards, a leaderboard and groups of failures
 """
 
@@ -14,6 +15,15 @@ from __future__ import annotations
 
 from benchmark.evaluation import Machine
 from benchmark.results.boards import LEADERBOARD, NAMES, Board, Cell, Column, usual_metric
+from benchmark.results.comparisons import (
+    COMPARISONS,
+    SIGNIFICANCE,
+    Comparison,
+    compare,
+    compare_pairs,
+    comparison_table,
+    leaders,
+)
 from benchmark.results.corrupted_boards import corruption_boards, mean_corruption_boards
 from benchmark.results.reading import moment, read_rows, read_runs
 from benchmark.results.runner import run
@@ -21,16 +31,23 @@ from benchmark.results.store import CsvTable
 from benchmark.results.tables import Results, leaderboard, read_results
 
 __all__ = [
+    "COMPARISONS",
     "LEADERBOARD",
     "NAMES",
+    "SIGNIFICANCE",
     "Board",
     "Cell",
     "Column",
+    "Comparison",
     "CsvTable",
     "Machine",
     "Results",
+    "compare",
+    "compare_pairs",
+    "comparison_table",
     "corruption_boards",
     "leaderboard",
+    "leaders",
     "mean_corruption_boards",
     "moment",
     "read_results",

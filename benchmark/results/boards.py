@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -113,8 +113,13 @@ class Cell:
     @property
     def is_mean_of_all(self) -> bool:
         """Whether the mean is over all networks: each has a value, or failed and the metric has a worst value."""
+        return self.counted == len(self.rows)
+
+    @property
+    def counted(self) -> int:
+        """Number of networks that the mean is over: those with a value, and failures as far as they count."""
         padded = 0 if get_metric(self.metric).worst is None else int((self.rows["status"] != OK).sum())
-        return len(self.values) + padded == len(self.rows)
+        return len(self.values) + padded
 
     @property
     def complete(self) -> bool:
@@ -172,6 +177,7 @@ class Board:
     cells: dict[tuple[str, Column], Cell]
     corruption: str = ""
     num_corruptions: int = 0
+    _comparisons: dict[Column, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def title(self) -> str:
@@ -199,7 +205,9 @@ class Board:
         """Return the predictor with the best mean in a column.
 
         Only predictors whose mean is over all of its networks are compared, failures included as far as the metric has
-        a worst value; None if there are fewer than two of them, or they were evaluated on different networks.
+        a worst value.  None if fewer than two of them have values, there is only one network, or they were evaluated on
+        different networks.  None also if the best mean is due to fewer failures: another predictor has an equal or
+        better mean over the networks for which both have a value, or they have no such network in common.
         """
         full = self.full(column)
         cells = {
@@ -207,10 +215,14 @@ class Board:
             for (predictor, at), cell in self.cells.items()
             if at == column and len(cell.rows) == full and cell.complete and cell.is_mean_of_all
         }
-        if len(cells) < 2 or len({frozenset(cell.rows["index"]) for cell in cells.values()}) > 1:
+        if len({frozenset(cell.rows["index"]) for cell in cells.values()}) > 1:
+            return None
+        cells = {predictor: cell for predictor, cell in cells.items() if len(cell.values)}
+        if len(cells) < 2 or full < 2:
             return None
         best = max(cells, key=lambda predictor: _sign(cells[predictor].metric) * cells[predictor].summary.mean)
-        return best if len(cells[best].values) else None
+        own = cells.pop(best)
+        return best if all(_is_better(own, other) for other in cells.values()) else None
 
     def win_rates(self, column: Column) -> dict[tuple[str, str], tuple[float, int]]:
         """Compare all pairs of predictors, network by network.
@@ -268,6 +280,15 @@ def build_board(
 
     board.predictors.extend(sorted({predictor for predictor, _ in cells}, key=rank))
     return board
+
+
+def _is_better(cell: Cell, other: Cell) -> bool:
+    """Return whether a cell is better than another one also without the networks for which one of them failed."""
+    if len(cell.values) == len(cell.rows) and len(other.values) == len(other.rows):
+        return True  # the means are over the same networks
+    both = cell.fine.merge(other.fine, on="index", suffixes=("", "_other"))
+    gains = _sign(cell.metric) * (both[cell.metric] - both[f"{cell.metric}_other"])
+    return len(both) > 0 and float(gains.mean()) > 0
 
 
 def _sign(metric: str) -> int:

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 from deepnets.architecture import GENOTYPES, NODE_TYPES, VOCABULARIES, NetworkConfig, parse_genotype
 from deepnets.commands.model_options import add_model, open_model
 from deepnets.commands.output_option import add_out, chosen_out
-from deepnets.support import ConfigError, examples, non_negative, output_path, parse_json, positive, read_whole
+from deepnets.support import (
+    ConfigError,
+    ListOption,
+    examples,
+    non_negative,
+    output_path,
+    parse_json,
+    positive,
+    read_whole,
+)
 
 if TYPE_CHECKING:
     from deepnets.graph import Graph
@@ -42,7 +51,16 @@ def add_arguments(commands: Any) -> None:
     draw.add_argument("--onnx", type=Path, metavar="FILE", help="the ONNX model in this file instead (default: none)")
     draw.add_argument("--virtual-edges", type=positive, default=1, metavar="K", help="largest virtual edge")
     draw.add_argument("--pruned", action="store_true", help="omit nodes that do not reach the output")
-    draw.add_argument("--title", help="title of the picture (default: numbers of nodes, edges and parameters)")
+    draw.add_argument("--title", help="title of the picture (default: the name of the network, and its size)")
+    draw.add_argument(
+        "--size",
+        action=ListOption,
+        type=positive,
+        count=2,
+        metavar="INCHES",
+        help="largest width and height of the graph; larger pictures have more labels (default: 10.5 9)",
+    )
+    draw.add_argument("--legend-only", action="store_true", help="draw a legend of all node types, and no network")
     draw.set_defaults(do=_draw)
 
     trace = commands.add_parser(
@@ -95,16 +113,27 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
 
 
 def _draw(options: argparse.Namespace) -> None:
-    from deepnets.drawing import draw
+    from deepnets.drawing import draw, draw_legend
 
     out = chosen_out(options)
+    if options.legend_only:
+        draw_legend(out)
+        print(f"{out}: legend")
+        return
     if options.onnx is not None:
         from deepnets.onnx_models import read_onnx
 
         graph = read_onnx(options.onnx)
     else:
         graph = _selected_graph(options)
-    draw(graph, out, title=options.title, virtual_edges=options.virtual_edges, dead=not options.pruned)
+    draw(
+        graph,
+        out,
+        title=options.title,
+        virtual_edges=options.virtual_edges,
+        dead=not options.pruned,
+        size=options.size and tuple(options.size),
+    )
     print(f"{out}: {graph}")
 
 
@@ -159,7 +188,7 @@ def _selected_graph(options: argparse.Namespace) -> Graph:
     if options.model is not None:
         from deepnets.tracing import trace
 
-        return trace(*open_model(options, meta=True))
+        return trace(*open_model(options, meta=True)).replace(label=options.model.rpartition(":")[2])
     if options.genotype is not None:
         genotype = parse_genotype(options.genotype)
         vit = options.genotype == "ViT"

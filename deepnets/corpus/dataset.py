@@ -188,7 +188,8 @@ class DeepNets1M:
         position, draw = self._position_and_draw(index)
         if self.file is None:
             graph = predefined_graph(position, self.num_classes, self.image_size)
-            return graph.replace(index=position, virtual_edges=self.virtual_edges)
+            label = "ViT" if position else "ResNet-50"
+            return graph.replace(index=position, virtual_edges=self.virtual_edges, label=label)
         try:
             node_types, cells, names, in_degrees, sources = decode_wiring(self.file.wiring(position, position + 1))
         except IntegrityError as error:
@@ -204,6 +205,7 @@ class DeepNets1M:
             slots=network.slots,
             index=position,
             virtual_edges=self.virtual_edges,
+            label=f"network {position} of {self.split}",
         )
 
     def __iter__(self) -> Iterator[Graph]:

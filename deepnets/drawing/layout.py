@@ -1,7 +1,7 @@
 """The layout of a graph: positions of its nodes and edges on a page.
 
-Data flows from left to right through one box per cell, and the boxes are arranged in rows.  Each box is laid out
-separately, so that equal cells look equal, with the method of Sugiyama et al. (1981) and Gansner et al. (1993):
+Data flows from left to right through one box per cell or module, and the boxes are arranged in rows.  Each box is laid
+out separately, so that equal cells look equal, with the method of Sugiyama et al. (1981) and Gansner et al. (1993):
 
 1. The column of a node is its level.
 2. An edge that passes a column gets a place in it, so that it does not run through a node.
@@ -133,7 +133,7 @@ def node_positions(graph: Graph, aspect: float = ASPECT) -> Points:
     return arrange(graph, aspect).positions
 
 
-def arrange(graph: Graph, aspect: float = ASPECT) -> Layout:
+def arrange(graph: Graph, aspect: float = ASPECT, groups: Sequence[int] | None = None) -> Layout:
     """Compute the layout of a graph.
 
     Parameters
@@ -142,6 +142,8 @@ def arrange(graph: Graph, aspect: float = ASPECT) -> Layout:
         The graph.
     aspect : float, default 1.8
         Approximate ratio of width to height of the layout.
+    groups : sequence of int, optional
+        The box of each node, `(N,)`, never decreasing; by default its cell.
 
     Returns
     -------
@@ -158,7 +160,8 @@ def arrange(graph: Graph, aspect: float = ASPECT) -> Layout:
     consumers: list[list[int]] = [[] for _ in range(graph.num_nodes)]
     for s, t in graph.edges.tolist():
         consumers[s].append(t)
-    places = _places(graph)
+    cells = graph.cells.tolist() if groups is None else list(groups)
+    places = _places(graph, cells)
     needed_until = [max((places[t] for t in targets if graph.live[t]), default=(-1, 0)) for targets in consumers]
     segments = _segments(places, consumers, graph.in_degrees.tolist())
     shapes = [_shape(tuple(column for _, column in s.items), s.nodes, s.links, s.depth) for s in segments]
@@ -180,7 +183,7 @@ def arrange(graph: Graph, aspect: float = ASPECT) -> Layout:
             at = np.stack([left + xs[[column + 1 for _, column in items]], ys], axis=1)
             owners = [owner for owner, _ in items]
             layout.positions[owners[:nodes]] = at[:nodes]
-            layout.boxes.append(Box(int(graph.cells[owners[0]]), left, floor, left + widths[i], ceiling))
+            layout.boxes.append(Box(cells[owners[0]], left, floor, left + widths[i], ceiling))
             for track, (source, start) in enumerate(leaving.items()):
                 end = at[items.index((source, -1))]
                 curve = _bend(start, end, 0.0, 0.0)
@@ -204,9 +207,9 @@ def arrange(graph: Graph, aspect: float = ASPECT) -> Layout:
 # --- boxes and columns ---
 
 
-def _places(graph: Graph) -> list[Place]:
+def _places(graph: Graph, cells: list[int]) -> list[Place]:
     """Return the segment and the column of every node: as far right in its cell as its targets allow."""
-    cells, n = graph.cells.tolist(), graph.num_nodes
+    n = graph.num_nodes
     inner = [(s, t) for s, t in graph.edges.tolist() if cells[s] == cells[t]]
     early, late = [0] * n, [n] * n
     for s, t in inner:
@@ -224,7 +227,7 @@ def _places(graph: Graph) -> list[Place]:
             wires = {s: level[t] for s, t in sorted(inner, key=lambda edge: level[edge[1]]) if cells[s] == cell}
             spans = [(level[s], end) for s, end in wires.items()]
             starts += _cuts(spans, depth, math.ceil(depth / limit))
-        for v in np.flatnonzero(graph.cells == cell).tolist():
+        for v in (v for v in range(n) if cells[v] == cell):
             piece = int(np.searchsorted(starts, level[v], side="right")) - 1
             places[v] = segment + piece, level[v] - starts[piece]
         segment += len(starts)

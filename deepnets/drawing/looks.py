@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     *("CELL", "CELL_NUMBER", "DEAD", "EDGE", "LOOKS", "OUTLINE", "REDUCTION_CELL", "VIRTUAL", "Look"),
-    *("looks_of", "node_label", "node_outline", "node_scales", "reduction_cells", "slots_of"),
+    *("looks_of", "node_label", "node_outline", "node_scales", "node_titles", "reduction_cells", "shape_text"),
+    "slots_of",
 ]
 
 
@@ -110,6 +111,27 @@ def node_outline(look: Look, scale: float = 1.0, centre: Sequence[float] = (0.0,
     if look is LOOKS["sum"]:
         strokes += [look.outline[[0, 12]], look.outline[[6, 18]]]
     return Outline.make_compound_path(*(Outline(stroke * scale + centre) for stroke in strokes))
+
+
+def shape_text(slots: tuple[ParameterSlot, ...]) -> str:
+    """Return the shape of the first parameter of a node, such as 64 x 3 x 7 x 7; empty without parameters."""
+    return "\u00d7".join(map(str, slots[0].shape)) if slots else ""
+
+
+def node_titles(graph: Graph) -> list[str]:
+    """Return a line about every node: its type, and the name and the shape of its first parameter.
+
+    Examples
+    --------
+    >>> from deepnets import GENOTYPES, NetworkConfig, build_graph
+    >>> node_titles(build_graph(NetworkConfig(GENOTYPES["DARTS"], n_cells=2)))[2]
+    'bn stem.1.weight 96'
+    """
+    titles = []
+    for node_type, slots in zip(graph.node_types.tolist(), slots_of(graph)):
+        about = f" {slots[0].name} {shape_text(slots)}" if slots else ""
+        titles.append(f"{NODE_TYPES[node_type]}{about}")
+    return titles
 
 
 def slots_of(graph: Graph) -> tuple[tuple[ParameterSlot, ...], ...]:

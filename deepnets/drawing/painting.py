@@ -24,9 +24,12 @@ from deepnets.drawing.looks import (
     node_label,
     node_outline,
     node_scales,
+    node_titles,
     reduction_cells,
+    shape_text,
     slots_of,
 )
+from deepnets.drawing.modules import Boxes
 from deepnets.graph import Graph
 
 if TYPE_CHECKING:
@@ -34,33 +37,41 @@ if TYPE_CHECKING:
     from matplotlib.patches import PathPatch
 
 __all__ = [
-    *("legend_entries", "legend_height", "legend_style", "paint_cells", "paint_edges", "paint_nodes"),
-    "select_virtual_edges",
+    *("Titles", "all_entries", "legend_entries", "legend_height", "legend_style"),
+    *("paint_cells", "paint_edges", "paint_nodes", "select_virtual_edges"),
 ]
 
 MAX_ARCS = 4000
 """Largest number of virtual edges that are drawn; more are unreadable and take minutes."""
 
 Style = dict[str, Any]  # options of matplotlib
+Titles = dict[str, list[str]]  # for SVG files: the title of each node, by the id (`gid`) of the nodes
 
 
 # --- layers ---
 
 
-def paint_cells(axes: Axes, graph: Graph, layout: Layout, unit: float) -> None:
-    """Paint the backgrounds and the numbers of the cells; `unit` is the unit of the layout in points."""
+def paint_cells(axes: Axes, graph: Graph, layout: Layout, boxes: Boxes, unit: float) -> None:
+    """Paint the backgrounds and the labels of cells or modules; `unit` is the unit of the layout in points."""
     from matplotlib.patches import FancyBboxPatch
 
-    if not graph.cells.any():
+    if not boxes.labels:
         return
-    reductions, numbered = reduction_cells(graph), set()
+    reductions, numbered = () if boxes.are_modules else reduction_cells(graph), set()
+    size = (0.34 if boxes.are_modules else 0.48) * unit
     for cell, left, bottom, right, top in layout.boxes:
         style: Style = {"color": REDUCTION_CELL if cell in reductions else CELL, "linewidth": 0, "zorder": 0}
         corners = "round,pad=0,rounding_size=0.3"
         axes.add_patch(FancyBboxPatch((left, bottom), right - left, top - bottom, corners, **style))
         if cell not in numbered:
-            axes.text(left + 0.15, top - 0.1, str(cell), color=CELL_NUMBER, fontsize=0.48 * unit, va="top")
+            text = _clipped(boxes.labels[cell], (right - left - 0.3) / 0.21) if boxes.are_modules else str(cell)
+            axes.text(left + 0.15, top - 0.1, text, color=CELL_NUMBER, fontsize=size, va="top", parse_math=False)
         numbered.add(cell)
+
+
+def _clipped(text: str, length: float) -> str:
+    """Shorten the name of a module to its end, which tells modules apart."""
+    return text if len(text) <= length else "\u2026" + text[len(text) + 1 - max(2, int(length)) :]
 
 
 def select_virtual_edges(graph: Graph, virtual_edges: int) -> tuple[npt.NDArray[np.intp], int]:
@@ -104,8 +115,13 @@ def paint_edges(axes: Axes, graph: Graph, layout: Layout, arcs: Points, unit: fl
         axes.add_collection(PolyCollection(heads, facecolors=colour, linewidths=0, zorder=2))
 
 
-def paint_nodes(axes: Axes, graph: Graph, layout: Layout, unit: float, labels: bool) -> None:
-    """Paint the nodes, and their labels if `labels` is set."""
+def paint_nodes(
+    axes: Axes, graph: Graph, layout: Layout, unit: float, *, labels: bool, shapes: bool, titles: Titles
+) -> None:
+    """Paint the nodes, their labels if `labels` is set, and the shapes of their parameters if `shapes` is set.
+
+    `titles` gets a title for each node, for SVG files.
+    """
     from matplotlib.collections import PathCollection
     from matplotlib.colors import to_rgb
 
@@ -119,14 +135,21 @@ def paint_nodes(axes: Axes, graph: Graph, layout: Layout, unit: float, labels: b
         "linewidths": 0.04 * unit,
     }
     outlines = [node_outline(*node) for node in zip(looks, node_scales(graph), layout.positions)]
-    axes.add_collection(PathCollection(outlines, zorder=3, **style))
+    name = f"nodes{len(titles)}"
+    titles[name] = node_titles(graph)
+    axes.add_collection(PathCollection(outlines, zorder=3, gid=name, **style))
     texts = zip(looks, slots_of(graph), colours, graph.live, layout.positions)
-    for look, slots, colour, live, (x, y) in texts if labels else ():
+    for node, (look, slots, colour, live, (x, y)) in enumerate(texts):
+        alpha = 1.0 if live else 0.6
+        if shapes and (shape := shape_text(slots)):
+            axes.text(x, y - 0.47, shape, fontsize=0.13 * unit, color=OUTLINE, alpha=alpha, ha="center", va="top")
+        if not labels:
+            continue
         text = node_label(look, slots)
         size = {1: 0.26, 2: 0.26, 3: 0.23}.get(len(text), 0.19) * unit
         ink = OUTLINE if colour @ (0.299, 0.587, 0.114) > 0.5 else "white"  # luminance as in ITU-R BT.601
         place: Style = {"ha": "center", "va": "center_baseline", "zorder": 4}
-        axes.text(x, y, text, fontsize=size, color=ink, alpha=1.0 if live else 0.6, **place)
+        axes.text(x, y, text, fontsize=size, color=ink, alpha=alpha, gid=f"{name}-{node}", **place)
 
 
 # --- legend ---
@@ -134,25 +157,49 @@ def paint_nodes(axes: Axes, graph: Graph, layout: Layout, unit: float, labels: b
 
 def legend_entries(graphs: Sequence[Graph], virtual_edges: int = 1, step: int = 1) -> list[Any]:
     """Return the entries of the legend: node types with their counts, dead nodes, virtual edges, reduction cells."""
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch, PathPatch
-
-    entries: list[Any] = []
     counts = np.bincount(np.concatenate([graph.node_types for graph in graphs]), minlength=len(NODE_TYPES))
-    for name, count in zip(NODE_TYPES, counts.tolist()):
-        if count:
-            style: Style = {"facecolor": LOOKS[name].colour, "edgecolor": OUTLINE, "linewidth": 0.8}
-            entries.append(PathPatch(node_outline(LOOKS[name]), label=f"{name} ({count:,})", **style))
+    entries = [_type_entry(name, f"{name} ({count:,})") for name, count in zip(NODE_TYPES, counts.tolist()) if count]
     dead = sum(int(np.sum(~graph.live)) for graph in graphs)
     if dead:
-        style = {"facecolor": "white", "edgecolor": DEAD, "linestyle": (0, (2, 1.5))}
-        entries.append(PathPatch(node_outline(LOOKS["bn"]), label=f"dead ({dead:,})", **style))
+        entries.append(_dead_entry(f"dead ({dead:,})"))
     if virtual_edges > 1:
         note = f", 1 in {step}" if step > 1 else ""
-        entries.append(Line2D([], [], color=VIRTUAL, linewidth=0.6, label=f"virtual (up to {virtual_edges}{note})"))
+        entries.append(_virtual_entry(f"virtual (up to {virtual_edges}{note})"))
     if any(reduction_cells(graph) for graph in graphs):
-        entries.append(Patch(facecolor=REDUCTION_CELL, label="reduction cell"))
+        entries.append(_reduction_entry())
     return entries
+
+
+def all_entries() -> list[Any]:
+    """Return the entries of a legend that does not belong to a graph: all node types, and what else occurs."""
+    types = [_type_entry(name, name) for name in NODE_TYPES]
+    return [*types, _dead_entry("does not reach the output"), _virtual_entry("virtual edge"), _reduction_entry()]
+
+
+def _type_entry(name: str, label: str) -> Any:
+    from matplotlib.patches import PathPatch
+
+    style: Style = {"facecolor": LOOKS[name].colour, "edgecolor": OUTLINE, "linewidth": 0.8}
+    return PathPatch(node_outline(LOOKS[name]), label=label, **style)
+
+
+def _dead_entry(label: str) -> Any:
+    from matplotlib.patches import PathPatch
+
+    style: Style = {"facecolor": "white", "edgecolor": DEAD, "linestyle": (0, (2, 1.5))}
+    return PathPatch(node_outline(LOOKS["bn"]), label=label, **style)
+
+
+def _virtual_entry(label: str) -> Any:
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], color=VIRTUAL, linewidth=0.6, label=label)
+
+
+def _reduction_entry() -> Any:
+    from matplotlib.patches import Patch
+
+    return Patch(facecolor=REDUCTION_CELL, label="reduction cell")
 
 
 def legend_style(entries: int, width: float) -> Style:

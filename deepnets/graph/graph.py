@@ -64,6 +64,8 @@ class Graph:
     windows
         `(N, 2)` integers, height and width of the windows of pooling nodes, 0 for other nodes.  By default 3 x 3, as in
         all networks of DeepNets-1M.
+    label
+        What the network is called in pictures, such as "ResNet".  Empty by default.
 
     Raises
     ------
@@ -97,8 +99,10 @@ class Graph:
         index: int | None = None,
         virtual_edges: int = 50,
         windows: npt.ArrayLike | None = None,
+        label: str = "",
     ) -> None:
         self.index = index
+        self.label = label
         self.node_types = self._array("node_types", node_types, np.uint8)
         self.cells = self._array("cells", cells, np.uint8)
         self.sources = self._array("sources", sources, np.int32)
@@ -142,12 +146,12 @@ class Graph:
     def _error(self, message: str) -> FormatError:
         return FormatError(f"graph{'' if self.index is None else f' {self.index}'}: {message}")
 
-    def replace(self, *, index: int | None = None, virtual_edges: int | None = None) -> Graph:
-        """Return a copy with another index or another number of virtual edges.  The copy shares the arrays.
+    def replace(self, *, index: int | None = None, virtual_edges: int | None = None, label: str | None = None) -> Graph:
+        """Return a copy with another index, label, or number of virtual edges.  The copy shares the arrays.
 
         Parameters
         ----------
-        index, virtual_edges
+        index, virtual_edges, label
             New values; None, the default, keeps the old one.
 
         Examples
@@ -158,6 +162,7 @@ class Graph:
         """
         changed = copy.copy(self)
         changed.index = self.index if index is None else index
+        changed.label = self.label if label is None else label
         changed.virtual_edges = self.virtual_edges if virtual_edges is None else virtual_edges
         return changed
 
@@ -296,6 +301,7 @@ class Graph:
             index=self.index,
             virtual_edges=self.virtual_edges,
             windows=self.windows[keep],
+            label=self.label,
         )
 
     def _live_slots(self) -> Slots:

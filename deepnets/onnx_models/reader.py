@@ -72,9 +72,9 @@ def read_onnx(source: Path | str | Any, *, vocabulary: str = "complete") -> Grap
     model = open_model(source) if isinstance(source, str | Path) else source
     try:
         check_size(model)
-        if any(node.domain == DOMAIN for node in model.graph.node):
-            return read_written(model)
-        return _graph_of(model, vocabulary)
+        is_written = any(node.domain == DOMAIN for node in model.graph.node)
+        graph = read_written(model) if is_written else _graph_of(model, vocabulary)
+        return graph.replace(label=Path(source).stem if isinstance(source, str | Path) else "")
     except TraceError as error:
         raise TraceError(f"{where}: {error}") from error
     except DeepNetsError as error:

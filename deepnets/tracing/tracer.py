@@ -146,7 +146,7 @@ def trace(model: nn.Module, input: Any = None, *, vocabulary: str = "complete") 
             f"{type(inner).__name__}: a scripted module cannot be traced; trace the module that it was made from"
         )
     run = _Tracer(inner, parameters).run(input, vocabulary)
-    return finish(run.nodes, run.output, slots, vocabulary)
+    return finish(run.nodes, run.output, slots, vocabulary).replace(label=type(inner).__name__)
 
 
 class _Run(NamedTuple):

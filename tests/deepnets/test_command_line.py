@@ -89,6 +89,19 @@ def test_folders_may_follow_the_splits(data: Path, tmp_path: Path) -> None:
         main(["import", "--splits", "val"])
 
 
+def test_larger_pictures_and_the_legend_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib")
+    small, large, legend = (tmp_path / f"{name}.svg" for name in ("small", "large", "legend"))
+    main(["draw", str(small), "--genotype", "DARTS", "--cells", "3"])
+    main(["draw", str(large), "--genotype", "DARTS", "--cells", "3", "--size", "60", "40"])
+    assert "DARTS: " in small.read_text()
+    assert "×3×3×3</text>" in large.read_text()
+    assert "×3×3×3</text>" not in small.read_text()
+    main(["draw", str(legend), "--legend-only"])
+    assert "max_pool" in legend.read_text()
+    assert capsys.readouterr().out.endswith("legend\n")
+
+
 def test_genotypes_can_be_drawn() -> None:
     """Every named genotype is a valid network with the options of `draw --genotype`."""
     for name, genotype in GENOTYPES.items():

@@ -13,6 +13,7 @@ import pytest
 
 from benchmark.report import style, write_report
 from benchmark.report.charts import CHARTS, _draw_chance, spread
+from benchmark.results import read_results
 from deepnets.data import IMAGE_SETS, ImageSetInfo, register_image_set
 from tests.benchmark.report.pages import Page, one
 from tests.support.made_up_results import row
@@ -104,8 +105,29 @@ def test_log_axes_have_few_ticks(low: float, high: float) -> None:
         axes.set_xlim(low, high)
         style.set_log_ticks(axes.xaxis, low, high)
         ticks = axes.get_xticks()
-    assert len(ticks) <= 6
+        labels = [label.get_text() for label in axes.get_xticklabels()]
+    assert 3 <= len(ticks) <= 6
     assert all(low <= tick <= high for tick in ticks)
+    assert len(set(labels)) == len(ticks), "labels tell ticks apart"
+
+
+@pytest.mark.parametrize("networks", [1, 6])
+def test_every_panel_has_ticks(networks: int, tmp_path: Path) -> None:
+    (board,) = read_results(small(tmp_path, networks)).boards()
+    for name, chart in CHARTS.items():
+        for column in board.columns:
+            with style.styled():
+                axes = style.panels(style.new_figure(3.3, 2.5, layout=None), 1, 1)[0]
+                chart.draw(axes, board, column, {label: place for place, label in enumerate(LABELS)})
+                for axis in (axes.xaxis, axes.yaxis):
+                    low, high = sorted(axis.get_view_interval())
+                    labels = [
+                        label.get_text()
+                        for tick, label in zip(axis.get_ticklocs(), axis.get_ticklabels())
+                        if low <= tick <= high and label.get_text()
+                    ]
+                    rows_of_predictors = axis is axes.yaxis and name in ("leaderboard", "distribution")
+                    assert rows_of_predictors or len(set(labels)) >= 3, (name, str(column), labels)
 
 
 def test_points_with_similar_values_are_spread() -> None:

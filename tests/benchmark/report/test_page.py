@@ -11,6 +11,8 @@ import pandas as pd
 import pytest
 
 from benchmark.report import leaderboard_text, write_report
+from benchmark.report.architectures import _wanted
+from benchmark.results import read_results
 from deepnets.support import ConfigError
 from tests.benchmark.report.pages import Page, one
 from tests.support.made_up_results import row, run, write
@@ -63,7 +65,7 @@ def test_hostile_texts_are_escaped(tmp_path: Path) -> None:
     text = write_report(tmp_path, title=HOSTILE).read_text(encoding="utf-8")
     page = Page(text)
     assert not page.errors
-    assert sum(tag == "script" for tag, _ in page.elements) == 1
+    assert [a.get("type") for tag, a in page.elements if tag == "script"] == ["application/json", None]
     assert "img" not in {tag for tag, _ in page.elements}
     assert "<script>alert" not in text
     assert "\x1b" not in text
@@ -95,13 +97,14 @@ def test_same_files_give_the_same_bytes(folder: Path, tmp_path: Path) -> None:
     (again / "networks.csv").write_text("".join([lines[0], *(lines[i] for i in order), lines[-1]]))
     (again / "runs.json").write_bytes((folder / "runs.json").read_bytes())
     write_report(again)
-    for name in ("report.html", "leaderboard.csv"):
+    for name in ("report.html", "leaderboard.csv", "leaderboard.md", "leaderboard.tex", "comparisons.csv"):
         assert (again / name).read_bytes() == (folder / name).read_bytes()
 
 
 def test_page_without_matplotlib_says_how_to_install_it(folder: Path, page: Page) -> None:
     assert page.text.count('pip install "deepnets1m[plotting]"') == 2
     assert "Rank correlation" in page.text
+    assert not any("data-r" in attributes for _, attributes in page.elements)
     assert not list(folder.glob("*.png"))
 
 
@@ -122,6 +125,34 @@ def test_architectures_are_drawn_if_possible(tmp_path: Path) -> None:
     assert 'id="net-predefined-1-t"' in text
     assert "deepnets1m_test.h5" in text  # which is not there
     assert "Not drawn" in write_report(tmp_path).read_text(encoding="utf-8")
+
+
+def test_networks_to_look_up_are_failed_ones_then_some_of_each_split(tmp_path: Path) -> None:
+    rows = [row("a", "p", "test", i, None if i == 4 else 30.0) for i in range(6)]
+    rows += [row("b", "p", "deep", i, 30.0) for i in range(6)]
+    boards = read_results(one(tmp_path, rows)).boards()
+    assert _wanted(boards, 0) == {}
+    assert _wanted(boards, 1) == {"test": [4]}
+    assert _wanted(boards, 4) == {"test": [0, 4], "deep": [0, 1]}
+    assert _wanted(boards, 99) == {"test": [0, 1, 2, 3, 4, 5], "deep": [0, 1, 2, 3, 4, 5]}
+
+
+def test_single_networks_have_no_standard_error(tmp_path: Path) -> None:
+    rows = [row("a", "p", "test", 0, 40.0), row("b", "q", "test", 0, 50.0), row("c", "p", "wide", 0, None)]
+    text = Page(write_report(one(tmp_path, rows)).read_text(encoding="utf-8")).text
+    assert "40.00 " in text
+    assert "40.00 \u00b1" not in text
+    assert "\u00b1 0.00" not in text
+    assert "\u00b10.0" not in leaderboard_text(tmp_path)
+
+
+def test_time_of_runs_is_per_network(tmp_path: Path) -> None:
+    """Runs of several predictors share a machine, so the time from the start to the end says little."""
+    rows = [row("a", "p", "test", i, 40.0, evaluate_seconds=seconds) for i, seconds in enumerate([2.0, 3.0, 90.0])]
+    text = Page(write_report(one(tmp_path, rows)).read_text(encoding="utf-8")).text
+    assert "seconds per network" in text
+    assert "3.26" in text
+    assert "42 min" not in text
 
 
 def test_runs_with_different_settings_are_listed(tmp_path: Path) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
 import time
 from itertools import combinations
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
-from deepnets import GENOTYPES, NODE_TYPES, ConfigError, NetworkConfig, build_graph
+from deepnets import GENOTYPES, NODE_TYPES, ConfigError, Graph, NetworkConfig, build_graph
 from tests.oracles.worked_examples import EXAMPLES
 
 matplotlib = pytest.importorskip("matplotlib")
@@ -21,7 +23,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 from matplotlib.image import imread  # noqa: E402
 
-from deepnets.drawing import FORMATS, LOOKS, draw, draw_grid  # noqa: E402
+from deepnets.drawing import FORMATS, LOOKS, draw, draw_grid, draw_legend, node_titles  # noqa: E402
 from deepnets.drawing.pictures import LEGIBLE  # noqa: E402
 from tests.support.drawn_graphs import DEAD, MAKERS, graph, residual  # noqa: E402
 
@@ -67,6 +69,24 @@ def test_titles_are_text(tmp_path: Path) -> None:
     assert ">Figure 1: V1</text>" in (tmp_path / "a.svg").read_text()
 
 
+def test_nodes_of_svg_files_have_tooltips(tmp_path: Path) -> None:
+    """Every node, and its label, has the title of its node, also on a page with several graphs."""
+    names = {"svg": "http://www.w3.org/2000/svg"}
+    drawn = graph("V1")
+    draw(drawn, tmp_path / "a.svg", labels=True)
+    root = ElementTree.parse(tmp_path / "a.svg").getroot()
+    nodes = root.find(".//svg:g[@id='nodes0']", names)
+    assert [title.text for title in nodes.findall(".//svg:title", names)] == node_titles(drawn)
+    label = root.find(".//svg:g[@id='nodes0-1']", names)
+    assert label.find("svg:title", names).text == node_titles(drawn)[1] == "conv stem.0.weight 32×3×3×3"
+    assert "".join(label.itertext()).strip().endswith("3×3")
+    draw_grid([graph("one node"), drawn], tmp_path / "b.svg")
+    root = ElementTree.parse(tmp_path / "b.svg").getroot()
+    for name, expected in (("nodes0", ["input"]), ("nodes1", node_titles(drawn))):
+        nodes = root.find(f".//svg:g[@id='{name}']", names)
+        assert [title.text for title in nodes.findall(".//svg:title", names)] == expected
+
+
 # --- what is in the picture ---
 
 
@@ -84,7 +104,7 @@ def test_legend_and_title_are_complete_and_not_clipped(name: str) -> None:
     if drawn.cells.any() and name != "far cells":
         expected.append("reduction cell")
     assert texts(axes.get_legend()) == expected
-    assert axes.get_title().startswith(f"{drawn.num_nodes} nodes, {drawn.num_edges} edges")
+    assert f"{drawn.num_nodes} nodes, {drawn.num_edges} edges" in axes.get_title()
 
     figure.draw_without_rendering()
     page, middle = figure.bbox, axes.get_window_extent()
@@ -102,6 +122,21 @@ def test_title_counts_every_parameter_of_the_network() -> None:
     assert draw(graph("V1"), title="").axes[0].get_title() == ""
 
 
+def test_title_names_the_network() -> None:
+    import torch
+
+    from deepnets import DeepNets1M, trace
+
+    def title(drawn: Graph) -> str:
+        return draw(drawn, legend=False).axes[0].get_title()
+
+    assert title(graph("DARTS")).startswith("DARTS: ")
+    assert title(DeepNets1M(split="predefined")[1]).startswith("ViT: 129 nodes")
+    assert title(trace(torch.nn.Sequential(torch.nn.Linear(3, 2)), torch.zeros(1, 3))).startswith("Sequential: ")
+    assert title(graph("one node").replace(index=3)).startswith("network 3: 1 node")
+    assert title(graph("one node").replace(label="$mine$")).startswith("$mine$: ")
+
+
 def test_graph_without_config_has_no_reduction_cells_and_no_parameters() -> None:
     axes = draw(residual(2)).axes[0]
     assert axes.get_title() == "12 nodes, 13 edges"
@@ -111,7 +146,7 @@ def test_graph_without_config_has_no_reduction_cells_and_no_parameters() -> None
 
 def test_dead_nodes_can_be_left_out() -> None:
     axes = draw(graph(DEAD), dead=False).axes[0]
-    assert axes.get_title().startswith("23 nodes, 22 edges")
+    assert "23 nodes, 22 edges" in axes.get_title()
     assert not any("dead" in text for text in texts(axes.get_legend()))
 
 
@@ -135,6 +170,46 @@ def test_labels_that_would_be_too_small_are_omitted() -> None:
     assert "BN" in labels("DARTS", labels=True)
     assert "BN" in labels("V2")
     assert "BN" not in labels("V2", labels=False)
+
+
+def test_labels_and_shapes_depend_on_the_size_of_the_picture() -> None:
+    """The same graph has more text in a larger picture."""
+
+    def texts_of(**options: object) -> set[str]:
+        return {text.get_text() for text in draw(graph("DARTS"), **options).axes[0].texts}
+
+    small, large, huge = texts_of(), texts_of(size=(24, 18)), texts_of(size=(60, 45))
+    assert "BN" not in small
+    assert "BN" in large
+    assert not any("36×36×1×1" in found for found in (small, large))
+    assert {"BN", "1×1", "36×36×1×1", "36"} <= huge
+    assert "64×3×7×7" not in huge
+
+
+def test_size_bounds_the_graph() -> None:
+    for size in ((6.0, 30.0), (30.0, 4.0)):
+        figure = draw(graph("V2"), size=size, legend=False, title="")
+        axes = figure.axes[0]
+        box = axes.get_window_extent()
+        assert box.width <= size[0] * figure.dpi + 1
+        assert box.height <= size[1] * figure.dpi + 1
+
+
+def test_legend_alone(tmp_path: Path) -> None:
+    everything = texts(draw_legend(tmp_path / "a.svg").legends[0])
+    assert everything[: len(NODE_TYPES)] == list(NODE_TYPES)
+    assert "virtual edge" in everything
+    assert all(f">{name}</text>" in (tmp_path / "a.svg").read_text() for name in everything)
+    own = draw_legend(graphs=[graph("V1"), graph("V3")], columns=2)
+    both = np.concatenate([graph(name).node_types for name in ("V1", "V3")])
+    assert f"conv ({np.sum(both == NODE_TYPES.index('conv'))})" in texts(own.legends[0])
+    own.draw_without_rendering()
+    box = own.legends[0].get_window_extent()
+    assert own.bbox.x0 <= box.x0 < box.x1 <= own.bbox.x1
+    assert own.bbox.y0 <= box.y0 < box.y1 <= own.bbox.y1
+    for options in ({"columns": 0}, {"graphs": []}, {"path": "a.txt"}):
+        with pytest.raises(ConfigError):
+            draw_legend(**options)
 
 
 def test_cells_are_numbered_once() -> None:
@@ -175,7 +250,11 @@ def test_given_axes() -> None:
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"labels": "all"}, "labels"), ({"virtual_edges": 0}, "1 to 254"), ({"virtual_edges": 255}, "1 to 254")],
+    [
+        *(({"labels": "all"}, "labels"), ({"virtual_edges": 0}, "1 to 254"), ({"virtual_edges": 255}, "1 to 254")),
+        *(({"size": (0, 5)}, "size"), ({"size": (5, 900)}, "size"), ({"size": (5, 5, 5)}, "size")),
+        ({"size": (math.nan, 5)}, "size"),
+    ],
 )
 def test_wrong_options_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
