@@ -130,6 +130,12 @@ def add_arguments(commands: Any) -> None:
         metavar="MINUTES",
         help="save and stop after this time; the same command resumes the run (default: run to the end)",
     )
+    saving.add_argument(
+        "--loggers",
+        nargs="*",
+        metavar="NAME",
+        help="send the log to tensorboard, wandb or module:attribute (default: tensorboard, if it is installed)",
+    )
     saving.add_argument("--quiet", action="store_true", help="do not show a progress bar")
     train.set_defaults(do=run)
 
@@ -295,6 +301,7 @@ def run(options: argparse.Namespace) -> None:
             workers=workers,
             resume=options.resume,
             quiet=options.quiet,
+            loggers=options.loggers,
         )
         if distributed.is_main and not options.quiet:
             print(_summary(path))
