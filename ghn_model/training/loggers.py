@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from deepnets.support import ConfigError, MissingDependencyError, Registry
+from deepnets.support import ConfigError, MissingDependencyError, Registry, in_one_line
 
 __all__ = ["LOGGERS", "LoggedRun", "Logger", "open_loggers"]
 
@@ -82,7 +82,7 @@ class TensorBoard:
         try:
             module = importlib.import_module("torch.utils.tensorboard")
         except ImportError as error:
-            raise _missing("tensorboard") from error
+            raise _missing("tensorboard", error) from error
         self._writer: Any = module.SummaryWriter(str(run.folder / "tensorboard"), purge_step=run.step)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
@@ -106,11 +106,12 @@ class WeightsAndBiases:
         try:
             wandb = importlib.import_module("wandb")
         except ImportError as error:
-            raise _missing("wandb") from error
+            raise _missing("wandb", error) from error
         self._run: Any = wandb.init(
             mode=os.environ.get("WANDB_MODE", "offline"),
             project=os.environ.get("WANDB_PROJECT", "deepnets1m"),
             name=run.folder.name,
+            group=run.folder.name,  # a training that resumes is another run of the same group
             dir=str(run.folder),
             config=dict(run.settings),
         )
@@ -183,5 +184,6 @@ def open_loggers(names: Sequence[str | Callable[[LoggedRun], Logger]] | None, ru
     return loggers
 
 
-def _missing(package: str) -> MissingDependencyError:
-    return MissingDependencyError(f"{package} is not installed; install it with pip install {package}", name=package)
+def _missing(package: str, error: ImportError) -> MissingDependencyError:
+    why = "is not installed" if error.name in (package, None) else f"cannot be imported: {in_one_line(error)}"
+    return MissingDependencyError(f"{package} {why}; install it with pip install {package}", name=package)

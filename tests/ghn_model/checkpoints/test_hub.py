@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import socket
 import sys
 from pathlib import Path
@@ -26,8 +27,8 @@ def small() -> GHN:
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache of huggingface_hub, and no network."""
-    hub = pytest.importorskip("huggingface_hub")
-    monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    constants = pytest.importorskip("huggingface_hub.constants")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
 
     def refuse(*_: Any) -> None:
         raise AssertionError("access to the network")
@@ -165,6 +166,18 @@ def test_weights_and_card_are_uploaded(uploads: list[dict[str, Any]], tmp_path: 
     assert 'GHN.from_pretrained("user/ghn-flowers", download=True)' in text
     assert "GHN for flowers." in text
     assert "of another file" not in text
+
+
+def test_huggingface_hub_has_these_arguments(uploads: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The calls fit the signatures of the installed version."""
+    small().push_to_hub("user/name")
+    created, uploaded = uploads
+    monkeypatch.undo()
+    hub = pytest.importorskip("huggingface_hub")
+    inspect.signature(hub.create_repo).bind(created.pop("name"), **created)
+    del uploaded["files"]
+    inspect.signature(hub.upload_folder).bind(**uploaded, folder_path="folder")
+    inspect.signature(hub.hf_hub_download).bind("user/name", "x", revision=None, local_files_only=True)
 
 
 def test_uploads_that_are_refused(uploads: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:

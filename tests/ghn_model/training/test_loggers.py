@@ -74,6 +74,14 @@ def test_missing_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         assert caught.value.name == name
 
 
+def test_packages_that_cannot_be_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "wandb.py").write_text("import no_such_dependency")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "wandb", raising=False)
+    with pytest.raises(MissingDependencyError, match=r"wandb cannot be imported: .*no_such_dependency"):
+        Log(tmp_path, quiet=True, loggers=["wandb"])
+
+
 def test_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Any] = []
 
@@ -122,4 +130,5 @@ def test_weights_and_biases_is_offline_by_default(
     options, (step, values), last = calls
     assert options["mode"] == expected
     assert (options["dir"], options["config"]) == (str(tmp_path), {"images": "digits"})
+    assert options["name"] == options["group"] == tmp_path.name
     assert (step, values["loss"], last) == (3, 2.5, "finished")
