@@ -37,7 +37,7 @@ RESULTS    ?= results
 BENCH      := $(if $(filter all,$(SPLITS)),test wide deep dense bnfree predefined,$(SPLITS))
 
 .DEFAULT_GOAL := help
-.PHONY: help dataset bench train test test-all test-floors check perf clean
+.PHONY: help dataset bench train test test-all test-floors check perf docs clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -89,8 +89,12 @@ check: $(VENV)/development  ## lint, formatting, types, import rules
 perf: $(VENV)/development  ## measure speed, size and memory on this machine [SIZE=1000000]
 	@$(BIN)/python -m tests.perf --size '$(SIZE)'
 
+docs: $(VENV)/docs  ## build the documentation site into site/
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+	@echo 'site/index.html; with search: $(BIN)/python -m http.server --directory site'
+
 clean:  ## remove the virtual environment and caches; data stays
-	rm -rf $(VENV) $(VENV)-oldest $(VENV)-newest .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build *.egg-info
+	rm -rf $(VENV) $(VENV)-oldest $(VENV)-newest site .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Each stamp is a set of installed packages, pinned by constraints.txt.
@@ -114,6 +118,10 @@ $(VENV)/language: $(VENV)/core
 
 $(VENV)/cluster: $(VENV)/core
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[cluster]'
+	@touch $@
+
+$(VENV)/docs: $(VENV)/core
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
 	@touch $@
 
 $(VENV)/development: $(VENV)/core

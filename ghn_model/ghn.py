@@ -5,9 +5,8 @@ graph -> node types and shapes -> node embeddings -> encoder -> node embeddings 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -16,13 +15,13 @@ from torch import Tensor, nn
 from deepnets.architecture import NODE_TYPE_ROWS
 from deepnets.graph import Graph, GraphBatch
 from deepnets.support import ConfigError
-from ghn_model.checkpoints import FORMATS, build_from, checked_device, read_checkpoint, save_checkpoint
 from ghn_model.collation import collate_graphs
 from ghn_model.config import GHNConfig
 from ghn_model.decoders import Decoders, Parameters, decode_batch, make_decoder, make_vector_decoders, output_layers
 from ghn_model.encoders import Encoder, ShapeEncoder, make_encoder
 from ghn_model.initialization import initialize_weights
 from ghn_model.networks import check_parameters, graphs_of, use_batch_statistics, writable_parameters
+from ghn_model.persistence import Persistent
 from ghn_model.prediction import Prediction, warn_of_classes, warn_of_kept, write_parameters
 from ghn_model.prepared_batch import PreparedBatch
 from ghn_model.variation import vary
@@ -30,7 +29,7 @@ from ghn_model.variation import vary
 __all__ = ["GHN", "Parameters"]
 
 
-class GHN(nn.Module):
+class GHN(Persistent):
     """A graph hypernetwork.
 
     Parameters
@@ -310,90 +309,6 @@ class GHN(nn.Module):
         nodes = torch.split(self.encode(graphs), [graph.num_nodes for graph in graphs])
         means = torch.stack([part.mean(0) for part in nodes])
         return means if isinstance(model, Sequence) else means[0]
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        name_or_path: str | Path,
-        *,
-        device: torch.device | str = "cpu",
-        num_classes: int | None = None,
-        **changes: Any,
-    ) -> GHN:
-        """Load a trained hypernetwork: a bundled one by name, or a file.
-
-        Parameters
-        ----------
-        name_or_path
-            A bundled name (see `ghn_model.list_pretrained`), a file of `GHN.save`, or an original checkpoint of GHN-1,
-            GHN-2, GHN-3 or LoGAH.  The content of a file decides, not its suffix.  No code in it is executed.
-        device
-            Device to load the hypernetwork to.
-        num_classes
-            If given, the number of classes that the hypernetwork must have been trained for.
-        changes
-            Fields of `GHNConfig` that replace those of the file, such as `normalization` for official files of LoGAH.
-
-        Returns
-        -------
-        The hypernetwork, in evaluation mode.
-
-        Raises
-        ------
-        CheckpointError
-            If there is no such file, or it is damaged, unsafe, of another kind, or for another number of classes.
-        ConfigError
-            If the device cannot be used, or a change is not allowed.
-
-        Examples
-        --------
-        >>> ghn = GHN.from_pretrained("ghn2-digits", num_classes=10)
-        >>> ghn.config.hypernet, ghn.training
-        ('gatedgnn', False)
-        """
-        device = checked_device(device)
-        return build_from(read_checkpoint(name_or_path, cls, num_classes, changes), cls, device)
-
-    def save(
-        self,
-        path: str | Path,
-        metadata: Mapping[str, Any] | None = None,
-        *,
-        half: bool = False,
-        format: str = FORMATS[0],
-    ) -> Path:
-        """Write the hypernetwork to a file, atomically; an existing file is replaced.
-
-        Parameters
-        ----------
-        path
-            The file, usually with the suffix ``.safetensors``; for the formats of the originals ``.pt``.
-        metadata
-            JSON values to store with it, such as the data set and the number of epochs.
-        half
-            Whether to store half-precision weights, in half the space; they are loaded in single precision.
-        format
-            "deepnets1m" (safetensors), or "ppuda" or "ghn3" (see `ghn_model.checkpoints.save_official`).
-
-        Returns
-        -------
-        The path.
-
-        Raises
-        ------
-        ConfigError
-            If the metadata are not JSON values, or the format cannot represent the configuration.
-        CheckpointError
-            If a weight is NaN or infinite, or the file cannot be written.
-
-        Examples
-        --------
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     path = GHN("ghn2").save(f"{folder}/ghn.safetensors", {"epochs": 0})
-        ...     ghn = GHN.from_pretrained(path)
-        """
-        return save_checkpoint(self, path, metadata, half=half, format=format)
 
     @property
     def _decoders(self) -> Decoders:

@@ -1,4 +1,4 @@
-"""The three files of a bundled hypernetwork: weights, card and log.
+"""The files of a bundled hypernetwork: weights, card (as JSON and as Markdown) and log.
 
 A card describes what was trained, by which command, and its accuracies next to published ones.  Its values come from
 files: from the log, from the metadata of the checkpoint, and from results of evaluating this checkpoint.
@@ -22,7 +22,15 @@ from benchmark.cards.training_run import Training, log_text, preset_of, read_tra
 from deepnets.data import image_set_info
 from deepnets.support import CheckpointError, ConfigError, parse_json, read_whole, replace_file
 from ghn_model import describe, load_checkpoint
-from ghn_model.checkpoints import DIGEST, PRETRAINED, TensorFile, file_digest, save_checkpoint
+from ghn_model.checkpoints import (
+    DIGEST,
+    PRETRAINED,
+    TensorFile,
+    file_digest,
+    markdown_card,
+    read_config,
+    save_checkpoint,
+)
 from ghn_model.training import Recipe
 
 __all__ = ["bundle", "make_card"]
@@ -71,7 +79,8 @@ def bundle(
 
     Returns
     -------
-    The path of the weights, `NAME.safetensors`.  The card is `NAME.json`, the log is `NAME.log.csv`.
+    The path of the weights, `NAME.safetensors`.  The card is `NAME.json`, and `NAME.md` as Markdown with the
+    header of the Hugging Face Hub; the log is `NAME.log.csv`.
 
     Raises
     ------
@@ -86,7 +95,7 @@ def bundle(
         raise ConfigError(f"name: expected letters, digits, - and _, such as ghn2-cifar10; got {name!r}")
     path, card, log = (out / f"{name}{suffix}" for suffix in (".safetensors", ".json", ".log.csv"))
     if run is None:
-        replace_file(card, _json(make_card(None, path, results, given=given)))
+        _write_card(card, make_card(None, path, results, given=given), path)
         return path
     training = read_training(run)
     with tempfile.TemporaryDirectory() as folder:
@@ -94,18 +103,20 @@ def bundle(
         # file with the same content is kept.
         new = _weights(training, Path(folder) / path.name, half=half)
         there = _is_same(path, new)
-        others = [] if there or overwrite else [each for each in (path, card, log) if each.exists()]
+        others = (
+            [] if there or overwrite else [each for each in (path, card, card.with_suffix(".md"), log) if each.exists()]
+        )
         if others:
             raise ConfigError(
                 f"{others[0]}: belongs to another training, or has another precision (--full); choose another name, or "
                 "replace it with --overwrite"
             )
-        text = _json(make_card(run, path if there else new, results, given=given))
+        described = make_card(run, path if there else new, results, given=given)
         out.mkdir(parents=True, exist_ok=True)
         if not there:
             replace_file(path, new.read_bytes())
     replace_file(log, log_text(training.log, training.task)[0])
-    replace_file(card, text)
+    _write_card(card, described, path)
     return path
 
 
@@ -291,6 +302,12 @@ def _card_beside(path: Path, sha256: str) -> dict[str, Any]:
     return (
         card if whole and card["command"] and all(isinstance(each, dict) for each in card["results"].values()) else {}
     )
+
+
+def _write_card(path: Path, card: Mapping[str, Any], weights: Path) -> None:
+    """Write a card as JSON and as Markdown."""
+    replace_file(path.with_suffix(".md"), markdown_card(path.stem, card, read_config(weights)))
+    replace_file(path, _json(card))
 
 
 def _json(card: Mapping[str, Any]) -> str:

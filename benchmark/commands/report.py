@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.commands.options import metric_name
-from deepnets.support import ListOption, examples, non_negative
+from deepnets.support import examples, non_negative
 
 __all__ = ["add_arguments"]
 
@@ -54,8 +54,7 @@ def add_arguments(commands: Any) -> None:
     )
     report.add_argument(
         "--compare",
-        action=ListOption,
-        count=2,
+        nargs=2,  # not a list with commas: labels can contain them
         metavar="LABEL",
         help="also compare two predictors, network by network (default: none)",
     )

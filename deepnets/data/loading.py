@@ -44,38 +44,7 @@ __all__ = [
 
 
 class ImageLoader(Protocol):
-    """A function that loads one part of an image set.
-
-    Parameters
-    ----------
-    split : str
-        The part, one of `deepnets.support.IMAGE_SPLITS`.
-    root : Path or str, optional
-        Folder that holds the files; `None` if the user named none.
-    download : bool
-        Whether missing files may be downloaded into `root`.
-    device : torch.device or str
-        Device of the batches.
-    image_size : int, optional
-        Height and width of the images in batches, in pixels; `None` for the usual size of the set.
-    noise : float
-        Standard deviation of Gaussian noise that is added to the pixels, on a scale from 0 to 1.
-    **options
-        `workers`, the number of processes that read files, is passed only if the user gave it.
-
-    Returns
-    -------
-    Images
-        An object with `name`, `split`, `num_classes`, `image_size`, `device`, `len()` and `batches(...)`.  Training
-        needs an `ImageSet` or `ImageFolders`; `open_images(images.name, ...)` should open the same set again.
-
-    Raises
-    ------
-    MissingDataError
-        If files are missing; the message says how to get them.
-    FormatError, IntegrityError
-        If files have the wrong format, or are damaged.
-    """
+    """A function that loads one part of an image set."""
 
     def __call__(
         self,
@@ -87,7 +56,39 @@ class ImageLoader(Protocol):
         image_size: int | None,
         noise: float,
         **options: Any,
-    ) -> Images: ...
+    ) -> Images:
+        """Load a part.
+
+        Parameters
+        ----------
+        split : str
+            The part, one of `deepnets.support.IMAGE_SPLITS`.
+        root : Path or str, optional
+            Folder that holds the files; `None` if the user named none.
+        download : bool
+            Whether missing files may be downloaded into `root`.
+        device : torch.device or str
+            Device of the batches.
+        image_size : int, optional
+            Height and width of the images in batches, in pixels; `None` for the usual size of the set.
+        noise : float
+            Standard deviation of Gaussian noise that is added to the pixels, on a scale from 0 to 1.
+        **options
+            `workers`, the number of processes that read files, is passed only if the user gave it.
+
+        Returns
+        -------
+        Images
+            An object with `name`, `split`, `num_classes`, `image_size`, `device`, `len()` and `batches(...)`.  Training
+            needs an `ImageSet` or `ImageFolders`; `open_images(images.name, ...)` should open the same set again.
+
+        Raises
+        ------
+        MissingDataError
+            If files are missing; the message says how to get them.
+        FormatError, IntegrityError
+            If files have the wrong format, or are damaged.
+        """
 
 
 IMAGE_SETS: Registry[ImageLoader] = Registry(

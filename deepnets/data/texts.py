@@ -31,20 +31,21 @@ _SUFFIXES = {"train": ("train",), "val": ("val", "valid", "validation"), "test":
 
 
 class TextLoader(Protocol):
-    """A function that reads one part of a text.
+    """A function that reads one part of a text."""
 
-    Parameters
-    ----------
-    split : str
-        The part, one of `deepnets.support.IMAGE_SPLITS`.
+    def __call__(self, split: str) -> bytes:
+        """Load a part.
 
-    Returns
-    -------
-    bytes
-        The text, in UTF-8.
-    """
+        Parameters
+        ----------
+        split : str
+            The part, one of `deepnets.support.IMAGE_SPLITS`.
 
-    def __call__(self, split: str) -> bytes: ...
+        Returns
+        -------
+        bytes
+            The text, in UTF-8.
+        """
 
 
 def load_python(split: str) -> bytes:

@@ -1,6 +1,9 @@
 """Checkpoints of hypernetworks: our own format and the official files.
 
-files            finding, reading, checking and writing of hypernetworks, and the bundled ones
+files            finding, reading, checking and writing of hypernetworks
+bundled          the hypernetworks that come with the package
+hub              hypernetworks on the Hugging Face Hub
+markdown         cards as Markdown, as the hub shows them
 tensor_files     safetensors files with checksums, written atomically
 official         reader of the files of PPUDA (MLP, GHN-1, GHN-2), GHN-3 and LoGAH
 official_layouts names and shapes of their tensors
@@ -13,19 +16,19 @@ tables           embedding tables for other node types or numbers of channels
 
 from __future__ import annotations
 
+from ghn_model.checkpoints.bundled import PRETRAINED, list_pretrained, model_card
 from ghn_model.checkpoints.files import (
     CUSTOM_FORMAT,
     FORMAT,
-    PRETRAINED,
     Checkpoint,
     build_from,
     checked_device,
-    list_pretrained,
-    model_card,
     read_checkpoint,
     read_config,
     save_checkpoint,
 )
+from ghn_model.checkpoints.hub import push
+from ghn_model.checkpoints.markdown import markdown_card
 from ghn_model.checkpoints.official import read_saved
 from ghn_model.checkpoints.official_names import OFFICIAL, find_official_checkpoint, how_to_get, is_official
 from ghn_model.checkpoints.official_writer import FORMATS, official_config, save_official
@@ -64,8 +67,10 @@ __all__ = [
     "is_official",
     "is_safetensors",
     "list_pretrained",
+    "markdown_card",
     "model_card",
     "official_config",
+    "push",
     "read_checkpoint",
     "read_config",
     "read_saved",

@@ -20,6 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from deepnets.support import CheckpointError, ConfigError, abbreviated, parse_json
+from ghn_model.checkpoints.bundled import list_pretrained, locate_bundled
+from ghn_model.checkpoints.hub import fetch, is_repository
 from ghn_model.checkpoints.official import read_official
 from ghn_model.checkpoints.official_layouts import config_difference
 from ghn_model.checkpoints.official_names import find_official_checkpoint, how_to_get, is_official
@@ -35,8 +37,6 @@ __all__ = [
     "Checkpoint",
     "build_from",
     "checked_device",
-    "list_pretrained",
-    "model_card",
     "read_checkpoint",
     "read_config",
     "save_checkpoint",
@@ -44,8 +44,6 @@ __all__ = [
 
 FORMAT, FORMAT_VERSION = "deepnets1m hypernetwork", 1
 CUSTOM_FORMAT = "deepnets1m custom hypernetwork"  # weights of one that is no `GHN`
-PRETRAINED = Path(__file__).parents[1] / "pretrained"
-"""Folder of the bundled hypernetworks: NAME.safetensors and NAME.json."""
 
 DAMAGED = "the file is damaged, or its configuration is that of another one"
 INFERRED = "official, config inferred"
@@ -138,12 +136,15 @@ def read_checkpoint(
     build: Callable[[GHNConfig], nn.Module],
     num_classes: int | None = None,
     changes: Mapping[str, Any] | None = None,
+    *,
+    revision: str | None = None,
+    download: bool = False,
 ) -> Checkpoint:
     """Read a checkpoint and check everything in it.
 
     Parameters
     ----------
-    name_or_path, num_classes, changes
+    name_or_path, num_classes, changes, revision, download
         As in `GHN.from_pretrained`.
     build
         Makes the hypernetwork of a configuration, for example `GHN`; it is called under the ``meta`` device.
@@ -163,7 +164,7 @@ def read_checkpoint(
     >>> read_checkpoint("ghn2-digits", GHN).config.num_classes
     10
     """
-    path, card = _locate(name_or_path)
+    path, card = _locate(name_or_path, revision, download)
     content = _read(path, card)
     if num_classes is not None and content.kind == INFERRED and not content.config.vector_decoder:
         content = replace(content, config=content.config.replace(num_classes=num_classes))  # no tensor has this size
@@ -198,47 +199,6 @@ def build_from(content: Checkpoint, build: Callable[[GHNConfig], Model], device:
         raise CheckpointError(f"{content.path}: cannot be loaded: {_one_line(error)}") from error
 
 
-def list_pretrained() -> list[str]:
-    """The names of the bundled hypernetworks, sorted, for `GHN.from_pretrained`.
-
-    Examples
-    --------
-    >>> list_pretrained()
-    ['ghn1-digits', 'ghn2-digits', 'mlp-digits']
-    """
-    return sorted(path.stem for path in PRETRAINED.glob("*.safetensors") if path.with_suffix(".json").is_file())
-
-
-def model_card(name: str) -> dict[str, Any]:
-    """The card of a bundled hypernetwork: the `sha256` of its file, and how it was trained.
-
-    Parameters
-    ----------
-    name
-        One of `list_pretrained`.
-
-    Raises
-    ------
-    CheckpointError
-        If there is no such hypernetwork, or its card is damaged.
-
-    Examples
-    --------
-    >>> model_card("ghn2-digits")["licence"]
-    'MIT'
-    """
-    path = PRETRAINED / f"{name}.json"
-    if name not in list_pretrained():
-        raise CheckpointError(f"{name!r}: {_bundled()}")
-    try:
-        card = parse_json(path.read_text())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: is damaged: {error}; install the package again") from error
-    if not isinstance(card, dict) or not isinstance(card.get("sha256"), str):
-        raise CheckpointError(f"{path}: has no sha256; install the package again")
-    return card
-
-
 def read_config(name_or_path: str | Path) -> GHNConfig:
     """The configuration of the hypernetwork in a file, without a check of its tensors.
 
@@ -263,10 +223,12 @@ def read_config(name_or_path: str | Path) -> GHNConfig:
 # --- finding and reading ---
 
 
-def _locate(name_or_path: str | Path) -> tuple[Path, dict[str, Any] | None]:
+def _locate(
+    name_or_path: str | Path, revision: str | None = None, download: bool = False
+) -> tuple[Path, dict[str, Any] | None]:
     """The file, and the card of a bundled one."""
     if isinstance(name_or_path, str) and name_or_path in list_pretrained():
-        return PRETRAINED / f"{name_or_path}.safetensors", model_card(name_or_path)
+        return locate_bundled(name_or_path)
     path = Path(name_or_path)
     try:
         if path.exists():
@@ -277,6 +239,8 @@ def _locate(name_or_path: str | Path) -> tuple[Path, dict[str, Any] | None]:
         raise CheckpointError(f"{str(path)[:200]!r}: cannot be read: {error}") from error
     if is_official(path):
         raise CheckpointError(f"{str(name_or_path)!r}: no such file; {how_to_get(path)}, or pass the path of the file")
+    if isinstance(name_or_path, str) and is_repository(name_or_path):
+        return fetch(name_or_path, revision, download=download), None
     raise CheckpointError(f"{str(name_or_path)!r}: no such file, and {_bundled()}; expected one of these, or {KINDS}")
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from deepnets.support import (
     ConfigError,
+    ListOption,
     deprecated_option,
     examples,
     import_attribute,
@@ -135,6 +136,12 @@ def add_arguments(commands: Any) -> None:
         type=positive_number,
         metavar="MINUTES",
         help="save and stop after this time; the same command resumes the run (default: run to the end)",
+    )
+    saving.add_argument(
+        "--loggers",
+        action=ListOption,
+        metavar="NAME",
+        help="send the log to tensorboard, wandb or module:attribute, or to none (default: tensorboard, if it is installed)",
     )
     saving.add_argument("-q", "--quiet", action="store_true", help="do not show progress")
     train.set_defaults(do=run)
@@ -294,6 +301,7 @@ def run(options: argparse.Namespace) -> None:
             workers=workers,
             resume=options.resume,
             quiet=options.quiet,
+            loggers=[] if options.loggers == ["none"] else options.loggers,
         )
         if distributed.is_main and not options.quiet:
             print(_summary(path))

@@ -15,6 +15,7 @@ forward       `run_graph`, a network with predicted parameters
 task_data     checks that task, networks and data fit together
 validation    `Validation`, the metric on networks and examples that are not trained on
 state, log    the state of a training in a file, and its log
+loggers       TensorBoard, Weights & Biases and others that receive the log
 distributed   training with several processes
 profiling     time of the parts of a step; `step_parts` defines them
 """
@@ -25,6 +26,7 @@ from ghn_model.training.distributed import Distributed
 from ghn_model.training.hypernetwork import Hypernetwork, load_weights
 from ghn_model.training.images import Images, image_stream
 from ghn_model.training.log import COLUMNS, log_columns
+from ghn_model.training.loggers import LOGGERS, LoggedRun, Logger
 from ghn_model.training.profiling import StepProfile, profile_training
 from ghn_model.training.recipe import PRECISIONS, Recipe
 from ghn_model.training.runs import train
@@ -35,12 +37,15 @@ from ghn_model.training.validation import Validation
 
 __all__ = [
     "COLUMNS",
+    "LOGGERS",
     "PRECISIONS",
     "Budget",
     "CheckpointPolicy",
     "Distributed",
     "Hypernetwork",
     "Images",
+    "LoggedRun",
+    "Logger",
     "Progress",
     "Recipe",
     "Schedule",

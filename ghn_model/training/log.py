@@ -1,13 +1,12 @@
-"""The log of a training: a CSV file, TensorBoard if it is installed, and a progress bar."""
+"""The log of a training: a CSV file, a progress bar, and loggers such as TensorBoard."""
 
 from __future__ import annotations
 
 import contextlib
 import csv
-import importlib.util
 import io
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import torch
 
 from deepnets.support import CheckpointError, ProgressBar, read_whole, replace_file
 from ghn_model.tasks import Classification, Task
+from ghn_model.training.loggers import LoggedRun, Logger, open_loggers
 
 __all__ = ["COLUMNS", "Log", "Stopwatch", "gpu_utilization", "log_columns", "memory_in_use", "truncate_csv"]
 
@@ -76,7 +76,7 @@ class Log:
     Parameters
     ----------
     folder : Path
-        Folder of `log.csv` and, if TensorBoard is installed, of the folder `tensorboard`.
+        Folder of `log.csv`.
     step : int, default 0
         Step at which the training resumes.  Rows of later steps are removed.
     total, initial : float
@@ -87,6 +87,10 @@ class Log:
         Whether to show no progress bar.
     task : Task, optional
         Task whose metric is logged; classification by default.
+    loggers : sequence of str or callable, optional
+        As in `open_loggers`.
+    settings : mapping, optional
+        Description of the training for the loggers.
 
     Examples
     --------
@@ -109,6 +113,8 @@ class Log:
         unit: str = "",
         quiet: bool = False,
         task: Task | None = None,
+        loggers: Sequence[str | Callable[[LoggedRun], Logger]] | None = None,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         task = task or Classification()
         self._columns, self._metric = log_columns(task), task.metric
@@ -116,11 +122,11 @@ class Log:
         truncate_csv(path, self._columns, step)
         self._file = path.open("a", newline="")
         self._writer = csv.DictWriter(self._file, self._columns)
-        self._board: Any = None
-        if importlib.util.find_spec("tensorboard") is not None:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
+        try:
+            self._loggers = open_loggers(loggers, LoggedRun(folder, step, settings or {}))
+        except BaseException:
+            self._file.close()
+            raise
         layout = "{desc}{percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f}{unit} [{elapsed}<{remaining}{postfix}]"
         self._bar = ProgressBar(
             total=total, initial=min(initial, total), unit=unit, show=not quiet, bar_format=layout, dynamic_ncols=True
@@ -138,10 +144,9 @@ class Log:
         """Append a row with values for some of the columns."""
         self._writer.writerow({name: _text(row.get(name)) for name in self._columns})
         self._file.flush()
-        if self._board is not None:
-            for name, value in row.items():
-                if value is not None and name != "step":
-                    self._board.add_scalar(name, value, row["step"])
+        values = {name: value for name, value in row.items() if value is not None and name != "step"}
+        for logger in self._loggers:
+            logger.log(int(row["step"] or 0), values)
         metric = self._metric
         shown = {"loss": f"{row['loss']:.3f}", metric.name: f"{row[metric.name]:.1f}{metric.unit}"}
         shown["nets/s"] = f"{row['networks_per_s']:.1f}"
@@ -153,8 +158,8 @@ class Log:
         """Close the files and the progress bar."""
         self._file.close()
         self._bar.close()
-        if self._board is not None:
-            self._board.close()
+        for logger in self._loggers:
+            logger.close()
 
 
 def truncate_csv(path: Path, columns: Sequence[str], step: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -16,6 +16,7 @@ from ghn_model.tasks import LogitTask, get_logit_task
 from ghn_model.training.distributed import Distributed
 from ghn_model.training.hypernetwork import Hypernetwork
 from ghn_model.training.images import Images
+from ghn_model.training.loggers import LoggedRun, Logger
 from ghn_model.training.recipe import Recipe
 from ghn_model.training.schedules import Budget
 from ghn_model.training.state import CheckpointPolicy
@@ -47,6 +48,7 @@ def train(
     resume: bool | None = None,
     quiet: bool = False,
     after_step: Callable[[int], None] | None = None,
+    loggers: Sequence[str | Callable[[LoggedRun], Logger]] | None = None,
 ) -> Path:
     """Train a hypernetwork, or resume a training that was interrupted.
 
@@ -86,6 +88,9 @@ def train(
         Whether to show no progress bar.
     after_step : callable, optional
         Called after each step with the number of steps done.
+    loggers : sequence of str or callable, optional
+        Programs that receive the rows of `log.csv`: "tensorboard", "wandb", "module:attribute", or functions of a
+        `LoggedRun` that return a `Logger`.  By default TensorBoard if it is installed; `()` for none.
 
     Returns
     -------
@@ -97,6 +102,8 @@ def train(
     ConfigError
         If arguments do not fit together, the folder is in use or holds another run, or a hypernetwork of your own
         predicts tensors that are missing, have other shapes or are not finite (before the first step).
+    MissingDependencyError
+        If the package of a logger is not installed.
     TrainingError
         If too many meta-batches were skipped.
 
@@ -137,7 +144,8 @@ def train(
             remove_temporary(out, FILES)
         trainer = Trainer(out, hypernetwork, recipe, images, nets, budget, distributed, init, task=task)
         trainer.checkpoints, trainer.validation = checkpoints or CheckpointPolicy(), validation
-        trainer.workers, trainer.quiet, trainer.after_step = workers, quiet, after_step
+        trainer.workers, trainer.after_step = workers, after_step
+        trainer.log_options = {"quiet": quiet, "loggers": loggers}
         return trainer.run()
 
 

@@ -76,7 +76,7 @@ class Trainer:
     checkpoints = CheckpointPolicy()
     validation: Validation | None = None
     workers = 0
-    quiet = False
+    log_options: Mapping[str, Any] = {}
     after_step: Callable[[int], None] | None = None
 
     def __init__(
@@ -368,8 +368,8 @@ class Trainer:
         steps, minutes = self.budget.steps, self.budget.minutes
         total, unit = (steps, " steps") if steps else (60 * (minutes or 0), " s")
         at = self.progress.step if steps else self.progress.seconds
-        step, quiet = self.progress.step, self.quiet
-        return Log(self.out, step=step, total=total, initial=at, unit=unit, quiet=quiet, task=self.task)
+        step, options = self.progress.step, {"settings": self.identity, **self.log_options}
+        return Log(self.out, step=step, total=total, initial=at, unit=unit, task=self.task, **options)
 
 
 def step_seed(seed: int, step: int, stream: int) -> int:

@@ -11,8 +11,7 @@ from benchmark.cards import PUBLISHED, bundle
 from benchmark.cards.training_run import read_training, training_command
 from deepnets.support import Parser
 from ghn_model import GHN
-from ghn_model.checkpoints import PRETRAINED, list_pretrained, save_checkpoint
-from ghn_model.checkpoints.files import model_card
+from ghn_model.checkpoints import PRETRAINED, list_pretrained, model_card, save_checkpoint
 from ghn_model.commands import CHANGES
 from ghn_model.commands.train import add_arguments
 from ghn_model.config import GHNConfig

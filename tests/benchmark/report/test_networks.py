@@ -117,7 +117,7 @@ def test_command_for_a_network(command: Any, spec: str, split: str, expected: st
     words = shlex.split(expected.replace("{index}", "3").replace("{name}", "resnet18"))
     options = parser.parse_args(words[3:])
     assert str(options.out) == "rerun"
-    assert options.index == (None if split == "timm" else "3")
+    assert options.index == (None if split == "timm" else ["3"])
 
 
 def test_noise_of_the_run_is_kept() -> None:

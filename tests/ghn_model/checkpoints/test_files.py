@@ -19,9 +19,9 @@ from torch import Tensor
 
 from deepnets.support import CheckpointError, ConfigError
 from ghn_model import describe, load_checkpoint
+from ghn_model.checkpoints import bundled as bundled_files
 from ghn_model.checkpoints import files as checkpoints
-from ghn_model.checkpoints import list_pretrained, save_checkpoint
-from ghn_model.checkpoints.files import model_card, read_config
+from ghn_model.checkpoints import list_pretrained, model_card, read_config, save_checkpoint
 from ghn_model.config import GHNConfig
 from ghn_model.ghn import GHN
 from tests.oracles.naive_ghn import random_state_dict
@@ -316,7 +316,7 @@ def test_oversized_configurations_take_no_memory(path: Path) -> None:
 def bundled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "pretrained"
     folder.mkdir()
-    monkeypatch.setattr(checkpoints, "PRETRAINED", folder)
+    monkeypatch.setattr(bundled_files, "PRETRAINED", folder)
     for seed, name in enumerate(["ghn2-digits", "ghn1-digits"]):
         path = save_checkpoint(hypernetwork(seed=seed), folder / f"{name}.safetensors")
         card = {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "accuracy": seed}
@@ -336,6 +336,9 @@ def test_bundled_hypernetworks_load() -> None:
 
 def test_bundled_hypernetworks_have_names_and_cards(bundled: Path) -> None:
     assert list_pretrained() == ["ghn1-digits", "ghn2-digits"]
+    patterns = {"ghn2*": ["ghn2-digits"], "*-digits": ["ghn1-digits", "ghn2-digits"], "ghn[13]-*": ["ghn1-digits"]}
+    patterns |= {"ghn": [], "": [], "GHN2*": [], "../*": []}
+    assert {pattern: list_pretrained(pattern) for pattern in patterns} == patterns
     assert same(load_checkpoint("ghn2-digits"), hypernetwork())
     assert same(GHN.from_pretrained("ghn1-digits"), hypernetwork(seed=1))
     assert model_card("ghn1-digits")["accuracy"] == 1

@@ -18,8 +18,7 @@ from deepnets.architecture import GENOTYPES, Network, NetworkConfig
 from deepnets.support import CheckpointError, ConfigError, DeepNetsError, TraceError
 from ghn_model import describe
 from ghn_model.__main__ import main
-from ghn_model.checkpoints import files as checkpoints
-from ghn_model.checkpoints import save_checkpoint
+from ghn_model.checkpoints import bundled, save_checkpoint
 from tests.ghn_model.checkpoints.test_files import hypernetwork
 from tests.support.processes import without_notices
 
@@ -290,7 +289,7 @@ def test_arguments_of_models_are_values() -> None:
 def test_list_shows_bundled_hypernetworks(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(checkpoints, "PRETRAINED", folder)
+    monkeypatch.setattr(bundled, "PRETRAINED", folder)
     main(["list"])
     assert capsys.readouterr().out.startswith("no hypernetwork is bundled; ")
     card = {"sha256": describe(folder / "ghn.safetensors").sha256, "about": "for tests"}

@@ -1,0 +1,145 @@
+"""Write the figures in README and documentation from the cards of the bundled hypernetworks and from measurements.
+
+python docs/figures.py            write them into the documents
+python docs/figures.py --check    only compare; exit status 1 if a document differs
+
+Figures stand between `<!-- figures: NAME -->` and `<!-- /figures -->`.  Accuracies come from
+`ghn_model/pretrained/*.json` and the published results; times, sizes and counts, which depend on the machine, from
+`docs/measurements.json`, which states the commands that measured them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmark.cards import PUBLISHED
+from ghn_model.checkpoints import list_pretrained, model_card
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = ("README.md", *(f"docs/{name}.md" for name in ("training", "migration")))
+METHODS = {"mlp": "MLP", "ghn1": "GHN-1", "ghn2": "GHN-2"}
+NAMES = {"resnet50": "ResNet-50", "vit": "vision transformer"}
+
+
+def main(arguments: list[str]) -> int:
+    """Write or check all documents; return the exit status."""
+    status = 0
+    for name in DOCUMENTS:
+        path = ROOT / name
+        text = path.read_text(encoding="utf-8")
+        if (new := with_figures(text)) == text:
+            continue
+        if "--check" in arguments:
+            print(f"{name}: figures differ from the cards and measurements; run python docs/figures.py")
+            status = 1
+        else:
+            path.write_text(new, encoding="utf-8")
+            print(f"{name}: written")
+    return status
+
+
+def with_figures(text: str) -> str:
+    """Return a document with the current figures."""
+    marked = r"(<!-- figures: (?P<name>[\w -]+?) -->)(?P<line>\n?).*?(<!-- /figures -->)"
+
+    def replaced(found: re.Match[str]) -> str:
+        name, *words = found["name"].split()
+        line = found["line"]
+        return f"{found[1]}{line}{line}{FIGURES[name](*words)}{line}{line}{found[4]}"
+
+    return re.sub(marked, replaced, text, flags=re.DOTALL)
+
+
+def mean(found: dict[str, Any], best: bool = False) -> str:
+    """A mean with its standard error, or the accuracy of a single network; failures are named."""
+    if "mean_top1" not in found:
+        return f"{found['top1']:.1f}" if found.get("top1") is not None else "failed"
+    text = f"{found['mean_top1']:.1f}"
+    if found["networks"] > 1:
+        text += f" ± {found['standard_error']:.1f}"
+    if best and found["networks"] > 1:
+        text += f" ({found['best_top1']:.1f})"
+    if found["failures"]:
+        text += f", {found['failures']} failed"
+    return text
+
+
+def results() -> str:
+    """The accuracies of the bundled hypernetworks, and of the published ones."""
+    cards = {method: model_card(f"{method}-digits")["results"] for method in METHODS}
+    rows = [["networks", *METHODS.values()], ["---"] * (1 + len(METHODS))]
+    for split in cards["ghn2"]:
+        found = [cards[method][split] for method in METHODS]
+        numbers = {each.get("networks", 1) for each in found}
+        if len(numbers) > 1:
+            raise ValueError(f"{split}: the cards have different numbers of networks: {numbers}")
+        (number,) = numbers
+        title = NAMES.get(split) or f"`{split}`, {number} network{'s' if number > 1 else ''}"
+        rows.append([title, *(mean(each, best=True) for each in found)])
+    published = [PUBLISHED[method]["test"] for method in METHODS]
+    title = f"published: CIFAR-10, `test`, {published[0]['networks']} networks"
+    rows.append([title, *(mean(each, best=True) for each in published)])
+    return table(rows)
+
+
+def corpus() -> str:
+    """What `make dataset` prints."""
+    found = measurements()["corpus"]
+    lines = ["split     networks       size  content digest"]
+    lines += [f"{name:8}{number:>10,}{size:>8.2f} MB  {digest}" for name, number, size, digest in found["splits"]]
+    total = sum(number for _, number, _, _ in found["splits"])
+    lines.append(f"{total:,} networks made in {found['seconds']} s, in data")
+    return "\n".join(["```text", *lines, "```"])
+
+
+def comparison() -> str:
+    """The original release and this toolkit."""
+    found = measurements()
+    sizes = {name: size for name, _, size, _ in found["corpus"]["splits"]}
+    values = {"seconds": found["corpus"]["seconds"], "train_mb": f"{sizes['train']:.0f}"}
+    rows = [["", "original", "this toolkit", "measured with"], ["---"] * 4]
+    for what, theirs, ours, command in found["comparison"]["rows"]:
+        rows.append([what, theirs, ours.format(**values), f"`{command}`"])
+    return f"{table(rows)}\n\nMeasured on {found['comparison']['about']}."
+
+
+def card(name: str, field: str) -> str:
+    """A value of a card: the mean of a split, or a field such as `minutes`."""
+    found = model_card(name)
+    if field in found["results"]:
+        return mean(found["results"][field])
+    return f"{found[field]:,.0f}"
+
+
+def minutes() -> str:
+    """The shortest and the longest training of the bundled hypernetworks."""
+    found = [model_card(name)["minutes"] for name in list_pretrained()]
+    return f"{min(found):.0f} to {max(found):.0f}"
+
+
+def measurements() -> dict[str, Any]:
+    """The measured figures."""
+    found: dict[str, Any] = json.loads((ROOT / "docs" / "measurements.json").read_text(encoding="utf-8"))
+    return found
+
+
+def table(rows: list[list[str]]) -> str:
+    """Rows of Markdown."""
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+FIGURES: dict[str, Callable[..., str]] = {
+    "results": results,
+    "corpus": corpus,
+    "comparison": comparison,
+    "card": card,
+    "minutes": minutes,
+}
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
