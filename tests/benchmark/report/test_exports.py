@@ -23,7 +23,11 @@ def small(folder: Path) -> Path:
     rng = np.random.default_rng(1)
     rows = [row("a", HOSTILE, "test", i, 60 + v) for i, v in enumerate(rng.normal(0, 3, 8))]
     rows += [row("b", "low", "test", i, None if i == 7 else 30 + v) for i, v in enumerate(rng.normal(0, 3, 8))]
-    rows += [row("c", "low", "wide", 0, 12.5), row("e", "few", "test", 0, 61.0), row("d", HOSTILE, "predefined", 0, 20.0, network="resnet50")]
+    rows += [
+        row("c", "low", "wide", 0, 12.5),
+        row("e", "few", "test", 0, 61.0),
+        row("d", HOSTILE, "predefined", 0, 20.0, network="resnet50"),
+    ]
     rows += [row("d", HOSTILE, "predefined", 1, None, network="vit")]
     return one(folder, rows)
 
