@@ -153,7 +153,7 @@ def _selected(cell: Cell, split: str) -> Iterator[tuple[str, int]]:
     indices = cell.fine["index"].to_numpy()
     order = np.argsort(-cell.values, kind="stable")
     for role, place in (("best", 0), ("median", len(order) // 2), ("worst", len(order) - 1)):
-        if len(order) >= 3 or (len(order) and place == 0):
+        if len(order) >= 3 or (len(order) and role == "best"):
             yield role, int(indices[order[place]])
 
 

@@ -141,6 +141,10 @@ def _draw_scatter(axes: Axes, board: Board, column: Column, series: Mapping[str,
         axes.set_xscale("log")
         axes.set_xlim(low := shown.min() / 1.12, high := shown.max() * 1.12)
         style.set_log_ticks(axes.xaxis, low, high)
+    elif len(shown):  # whole numbers, of which a narrow range shows some neighbours
+        margin = max(1.0, 0.04 * float(np.ptp(shown)))
+        axes.set_xlim(shown.min() - margin, shown.max() + margin)
+        axes.locator_params(axis="x", integer=True)
     axes.set_ylim(*_limits(board, column))
     axes.set_xlabel(measure.label)
     axes.set_ylabel(metric_text(board.metric(column)))

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from benchmark.report import leaderboard_text, write_report
-from benchmark.report.architectures import _wanted
+from benchmark.report.architectures import _selected, _wanted
 from benchmark.results import read_results
 from deepnets.support import ConfigError
 from tests.benchmark.report.pages import Page, one
@@ -135,6 +135,14 @@ def test_networks_to_look_up_are_failed_ones_then_some_of_each_split(tmp_path: P
     assert _wanted(boards, 1) == {"test": [4]}
     assert _wanted(boards, 4) == {"test": [0, 4], "deep": [0, 1]}
     assert _wanted(boards, 99) == {"test": [0, 1, 2, 3, 4, 5], "deep": [0, 1, 2, 3, 4, 5]}
+
+
+def test_selected_networks_are_drawn_once(tmp_path: Path) -> None:
+    rows = [row(str(n), "p", f"split{n}", i, 30.0 + i) for n in (1, 2, 3, 4) for i in range(n)]
+    (board,) = read_results(one(tmp_path, rows)).boards()
+    found = [list(_selected(board.cells["p", column], column.split)) for column in board.columns]
+    worst_to_best = [("best", 3), ("median", 1), ("worst", 0)]
+    assert found == [[("best", 0)], [("best", 1)], [("best", 2), ("median", 1), ("worst", 0)], worst_to_best]
 
 
 def test_single_networks_have_no_standard_error(tmp_path: Path) -> None:
