@@ -141,7 +141,7 @@ def add_arguments(commands: Any) -> None:
         "--loggers",
         action=ListOption,
         metavar="NAME",
-        help="send the log to tensorboard, wandb or module:attribute, or to none (default: tensorboard, if it is installed)",
+        help="send the log to tensorboard, wandb, module:attribute, or none (default: tensorboard, if it is installed)",
     )
     saving.add_argument("-q", "--quiet", action="store_true", help="do not show progress")
     train.set_defaults(do=run)
