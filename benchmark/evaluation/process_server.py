@@ -20,6 +20,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
+import logging
 import os
 import select
 import shutil
@@ -27,12 +28,13 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 from benchmark.evaluation.guard import SECONDS_TO_END, guard_process
 from benchmark.evaluation.operating_system import adopt_orphans, children, kill, limit_memory
+from deepnets.support import NOTICES
 
 __all__ = ["main"]
 
@@ -46,7 +48,7 @@ MESSAGE_BYTES = 1 << 16
 POLL_SECONDS = 1.0
 
 
-def main(descriptor: int, scratch: str) -> None:
+def main(descriptor: int, scratch: str, level: int = logging.WARNING) -> None:
     """Fork processes until the supervisor closes its end of the socket, or is killed; then end all of them.
 
     Parameters
@@ -55,11 +57,14 @@ def main(descriptor: int, scratch: str) -> None:
         File descriptor of the socket.
     scratch
         Folder of temporary files of the processes, which is removed at the end.
+    level
+        Least level of notices that are printed, such as that numeric code is being compiled.
     """
     server = socket.socket(fileno=descriptor)
     for module in ROLES.values():
         importlib.import_module(module)
-    _load_everything()
+    with _printed_notices(level):
+        _load_everything()
     adopt_orphans()
     guards: set[int] = set()
     while True:
@@ -87,6 +92,19 @@ def main(descriptor: int, scratch: str) -> None:
         kill(guard)
     _end_orphans(guards)
     shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _printed_notices(level: int) -> Iterator[None]:
+    """Print notices on stderr; the processes that are forked afterwards are not affected."""
+    logger, handler = logging.getLogger(NOTICES), logging.StreamHandler()
+    logger.addHandler(handler)
+    logger.setLevel(level)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(logging.NOTSET)
 
 
 def _load_everything() -> None:

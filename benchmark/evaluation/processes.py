@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import select
 import shutil
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.evaluation.guard import IS_ENDING
+from deepnets.support import NOTICES
 
 __all__ = ["EndedError", "GuardedProcess", "InvalidAnswerError", "ProcessServer"]
 
@@ -37,7 +39,7 @@ sys.path[:] = [entry for entry in sys.path if entry]
 import json
 sys.path[:] = json.loads(sys.argv[2])
 from benchmark.evaluation.process_server import main
-main(int(sys.argv[1]), sys.argv[3])
+main(int(sys.argv[1]), sys.argv[3], int(sys.argv[4]))
 """
 
 
@@ -123,9 +125,10 @@ class ProcessServer:
         self._environment = {**os.environ}
         # The working directory comes last, because predictors can write modules of any name into it.
         path = json.dumps([*_module_path(directory), directory])
+        level = logging.getLogger(NOTICES).getEffectiveLevel()
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603  our own module
-                [sys.executable, "-c", _PROGRAM, str(theirs.fileno()), path, self._scratch],
+                [sys.executable, "-c", _PROGRAM, str(theirs.fileno()), path, self._scratch, str(level)],
                 stdin=subprocess.DEVNULL,
                 stdout=2,
                 pass_fds=[theirs.fileno()],

@@ -132,7 +132,7 @@ class _CompilationWatch:
         self._depth += 1
         if not self._told and self._seconds + now - self._started > NOTICE_SECONDS:
             self._told = True
-            notices.info("compiling numeric code, which takes up to a minute once after an installation")
+            notices.info("compiling numeric code; this takes a minute or two, once after an installation or an update")
 
 
 _watch = _CompilationWatch()

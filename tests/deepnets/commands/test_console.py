@@ -125,5 +125,5 @@ def test_completion(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("shtab")
     main(["completion", shell])
     script = capsys.readouterr().out
-    for word in (*COMMANDS, "--predictors", "ghn3-xl"):
+    for word in (*COMMANDS, "predictors", "ghn3-xl"):
         assert word in script
