@@ -16,7 +16,8 @@ _ANY = re.compile(r"\s*,\s*|\s+")
 class ListOption(argparse.Action):
     """The action of an option with one or more values: ``--splits val test``, ``--splits val,test``.
 
-    The value in the parsed options is a list.  `type` and `choices` are for its items.
+    The value in the parsed options is a list.  `type` and `choices` are for its items.  Parameters that are not described
+    here are those of `argparse.Action`.
 
     Parameters
     ----------
@@ -25,8 +26,6 @@ class ListOption(argparse.Action):
     paths
         Whether items can be paths or contain them: only commas separate them, and the name of an existing file is one
         item, whatever it contains.
-
-    Other parameters are those of `argparse.Action`.
 
     Examples
     --------

@@ -44,7 +44,6 @@ def test_page_shows_what_failed_and_what_is_not_finished(page: Page) -> None:
     assert "python -m benchmark run --predictor ghn2-digits" in text
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("error")
 @pytest.mark.usefixtures("charts")
 def test_hostile_texts_are_escaped(tmp_path: Path) -> None:

@@ -46,6 +46,21 @@ def test_an_incomplete_line_is_removed(tmp_path: Path, kept: int) -> None:
     assert path.read_bytes() == (content[:kept].rpartition(b"\n")[0] or b"name,value") + b"\nc,3.0\n"
 
 
+def test_results_that_are_cut_at_any_byte_keep_their_complete_rows(tmp_path: Path) -> None:
+    with ResultStore(tmp_path).opened() as store:
+        store.begin("r", {})
+        for index in range(3):
+            store.append({**made.row("a", "random", "test", index, 50.0), "run": "r"})
+    path = tmp_path / "networks.csv"
+    content = path.read_bytes()
+    for kept in range(0, len(content), 5):
+        path.write_bytes(content[:kept])
+        complete = content[:kept].count(b"\n")  # with the header
+        with ResultStore(tmp_path).opened() as store:
+            assert store.finished("r") == set(range(complete - 1))
+        assert (path.read_bytes() if path.exists() else b"") == b"".join(content.splitlines(keepends=True)[:complete])
+
+
 def test_a_column_is_added(tmp_path: Path) -> None:
     table(tmp_path).append([{"name": "a", "value": 1}])
     table(tmp_path, "loss").append([{"name": "b", "value": 2, "loss": 0.5}])
