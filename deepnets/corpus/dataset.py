@@ -188,8 +188,7 @@ class DeepNets1M:
         position, draw = self._position_and_draw(index)
         if self.file is None:
             graph = predefined_graph(position, self.num_classes, self.image_size)
-            label = "ViT" if position else "ResNet-50"
-            return graph.replace(index=position, virtual_edges=self.virtual_edges, label=label)
+            return graph.replace(index=position, virtual_edges=self.virtual_edges, label=("ResNet-50", "ViT")[position])
         try:
             node_types, cells, names, in_degrees, sources = decode_wiring(self.file.wiring(position, position + 1))
         except IntegrityError as error:

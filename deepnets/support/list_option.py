@@ -16,8 +16,8 @@ _ANY = re.compile(r"\s*,\s*|\s+")
 class ListOption(argparse.Action):
     """The action of an option with one or more values: ``--splits val test``, ``--splits val,test``.
 
-    The value in the parsed options is a list.  `type` and `choices` are for its items.  Parameters that are not described
-    here are those of `argparse.Action`.
+    The value in the parsed options is a list.  `type` and `choices` are for its items.  Other parameters are those of
+    `argparse.Action`.
 
     Parameters
     ----------

@@ -350,8 +350,7 @@ def test_properties_that_are_not_known(
 ) -> None:
     with pytest.raises(ConfigError, match="training networks: 0 of 24 have a value to compare with"):
         call("properties", *arguments(folder, corpus, tmp_path), "--properties", "converge_time")
-    small = tmp_path / "small"
-    results(small, corpus, networks=6)
+    results(small := tmp_path / "small", corpus, networks=6)
     with pytest.raises(ConfigError, match="no property is known for 10 networks of val and 2 of test"):
         call("properties", *arguments(folder, corpus, tmp_path), "--results", small)
     assert "val_acc: known for 5 networks of val and 5 of test, which is too few; left out" in capsys.readouterr().out
@@ -369,8 +368,7 @@ def test_statistics_command(folder: Path, corpus: Path, tmp_path: Path, capsys: 
     pytest.importorskip("matplotlib")
     common = ["--data", corpus, "--out", tmp_path, "--quiet"]
     call("statistics", *common, "--splits", "val,predefined", "--limit", "24", "--results", folder)
-    text = capsys.readouterr().out
-    assert "126-129 (127.5±1.5)" in text
+    assert "126-129 (127.5±1.5)" in capsys.readouterr().out
     assert len(pd.read_csv(tmp_path / "statistics.csv")) == 26
     table = pd.read_csv(tmp_path / "correlations.csv")
     depth = table[(table["statistic"] == "depth") & (table["part"] == "val") & (table["noise"] == 0)].iloc[0]

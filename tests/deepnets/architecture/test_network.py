@@ -384,8 +384,7 @@ def test_a_network_without_output_is_an_error(config: NetworkConfig) -> None:
 
 def test_the_input_is_left_as_it_is_and_copies_are_independent() -> None:
     for name in ("DARTS", "PDARTS", "ViT"):
-        network = Network(NAMED[name]).eval()
-        batch = images().float()
+        network, batch = Network(NAMED[name]).eval(), images().float()
         logits = network(batch)
         assert torch.equal(batch, images().float())
         assert torch.equal(copy.deepcopy(network)(batch), logits)
