@@ -77,9 +77,9 @@ print(tau > 0.2)  # True
 # from benchmark.analyses import read_accuracies
 #
 # nets = DeepNets1M("data", split="val")
-# accuracies = read_accuracies("results", nets)  # after: python -m benchmark run --splits val --limit 0
+# accuracies = read_accuracies("results", nets)  # after: deepnets bench --splits val --limit 0
 # dataset = nets.to_pyg(targets=("num_params", "top1"), table=accuracies, shapes=True)
 # ```
 #
-# [`examples/gin.py`](../../examples/gin.py) is a complete script. `python -m benchmark properties` predicts accuracy,
+# [`examples/gin.py`](../../examples/gin.py) is a complete script. `deepnets properties` predicts accuracy,
 # robustness, speed and convergence from embeddings of hypernetworks instead, as in the publication.

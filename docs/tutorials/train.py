@@ -81,7 +81,7 @@ print(ghn.config.hidden)  # 16
 # command, which also resumes when it is repeated:
 #
 # ```sh
-# python -m ghn_model train --preset ghn2 --images digits --minutes 75 --validate-every 1000
+# deepnets train --preset ghn2 --images digits --minutes 75 --validate-every 1000
 # ```
 #
 # Next: [evaluate it](evaluate.py) beside other methods, [train on your images](images.py), or read about
