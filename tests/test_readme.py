@@ -115,7 +115,7 @@ def test_the_reader_of_files_finds_the_same_graph(working_folder: Path) -> None:
 @pytest.mark.slow
 def test_shell_examples_for_files_of_the_originals(working_folder: Path) -> None:
     lines = [line.partition("#")[0] for block in blocks("docs/migration.md", "sh") for line in block.splitlines()]
-    commands = {line.split()[3]: line.split()[3:] for line in lines if line}
+    commands = {line.split()[1]: line.split()[1:] for line in lines if line}
     assert set(commands) == {"predict", "import", "export"}
     deepnets_main([word.replace("FOLDER", "original-format") for word in commands["export"]])
     deepnets_main([word.replace("FOLDER", "original-format") for word in commands["import"]])

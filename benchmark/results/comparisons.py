@@ -198,7 +198,7 @@ def _signed_rank_test(differences: npt.NDArray[np.float64]) -> float:
     if len(differences) < 2:
         return math.nan
     nonzero = differences[differences != 0]
-    if not len(nonzero):
+    if len(nonzero) < 2:  # one difference is as probable with the other sign
         return 1.0
     from scipy import stats
 

@@ -11,24 +11,23 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmark.__main__ import main as benchmark_main
 from benchmark.evaluation import close_workers, describe_predictor
 from benchmark.results import read_results
 from deepnets import GENOTYPES, DeepNets1M, NetworkConfig, build_graph
+from deepnets.__main__ import main as deepnets_main
 from deepnets.architecture import run_network
 from deepnets.data import load_images
 from deepnets.support import ConfigError
-from ghn_model.__main__ import main as ghn_model_main
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "own-hypernetwork.md").read_text()
 EXAMPLE = (ROOT / "examples" / "gcn.py").read_text()
 
 
-def commands(package: str) -> list[list[str]]:
-    """Return the arguments of the commands of a package on the page, in order."""
+def commands(name: str) -> list[list[str]]:
+    """Return the arguments of `deepnets` in the commands of this name on the page, in order."""
     text = "\n".join(re.findall(r"^```sh\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)).replace("\\\n", " ")
-    return [shlex.split(line)[3:] for line in text.splitlines() if line.startswith(f"python -m {package} ")]
+    return [shlex.split(line)[1:] for line in text.splitlines() if line.startswith(f"deepnets {name} ")]
 
 
 @pytest.fixture
@@ -46,9 +45,9 @@ def folder(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 
 def train(steps: int) -> None:
-    (command,) = commands("ghn_model")
+    (command,) = commands("train")
     minutes = command.index("--minutes")
-    ghn_model_main([*command[:minutes], "--steps", str(steps), *command[minutes + 2 :], "--quiet", "--device", "cpu"])
+    deepnets_main([*command[:minutes], "--steps", str(steps), *command[minutes + 2 :], "--quiet", "--device", "cpu"])
 
 
 def test_the_page_shows_the_example() -> None:
@@ -63,9 +62,9 @@ def test_the_commands_of_the_tutorial(folder: Path) -> None:
     """Train, evaluate beside bundled hypernetworks, and predict; with fewer steps and networks than on the page."""
     train(steps=30)
     path = folder / "runs" / "gcn" / "hypernetwork.safetensors"
-    run = commands("benchmark")[0]
+    run = commands("bench")[0]
     limit = run.index("--limit")
-    benchmark_main([*run[: limit + 1], "2", *run[limit + 2 :], "--no-report", "--quiet", "--workers", "1"])
+    deepnets_main([*run[: limit + 1], "2", *run[limit + 2 :], "--no-report", "--quiet", "--workers", "1"])
     rows = read_results(folder / "results").rows
     assert set(rows["predictor"]) == {"gcn", "ghn2-digits", "mlp-digits", "random"}
     assert set(rows["status"]) == {"ok"}, rows["reason"].tolist()
@@ -124,5 +123,5 @@ def test_mistakes_are_one_error(folder: Path) -> None:
         assert "\n" not in str(caught.value)
     (folder / "wrong.py").write_text(EXAMPLE.replace("return self.decoder(batch, self.norm(x))", "return [{}]"))
     with pytest.raises(ConfigError, match=r"^GCN: network \d+ of train: parameters: \d+ of \d+ are missing: stem"):
-        ghn_model_main(["train", "--hypernetwork", "wrong:GCN", "--steps", "1", "--out", "runs/x", "--quiet"])
+        deepnets_main(["train", "--hypernetwork", "wrong:GCN", "--steps", "1", "--out", "runs/x", "--quiet"])
     sys.modules.pop("wrong", None)

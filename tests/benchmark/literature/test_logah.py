@@ -96,7 +96,7 @@ def test_the_command_needs_no_files(tmp_path: Path, capsys: pytest.CaptureFixtur
     out = capsys.readouterr().out
     assert all(title.split(":")[0] in out for title in LOGAH_TABLES.values())
     assert not (tmp_path / "absent").exists()
-    with pytest.raises(ConfigError, match="DIR: the table accuracy needs the folder of published files"):
+    with pytest.raises(ConfigError, match="--published: the table accuracy needs the folder of published files"):
         command("--table", "accuracy")
-    with pytest.raises(ConfigError, match="DIR: the table accuracy needs the folder of published files"):
+    with pytest.raises(ConfigError, match="--published: the table accuracy needs the folder of published files"):
         command("--images", "cifar10")

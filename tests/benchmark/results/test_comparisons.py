@@ -86,6 +86,12 @@ def test_order_of_predictors_only_changes_signs() -> None:
 
 
 @pytest.mark.filterwarnings("error")
+def test_a_single_difference_that_is_not_zero() -> None:
+    first = table([50.0, 60.0])
+    found = compare(first, table([50.0, 55.0]))
+    assert (found.difference, found.signed_rank_p_value) == (2.5, 1.0)
+
+
 def test_differences_without_variance() -> None:
     base = [50.0, 60.0, 70.0]
     same, shifted = compare(table(base), table(base)), compare(table([v + 1 for v in base]), table(base))
