@@ -71,6 +71,7 @@ def test_class_layers_have_initial_values_and_others_are_predicted(place: Path) 
         assert torch.equal(found.parameters[name], tensor.detach()) == (name in layers), name
 
 
+@pytest.mark.slow
 def test_hypernetworks_of_users(place: Path) -> None:
     """What they return for class layers, of whatever shape, is not used."""
 

@@ -72,6 +72,7 @@ def test_a_hypernetwork_that_returns_no_list(data: Path) -> None:
     assert table["reason"][0] == "forward: expected a list of one dict for one graph, got dict"
 
 
+@pytest.mark.slow
 def test_a_registered_kind(data: Path) -> None:
     """Workers open it, although it is registered in this process only."""
 

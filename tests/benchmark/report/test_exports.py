@@ -77,6 +77,7 @@ def test_escaped_labels() -> None:
     assert _markdown("[a](b)|<i>") == r"\[a\](b)\|\<i\>"
 
 
+@pytest.mark.slow
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     small(tmp_path)
     parser = Parser()

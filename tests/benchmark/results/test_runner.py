@@ -190,6 +190,7 @@ def test_the_predictor_of_the_readme(data: Path, here: Path) -> None:
     assert table.attrs["predictor"] == "mine:predict"
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_almost_full(data: Path, here: Path) -> None:
     """One error before networks are evaluated, and nothing on the disk that would prevent a later run."""
     out = here / "out"

@@ -45,6 +45,7 @@ def test_modules_of_the_user_do_not_replace_ours(folder: Path, start: tuple[str,
         assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_modules_of_the_user_are_still_found(folder: Path) -> None:
     done = run("-c", CONSOLE, "trace", "--model", "mine:net", "--model-kwarg", "width=5", "--input-size", "2")
     assert done.returncode == 0, done.stderr

@@ -65,6 +65,7 @@ def test_loggers_that_were_made_are_closed_if_another_fails(tmp_path: Path) -> N
     assert [each.closed for each in Recorder.made] == [1]
 
 
+@pytest.mark.slow
 def test_missing_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
