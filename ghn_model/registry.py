@@ -25,10 +25,24 @@ Factory = Callable[[Any], "nn.Module"]
 
 PLUGINS_VARIABLE = "DEEPNETS_PLUGINS"
 
-ENCODERS: Registry[Factory] = Registry("hypernet")
+ENCODERS: Registry[Factory] = Registry(
+    "hypernet",
+    {
+        "gatedgnn": "ghn_model.encoders:_gated_gnn",
+        "mlp": "ghn_model.encoders:_node_mlp",
+        "graphormer": "ghn_model.encoders:_graphormer",
+    },
+)
 """Encoders by the value of `GHNConfig.hypernet`."""
 
-DECODERS: Registry[Factory] = Registry("decoder")
+DECODERS: Registry[Factory] = Registry(
+    "decoder",
+    {
+        "conv": "ghn_model.decoders:_conv",
+        "mlp": "ghn_model.decoders:_mlp",
+        "lowrank": "ghn_model.decoders:_low_rank",
+    },
+)
 """Decoders by the value of `GHNConfig.decoder`."""
 
 _imported: dict[tuple[str, str], Factory] = {}  # parts given as module:attribute, by kind and name

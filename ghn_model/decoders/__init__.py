@@ -193,8 +193,3 @@ def _mlp(config: GHNConfig) -> nn.Module:
 
 def _low_rank(config: GHNConfig) -> nn.Module:
     return LowRankDecoder(config.hidden, config.rank, config.factor_rows)
-
-
-register_decoder("conv", _conv)
-register_decoder("mlp", _mlp)
-register_decoder("lowrank", _low_rank)

@@ -156,8 +156,3 @@ def _node_mlp(config: GHNConfig) -> nn.Module:
 
 def _graphormer(config: GHNConfig) -> nn.Module:
     return Graphormer(config.hidden, config.layers, config.heads, config.virtual_edges)
-
-
-register_encoder("gatedgnn", _gated_gnn)
-register_encoder("mlp", _node_mlp)
-register_encoder("graphormer", _graphormer)

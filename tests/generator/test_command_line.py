@@ -15,6 +15,7 @@ import pytest
 
 from deepnets.support import DeepNetsError, Parser, run
 from deepnets.support import command_line as cli
+from deepnets.support.standard_streams import RESET
 from generator import SPLITS
 from generator.__main__ import main
 from tests.support.processes import ROOT, Corpus, Terminal, build, command, digests, one_error, without_notices
@@ -134,7 +135,7 @@ def test_quiet_says_nothing(tmp_path: Path) -> None:
     words = command(tmp_path, splits="search", search_size=300, shard_size=100, workers=1, quiet=True)
     with Terminal(words) as terminal:
         assert terminal.wait() == 0
-    assert terminal.text == ""
+    assert terminal.text.replace(RESET, "") == ""  # colorama, if it is installed, writes it for numba
     failed = build(tmp_path, splits="search", search_size=301, quiet=True)
     one_error(failed.returncode, failed.stdout, failed.stderr)
 

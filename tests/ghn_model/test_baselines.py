@@ -73,4 +73,4 @@ def test_training_in_several_calls_and_bundling(settings: dict[str, str], tmp_pa
         card = json.loads((bundle / "ghn1-digits.json").read_text())
         assert (card["steps"], card["results"]["test"]["networks"]) == (30, 1)
     names = sorted(path.name for path in bundle.iterdir())
-    assert names == ["ghn1-digits.json", "ghn1-digits.log.csv", "ghn1-digits.safetensors"]
+    assert names == ["ghn1-digits.json", "ghn1-digits.log.csv", "ghn1-digits.md", "ghn1-digits.safetensors"]

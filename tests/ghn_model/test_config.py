@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -81,3 +84,9 @@ def test_unknown_presets() -> None:
         GHNConfig.preset("ghn4")
     with pytest.raises(ConfigError, match="image_size"):
         GHNConfig.preset("ghn2", image_size=8)
+
+
+def test_configurations_alone_know_the_parts() -> None:
+    """In a process that has imported neither encoders nor decoders."""
+    code = f"from ghn_model import GHNConfig; [GHNConfig.preset(name) for name in {PRESETS}]"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
