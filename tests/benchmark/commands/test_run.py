@@ -122,6 +122,7 @@ def test_networks_by_index(small: Path, here: Path) -> None:
         command(*words, "--splits", "test", "--index", "resnet50")
 
 
+@pytest.mark.slow
 def test_networks_by_name(here: Path) -> None:
     """A name alone is one of the predefined networks; the predictor fails before anything is expensive."""
     with pytest.raises(DeepNetsError, match="run: every network failed"):

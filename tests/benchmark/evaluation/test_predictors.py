@@ -55,6 +55,7 @@ def half(model: nn.Module, graph: Any) -> dict[str, torch.Tensor]:
     return {name: torch.full_like(tensor, 0.5) for name, tensor in model.named_parameters()}
 
 
+@pytest.mark.slow
 def test_a_user_defined_hypernetwork(data: Path) -> None:
     """A class and an object by name, and an object."""
     expected = evaluate(half, "test", data=data, limit=2)

@@ -109,6 +109,7 @@ def test_rows_on_imagenet(corpus: Path, tmp_path: Path, predictor: str) -> None:
     assert_rows(found, IMAGENET[predictor])
 
 
+@pytest.mark.slow
 def test_columns_of_a_run_on_cifar10(corpus: Path, tmp_path: Path) -> None:
     cifar_files.write(tmp_path / "cifar-10-batches-py")
     machine = Machine(workers=1)

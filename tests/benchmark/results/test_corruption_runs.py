@@ -58,6 +58,7 @@ def test_resuming_evaluates_nothing_again(place: Path) -> None:
     assert (place / "out" / "networks.csv").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_results_without_corruption_are_kept_apart(place: Path) -> None:
     results = read_results(place / "out")
     assert len(results.rows) == 4
@@ -66,6 +67,7 @@ def test_results_without_corruption_are_kept_apart(place: Path) -> None:
     assert (board.corruption, len(board.cells)) == ("", 2)
 
 
+@pytest.mark.slow
 def test_the_mean_corruption_accuracy(place: Path) -> None:
     table = pd.read_csv(place / "out" / "networks.csv", keep_default_na=False)
     corrupted = table[table["corruption"] != ""]
@@ -83,6 +85,7 @@ def test_the_mean_corruption_accuracy(place: Path) -> None:
     assert set(written["corruption"]) == {"", "mean", "contrast", "fog:3"}
 
 
+@pytest.mark.slow
 def test_terminal_and_page_show_it(place: Path) -> None:
     text = leaderboard_text(place / "out")
     assert "mean over 2 corruptions: top-1 accuracy" in text

@@ -156,6 +156,7 @@ def test_invalid_machines(options: dict[str, Any], message: str) -> None:
 WORDS = ["run", "--predictors", "zero=plugged_in:zeros", "plugged_in:raises", "--splits", "test", "--limit", "1"]
 
 
+@pytest.mark.slow
 def test_a_run_ends_with_a_report(data: Path, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main([*WORDS, "--data", str(data), "--out", str(here / "out"), "--workers", "1"])
     output = capsys.readouterr().out
@@ -206,6 +207,7 @@ def test_a_disk_that_is_almost_full(data: Path, here: Path) -> None:
     assert re.fullmatch(expected, done.stderr), done.stderr
 
 
+@pytest.mark.slow
 def test_a_finished_run_needs_no_space(data: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options: dict[str, Any] = {"data": data, "out": here / "out", "machine": Machine(workers=1)}
     run(["random"], ["test"], **options, limit=1)

@@ -213,7 +213,7 @@ def test_command(tmp_path: Path) -> None:
     assert list((tmp_path / "data" / "families").iterdir())
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "message"),
     [

@@ -75,6 +75,7 @@ def test_missing_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         assert caught.value.name == name
 
 
+@pytest.mark.slow
 def test_packages_that_cannot_be_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "wandb.py").write_text("import no_such_dependency")
     monkeypatch.syspath_prepend(str(tmp_path))
