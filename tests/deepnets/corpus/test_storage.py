@@ -98,7 +98,6 @@ def test_digest_does_not_depend_on_blocks(corpus: Path, tmp_path: Path, monkeypa
         assert content_digest(file) == digest
 
 
-@pytest.mark.slow
 def test_digest_depends_on_everything(corpus: Path, tmp_path: Path) -> None:
     columns, rows, about = read_back(corpus_path(corpus, SPLIT))
     digests = {write_corpus(tmp_path / "a.h5", about, columns, [rows])}
