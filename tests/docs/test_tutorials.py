@@ -47,6 +47,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{TUTORIALS.parents[1]}")
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
     yield tmp_path
     close_workers()
     sys.modules.pop("mine", None)

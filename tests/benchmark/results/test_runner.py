@@ -183,12 +183,14 @@ def test_the_command(data: Path, here: Path) -> None:
     assert errors.count("\n") == 1
 
 
-def test_the_predictor_of_the_readme(data: Path, here: Path) -> None:
+def test_the_predictor_of_the_readme(data: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
     (source,) = re.findall(r"```python\n([^`]*def predict[^`]*)```", (ROOT / "README.md").read_text())
     (here / "mine.py").write_text(source.partition("\n\ntable = ")[0])  # the function
     table = evaluate("mine:predict", "test", data=data, limit=2)
     assert table["status"].tolist() == ["ok"] * 2
     assert table.attrs["predictor"] == "mine:predict"
+    sys.modules.pop("mine", None)
 
 
 @pytest.mark.slow
