@@ -32,14 +32,20 @@ def run_detection(options: argparse.Namespace) -> None:
         DETECTION_COLUMNS,
         train_detectors,
     )
-    from benchmark.commands.training_options import jobs_for, prepare, recipe_of, report, starts_of
+    from benchmark.commands.training_options import (
+        common_arguments,
+        jobs_for,
+        prepare,
+        recipe_of,
+        refuse,
+        report,
+        starts_of,
+    )
     from benchmark.training.detection import DETECTION_METRICS, check_detection_recipe, open_penn_fudan
     from deepnets.support import ConfigError, import_detection
 
     prepare(options)
-    for name in _CLASSIFICATION_OPTIONS:
-        if getattr(options, name) is not None:
-            raise ConfigError(f"--{name.replace('_', '-')}: is for classification, not for --task detection")
+    refuse(options, _CLASSIFICATION_OPTIONS, "is for classification, not for --task detection")
     if options.protocol not in (None, _PROTOCOL):
         raise ConfigError(f"--protocol: {options.protocol} is for classification; --task detection has {_PROTOCOL}")
     metric = options.metric or DETECTION_METRICS[0]
@@ -69,10 +75,6 @@ def run_detection(options: argparse.Namespace) -> None:
             eval_images,
             image_size=options.image_size,
             settings=settings,
-            seed=options.seed,
-            device=options.device,
-            save=not options.no_save,
-            save_seconds=60 * options.save_minutes,
-            progress=not options.quiet,
+            **common_arguments(options),
         )
         report(curves, metric)

@@ -166,6 +166,7 @@ def _add(parser: argparse.ArgumentParser, out: str, protocol: str) -> None:
     add("--weight-decay", type=number, help="weight decay")
     add("--schedule", choices=SCHEDULES, help="learning rate by epoch")
     add("--warmup-epochs", type=non_negative, help="epochs of linear warm-up")
+    add("--warmup-steps", type=non_negative, help="steps of linear warm-up, in which the rate of the epoch grows")
     add("--batch-size", type=positive, help="images per step")
     deprecated_option(recipe, "--batch", "--batch-size")
     add("--loss", choices=LOSSES, help="bce: binary cross-entropy of every class (timm)")
@@ -216,10 +217,12 @@ def run(options: argparse.Namespace) -> None:
     """Run `sgd` or `finetune` with parsed options."""
     from benchmark.baselines import Curves, train_all
     from benchmark.commands.training_options import (
+        common_arguments,
         jobs_for,
         learning_rates,
         prepare,
         recipe_of,
+        refuse,
         report,
         starts_of,
         with_rates,
@@ -230,11 +233,10 @@ def run(options: argparse.Namespace) -> None:
     from deepnets.data import open_images, run_statistics
     from deepnets.support import ConfigError
 
-    if options.task != "detection" and getattr(options, "test_images", None):
-        raise ConfigError("--test-images: is for --task detection")
-    for name in ("texts", "tokenizer", "sequence_length"):
-        if options.task != "text" and getattr(options, name, None) is not None:
-            raise ConfigError(f"--{name.replace('_', '-')}: is for --task text")
+    if options.task != "detection":
+        refuse(options, ["test_images"], "is for --task detection")
+    if options.task != "text":
+        refuse(options, ["texts", "tokenizer", "sequence_length"], "is for --task text")
     if options.task == "detection":
         from benchmark.commands.detection import run_detection
 
@@ -292,11 +294,7 @@ def run(options: argparse.Namespace) -> None:
                 eval_images,
                 epochs_evaluated=options.evaluate_after,
                 settings=settings,
-                seed=options.seed,
-                device=options.device,
-                save=not options.no_save,
-                save_seconds=60 * options.save_minutes,
-                progress=not options.quiet,
+                **common_arguments(options),
             )
         report(curves, metric)
 

@@ -10,8 +10,11 @@ from benchmark.choices import TEXT_METRICS
 __all__ = ["run_text"]
 
 _PROTOCOL = "logah-gpt2"
-_IMAGE_OPTIONS = ("image_size", "shots", "image_root", "width", "cells")
-_IMAGE_FLAGS = ("download", "model", "genotype")
+_NETWORK_OPTIONS = ("model", "genotype", "width", "cells")
+_IMAGE_OPTIONS = (
+    *("image_size", "shots", "image_root", "download"),
+    *("augment", "cutout", "mixup", "cutmix", "rand_augment", "auxiliary_weight", "drop_path"),
+)
 
 
 def run_text(options: argparse.Namespace) -> None:
@@ -29,18 +32,23 @@ def run_text(options: argparse.Namespace) -> None:
     """
     from benchmark.baselines import TEXT_COLUMNS, Curves, jobs_of, train_all
     from benchmark.commands.options import task_data
-    from benchmark.commands.training_options import learning_rates, prepare, recipe_of, report, starts_of, with_rates
+    from benchmark.commands.training_options import (
+        common_arguments,
+        learning_rates,
+        prepare,
+        recipe_of,
+        refuse,
+        report,
+        starts_of,
+        with_rates,
+    )
     from benchmark.evaluation import default_image_split, open_networks, select_networks
     from deepnets.support import ConfigError
     from ghn_model.tasks import get_logit_task
 
     prepare(options)
-    for name in _IMAGE_OPTIONS:
-        if getattr(options, name) is not None:
-            raise ConfigError(f"--{name.replace('_', '-')}: is for images, not for --task text")
-    for name in _IMAGE_FLAGS:
-        if getattr(options, name):
-            raise ConfigError(f"--{name}: is for images; --task text takes language models from --split family:NAME")
+    refuse(options, _NETWORK_OPTIONS, "is for images; --task text takes language models from --split family:NAME")
+    refuse(options, _IMAGE_OPTIONS, "is for images, not for --task text")
     if not options.split.startswith("family:"):
         raise ConfigError(
             f"--split: expected family:NAME of language models, such as family:gpt2-widths/test, got {options.split}"
@@ -77,11 +85,7 @@ def run_text(options: argparse.Namespace) -> None:
                 eval_texts,
                 epochs_evaluated=options.evaluate_after,
                 settings=settings,
-                seed=options.seed,
-                device=options.device,
-                save=not options.no_save,
-                save_seconds=60 * options.save_minutes,
-                progress=not options.quiet,
+                **common_arguments(options),
                 task=task,
             )
         report(curves, metric)

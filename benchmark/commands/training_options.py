@@ -13,12 +13,22 @@ if TYPE_CHECKING:
     from benchmark.baselines import Curves, TrainingJob
     from benchmark.training import SGDRecipe, Start
 
-__all__ = ["jobs_for", "learning_rates", "prepare", "recipe_of", "report", "starts_of", "with_rates"]
+__all__ = [
+    "common_arguments",
+    "jobs_for",
+    "learning_rates",
+    "prepare",
+    "recipe_of",
+    "refuse",
+    "report",
+    "starts_of",
+    "with_rates",
+]
 
 RECIPE_OPTIONS = (
     *("epochs", "optimizer", "lr", "weight_decay", "schedule", "batch_size", "label_smoothing", "clip_grad"),
     *("augment", "noise", "orthogonal_from", "warmup_epochs", "loss", "auxiliary_weight", "drop_path", "cutout"),
-    *("mixup", "cutmix", "rand_augment"),
+    *("mixup", "cutmix", "rand_augment", "warmup_steps"),
 )
 """Options that replace fields of the recipe."""
 
@@ -35,6 +45,26 @@ def prepare(options: argparse.Namespace) -> None:
         raise ConfigError("--index: is for networks of a --split; with --model or --genotype, name the networks")
     if not options.genotype and (options.width or options.cells):
         raise ConfigError(f"{'--width' if options.width else '--cells'}: is for networks of --genotype")
+
+
+def refuse(options: argparse.Namespace, names: Sequence[str], reason: str) -> None:
+    """Raise a `ConfigError` with a reason if one of these options is given."""
+    from deepnets.support import ConfigError
+
+    for name in names:
+        if getattr(options, name, None) not in (None, False):
+            raise ConfigError(f"--{name.replace('_', '-')}: {reason}")
+
+
+def common_arguments(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the arguments of `train_all` and `train_detectors` that options of all tasks give."""
+    return {
+        "seed": options.seed,
+        "device": options.device,
+        "save": not options.no_save,
+        "save_seconds": 60 * options.save_minutes,
+        "progress": not options.quiet,
+    }
 
 
 def recipe_of(options: argparse.Namespace, protocol: str) -> SGDRecipe:

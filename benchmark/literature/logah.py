@@ -170,11 +170,7 @@ def best_trainings(curves: pd.DataFrame) -> pd.DataFrame:
     >>> best_trainings(curves).loc["random"].to_dict()
     {'CIFAR-10 ViT-S': 82.0}
     """
-    chosen = curves[curves["network"].isin(_NETWORKS) & curves["images"].isin(_IMAGES)]
-    chosen = chosen[(chosen["status"] != FAILED) & chosen["top1"].notna()]
-    column = chosen["images"].map(_IMAGES) + " " + chosen["network"].map(_NETWORKS)
-    label = chosen["predictor"].str.replace(r"-lr[0-9.e-]+$", "", regex=True)
-    return chosen.assign(column=column, label=label).pivot_table("top1", "label", "column", aggfunc="max", sort=False)
+    return _best(curves, curves["images"].map(_IMAGES), curves["network"].map(_NETWORKS), "top1", "max")
 
 
 def best_perplexities(curves: pd.DataFrame) -> pd.DataFrame:
@@ -198,11 +194,15 @@ def best_perplexities(curves: pd.DataFrame) -> pd.DataFrame:
     {'WikiText-2 GPT-2-S': 251.0}
     """
     number = curves["images"].str.extract(r"wikitext-(2|103)\b", flags=re.IGNORECASE, expand=False)
-    chosen = curves["network"].isin(_LANGUAGE_MODELS) & number.notna() & (curves["status"] != FAILED)
-    column = number[chosen].map(_TEXTS) + " " + curves["network"][chosen].map(_LANGUAGE_MODELS)
-    table = curves[chosen & curves["perplexity"].notna()].assign(column=column)
-    table["label"] = table["predictor"].str.replace(r"-lr[0-9.e-]+$", "", regex=True)
-    return table.pivot_table("perplexity", "label", "column", aggfunc="min", sort=False)
+    return _best(curves, number.map(_TEXTS), curves["network"].map(_LANGUAGE_MODELS), "perplexity", "min")
+
+
+def _best(curves: pd.DataFrame, data: pd.Series, network: pd.Series, metric: str, best: str) -> pd.DataFrame:
+    """Return the best values by label, and by data set and network; NaN in `data` or `network` leaves a row out."""
+    label = curves["predictor"].str.replace(r"-lr[0-9.e-]+$", "", regex=True)
+    chosen = curves.assign(label=label, column=data + " " + network)[curves["status"] != FAILED]
+    chosen = chosen.dropna(subset=["column", metric])
+    return chosen.pivot_table(metric, "label", "column", aggfunc=best, sort=False)
 
 
 def logah_text(name: str, trainings: pd.DataFrame | None = None) -> str:
@@ -223,11 +223,8 @@ def logah_text(name: str, trainings: pd.DataFrame | None = None) -> str:
     table = logah_table(name)
     of_texts = trainings is not None and "perplexity" in trainings
     if trainings is not None and name != "logah-diversity" and of_texts == (name == "logah-text"):
-        own = (
-            (best_perplexities if of_texts else best_trainings)(trainings)
-            .reindex(columns=table.columns)
-            .dropna(how="all")
-        )
+        best = best_perplexities(trainings) if of_texts else best_trainings(trainings)
+        own = best.reindex(columns=table.columns).dropna(how="all")
         table = pd.concat([table, own.rename(lambda label: f"own: {label}"[:_LONGEST_LABEL])])
     digits = 3 if name == "logah-diversity" else 2
     rows = [[str(label), *(decimal(float(value), digits) for value in values)] for label, values in table.iterrows()]

@@ -15,9 +15,8 @@ from benchmark.results import (
     Board,
     Cell,
     Column,
-    corruption_boards,
+    all_boards,
     leaders,
-    mean_corruption_boards,
     read_results,
 )
 
@@ -71,7 +70,7 @@ def leaderboard_markdown(results: Path | str, *, metric: str | None = None) -> s
     ...     print(leaderboard_markdown(folder).splitlines()[-1])
     | my\\_mine | 52.5 |
     """
-    return "\n".join(markdown_table(board) for board in _boards(results, metric))
+    return "\n".join(map(markdown_table, all_boards(read_results(results), metric)))
 
 
 def leaderboard_latex(results: Path | str, *, metric: str | None = None) -> str:
@@ -98,12 +97,7 @@ def leaderboard_latex(results: Path | str, *, metric: str | None = None) -> str:
     ...     print(leaderboard_latex(folder).splitlines()[-4])
     my\\_mine & $52.5$ \\\\
     """
-    return "\n".join(latex_table(board) for board in _boards(results, metric))
-
-
-def _boards(results: Path | str, metric: str | None) -> list[Board]:
-    found = read_results(results)
-    return [*found.boards(metric), *mean_corruption_boards(corruption_boards(found, metric))]
+    return "\n".join(map(latex_table, all_boards(read_results(results), metric)))
 
 
 def markdown_table(board: Board) -> str:

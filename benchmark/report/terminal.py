@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 from benchmark.report.text import clipped, metric_text, visible, with_error
-from benchmark.results import Board, Cell, compare, corruption_boards, mean_corruption_boards, read_results
+from benchmark.results import Board, Cell, all_boards, compare, read_results
 from deepnets.support import ConfigError
 
 __all__ = ["comparison_text", "leaderboard_text"]
@@ -42,8 +42,7 @@ def leaderboard_text(results: Path | str, *, metric: str | None = None) -> str:
           52.5 #0
     """
     parts = []
-    found = read_results(results)
-    for board in (*found.boards(metric), *mean_corruption_boards(corruption_boards(found, metric))):
+    for board in all_boards(read_results(results), metric):
         metrics = dict.fromkeys(board.metric(column) for column in board.columns)
         names = "/".join(map(metric_text, metrics))
         parts.append(f"{visible(board.title)}: {names}; mean\u00b1standard error, best network below")

@@ -24,7 +24,7 @@ from benchmark.results.comparisons import (
     comparison_table,
     leaders,
 )
-from benchmark.results.corrupted_boards import corruption_boards, mean_corruption_boards
+from benchmark.results.corrupted_boards import all_boards, corruption_boards, mean_corruption_boards
 from benchmark.results.reading import moment, read_rows, read_runs
 from benchmark.results.runner import run
 from benchmark.results.store import CsvTable
@@ -42,6 +42,7 @@ __all__ = [
     "CsvTable",
     "Machine",
     "Results",
+    "all_boards",
     "compare",
     "compare_pairs",
     "comparison_table",

@@ -12,10 +12,23 @@ from benchmark.results.reading import CORRUPTION, KEY
 from benchmark.results.tables import Results
 from deepnets.data import CORRUPTIONS
 
-__all__ = ["MEAN", "corruption_boards", "mean_corruption_boards"]
+__all__ = ["MEAN", "all_boards", "corruption_boards", "mean_corruption_boards"]
 
 MEAN = "mean"
 """What the column `corruption` of tables holds for means over corruptions."""
+
+
+def all_boards(results: Results, metric: str | None = None) -> list[Board]:
+    """Return the boards of clean and of noisy images, followed by those of means over corruptions.
+
+    Parameters
+    ----------
+    results
+        The results.
+    metric
+        As for `Results.boards`.
+    """
+    return [*results.boards(metric), *mean_corruption_boards(corruption_boards(results, metric))]
 
 
 def corruption_boards(results: Results, metric: str | None = None) -> list[Board]:

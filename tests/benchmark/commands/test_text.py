@@ -118,6 +118,7 @@ def test_the_published_recipe() -> None:
         (["--images", "cifar10"], "--images: is for images"),
         (["--image-root", "x"], "--image-root: is for images"),
         (["--shots", "3"], "--shots: is for images"),
+        (["--mixup", "0.2"], "--mixup: is for images"),
         (["--protocol", "cifar10"], "--protocol: cifar10 is for images; --task text has logah-gpt2"),
         (["--metric", "ap"], "--metric: --task text has perplexity, top1, top5, got ap"),
         (["--texts", "text:/no/such"], "/no/such"),
