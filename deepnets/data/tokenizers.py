@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import base64
+import math
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from deepnets.support import ConfigError, FormatError, MissingDataError, MissingDependencyError, in_one_line
-from deepnets.support.untrusted_files import read_whole
+from deepnets.support.untrusted_files import parse_json, read_whole
 
 __all__ = ["ByteTokenizer", "FileTokenizer", "Tokenizer", "open_tokenizer"]
 
-_PIECE = 1 << 20
-"""Characters that a tokenizer of a file encodes at once, up to the end of a line."""
+_PIECE = 1 << 18
+"""Characters that a tokenizer of a file encodes at once, up to the end of a line; each takes some hundred bytes."""
+
+_MOST_GROWTH = 64
+"""Largest factor by which the rules of a file may lengthen a text before it is cut into tokens."""
 
 
 class Tokenizer(Protocol):
@@ -55,7 +61,8 @@ class ByteTokenizer:
 class FileTokenizer:
     """The tokenizer of a file `tokenizer.json`, as the library tokenizers of Hugging Face writes it.
 
-    Special tokens are not added.  The file is data; reading it runs no code.
+    Special tokens are not added.  The file is data; reading it runs no code.  Rules that lengthen a text more than 64
+    times are refused, because they would take gigabytes; the time that rules take is not limited.
 
     Parameters
     ----------
@@ -86,9 +93,15 @@ class FileTokenizer:
             ) from error
         content = read_whole(path)
         try:
+            growth = _growth(parse_json(content).get("normalizer"))
             self._tokenizer: Any = tokenizers.Tokenizer.from_str(content.decode())
         except Exception as error:  # the library raises Exception itself
-            raise FormatError(f"{path}: is not the file of a tokenizer: {in_one_line(error)}") from error
+            raise FormatError(f"{path}: is not the file of a tokenizer: {in_one_line(error, 200)}") from error
+        if growth > _MOST_GROWTH:
+            raise FormatError(
+                f"{path}: the normalizer of this tokenizer lengthens texts more than {_MOST_GROWTH} times"
+            )
+        self._path, self._piece = path, _PIECE // growth
         self.name = path.name
         self.vocabulary_size = int(self._tokenizer.get_vocab_size())
 
@@ -98,7 +111,7 @@ class FileTokenizer:
         Raises
         ------
         FormatError
-            If the text is not UTF-8.
+            If the text is not UTF-8, or the tokenizer fails.
         """
         try:
             decoded = text.decode()
@@ -107,12 +120,43 @@ class FileTokenizer:
         pieces = [np.zeros(0, np.int32)]
         start = 0
         while start < len(decoded):  # a whole corpus at once would need many times its size in memory
-            end = decoded.find("\n", start + _PIECE)
-            end = len(decoded) if end < 0 else end + 1
-            encoded = self._tokenizer.encode(decoded[start:end], add_special_tokens=False)
-            pieces.append(np.asarray(encoded.ids, np.int32))
+            end = decoded.find("\n", start + self._piece, start + 2 * self._piece) + 1 or start + 2 * self._piece
+            pieces.append(self._encode(decoded[start:end]))
             start = end
         return torch.from_numpy(np.concatenate(pieces))
+
+    def _encode(self, text: str) -> npt.NDArray[np.int32]:
+        try:
+            ids = np.asarray(self._tokenizer.encode(text, add_special_tokens=False).ids, np.int64)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # a panic of the library is no Exception
+            raise FormatError(f"{self._path}: this tokenizer fails for the text: {in_one_line(error, 200)}") from None
+        if ids.max(initial=0) > np.iinfo(np.int32).max:
+            raise FormatError(f"{self._path}: this tokenizer has the token {ids.max()}, which is too large")
+        return ids.astype(np.int32)
+
+
+def _growth(normalizer: Any) -> int:
+    """Return a bound of the factor by which a normalizer lengthens a text."""
+    if not isinstance(normalizer, dict):
+        return 1
+    if isinstance(parts := normalizer.get("normalizers"), list):
+        return min(math.prod(map(_growth, parts)), 2 * _MOST_GROWTH)
+    added = [
+        normalizer.get("content"),
+        normalizer.get("prepend"),
+        *_replacements(normalizer.get("precompiled_charsmap")),
+    ]
+    return max(1, *(len(text) for text in added if isinstance(text, str | bytes)))
+
+
+def _replacements(charsmap: Any) -> list[bytes]:
+    """Return the texts that a map of characters of SentencePiece inserts: behind a trie, whose size comes first."""
+    if not isinstance(charsmap, str):
+        return []
+    content = base64.b64decode(charsmap)
+    return content[4 + int.from_bytes(content[:4], "little") :].split(b"\0")
 
 
 def open_tokenizer(name: str | Path | Tokenizer = "bytes") -> Tokenizer:

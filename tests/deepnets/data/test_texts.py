@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +16,7 @@ import torch
 from deepnets.data import TEXT_SETS, TextSet, check_text_name, open_texts
 from deepnets.data.texts import load_python
 from deepnets.support import ConfigError, DeepNetsError, FormatError, MissingDataError
+from tests.support.limits import limited
 
 WHOLE = b"".join(b"line %04d\n" % number for number in range(500))
 
@@ -186,6 +190,64 @@ def test_files_that_are_no_tokenizers(tmp_path: Path, damage: bytes) -> None:
         open_texts("python", tokenizer=tmp_path / "tokenizer.json")
     with pytest.raises(MissingDataError, match="absent"):
         open_texts("python", tokenizer=tmp_path / "absent.json")
+
+
+def changed_file(**changes: Any) -> bytes:
+    content = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None}
+    content |= {"pre_tokenizer": None, "post_processor": None, "decoder": None}
+    model = {"type": "WordLevel", "vocab": {"a": 0, "[UNK]": 1}, "unk_token": "[UNK]"}
+    return json.dumps({**content, "model": model, **changes}).encode()
+
+
+def replace(content: str) -> dict[str, Any]:
+    return {"type": "Replace", "pattern": {"String": "a"}, "content": content}
+
+
+CHARSMAP = base64.b64encode(bytes([4, 0, 0, 0, *range(4)]) + b"a" * 100 + b"\0b\0").decode()
+HOSTILE = {
+    "without its unknown token": ({"model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "?"}}, "fails for"),
+    "a token of 32 bits": (
+        {"model": {"type": "WordLevel", "vocab": {"b": 2**32 - 1, "?": 2**32 - 2}, "unk_token": "?"}},
+        "the token 4294967294, which is too large",
+    ),
+    "backtracking": (
+        {"pre_tokenizer": {"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated", "invert": False}},
+        "fails for the text: PanicException",
+    ),
+    "a long replacement": ({"normalizer": replace("b" * 20_000)}, "lengthens texts more than 64 times"),
+    "nested replacements": (
+        {"normalizer": {"type": "Sequence", "normalizers": [replace("a" * 9)] * 3}},
+        "lengthens texts more than 64 times",
+    ),
+    "a map of characters": (
+        {"normalizer": {"type": "Precompiled", "precompiled_charsmap": CHARSMAP}},
+        "lengthens texts|is not the file",
+    ),
+    "levels": ({"decoder": json.loads("[" * 90 + "]" * 90)}, "is not the file"),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_hostile_tokenizers(tmp_path: Path, case: str) -> None:
+    pytest.importorskip("tokenizers")
+    changes, message = HOSTILE[case]
+    path, text = tmp_path / "tokenizer.json", tmp_path / "text.txt"
+    path.write_bytes(changed_file(**changes))
+    text.write_text("a" * 3000 + "!" + "a" * 100_000)
+    outcome = limited(lambda: open_texts(f"text:{text}", tokenizer=path), megabytes=600)
+    assert outcome.kind == "FormatError", outcome
+    assert re.search(message, outcome.text), outcome
+    assert len(outcome.text.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_a_line_without_end_is_encoded_in_pieces(tmp_path: Path) -> None:
+    pytest.importorskip("tokenizers")
+    path, text = tmp_path / "tokenizer.json", tmp_path / "text.txt"
+    path.write_bytes(changed_file(pre_tokenizer={"type": "Whitespace"}))
+    text.write_text("a " * 2_000_000)
+    outcome = limited(lambda: open_texts(f"text:{text}", tokenizer=path), megabytes=600)
+    assert outcome.kind == "returned", outcome
 
 
 @pytest.mark.slow
