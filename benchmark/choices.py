@@ -5,8 +5,10 @@ from __future__ import annotations
 __all__ = [
     "BACKENDS",
     "DETECTION_METRICS",
+    "EVALUATION_COMMANDS",
     "LIBRARIES",
     "LOSSES",
+    "MAX_PICTURES",
     "MAX_TIMEOUT",
     "OPTIMIZERS",
     "PROJECTIONS",
@@ -21,11 +23,21 @@ BACKENDS = ("threading", "loky", "sequential", "dask", "ray")
 """Backends of joblib on one machine, of which threads suffice, since each one only waits for its worker processes; and
 clusters of Dask and Ray.  joblib's "multiprocessing" does not return rows one by one."""
 
+MAX_PICTURES = 60
+"""Most networks that a report draws for the details of single networks."""
+
 LIBRARIES = ("torchvision", "timm")
 """Libraries whose models can be evaluated."""
 
 MAX_TIMEOUT = 1e9
 """Largest time limit in seconds, about 30 years, which clocks of all systems can represent."""
+
+EVALUATION_COMMANDS = (
+    ["python", "-m", "benchmark", "run"],
+    ["python", "-m", "deepnets", "bench"],
+    ["deepnets", "bench"],
+)
+"""Beginnings of recorded commands that evaluate predictors."""
 
 DETECTION_METRICS = ("ap", "ap50", "ap75")
 """Average precision in percent: mean over the thresholds 0.5, 0.55, ... 0.95 of the overlap, and at 0.5 and 0.75."""

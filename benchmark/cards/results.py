@@ -12,6 +12,7 @@ import pandas as pd
 
 from benchmark.accuracy import BATCH_SIZE
 from benchmark.cards.training_run import portable
+from benchmark.choices import EVALUATION_COMMANDS
 from benchmark.evaluation import OK, summarize
 from benchmark.results import read_rows, read_runs
 from deepnets.support import ConfigError, FormatError
@@ -194,14 +195,6 @@ def _is_changed(about: Mapping[str, Any]) -> bool:
     return bool(about.get("noise") or about.get("corruption")) or about.get("predict_class_layers") is False
 
 
-_STARTS = (
-    ["python", "-m", "benchmark", "run"],
-    ["python", "-m", "deepnets", "bench"],
-    ["deepnets", "bench"],
-)
-"""Beginnings of commands that evaluate predictors."""
-
-
 def _command(about: Mapping[str, Any], call: str, name: str) -> str:
     """Return the command of an evaluation, with placeholders for paths."""
     spec = str(about["predictor"].get("spec"))
@@ -210,8 +203,8 @@ def _command(about: Mapping[str, Any], call: str, name: str) -> str:
         words = shlex.split(str(about.get("command") or ""))
     except ValueError:
         words = []
-    if not any(words[: len(start)] == start for start in _STARTS):  # the evaluation was started from Python
-        words = ["python", "-m", "benchmark", "run", "--predictors", spec, "--splits", str(about["split"])]
+    if not any(words[: len(start)] == start for start in EVALUATION_COMMANDS):  # the evaluation was started from Python
+        words = ["deepnets", "bench", "--predictors", spec, "--splits", str(about["split"])]
         words += ["--images", str(about["images"]), *(["--image-root", "/"] if about["images"] != "digits" else [])]
         words += ["--limit", str(about["limit"])] if about.get("limit") else []
         words += ["--batch-size", str(about["batch_size"])] if about["batch_size"] != BATCH_SIZE else []

@@ -74,7 +74,8 @@ def add_arguments(commands: Any) -> None:
         type=_table_name,
         choices=(*TABLES, *MORE_TABLES, *LOGAH),
         metavar="TABLE",
-        help="show only these tables, see below; may be repeated (default: all but the last of the list)",
+        help="show only these tables, see below; may be repeated (default: all but each-model, known-issues; without "
+        "--published, those of LoGAH)",
     )
     published.add_argument(
         "--metric",

@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from benchmark.choices import MAX_PICTURES
 from benchmark.commands.options import metric_name
-from deepnets.support import examples, non_negative
+from deepnets.support import ConfigError, examples, non_negative
 
 __all__ = ["add_arguments"]
 
@@ -42,9 +43,9 @@ def add_arguments(commands: Any) -> None:
     report.add_argument(
         "--pictures",
         type=non_negative,
-        default=60,
+        default=MAX_PICTURES,
         metavar="N",
-        help="most networks to draw for the details of single networks (default: 60)",
+        help=f"most networks to draw for the details of single networks (default: {MAX_PICTURES})",
     )
     report.add_argument(
         "--format",
@@ -71,6 +72,8 @@ def run(options: argparse.Namespace) -> None:
         write_report,
     )
 
+    if options.compare and options.format != "text":
+        raise ConfigError(f"--compare: is for --format text, not {options.format}")
     compared = ""
     if options.compare:  # before anything is written: the labels can be wrong
         compared = comparison_text(options.results, *options.compare, metric=options.metric)

@@ -14,6 +14,7 @@ from benchmark.commands.options import add_text_options, device, indices, instal
 from deepnets.data import IMAGE_SETS
 from deepnets.support import (
     NETWORK_SPLITS,
+    ConfigError,
     DeepNetsError,
     ListOption,
     deprecated_option,
@@ -219,8 +220,10 @@ def _run(options: argparse.Namespace) -> None:
     data, data_options = task_data(options)
     index = ",".join(options.index) if options.index else None
     usual = _default_splits(index) if data_options is None else DEFAULT_FAMILIES
-    splits = list(dict.fromkeys(_split_names(options.splits or installed_splits(usual))))
+    splits = list(dict.fromkeys(_split_names(options.splits or (usual if index else installed_splits(usual)))))
     special = dict(options.limit)
+    if len(special) < len(options.limit):
+        raise ConfigError("--limit: two numbers for the same networks; numbers have no commas here, as in 1000,wide=2")
     common = special.pop("", 0)
     path = run(
         options.predictors or [*_bundled(data), "random"],

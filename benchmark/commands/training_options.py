@@ -52,7 +52,8 @@ def refuse(options: argparse.Namespace, names: Sequence[str], reason: str) -> No
     from deepnets.support import ConfigError
 
     for name in names:
-        if getattr(options, name, None) not in (None, False):
+        value = getattr(options, name, None)
+        if value is not None and value is not False:  # 0 is a value
             raise ConfigError(f"--{name.replace('_', '-')}: {reason}")
 
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 from markupsafe import Markup
 
+from benchmark.choices import EVALUATION_COMMANDS
 from benchmark.evaluation import LIBRARIES, OK
 from benchmark.metrics import get_metric
 from benchmark.report.text import visible
@@ -144,14 +145,14 @@ def rerun_command(run: Mapping[str, Any], predictor: str, split: str) -> str:
     --------
     >>> about = {"command": "python -m benchmark run --predictors a b --limit 9 --seed 3 --out results", "noise": 0.0}
     >>> rerun_command(about | {"predictor": {"label": "a", "spec": "a"}}, "a", "deep")
-    'python -m benchmark run --predictors a --splits deep --index {index} --seed 3 --out rerun'
+    'deepnets bench --predictors a --splits deep --index {index} --seed 3 --out rerun'
     """
     about = run.get("predictor")
     spec = str(about.get("spec") or predictor) if isinstance(about, dict) else predictor
     named = spec if spec == predictor else f"{predictor}={spec}"
     which = f"--splits {split}:{{name}}" if split in LIBRARIES else f"--splits {shlex.quote(split)} --index {{index}}"
     noise = run.get("noise")
-    words = [f"python -m benchmark run --predictors {shlex.quote(named)} {which}"]
+    words = [f"deepnets bench --predictors {shlex.quote(named)} {which}"]
     if isinstance(noise, float) and noise:
         words.append(f"--noise {noise:g}")
     kept = _kept_options(run.get("command"))
@@ -167,11 +168,12 @@ def _kept_options(command: Any) -> list[str] | None:
         words = shlex.split(" ".join(map(str, command)) if isinstance(command, list) else str(command))
     except ValueError:  # quotes that are not closed
         return None
-    if "benchmark" not in words or words[words.index("benchmark") + 1 :][:1] != ["run"]:
+    start = next((start for start in EVALUATION_COMMANDS if words[: len(start)] == start), None)
+    if start is None:
         return None
     kept: list[str] = []
     is_kept = False
-    for word in words[words.index("benchmark") + 2 :]:
+    for word in words[len(start) :]:
         if word.startswith("--"):
             is_kept = word.partition("=")[0] not in _REPLACED
         if is_kept:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from markupsafe import Markup
 
+from benchmark.choices import MAX_PICTURES
 from benchmark.evaluation import FAILED, OK
 from benchmark.metrics import get_metric
 from benchmark.report.charts import MEASURES, draw_svg, measured
@@ -71,7 +72,7 @@ class ReportInputs:
     data: Path | None
     corrupted: Sequence[Board] = ()
     mean_corruption: Sequence[Board] = ()
-    max_pictures: int = 60
+    max_pictures: int = MAX_PICTURES
 
     @cached_property
     def clean(self) -> list[Board]:

@@ -86,15 +86,17 @@ def comparison_text(results: Path | str, first: str, second: str, *, metric: str
             raise ConfigError(f"--compare: there are no results of {label!r}; the predictors are {', '.join(known)}")
     lines = []
     for board in found.boards(metric):
-        own = []
+        own: list[str] = []
+        metrics: dict[str, None] = {}
         for column in board.columns:
             cells = [board.cells[label, column] for label in (first, second) if (label, column) in board.cells]
             if len(cells) == 2 and not cells[0].is_predefined:
                 comparison = compare(cells[0].rows, cells[1].rows, board.metric(column))
                 if comparison.networks:
+                    metrics[metric_text(board.metric(column))] = None
                     own.append(f"{visible(column)}: {comparison}")
         if own:
-            title = f"{visible(board.title)}: {metric_text(board.metric(board.columns[0]))}"
+            title = f"{visible(board.title)}: {'/'.join(metrics)}"
             lines += [f"{title}; {visible(first)} minus {visible(second)}, paired t-test", *own, ""]
     if not lines:
         raise ConfigError(f"--compare: {first} and {second} have no values for the same networks")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from benchmark.choices import MAX_PICTURES
 from benchmark.report.charts import draw_png_files
 from benchmark.report.details import table_files
 from benchmark.report.page import render_page
@@ -17,7 +18,6 @@ from deepnets.support import ConfigError, replace_file
 __all__ = ["write_report"]
 
 TITLE = "DeepNets-1M benchmark"
-MAX_PICTURES = 60
 PUBLISHED_IMAGES = ("cifar10", "imagenet")
 
 

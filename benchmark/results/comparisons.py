@@ -277,15 +277,19 @@ def leaders(board: Board, column: Column) -> tuple[str, ...]:
     Returns
     -------
     `board.winner(column)`, followed by the predictors that were evaluated on as many networks and whose comparison with
-    it is not significant; empty if there is no winner.
+    it is not significant, and that failed on no other networks; empty if there is no winner.
     """
     best = board.winner(column)
     if best is None:
         return ()
     rivals = []
     for (first, second), comparison in compare_pairs(board, column).items():
-        if best in (first, second) and comparison.p_adjusted >= SIGNIFICANCE:  # it is NaN for a single network
-            rivals.append(second if first == best else first)
+        if best not in (first, second) or not comparison.p_adjusted >= SIGNIFICANCE:  # it is NaN for a single network
+            continue
+        # Differences are known where both have a value: failures of the rival alone are not among them.
+        rival, failed = (second, comparison.other_failures) if first == best else (first, comparison.failures)
+        if not failed:
+            rivals.append(rival)
     full = board.full(column)
     return (best, *(rival for rival in rivals if len(board.cells[rival, column].rows) == full))
 

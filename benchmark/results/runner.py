@@ -45,9 +45,10 @@ from ghn_model.tasks import Classification, Task, get_logit_task, recorded_name
 __all__ = ["run"]
 
 PACKAGES = ("torch", "numpy", "torchvision", "timm")
+"""Packages whose versions are stored with a run."""
+
 BYTES_OF_REPORT = 2_000_000  # with its pictures; more for many predictors
 BYTES_PER_ROW = 300
-"""Packages whose versions are stored with a run."""
 
 
 def run(

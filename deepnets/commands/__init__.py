@@ -3,10 +3,11 @@
 corpus         commands about files of the corpus
 graphs         commands about graphs of networks
 model_options  options that name a model
+output_option  the option --out
 completion     completion of commands and options in shells
 
 `COMMANDS` names modules of the other packages as text.  They are imported when they are used, so the packages still
-import each other in one direction, and a package that is not installed only lacks its commands.
+import each other in one direction.
 """
 
 from __future__ import annotations

@@ -53,5 +53,5 @@ def _run(options: argparse.Namespace) -> None:
     print(shtab.complete(parser, options.shell))
 
 
-_FILES = frozenset({"config", "onnx", "checkpoint", "checkpoints", "tokenizer", "report", "paths"})
-_FOLDERS = frozenset({"data", "out", "results", "image_root", "published", "curves", "cache", "corruption_root"})
+_FILES = frozenset({"config", "onnx", "checkpoint", "checkpoints", "tokenizer", "report", "paths", "out"})
+_FOLDERS = frozenset({"data", "results", "image_root", "published", "curves", "cache", "corruption_root"})

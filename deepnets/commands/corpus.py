@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -118,7 +119,8 @@ def _out(options: argparse.Namespace) -> Path:
 def _last_of_splits(options: argparse.Namespace) -> Path | None:
     """Remove and return the last value of --splits if it is a path: `argparse` adds what follows the option to it."""
     splits = options.splits
-    return Path(splits.pop()) if len(splits) > 1 and splits[-1] not in NETWORK_SPLITS else None
+    is_path = splits[-1] not in NETWORK_SPLITS and (os.sep in splits[-1] or Path(splits[-1]).is_dir())
+    return Path(splits.pop()) if len(splits) > 1 and is_path else None  # other words are misspelt splits
 
 
 def _info(options: argparse.Namespace) -> None:

@@ -18,6 +18,7 @@ from deepnets.support import (
     output_path,
     parse_json,
     positive,
+    positive_number,
     read_whole,
 )
 
@@ -55,7 +56,7 @@ def add_arguments(commands: Any) -> None:
     draw.add_argument(
         "--size",
         action=ListOption,
-        type=positive,
+        type=positive_number,
         count=2,
         metavar="INCHES",
         help="largest width and height of the graph; larger pictures have more labels (default: 10.5 9)",
@@ -112,9 +113,15 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
     add_model(parser, required=False, purpose="any model instead (default: none)")
 
 
+def _check_model_options(options: argparse.Namespace) -> None:
+    if options.model is None and (options.model_kwarg or options.input_size):
+        raise ConfigError(f"{'--model-kwarg' if options.model_kwarg else '--input-size'}: is for --model")
+
+
 def _draw(options: argparse.Namespace) -> None:
     from deepnets.drawing import draw, draw_legend
 
+    _check_model_options(options)
     out = chosen_out(options)
     if options.legend_only:
         draw_legend(out)
@@ -165,7 +172,7 @@ def _trace(options: argparse.Namespace) -> None:
 
 def _write_graph(graph: Graph, out: Path, title: str) -> None:
     """Write a graph in the format that the suffix of the file names."""
-    if out.suffix == ".onnx":
+    if out.suffix.lower() == ".onnx":
         from deepnets.onnx_models import write_onnx
 
         write_onnx(graph, out)
@@ -183,8 +190,6 @@ def _selected_graph(options: argparse.Namespace) -> Graph:
 
     if options.config is not None:
         return build_graph(_read_config(options.config))
-    if options.model is None and (options.model_kwarg or options.input_size):
-        raise ConfigError(f"{'--model-kwarg' if options.model_kwarg else '--input-size'}: is for --model")
     if options.model is not None:
         from deepnets.tracing import trace
 
@@ -203,6 +208,7 @@ def _selected_graph(options: argparse.Namespace) -> Graph:
 def _onnx(options: argparse.Namespace) -> None:
     from deepnets.onnx_models import write_onnx
 
+    _check_model_options(options)
     out = chosen_out(options)
     graph = _selected_graph(options)
     write_onnx(graph, out)

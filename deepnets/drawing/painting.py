@@ -31,6 +31,7 @@ from deepnets.drawing.looks import (
 )
 from deepnets.drawing.modules import Boxes
 from deepnets.graph import Graph
+from deepnets.support import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,7 +65,9 @@ def paint_cells(axes: Axes, graph: Graph, layout: Layout, boxes: Boxes, unit: fl
         corners = "round,pad=0,rounding_size=0.3"
         axes.add_patch(FancyBboxPatch((left, bottom), right - left, top - bottom, corners, **style))
         if cell not in numbered:
-            text = _clipped(boxes.labels[cell], (right - left - 0.3) / 0.21) if boxes.are_modules else str(cell)
+            text = printable(boxes.labels[cell])
+            if boxes.are_modules:
+                text = _clipped(text, (right - left - 0.3) / 0.21)
             axes.text(left + 0.15, top - 0.1, text, color=CELL_NUMBER, fontsize=size, va="top", parse_math=False)
         numbered.add(cell)
 
@@ -135,7 +138,8 @@ def paint_nodes(
         "linewidths": 0.04 * unit,
     }
     outlines = [node_outline(*node) for node in zip(looks, node_scales(graph), layout.positions)]
-    name = f"nodes{len(titles)}"
+    others = [artist.get_gid() for each in axes.figure.axes for artist in each.collections]
+    name = f"nodes{sum(str(gid).startswith('nodes') for gid in others)}"  # distinct in the figure
     titles[name] = node_titles(graph)
     axes.add_collection(PathCollection(outlines, zorder=3, gid=name, **style))
     texts = zip(looks, slots_of(graph), colours, graph.live, layout.positions)

@@ -33,7 +33,7 @@ from deepnets.drawing.painting import (
 )
 from deepnets.drawing.tooltips import with_tooltips
 from deepnets.graph import Graph
-from deepnets.support import ConfigError, MissingDependencyError
+from deepnets.support import ConfigError, MissingDependencyError, printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -161,7 +161,7 @@ def _drawn(graph: Graph, options: _Options, axes: Axes | None, titles: Titles) -
     are_labelled = labels is True or (labels == "auto" and unit >= LEGIBLE)
     shapes = are_labelled and unit >= SHAPES_LEGIBLE
     paint_nodes(axes, graph, layout, unit, labels=are_labelled, shapes=shapes, titles=titles)
-    text = _summary(graph) if title is None else title
+    text = printable(_summary(graph) if title is None else title)
     axes.set_title(text, fontsize=min(11.0, 2.4 * width, 125 * width / max(len(text), 1)), parse_math=False)
     if entries:
         axes.legend(handles=entries, loc="upper center", bbox_to_anchor=(0.5, 0), **legend_style(len(entries), width))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from xml.dom import minidom
 
+from deepnets.support import printable
+
 __all__ = ["with_tooltips"]
 
 
@@ -46,5 +48,5 @@ def _shapes(group: minidom.Element) -> list[minidom.Element]:
 
 def _add_title(document: minidom.Document, element: minidom.Element, text: str) -> None:
     title = document.createElement("title")
-    title.appendChild(document.createTextNode(text))
+    title.appendChild(document.createTextNode(printable(text)))
     element.insertBefore(title, element.firstChild)

@@ -92,11 +92,12 @@ class Registry(Mapping[str, T], Generic[T]):
             raise argparse.ArgumentTypeError(str(error)) from error
 
     def __getitem__(self, name: str) -> T:
-        entry = self._entries.get(self.check(name), name)
-        if isinstance(entry, str):
-            entry = import_attribute(entry, self.kind)
-            if name in self._entries:
-                self._entries[name] = entry
+        if self.check(name) not in self._entries:
+            found: T = import_attribute(name, self.kind)
+            return found
+        entry = self._entries[name]
+        if isinstance(entry, str):  # of this toolkit, not of the folder of the user
+            entry = self._entries[name] = _imported(entry, self.kind)
         return entry
 
     def get(self, name: str, default: Any = None) -> Any:
@@ -153,9 +154,13 @@ def import_attribute(spec: str, kind: str) -> Any:
     """
     if not is_attribute(spec):
         raise ConfigError(f"{kind}: expected 'module:attribute', got {spec!r}")
-    module, _, path = spec.partition(":")
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
+    return _imported(spec, kind)
+
+
+def _imported(spec: str, kind: str) -> Any:
+    module, _, path = spec.partition(":")
     try:
         found: Any = importlib.import_module(module)
     except Exception as error:  # the module runs code of its own

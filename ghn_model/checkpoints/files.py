@@ -106,6 +106,7 @@ def save_checkpoint(
     'gatedgnn'
     """
     path = Path(path)
+    check_suffix(path, format)
     try:
         about = json.dumps(dict(metadata or {}), allow_nan=False, sort_keys=True)
     except (TypeError, ValueError) as error:
@@ -115,7 +116,6 @@ def save_checkpoint(
         for name, tensor in ghn.state_dict().items()
     }
     _check_finite(path, tensors)
-    check_suffix(path, format)
     if format != FORMATS[0]:
         if half:
             raise ConfigError(f"half: files of the format {format} hold single precision")

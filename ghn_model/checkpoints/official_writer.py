@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from deepnets.support import CheckpointError, ConfigError, atomic_write
-from ghn_model.checkpoints.tensor_files import separate_tensors
+from deepnets.support import ConfigError
+from ghn_model.checkpoints.tensor_files import save_with_torch, separate_tensors
 from ghn_model.choices import FORMATS
 from ghn_model.config import GHNConfig
 
@@ -72,14 +71,7 @@ def save_official(
         "vocabulary": config.vocabulary,
         "metadata": json.dumps(dict(metadata), sort_keys=True),
     }
-    if path.is_dir():
-        raise CheckpointError(f"{path}: cannot be written: it is a folder")
-    try:
-        with atomic_write(path) as temporary, temporary.open("wb") as file:
-            torch.save(content, file)
-    except (OSError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise CheckpointError(f"{path}: cannot be written: {reason}") from error
+    save_with_torch(path, content)
 
 
 def official_config(config: GHNConfig, format: str) -> dict[str, Any]:

@@ -122,12 +122,30 @@ def write_state_dict(path: Path, tensors: Mapping[str, Tensor]) -> None:
     ...     torch.load(Path(folder, "file.pt"), weights_only=True)
     {'x': tensor([1., 1.])}
     """
+    save_with_torch(path, separate_tensors(tensors))
+
+
+def save_with_torch(path: Path, content: Any) -> None:
+    """Write what `torch.load(path, weights_only=True)` can read, atomically; equal contents are equal files.
+
+    Parameters
+    ----------
+    path
+        The file; an existing one is replaced.
+    content
+        Tensors, numbers and texts, in containers.
+
+    Raises
+    ------
+    CheckpointError
+        If the file cannot be written.
+    """
     _refuse_folder(path)
     try:
-        with atomic_write(path) as temporary:
-            torch.save(separate_tensors(tensors), temporary)
+        with atomic_write(path) as temporary, temporary.open("wb") as file:  # given a path, torch writes its name
+            torch.save(content, file)
     except (OSError, RuntimeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise CheckpointError(f"{path}: cannot be written: {reason}") from error
 
 

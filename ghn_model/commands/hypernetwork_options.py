@@ -79,7 +79,7 @@ def add_hypernetwork(parser: argparse.ArgumentParser) -> None:
         "--vocabulary",
         type=vocabulary_argument,
         metavar="NAME",
-        help=f"graphs of traced networks: {', '.join(VOCABULARIES)} (default: complete; logah: logah)",
+        help=f"graphs of traced networks: {', '.join(VOCABULARIES)} (default: complete)",
     )
     add("--weight-init", choices=INITS, help="initial weights (default: published; digits: small)")
     add("--rank", type=positive, help="columns of the factors of the decoder lowrank (default: 32 for logah-t)")

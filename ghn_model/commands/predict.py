@@ -20,7 +20,7 @@ def add_arguments(commands: Any) -> None:
     """Add the command to `commands`, the result of `argparse.ArgumentParser.add_subparsers`."""
     parser = commands.add_parser(
         "predict",
-        help="predict the parameters of a model and write them to a safetensors file",
+        help="predict the parameters of a model and write them to a file",
         epilog=examples(
             "deepnets predict --model torchvision:resnet50 --model-kwarg num_classes=10 \\",
             "  --checkpoint ghn2-digits --out resnet50.safetensors",

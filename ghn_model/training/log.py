@@ -156,10 +156,11 @@ class Log:
 
     def close(self) -> None:
         """Close the files and the progress bar."""
-        self._file.close()
-        self._bar.close()
-        for logger in self._loggers:
-            logger.close()
+        with contextlib.ExitStack() as stack:  # every logger is closed, also if another one fails
+            for logger in self._loggers:
+                stack.callback(logger.close)
+            self._file.close()
+            self._bar.close()
 
 
 def truncate_csv(path: Path, columns: Sequence[str], step: int) -> None:

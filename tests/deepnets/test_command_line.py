@@ -80,20 +80,26 @@ def test_errors(data: Path, monkeypatch: pytest.MonkeyPatch, arguments: str, err
         main(arguments.split())
 
 
-def test_folders_may_follow_the_splits(data: Path, tmp_path: Path) -> None:
+def test_folders_may_follow_the_splits(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     official, imported = str(tmp_path / "official"), tmp_path / "imported"
     main(["export", "--data", str(data), "--splits", "val", "test", official])
     main(["import", "--out", str(imported), "--splits", "val", official])
     assert [path.name for path in imported.glob("*.h5")] == ["deepnets1m_val.h5"]
     with pytest.raises(ConfigError, match=r"^source: the folder .* is needed"):
         main(["import", "--splits", "val"])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="tset"):  # a misspelt split, not a folder
+        main(["export", "--data", str(data), "--splits", "val", "tset", "--out", "exported"])
+    with pytest.raises(ConfigError, match=r"^--out: is needed"):
+        main(["export", "--data", str(data), "--splits", "val", "tset"])
+    assert not Path("tset").exists()
 
 
 def test_larger_pictures_and_the_legend_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("matplotlib")
     small, large, legend = (tmp_path / f"{name}.svg" for name in ("small", "large", "legend"))
     main(["draw", str(small), "--genotype", "DARTS", "--cells", "3"])
-    main(["draw", str(large), "--genotype", "DARTS", "--cells", "3", "--size", "60", "40"])
+    main(["draw", str(large), "--genotype", "DARTS", "--cells", "3", "--size", "60.5", "40"])
     assert "DARTS: " in small.read_text()
     assert "×3×3×3</text>" in large.read_text()
     assert "×3×3×3</text>" not in small.read_text()

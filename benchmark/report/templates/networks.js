@@ -50,7 +50,7 @@
     const block = text => [codeBlock(text), element("pre", {}, element("code", {}, text))];
     const commands = [...new Set(own.map(commandOf))].join("\n");
     const picture = pictureOf(network);
-    const draw = `python -m deepnets draw network.svg --split ${network[0]} --index ${index}`;
+    const draw = `deepnets draw --out network.svg --split ${network[0]} --index ${index}`;
     document.getElementById("network-details").replaceChildren(
       element("p", {}, facts), element("div", { class: "scroll" }, table),
       ...(picture ? [picture] : /^[a-z]+$/.test(network[0]) ? [element("h4", {}, "Draw it"), ...block(draw)] : []),

@@ -98,8 +98,8 @@ def test_results_of_the_file_of_the_training(copied: Made, trained: Path) -> Non
 def test_evaluations_from_python_have_commands(copied: Made) -> None:
     change_runs(copied.results, lambda about: about.update(command="python -m benchmark -x /tests/a.py", seed=3))
     assert make_card(None, *copied)["evaluation"] == [
-        "python -m benchmark run --predictors ghn1-digits --splits test --images digits --limit 3 --seed 3",
-        "python -m benchmark run --predictors ghn1-digits --splits wide --images digits --limit 4 --seed 3",
+        "deepnets bench --predictors ghn1-digits --splits test --images digits --limit 3 --seed 3",
+        "deepnets bench --predictors ghn1-digits --splits wide --images digits --limit 4 --seed 3",
     ]
 
 

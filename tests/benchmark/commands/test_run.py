@@ -65,6 +65,12 @@ def test_values_that_are_not_allowed(words: list[Any], message: str, capsys: pyt
     assert error.count("\n") == 1
 
 
+def test_a_limit_with_a_comma_between_its_digits() -> None:
+    """It would be two limits, of which the last one, 0, stands for all networks."""
+    with pytest.raises(ConfigError, match="--limit: two numbers for the same networks"):
+        command("--limit", "1,000")
+
+
 def test_limits_may_name_splits_that_are_not_evaluated() -> None:
     for words in (["6,wide=1,torchvision=2"], ["6", "wide=1", "torchvision=2"]):
         assert dict(parsed("--splits", "test", "--limit", *words).limit) == {"": 6, "wide": 1, "torchvision": 2}

@@ -153,7 +153,7 @@ def test_tooltip_and_details_of_a_point(page: Any) -> None:
     assert "60.0 %" not in details
     assert f"{60 + 25 * 37 % 11:.2f} %" in details
     assert "--splits test --index 25" in details
-    assert "python -m deepnets draw network.svg --split test --index 25" in details  # it has no picture
+    assert "deepnets draw --out network.svg --split test --index 25" in details  # it has no picture
     page.keyboard.press("Escape")
     assert not page.locator("dialog").is_visible()
     page.mouse.move(5, 5)

@@ -90,21 +90,30 @@ def test_points_refer_to_their_rows(tmp_path: Path) -> None:
             "python -m benchmark run --predictors p q --splits test deep --limit 6 --image-root 'my images' --quiet",
             "p",
             "deep",
-            "python -m benchmark run --predictors p --splits deep --index {index} --image-root 'my images' --out rerun",
+            "deepnets bench --predictors p --splits deep --index {index} --image-root 'my images' --out rerun",
         ),
         (
             ["python", "-m", "benchmark", "run", "--out=x", "--seed=4", "--noise", "0.1", "0.2", "--no-class-layers"],
             "file.pt",
             "test",
-            "python -m benchmark run --predictors p=file.pt --splits test --index {index} --seed=4 --no-class-layers "
+            "deepnets bench --predictors p=file.pt --splits test --index {index} --seed=4 --no-class-layers "
             "--out rerun",
+        ),
+        *(
+            (
+                f"{start} --predictors p,q --images cifar10 --image-root=cifar --vocabulary ghn3 --memory 500 -q",
+                "p",
+                "test",
+                "deepnets bench --predictors p --splits test --index {index} --images cifar10 --image-root=cifar "
+                "--vocabulary ghn3 --memory 500 -q --out rerun",
+            )
+            for start in ("deepnets bench", "python -m deepnets bench", "python -m benchmark run")
         ),
         (
             "python my_script.py",
             "p",
             "timm",
-            "python -m benchmark run --predictors p --splits timm:{name} --images digits --batch-size 64 --seed 0 "
-            "--out rerun",
+            "deepnets bench --predictors p --splits timm:{name} --images digits --batch-size 64 --seed 0 --out rerun",
         ),
     ],
 )
@@ -115,7 +124,7 @@ def test_command_for_a_network(command: Any, spec: str, split: str, expected: st
     parser = Parser()
     run_command.add_arguments(parser.add_subparsers())
     words = shlex.split(expected.replace("{index}", "3").replace("{name}", "resnet18"))
-    options = parser.parse_args(words[3:])
+    options = parser.parse_args(["run", *words[2:]])
     assert str(options.out) == "rerun"
     assert options.index == (None if split == "timm" else ["3"])
 
@@ -127,5 +136,5 @@ def test_noise_of_the_run_is_kept() -> None:
 @pytest.mark.parametrize("about", [{}, {"command": 3, "predictor": []}, {"command": "'", "noise": HOSTILE}])
 def test_descriptions_that_are_not_trusted(about: dict[str, Any]) -> None:
     words = shlex.split(rerun_command(about, HOSTILE, HOSTILE))
-    assert words[:6] == ["python", "-m", "benchmark", "run", "--predictors", HOSTILE]
-    assert words[6:8] == ["--splits", HOSTILE]
+    assert words[:4] == ["deepnets", "bench", "--predictors", HOSTILE]
+    assert words[4:6] == ["--splits", HOSTILE]

@@ -185,6 +185,17 @@ def test_nothing_to_rank(tmp_path: Path, others: list[float | None] | None) -> N
     assert board.winner(TEST) is None
 
 
+def test_failures_of_a_rival_alone_are_no_tie(tmp_path: Path) -> None:
+    """Two common networks show no significant difference, but the rival failed on all others."""
+    rows = [row("a", "best", "test", i, 60.0 + i % 3) for i in range(20)]
+    rows += [row("b", "rival", "test", i, {3: 55.0, 7: 30.0}.get(i)) for i in range(20)]
+    rows += [row("c", "equal", "test", i, 60.0 + (i + 1) % 3) for i in range(20)]
+    (board,) = read_results(one(tmp_path, rows)).boards()
+    assert compare_pairs(board, TEST)["best", "rival"].p_adjusted > 0.05
+    assert leaders(board, TEST)[0] in ("best", "equal")
+    assert set(leaders(board, TEST)) == {"best", "equal"}
+
+
 def test_table_of_all_pairs(tmp_path: Path) -> None:
     rows = [
         row(name, name, split, i, 50.0 + i * len(name))

@@ -355,3 +355,20 @@ def test_deep_networks_take_seconds(tmp_path: Path) -> None:
     start = time.perf_counter()
     draw(deep, tmp_path / "deep.pdf")
     assert time.perf_counter() - start < 10
+
+
+def test_svg_files_of_figures_with_several_graphs(tmp_path: Path) -> None:
+    """Nodes of every picture have their own titles, whichever call has written the file."""
+    figure = Figure()
+    first, second = figure.subplots(1, 2)
+    small, large = graph("DARTS"), graph("ViT")
+    draw(small, axes=first)
+    draw(large, tmp_path / "x.svg", axes=second)
+    assert (tmp_path / "x.svg").read_text().count("<title>") >= large.num_nodes
+
+
+def test_control_characters_are_escaped(tmp_path: Path) -> None:
+    draw(graph("DARTS"), tmp_path / "x.svg", title="a\x1bb")
+    text = (tmp_path / "x.svg").read_text()
+    assert "\x1b" not in text
+    assert "a\\x1bb" in text

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import collections
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,3 +67,15 @@ def test_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         import_attribute("own_things:B", "thing")
     with pytest.raises(ConfigError, match=r"^thing: own_broken cannot be imported: RuntimeError: two lines$"):
         import_attribute("own_broken:B", "thing")
+
+
+def test_built_in_entries_do_not_change_where_modules_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    shapes: Registry[Any] = Registry("shape", {"counter": "collections:Counter"})
+    assert shapes["counter"] is collections.Counter
+    assert str(tmp_path) not in sys.path
+    (tmp_path / "shape_of_user.py").write_text("square = 4")
+    assert shapes["shape_of_user:square"] == 4
