@@ -51,6 +51,7 @@ def save_official(
     Examples
     --------
     >>> import tempfile
+    >>> import torch
     >>> from ghn_model import GHN
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = GHN("ghn2").save(f"{folder}/ghn2.pt", format="ppuda")
