@@ -142,7 +142,9 @@ CASES: dict[str, tuple[Callable[[Any, Tensor], Tensor], dict[str, Any], str]] = 
     "addmm_": (fused, {}, "input conv conv sum conv"),
     "parameter": (learned, {"b": nn.Identity(), "w": parameter(8, 8)}, "input conv conv conv"),
 }
-BY_AUTOGRAD = [name for name in CASES if name not in ("out", "several out", "data", "zero_", "buffer", "index_copy_ buffer")]
+BY_AUTOGRAD = [
+    name for name in CASES if name not in ("out", "several out", "data", "zero_", "buffer", "index_copy_ buffer")
+]
 
 
 def made(name: str) -> nn.Module:
