@@ -16,11 +16,15 @@ from deepnets.tracing.call import Call
 from deepnets.tracing.recorder import CONSTANT, Pending, Value, union
 from deepnets.tracing.tensors import is_floating, storage_key
 
-__all__ = ["CONSTANT", "Origins", "UnknownTensorError"]
+__all__ = ["CONSTANT", "HiddenTensorError", "Origins", "UnknownTensorError"]
 
 
 class UnknownTensorError(TraceError):
     """A tensor whose origin is not known, in a run without a `Watcher`."""
+
+
+class HiddenTensorError(TraceError):
+    """A tensor that no operator of a run with a `Watcher` has returned."""
 
 
 class Origins:
@@ -88,7 +92,7 @@ class Origins:
         if not self._watched:
             raise UnknownTensorError("a tensor is created by code that cannot be intercepted")
         if tensor.device.type == "meta":
-            raise TraceError(
+            raise HiddenTensorError(
                 "a tensor is created by code that cannot be traced (torch.jit, torch.func or a custom operator); trace "
                 "the network without it"
             )

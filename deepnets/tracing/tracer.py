@@ -25,14 +25,14 @@ from deepnets.tracing.model import (
     parameters_of,
     unwrapped,
 )
-from deepnets.tracing.origins import UnknownTensorError
+from deepnets.tracing.origins import HiddenTensorError, UnknownTensorError
 from deepnets.tracing.parts import settle, sources
 from deepnets.tracing.recorder import Node, Recorder
 from deepnets.tracing.rules import RULES, pass_on, rules_of
 from deepnets.tracing.state import preserved, reachable
 from deepnets.tracing.tensors import is_floating
 from deepnets.tracing.vocabularies import check_vocabulary
-from deepnets.tracing.watcher import Watcher, without_compilation
+from deepnets.tracing.watcher import Watcher, checked_results, without_compilation
 
 __all__ = ["trace"]
 
@@ -251,9 +251,14 @@ class _Tracer:
                 return self._attempt(input, training, real=False, watched=False)
             except UnknownTensorError:
                 self.watched = True
-        return self._attempt(input, training, real=False, watched=True)
+        try:
+            return self._attempt(input, training, real=False, watched=True)
+        except TraceError as error:
+            if isinstance(error.__cause__ or error, HiddenTensorError):  # which module has returned this tensor?
+                self._attempt(input, training, real=False, watched=True, checked=True)
+            raise
 
-    def _attempt(self, input: Any, training: bool, real: bool, watched: bool) -> _Run:
+    def _attempt(self, input: Any, training: bool, real: bool, watched: bool, checked: bool = False) -> _Run:
         recorder = Recorder()
         with (
             preserved(self.model, training) as constants,
@@ -266,7 +271,8 @@ class _Tracer:
             if not capture.is_fed and tree_leaves(input):
                 raise TraceError(f"{self.name}: the input, {_described(input)}, holds no tensor")
             try:
-                with Watcher(capture) if watched else nullcontext(), capture:
+                checking = checked_results(self.model, capture) if checked else nullcontext()
+                with checking, Watcher(capture) if watched else nullcontext(), capture:
                     output = call_model(self.model, fed)
             except UnknownTensorError:
                 raise

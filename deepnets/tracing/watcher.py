@@ -8,11 +8,14 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from deepnets.tracing.capture import Capture
+from deepnets.tracing.model import modules_of
+from deepnets.tracing.state import reachable
 
-__all__ = ["Watcher", "without_compilation"]
+__all__ = ["Watcher", "checked_results", "without_compilation"]
 
 
 class Watcher(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -37,6 +40,31 @@ class Watcher(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if self._capture.depth:
             return func(*args, **(kwargs or {}))
         return self._capture.apply(func, args, kwargs or {})
+
+
+@contextmanager
+def checked_results(model: nn.Module, capture: Capture) -> Iterator[None]:
+    """Ask where the results of every module come from, for a block: an error names the module that returns a tensor.
+
+    Otherwise, an error names the module that reads it, or none.
+    """
+
+    def check(module: nn.Module, args: Any, result: Any) -> None:
+        capture.depth += 1
+        try:
+            for part in reachable(result, set()):
+                if isinstance(part, Tensor):
+                    capture.current_value(part)
+        finally:
+            capture.depth -= 1
+
+    modules = [module for module in modules_of(model) if not isinstance(module, torch.jit.ScriptModule)]
+    hooks = [module.register_forward_hook(check) for module in modules]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 @contextmanager

@@ -73,7 +73,7 @@ SEQUENCES = (
 IMAGES = ("Beit", "ConvNext", "DeiT", "Dinov2", "ViT", "ViTMSN", "PoolFormer", "RegNet", "ResNet")
 
 
-LARGER = dict.fromkeys(("ConvNext", "PoolFormer"), (64, 64))
+LARGER = {**dict.fromkeys(("ConvNext", "PoolFormer"), (64, 64)), "PAN": (128, 128)}
 """Sizes of the images of models that cannot take small ones."""
 
 
@@ -143,8 +143,18 @@ def vision(path: str, **options: Any) -> nn.Module:
     return model.eval()
 
 
+def timm_model(name: str, **options: Any) -> nn.Module:
+    model: nn.Module = imported("timm").create_model(name, num_classes=3, **options)
+    return model.eval()
+
+
 LAYERS = ("ARMAConv", "ChebConv:2", "ClusterGCNConv", "GATConv", "GATv2Conv", "GCNConv", "GENConv", "GINConv")
 LAYERS += ("GraphConv", "LEConv", "MFConv", "SAGEConv", "SGConv", "SuperGATConv", "TAGConv", "TransformerConv")
+TIMM: dict[str, dict[str, Any]] = {  # the options of each model
+    **{name: {} for name in ("mobilenetv3_small_050", "edgenext_xx_small", "convnext_atto")},
+    "levit_128s": {"img_size": 64},
+    "swin_tiny_patch4_window7_224": {"img_size": 64, "window_size": 2, "embed_dim": 24},
+}
 NO_WEIGHTS = {"weights": None, "weights_backbone": None}
 
 FAMILIES: dict[str, Family] = {}
@@ -190,6 +200,12 @@ for each in (
     FAMILIES[each] = Family(
         "segmentation_models_pytorch",
         lambda n=each: segmenter(n),  # type: ignore[misc]
+        lambda n=each: torch.randn(2, 3, *LARGER.get(n, (64, 64))),  # type: ignore[misc]
+    )
+for each in TIMM:
+    FAMILIES[each] = Family(
+        "timm",
+        lambda n=each: timm_model(n, **TIMM[n]),  # type: ignore[misc]
         lambda: torch.randn(2, 3, 64, 64),
     )
 FAMILIES |= {

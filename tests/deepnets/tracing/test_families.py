@@ -1,4 +1,4 @@
-"""`trace` on a sample of the networks of other packages; `python -m tests.coverage --library families` checks all."""
+"""`trace` on networks of other packages; `python -m tests.coverage --library families` lists the results."""
 
 from __future__ import annotations
 
@@ -16,9 +16,23 @@ SAMPLE = (
     *("UMT5ForConditionalGeneration", "ViTMSNForImageClassification", "UNet2DModel", "DiTTransformer2DModel", "FPN"),
     *("Unet", "GENConv", "SuperGATConv", "MFConv", "ClusterGCNConv", "lraspp_mobilenet_v3_large"),
 )
+UNUSED = {
+    "Dinov2ForImageClassification": ("dinov2.embeddings.mask_token",),  # for pretraining
+    "ARMAConv": ("a.weight", "b.weight"),  # for a second layer
+    "PSPNet": ("encoder.layer3.", "encoder.layer4."),  # the decoder reads the first three stages
+}
+"""How the names of the parameters begin that a network does not use."""
+TABLE = pytest.mark.xfail(
+    reason="a table multiplied with data: the oracle counts it where it is looked up", strict=True
+)
 
 
-@pytest.mark.parametrize("name", SAMPLE)
+def marks(name: str) -> list[pytest.MarkDecorator]:
+    slow = [] if name in SAMPLE else [pytest.mark.slow]
+    return [*slow, TABLE] if name == "RoFormerForMaskedLM" else slow
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=marks(name)) for name in FAMILIES])
 def test_complete_with_the_ancestry_of_autograd(name: str) -> None:
     family = FAMILIES[name]
     if importlib.util.find_spec(family.package) is None:
@@ -26,5 +40,6 @@ def test_complete_with_the_ancestry_of_autograd(name: str) -> None:
     torch.manual_seed(0)
     model, inputs = family.make(), family.inputs()
     graph = trace(model, inputs)
-    assert graph.unused == ()
+    unused = [key for key, _ in model.named_parameters() if key.startswith(UNUSED.get(name, ()))]
+    assert [slot.name for slot in graph.unused] == unused
     assert ancestry_differences(graph, model, inputs) == []

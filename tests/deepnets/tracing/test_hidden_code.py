@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import _disable_current_modes
 
 from deepnets import NODE_TYPES, Graph, TraceError, trace
 from deepnets.tracing import rules
@@ -188,6 +189,67 @@ def test_a_view_of_a_parameter_stands_for_it() -> None:
     model.halves = [model.w.detach()[:8], model.w.detach()[8:]]
     graph = trace(model, tokens()())
     assert [slot.name for slots in graph.parameters for slot in slots] == ["w"]
+
+
+# --- custom operators ---
+
+
+@torch.library.custom_op("deepnets_tests::doubled", mutates_args=())
+def doubled(x: Tensor) -> Tensor:
+    return torch.from_numpy(x.numpy() * 2)
+
+
+@doubled.register_fake
+def _(x: Tensor) -> Tensor:
+    return torch.empty_like(x)
+
+
+@torch.library.custom_op("deepnets_tests::halved", mutates_args=())
+def halved(x: Tensor) -> Tensor:
+    """It has no implementation without values."""
+    return torch.from_numpy(x.numpy() / 2)
+
+
+def unseen(x: Tensor) -> Tensor:
+    """An operator that no mode sees, such as one that calls a kernel itself."""
+    with torch._C.DisableTorchFunction(), _disable_current_modes():
+        return doubled(x)
+
+
+@pytest.mark.parametrize("operator", [doubled, halved])
+def test_custom_operators(operator: Callable[[Tensor], Tensor]) -> None:
+    model = Parts(lambda self, x: self.c(operator(self.a(x)) + self.b(x)), a=linear(), b=linear(), c=linear())
+    graph = trace(model, tokens()())
+    assert types_of(graph) == "input conv conv sum conv"
+    assert graph.edges.tolist() == [[0, 1], [0, 2], [1, 3], [2, 3], [3, 4]]
+
+
+MAKERS: dict[str, Callable[[Any, Tensor], Any]] = {
+    "read by a later module": lambda self, x: unseen(x),
+    "in a container": lambda self, x: {"first": [x, unseen(x)]},
+    "read by itself": lambda self, x: unseen(x) + 1,
+}
+
+
+@pytest.mark.parametrize("head", [linear(), nn.Identity()], ids=["layer", "output"])
+@pytest.mark.parametrize("name", MAKERS)
+def test_the_module_of_a_custom_operator_that_cannot_be_followed(name: str, head: nn.Module) -> None:
+    def run(self: Any, x: Tensor) -> Tensor:
+        y = self.inner(self.a(x))
+        return self.head(y if isinstance(y, Tensor) else y["first"][1])
+
+    model = Parts(run, a=linear(), inner=Parts(MAKERS[name]), head=head)
+    with pytest.raises(TraceError, match=r"^Parts, module 'inner': a tensor is created by code .*custom operator"):
+        trace(model, tokens()())
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_the_module_that_reads_a_tensor_that_no_module_returns() -> None:
+    def run(self: Any, x: Tensor) -> Tensor:
+        return self.head(unseen(self.a(x)))
+
+    with pytest.raises(TraceError, match=r"^Parts, module 'head': a tensor is created by code"):
+        trace(Parts(run, a=linear(), head=linear()), tokens()())
 
 
 # --- the check ---

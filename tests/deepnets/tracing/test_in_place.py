@@ -14,6 +14,7 @@ from tests.oracles.autograd_ancestry import ancestry_differences
 from tests.support.zoo.case import Parts, parameter, tokens
 
 INDEX = torch.tensor([0, 2, 1, 0, 1, 2])
+PLACES = torch.tensor([4, 0, 2])
 
 
 def net(run: Callable[[Any, Tensor], Tensor], **more: Any) -> nn.Module:
@@ -51,6 +52,20 @@ def rows(self: Any, x: Tensor) -> Tensor:
     for i in range(6):
         result[:, i].add_(self.a(x[:, i]) if i % 2 else self.b(x[:, i]))
     return flat.view(x.shape)
+
+
+def indexed(self: Any, x: Tensor) -> Tensor:
+    """Tokens of two branches are put in their places in a tensor of zeros."""
+    result = torch.zeros_like(x)
+    assert result.index_copy_(1, PLACES, self.a(x[:, :3])) is result
+    result.index_copy_(dim=1, index=PLACES + 1, source=self.b(x[:, 3:]))
+    return result
+
+
+def cached(self: Any, x: Tensor) -> Tensor:
+    """A cache of keys or values, of which a step writes some places."""
+    self.memory.index_copy_(1, PLACES, self.a(x[:, :3]))
+    return self.memory
 
 
 def product(self: Any, x: Tensor) -> Tensor:
@@ -115,6 +130,8 @@ CASES: dict[str, tuple[Callable[[Any, Tensor], Tensor], dict[str, Any], str]] = 
     "scatter_add_": (scatter, {"b": nn.Identity()}, "input conv conv"),
     "copy_": (copied, {"b": nn.Identity()}, "input conv conv"),
     "views": (rows, {}, ""),
+    "index_copy_": (indexed, {}, "input conv conv concat conv"),
+    "index_copy_ buffer": (cached, {"b": nn.Identity(), **MEMORY}, "input conv conv"),
     "*=": (product, {}, "input conv conv mul conv"),
     "out": (given_out, {}, "input conv conv sum conv"),
     "several out": (several_out, {"b": nn.Identity()}, "input conv conv"),
@@ -125,7 +142,9 @@ CASES: dict[str, tuple[Callable[[Any, Tensor], Tensor], dict[str, Any], str]] = 
     "addmm_": (fused, {}, "input conv conv sum conv"),
     "parameter": (learned, {"b": nn.Identity(), "w": parameter(8, 8)}, "input conv conv conv"),
 }
-BY_AUTOGRAD = [name for name in CASES if name not in ("out", "several out", "data", "zero_", "buffer")]
+BY_AUTOGRAD = [
+    name for name in CASES if name not in ("out", "several out", "data", "zero_", "buffer", "index_copy_ buffer")
+]
 
 
 def made(name: str) -> nn.Module:

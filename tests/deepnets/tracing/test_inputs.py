@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import OrderedDict, UserDict, namedtuple
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deepnets import NODE_TYPES, Graph, TraceError, trace
+from deepnets.support import import_torchvision
 from tests.oracles.autograd_ancestry import ancestry_differences
 from tests.support.zoo.case import Parts, parameter
 
@@ -151,7 +153,12 @@ ARGUMENTS: dict[str, Any] = {
     "slots and a cycle": Slotted(IMAGE),
     "namespace": SimpleNamespace(image=IMAGE, inner=SimpleNamespace(depth=2)),
     "named tuple": Pair(IMAGE, 1.0),
+    "user dict": UserDict(image=IMAGE, more=UserDict(mode="x")),
 }
+
+
+def image_of(batch: Any) -> Tensor:
+    return batch["image"] if isinstance(batch, UserDict) else batch.image
 
 
 @pytest.mark.parametrize("name", ARGUMENTS)
@@ -160,11 +167,11 @@ def test_arguments_keep_their_types(name: str) -> None:
 
     def run(self: Any, batch: Any) -> Tensor:
         assert type(batch) is type(argument)
-        assert batch.image is not IMAGE
-        return self.a(batch.doubled() if isinstance(batch, Batch) else batch.image)
+        assert image_of(batch) is not IMAGE
+        return self.a(batch.doubled() if isinstance(batch, Batch) else image_of(batch))
 
     assert types_of(trace(Parts(run, a=linear()), (argument,))) == "input conv"
-    assert argument.image is IMAGE
+    assert image_of(argument) is IMAGE
 
 
 @pytest.mark.parametrize("kind", [UserDict, OrderedDict, lambda **named: UserDict(OrderedDict(named))])
@@ -173,6 +180,24 @@ def test_mappings_are_keyword_arguments(kind: Callable[..., Any]) -> None:
         return self.a(image) * scale
 
     assert types_of(trace(Parts(run, a=linear()), kind(image=IMAGE, scale=2.0))) == "input conv"
+
+
+def test_outputs_of_transformers() -> None:
+    """What an encoder returns, as the input of a decoder; its item and its attribute are one tensor."""
+    pytest.importorskip("transformers")
+    with contextlib.suppress(ImportError):
+        import_torchvision()  # transformers imports it, too, and does not know how to without a GPU
+    kind = pytest.importorskip("transformers.modeling_outputs").BaseModelOutput
+    encoded = kind(last_hidden_state=IMAGE)
+
+    def run(self: Any, output: Any) -> Tensor:
+        assert type(output) is kind
+        assert list(output) == ["last_hidden_state"]
+        assert output[0] is output["last_hidden_state"] is not IMAGE
+        return self.a(output.last_hidden_state)
+
+    assert types_of(trace(Parts(run, a=linear()), (encoded,))) == "input conv"
+    assert encoded.last_hidden_state is encoded["last_hidden_state"] is IMAGE
 
 
 def test_the_same_tensor_stays_the_same() -> None:
