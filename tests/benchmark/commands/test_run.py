@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +16,7 @@ import pytest
 from benchmark.commands import run as run_command
 from benchmark.results import Machine, read_results, run
 from deepnets.support import ConfigError, DeepNetsError, Parser
-from tests.support.benchmark_runs import table_of
+from tests.support.benchmark_runs import ROOT, table_of
 from tests.support.small_corpus import write_predictors, write_small_corpus
 
 
@@ -148,3 +153,54 @@ def test_a_run_in_which_every_network_failed(small: Path, here: Path, capsys: py
     command("--predictors", "plugged_in:raises", "plugged_in:zeros", *words)
     assert "note: plugged_in:raises failed on every network" in capsys.readouterr().err
     assert table_of(here / "out")["status"].tolist() == ["failed"] * 2 + ["ok"] * 2
+
+
+# --- make ---
+
+
+def make_bench(**variables: object) -> list[str]:
+    """Return the words of the command that `make bench` would run to evaluate predictors."""
+    if not shutil.which("make"):
+        pytest.skip("make is not installed")
+    installed = [f"--old-file={sys.prefix}/{stamp}" for stamp in ("core", "bench", "development")]
+    words = [f"{name}={value}" for name, value in {"VENV": sys.prefix, **variables}.items()]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    done = subprocess.run(
+        ["make", "--dry-run", "--no-print-directory", *installed, "bench", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=clean,
+    )
+    lines = done.stdout.replace("\\\n", " ").splitlines()
+    (line,) = (line for line in lines if "-m benchmark run" in line)
+    found = shlex.split(line)
+    return found[found.index("run") + 1 :]
+
+
+def test_make_passes_its_variables_on() -> None:
+    splits = ["--splits", "test", "wide", "deep", "dense", "bnfree", "predefined"]
+    folders = ["--data", "data", "--out", "results"]
+    assert make_bench() == [*splits, "--images", "digits", "--limit", "6,wide=1", *folders]
+    assert make_bench(BACKEND="dask", ADDRESS="tcp://x:1")[-4:] == ["--backend", "dask", "--address", "tcp://x:1"]
+    given = {
+        "PREDICTORS": "random mine=my_module:predict",
+        "SPLITS": "val,test",
+        "IMAGES": "my $$HOME",
+        "IMAGE_ROOT": "some images",
+        "LIMIT": 3,
+        "OUT": "my data",
+        "RESULTS": "my & results",
+        "WORKERS": 4,
+        "BACKEND": "ray",
+        "ADDRESS": "10.0.0.1:6379",
+        "ARGS": "--quiet --seed 7",
+    }
+    expected = [
+        *("--predictors", "random", "mine=my_module:predict", "--splits", "val,test", "--images", "my $HOME"),
+        *("--image-root", "some images", "--limit", "3", "--data", "my data", "--out", "my & results"),
+        *("--workers", "4", "--backend", "ray", "--address", "10.0.0.1:6379", "--quiet", "--seed", "7"),
+    ]
+    assert make_bench(**given) == expected
+    options = parsed(*make_bench(**{**given, "IMAGES": "digits"}))  # the command accepts all of them
+    assert (options.backend, options.address, options.workers) == ("ray", "10.0.0.1:6379", 4)

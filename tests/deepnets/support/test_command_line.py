@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import sys
+
 import pytest
 
-from deepnets.support import Parser, deprecated_option, positive
+from deepnets.support import ConfigError, Parser, command_line, deprecated_option, positive
 
 
 @pytest.fixture
@@ -41,3 +45,30 @@ def test_an_old_name_checks_its_value(parser: Parser, capsys: pytest.CaptureFixt
     with pytest.raises(SystemExit):
         parser.parse_args(["--jobs", "0"])
     assert "argument --jobs: expected an integer, 1 or more, got '0'" in capsys.readouterr().err
+
+
+SHARED = "/dev/shm: is missing or not writable, and processes share memory there "
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/dev/shm is a folder of Linux")
+@pytest.mark.parametrize(
+    ("error", "writable", "reason"),
+    [
+        (FileNotFoundError(errno.ENOENT, "No such file"), False, SHARED + "(FileNotFoundError: [Errno 2] No such file)"),
+        (OSError(errno.ENOSPC, "No space"), False, SHARED + "(OSError: [Errno 28] No space)"),
+        (RuntimeError("unable to\nopen"), False, SHARED + "(RuntimeError: unable to open)"),
+        (OSError(errno.ENOENT, "No such file", "data"), False, "data: No such file"),  # has a reason of its own
+        (ConfigError("workers: too many"), False, "workers: too many"),
+        (MemoryError(), False, "there is not enough memory"),
+        (ValueError("a bug"), False, None),
+        (FileNotFoundError(errno.ENOENT, "No such file"), True, None),
+        (RuntimeError("a bug"), True, None),
+        (OSError(errno.ENOSPC, "No space"), True, "cannot write or allocate: No space"),
+    ],
+)
+def test_missing_shared_memory_is_a_reason(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, writable: bool, reason: str | None
+) -> None:
+    """Only of errors of the system and of its libraries, which do not say it."""
+    monkeypatch.setattr(os, "access", lambda path, mode: (str(path), mode) != ("/dev/shm", os.W_OK) or writable)
+    assert command_line._reason(error) == reason
