@@ -337,7 +337,8 @@ def describe_in_worker(spec: str, machine: Machine) -> PredictorInfo:
         if answer is None:
             raise ConfigError(f"predictor: {spec}: took more than {limit:g} seconds to be imported and created")
         if "failed" in answer:
-            raise ConfigError(str(answer["failed"]))
+            failed = str(answer["failed"])
+            raise ConfigError(failed if failed.startswith("predictor") else f"predictor: {spec}: {failed}")
         info = PredictorInfo.from_dict(answer.get("info"))
         # Its code could have changed these.
         return replace(info, label=label or kind.label(name), spec=name, kind=kind.name)

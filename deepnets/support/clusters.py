@@ -42,7 +42,7 @@ def loky_processes(num_workers: int) -> joblib.Parallel:
     >>> loky_processes(1)(joblib.delayed(abs)(x) for x in (-1, 2))
     [1, 2]
     """
-    if num_workers == 1:
+    if num_workers == 1 or joblib.effective_n_jobs(num_workers) == 1:  # joblib needs semaphores, such as in /dev/shm
         return joblib.Parallel(n_jobs=1)
     options = {"n_jobs": num_workers, "backend": "loky", "initializer": _end_with_parent, "initargs": (os.getpid(),)}
     with _inherited_block():

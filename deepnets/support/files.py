@@ -56,6 +56,10 @@ def exclusive(folder: Path) -> Iterator[None]:
         lock.release()
 
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of a disk, or of the user's share of it, that has no room."""
+
+
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Replace a file by the one that the block writes, if the block ends without an exception.
@@ -77,7 +81,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     Raises
     ------
     OSError
-        If the file cannot be written.
+        If the file cannot be written; its attribute `filename` is the file, not the temporary one.
 
     Examples
     --------
@@ -98,6 +102,10 @@ def atomic_write(path: Path) -> Iterator[Path]:
         sync(temporary)
         temporary.replace(path)
         sync(path.parent)
+    except OSError as error:
+        if error.filename == str(temporary) or (error.filename is None and error.errno in _FULL):
+            error.filename = str(path)  # for the message; writing to an open file names no file
+        raise
     finally:
         with contextlib.suppress(OSError):  # already renamed, or the folder is not writable
             temporary.unlink()

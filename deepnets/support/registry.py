@@ -164,7 +164,8 @@ def _imported(spec: str, kind: str) -> Any:
     try:
         found: Any = importlib.import_module(module)
     except Exception as error:  # the module runs code of its own
-        raise ConfigError(f"{kind}: {module} cannot be imported: {in_one_line(error)}") from error
+        reason = "not enough memory" if isinstance(error, MemoryError) else in_one_line(error)
+        raise ConfigError(f"{kind}: {module} cannot be imported: {reason}") from error
     for name in path.split("."):
         if not hasattr(found, name):
             similar = " or ".join(difflib.get_close_matches(name, dir(found), 3))

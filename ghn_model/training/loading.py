@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from deepnets.support import TrainingError
+from deepnets.support import ConfigError, TrainingError
 
 __all__ = ["LoaderError", "supervised"]
 
@@ -32,18 +33,32 @@ def supervised(loader: Iterable[T]) -> Iterator[T]:
     ------
     LoaderError
         If a worker process has ended.
+    ConfigError
+        If the machine has no semaphores, which worker processes need.
 
     Examples
     --------
     >>> list(supervised([1, 2]))
     [1, 2]
     """
+    if getattr(loader, "num_workers", 0):
+        _check_semaphores()
     try:
         yield from loader
     except (RuntimeError, ConnectionError, EOFError) as error:
         if not _lost_worker(loader, error):
             raise
         raise LoaderError("a worker process that prepares data was killed, or memory ran out") from error
+
+
+def _check_semaphores() -> None:
+    try:
+        multiprocessing.Lock()
+    except (ImportError, OSError) as error:  # the loader would fail, and print a traceback when it is destroyed
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(
+            f"worker processes need semaphores, which Linux has in /dev/shm ({reason}); use --workers 0"
+        ) from error
 
 
 def _lost_worker(loader: object, error: Exception) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from benchmark.baselines import Curves
 from deepnets import ConfigError, FormatError
 from deepnets.support import BusyError
 from ghn_model.checkpoints import TensorFile
+from tests.support.benchmark_runs import command as benchmark
 from tests.support.sgd_trainings import SHORT, command
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -59,6 +61,50 @@ def test_a_killed_training_resumes_with_the_same_rows(nets: Path) -> None:
     for name in ("plain", "second", "slow"):
         file = f"random/models-sgd_nets-{name}.safetensors"
         assert TensorFile(out / file).tensors["0.weight"].equal(TensorFile(nets / "whole" / file).tensors["0.weight"])
+
+
+@pytest.mark.slow
+def test_two_interrupts_within_milliseconds_keep_the_state(nets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The training continues from the state that was saved last, with the same rows."""
+    (nets / "sgd_pausing.py").write_text(
+        "import os, time\nimport sgd_nets\nfrom torch import nn\n\n"
+        "class Pausing(nn.Sequential):\n"
+        "    def forward(self, images):\n"
+        "        time.sleep(0.1 * (self.training and 'SGD_TEST_PAUSES' in os.environ))\n"
+        "        return super().forward(images)\n\n"
+        "def net(num_classes):\n    return Pausing(*sgd_nets.plain(num_classes))\n"
+    )
+    options = ["--shots", 3, "--epochs", 40, "--batch-size", 16, "--evaluate-after", 1, "--save-minutes", 0, "--quiet"]
+    words = ["sgd", "--model", "sgd_pausing:net", *options, "--out"]
+    out, state = nets / "out", nets / "out" / "random" / "models-sgd_pausing-net.state.safetensors"
+    with monkeypatch.context() as patch:
+        patch.setenv("SGD_TEST_PAUSES", "1")
+        process = benchmark(*words, out, cwd=nets, start_new_session=True)
+    try:
+        end = time.monotonic() + 240
+        while not state.exists():
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        printed, errors = process.communicate(timeout=240)
+    finally:
+        process.kill()
+        process.wait()
+    assert (process.returncode, printed) == (130, "")
+    assert errors == "interrupted; completed evaluations are kept; run the same command to resume\n"
+    assert not list(out.rglob("*.tmp"))
+    saved = json.loads(TensorFile(state).metadata["state"])["rows"]
+    assert 1 <= len(saved) < 40
+    command(*words, out)
+    command(*words, nets / "whole")
+    assert without_seconds(out) == without_seconds(nets / "whole")
+    seconds = pd.read_csv(out / "curves.csv")["seconds"].tolist()
+    expected = pytest.approx([row["seconds"] for row in saved], rel=0, abs=6e-4)  # the table has milliseconds
+    assert seconds[: len(saved)] == expected  # not trained again
+    assert not state.exists()
 
 
 @pytest.mark.slow

@@ -237,6 +237,68 @@ def test_modules_that_misbehave_when_they_are_imported(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_modules_that_take_memory_when_they_are_imported_or_created(tmp_path: Path) -> None:
+    """One line says so.  Each notes how much it has got, in blocks: never more than the limit."""
+    limit, block, most = 700_000_000, 50_000_000, 40
+    own = f"taken.append(bytearray({block}))"  # of the process, which the system limits
+    shared = f"taken.append(mmap.mmap(-1, {block})); taken[-1].write(bytes({block})); time.sleep(0.5)"  # by the guard
+    for name, take in {"own": own, "shared": shared}.items():
+        loop = f"for _ in range({most}):\n    {take}\n    note('x')\n"
+        begin = f"import mmap, time\ntaken = []\ndef note(text):\n    open('notes_{name}.txt', 'a').write(text)\n"
+        (tmp_path / f"imports_{name}.py").write_text(f"{begin}{loop}def predict(model, graph): return {{}}\n")
+        created = "".join(f"        {line}\n" for line in loop.splitlines())
+        (tmp_path / f"creates_{name}.py").write_text(
+            f"{begin}class Predict:\n    def __init__(self):\n{created}"
+            "    def __call__(self, model, graph): return {}\n"
+        )
+    machine = Machine(workers=1, timeout=120, memory=limit, working_directory=str(tmp_path)).resolved()
+    reasons = {"own": "not enough memory", "shared": "took more memory than allowed while it was imported and created"}
+    try:
+        for spec in ("imports_own:predict", "creates_own:Predict", "imports_shared:predict", "creates_shared:Predict"):
+            way = spec.partition(":")[0].partition("_")[2]
+            notes = tmp_path / f"notes_{way}.txt"
+            notes.unlink(missing_ok=True)
+            with pytest.raises(ConfigError, match=reasons[way]) as caught:
+                describe_in_worker(spec, machine)
+            assert spec.partition(":")[0] in str(caught.value)
+            assert "\n" not in str(caught.value)
+            assert block < len(notes.read_text()) * block < limit + 8 * block  # the guard looks twice a block, if idle
+    finally:
+        close_workers()
+
+
+@pytest.mark.slow
+def test_temporary_files_of_predictors_are_removed(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file, an open one, and a folder with a file, which it leaves for each network."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "leaving.py").write_text(
+        "import os, tempfile\nfrom pathlib import Path\n"
+        "kept = []\n"
+        "def predict(model, graph):\n"
+        "    descriptor, file = tempfile.mkstemp()\n"
+        "    os.write(descriptor, bytes(1000))\n"
+        "    folder = tempfile.mkdtemp()\n"
+        "    (Path(folder) / 'deep').mkdir()\n"
+        "    (Path(folder) / 'deep' / 'file').write_bytes(bytes(1000))\n"
+        "    kept.append(tempfile.NamedTemporaryFile(delete=False))\n"
+        "    with open('left.txt', 'a') as notes:\n"
+        "        notes.write(f'{file}\\n{folder}\\n{kept[-1].name}\\n')\n"
+        "    return {name: tensor.detach() for name, tensor in model.named_parameters()}\n"
+    )
+    words = ["run", "--predictors", "leaving:predict", "random", "--splits", "test", "--limit", 2, "--data", data]
+    process = command(*words, "--out", "out", "--workers", 2, "--quiet", "--no-report", cwd=tmp_path / "run")
+    assert process.communicate(timeout=300) == ("", "")
+    assert table_of(tmp_path / "run" / "out")["status"].tolist() == ["ok"] * 4
+    left = [Path(line) for line in (tmp_path / "run" / "left.txt").read_text().split()]
+    assert len(set(left)) == 6
+    assert all(path.is_relative_to(temporary) for path in left)
+    assert not list(temporary.iterdir())
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_nothing_is_left(disturbed: tuple[pd.DataFrame, Path, str]) -> None:
     """Neither processes, detached or not, nor control characters in the output, nor megabytes of it."""

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
 import sys
+import tempfile
 import time
 from multiprocessing import get_context
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 
+from benchmark.evaluation import EvaluationJob, clusters
 from benchmark.evaluation.devices import claim_device
 from benchmark.results import Machine, run
 from deepnets import ConfigError, DeepNetsError
+from tests.generator.test_backends import ray_head
 from tests.support.benchmark_runs import ROOT, command, lasting, table_of
 from tests.support.dask_cluster import DaskCluster
 from tests.support.processes import PATIENCE, family, running, until
@@ -81,6 +87,43 @@ def test_a_dask_cluster_with_an_address_loses_a_worker(expected: Path, data: Pat
         dask.workers[1].kill()
         dask.workers[1].wait()
         assert rows(out) == 6
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+def test_a_ray_cluster_with_an_address_loses_a_worker(
+    expected: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network that the process had is evaluated by another one."""
+    pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    out = tmp_path / "out"
+    with tempfile.TemporaryDirectory(prefix="t", dir="/tmp", ignore_cleanup_errors=True) as folder:  # a short path
+        with ray_head(Path(folder)) as address:
+            with command(*words(data, out, "--backend", "ray", "--address", address), cwd=tmp_path) as process:
+                until(lambda: process.poll() is not None or (rows(out) >= 1 and tasks_of_ray()))
+                victim = tasks_of_ray()[0]
+                assert rows(out) < 6
+                relatives = family(victim.pid)
+                victim.kill()
+                printed, errors = process.communicate(timeout=PATIENCE)
+            assert (process.returncode, errors) == (0, ""), printed  # Ray itself prints that a worker was lost
+            assert "Traceback" not in printed
+            assert lasting(out) == lasting(expected)
+            until(lambda: not any(map(running, relatives.values())))
+
+
+def tasks_of_ray() -> list[psutil.Process]:
+    """Return the processes of a cluster, of this test, that evaluate networks now."""
+    return [each for each in family(os.getpid()).values() if "_on_ray_worker" in title(each)]
+
+
+def title(process: psutil.Process) -> str:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return " ".join(process.cmdline())
+    return ""
 
 
 @pytest.mark.slow
@@ -208,3 +251,102 @@ def _claim(devices: list[str], queue: Any, ended: Any) -> None:
     claim = claim_device(devices, "a run")
     queue.put(claim.device)
     ended.wait()
+
+
+IMAGES = """
+import os, time
+from pathlib import Path
+
+import torch
+
+from deepnets.data import load_images
+
+def few(split="train", **options):
+    if "device" in options:
+        with open("devices.txt", "a") as file:
+            file.write(options["device"] + "\\n")
+    return load_images("digits", split, device=options.get("device", "cpu"))
+
+def predict(model, graph):
+    Path(f"waiting-{os.getpid()}").touch()
+    until = time.monotonic() + 240
+    while len(list(Path().glob("waiting-*"))) < 2 and time.monotonic() < until:
+        time.sleep(0.05)
+    return {name: torch.zeros_like(tensor) for name, tensor in model.named_parameters()}
+"""
+"""Images that write down their device, and a predictor that waits for that of another worker."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["threading", "loky", pytest.param("dask", marks=pytest.mark.cluster)])
+def test_workers_of_a_backend_get_different_devices(data: Path, tmp_path: Path, backend: str) -> None:
+    """The CPU has two names, so that two devices are available everywhere."""
+    pytest.importorskip(PACKAGES.get(backend, "torch"))
+    (tmp_path / "noting.py").write_text(IMAGES)
+    options = ["--predictors", "noting:predict", "--splits", "test", "--limit", 4, "--images", "noting:few"]
+    options += ["--device", "cpu", "cpu:0", "--workers", 2, "--backend", backend, "--data", data, "--out", "out"]
+    with command("run", *options, "--quiet", "--no-report", cwd=tmp_path) as process:
+        assert process.communicate(timeout=PATIENCE) == ("", "")
+    assert table_of(tmp_path / "out")["status"].tolist() == ["ok"] * 4
+    assert len(list(tmp_path.glob("waiting-*"))) == 2
+    assert (tmp_path / "devices.txt").read_text().split().count("cpu:0") == 1  # the run itself loads images on "cpu"
+
+
+class FakeRay:
+    """Runs every task at once, and notes what it asks for."""
+
+    def __init__(self, *resources: dict[str, float]) -> None:
+        self.asked: list[dict[str, Any]] = []
+        self.results: list[Any] = []
+        self.resources = resources
+
+    def nodes(self) -> list[dict[str, Any]]:
+        lost = {"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}}
+        return [lost, *({"Alive": True, "Resources": each} for each in self.resources)]
+
+    def put(self, value: Any) -> Any:
+        return value
+
+    def remote(self, function: Any) -> Any:
+        def options(**given: Any) -> Any:
+            def submit(*arguments: Any) -> Any:
+                self.asked.append(given)
+                self.results.append(function(*arguments))
+                return len(self.results) - 1
+
+            return SimpleNamespace(remote=submit)
+
+        return SimpleNamespace(options=options)
+
+    def wait(self, futures: list[Any], **_: Any) -> tuple[list[Any], list[Any]]:
+        return futures[:1], futures[1:]
+
+    def get(self, future: Any) -> Any:
+        return self.results[future]
+
+
+@pytest.mark.parametrize(
+    ("devices", "device", "gpus", "most"),
+    [(("cuda:0", "cuda:1"), "cuda", 1, 3 + 1), (("cuda",), "cuda", 1, 3 + 1), (("cpu",), "cpu", 0, 6 + 1)],
+)
+def test_ray_is_asked_for_one_gpu_per_network(
+    monkeypatch: pytest.MonkeyPatch, devices: tuple[str, ...], device: str, gpus: int, most: int
+) -> None:
+    """Ray shows a task its own GPU only, which is then the current one; one more network waits than there are GPUs."""
+    ray = FakeRay({"CPU": 2.0, "GPU": 4.0}, {"CPU": 3.0, "GPU": 1.0}, {"CPU": 1.0})
+    seen: list[tuple[int, tuple[str, ...]]] = []
+
+    def evaluate(job: Any, index: int, machine: Machine) -> dict[str, Any]:
+        seen.append((index, machine.devices))
+        return {"index": index}
+
+    monkeypatch.setattr(clusters, "_on_ray_worker", evaluate)
+    monkeypatch.setitem(clusters.CLUSTERS, "ray", lambda *_: contextlib.nullcontext(ray))
+    job = EvaluationJob(len, "test", "digits")
+    machine = Machine(devices=devices, backend="ray", address="127.0.0.1:9")
+    found = clusters.evaluate_on_cluster([(job, index) for index in range(10)], machine)
+    assert next(found) == (0, {"index": 0})
+    assert len(ray.asked) == most
+    assert [(place, row["index"]) for place, row in found] == [(index, index) for index in range(1, 10)]
+    assert seen == [(index, (device,)) for index in range(10)]
+    assert [(each["num_gpus"], each["num_cpus"]) for each in ray.asked] == [(gpus, 1)] * 10

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.benchmark_runs import lasting
-from tests.support.processes import PATIENCE, ROOT
+from tests.support.processes import PATIENCE, ROOT, digests, one_error
 from tests.support.small_corpus import write_small_corpus
+from tests.support.training_runs import command as training
 
 HIDING = {
     "missing": """
@@ -85,3 +86,25 @@ def test_networks_are_evaluated_one_after_another(
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     assert lasting(out) == expected
+
+
+def test_a_corpus_is_built(tmp_path: Path) -> None:
+    words = ["--splits", "search", "--search-size", 40, "--shard-size", 10, "--workers", 2, "--quiet"]
+    build = [sys.executable, "-m", "generator", "build", *words, "--out"]
+    for state in HIDING:
+        (tmp_path / state).mkdir()
+        done = run(*hidden(state, tmp_path / state, *build, tmp_path / f"data-{state}"))
+        assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert run(*build, tmp_path / "expected").returncode == 0
+    for state in HIDING:
+        assert digests(tmp_path / f"data-{state}") == digests(tmp_path / "expected")
+
+
+def test_a_training_with_worker_processes_says_what_is_missing(corpus: Path, tmp_path: Path) -> None:
+    for state in HIDING:
+        (tmp_path / state).mkdir()
+        words = training(corpus, tmp_path / f"run-{state}", steps=2, workers=2, log_steps=1)
+        done = run(*hidden(state, tmp_path / state, sys.executable, *words))
+        line = one_error(done.returncode, done.stdout, done.stderr)
+        assert line.startswith("error: worker processes need semaphores, which Linux has in /dev/shm (")
+        assert line.endswith("; use --workers 0")

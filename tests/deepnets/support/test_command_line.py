@@ -54,7 +54,11 @@ SHARED = "/dev/shm: is missing or not writable, and processes share memory there
 @pytest.mark.parametrize(
     ("error", "writable", "reason"),
     [
-        (FileNotFoundError(errno.ENOENT, "No such file"), False, SHARED + "(FileNotFoundError: [Errno 2] No such file)"),
+        (
+            FileNotFoundError(errno.ENOENT, "No such file"),
+            False,
+            SHARED + "(FileNotFoundError: [Errno 2] No such file)",
+        ),
         (OSError(errno.ENOSPC, "No space"), False, SHARED + "(OSError: [Errno 28] No space)"),
         (RuntimeError("unable to\nopen"), False, SHARED + "(RuntimeError: unable to open)"),
         (OSError(errno.ENOENT, "No such file", "data"), False, "data: No such file"),  # has a reason of its own

@@ -16,7 +16,7 @@ import pytest
 
 from ghn_model.training.runs import FILES
 from tests.support.processes import members
-from tests.support.training_runs import ROOT, command
+from tests.support.training_runs import ROOT, command, run, tensors
 
 PATIENCE = 240.0
 
@@ -94,6 +94,29 @@ def test_two_interrupts_within_milliseconds_save_the_state(corpus: Path, tmp_pat
         assert process.returncode == 130
         assert errors.splitlines()[-1].endswith("interrupted; use the same command to resume a training")
         assert (out / "state.safetensors").exists()
+
+
+@pytest.mark.slow
+def test_a_state_that_cannot_be_written(corpus: Path, tmp_path: Path) -> None:
+    """One line says so, as on a full disk; without the limit, the same command gives the same hypernetwork."""
+    out, whole = tmp_path / "run", tmp_path / "whole"
+    options = {"steps": 2, "log_steps": 1, "save_steps": 1, "workers": 0}
+    limit = "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000)); sys.argv[0] = ''"
+    words = command(corpus, out, **options)
+    failed = run(["-c", f"{limit}; runpy.run_module('ghn_model', run_name='__main__')", *words[2:]])
+    assert failed.returncode == 1
+    (line,) = failed.stderr.splitlines()
+    assert line.startswith(f"error: {out}/state.safetensors: ")
+    assert "File too large" in line
+    assert not (out / "state.safetensors").exists()
+    assert not list(out.glob(".*.tmp"))
+    for folder in (out, whole):
+        done = run(command(corpus, folder, **options))
+        assert (done.returncode, done.stderr) == (0, "")
+    assert (out / "ghn.safetensors").stat().st_size > 50_000
+    found, expected = tensors(out / "ghn.safetensors"), tensors(whole / "ghn.safetensors")
+    assert found.keys() == expected.keys()
+    assert all(found[name].equal(expected[name]) for name in expected)
 
 
 def test_temporary_files_of_killed_runs_are_removed(corpus: Path, tmp_path: Path) -> None:
