@@ -57,12 +57,12 @@ bench: $(VENV)/bench  ## compare predictors [IMAGES=digits IMAGE_ROOT= PREDICTOR
 	  $(if $(IMAGE_ROOT),--image-root '$(IMAGE_ROOT)') --limit '$(LIMIT)' --data '$(OUT)' --out '$(RESULTS)' \
 	  $(if $(WORKERS),--workers '$(WORKERS)') $(if $(BACKEND),--backend '$(BACKEND)') $(if $(ADDRESS),--address '$(ADDRESS)') $(ARGS)
 
-train: $(VENV)/core  ## train a hypernetwork [PRESET=ghn2 TASK=classification (or text) IMAGES=digits IMAGE_ROOT= TEXTS=python NETWORKS=train (or family:NAME) MINUTES=10 STEPS= EPOCHS= DATA=data RUN= (default: runs/PRESET-DATA) PROCESSES=1 ARGS=]
+train: $(VENV)/core  ## train a hypernetwork [PRESET=ghn2 TASK=classification (or text, MODULE:ATTRIBUTE) IMAGES=digits IMAGE_ROOT= TEXTS=python NETWORKS=train (or family:NAME) MINUTES=10 STEPS= EPOCHS= DATA=data RUN= (default: runs/PRESET-DATA) PROCESSES=1 ARGS=]
 	@$(if $(filter imagenet folder:% torchvision:%,$(IMAGES)),$(MAKE) --no-print-directory $(VENV)/bench,:)
 	@$(if $(filter text,$(TASK)),$(MAKE) --no-print-directory $(VENV)/language,:)
 	@$(if $(filter family:%,$(NETWORKS)),:,test -e '$(DATA)/deepnets1m_train.h5') || $(MAKE) --no-print-directory dataset SPLITS=train SIZE=100000 OUT='$(DATA)'
 	@$(BIN)/python -m $(if $(filter-out 1,$(PROCESSES)),torch.distributed.run --standalone --nproc-per-node '$(PROCESSES)' -m )ghn_model train \
-	  --preset '$(PRESET)' $(if $(filter text,$(TASK)),--task text --texts '$(TEXTS)',--images '$(IMAGES)') --networks '$(NETWORKS)' --data '$(DATA)' $(if $(RUN),--out '$(RUN)') $(if $(IMAGE_ROOT),--image-root '$(IMAGE_ROOT)') $(if $(MINUTES),--minutes '$(MINUTES)') \
+	  --preset '$(PRESET)' $(if $(filter-out classification,$(TASK)),--task '$(TASK)') $(if $(filter text,$(TASK)),--texts '$(TEXTS)',--images '$(IMAGES)') --networks '$(NETWORKS)' --data '$(DATA)' $(if $(RUN),--out '$(RUN)') $(if $(IMAGE_ROOT),--image-root '$(IMAGE_ROOT)') $(if $(MINUTES),--minutes '$(MINUTES)') \
 	  $(if $(STEPS),--steps '$(STEPS)') $(if $(EPOCHS),--epochs '$(EPOCHS)') $(ARGS)
 
 test: $(VENV)/development  ## run the fast tests and the examples of all docstrings

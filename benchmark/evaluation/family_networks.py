@@ -35,6 +35,8 @@ class FamilySplitNetworks:
     ------
     ConfigError, MissingDataError, FormatError
         If there is no such family or split, or its networks process other data.
+    MissingDependencyError
+        If its networks need a package that is not installed.
 
     Examples
     --------
@@ -60,6 +62,7 @@ class FamilySplitNetworks:
         read = "text" if image_size is None else "images"
         if self.nets.task != read:
             raise ConfigError(f"{text}: its networks process {self.nets.task}, and cannot be evaluated on {read}")
+        self.nets.check_packages()
         self.name = f"{PREFIX}{family}/{split}"
 
     def __len__(self) -> int:

@@ -111,6 +111,7 @@ for training, and the image size."""
 PRESET_LRS: dict[str, tuple[float, ...]] = {
     "logah-vit": (0.1, 0.2, 0.3, 0.4, 0.5),
     "logah-vit-large": (0.03, 0.04, 0.05, 0.06, 0.1),
+    "logah-vit-imagenet": (0.1, 0.2, 0.3, 0.4, 0.5),
 }
 """Learning rates of presets whose published results are the best over several."""
 

@@ -193,9 +193,9 @@ class SGDRecipe:
               (Wightman et al., 2021), shortened to 50 epochs (ICML 2023); "ghn3-imagenet-random" is the one from random
               initial parameters.  The length of its warm-up and the threshold of the targets are those of A3.
             - "logah-vit", "logah-vit-large": a ViT-S, and a ViT-B or ViT-L, on CIFAR from predictions of LoGAH (arXiv
-              2405.16287), with the first of the published learning rates (`PRESET_LRS`); "logah-vit-imagenet" the same
-              on ImageNet; "logah-vit-adamw" the command in the README of its code.  The publications do not state the
-              schedule and the batch size of the first three: they are those of "cifar10" and "ghn3-resnet50".
+              2405.16287); "logah-vit-imagenet" a ViT-S on ImageNet; all three with the first of the published learning
+              rates (`PRESET_LRS`); "logah-vit-adamw" the command in the README of its code.  The publications do not
+              state the schedule and the batch size of the first three: they are those of "cifar10" and "ghn3-resnet50".
             - "logah-gpt2": a GPT-2 on a text from predictions of LoGAH, with the batches of the published GPT-2-M.  The
               publication does not state the schedule, which is that of "cifar10".
             - "penn-fudan": detection of pedestrians (`benchmark.training.detection`), as in NeurIPS 2021.

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
+import sys
 from typing import Any
 
 from torch import nn
 
 from deepnets.support import ConfigError, MissingDependencyError, checked_integer, import_torchvision, in_one_line
 
-__all__ = ["gpt2", "import_transformers", "llama"]
+__all__ = ["check_transformers", "gpt2", "import_transformers", "llama"]
 
 INSTALL = 'pip install "deepnets1m[language]"'
+MISSING = f"language models need the package transformers: {INSTALL}"
 MAX_LAYERS, MAX_WIDTH, MAX_TOKENS, MAX_CONTEXT = 200, 16_384, 1_000_000, 1_000_000
 
 
@@ -43,9 +46,7 @@ def import_transformers() -> Any:
     except ModuleNotFoundError as error:
         if error.name != "transformers":
             raise MissingDependencyError(f"transformers cannot be imported: {in_one_line(error)}") from error
-        raise MissingDependencyError(
-            f"language models need the package transformers: {INSTALL}", name="transformers"
-        ) from error
+        raise MissingDependencyError(MISSING, name="transformers") from error
     except (ImportError, RuntimeError) as error:
         raise MissingDependencyError(
             f"transformers cannot be imported: {in_one_line(error)}; install versions that belong together, for "
@@ -53,6 +54,19 @@ def import_transformers() -> Any:
             name="transformers",
         ) from error
     return transformers
+
+
+def check_transformers() -> None:
+    """Check that the package transformers is installed, without importing it, which takes seconds.
+
+    Raises
+    ------
+    MissingDependencyError
+        If it is not installed; the message says what to install.
+    """
+    found = sys.modules["transformers"] if "transformers" in sys.modules else importlib.util.find_spec("transformers")
+    if found is None:
+        raise MissingDependencyError(MISSING, name="transformers")
 
 
 def gpt2(

@@ -18,6 +18,7 @@ from torch import nn
 
 from deepnets.architecture import checked_task
 from deepnets.families.family import Family, canonical, named
+from deepnets.families.language_models import check_transformers
 from deepnets.families.models import build_model, example_inputs
 from deepnets.families.names import find_family, split_of
 from deepnets.families.topologies import TopologyCache
@@ -246,6 +247,17 @@ class FamilyNetworks:
         """Return the network of a configuration, or of an index."""
         values = config if isinstance(config, Mapping) else self.config(config)
         return FamilyNetwork(self.family, values, self._arguments, self.num_classes, self.image_size)
+
+    def check_packages(self) -> None:
+        """Check that the networks can be built: language models need a package that may not be installed.
+
+        Raises
+        ------
+        MissingDependencyError
+            If it is not installed; the message says what to install.
+        """
+        if self.family.model in ("gpt2", "llama"):
+            check_transformers()
 
     def build(self, config: int | Mapping[str, Any]) -> nn.Module:
         """Build a network on the current default device, with the initial values of its model.

@@ -166,6 +166,7 @@ def open_networks(
     read = "text" if isinstance(data, TextStream) else "images"
     if nets.task != read:
         raise ConfigError(f"--networks: the networks of {nets.name} process {nets.task}, not {read}")
+    nets.check_packages()
     return nets
 
 

@@ -29,6 +29,7 @@ def main() -> None:
     rows: list[Row] = []
     if options.only in (None, "corpus"):
         rows += corpus.sampling()
+        rows += corpus.families()
         with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
             if options.data is None:
                 rows += corpus.building(Path(folder), options.size)

@@ -15,6 +15,7 @@ import networkx as nx
 from deepnets import Network, NetworkConfig, build_graph
 from deepnets.architecture import decode
 from deepnets.corpus import verify
+from deepnets.families import FamilyNetworks
 from generator import BuildPlan, Workers, build_corpus
 from generator.shards import ShardTask, make_shard
 from generator.splits import SPLITS
@@ -30,6 +31,21 @@ def sampling() -> list[Row]:
         seconds = median(lambda task=task: make_shard(task), 7)
         target = "5,000" if split == "train" else ""
         rows.append((f"networks per second and core, index to record, {split}", f"{networks / seconds:,.0f}", target))
+    return rows
+
+
+def families() -> list[Row]:
+    """Draw the sets of LoGAH by their rules."""
+
+    def configurations(name: str) -> list[dict[str, object]]:
+        nets = FamilyNetworks(name, "train")
+        return [nets.config(index) for index in range(len(nets))]
+
+    rows = []
+    for name in ("vits-1k", "gpts-1k"):
+        count = len(configurations(name))
+        seconds = median(lambda name=name: configurations(name), 7)
+        rows.append((f"{count:,} configurations of {name}: ms", f"{1e3 * seconds:.0f}", "1,000"))
     return rows
 
 

@@ -100,19 +100,23 @@ def test_a_ray_cluster_with_an_address_loses_a_worker(
     monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     out = tmp_path / "out"
-    with tempfile.TemporaryDirectory(prefix="t", dir="/tmp", ignore_cleanup_errors=True) as folder:  # a short path
-        with ray_head(Path(folder)) as address:
-            with command(*words(data, out, "--backend", "ray", "--address", address), cwd=tmp_path) as process:
-                until(lambda: process.poll() is not None or (rows(out) >= 1 and tasks_of_ray()))
-                victim = tasks_of_ray()[0]
-                assert rows(out) < 6
-                relatives = family(victim.pid)
-                victim.kill()
-                printed, errors = process.communicate(timeout=PATIENCE)
-            assert (process.returncode, errors) == (0, ""), printed  # Ray itself prints that a worker was lost
-            assert "Traceback" not in printed
-            assert lasting(out) == lasting(expected)
-            until(lambda: not any(map(running, relatives.values())))
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(  # a short path
+            tempfile.TemporaryDirectory(prefix="t", dir="/tmp", ignore_cleanup_errors=True)
+        )
+        address = stack.enter_context(ray_head(Path(folder)))
+        arguments = words(data, out, "--backend", "ray", "--address", address)
+        with command(*arguments, cwd=tmp_path) as process:
+            until(lambda: process.poll() is not None or (rows(out) >= 1 and tasks_of_ray()))
+            victim = tasks_of_ray()[0]
+            assert rows(out) < 6
+            relatives = family(victim.pid)
+            victim.kill()
+            printed, errors = process.communicate(timeout=PATIENCE)
+        assert (process.returncode, errors) == (0, ""), printed  # Ray itself prints that a worker was lost
+        assert "Traceback" not in printed
+        assert lasting(out) == lasting(expected)
+        until(lambda: not any(map(running, relatives.values())))
 
 
 def tasks_of_ray() -> list[psutil.Process]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -135,6 +136,48 @@ def test_only_the_rows_that_are_needed_are_computed() -> None:
         decoder(torch.randn(1, 64), 64, 3, 7, 7)
     assert max(made.sizes) <= 64 * 7 * 32 * 4
     assert sum(made.sizes) < 400_000
+
+
+def needed_rows(rank: int, rows: int, window: tuple[int, int, int, int]) -> tuple[set[int], set[int]]:
+    """The rows of `fc.4` and of `l2` that a window needs, by the published formula of every element of a factor."""
+    outputs, inputs, height, width = window
+    first: set[int] = set()
+    last: set[int] = set()
+    for start, number in ((0, outputs * height), (rank, inputs * width)):
+        for place in range(number * rank):  # element place % rank of row place // rank
+            first.update(range((start + place // rows) * rank, (start + place // rows + 1) * rank))
+            last.add(place % rows)
+    return first, last
+
+
+@pytest.mark.parametrize(
+    ("hidden", "rank", "rows", "windows", "counts"),
+    [
+        (64, 32, 32768, [(64, 3, 7, 7)], (64, 14336)),
+        (64, 32, 32768, [(1100, 5, 1, 1)], (96, 32768)),  # two rows of the first factor
+        (4, 3, 20, [(5, 1, 1, 1), (2, 2, 2, 1)], (6, 15)),  # a rank that does not divide the number of rows
+        (4, 3, 20, [(1, 9, 1, 1)], (9, 20)),
+    ],
+)
+def test_other_rows_of_the_last_layers_are_not_used(
+    hidden: int, rank: int, rows: int, windows: list[tuple[int, int, int, int]], counts: tuple[int, int]
+) -> None:
+    torch.manual_seed(0)
+    decoder = LowRankDecoder(hidden, rank, rows)
+    found = [needed_rows(rank, rows, window) for window in windows]
+    needed = [set().union(*sets) for sets in zip(*found)]
+    assert tuple(map(len, needed)) == counts
+    damaged = copy.deepcopy(decoder)
+    layers = (damaged.mlp.fc[4], damaged.l2)  # type: ignore[index,union-attr]
+    with torch.no_grad():
+        for layer, kept in zip(layers, needed):
+            others = torch.tensor(sorted(set(range(len(layer.bias))) - kept), dtype=torch.int64)  # type: ignore[union-attr,arg-type]
+            for parameter in (layer.weight, layer.bias):  # type: ignore[union-attr]
+                parameter[others] = math.nan  # type: ignore[index,operator]
+        inputs = [torch.randn(2, hidden) for _ in windows]
+        for maps, expected_ in zip(damaged.decode_windows(inputs, windows), decoder.decode_windows(inputs, windows)):
+            assert maps.isfinite().all()
+            assert torch.equal(maps, expected_)
 
 
 # --- normalization ----------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 
 from deepnets.support import ConfigError
 from ghn_model import GHN, GHNConfig
-from tests.oracles.naive_logah import list_logah_shapes
+from tests.oracles.naive_logah import list_logah_shapes, random_logah_state
 
 EIGHT_K: dict[str, Any] = {"max_shape": (8192, 8192, 16, 16), "factor_rows": 131072}
 NUMBERS = {  # of parameters, as published: for images, for texts, for texts with 8,192 channels
@@ -19,6 +20,9 @@ NUMBERS = {  # of parameters, as published: for images, for texts, for texts wit
     "b": (78_231_892, 78_232_852, 90_914_068),
     "l": (289_423_316, 289_424_276, 314_688_404),
 }
+WITHOUT_L1 = {"t": 2_539_324, "s": 21_404_604, "b": 78_215_380, "l": 289_357_524}
+"""Numbers of parameters of files that were written before the end of July 2024."""
+PAPER: dict[str, Any] = {"task": "text", "node_types": "published", "channel_sizes": (50257,)}
 SIZES = {"t": (64, 3, 8, 32), "s": (128, 5, 16, 90), "b": (256, 5, 16, 128), "l": (256, 12, 16, 256)}
 
 
@@ -38,6 +42,30 @@ def test_numbers_of_parameters(size: str) -> None:
     images, text, large = NUMBERS[size]
     found = [sum(parameter.numel() for parameter in on_meta(config).parameters()) for config in configs]
     assert found == [images, images, images, text, large]
+
+
+@pytest.mark.parametrize(
+    ("size", "options", "number"),
+    [*((size, {}, number) for size, number in WITHOUT_L1.items()), ("t", PAPER, 2_539_340)],
+)
+def test_numbers_of_parameters_of_older_files(size: str, options: dict[str, Any], number: int) -> None:
+    ghn = on_meta(GHNConfig.preset(f"logah-{size}", **options))
+    assert sum(x.numel() for name, x in ghn.state_dict().items() if not name.startswith("decoder.l1.")) == number
+
+
+@pytest.mark.parametrize(("text", "number"), [(False, WITHOUT_L1["t"]), (True, 2_539_340)])
+def test_older_files_are_loaded_in_full(tmp_path: Path, text: bool, number: int) -> None:
+    hidden, layers, heads, rank = SIZES["t"]
+    sizes = {"hidden": hidden, "layers": layers, "heads": heads, "rank": rank, "factor_rows": 32768}
+    state = random_logah_state(seed=2, **sizes, num_classes=10, further_sizes=int(text))
+    older = {name: tensor for name, tensor in state.items() if not name.startswith("decoder.l1.")}
+    assert sum(tensor.numel() for tensor in older.values()) == number
+    torch.save({"state_dict": older}, tmp_path / "checkpoint.pt")
+    ghn = GHN.from_pretrained(tmp_path / "checkpoint.pt")
+    assert ghn.config.channel_sizes == ((50257,) if text else ())
+    loaded = ghn.state_dict()
+    assert loaded.keys() == {*older, "decoder.l1.weight", "decoder.l1.bias"}
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in older.items())
 
 
 @pytest.mark.parametrize("size", SIZES)
