@@ -31,6 +31,7 @@ from ghn_model.checkpoints import (
     read_config,
     save_checkpoint,
 )
+from ghn_model.tasks import Task
 from ghn_model.training import Recipe
 
 __all__ = ["bundle", "make_card"]
@@ -59,6 +60,7 @@ def bundle(
     overwrite: bool = False,
     results: Path | str | None = None,
     given: Mapping[str, str] | None = None,
+    task: str | Task | type[Task] | None = None,
 ) -> Path:
     """Write the files of a bundled hypernetwork, all or none.
 
@@ -74,7 +76,7 @@ def bundle(
         Whether to store the weights in half precision.
     overwrite
         Whether to replace files of another training.
-    results, given
+    results, given, task
         As for `make_card`.
 
     Returns
@@ -95,9 +97,9 @@ def bundle(
         raise ConfigError(f"name: expected letters, digits, - and _, such as ghn2-cifar10; got {name!r}")
     path, card, log = (out / f"{name}{suffix}" for suffix in (".safetensors", ".json", ".log.csv"))
     if run is None:
-        _write_card(card, make_card(None, path, results, given=given), path)
+        _write_card(card, make_card(None, path, results, given=given, task=task), path)
         return path
-    training = read_training(run)
+    training = read_training(run, task)
     with tempfile.TemporaryDirectory() as folder:
         # Results refer to the digest of the file, and the same tensors can be stored as different bytes: an existing
         # file with the same content is kept.
@@ -111,7 +113,7 @@ def bundle(
                 f"{others[0]}: belongs to another training, or has another precision (--full); choose another name, or "
                 "replace it with --overwrite"
             )
-        described = make_card(run, path if there else new, results, given=given)
+        described = make_card(run, path if there else new, results, given=given, task=task)
         out.mkdir(parents=True, exist_ok=True)
         if not there:
             replace_file(path, new.read_bytes())
@@ -126,6 +128,7 @@ def make_card(
     results: Path | str | None = None,
     *,
     given: Mapping[str, str] | None = None,
+    task: str | Task | type[Task] | None = None,
 ) -> dict[str, Any]:
     """Return the card of a bundled hypernetwork.
 
@@ -143,6 +146,8 @@ def make_card(
         What no file contains: `corpus_command`, the command that built the corpus; `images_about`, a description of the
         images; `limits`, the limitations of the hypernetwork; `hardware` and `software`, for a training that did not
         record them.
+    task
+        Task of the training, as for `ghn_model.tasks.get_task`; needed for one of your own.
 
     Returns
     -------
@@ -151,8 +156,8 @@ def make_card(
     Raises
     ------
     ConfigError
-        If there are no results of these weights, the weights belong to another training, or `given` contradicts a
-        file.
+        If there are no results of these weights, the weights belong to another training, or `given` or `task`
+        contradicts a file.
     CheckpointError, FormatError
         If a file is damaged.
     """
@@ -163,7 +168,7 @@ def make_card(
     before = _card_beside(path, sha256)
     digests = {sha256: name}
     if run is not None:
-        training = read_training(run)
+        training = read_training(run, task)
         if not _holds(path, training):
             raise ConfigError(
                 f"{path}: has other weights than {training.source}; expected the same weights, in any precision"
@@ -182,7 +187,7 @@ def make_card(
     _add_given(card, given, recorded)
     card["results"] = {split: current_figures(found) for split, found in card["results"].items()}
     if results is not None:
-        metric = task_of(describe(path).metadata, path).metric.name
+        metric = task_of(describe(path).metadata, path, task).metric.name
         found = read_card_results(results, digests, name, images, metric)
         card["results"], card["evaluation"], card["results_about"] = found
     if images == "cifar10" and preset in PUBLISHED:

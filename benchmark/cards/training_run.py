@@ -79,18 +79,20 @@ class Training:
         return round(float(values.mean()), 1) if len(values) else None
 
 
-def read_training(run: Path | str) -> Training:
+def read_training(run: Path | str, task: str | Task | type[Task] | None = None) -> Training:
     """Read the folder of a training run.
 
     Parameters
     ----------
     run
         A folder that `python -m ghn_model train` wrote.
+    task
+        As for `task_of`.
 
     Raises
     ------
     ConfigError
-        If a file is missing.
+        If a file is missing, or the training has another task.
     CheckpointError, FormatError
         If a file is damaged, or the files do not belong to the same training.
     """
@@ -108,7 +110,7 @@ def read_training(run: Path | str) -> Training:
         recipe = Recipe.from_dict(metadata["recipe"])
     except TypeError as error:
         raise FormatError(f"{source}: its recipe cannot be read: {error}; use the version that wrote it") from error
-    task = task_of(metadata, source)
+    found_task = task_of(metadata, source, task)
     steps, progress = metadata["steps"], metadata.get("progress", 1.0)
     if not isinstance(progress, (int, float)):
         raise FormatError(f"{source}: its progress is {progress!r}; expected a number from 0 to 1")
@@ -122,12 +124,12 @@ def read_training(run: Path | str) -> Training:
         seconds=float(metadata["seconds"]),
         progress=progress,
         metadata=metadata,
-        log=_read_log(log, steps, task, finished=progress >= 1),
-        task=task,
+        log=_read_log(log, steps, found_task, finished=progress >= 1),
+        task=found_task,
     )
 
 
-def task_of(metadata: Mapping[str, Any], source: Path) -> Task:
+def task_of(metadata: Mapping[str, Any], source: Path, task: str | Task | type[Task] | None = None) -> Task:
     """Return the task that the metadata of a checkpoint name; files of classification name none.
 
     Parameters
@@ -136,11 +138,16 @@ def task_of(metadata: Mapping[str, Any], source: Path) -> Task:
         The metadata, which are not trusted: only names of `ghn_model.tasks.TASKS` are used.
     source
         The checkpoint, for error messages.
+    task
+        The task of the training, as for `ghn_model.tasks.get_task`: needed for one of your own, since no file may name
+        a module.
 
     Raises
     ------
     FormatError
         If the task is unknown.
+    ConfigError
+        If the metadata name another task than `task`.
 
     Examples
     --------
@@ -148,8 +155,15 @@ def task_of(metadata: Mapping[str, Any], source: Path) -> Task:
     'classification'
     """
     name = metadata.get("task", "classification")
+    if task is not None:
+        if name != (found := get_task(task)).name:
+            raise ConfigError(f"task: {source} is of a training for {name!r}, not for {found.name!r}")
+        return found
     if not isinstance(name, str) or name not in TASKS:
-        raise FormatError(f"{source}: its task is {name!r}; expected one of {', '.join(TASKS)}, or register it first")
+        raise FormatError(
+            f"{source}: its task is {name!r}; expected one of {', '.join(TASKS)}, or give a task of your own "
+            "(--task MODULE:ATTRIBUTE, task=)"
+        )
     return TASKS[name]
 
 

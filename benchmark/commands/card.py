@@ -46,6 +46,11 @@ def add_arguments(commands: Any) -> None:
         "--full", action="store_true", help="store the weights in single precision instead of half precision"
     )
     card.add_argument("--overwrite", action="store_true", help="replace files of another training")
+    card.add_argument(
+        "--task",
+        metavar="MODULE:ATTRIBUTE",
+        help="task of your own that the training was for, whose code runs (default: the one that the files name)",
+    )
     texts = card.add_argument_group("descriptions that no file contains")
     texts.add_argument("--corpus-command", metavar="TEXT", help="the command that built the corpus (default: none)")
     texts.add_argument("--images-about", metavar="TEXT", help="a description of the images (default: none)")
@@ -68,6 +73,7 @@ def _run(options: argparse.Namespace) -> None:
         half=not options.full,
         overwrite=options.overwrite,
         results=options.results,
+        task=options.task,
         given={name: getattr(options, name) for name in DESCRIPTIONS if getattr(options, name) is not None},
     )
     written = path.with_suffix(".json")

@@ -9,6 +9,7 @@ from deepnets.families import FamilyNetworks
 from deepnets.support import ConfigError
 from ghn_model.config import GHNConfig
 from ghn_model.tasks import LogitTask
+from ghn_model.tasks.metrics import check_metrics
 from ghn_model.training.images import Images
 from ghn_model.training.recipe import Recipe
 from ghn_model.training.texts import TextStream
@@ -29,8 +30,9 @@ def check_data(
     Raises
     ------
     ConfigError
-        If they do not.
+        If they do not, or the metric of the task fails for random logits.
     """
+    check_metrics([task.metric], data.num_classes)
     if isinstance(data, TextStream):
         _check_texts(task, recipe, data, nets)
         return

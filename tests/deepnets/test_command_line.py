@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,9 @@ def test_genotypes_of_other_spaces_are_drawn(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     text = "|nor_conv_3x3~0|+|nor_conv_3x3~0|avg_pool_3x3~1|+|skip_connect~0|none~1|nor_conv_1x1~2|"
     main(["draw", str(tmp_path / "a.svg"), "--genotype", text, "--cells", "3"])
-    assert (tmp_path / "a.svg").stat().st_size
+    titles = set(re.findall("<title>(.*?)</title>", (tmp_path / "a.svg").read_text()))
+    cell = [title for title in titles if title.startswith("conv cells.0._ops.")]
+    assert sorted(title[-3:] for title in cell) == ["1×1", "3×3", "3×3"]  # the convolutions of the text
+    assert "avg_pool" in titles
     with pytest.raises(ConfigError, match="genotype: expected a Genotype, a name"):
         main(["draw", str(tmp_path / "b.svg"), "--genotype", "DRATS"])

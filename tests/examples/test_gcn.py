@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from benchmark.evaluation import close_workers, describe_predictor
+from benchmark.report import leaderboard_text
 from benchmark.results import read_results
 from deepnets import GENOTYPES, DeepNets1M, NetworkConfig, build_graph
 from deepnets.__main__ import main as deepnets_main
@@ -68,6 +69,8 @@ def test_the_commands_of_the_tutorial(folder: Path) -> None:
     rows = read_results(folder / "results").rows
     assert set(rows["predictor"]) == {"gcn", "ghn2-digits", "mlp-digits", "random"}
     assert set(rows["status"]) == {"ok"}, rows["reason"].tolist()
+    board = leaderboard_text(folder / "results")
+    assert all(re.search(rf"^\W*{name}\b", board, re.MULTILINE) for name in set(rows["predictor"])), board
 
     for block in re.findall(r"^```python\n(?!# gcn)(.*?)^```", PAGE, re.MULTILINE | re.DOTALL):
         exec(compile(block, "own-hypernetwork.md", "exec"), {"__name__": "example"})

@@ -38,6 +38,19 @@ def test_module_function_and_graph_agree(name: str, size: int) -> None:
     assert {slot.name: slot.shape for slot in slots} == {name: tuple(p.shape) for name, p in parameters.items()}
 
 
+@pytest.mark.parametrize("name", list(CONFIGS))
+def test_the_largest_size(name: str) -> None:
+    """The same on the meta device, which computes shapes only."""
+    config, size = CONFIGS[name], 512
+    with torch.device("meta"):
+        network, images = Network(config, 7, size), torch.empty(2, 3, size, size)
+    parameters = dict(network.named_parameters())
+    assert network(images).shape == run_network(config, parameters, images, image_size=size).shape == (2, 7)
+    assert count_parameters(config, 7, size) == sum(tensor.numel() for tensor in parameters.values())
+    slots = [slot for node in build_graph(config, 7, size).parameters for slot in node]
+    assert {slot.name: slot.shape for slot in slots} == {name: tuple(p.shape) for name, p in parameters.items()}
+
+
 @pytest.mark.parametrize("size", [16, 28, 48, 65, 96, 200])
 @pytest.mark.parametrize("name", ["pooled", "stem of two layers", "attention"])
 def test_auxiliary_heads_fit(name: str, size: int) -> None:
