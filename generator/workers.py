@@ -27,6 +27,7 @@ from deepnets.support import (
     DeferredSignals,
     ProgressBar,
     at_least,
+    check_cluster,
     checked_integer,
     cluster_error,
     loky_processes,
@@ -118,6 +119,8 @@ class ShardMaker:
         self._parallel: joblib.Parallel | None = None
 
     def __enter__(self) -> ShardMaker:
+        if self.workers.backend in CLUSTERS:
+            check_cluster(self.workers.backend)
         return self
 
     def __exit__(self, *_: object) -> None:
