@@ -1,4 +1,5 @@
-# The toolkit for CPUs, with pictures, reports, torchvision and timm.
+# The toolkit for CPUs: PyTorch, torchvision and timm (the extra `vision`), pictures and reports. Without PyTorch, leave out
+# `vision` and the index of PyTorch; the image is then half as large, and has the commands for the corpus.
 #
 #   docker build -t deepnets .
 #   docker run --rm -v "$PWD:/work" deepnets build --train-size 20,000

@@ -27,7 +27,6 @@ from deepnets.support import (
     DeferredSignals,
     ProgressBar,
     at_least,
-    check_cluster,
     checked_integer,
     cluster_error,
     loky_processes,
@@ -119,8 +118,6 @@ class ShardMaker:
         self._parallel: joblib.Parallel | None = None
 
     def __enter__(self) -> ShardMaker:
-        if self.workers.backend in CLUSTERS:
-            check_cluster(self.workers.backend)
         return self
 
     def __exit__(self, *_: object) -> None:
