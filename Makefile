@@ -29,6 +29,7 @@ TRAIN_ON    = $(if $(filter text,$(TASK)),$(TEXTS),$(IMAGES))
 PROCESSES  ?= 1
 ARGS       ?=
 VERSIONS   ?= oldest newest
+KEEP       ?=
 
 comma      := ,
 PREDICTORS ?=
@@ -57,7 +58,7 @@ bench: $(VENV)/bench  ## compare predictors [IMAGES=digits IMAGE_ROOT= PREDICTOR
 	  $(if $(IMAGE_ROOT),--image-root '$(IMAGE_ROOT)') --limit '$(LIMIT)' --data '$(OUT)' --out '$(RESULTS)' \
 	  $(if $(WORKERS),--workers '$(WORKERS)') $(if $(BACKEND),--backend '$(BACKEND)') $(if $(ADDRESS),--address '$(ADDRESS)') $(ARGS)
 
-train: $(VENV)/core  ## train a hypernetwork [PRESET=ghn2 TASK=classification (or text, MODULE:ATTRIBUTE) IMAGES=digits IMAGE_ROOT= TEXTS=python NETWORKS=train (or family:NAME) MINUTES=10 STEPS= EPOCHS= DATA=data RUN= (default: runs/PRESET-DATA) PROCESSES=1 ARGS=]
+train: $(VENV)/torch  ## train a hypernetwork [PRESET=ghn2 TASK=classification (or text, MODULE:ATTRIBUTE) IMAGES=digits IMAGE_ROOT= TEXTS=python NETWORKS=train (or family:NAME) MINUTES=10 STEPS= EPOCHS= DATA=data RUN= (default: runs/PRESET-DATA) PROCESSES=1 ARGS=]
 	@$(if $(filter imagenet folder:% torchvision:%,$(IMAGES)),$(MAKE) --no-print-directory $(VENV)/bench,:)
 	@$(if $(filter text,$(TASK)),$(MAKE) --no-print-directory $(VENV)/language,:)
 	@$(if $(filter family:%,$(NETWORKS)),:,test -e '$(DATA)/deepnets1m_train.h5') || $(MAKE) --no-print-directory dataset SPLITS=train SIZE=100000 OUT='$(DATA)'
@@ -71,12 +72,12 @@ test: $(VENV)/development  ## run the fast tests and the examples of all docstri
 test-all: $(VENV)/development  ## run all tests
 	@$(BIN)/python -m pytest -n auto --doctest-modules deepnets generator ghn_model benchmark tests $(PYTEST)
 
-test-floors:  ## run the fast tests with the oldest and with the newest allowed versions of all packages [VERSIONS="oldest newest"]
+test-floors:  ## run the fast tests with the oldest and with the newest allowed versions of all packages [VERSIONS="oldest newest" KEEP="torch torchvision" (as in constraints.txt)]
 	@set -e; for versions in $(VERSIONS); do venv=$(VENV)-$$versions; echo "$$versions versions, in $$venv"; \
 	  $(PYTHON) -m venv $$venv; \
 	  if [ $$versions = oldest ]; then \
 	    $$venv/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' || $$venv/bin/python -m pip install --quiet tomli; \
-	    $$venv/bin/python -m tests.floors > $$venv/constraints.txt; else : > $$venv/constraints.txt; fi; \
+	    $$venv/bin/python -m tests.floors $(KEEP) > $$venv/constraints.txt; else : > $$venv/constraints.txt; fi; \
 	  $$venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint $$venv/constraints.txt --editable '.[development]'; \
 	  $$venv/bin/python -m pytest -n auto -m 'not slow' tests $(PYTEST); done
 
@@ -106,6 +107,10 @@ $(VENV)/bin/python:
 
 $(VENV)/core: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/torch: $(VENV)/core
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[torch]'
 	@touch $@
 
 $(VENV)/bench: $(VENV)/core

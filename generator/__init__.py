@@ -3,7 +3,7 @@
     from generator import BuildPlan, build_corpus
     build_corpus("data", BuildPlan(train_size=20_000))
 
-The command line is `python -m generator build`, also available as `make dataset`.
+The command line is `deepnets build`, also `python -m generator build`, and `make dataset` in the repository.
 
 splits     the rules of every split
 sampler    candidate architectures from a stream of random numbers

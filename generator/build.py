@@ -24,12 +24,14 @@ import numpy as np
 import deepnets
 from deepnets.corpus import CorpusFile, corpus_path, write_corpus
 from deepnets.support import (
+    CLUSTERS,
     BusyError,
     ConfigError,
     DeepNetsError,
     DeferredSignals,
     FormatError,
     ProgressBar,
+    check_cluster,
     checked_integer,
     exclusive,
     remove_temporary,
@@ -202,6 +204,8 @@ def build_corpus(
                     _build(out, partial, plan, workers, reports)
                     _remove_if_empty(partial)
             return [report for report in reports.values() if report]
+        if workers.backend in CLUSTERS:
+            check_cluster(workers.backend)
         partial.mkdir(parents=True, exist_ok=True)
         with _locked(out, partial):
             built = _build(out, partial, plan, workers, _finished_reports(out, plan, overwrite, reports))

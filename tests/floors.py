@@ -2,16 +2,24 @@
 
 python -m tests.floors > floors.txt
 pip install --constraint floors.txt ".[development]"
+
+Old versions of torch cannot be had everywhere, or only with gigabytes of libraries for GPUs.  Packages named as
+arguments keep the version in `constraints.txt`; torchvision belongs to one version of torch, so name both:
+
+python -m tests.floors torch torchvision > floors.txt
+
+The floors of these two have been tested nowhere but with this version of torch.
 """
 
 from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["floors", "main", "requirements"]
+__all__ = ["floors", "main", "pinned", "requirements"]
 
 ROOT = Path(__file__).resolve().parents[1]
 _REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9._-]+)(\[[^]]*\])?\s*(>=\s*(?P<floor>[0-9][0-9.]*))?$")
@@ -53,10 +61,17 @@ def floors(project: dict[str, Any]) -> dict[str, str]:
     return found
 
 
-def main() -> None:
+def pinned(path: Path = ROOT / "constraints.txt") -> dict[str, str]:
+    """Return the versions of a file of constraints, by the names of the packages."""
+    lines = [line.partition(";")[0].partition("==") for line in path.read_text(encoding="utf-8").splitlines()]
+    return {name: version.strip() for name, equals, version in lines if equals}
+
+
+def main(keep: Sequence[str] = ()) -> None:
+    """Print the constraints; the packages in `keep` have their versions of `constraints.txt`."""
     for name, floor in sorted(floors(read_project()).items()):
-        print(f"{name}=={floor}")
+        print(f"{name}=={pinned()[name] if name in keep else floor}")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

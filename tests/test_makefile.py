@@ -18,7 +18,7 @@ def words_of(target: str, start: str, **variables: str) -> list[str]:
     """The words of the one command of a target that contains `start`, from there on."""
     if not shutil.which("make"):
         pytest.skip("make is not installed")
-    installed = [f"--old-file={sys.prefix}/{stamp}" for stamp in ("bin/python", "core", "bench", "language")]
+    installed = [f"--old-file={sys.prefix}/{stamp}" for stamp in ("bin/python", "core", "torch", "bench", "language")]
     given = [f"{name}={value}" for name, value in {"VENV": sys.prefix, **variables}.items()]
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
     done = subprocess.run(

@@ -13,9 +13,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmark.choices import MAX_TIMEOUT
-from deepnets.support import ConfigError, number, positive
+from deepnets.support import ConfigError, install_command, missing_dependency, number, positive
 
-__all__ = ["add_text_options", "device", "indices", "installed_splits", "metric_name", "seconds", "task_data"]
+__all__ = [
+    "add_text_options",
+    "check_splits",
+    "device",
+    "indices",
+    "installed_splits",
+    "metric_name",
+    "seconds",
+    "task_data",
+]
 
 _PIECE = re.compile(r"\d+|\d*:\d*|[A-Za-z_][\w.\-]*")
 
@@ -100,11 +109,28 @@ def installed_splits(splits: Sequence[str]) -> list[str]:
     if "predefined" not in splits or importlib.util.find_spec("torchvision") is not None:
         return list(splits)
     print(
-        "note: torchvision is not installed, so the split predefined is left out; "
-        'pip install "deepnets1m[vision]" adds it',
+        f"note: torchvision is not installed, so the split predefined is left out; {install_command('vision')} adds it",
         file=sys.stderr,
     )
     return [split for split in splits if split != "predefined"]
+
+
+def check_splits(splits: Sequence[str]) -> list[str]:
+    """Return the splits that a user asks for, all of which must work with what is installed.
+
+    Raises
+    ------
+    MissingDependencyError
+        If the split `predefined` is asked for, and torchvision is not installed.
+
+    Examples
+    --------
+    >>> check_splits(["test", "wide"])
+    ['test', 'wide']
+    """
+    if "predefined" in splits and importlib.util.find_spec("torchvision") is None:
+        raise missing_dependency("torchvision")
+    return list(splits)
 
 
 def seconds(text: str) -> float:

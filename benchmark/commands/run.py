@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.choices import BACKENDS, LIBRARIES
-from benchmark.commands.options import add_text_options, device, indices, installed_splits, seconds, task_data
+from benchmark.commands.options import (
+    add_text_options,
+    check_splits,
+    device,
+    indices,
+    installed_splits,
+    seconds,
+    task_data,
+)
 from deepnets.data import IMAGE_SETS
 from deepnets.support import (
     NETWORK_SPLITS,
@@ -220,7 +228,11 @@ def _run(options: argparse.Namespace) -> None:
     data, data_options = task_data(options)
     index = ",".join(options.index) if options.index else None
     usual = _default_splits(index) if data_options is None else DEFAULT_FAMILIES
-    splits = list(dict.fromkeys(_split_names(options.splits or (usual if index else installed_splits(usual)))))
+    if index:
+        chosen = options.splits or usual
+    else:
+        chosen = check_splits(options.splits) if options.splits else installed_splits(usual)
+    splits = list(dict.fromkeys(_split_names(chosen)))
     special = dict(options.limit)
     if len(special) < len(options.limit):
         raise ConfigError("--limit: two numbers for the same networks; numbers have no commas here, as in 1000,wide=2")

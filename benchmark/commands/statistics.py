@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.commands.analysis_options import NO_FIGURES
-from benchmark.commands.options import installed_splits, metric_name
+from benchmark.commands.options import check_splits, installed_splits, metric_name
 from deepnets.support import ListOption, examples, positive
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def _splits(options: argparse.Namespace) -> list[str]:
     from deepnets.support import ConfigError
 
     if options.splits:
-        return list(options.splits)
+        return check_splits(options.splits)
     there = [split for split in NETWORK_SPLITS if split != "search" and corpus_path(options.data, split).exists()]
     if not there:
         raise ConfigError(f"{options.data}: has no corpus files; build them with `deepnets build --out {options.data}`")

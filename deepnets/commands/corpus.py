@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.util
 import json
 import os
 import time
@@ -134,11 +135,10 @@ def _info(options: argparse.Namespace) -> None:
 
 
 def _is_bundled(name: str) -> bool:
-    """Return whether a hypernetwork of the package has this name."""
-    try:
-        return name in importlib.import_module("ghn_model").list_pretrained()
-    except ImportError:  # the package is not installed
-        return False
+    """Return whether a hypernetwork of the package has this name; does not import it, which needs PyTorch."""
+    found = importlib.util.find_spec("ghn_model")
+    folders = [] if found is None else found.submodule_search_locations or []
+    return any(file.stem == name for folder in folders for file in Path(folder, "pretrained").glob("*.safetensors"))
 
 
 def _describe_files(paths: Sequence[Path]) -> None:

@@ -119,10 +119,11 @@ def _check_model_options(options: argparse.Namespace) -> None:
 
 
 def _draw(options: argparse.Namespace) -> None:
-    from deepnets.drawing import draw, draw_legend
+    from deepnets.drawing import check_matplotlib, draw, draw_legend
 
     _check_model_options(options)
     out = chosen_out(options)
+    check_matplotlib()  # before the graph is made, which may take long
     if options.legend_only:
         draw_legend(out)
         print(f"{out}: legend")
@@ -147,6 +148,8 @@ def _draw(options: argparse.Namespace) -> None:
 def _trace(options: argparse.Namespace) -> None:
     from deepnets.tracing import trace
 
+    if options.out is not None:
+        _check_writer(options.out)
     model, example = open_model(options, meta=True)
     graph = trace(model, example, vocabulary=options.vocabulary)
     counts = [sum(slot.numel for slot in node) for node in graph.parameters]
@@ -168,6 +171,18 @@ def _trace(options: argparse.Namespace) -> None:
         print(f"  without a node: {', '.join(names[:5])}{f' and {len(names) - 5:,} more' if len(names) > 5 else ''}")
     if options.out is not None:
         _write_graph(graph, options.out, options.model)
+
+
+def _check_writer(out: Path) -> None:
+    """Check that what writes a file of this suffix is installed, before a graph is made, which may take long."""
+    if out.suffix.lower() == ".onnx":
+        from deepnets.onnx_models import import_onnx
+
+        import_onnx()
+    else:
+        from deepnets.drawing import check_matplotlib
+
+        check_matplotlib()
 
 
 def _write_graph(graph: Graph, out: Path, title: str) -> None:
@@ -206,10 +221,11 @@ def _selected_graph(options: argparse.Namespace) -> Graph:
 
 
 def _onnx(options: argparse.Namespace) -> None:
-    from deepnets.onnx_models import write_onnx
+    from deepnets.onnx_models import import_onnx, write_onnx
 
     _check_model_options(options)
     out = chosen_out(options)
+    import_onnx()  # before the graph is made
     graph = _selected_graph(options)
     write_onnx(graph, out)
     print(f"{out}: {graph}")

@@ -35,6 +35,7 @@ from deepnets.support import (
     MissingDependencyError,
     at_least,
     checked_integer,
+    naming_extras,
 )
 
 if TYPE_CHECKING:
@@ -347,13 +348,12 @@ class DeepNets1M:
         num_workers
             Number of processes that read and collate graphs.
         sampler
-            Used in place of a new `MetaBatchSampler`, for example to resume training or to train on several GPUs, or to
-            draw random meta-batches of another split.
+            Used in place of a new `MetaBatchSampler`: to resume training, on several GPUs, or for another split.
         options
             Further arguments of `torch.utils.data.DataLoader`, such as `pin_memory`.
         """
-        from torch.utils.data import DataLoader
-
+        with naming_extras():
+            from torch.utils.data import DataLoader
         from deepnets.graph import GraphBatch
 
         if sampler is None and self.split != "train":

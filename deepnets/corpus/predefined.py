@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepnets.architecture import GENOTYPES, NetworkConfig, has_cifar_stem
 from deepnets.graph import Graph, build_graph, count_parameters
-from deepnets.support import ConfigError, MissingDependencyError
+from deepnets.support import ConfigError, MissingDependencyError, missing_dependency
 
 if TYPE_CHECKING:
     from torch import nn
@@ -46,7 +46,7 @@ def predefined_graph(index: int, num_classes: int, image_size: int) -> Graph:
     Raises
     ------
     MissingDependencyError
-        For the ResNet-50, if torchvision cannot be imported.
+        For the ResNet-50, if PyTorch or torchvision cannot be imported.
 
     Examples
     --------
@@ -55,8 +55,7 @@ def predefined_graph(index: int, num_classes: int, image_size: int) -> Graph:
     """
     if index != RESNET_50:
         return build_graph(VIT, num_classes, image_size)
-    import torch
-
+    torch = _import_torch()
     from deepnets.tracing import trace
 
     with torch.device("meta"):
@@ -132,7 +131,7 @@ def predefined_statistics(index: int) -> dict[str, int]:
 
 
 def _resnet(num_classes: int, image_size: int) -> nn.Module:
-    import torch
+    torch = _import_torch()
     from torch import nn
 
     from deepnets.support import import_torchvision
@@ -150,3 +149,11 @@ def _resnet(num_classes: int, image_size: int) -> nn.Module:
             model.conv1.weight.copy_(large.weight[:, :, 2:5, 2:5])  # type: ignore[index,union-attr]
         model.maxpool = nn.Identity()
     return model
+
+
+def _import_torch() -> Any:
+    try:
+        import torch
+    except ModuleNotFoundError as error:
+        raise missing_dependency("torchvision") from error  # its extra includes torch
+    return torch

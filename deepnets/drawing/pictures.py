@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["FORMATS", "draw", "draw_grid", "draw_legend"]
+__all__ = ["FORMATS", "check_matplotlib", "draw", "draw_grid", "draw_legend"]
 
 FORMATS = ("png", "svg", "pdf")
 """Suffixes of the files that pictures can be saved to."""
@@ -115,7 +115,7 @@ def draw(
     >>> draw(graph, title="DARTS").axes[0].get_title()
     'DARTS'
     """
-    _import_matplotlib()
+    check_matplotlib()
     file = _checked(path)
     if labels not in (True, False, "auto"):
         raise ConfigError(f"labels: expected True, False or 'auto', got {labels!r}")
@@ -207,7 +207,7 @@ def draw_grid(
     >>> [axes.get_title() for axes in draw_grid(graphs, titles=["two cells", "three cells"]).axes]
     ['two cells', 'three cells']
     """
-    _import_matplotlib()
+    check_matplotlib()
     file = _checked(path)
     if not graphs or columns < 1:
         raise ConfigError(f"draw_grid: expected graphs and columns, 1 or more; got {len(graphs)} and {columns}")
@@ -268,7 +268,7 @@ def draw_legend(path: str | Path | None = None, graphs: Sequence[Graph] | None =
     >>> figure.legends[0].get_texts()[0].get_text()
     'max_pool (5)'
     """
-    _import_matplotlib()
+    check_matplotlib()
     file = _checked(path)
     if columns < 1 or (graphs is not None and not graphs):
         raise ConfigError(f"draw_legend: expected columns and graphs, 1 or more; got {columns} and {graphs!r}")
@@ -285,7 +285,21 @@ def draw_legend(path: str | Path | None = None, graphs: Sequence[Graph] | None =
 # --- files and figures ---
 
 
-def _import_matplotlib() -> None:
+def check_matplotlib() -> None:
+    """Check that matplotlib is installed, before a graph is made or read for a picture.
+
+    Raises
+    ------
+    MissingDependencyError
+        If it cannot be imported.
+
+    Examples
+    --------
+    >>> try:
+    ...     check_matplotlib()
+    ... except MissingDependencyError:
+    ...     pass
+    """
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:

@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING
 from deepnets.support.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from deepnets.onnx_models.files import import_onnx as import_onnx
     from deepnets.onnx_models.reader import read_onnx as read_onnx
     from deepnets.onnx_models.writer import write_onnx as write_onnx
 
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
+        "files": ("import_onnx",),
         "reader": ("read_onnx",),
         "writer": ("write_onnx",),
     },

@@ -2,6 +2,7 @@
 
 errors               the exceptions of the toolkit
 validation           validation of integer arguments
+extras               the extras that install optional packages, and errors where one is missing
 files                atomic replacement of files, and locks on folders
 signals              signals deferred to a safe point, and workers that end with their parent
 splits               names of splits, and file names of the corpus
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from deepnets.support.checksummed_hdf5 import verify_checksum as verify_checksum
     from deepnets.support.chunked_rows import ChunkedRows as ChunkedRows
     from deepnets.support.clusters import CLUSTERS as CLUSTERS
+    from deepnets.support.clusters import check_cluster as check_cluster
     from deepnets.support.clusters import cluster_error as cluster_error
     from deepnets.support.clusters import loky_processes as loky_processes
     from deepnets.support.command_line import Parser as Parser
@@ -74,6 +76,10 @@ if TYPE_CHECKING:
     from deepnets.support.errors import TrainingError as TrainingError
     from deepnets.support.errors import in_one_line as in_one_line
     from deepnets.support.errors import printable as printable
+    from deepnets.support.extras import EXTRA_OF as EXTRA_OF
+    from deepnets.support.extras import install_command as install_command
+    from deepnets.support.extras import missing_dependency as missing_dependency
+    from deepnets.support.extras import naming_extras as naming_extras
     from deepnets.support.files import atomic_write as atomic_write
     from deepnets.support.files import exclusive as exclusive
     from deepnets.support.files import remove_temporary as remove_temporary
@@ -144,6 +150,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         ),
         "clusters": (
             "CLUSTERS",
+            "check_cluster",
             "cluster_error",
             "loky_processes",
         ),
@@ -176,6 +183,12 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "TrainingError",
             "in_one_line",
             "printable",
+        ),
+        "extras": (
+            "EXTRA_OF",
+            "install_command",
+            "missing_dependency",
+            "naming_extras",
         ),
         "files": (
             "atomic_write",

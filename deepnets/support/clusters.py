@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib.util
 import logging
 import multiprocessing.resource_tracker
 import os
@@ -22,7 +23,7 @@ from joblib.externals import loky
 
 from deepnets.support import DeepNetsError, MissingDependencyError
 
-__all__ = ["CLUSTERS", "cluster_error", "loky_processes"]
+__all__ = ["CLUSTERS", "check_cluster", "cluster_error", "loky_processes"]
 
 
 def loky_processes(num_workers: int) -> joblib.Parallel:
@@ -262,6 +263,31 @@ def _environment(settings: dict[str, str]) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+def check_cluster(backend: str) -> None:
+    """Check that the packages of a cluster's backend are installed, before work begins that needs them later.
+
+    Parameters
+    ----------
+    backend
+        A key of `CLUSTERS`.
+
+    Raises
+    ------
+    MissingDependencyError
+        If a package is missing.
+
+    Examples
+    --------
+    >>> try:
+    ...     check_cluster("dask")
+    ... except MissingDependencyError:
+    ...     pass
+    """
+    packages = ("dask", "distributed") if backend == "dask" else ("ray",)
+    if any(importlib.util.find_spec(package) is None for package in packages):
+        raise _missing(backend)
 
 
 def _missing(backend: str) -> MissingDependencyError:

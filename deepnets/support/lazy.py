@@ -6,6 +6,8 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from deepnets.support.extras import naming_extras
+
 __all__ = ["lazy_exports"]
 
 
@@ -14,8 +16,9 @@ def lazy_exports(
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
     """Make `__getattr__`, `__dir__` and `__all__` of a package whose public names are imported on first use.
 
-    Importing such a package imports none of its modules, so it is fast and does not import torch.  Type checkers do not
-    run this function, so the imports must be repeated under `if TYPE_CHECKING`.
+    Importing such a package imports none of its modules, so it is fast and does not import torch.  A name whose module
+    needs an optional package that is not installed raises a `MissingDependencyError`.  Type checkers do not run this
+    function, so the imports must be repeated under `if TYPE_CHECKING`.
 
     Parameters
     ----------
@@ -44,6 +47,7 @@ def lazy_exports(
     def get(name: str) -> Any:
         if name not in home:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return getattr(importlib.import_module(f"{package}.{home[name]}"), name)
+        with naming_extras():
+            return getattr(importlib.import_module(f"{package}.{home[name]}"), name)
 
     return get, lambda: public, public

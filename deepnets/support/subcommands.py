@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from deepnets.support.command_line import Parser
+from deepnets.support.extras import naming_extras
 
 __all__ = ["Command", "build_parser", "dispatch", "find_user_modules_last", "resume_hint", "started_by"]
 
@@ -126,6 +127,8 @@ def dispatch(
         If the arguments ask for help or the version, or are not valid.
     DeepNetsError
         If the command finds something about its input that is not valid.
+    MissingDependencyError
+        If the command needs an optional package that is not installed.
 
     Examples
     --------
@@ -135,9 +138,10 @@ def dispatch(
     train    1,000,000    4-18      1/2/4  batch norm in most networks; at most 10 M parameters at width 32; ...
     """
     named = [word for word in arguments if word in commands][:1]
-    options = build_parser(program, description, commands, named, epilog).parse_args(arguments)
-    with _verbosity(options):
-        options.do(options)
+    with naming_extras():
+        options = build_parser(program, description, commands, named, epilog).parse_args(arguments)
+        with _verbosity(options):
+            options.do(options)
 
 
 def resume_hint(commands: Mapping[str, Command], arguments: Sequence[str]) -> str:
