@@ -213,6 +213,7 @@ def test_datasets_without_torch(without_torch: dict[str, str]) -> None:
     assert 'pip install "deepnets1m[pyg]"' in without_torch["to_pyg"]
 
 
+@pytest.mark.slow
 def test_the_corpus_is_built_and_read_without_extras(tmp_path: Path) -> None:
     code = """
 from deepnets import DeepNets1M, build_graph

@@ -280,10 +280,8 @@ def assert_one_line(terminal: Terminal) -> None:
         assert set(line) <= set("^C") or "shard" in line or "split" in line, terminal.text
 
 
-@pytest.mark.parametrize(
-    ("workers", "presses"),
-    [(2, 3), *(pytest.param(*case, marks=pytest.mark.slow) for case in ((1, 1), (1, 2), (2, 1)))],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("workers", "presses"), [(2, 3), (1, 1), (1, 2), (2, 1)])
 def test_control_c(small_corpus: Corpus, tmp_path: Path, workers: int, presses: int) -> None:
     with Terminal(command(tmp_path, workers=workers, **SMALL, **small_corpus.sizes)) as terminal:
         until(lambda: len(shards(tmp_path)) > 4)

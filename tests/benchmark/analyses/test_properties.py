@@ -81,7 +81,7 @@ def searched(vectors: Any, targets: Any, seed: int | None) -> Any:
     return search.best_params_
 
 
-@pytest.mark.parametrize(("n", "seed"), [(23, None), (30, 0)])
+@pytest.mark.parametrize(("n", "seed"), [pytest.param(23, None, marks=pytest.mark.slow), (30, 0)])
 def test_parameters_are_those_of_the_plain_search(n: int, seed: int | None) -> None:
     vectors, targets = data(n, n)
     assert best_parameters(vectors, targets, seed) == searched(vectors, targets, seed)

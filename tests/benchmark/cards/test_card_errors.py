@@ -47,6 +47,7 @@ def test_invalid_arguments(trained: Path, tmp_path: Path) -> None:
         main(["card", str(tmp_path / "nothing"), "--name", "x", "--out", str(tmp_path)])
 
 
+@pytest.mark.slow
 def test_files_of_other_trainings_are_kept(trained: Path, tmp_path: Path) -> None:
     for suffix in (".safetensors", ".json", ".log.csv"):
         there = tmp_path / f"x{suffix}"

@@ -95,6 +95,7 @@ def test_terminal_and_page_show_it(place: Path) -> None:
     assert "contrast" in page
 
 
+@pytest.mark.slow
 def test_a_network_that_fails_with_one_corruption_counts_as_failed(place: Path, tmp_path: Path) -> None:
     table = pd.read_csv(place / "out" / "networks.csv", keep_default_na=False, dtype=str)
     worst = (table["corruption"] == "fog:3") & (table["predictor"] == "random") & (table["index"] == "1")

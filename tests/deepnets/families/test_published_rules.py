@@ -120,7 +120,7 @@ def test_published_gpts() -> None:
     assert tied.num_params(2) == 774_030_080
 
 
-@pytest.mark.parametrize("seed", [0, 7])
+@pytest.mark.parametrize("seed", [0, pytest.param(7, marks=pytest.mark.slow)])
 def test_candidates_follow_the_rule(seed: int) -> None:
     allowed = set(vits(20_000))
     drawn = values(FamilyNetworks("vits-1k", "train", seed=seed))

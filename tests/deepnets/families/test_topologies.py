@@ -36,7 +36,7 @@ def assert_traced(nets: FamilyNetworks, index: int, vocabulary: str = "complete"
 @pytest.mark.parametrize(
     ("name", "splits", "options"),
     [
-        ("resnet-widths", ("train", "test", "wide", "deep"), {}),
+        pytest.param("resnet-widths", ("train", "test", "wide", "deep"), {}, marks=pytest.mark.slow),
         ("vits-1k", ("train", "val", "original"), {}),
         ("gpts-1k", ("train", "val"), TEXT),
         ("llamas-1k", ("train", "test"), TEXT),

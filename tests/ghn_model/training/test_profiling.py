@@ -44,6 +44,7 @@ def test_the_command_prints_tables_and_writes_files(
     assert set(PARTS) <= names
 
 
+@pytest.mark.slow
 def test_parts_cover_a_step(corpus: Path) -> None:
     recipe = small_recipe()
     found = profile_training(
