@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import difflib
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -192,7 +193,11 @@ def add_arguments(commands: Any) -> None:
     )
 
     report = run.add_argument_group("report")
-    report.add_argument("--no-report", action="store_true", help="write the rows only, no page and figures")
+    report.add_argument(
+        "--no-report",
+        action="store_true",
+        help="write the rows only, no page and figures (default: also after 1, 3, 7, 15, ... minutes)",
+    )
     report.add_argument(
         "--published",
         type=Path,
@@ -214,6 +219,9 @@ def _run(options: argparse.Namespace) -> None:
         for row in rows:
             predictor = row["predictor"]
             succeeded[predictor] = succeeded.get(predictor, False) or row["status"] != FAILED
+
+    def write_preliminary() -> None:
+        write_report(options.out, published=options.published, data=options.data, max_pictures=0)
 
     machine = Machine(
         devices=tuple(options.device),
@@ -258,6 +266,7 @@ def _run(options: argparse.Namespace) -> None:
         machine=machine,
         retry_failed=options.retry_failed,
         progress=not options.quiet,
+        on_row=None if options.no_report else _DoublingIntervals(write_preliminary),
         on_complete=note,
         task=options.task,
         data_options=data_options,
@@ -275,6 +284,20 @@ def _run(options: argparse.Namespace) -> None:
     for predictor, any_succeeded in succeeded.items():
         if not any_succeeded:
             print(f"note: {predictor} failed on every network; {path} gives the reasons", file=sys.stderr)
+
+
+class _DoublingIntervals:
+    """Calls a function, when called itself, after 1, 3, 7, 15, ... minutes: rarely in a long run."""
+
+    def __init__(self, function: Callable[[], object], first: float = 60) -> None:
+        self.function, self.interval = function, first
+        self.next = time.monotonic() + first
+
+    def __call__(self) -> None:
+        if time.monotonic() >= self.next:
+            self.function()
+            self.interval *= 2
+            self.next = time.monotonic() + self.interval
 
 
 def _default_splits(index: str | None) -> Sequence[str]:

@@ -76,6 +76,7 @@ def run(
     command: str | None = None,
     task: str | Task = "classification",
     data_options: Mapping[str, Any] | None = None,
+    on_row: Callable[[], None] | None = None,
     on_complete: Callable[[Sequence[Mapping[str, str]]], None] | None = None,
 ) -> Path:
     """Evaluate predictors into a folder of results; a run that was stopped is resumed.
@@ -120,6 +121,8 @@ def run(
         Command that repeats the run, for the report; by default the command line of this process.
     task, data_options
         As in `benchmark.evaluate`; `images` is then the name of a data set of the task.
+    on_row
+        Called after each network that was evaluated, when its row has been written.
     on_complete
         Called at the end with the rows of all networks that were asked for, as texts by column, including those that
         were evaluated before.
@@ -206,7 +209,7 @@ def run(
         with store.opened():
             if template.statistics is not None:
                 store_statistics(store.folder, images, template.statistics)
-            _evaluate_missing(store, tasks, machine, retry_failed=retry_failed, progress=progress)
+            _evaluate_missing(store, tasks, machine, retry_failed=retry_failed, progress=progress, on_row=on_row)
             if on_complete:
                 asked = {task.run: set(map(str, task.indices)) for task in tasks}
                 on_complete([row for row in store.rows() if row["index"] in asked.get(row["run"], ())])
@@ -299,7 +302,13 @@ def _planned(
 
 
 def _evaluate_missing(
-    store: ResultStore, tasks: Sequence[_Planned], machine: Machine, *, retry_failed: bool, progress: bool
+    store: ResultStore,
+    tasks: Sequence[_Planned],
+    machine: Machine,
+    *,
+    retry_failed: bool,
+    progress: bool,
+    on_row: Callable[[], None] | None,
 ) -> None:
     """Evaluate the networks that have no row yet."""
     work: list[tuple[EvaluationJob, int]] = []
@@ -327,6 +336,8 @@ def _evaluate_missing(
             missing[task.run] -= 1
             if not missing[task.run]:
                 store.end(task.run)
+            if on_row:
+                on_row()
     store.sort()
 
 

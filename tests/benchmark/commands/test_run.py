@@ -8,11 +8,13 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import benchmark.report
 from benchmark.commands import run as run_command
 from benchmark.results import Machine, read_results, run
 from deepnets.support import ConfigError, DeepNetsError, Parser
@@ -115,6 +117,49 @@ def test_wrong_options_in_python(small: Path, here: Path, options: dict[str, Any
 def test_wrong_machines(values: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(values)).removesuffix("s")):
         Machine(**values)
+
+
+def test_a_report_is_written_before_the_end(small: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the first row, it has one network of two, and says that the run is unfinished."""
+    pages = []
+
+    def write(*arguments: Any, **options: Any) -> Path:
+        pages.append((path := written(*arguments, **options)).read_text())
+        return path
+
+    written = benchmark.report.write_report
+    monkeypatch.setattr(benchmark.report, "write_report", write)
+    monkeypatch.setattr(run_command._DoublingIntervals.__init__, "__defaults__", (0.0,))
+    words = (
+        "--predictors",
+        "plugged_in:zeros",
+        "--splits",
+        "test",
+        "--limit",
+        2,
+        "--data",
+        small,
+        "--out",
+        "out",
+        "-q",
+    )
+    options = parsed(*words)
+    options.do(options)
+    assert ["1 of 2" in page for page in pages] == [True, False, False]  # the last one with pictures
+    assert all("unfinished" in page.lower() for page in pages[:1])
+    options.do(options)  # nothing is left to evaluate
+    assert len(pages) == 4
+    assert pages[3] == pages[2]
+
+
+def test_intervals_double(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, calls = [100.0], []
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    call = run_command._DoublingIntervals(lambda: calls.append(now[0] - 100))
+    for _ in range(2000):
+        now[0] += 1
+        call()
+    assert calls == [60, 180, 420, 900, 1860]
 
 
 def test_networks_by_index(small: Path, here: Path) -> None:
