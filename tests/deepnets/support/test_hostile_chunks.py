@@ -44,8 +44,18 @@ def dataset_with(
         add(plist)
     space = h5py.h5s.create_simple(shape)
     made = h5py.h5d.create(group.id, name.encode(), h5py.h5t.py_create(np.dtype(dtype)), space, plist)
-    made.write_direct_chunk((0,) * len(shape), raw, mask)
+    write_chunk(made, raw, mask)
     return group[name]
+
+
+def write_chunk(dataset: h5py.h5d.DatasetID, raw: bytes, mask: int) -> None:
+    """Write the first chunk as it is; skip the test if this version of HDF5 refuses a size that a file can have."""
+    try:
+        dataset.write_direct_chunk((0,) * len(dataset.shape), raw, mask)
+    except OSError as error:
+        if "chunk size can't be encoded" not in str(error):
+            raise
+        pytest.skip(f"HDF5 {h5py.version.hdf5_version} does not write such a chunk")
 
 
 def shuffle(plist: Any) -> None:
@@ -137,11 +147,12 @@ def read_corpus(path: Path) -> str:
 def test_a_corpus_with_a_bomb(tmp_path: Path, name: str, mask: int) -> None:
     def change(file: h5py.File) -> None:
         dataset = file[name]
-        dataset.id.write_direct_chunk((0,) * dataset.ndim, bomb(), mask)
+        write_chunk(dataset.id, bomb(), mask)
 
     path = corpus_path(write_small_corpus(tmp_path, "bnfree"), "bnfree")
     assert limited(lambda: read_corpus(path)).kind == "returned"
-    outcome = limited(lambda: read_corpus(sealed(path, change)))
+    changed = sealed(path, change)
+    outcome = limited(lambda: read_corpus(changed))
     assert outcome.kind in {"FormatError", "IntegrityError"}
     assert str(path) in outcome.text
 

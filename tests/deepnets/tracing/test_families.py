@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 
 import pytest
@@ -37,6 +38,8 @@ def test_complete_with_the_ancestry_of_autograd(name: str) -> None:
     family = FAMILIES[name]
     if importlib.util.find_spec(family.package) is None:
         pytest.skip(f"needs {family.package}")
+    if name == "MarianMTModel" and int(importlib.metadata.version("transformers").split(".")[0]) < 5:
+        pytest.skip("this version of transformers looks positions up without gradients, which the oracle needs")
     torch.manual_seed(0)
     model, inputs = family.make(), family.inputs()
     graph = trace(model, inputs)
