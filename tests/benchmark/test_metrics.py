@@ -114,6 +114,7 @@ def test_the_best_network_has_the_smallest_loss(module: Path) -> None:
     assert summarize(table, "loss_of_test")[2:4] == (1.0, 1)
 
 
+@pytest.mark.slow
 def test_a_user_defined_metric_in_a_run(module: Path) -> None:
     """Workers compute it, and an existing table of results gets its column."""
     data = write_small_corpus(module, "test")

@@ -86,6 +86,7 @@ def test_workers_end_when_the_builder_is_killed(small_corpus: Corpus, tmp_path: 
     assert_resumes(tmp_path, small_corpus)
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_ends_the_build(small_corpus: Corpus, tmp_path: Path) -> None:
     with start(tmp_path, workers=2, **SMALL, **small_corpus.sizes) as process:
         until(lambda: len(shards(tmp_path)) > 2)

@@ -162,6 +162,7 @@ def test_intervals_double(monkeypatch: pytest.MonkeyPatch) -> None:
     assert calls == [60, 180, 420, 900, 1860]
 
 
+@pytest.mark.slow
 def test_networks_by_index(small: Path, here: Path) -> None:
     words = ["--predictors", "plugged_in:zeros", "--data", small, "--out", here / "out"]
     command(*words, "--index", "3,1")

@@ -111,6 +111,7 @@ def test_a_network_that_fails_with_one_corruption_counts_as_failed(place: Path, 
     assert any("fog:3" in failure.where for failure in results.failures())
 
 
+@pytest.mark.slow
 def test_a_predictor_that_lacks_a_corruption_has_no_mean(place: Path, tmp_path: Path) -> None:
     table = pd.read_csv(place / "out" / "networks.csv", keep_default_na=False, dtype=str)
     table = table[~((table["corruption"] == "fog:3") & (table["predictor"] == "random"))]
@@ -147,6 +148,7 @@ def test_a_folder_without_corruptions_has_no_column(place: Path) -> None:
     assert 'id="corruptions"' not in (place / "clean" / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_errors_come_before_anything_is_evaluated(place: Path) -> None:
     for options, error, message in (
         ({"corruptions": ["haze"]}, ConfigError, "corruption: unknown 'haze'"),

@@ -62,6 +62,7 @@ def test_failed_networks_are_evaluated_again_on_request(finished: Path, data: Pa
     assert lasting(out) == lasting(finished)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_resumes(data: Path, here: Path) -> None:
     """Ctrl-C keeps the finished rows and prints one line; a resumed run evaluates the others."""
     (here / "waiting.py").write_text(

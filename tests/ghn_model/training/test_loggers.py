@@ -84,6 +84,7 @@ def test_packages_that_cannot_be_imported(tmp_path: Path, monkeypatch: pytest.Mo
         Log(tmp_path, quiet=True, loggers=["wandb"])
 
 
+@pytest.mark.slow
 def test_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Any] = []
 

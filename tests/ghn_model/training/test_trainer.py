@@ -185,7 +185,8 @@ def _time(path: Path) -> int:
         return 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_save_the_state_and_print_how_to_resume(corpus: Path, tmp_path: Path, number: signal.Signals) -> None:
     words = command(corpus, tmp_path, steps=10_000, log_steps=1, save_minutes=60)
     process = subprocess.Popen([sys.executable, *words], cwd=ROOT, stderr=subprocess.PIPE, text=True)
