@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from deepnets.support import IMAGE_SPLITS, ConfigError, FormatError, MissingDataError, Registry
+from deepnets.support import IMAGE_SPLITS, ConfigError, FormatError, MissingDataError, Registry, read_whole
 
 if TYPE_CHECKING:
     import torch
@@ -25,6 +25,9 @@ __all__ = ["TEXT_SETS", "TextLoader", "check_text_name", "open_texts"]
 
 SPLIT_ENDS = {"train": (0, 90), "val": (90, 95), "test": (95, 100), "trainval": (0, 95)}
 """Parts of a text without parts of its own, as percentages of its bytes; parts begin after the end of a line."""
+
+MAX_BYTES = 2**30
+"""Largest size of a file of texts."""
 
 _SUFFIXES = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 """Names of files of parts, without suffix."""
@@ -220,7 +223,7 @@ def _named(folder: Path, stems: tuple[str, ...], suffix: str) -> Path:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_whole(path, MAX_BYTES)
     except OSError as error:
         raise FormatError(f"{path}: cannot be read: {error.strerror or error}") from error
 

@@ -73,10 +73,17 @@ def _overhead(data: Path) -> list[Row]:
         wall = time.perf_counter() - started
         busy = float(pd.read_csv(path)["evaluate_seconds"].sum()) / 2
     rows.append(("a run of 8 networks on 2 cores: s, of which forward passes", f"{wall:.1f}, {busy:.1f}", ""))
-    seconds = []
+    isolated, together = [], []
+    bundled = GHN.from_pretrained("ghn2-digits")
     for _ in range(3):
         with tempfile.TemporaryDirectory() as out:
             started = time.perf_counter()
-            run(["ghn2-digits", "random"], ["test"], data=data, out=out, limit=20, machine=Machine(workers=1))
-            seconds.append(time.perf_counter() - started)
-    return [*rows, ("ghn2-digits and random on 20 networks, 1 worker: s", f"{statistics.median(seconds):.1f}", "")]
+            run(["ghn2-digits"], ["test"], data=data, out=out, limit=20, machine=Machine(workers=1, threads=1))
+            isolated.append(time.perf_counter() - started)
+        started = time.perf_counter()
+        for index in range(20):
+            evaluate_one(networks, index, bundled, images)
+        together.append(time.perf_counter() - started)
+    cost = 100 * (statistics.median(isolated) / statistics.median(together) - 1)
+    label = "ghn2-digits on 20 networks in processes of their own, beyond the same in one process: %"
+    return [*rows, (label, f"{cost:.0f}", "10")]

@@ -111,6 +111,11 @@ def test_short_and_unreadable_texts(tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     with pytest.raises(MissingDataError, match=r"\.txt"):
         open_texts(f"text:{tmp_path / 'none'}")
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(2**30 + 1)  # takes no room on the disk
+    outcome = limited(lambda: open_texts(f"text:{tmp_path / 'large'}"))
+    assert outcome.kind == "FormatError"
+    assert outcome.text.endswith("large: cannot be read: larger than 1,073,741,824 bytes")
 
 
 def test_a_loader_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
