@@ -119,6 +119,7 @@ def test_wrong_machines(values: dict[str, Any]) -> None:
         Machine(**values)
 
 
+@pytest.mark.slow
 def test_a_report_is_written_before_the_end(small: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After the first row, it has one network of two, and says that the run is unfinished."""
     pages = []

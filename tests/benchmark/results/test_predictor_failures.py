@@ -50,7 +50,6 @@ def test_failures_are_recorded(data: Path, here: Path) -> None:
     assert np.isnan(summary.successful_mean)
 
 
-@pytest.mark.slow
 def test_a_predictor_that_hangs(data: Path, here: Path) -> None:
     started = time.monotonic()
     table = evaluate("plugged_in:hangs_on_the_second", "test", data=data, limit=2, timeout=15)
