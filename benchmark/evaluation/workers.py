@@ -340,8 +340,7 @@ def describe_in_worker(spec: str, machine: Machine) -> PredictorInfo:
             failed = str(answer["failed"])
             raise ConfigError(failed if failed.startswith("predictor") else f"predictor: {spec}: {failed}")
         info = PredictorInfo.from_dict(answer.get("info"))
-        # Its code could have changed these.
-        return replace(info, label=label or kind.label(name), spec=name, kind=kind.name)
+        return replace(info, label=label or kind.label(name), spec=name, kind=kind.name)  # its code may change these
     except EndedError as error:
         how = process.close(is_ending=True) if process else "at once"
         raise ConfigError(f"predictor: {spec}: its process ended {how} while it was imported and created") from error

@@ -295,10 +295,7 @@ def check_matplotlib() -> None:
 
     Examples
     --------
-    >>> try:
-    ...     check_matplotlib()
-    ... except MissingDependencyError:
-    ...     pass
+    >>> check_matplotlib()  # it is installed
     """
     try:
         import matplotlib  # noqa: F401

@@ -280,10 +280,7 @@ def check_cluster(backend: str) -> None:
 
     Examples
     --------
-    >>> try:
-    ...     check_cluster("dask")
-    ... except MissingDependencyError:
-    ...     pass
+    >>> check_cluster("dask")  # it is installed
     """
     packages = ("dask", "distributed") if backend == "dask" else ("ray",)
     if any(importlib.util.find_spec(package) is None for package in packages):
