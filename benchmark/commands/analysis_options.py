@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmark.commands.options import metric_name
-from deepnets.support import deprecated_option, positive, replace_file
+from deepnets.support import deprecated_option, install_command, positive, replace_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,7 +30,7 @@ __all__ = [
     "write_table",
 ]
 
-NO_FIGURES = 'matplotlib is not installed, so no figures are drawn: pip install "deepnets1m[plotting]"'
+NO_FIGURES = f"matplotlib is not installed, so no figures are drawn: {install_command('plotting')}"
 
 
 class Inputs(NamedTuple):

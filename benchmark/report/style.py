@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from xml.etree import ElementTree
 
+from deepnets.support import install_command
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
@@ -55,7 +57,7 @@ MARKERS = "o^sDv"
 INK, SOFT, GRID, BAD = "#1d2126", "#5a6270", "#dcdfe3", "#b3400a"
 """Colours of text and lines, of axis labels, of grid lines, and of failures."""
 
-NO_MATPLOTLIB = 'Charts need matplotlib, which is not installed: pip install "deepnets1m[plotting]"'
+NO_MATPLOTLIB = f"Charts need matplotlib, which is not installed: {install_command('plotting')}"
 """The message shown in place of charts when matplotlib is missing."""
 
 DPI = 144

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from deepnets.support import ListOption, MissingDependencyError, build_parser, examples
+from deepnets.support import ListOption, MissingDependencyError, build_parser, examples, install_command
 
 __all__ = ["add_arguments"]
 
@@ -37,7 +37,7 @@ def _run(options: argparse.Namespace) -> None:
         import shtab
     except ImportError as error:
         raise MissingDependencyError(
-            'shtab is not installed; install it with pip install "deepnets1m[completion]"', name="shtab"
+            f"shtab is not installed; install it with {install_command('completion')}", name="shtab"
         ) from error
     from deepnets.commands import COMMANDS, DESCRIPTION
 

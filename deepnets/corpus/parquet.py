@@ -11,7 +11,7 @@ import pandas as pd
 
 from deepnets.corpus.dataset import DeepNets1M
 from deepnets.corpus.layout import NETWORK_SPLITS
-from deepnets.support import ConfigError, MissingDependencyError, atomic_write, replace_file
+from deepnets.support import ConfigError, MissingDependencyError, atomic_write, install_command, replace_file
 
 __all__ = ["export_parquet", "write_parquet"]
 
@@ -142,7 +142,7 @@ def _import_pyarrow() -> tuple[Any, Any]:
         import pyarrow.parquet
     except ImportError as error:
         raise MissingDependencyError(
-            'Parquet files need pyarrow: pip install "deepnets1m[parquet]"', name="pyarrow"
+            f"Parquet files need pyarrow: {install_command('parquet')}", name="pyarrow"
         ) from error
     return pyarrow, pyarrow.parquet
 

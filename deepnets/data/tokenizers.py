@@ -12,7 +12,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from deepnets.support import ConfigError, FormatError, MissingDataError, MissingDependencyError, in_one_line
+from deepnets.support import (
+    ConfigError,
+    FormatError,
+    MissingDataError,
+    MissingDependencyError,
+    in_one_line,
+    install_command,
+)
 from deepnets.support.untrusted_files import parse_json, read_whole
 
 __all__ = ["ByteTokenizer", "FileTokenizer", "Tokenizer", "open_tokenizer"]
@@ -87,7 +94,7 @@ class FileTokenizer:
             import tokenizers
         except ImportError as error:
             raise MissingDependencyError(
-                f'tokenizer {path}: the library tokenizers is not installed; pip install "deepnets1m[language]", or '
+                f"tokenizer {path}: the library tokenizers is not installed; {install_command('language')}, or "
                 "use --tokenizer bytes",
                 name="tokenizers",
             ) from error

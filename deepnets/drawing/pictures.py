@@ -33,7 +33,7 @@ from deepnets.drawing.painting import (
 )
 from deepnets.drawing.tooltips import with_tooltips
 from deepnets.graph import Graph
-from deepnets.support import ConfigError, MissingDependencyError, printable
+from deepnets.support import ConfigError, MissingDependencyError, install_command, printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -300,7 +300,7 @@ def check_matplotlib() -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
-        raise MissingDependencyError('pictures need matplotlib: pip install "deepnets1m[plotting]"') from error
+        raise MissingDependencyError(f"pictures need matplotlib: {install_command('plotting')}") from error
 
 
 @contextmanager

@@ -9,11 +9,18 @@ from typing import Any
 
 from torch import nn
 
-from deepnets.support import ConfigError, MissingDependencyError, checked_integer, import_torchvision, in_one_line
+from deepnets.support import (
+    ConfigError,
+    MissingDependencyError,
+    checked_integer,
+    import_torchvision,
+    in_one_line,
+    install_command,
+)
 
 __all__ = ["check_transformers", "gpt2", "import_transformers", "llama"]
 
-INSTALL = 'pip install "deepnets1m[language]"'
+INSTALL = install_command("language")
 MISSING = f"language models need the package transformers: {INSTALL}"
 MAX_LAYERS, MAX_WIDTH, MAX_TOKENS, MAX_CONTEXT = 200, 16_384, 1_000_000, 1_000_000
 

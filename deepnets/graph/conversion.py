@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from deepnets.architecture import NODE_TYPES
 from deepnets.graph.parameters import ParameterSlot
-from deepnets.support import MissingDependencyError
+from deepnets.support import MissingDependencyError, install_command
 
 if TYPE_CHECKING:
     import networkx
@@ -85,7 +85,7 @@ def to_pyg(graph: Convertible, virtual_edges: int = 1, *, shapes: bool = False) 
     try:
         from torch_geometric.data import Data
     except ImportError as error:
-        raise MissingDependencyError('to_pyg needs PyTorch Geometric: pip install "deepnets1m[pyg]"') from error
+        raise MissingDependencyError(f"to_pyg needs PyTorch Geometric: {install_command('pyg')}") from error
     import torch
 
     pairs, distances = _pairs(graph, virtual_edges)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from deepnets.support import Budget, FormatError, MissingDataError, MissingDependencyError, in_one_line
+from deepnets.support import Budget, FormatError, MissingDataError, MissingDependencyError, in_one_line, install_command
 
 __all__ = ["DOMAIN", "MOST_OPERATORS", "check_size", "import_onnx", "open_model"]
 
@@ -40,7 +40,7 @@ def import_onnx() -> Any:
         import onnx
     except ImportError as error:
         raise MissingDependencyError(
-            'ONNX files need the package onnx: pip install "deepnets1m[onnx]"', name="onnx"
+            f"ONNX files need the package onnx: {install_command('onnx')}", name="onnx"
         ) from error
     return onnx
 

@@ -22,6 +22,7 @@ import joblib
 from joblib.externals import loky
 
 from deepnets.support import DeepNetsError, MissingDependencyError
+from deepnets.support.extras import install_command
 
 __all__ = ["CLUSTERS", "check_cluster", "cluster_error", "loky_processes"]
 
@@ -288,4 +289,4 @@ def check_cluster(backend: str) -> None:
 
 
 def _missing(backend: str) -> MissingDependencyError:
-    return MissingDependencyError(f'backend {backend}: is not installed; pip install "deepnets1m[cluster]"')
+    return MissingDependencyError(f"backend {backend}: is not installed; {install_command('cluster')}")

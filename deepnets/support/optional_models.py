@@ -24,12 +24,13 @@ import torch
 from torch import nn
 
 from deepnets.support.errors import ConfigError, MissingDataError, MissingDependencyError, in_one_line
+from deepnets.support.extras import install_command
 from deepnets.support.pretrained_weights import without_downloads
 from deepnets.support.registry import import_attribute
 
 __all__ = ["import_timm", "import_torchvision", "load_model"]
 
-INSTALL = 'pip install "deepnets1m[vision]"'
+INSTALL = install_command("vision")
 SCHEMAS = {
     "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",

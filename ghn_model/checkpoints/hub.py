@@ -13,14 +13,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from deepnets.support import CheckpointError, ConfigError, MissingDependencyError
+from deepnets.support import CheckpointError, ConfigError, MissingDependencyError, install_command
 
 __all__ = ["WEIGHTS", "fetch", "is_repository", "push"]
 
 WEIGHTS = "ghn.safetensors"
 """Name of the file of weights in a repository."""
 
-INSTALL = 'pip install "deepnets1m[hub]"'
+INSTALL = install_command("hub")
 _SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".pkl", ".joblib", ".json")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,95}")
 
