@@ -1,20 +1,25 @@
-"""The sweeps of `GatedGNN` node by node in compiled code, for predictions on a CPU (see `gated_gnn`).
+"""The sweeps of `GatedGNN` node by node in compiled code, with gradients, on a CPU (see `gated_gnn`).
 
-The inner loops run over consecutive outputs so that the compiler can vectorize them.  Numbers are in double precision,
-because rounding errors accumulate along paths of hundreds of nodes.
+A node is updated by a few hundred multiplications, for which a call of PyTorch takes longer than the arithmetic.  The
+inner loops run over consecutive outputs so that the compiler can vectorize them.  Numbers are in double precision,
+because rounding errors accumulate along paths of hundreds of nodes.  What does not depend on earlier nodes, the
+gradients of the weights included, is computed by PyTorch for all nodes at once.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from deepnets.support import compiled
+from ghn_model.encoders.message_layers import gates_from_state, message_layers
 
 __all__ = ["propagate"]
 
@@ -28,7 +33,7 @@ def propagate(
     path_mlp: Sequence[Tensor] | None,
     gru: Sequence[Tensor],
 ) -> Tensor:
-    """Run the forward and the reverse sweep without gradients.
+    """Run the forward and the reverse sweep.
 
     Parameters
     ----------
@@ -45,32 +50,74 @@ def propagate(
 
     Returns
     -------
-    `(N, hidden)`, the new states; `x` is unchanged.
+    `(N, hidden)`, the new states, differentiable with respect to `x` and the weights.
     """
-    h = _as_array(x)
-    edge_layers = _transposed(edge_mlp)
-    path_layers = edge_layers if path_mlp is None else _transposed(path_mlp)
-    weight_ih, weight_hh, bias_ih, bias_hh = gru
-    cell = (_as_array(weight_ih.t()), _as_array(weight_hh.t()), _as_array(bias_ih), _as_array(bias_hh))
-    virtual = path_mlp is not None
-    end = 0
-    for matrix in distances:
-        start, end = end, end + len(matrix)
-        from_node = matrix.numpy()
-        _sweep(h[start:end], np.ascontiguousarray(from_node.T), False, virtual, edge_layers, path_layers, cell)
-        _sweep(h[start:end], from_node, True, virtual, edge_layers, path_layers, cell)
-    return torch.from_numpy(h).to(x.dtype)
+    state = x.double()
+    layers = [tensor.double() for tensor in message_layers(edge_mlp, path_mlp)]
+    weights = [tensor.double() for tensor in gru]
+    from_nodes = [matrix.numpy() for matrix in distances]
+    from_senders = [np.ascontiguousarray(matrix.T) for matrix in from_nodes]
+    for matrices, reverse in ((from_senders, False), (from_nodes, True)):
+        gates, new = gates_from_state(state, weights)
+        state = _Sweep.apply(state, gates, new, matrices, reverse, weights[0], *layers)  # type: ignore[no-untyped-call]
+    return state.to(x.dtype)
 
 
-def _transposed(layers: Sequence[Tensor]) -> tuple[Array, Array, Array, Array]:
-    """Weights `(inputs, outputs)` and biases of two linear layers."""
-    w1, b1, w2, b2 = layers
-    return _as_array(w1.t()), _as_array(b1), _as_array(w2.t()), _as_array(b2)
+class _Sweep(torch.autograd.Function):
+    """The sequential part of a sweep: nodes receive messages, update their states `(N, h)` and send messages."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        state: Tensor,
+        gates: Tensor,
+        new_from_state: Tensor,
+        matrices: list[npt.NDArray[np.uint8]],
+        reverse: bool,
+        w_ih: Tensor,
+        *layers: Tensor,
+    ) -> Tensor:
+        nodes = len(state)
+        w1, b1, w2, b2 = layers
+        inner, sent = (bias.detach().expand(nodes, -1).contiguous() for bias in (b1, b2))
+        received, new, result = torch.zeros_like(state), torch.empty_like(state), torch.empty_like(state)
+        turns = gates.detach().clone()  # becomes the values of the reset gate, the update gate and the new state
+        weights = _array(w_ih.t()), _array(w1.t()), _array(w2.t())
+        arrays = [_array(tensor) for tensor in (state, new_from_state, received, turns, new, result, inner, sent)]
+        start = 0
+        for matrix in matrices:
+            end = start + len(matrix)
+            _update(matrix, reverse, weights, *(array[start:end] for array in arrays))
+            start = end
+        ctx.matrices, ctx.reverse = matrices, reverse
+        ctx.save_for_backward(state, new_from_state, w_ih, w1, w2, received, turns, new, result, inner, sent)
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, by_result: Tensor) -> tuple[Tensor | None, ...]:
+        state, new_from_state, w_ih, w1, w2, received, turns, new, result, inner, sent = ctx.saved_tensors
+        by_now = by_result.clone(memory_format=torch.contiguous_format)
+        by_gates, by_new_from_state, by_old = torch.empty_like(turns), torch.empty_like(new), torch.empty_like(new)
+        by_inner, by_sent = torch.zeros_like(inner), torch.zeros_like(sent)
+        weights = _array(w_ih), _array(w1), _array(w2)
+        known = (state, new_from_state, turns, new, inner, sent)
+        found = (by_now, by_gates, by_new_from_state, by_old, by_inner, by_sent)
+        arrays = [_array(tensor) for tensor in (*known, *found)]
+        start = 0
+        for matrix in ctx.matrices:
+            end = start + len(matrix)
+            _update_backward(matrix, ctx.reverse, weights, *(array[start:end] for array in arrays))
+            start = end
+        pairs = ((by_gates, received), (by_inner, result), (by_sent, inner))
+        by_w_ih, by_w1, by_w2 = (out.t() @ into for out, into in pairs)
+        by_layers = (by_w1, by_inner.sum(0), by_w2, by_sent.sum(0))
+        return by_old, by_gates, by_new_from_state, None, None, by_w_ih, *by_layers
 
 
-def _as_array(tensor: Tensor) -> Array:
-    """A contiguous copy in double precision."""
-    return tensor.detach().to(torch.float64, memory_format=torch.contiguous_format, copy=True).contiguous().numpy()
+def _array(tensor: Tensor) -> Array:
+    """A contiguous array, without a copy if the tensor is contiguous."""
+    return tensor.detach().contiguous().numpy()
 
 
 @compiled
@@ -84,59 +131,106 @@ def _multiply_add(x: Array, weight: Array, out: Array) -> None:
 
 
 @compiled
-def _mlp(x: Array, layers: tuple[Array, Array, Array, Array], inner: Array, out: Array) -> None:
-    """Two linear layers, each followed by a ReLU."""
-    inner[:] = layers[1]
-    _multiply_add(x, layers[0], inner)
-    for i in range(len(inner)):
-        inner[i] = max(inner[i], 0.0)
-    out[:] = layers[3]
-    _multiply_add(inner, layers[2], out)
-    for i in range(len(out)):
-        out[i] = max(out[i], 0.0)
+def _rectify(x: Array, y: Array) -> None:
+    """Set the elements of `x` to 0 where those of `y` are not positive."""
+    for i in range(len(x)):
+        if y[i] <= 0:
+            x[i] = 0
 
 
 @compiled
-def _sweep(
-    h: Array,
+def _update(
     distances: npt.NDArray[np.uint8],
-    backward: bool,
-    virtual: bool,
-    edge_layers: tuple[Array, Array, Array, Array],
-    path_layers: tuple[Array, Array, Array, Array],
-    gru: tuple[Array, Array, Array, Array],
+    reverse: bool,
+    weights: tuple[Array, Array, Array],
+    state: Array,
+    new_from_state: Array,
+    received: Array,
+    turns: Array,
+    new: Array,
+    result: Array,
+    inner: Array,
+    sent: Array,
 ) -> None:
-    """Update the states `(n, hidden)` of a graph in place; row v of `distances` holds the distances of its senders."""
-    n, width = h.shape
-    edge_messages = np.zeros((n, width))
-    path_messages = np.zeros((n if virtual else 0, width))
-    inner = np.empty(len(edge_layers[1]))
-    total = np.empty(width)
-    from_input, from_state = np.empty(3 * width), np.empty(3 * width)
+    """Update the nodes of a graph; row v of `distances` holds the distances of its senders.
+
+    Before the call, `turns` holds the gates without messages, and `inner` and `sent` the biases of the message layers.
+    """
+    w_ih, w1, w2 = weights  # transposed
+    n, width = state.shape
     for step in range(n):
-        v = n - 1 - step if backward else step
-        first, last = (v + 1, n) if backward else (0, v)
-        total[:] = 0
+        v = n - 1 - step if reverse else step
+        first, last = (v + 1, n) if reverse else (0, v)
         for u in range(first, last):
             distance = distances[v, u]
             if distance == 0:
                 continue
             if distance == 1:
                 for i in range(width):
-                    total[i] += edge_messages[u, i]
-            if virtual:
-                weight = 1.0 / distance
+                    received[v, i] += sent[u, i]
+            if sent.shape[1] > width:
+                factor = 1.0 / distance
                 for i in range(width):
-                    total[i] += weight * path_messages[u, i]
-        from_input[:] = gru[2]
-        _multiply_add(total, gru[0], from_input)
-        from_state[:] = gru[3]
-        _multiply_add(h[v], gru[1], from_state)
+                    received[v, i] += factor * sent[u, width + i]
+        _multiply_add(received[v], w_ih, turns[v])
         for i in range(width):
-            reset = 1.0 / (1.0 + math.exp(-(from_input[i] + from_state[i])))
-            update = 1.0 / (1.0 + math.exp(-(from_input[width + i] + from_state[width + i])))
-            new = math.tanh(from_input[2 * width + i] + reset * from_state[2 * width + i])
-            h[v, i] = new + update * (h[v, i] - new)
-        _mlp(h[v], edge_layers, inner, edge_messages[v])
-        if virtual:
-            _mlp(h[v], path_layers, inner, path_messages[v])
+            turns[v, i] = 1.0 / (1.0 + math.exp(-turns[v, i]))
+            turns[v, width + i] = 1.0 / (1.0 + math.exp(-turns[v, width + i]))
+            new[v, i] = math.tanh(turns[v, 2 * width + i] + turns[v, i] * new_from_state[v, i])
+            result[v, i] = new[v, i] + turns[v, width + i] * (state[v, i] - new[v, i])
+        _multiply_add(result[v], w1, inner[v])
+        _rectify(inner[v], inner[v])
+        _multiply_add(inner[v], w2, sent[v])
+        _rectify(sent[v], sent[v])
+
+
+@compiled
+def _update_backward(
+    distances: npt.NDArray[np.uint8],
+    reverse: bool,
+    weights: tuple[Array, Array, Array],
+    state: Array,
+    new_from_state: Array,
+    turns: Array,
+    new: Array,
+    inner: Array,
+    sent: Array,
+    by_now: Array,
+    by_gates: Array,
+    by_new_from_state: Array,
+    by_old: Array,
+    by_inner: Array,
+    by_sent: Array,
+) -> None:
+    """Compute the gradients of `_update`, from the last node to the first; `by_inner` and `by_sent` start as zeros."""
+    w_ih, w1, w2 = weights
+    n, width = state.shape
+    by_received = np.empty(width)
+    for step in range(n):
+        v = step if reverse else n - 1 - step
+        first, last = (v + 1, n) if reverse else (0, v)
+        _rectify(by_sent[v], sent[v])
+        _multiply_add(by_sent[v], w2, by_inner[v])
+        _rectify(by_inner[v], inner[v])
+        _multiply_add(by_inner[v], w1, by_now[v])
+        for i in range(width):
+            reset, update, slope = turns[v, i], turns[v, width + i], by_now[v, i]
+            by_new = slope * (1 - update) * (1 - new[v, i] * new[v, i])
+            by_gates[v, i] = by_new * new_from_state[v, i] * reset * (1 - reset)
+            by_gates[v, width + i] = slope * (state[v, i] - new[v, i]) * update * (1 - update)
+            by_gates[v, 2 * width + i] = by_new
+            by_new_from_state[v, i] = by_new * reset
+            by_old[v, i] = slope * update
+        by_received[:] = 0
+        _multiply_add(by_gates[v], w_ih, by_received)
+        for u in range(first, last):
+            distance = distances[v, u]
+            if distance == 0:
+                continue
+            if distance == 1:
+                for i in range(width):
+                    by_sent[u, i] += by_received[i]
+            if sent.shape[1] > width:
+                factor = 1.0 / distance
+                for i in range(width):
+                    by_sent[u, width + i] += factor * by_received[i]

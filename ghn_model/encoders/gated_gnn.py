@@ -7,15 +7,14 @@
 edge contribute to both sums.  Nodes are updated one after the other in topological order, each from neighbours that
 have already been updated in the same sweep.  A message depends on its sender alone, so it is computed once per node.
 
-There are two implementations: `level_sweep` updates all nodes of a level at once, on any device and with gradients;
-`compiled_sweep` updates node by node in compiled code, which is many times faster for predictions on a CPU.
+There are two implementations, both with gradients: `compiled_sweep` updates node by node in compiled code, on a CPU;
+`level_sweep` updates all nodes of a level at once, on a GPU.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from deepnets.graph import Graph, GraphBatch
@@ -48,7 +47,7 @@ class GatedGNN(nn.Module):
     True
     """
 
-    requires_inputs = False  # predictions on a CPU need no schedule
+    requires_inputs = False  # on a CPU, no schedule is needed
 
     def __init__(self, hidden: int, virtual_edges: int) -> None:
         super().__init__()
@@ -64,15 +63,15 @@ class GatedGNN(nn.Module):
         return LevelSchedule.from_batch(GraphBatch.of(graphs, self.virtual_edges))
 
     def forward(self, x: Tensor, batch: PreparedBatch) -> Tensor:
-        """`(N, hidden)` -> `(N, hidden)` for the N nodes of all graphs of the batch, which do not affect each other.
+        """`(N, hidden)` -> `(N, hidden)` for the N nodes of all graphs of the batch, which do not affect each other."""
+        if x.device.type == "cpu":
+            matrices = GraphBatch.of(batch.graphs, self.virtual_edges).distance_matrices()
+            return propagate(x, matrices, *self.weights())
+        schedule = self.prepare(batch.graphs) if batch.encoder_inputs is None else batch.encoder_inputs
+        return propagate_by_levels(x, schedule, *self.weights())
 
-        On a CPU without gradients, the nodes are updated by compiled code, otherwise level by level.
-        """
+    def weights(self) -> tuple[Sequence[Tensor], Sequence[Tensor] | None, Sequence[Tensor]]:
+        """Weights of the layers for messages along edges and along shortest paths, and of the GRU."""
         edge_mlp = tuple(self.mlp.parameters())
         path_mlp = tuple(self.mlp_ve.parameters()) if self.virtual_edges > 1 else None
-        gru = (self.gru.weight_ih, self.gru.weight_hh, self.gru.bias_ih, self.gru.bias_hh)
-        if x.device.type == "cpu" and not torch.is_grad_enabled():
-            matrices = GraphBatch.of(batch.graphs, self.virtual_edges).distance_matrices()
-            return propagate(x, matrices, edge_mlp, path_mlp, gru)
-        schedule = self.prepare(batch.graphs) if batch.encoder_inputs is None else batch.encoder_inputs
-        return propagate_by_levels(x, schedule, edge_mlp, path_mlp, gru)
+        return edge_mlp, path_mlp, (self.gru.weight_ih, self.gru.weight_hh, self.gru.bias_ih, self.gru.bias_hh)

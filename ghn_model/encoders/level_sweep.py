@@ -1,4 +1,4 @@
-"""The sweeps of `GatedGNN` level by level with gradients, for training and for GPUs (see `gated_gnn`).
+"""The sweeps of `GatedGNN` level by level, with gradients, for GPUs (see `gated_gnn`).
 
 A level consists of the nodes at the same distance from the inputs, of all graphs; they are updated at once.  A
 meta-batch has some two hundred levels, and on a GPU the time is proportional to the number of operations.  A level
@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from deepnets.graph import GraphBatch
 from deepnets.support import compiled
+from ghn_model.encoders.message_layers import gates_from_state, message_layers
 
 __all__ = ["LevelSchedule", "propagate_by_levels"]
 
@@ -119,28 +119,15 @@ def propagate_by_levels(
     -------
     `(N, hidden)`, the new states, differentiable with respect to `x` and the weights.
     """
-    layers = _message_layers(edge_mlp, path_mlp)
+    layers = message_layers(edge_mlp, path_mlp)
     for levels in schedule:
         levels = levels._replace(positions=levels.positions.to(x.device), distances=levels.distances.to(x.device))
         x = _sweep(x, levels, layers, gru, virtual=path_mlp is not None)
     return x
 
 
-def _message_layers(
-    edge_mlp: Sequence[Tensor], path_mlp: Sequence[Tensor] | None
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Weights and biases of two layers that compute the messages of both kinds at once."""
-    w1, b1, w2, b2 = edge_mlp
-    if path_mlp is None:
-        return w1, b1, w2, b2
-    path_w1, path_b1, path_w2, path_b2 = path_mlp
-    last: Tensor = torch.block_diag(w2, path_w2)  # type: ignore[no-untyped-call]
-    return torch.cat([w1, path_w1]), torch.cat([b1, path_b1]), last, torch.cat([b2, path_b2])
-
-
 def _sweep(x: Tensor, sweep: Levels, layers: tuple[Tensor, ...], gru: Sequence[Tensor], virtual: bool) -> Tensor:
     """One sweep.  What a node needs of its old state is computed before, for all nodes at once."""
-    weight_ih, weight_hh, bias_ih, bias_hh = gru
     graphs, positions = sweep.distances.shape[:2]
     width = x.shape[1]
     lengths = sweep.distances.to(x.dtype)
@@ -148,10 +135,9 @@ def _sweep(x: Tensor, sweep: Levels, layers: tuple[Tensor, ...], gru: Sequence[T
     if virtual:
         shares = torch.stack([shares, (lengths > 0) / lengths.clamp(min=1)], dim=3)
     state = x.new_zeros(graphs * positions, width).index_copy(0, sweep.positions, x).view(graphs, positions, width)
-    gates, new = torch.split(F.linear(state, weight_hh, bias_hh), [2 * width, width], dim=2)
-    gates = torch.cat([gates, torch.zeros_like(new)], dim=2) + bias_ih  # (B, P, 3h), without the received messages
+    gates, new = gates_from_state(state, gru)
     result: Tensor = _LevelSweep.apply(  # type: ignore[no-untyped-call]
-        state, gates, new, shares.flatten(2), sweep.levels, weight_ih, *layers
+        state, gates, new, shares.flatten(2), sweep.levels, gru[0], *layers
     )
     return result.flatten(0, 1)[sweep.positions]
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from deepnets import GENOTYPES, Graph, NetworkConfig, build_graph
 from ghn_model.encoders import GatedGNN, Graphormer, four_axes, graphormer, shape_indices
 from ghn_model.encoders.shape_encoder import channel_grid, spatial_grid
-from tests.ghn_model.encoders.test_gated_gnn import batch
+from tests.ghn_model.encoders.test_gated_gnn import LevelGNN, batch
 from tests.support.strategies import configs
 
 
@@ -81,9 +81,12 @@ def test_shapes_of_all_ranks_as_four_numbers() -> None:
 # --- encoders ---
 
 
-def random_gnn(virtual_edges: int, hidden: int = 8) -> GatedGNN:
+def random_gnns(virtual_edges: int) -> tuple[GatedGNN, GatedGNN]:
+    """Both implementations, with the same weights."""
     torch.manual_seed(0)
-    return GatedGNN(hidden, virtual_edges)
+    by_nodes, by_levels = GatedGNN(8, virtual_edges).double(), LevelGNN(8, virtual_edges).double()
+    by_levels.load_state_dict(by_nodes.state_dict())
+    return by_nodes, by_levels
 
 
 @settings(max_examples=15, deadline=None)
@@ -93,30 +96,29 @@ def random_gnn(virtual_edges: int, hidden: int = 8) -> GatedGNN:
 def test_implementations_of_the_gated_gnn_agree(architectures: list[NetworkConfig], virtual_edges: int) -> None:
     """Level by level, node by node, graphs together and alone, and with prepared inputs."""
     graphs = [build_graph(config) for config in architectures]
-    gnn = random_gnn(virtual_edges).double()
+    gnn, by_levels = random_gnns(virtual_edges)
     x = torch.randn(sum(graph.num_nodes for graph in graphs), 8, dtype=torch.double)
-    by_level = gnn(x, batch(graphs, gnn.prepare(graphs))).detach()
+    expected = by_levels(x, batch(graphs, gnn.prepare(graphs))).detach()
+    assert torch.allclose(gnn(x, batch(graphs)), expected, rtol=1e-9, atol=1e-9)
     with torch.no_grad():
         parts = zip(x.split([graph.num_nodes for graph in graphs]), graphs)
         for result in (gnn(x, batch(graphs)), torch.cat([gnn(part, batch([graph])) for part, graph in parts])):
-            assert torch.allclose(result, by_level, rtol=1e-9, atol=1e-9)
+            assert torch.allclose(result, expected, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("virtual_edges", [1, 50])
 def test_graphs_without_edges_and_chains(virtual_edges: int) -> None:
     graphs = [chain(1), chain(60), chain(2)]
-    gnn = random_gnn(virtual_edges).double()
+    by_nodes, by_levels = random_gnns(virtual_edges)
     x = torch.randn(63, 8, dtype=torch.double)
-    by_level = gnn(x, batch(graphs))
-    with torch.no_grad():
-        assert torch.allclose(gnn(x, batch(graphs)), by_level, rtol=1e-9, atol=1e-9)
+    assert torch.allclose(by_nodes(x, batch(graphs)), by_levels(x, batch(graphs)), rtol=1e-9, atol=1e-9)
 
 
 def test_gradients_with_constant_inputs() -> None:
     """The encoder has gradients even if its inputs need none."""
-    gnn, graph = random_gnn(50), chain(5)
-    gnn(torch.randn(5, 8), batch([graph])).sum().backward()
-    assert all(parameter.grad is not None for parameter in gnn.parameters())
+    for gnn in random_gnns(50):
+        gnn(torch.randn(5, 8, dtype=torch.double), batch([chain(5)])).sum().backward()
+        assert all(parameter.grad is not None for parameter in gnn.parameters())
 
 
 def test_graphormer_attends_within_graphs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from deepnets import GENOTYPES, Graph, NetworkConfig, build_graph
 from ghn_model.encoders import GatedGNN
+from ghn_model.encoders.level_sweep import propagate_by_levels
 
 DARTS = NetworkConfig(GENOTYPES["DARTS"], n_cells=4, C=8)
 VIT = NetworkConfig(GENOTYPES["ViT"], n_cells=3, C=16, C_mult=1, preproc=False)
@@ -18,6 +20,17 @@ VIT = NetworkConfig(GENOTYPES["ViT"], n_cells=3, C=16, C_mult=1, preproc=False)
 def batch(graphs: list[Graph], inputs: object = None) -> SimpleNamespace:
     """What encoders read of a `PreparedBatch`."""
     return SimpleNamespace(graphs=graphs, encoder_inputs=inputs)
+
+
+class LevelGNN(GatedGNN):
+    """The encoder as it is on a GPU, on any device."""
+
+    def forward(self, x: Tensor, batch: Any) -> Tensor:
+        schedule = self.prepare(batch.graphs) if batch.encoder_inputs is None else batch.encoder_inputs
+        return propagate_by_levels(x, schedule, *self.weights())
+
+
+IMPLEMENTATIONS = pytest.mark.parametrize("implementation", [GatedGNN, LevelGNN])
 
 
 def gradients(gnn: GatedGNN, x: Tensor, graphs: list[Graph]) -> list[Tensor]:
@@ -53,10 +66,11 @@ def naive(gnn: GatedGNN, x: Tensor, graphs: list[Graph]) -> Tensor:
     return torch.stack(rows)
 
 
+@IMPLEMENTATIONS
 @pytest.mark.parametrize("virtual_edges", [1, 3, 50])
-def test_gradients_are_those_of_autograd(virtual_edges: int) -> None:
+def test_gradients_are_those_of_autograd(virtual_edges: int, implementation: type[GatedGNN]) -> None:
     torch.manual_seed(3)
-    gnn = GatedGNN(8, virtual_edges).double()
+    gnn = implementation(8, virtual_edges).double()
     graphs = [build_graph(VIT), build_graph(DARTS.replace(n_cells=1)), build_graph(VIT.replace(n_cells=1))]
     x = torch.randn(sum(graph.num_nodes for graph in graphs), 8, dtype=torch.float64)
     found = gradients(gnn, x, graphs)
@@ -69,10 +83,11 @@ def test_gradients_are_those_of_autograd(virtual_edges: int) -> None:
         assert (ours - reference).abs().max() <= 1e-12 * reference.abs().max()
 
 
+@IMPLEMENTATIONS
 @pytest.mark.parametrize("virtual_edges", [1, 50])
-def test_gradients_are_those_of_differences(virtual_edges: int) -> None:
+def test_gradients_are_those_of_differences(virtual_edges: int, implementation: type[GatedGNN]) -> None:
     torch.manual_seed(2)
-    gnn = GatedGNN(4, virtual_edges).double()
+    gnn = implementation(4, virtual_edges).double()
     graphs = [build_graph(DARTS.replace(n_cells=1)), build_graph(VIT.replace(n_cells=1))]
     x = torch.randn(sum(graph.num_nodes for graph in graphs), 4, dtype=torch.float64, requires_grad=True)
     names = [name for name, _ in gnn.named_parameters()]
@@ -86,8 +101,9 @@ def test_gradients_are_those_of_differences(virtual_edges: int) -> None:
     assert torch.autograd.gradcheck(sweep, (x, *gnn.parameters()), eps=1e-7, atol=1e-5, fast_mode=True)
 
 
-def test_a_second_backward_pass_gives_the_same() -> None:
-    gnn = GatedGNN(8, 50)
+@IMPLEMENTATIONS
+def test_a_second_backward_pass_gives_the_same(implementation: type[GatedGNN]) -> None:
+    gnn = implementation(8, 50)
     graphs = [build_graph(VIT)]
     x = torch.randn(graphs[0].num_nodes, 8, requires_grad=True)
     result = gnn(x, batch(graphs))
