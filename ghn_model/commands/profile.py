@@ -83,8 +83,8 @@ def run(options: argparse.Namespace) -> None:
 
 def _text(found: StepProfile) -> str:
     lines = [
-        f"{found.step_ms:.1f} ms per step, {found.networks_per_s:.1f} networks/s "
-        f"({found.steps} steps without the profiler)",
+        f"{found.step_ms:.1f} ms per step, {found.networks_per_s:.1f} networks/s, {found.networks_per_core_s:.1f} "
+        f"networks per core-second ({found.steps} steps without the profiler)",
     ]
     if found.kernels:
         lines.append(

@@ -46,6 +46,9 @@ class StepProfile(NamedTuple):
         Milliseconds per step without the profiler; the slowest process counts.
     networks_per_s : float
         Networks per second of all processes together, without the profiler.
+    networks_per_core_s : float
+        Networks per second of processor time of all processes, without the profiler and without data loader workers;
+        unlike `networks_per_s`, it hardly changes when other programs run at the same time.
     parts : dict of str to float
         Milliseconds of host time per step for each part of a step, with the profiler, in the main process; empty in
         the others.
@@ -58,6 +61,7 @@ class StepProfile(NamedTuple):
     steps: int
     step_ms: float
     networks_per_s: float
+    networks_per_core_s: float
     parts: dict[str, float]
     kernels: float
     kernel_ms: float
@@ -136,10 +140,12 @@ def profile_training(
         )
     if measurement.profiler and out is not None:
         measurement.profiler.export_chrome_trace(str(Path(out) / "trace.json.gz"))
+    networks = steps * recipe.meta_batch_size
     return StepProfile(
         steps,
         1e3 * measurement.seconds / steps,
-        steps * recipe.meta_batch_size / measurement.seconds,
+        networks / measurement.seconds,
+        networks / (distributed.world_size * measurement.core_seconds),
         *_summary(measurement.profiler, profiled_steps),
     )
 
@@ -169,8 +175,8 @@ class _Measurement:
         if distributed.device.type == "cuda":
             activities.append(ProfilerActivity.CUDA)
         self.profiler = profile(activities=activities) if distributed.is_main else None
-        self.seconds = 0.0
-        self._started = 0.0
+        self.seconds = self.core_seconds = 0.0
+        self._started = 0.0, 0.0
         self._profiling = False
 
     def __enter__(self) -> _Measurement:
@@ -182,11 +188,12 @@ class _Measurement:
     def after_step(self, done: int) -> None:
         if done == WARMUP_STEPS:
             self._synchronize()
-            self._started = time.perf_counter()
+            self._started = time.perf_counter(), time.process_time()
         elif done == WARMUP_STEPS + self.steps:
             self._synchronize()
             # Exchanged here, because the other processes may have ended after the last step.
-            (self.seconds,) = self.distributed.maximum([time.perf_counter() - self._started])
+            passed = time.perf_counter() - self._started[0], time.process_time() - self._started[1]
+            self.seconds, self.core_seconds = self.distributed.maximum(passed)
             if self.profiler:
                 self.profiler.start()
                 self._profiling = True

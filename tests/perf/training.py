@@ -1,4 +1,4 @@
-"""The time of the parts of a training step, and the number of networks per second."""
+"""The time of the parts of a training step, and the number of networks per second of time and of processor time."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ def steps() -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         build_corpus(Path(folder), BuildPlan(splits=("train",), train_size=3_000, seed=0))
         rows += _step(Path(folder), "cpu")
+        rows += _sizes(Path(folder))
         if torch.cuda.is_available():
             rows += _step(Path(folder), "cuda")
             rows += _sharing(Path(folder))
@@ -42,6 +43,18 @@ def _step(data: Path, device: str) -> list[Row]:
     for name in ("data", "networks", "hypernetwork", "optimizer"):
         share = 100 * shares[name] / sum(parts.values())
         rows.append((f"{where}, {name}: % of its time", f"{share:.0f}", TARGETS.get(name, "")))
+    return rows
+
+
+def _sizes(data: Path) -> list[Row]:
+    """Measure networks per second of processor time with the numbers of networks and images of the recipe for a CPU."""
+    sizes = ["--meta-batch-size", "4", "--batch-size", "16", "--max-params", "150000", "--max-nodes", "120"]
+    rows = []
+    for resolution, fraction in (("full", "0"), ("half", "0.99")):
+        words = "--device", "cpu", "--threads", "1", "--workers", "0", "--low-resolution", fraction, *sizes
+        speed = _profiled(data, 1, *words)["networks_per_core_s"]
+        where = f"training ghn2, 4 networks, 16 images, {resolution} resolution, cpu: networks per core-second"
+        rows.append((where, f"{speed:.2f}", ""))
     return rows
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,7 @@ def test_the_command_prints_tables_and_writes_files(
     assert written["recipe"]["max_params"] == 100_000
     assert list(written["parts"]) == list(PARTS)
     assert written["networks_per_s"] == pytest.approx(2 * 1000 / written["step_ms"])
+    assert written["networks_per_core_s"] > 0.9 * written["networks_per_s"] / (os.cpu_count() or 1)
     assert written["parts"]["networks backward"] > 0
     with gzip.open(tmp_path / "p" / "trace.json.gz", "rt") as file:
         names = {event.get("name") for event in json.load(file)["traceEvents"]}
@@ -105,4 +107,5 @@ def test_processes_are_counted_together(corpus: Path, tmp_path: Path) -> None:
     found = json.loads(line)
     assert found["processes"] == 2
     assert found["networks_per_s"] == pytest.approx(2 * 1000 / found["step_ms"])
+    assert found["networks_per_core_s"] > 0.9 * found["networks_per_s"] / (os.cpu_count() or 1)
     assert sorted(path.name for path in (tmp_path / "p").iterdir()) == ["profile.json", "trace.json.gz"]
