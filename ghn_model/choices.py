@@ -11,6 +11,7 @@ __all__ = [
     "OPTIMIZERS",
     "PRECISIONS",
     "PRESETS",
+    "RECIPES",
     "SCHEDULES",
     "WINDOWS",
 ]
@@ -33,6 +34,9 @@ DEFAULT_METRICS = ("top1", "top5")
 OPTIMIZERS = ("adam", "adamw")
 NETWORK_NORMS = ("none", "clip", "normalise")
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
+
+RECIPES = ("published", "cpu")
+"""Kinds of recipes: as published, or adapted to hours on a CPU."""
 
 SCHEDULES = ("constant", "steps", "cosine", "wsd")
 """Kinds of learning rate schedules."""

@@ -24,7 +24,7 @@ from deepnets.support import (
     positive_number,
     seed,
 )
-from ghn_model.choices import NETWORK_NORMS, OPTIMIZERS, PRECISIONS, PRESETS, SCHEDULES
+from ghn_model.choices import NETWORK_NORMS, OPTIMIZERS, PRECISIONS, PRESETS, RECIPES, SCHEDULES
 from ghn_model.commands.hypernetwork_options import add_hypernetwork, check_unused, config_from
 from ghn_model.commands.task_data import (
     add_task,
@@ -157,31 +157,60 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
     """Add the options that change fields of the recipe."""
     recipe = parser.add_argument_group(
         "recipe",
-        "By default that of the publication (here: GHN-2 on CIFAR-10); for digits one that takes minutes on a CPU.",
+        "The defaults shown are those of the publication (here: GHN-2 on CIFAR-10), then those of --recipe cpu and of "
+        "digits, whose recipe takes minutes on a CPU, where they differ.",
     )
     add = recipe.add_argument
-    add("--meta-batch-size", type=positive, help="networks per step, of all processes together (default: 8; digits: 2)")
-    add("--batch-size", type=positive, help="images per step (default: 64; digits: 16)")
-    add("--lr", type=positive_number, help="largest learning rate (default: 1e-3; digits: 3e-3)")
-    add("--weight-decay", type=number, help="weight decay of the hypernetwork (default: 1e-5)")
-    add("--optimizer", choices=OPTIMIZERS, help="optimizer (default: adam)")
-    add("--beta2", type=number, help="decay rate of second moments in Adam and AdamW (default: 0.999)")
-    add("--schedule", choices=SCHEDULES, help="learning rate schedule (default: steps; digits: cosine)")
-    add("--warmup", type=number, help="fraction of the training with linear warmup (default: 0; digits: 0.05)")
+    add(
+        "--recipe",
+        choices=RECIPES,
+        help="published, or adapted to hours on a CPU; digits and --task text have one recipe "
+        "(default: cpu on a CPU, otherwise published)",
+    )
+    add(
+        "--meta-batch-size",
+        type=positive,
+        help="networks per step, of all processes together (default: 8; cpu: 4; digits: 2)",
+    )
+    add("--batch-size", type=positive, help="images per step (default: 64; cpu and digits: 16)")
+    add("--lr", type=positive_number, help="largest learning rate (default: 1e-3; cpu and digits: 3e-3)")
+    add("--weight-decay", type=number, help="weight decay of the hypernetwork (default: 1e-5; cpu: 0.01)")
+    add("--optimizer", choices=OPTIMIZERS, help="optimizer (default: adam; cpu: adamw)")
+    add("--beta2", type=number, help="decay rate of second moments in Adam and AdamW (default: 0.999; cpu: 0.99)")
+    add("--schedule", choices=SCHEDULES, help="learning rate schedule (default: steps; cpu: wsd; digits: cosine)")
+    add(
+        "--warmup",
+        type=number,
+        help="fraction of the training with linear warmup (default: 0; cpu: 0.01; digits: 0.05)",
+    )
     add("--decay", type=number, help="fraction of the training in which --schedule wsd decays (default: 0.2)")
-    add("--clip-grad", type=number, help="maximum norm of the gradient; 0 for no limit (default: 5; digits: 1)")
-    add("--network-norm", choices=NETWORK_NORMS, help="treatment of gradient norms of networks (default: none)")
+    add("--clip-grad", type=number, help="maximum norm of the gradient; 0 for no limit (default: 5; cpu and digits: 1)")
+    add(
+        "--network-norm",
+        choices=NETWORK_NORMS,
+        help="treatment of gradient norms of networks (default: none; cpu: normalise)",
+    )
     add(
         "--predicted-param-decay",
         type=number,
         help="coefficient of the norms of predicted tensors in the loss (default: 0; GHN-3: 3e-5)",
     )
     add("--label-smoothing", type=number, help="label smoothing (default: 0; ImageNet: 0.1)")
-    add("--max-params", type=non_negative, help="largest networks; 0 for no limit (default: 0; digits: 100,000)")
-    add("--max-nodes", type=non_negative, help="largest graphs; 0 for no limit (default: 0; digits: 120)")
-    add("--low-resolution", type=number, help="fraction of the training with half the image resolution (default: 0)")
     add(
-        "--ema-decay", type=number, help="decay of the moving average of weights; 0 for none (default: 0; digits: 0.99)"
+        "--max-params",
+        type=non_negative,
+        help="largest networks; 0 for no limit (default: 0; cpu: 150,000; digits: 100,000)",
+    )
+    add("--max-nodes", type=non_negative, help="largest graphs; 0 for no limit (default: 0; cpu and digits: 120)")
+    add(
+        "--low-resolution",
+        type=number,
+        help="fraction of the training with half the image resolution (default: 0; cpu: 0.6)",
+    )
+    add(
+        "--ema-decay",
+        type=number,
+        help="decay of the moving average of weights; 0 for none (default: 0; cpu: 0.998; digits: 0.99)",
     )
     add("--augment", action=argparse.BooleanOptionalAction, help="augment the images (default: yes)")
     add("--seed", type=seed, help="random seed (default: 0)")
@@ -233,9 +262,9 @@ def opened(options: argparse.Namespace) -> Iterator[Opened]:
 
     if options.threads:
         torch.set_num_threads(options.threads)
-    recipe = recipe_from(options)
     distributed = Distributed(options.device)
     try:
+        recipe = recipe_from(options, distributed.device.type)
         data = open_training_data(options, recipe, distributed.device)
         init: Any = None
         if getattr(options, "init", None):
@@ -256,14 +285,15 @@ def opened(options: argparse.Namespace) -> Iterator[Opened]:
         distributed.close()
 
 
-def recipe_from(options: argparse.Namespace) -> Recipe:
-    """Return the recipe of the preset with the changes that the options make."""
+def recipe_from(options: argparse.Namespace, device: str) -> Recipe:
+    """Return the recipe of the preset for a type of device, with the changes that the options make."""
     from ghn_model.training import Recipe
 
     changes = {name: getattr(options, name) for name in CHANGES if getattr(options, name, None) is not None}
     if networks_name(options) != "train":  # limits of the recipe for digits are for networks of DeepNets-1M
         changes = {"max_params": 0, "max_nodes": 0, **changes}
-    recipe = Recipe.preset(options.preset, data_name(options), task=_recipe_task(options), **changes)
+    kind = options.recipe or ("cpu" if device == "cpu" else "published")
+    recipe = Recipe.preset(options.preset, data_name(options), task=_recipe_task(options), kind=kind, **changes)
     schedule = {"kind": options.schedule, "warmup": options.warmup, "decay": options.decay}
     if schedule := {name: value for name, value in schedule.items() if value is not None}:
         recipe = recipe.replace(schedule=replace(recipe.schedule, epochs=0, **schedule))

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from deepnets.support import ConfigError, at_least, checked_integer
-from ghn_model.choices import NETWORK_NORMS, OPTIMIZERS, PRECISIONS, PRESETS
+from ghn_model.choices import NETWORK_NORMS, OPTIMIZERS, PRECISIONS, PRESETS, RECIPES
 from ghn_model.training.schedules import Schedule
 
 __all__ = ["PRECISIONS", "Recipe"]
@@ -24,6 +24,22 @@ RENAMED = {
     "average": "ema_decay",
 }
 """Fields by the names that they had in recipes written by version 0.1.0 and before."""
+
+_CPU = {
+    "optimizer": "adamw",
+    "lr": 3e-3,
+    "weight_decay": 0.01,
+    "beta2": 0.99,
+    "meta_batch_size": 4,
+    "batch_size": 16,
+    "max_params": 150_000,
+    "max_nodes": 120,
+    "clip_grad": 1.0,
+    "network_norm": "normalise",
+    "ema_decay": 0.998,
+    "low_resolution": 0.6,
+}
+"""What the recipe for hours on a CPU changes (docs/training.md has the measurements)."""
 
 _DIGITS = {
     "meta_batch_size": 2,
@@ -160,7 +176,15 @@ class Recipe:
             raise ConfigError(f"schedule: expected a Schedule, got {type(self.schedule).__name__}")
 
     @classmethod
-    def preset(cls, name: str, images: str = "cifar10", *, task: str = "classification", **changes: Any) -> Recipe:
+    def preset(
+        cls,
+        name: str,
+        images: str = "cifar10",
+        *,
+        task: str = "classification",
+        kind: str = "published",
+        **changes: Any,
+    ) -> Recipe:
         """Return the recipe of a published hypernetwork.
 
         Parameters
@@ -175,6 +199,10 @@ class Recipe:
         task : str, default "classification"
             Task of the networks.  For "text", the recipe is that of LoGAH for GPT-2 (Zhou et al., 2024): 6 sequences
             and 2 networks per step.
+        kind : {"published", "cpu"}, default "published"
+            "cpu" adapts the recipe for classification to hours on a CPU: small networks, few images, half the
+            resolution for most of the training, AdamW with a high learning rate, which is constant and then decays, and
+            gradients of networks that are scaled to the same norm.  It changes nothing for "digits" and "python".
         **changes
             Fields that replace those of the preset.
 
@@ -194,6 +222,8 @@ class Recipe:
         """
         if name not in PRESETS:
             raise ConfigError(f"preset: unknown {name!r}; use one of {', '.join(PRESETS)}")
+        if kind not in RECIPES:
+            raise ConfigError(f"kind: unknown {kind!r}; use one of {', '.join(RECIPES)}")
         large = images == "imagenet"
         values: dict[str, Any] = {"meta_batch_size": 1 if name == "ghn1" else 8}
         if name.startswith("ghn3"):
@@ -215,6 +245,8 @@ class Recipe:
                 values |= {"schedule": Schedule("cosine", warmup=0.05), **_PYTHON}
         if images == "digits":
             values |= {"schedule": Schedule("cosine", warmup=0.05), **_DIGITS}
+        elif kind == "cpu" and task != "text":
+            values |= {"schedule": Schedule("wsd", warmup=0.01), **_CPU}
         return cls(**{**values, **changes})
 
     def memory_format(self, device: torch.device) -> torch.memory_format:

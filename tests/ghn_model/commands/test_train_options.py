@@ -18,7 +18,8 @@ from ghn_model.__main__ import main
 from ghn_model.checkpoints import DIGEST, TensorFile, grow_tables, write_tensors
 from ghn_model.commands import profile, train
 from ghn_model.commands.hypernetwork_options import config_from
-from ghn_model.training import CheckpointPolicy
+from ghn_model.commands.train import recipe_from
+from ghn_model.training import CheckpointPolicy, Recipe
 from ghn_model.training.state import read_identity
 from tests.oracles.naive_ghn import random_state_dict
 from tests.support.training_runs import command, small_config, train_here
@@ -92,6 +93,21 @@ def test_initial_weights_of_the_presets() -> None:
     for images, init in (("cifar10", "published"), ("imagenet", "published"), ("digits", "small")):
         assert config_from(parsed(f"--images {images}"), 10, 32).init == init
     assert config_from(parsed("--images digits --weight-init published"), 10, 32).init == "published"
+
+
+@pytest.mark.parametrize("module", [train, profile])
+@pytest.mark.parametrize(
+    ("words", "device", "kind"),
+    [
+        ("", "cpu", "cpu"),
+        ("", "cuda", "published"),
+        ("--recipe published", "cpu", "published"),
+        ("--recipe cpu", "cuda", "cpu"),
+    ],
+)
+def test_the_recipe_depends_on_the_device(module: Any, words: str, device: str, kind: str) -> None:
+    recipe = recipe_from(parsed(f"--images cifar10 --seed 7 {words}", module), device)
+    assert recipe == Recipe.preset("ghn2", kind=kind, seed=7)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import torch
 
 from deepnets.support import ConfigError
 from ghn_model import PRESETS, describe, list_pretrained
+from ghn_model.choices import RECIPES
 from ghn_model.training import Budget, Recipe, Schedule
 
 
@@ -69,9 +70,24 @@ def test_published_recipes() -> None:
 
 
 @pytest.mark.parametrize("preset", PRESETS)
+def test_the_recipe_for_a_cpu(preset: str) -> None:
+    """It is the same for all hypernetworks, but for the epochs and the decay of predicted parameters."""
+    published, recipe = Recipe.preset(preset), Recipe.preset(preset, kind="cpu")
+    assert Recipe.preset(preset, kind="published") == published
+    assert (recipe.meta_batch_size, recipe.batch_size, recipe.max_params, recipe.max_nodes) == (4, 16, 150_000, 120)
+    assert (recipe.optimizer, recipe.lr, recipe.schedule.kind) == ("adamw", 3e-3, "wsd")
+    assert (recipe.epochs, recipe.predicted_param_decay) == (published.epochs, published.predicted_param_decay)
+    for images, task in (("digits", "classification"), ("python", "text")):  # their only recipe is for a CPU
+        assert Recipe.preset(preset, images, task=task, kind="cpu") == Recipe.preset(preset, images, task=task)
+    with pytest.raises(ConfigError, match="published, cpu"):
+        Recipe.preset(preset, kind="gpu")
+
+
+@pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("images", ["digits", "cifar10", "imagenet"])
-def test_recipes_survive_json(preset: str, images: str) -> None:
-    recipe = Recipe.preset(preset, images)
+@pytest.mark.parametrize("kind", RECIPES)
+def test_recipes_survive_json(preset: str, images: str, kind: str) -> None:
+    recipe = Recipe.preset(preset, images, kind=kind)
     assert Recipe.from_dict(recipe.to_dict()) == recipe
 
 
