@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.metrics import Metric, get_metrics
+from deepnets.architecture import CompactModel, Network
 from deepnets.data import Images, ImageSet
 from deepnets.support import ConfigError
 from ghn_model.networks import abbreviated_names, check_predicted, use_batch_statistics
@@ -85,7 +86,8 @@ def evaluate_network(
     ----------
     model
         The network, on any device; its own parameters may be on `meta`.  It is not modified: a copy that shares its
-        parameters is run in evaluation mode, with batch norms that use the statistics of the batch.
+        parameters is run in evaluation mode, with batch norms that use the statistics of the batch.  On a CPU, channels
+        of a `deepnets.Network` that are equal, as in wide networks with predicted parameters, are computed once.
     parameters
         All parameters by name, on any device.
     images
@@ -131,6 +133,8 @@ def evaluate_network(
     def network(*inputs: Any) -> Any:
         return torch.func.functional_call(shell, values, inputs)
 
+    if type(model) is Network and device.type == "cpu":  # where the time is that of the arithmetic
+        network = CompactModel(network, shell)
     return score(network, images, batch_size, seed=seed, metrics=metrics, task=task)
 
 

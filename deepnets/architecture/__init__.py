@@ -10,11 +10,12 @@ cell        `Cell`, the torch module of a cell
 network     `Network`, the torch module of a configuration
 depthwise   depthwise convolutions with a fast backward pass on CPUs
 functional  `run_network`, the forward pass with given parameters
+compact     `CompactModel`, which computes equal channels once
 flops       `count_flops`, floating-point operations of a network
 nas_formats genotypes of other search spaces: DARTS, NASLib, NATS-Bench
 
-Only `operations`, `cell`, `network`, `depthwise`, `functional` and `flops` import torch; names are imported on first
-use.
+Only `operations`, `cell`, `network`, `depthwise`, `functional`, `compact` and `flops` import torch; names are imported
+on first use.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from deepnets.architecture.codes import NORM as NORM
     from deepnets.architecture.codes import POS_ENC as POS_ENC
     from deepnets.architecture.codes import STEM as STEM
+    from deepnets.architecture.compact import CompactModel as CompactModel
     from deepnets.architecture.config import NetworkConfig as NetworkConfig
     from deepnets.architecture.config import checked_task as checked_task
     from deepnets.architecture.encoding import ARCHITECTURE as ARCHITECTURE
@@ -71,6 +73,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "POS_ENC",
             "STEM",
         ),
+        "compact": ("CompactModel",),
         "config": (
             "NetworkConfig",
             "checked_task",

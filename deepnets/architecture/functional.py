@@ -96,7 +96,8 @@ class _Pass:
         return F.conv2d(x, weight, None, stride, padding, dilation, groups)
 
     def depthwise(self, name: str, x: Tensor, stride: int, kernel: int, dilation: int = 1) -> Tensor:
-        large = dilation > 1 or kernel > 3  # where the backward pass of PyTorch is slow on a CPU
+        # Where the backward pass of PyTorch is slow on a CPU.
+        large = (dilation > 1 or kernel > 3) and torch.is_grad_enabled()
         if large and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
             return depthwise_conv2d(x, self.parameters[f"{name}.weight"], stride, dilation)
         return self.conv(name, x, stride, dilation * (kernel // 2), dilation, x.shape[1])

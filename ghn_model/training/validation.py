@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from deepnets.architecture import CompactModel, run_network
+from deepnets.families import FamilyGraph
 from deepnets.graph import Graph
 from deepnets.support import ConfigError, at_least, checked_integer
 from ghn_model.tasks import Classification, LogitTask
@@ -148,11 +152,11 @@ class Validation:
     def _value(self, hypernetwork: nn.Module, graph: Graph, device: torch.device) -> Tensor:
         batch = MetaBatch.of(hypernetwork, [graph]).to(device)
         (parameters,) = hypernetwork(batch.inputs)
+        network = self._network(graph, parameters, device)
         total = torch.zeros((), device=device)
         failed = torch.zeros((), dtype=torch.bool, device=device)
         for examples, targets in self.batches:
-            inputs = self.task.inputs(examples, targets)
-            output = run_graph(graph, parameters, inputs, image_size=self.image_size, training=False)
+            output = network(self.task.inputs(examples, targets))
             logits, labels = self.task.logits(output, targets), self.task.labels(targets)
             finite = logits.isfinite().all(dim=1)
             total += torch.where(finite, self.task.tallies(logits, labels), 0).sum()
@@ -161,6 +165,16 @@ class Validation:
         if self.task.metric.worst is None and bool(failed):
             value = math.nan
         return torch.stack([torch.as_tensor(value, device=device), failed.float()])
+
+    def _network(self, graph: Graph, parameters: Mapping[str, Tensor], device: torch.device) -> Callable[[Any], Any]:
+        """A function from the inputs of a network to its outputs."""
+        run = partial(run_graph, graph, parameters, image_size=self.image_size, training=False)
+        if isinstance(graph, FamilyGraph) or device.type != "cpu":
+            return run
+        compact = CompactModel(
+            partial(run_network, graph.config, parameters, image_size=self.image_size, training=False)
+        )
+        return lambda inputs: compact(*inputs) if isinstance(inputs, tuple) else run(inputs)
 
 
 def start_curve(folder: Path, step: int, columns: Sequence[str] = CURVE) -> None:

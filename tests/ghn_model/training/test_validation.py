@@ -133,7 +133,7 @@ def test_images_with_outputs_that_are_not_finite_are_wrong_answers(
     images, labels = stream(batch_size=12).at(0)
     logits = torch.eye(10)[labels]
     logits[0, labels[0]], logits[1, labels[1]], logits[2, (labels[2] + 1) % 10] = torch.nan, torch.inf, -torch.inf
-    monkeypatch.setattr("ghn_model.training.validation.run_graph", lambda *_, **__: logits)
+    monkeypatch.setattr("ghn_model.training.validation.run_network", lambda *_, **__: logits)
     validation = Validation(small_graphs(corpus, 1), [(images, labels)])
     accuracies, failed = validation.values(GHN(small_config()), Distributed("cpu"))
     assert accuracies.tolist() == [75.0]

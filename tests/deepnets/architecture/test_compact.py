@@ -1,0 +1,178 @@
+"""`CompactModel` gives the outputs of the network itself, with fewer channels where channels are equal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from benchmark.accuracy import evaluate_network
+from deepnets import GENOTYPES, Network, NetworkConfig, build_graph
+from deepnets.architecture import CompactModel, run_network
+from deepnets.data import load_images
+from ghn_model import GHN, GHNConfig
+from ghn_model.networks import use_batch_statistics
+from tests.support.strategies import configs
+
+DARTS, VIT = GENOTYPES["DARTS"], GENOTYPES["ViT"]
+LARGEST = 8
+"""Channels that the hypernetwork of these tests decodes; it repeats them in wider layers."""
+
+
+def predicted(config: NetworkConfig, seed: int = 0) -> Network:
+    """A network in evaluation mode and double precision, with predicted parameters."""
+    torch.manual_seed(seed)
+    ghn = GHN(GHNConfig(hidden=8, max_shape=(LARGEST, LARGEST, 7, 7))).double()
+    network = Network(config).double()
+    ghn.initialize(network)
+    return use_batch_statistics(network).eval()
+
+
+def images(seed: int = 1) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    batch = torch.randn(3, 3, 32, 32, dtype=torch.double, generator=generator)
+    return batch.contiguous(memory_format=torch.channels_last)
+
+
+def compare(network: Network) -> None:
+    found, with_hooks = CompactModel(network), CompactModel(network, network)
+    for batch in (images(1), images(2)):  # what was computed for the first one is used for the second
+        with torch.no_grad():
+            expected = network(batch)
+        assert expected.isfinite().all()
+        for result in (found(batch), with_hooks(batch)):
+            assert type(result) is Tensor
+            assert torch.allclose(result, expected, rtol=1e-6, atol=1e-8 * float(expected.abs().max()))
+
+
+@settings(max_examples=30, deadline=None)
+@given(configs(max_cells=4, max_steps=3, widths=(8, 24, 40), with_output=True), st.integers(0, 3))
+def test_outputs_of_any_network(config: NetworkConfig, seed: int) -> None:
+    compare(predicted(config, seed))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        NetworkConfig(DARTS, n_cells=3, C=24),
+        NetworkConfig(DARTS, n_cells=3, C=24, stem_type=1, norm=None, fc_layers=2, fc_dim=32),
+        NetworkConfig(DARTS, n_cells=3, C=16, stem_pool=True, glob_avg=False),
+        NetworkConfig(VIT, n_cells=2, C=32, C_mult=1, preproc=False),
+    ],
+)
+def test_outputs_with_all_kinds_of_layers(config: NetworkConfig) -> None:
+    compare(predicted(config))
+
+
+class Convolutions(TorchDispatchMode):
+    """Records the shapes of the weights of all convolutions that are computed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shapes: list[torch.Size] = []
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function is torch.ops.aten.convolution.default:
+            self.shapes.append(args[1].shape)
+        return function(*args, **(kwargs or {}))
+
+
+def test_equal_channels_are_computed_once() -> None:
+    network = predicted(NetworkConfig(DARTS, n_cells=3, C=48))
+    with Convolutions() as found:
+        CompactModel(network)(images())
+    assert len(found.shapes) > 20
+    assert max(shape[0] for shape in found.shapes) <= 4 * LARGEST
+    assert max(shape[1] for shape in found.shapes) <= 8 * LARGEST  # of four concatenated states, some with two halves
+
+
+def test_networks_without_equal_channels_are_computed_as_usual() -> None:
+    """Bit for bit, since nothing is selected or added."""
+    torch.manual_seed(0)
+    for config in (NetworkConfig(DARTS, n_cells=4, C=16), NetworkConfig(VIT, n_cells=2, C=16, C_mult=1)):
+        network = use_batch_statistics(Network(config)).eval()
+        nn.init.uniform_(next(p for p in network.parameters() if p.dim() == 1))
+        for parameter in network.parameters():
+            if parameter.dim() == 1:
+                nn.init.uniform_(parameter)  # weights of norms are equal at first
+        batch = images().float()
+        with torch.no_grad():
+            assert torch.equal(CompactModel(network)(batch), network(batch))
+
+
+def test_parameters_that_are_made_for_every_call() -> None:
+    """Their addresses are used again for other values."""
+    config = NetworkConfig(DARTS, n_cells=2, C=16)
+    parameters = {name: tensor.detach() for name, tensor in predicted(config).named_parameters()}
+    numbers = iter(range(1, 100))
+
+    def function(x: Any) -> Any:
+        number = next(numbers)
+        return run_network(config, {name: tensor * number for name, tensor in parameters.items()}, x, training=False)
+
+    model = CompactModel(function)
+    for number in (1, 2, 3):
+        scaled = {name: tensor * number for name, tensor in parameters.items()}
+        expected = run_network(config, scaled, images(), training=False)
+        assert torch.allclose(model(images()), expected, rtol=1e-6, atol=1e-8)
+
+
+class Unusual(nn.Module):
+    """Functions that the module does not know."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+        self.grouped = nn.Conv2d(8, 8, 1, groups=2)
+        self.norm = nn.BatchNorm2d(8)
+        with torch.no_grad():
+            self.conv.weight[4:] = self.conv.weight[:4]
+            self.conv.bias.fill_(0.5)  # type: ignore[union-attr]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        x = self.conv(x)
+        y = F.interpolate(self.norm(self.grouped(x)), scale_factor=2)
+        rows = x.permute(0, 2, 3, 1).reshape(len(x), -1, x.shape[1]).softmax(-1)
+        gap = x.mean(dim=(2, 3), keepdim=True)
+        return (1 - x * 2 + gap).clamp(min=0).sum(dim=1) / x.size(1), [y[:, 2:5], rows, x[0], -x.flatten(1, 2)]
+
+
+def test_other_functions_get_whole_tensors() -> None:
+    torch.manual_seed(0)
+    model = Unusual().double().eval()
+    with torch.no_grad():
+        expected, others = model(images())
+    found, found_others = CompactModel(model)(images())
+    for ours, theirs in zip([found, *found_others], [expected, *others], strict=True):
+        assert type(ours) is Tensor
+        assert torch.allclose(ours, theirs)
+
+
+def test_the_memory_format_remains() -> None:
+    """Convolutions on CPUs are faster with the channels last, and so they are with selected channels."""
+    seen = []
+
+    def function(x: Any) -> Any:
+        y = F.conv2d(x, torch.ones(8, 3, 1, 1, dtype=torch.double))
+        seen.append(y.whole().is_contiguous(memory_format=torch.channels_last))
+        return y
+
+    assert CompactModel(function)(images()).shape == (3, 8, 32, 32)
+    assert seen == [True]
+
+
+def test_the_benchmark_gives_the_scores_of_the_network() -> None:
+    network, digits = predicted(NetworkConfig(DARTS, n_cells=2, C=24)).float(), load_images("digits", "test")
+    parameters = {name: tensor.detach() for name, tensor in network.named_parameters()}
+    unused = build_graph(network.config).unused
+    scores = evaluate_network(network, parameters, digits, unused=unused)
+    with torch.no_grad():
+        correct = [(network(batch).argmax(1) == labels).sum() for batch, labels in digits.batches(64)]
+    assert scores["top1"] == pytest.approx(100 * float(sum(correct)) / len(digits))
+    assert not network.stem[0]._forward_pre_hooks  # the network itself is as before
