@@ -30,6 +30,7 @@ LAZY = (
 )
 NEED_TORCH = (
     "deepnets.architecture.cell",
+    "deepnets.architecture.compact",
     "deepnets.architecture.depthwise",
     "deepnets.architecture.flops",
     "deepnets.architecture.functional",

@@ -51,7 +51,7 @@ def compare(network: Network) -> None:
             assert torch.allclose(result, expected, rtol=1e-6, atol=1e-8 * float(expected.abs().max()))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(configs(max_cells=4, max_steps=3, widths=(8, 24, 40), with_output=True), st.integers(0, 3))
 def test_outputs_of_any_network(config: NetworkConfig, seed: int) -> None:
     compare(predicted(config, seed))
