@@ -48,6 +48,7 @@ def same(one: Path, other: Path) -> bool:
 # --- a run ---
 
 
+@pytest.mark.slow
 def test_the_loss_decreases_and_a_hypernetwork_is_saved(corpus: Path, tmp_path: Path) -> None:
     path = train_here(corpus, tmp_path / "a" / "run", steps=48, batch_size=8, ema_decay=0.5, lr=1e-2)
     assert path == tmp_path / "a" / "run" / "ghn.safetensors"
