@@ -7,7 +7,8 @@ weights of its distinct outputs, and adds the weights of equal inputs.  This is 
 needs no knowledge of how the parameters were made: equal rows of weights are found by comparing them.
 
 `Channels` takes the place of the tensor: PyTorch calls its `__torch_function__` for the functions of
-`torch.nn.functional`.  Functions that are not listed here get the whole tensor, so any model gives correct outputs.
+`torch.nn.functional`.  Functions, methods and operators that are not listed here get the whole tensor, and those that
+change a tensor in place are refused.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 __all__ = ["CompactModel"]
 
@@ -139,17 +141,19 @@ class Channels:
     ) -> Any:
         """Apply a function of PyTorch to arguments among which is an instance."""
         kwargs = kwargs or {}
-        first = args[0] if args else None
-        if isinstance(first, Channels) and function in _ELEMENTWISE:
-            return first.with_values(function(first.values, *args[1:], **kwargs))
+        if args and isinstance(args[0], Channels):
+            _check_not_in_place(function.__name__)
+            if function in _ELEMENTWISE:
+                return args[0].with_values(function(args[0].values, *args[1:], **kwargs))
         if function in _IMPLEMENTED:
             result = _IMPLEMENTED[function](*args, **kwargs)
             if result is not None:
                 return result
-        return function(*_whole(list(args)), **{name: _whole(value) for name, value in kwargs.items()})
+        return function(*_whole(args), **_whole(kwargs))
 
     def __getattr__(self, name: str) -> Any:
         """Attributes of tensors are those of the whole tensor."""
+        _check_not_in_place(name)
         if name in ("device", "dtype", "is_cuda", "ndim", "dim", "requires_grad", "is_floating_point"):
             return getattr(self.values, name)
         return getattr(self.whole(), name)
@@ -189,13 +193,31 @@ class Channels:
         return self.whole().flatten(start_dim, end_dim)
 
 
+def _operator(name: str) -> Callable[..., Any]:
+    """An operator of the whole tensor; Python does not look for operators in `__getattr__`."""
+
+    def apply(self: Channels, *others: Any) -> Any:
+        return getattr(self.whole(), name)(*_whole(others))
+
+    return apply
+
+
+for _name in (
+    *("__radd__", "__sub__", "__rsub__", "__rmul__", "__truediv__", "__rtruediv__", "__pow__", "__matmul__", "__neg__"),
+    *("__lt__", "__le__", "__gt__", "__ge__", "__eq__", "__ne__", "__abs__", "__bool__", "__float__", "__int__"),
+):
+    setattr(Channels, _name, _operator(_name))
+
+
 def _whole(value: Any) -> Any:
-    """A value in which tensors take the places of `Channels`."""
-    if isinstance(value, Channels):
-        return value.whole()
-    if isinstance(value, (tuple, list)):
-        return type(value)(_whole(part) for part in value)
-    return value
+    """A value, which can be nested, in which tensors take the places of `Channels`."""
+    return tree_map_only(Channels, Channels.whole, value)
+
+
+def _check_not_in_place(name: str) -> None:
+    """Refuse `relu_` and the like: a tensor that is put together from its channels would be changed, and lost."""
+    if name.endswith("_") and not name.endswith("__"):
+        raise TypeError(f"{name}: cannot change a tensor in place whose equal channels are computed once")
 
 
 def _taken(tensor: Tensor, positions: npt.NDArray[np.int64], axis: int = 1) -> Tensor:
@@ -301,6 +323,16 @@ def _linear(x: Any, weight: Tensor, bias: Tensor | None = None) -> Any:
     return Channels(F.linear(x.values, reduced, reduced_bias), index, x.memory)
 
 
+def _dropout(x: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
+    return None if training else x
+
+
+def _pad(x: Any, pad: Sequence[int], *options: Any, **named: Any) -> Any:
+    if not isinstance(x, Channels) or len(pad) > 2 * (x.values.dim() - 2):  # of the channels, too
+        return None
+    return x.with_values(F.pad(x.values, pad, *options, **named))
+
+
 def _cat(tensors: Sequence[Any], dim: int = 0) -> Any:
     if dim != 1 or not all(isinstance(tensor, Channels) for tensor in tensors):
         return None
@@ -326,7 +358,7 @@ def _combined(x: Channels, other: Any, function: Callable[[Tensor, Tensor], Tens
 
 _ELEMENTWISE: frozenset[Callable[..., Any]] = frozenset(
     [
-        *(F.relu, F.hardswish, F.gelu, F.dropout, F.pad, torch.relu),
+        *(F.relu, F.hardswish, F.gelu, torch.relu),
         *(torch.max_pool2d, F.max_pool2d, F.avg_pool2d, F.adaptive_avg_pool2d),
     ]
 )
@@ -336,6 +368,8 @@ _IMPLEMENTED: dict[Callable[..., Any], Callable[..., Any]] = {
     F.conv2d: _conv2d,
     F.batch_norm: _batch_norm,
     F.linear: _linear,
+    F.dropout: _dropout,
+    F.pad: _pad,
     torch.cat: _cat,
 }
 """Other functions; the result None stands for the function applied to whole tensors."""

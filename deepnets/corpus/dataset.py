@@ -35,6 +35,7 @@ from deepnets.support import (
     MissingDependencyError,
     at_least,
     checked_integer,
+    install_command,
     naming_extras,
 )
 
@@ -323,7 +324,7 @@ class DeepNets1M:
         try:
             from deepnets.corpus.pyg_dataset import PyGDataset
         except ImportError as error:
-            raise MissingDependencyError('to_pyg needs PyTorch Geometric: pip install "deepnets1m[pyg]"') from error
+            raise MissingDependencyError(f"to_pyg needs PyTorch Geometric: {install_command('pyg')}") from error
         return PyGDataset(self, virtual_edges, targets, table=table, shapes=shapes, transform=transform)
 
     def loader(

@@ -290,7 +290,7 @@ def recipe_from(options: argparse.Namespace, device: str) -> Recipe:
     from ghn_model.training import Recipe
 
     changes = {name: getattr(options, name) for name in CHANGES if getattr(options, name, None) is not None}
-    if networks_name(options) != "train":  # limits of the recipe for digits are for networks of DeepNets-1M
+    if networks_name(options) != "train":  # limits of recipes are for networks of DeepNets-1M
         changes = {"max_params": 0, "max_nodes": 0, **changes}
     kind = options.recipe or ("cpu" if device == "cpu" else "published")
     recipe = Recipe.preset(options.preset, data_name(options), task=_recipe_task(options), kind=kind, **changes)

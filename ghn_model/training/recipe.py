@@ -202,7 +202,7 @@ class Recipe:
         kind : {"published", "cpu"}, default "published"
             "cpu" adapts the recipe for classification to hours on a CPU: small networks, few images, half the
             resolution for most of the training, AdamW with a high learning rate, which is constant and then decays, and
-            gradients of networks that are scaled to the same norm.  It changes nothing for "digits" and "python".
+            gradients of networks that are scaled to the same norm.  It changes nothing for "digits" and for texts.
         **changes
             Fields that replace those of the preset.
 
