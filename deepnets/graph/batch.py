@@ -173,7 +173,7 @@ class GraphBatch:
         >>> (matrices[1].numpy() == graph.distances(50)).all()
         np.True_
         """
-        sizes = self.offsets.diff().tolist()
+        sizes = [graph.num_nodes for graph in self.graphs]
         parts = torch.split(self.path_lengths, [size * size for size in sizes])
         return [part.view(size, size) for part, size in zip(parts, sizes)]
 

@@ -3,7 +3,6 @@
 gated_gnn       the gated graph network of GHN-1 and GHN-2
 compiled_sweep  its propagation node by node in compiled code, on a CPU
 level_sweep     its propagation level by level, on a GPU
-message_layers  what both compute for all nodes at once
 graphormer      the transformer of GHN-3
 mlp             the multilayer perceptron, and the baseline that ignores edges
 shape_encoder   embeddings of parameter shapes

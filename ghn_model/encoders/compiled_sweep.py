@@ -19,7 +19,6 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from deepnets.support import compiled
-from ghn_model.encoders.message_layers import gates_from_state, message_layers
 
 __all__ = ["propagate"]
 
@@ -44,7 +43,7 @@ def propagate(
         which messages are passed, and 0 for all others.
     edge_mlp, path_mlp
         Weights and biases of the two layers that compute messages along edges and along shortest paths, as in
-        `MLP.parameters()`; `path_mlp` is None without virtual edges.
+        `MLP.weights()`; `path_mlp` is None without virtual edges.
     gru
         `weight_ih`, `weight_hh`, `bias_ih` and `bias_hh` of a `torch.nn.GRUCell`.
 
@@ -52,72 +51,92 @@ def propagate(
     -------
     `(N, hidden)`, the new states, differentiable with respect to `x` and the weights.
     """
-    state = x.double()
-    layers = [tensor.double() for tensor in message_layers(edge_mlp, path_mlp)]
-    weights = [tensor.double() for tensor in gru]
+    mlps = [edge_mlp] if path_mlp is None else [edge_mlp, path_mlp]
+    w1, b1, w2, b2 = zip(*mlps)  # of the layers that compute messages of all kinds
+    joined = (*gru, torch.cat(w1), torch.cat(b1), torch.stack(w2), torch.cat(b2))
+    state, *weights = (tensor.double() for tensor in (x, *joined))
+    arrays = tuple(_transposed(weight) for weight in weights)
     from_nodes = [matrix.numpy() for matrix in distances]
     from_senders = [np.ascontiguousarray(matrix.T) for matrix in from_nodes]
     for matrices, reverse in ((from_senders, False), (from_nodes, True)):
-        gates, new = gates_from_state(state, weights)
-        state = _Sweep.apply(state, gates, new, matrices, reverse, weights[0], *layers)  # type: ignore[no-untyped-call]
+        if torch.is_grad_enabled():
+            state = _Sweep.apply(state, matrices, reverse, arrays, *weights)  # type: ignore[no-untyped-call]
+        else:
+            state = torch.from_numpy(_sweep(_array(state), matrices, reverse, arrays, kept=1)[0])
     return state.to(x.dtype)
 
 
+def _sweep(
+    state: Array, matrices: list[npt.NDArray[np.uint8]], reverse: bool, weights: tuple[Array, ...], kept: int
+) -> list[Array]:
+    """The new states, and what the backward pass needs of `kept` nodes: of all, or of one, since memory takes time."""
+    width, inner, sent = state.shape[1], len(weights[5]), len(weights[7])
+    sizes = ((len(state), width), (len(state), sent), (kept, width), (kept, 4 * width), (kept, inner))
+    found = [np.empty(size) for size in sizes]
+    start = 0
+    for matrix in matrices:
+        end = start + len(matrix)
+        rows = (array[start:end] if len(array) == len(state) else array for array in found)
+        _update(matrix, reverse, weights, state[start:end], *rows)
+        start = end
+    return found
+
+
 class _Sweep(torch.autograd.Function):
-    """The sequential part of a sweep: nodes receive messages, update their states `(N, h)` and send messages."""
+    """A sweep: nodes receive messages, update their states `(N, h)` and send messages."""
 
     @staticmethod
     def forward(
         ctx: Any,
         state: Tensor,
-        gates: Tensor,
-        new_from_state: Tensor,
         matrices: list[npt.NDArray[np.uint8]],
         reverse: bool,
-        w_ih: Tensor,
-        *layers: Tensor,
+        arrays: tuple[Array, ...],
+        *weights: Tensor,
     ) -> Tensor:
-        nodes = len(state)
-        w1, b1, w2, b2 = layers
-        inner, sent = (bias.detach().expand(nodes, -1).contiguous() for bias in (b1, b2))
-        received, new, result = torch.zeros_like(state), torch.empty_like(state), torch.empty_like(state)
-        turns = gates.detach().clone()  # becomes the values of the reset gate, the update gate and the new state
-        weights = _array(w_ih.t()), _array(w1.t()), _array(w2.t())
-        arrays = [_array(tensor) for tensor in (state, new_from_state, received, turns, new, result, inner, sent)]
-        start = 0
-        for matrix in matrices:
-            end = start + len(matrix)
-            _update(matrix, reverse, weights, *(array[start:end] for array in arrays))
-            start = end
+        found = _sweep(_array(state), matrices, reverse, arrays, kept=len(state))
+        result, sent, received, turns, inner = map(torch.from_numpy, found)
+        w_ih, w_hh, _, _, w1, _, w2, _ = weights
         ctx.matrices, ctx.reverse = matrices, reverse
-        ctx.save_for_backward(state, new_from_state, w_ih, w1, w2, received, turns, new, result, inner, sent)
+        ctx.save_for_backward(w_ih, w_hh, w1, w2, state, received, turns, result, inner, sent)
         return result
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, by_result: Tensor) -> tuple[Tensor | None, ...]:
-        state, new_from_state, w_ih, w1, w2, received, turns, new, result, inner, sent = ctx.saved_tensors
-        by_now = by_result.clone(memory_format=torch.contiguous_format)
-        by_gates, by_new_from_state, by_old = torch.empty_like(turns), torch.empty_like(new), torch.empty_like(new)
-        by_inner, by_sent = torch.zeros_like(inner), torch.zeros_like(sent)
+        w_ih, w_hh, w1, w2, state, received, turns, result, inner, sent = ctx.saved_tensors
+        width = state.shape[1]
+        by_result = by_result.contiguous()
+        by_turns, by_state = torch.empty_like(turns), torch.empty_like(state)
+        by_inner, by_sent = torch.empty_like(inner), torch.zeros_like(sent)
         weights = _array(w_ih), _array(w1), _array(w2)
-        known = (state, new_from_state, turns, new, inner, sent)
-        found = (by_now, by_gates, by_new_from_state, by_old, by_inner, by_sent)
-        arrays = [_array(tensor) for tensor in (*known, *found)]
+        tensors = (state, turns, inner, sent, by_result, by_turns, by_state, by_inner, by_sent)
+        arrays = [_array(tensor) for tensor in tensors]
         start = 0
         for matrix in ctx.matrices:
             end = start + len(matrix)
             _update_backward(matrix, ctx.reverse, weights, *(array[start:end] for array in arrays))
             start = end
-        pairs = ((by_gates, received), (by_inner, result), (by_sent, inner))
-        by_w_ih, by_w1, by_w2 = (out.t() @ into for out, into in pairs)
-        by_layers = (by_w1, by_inner.sum(0), by_w2, by_sent.sum(0))
-        return by_old, by_gates, by_new_from_state, None, None, by_w_ih, *by_layers
+        by_gates = by_turns[:, : 3 * width]
+        by_recurrent = torch.cat([by_turns[:, : 2 * width], by_turns[:, 3 * width :]], dim=1)
+        by_state.addmm_(by_recurrent, w_hh)
+        pairs = ((by_gates, received), (by_recurrent, state), (by_inner, result))
+        by_w_ih, by_w_hh, by_w1 = (out.t() @ into for out, into in pairs)
+        by_b_ih, by_b_hh, by_b1, by_b2 = (out.sum(0) for out in (by_gates, by_recurrent, by_inner, by_sent))
+        by_kind, inner_by_kind = (rows.view(len(rows), len(w2), -1).transpose(0, 1) for rows in (by_sent, inner))
+        by_w2 = by_kind.transpose(1, 2) @ inner_by_kind
+        return by_state, None, None, None, by_w_ih, by_w_hh, by_b_ih, by_b_hh, by_w1, by_b1, by_w2, by_b2
 
 
 def _array(tensor: Tensor) -> Array:
     """A contiguous array, without a copy if the tensor is contiguous."""
-    return tensor.detach().contiguous().numpy()
+    return np.ascontiguousarray(tensor.detach().numpy())
+
+
+def _transposed(tensor: Tensor) -> Array:
+    """A contiguous array whose last two axes, if there are two, are exchanged."""
+    array = tensor.detach().numpy()
+    return np.ascontiguousarray(array.swapaxes(-1, -2) if array.ndim > 1 else array)
 
 
 @compiled
@@ -131,57 +150,71 @@ def _multiply_add(x: Array, weight: Array, out: Array) -> None:
 
 
 @compiled
-def _rectify(x: Array, y: Array) -> None:
-    """Set the elements of `x` to 0 where those of `y` are not positive."""
-    for i in range(len(x)):
-        if y[i] <= 0:
-            x[i] = 0
-
-
-@compiled
 def _update(
     distances: npt.NDArray[np.uint8],
     reverse: bool,
-    weights: tuple[Array, Array, Array],
+    weights: tuple[Array, Array, Array, Array, Array, Array, Array, Array],
     state: Array,
-    new_from_state: Array,
+    result: Array,
+    sent: Array,
     received: Array,
     turns: Array,
-    new: Array,
-    result: Array,
     inner: Array,
-    sent: Array,
 ) -> None:
     """Update the nodes of a graph; row v of `distances` holds the distances of its senders.
 
-    Before the call, `turns` holds the gates without messages, and `inner` and `sent` the biases of the message layers.
+    A row of `turns` holds the values of the reset gate, the update gate, the new state, and what the reset gate
+    multiplied.  `received`, `turns` and `inner` have a row for each node, or one row.  The weights are transposed.
     """
-    w_ih, w1, w2 = weights  # transposed
+    w_ih, w_hh, b_ih, b_hh, w1, b1, w2, b2 = weights
     n, width = state.shape
+    kinds, size = w2.shape[0], w2.shape[1]
+    # Vectors of their own are faster than rows, which the compiler must expect to overlap.
+    total, old, now = np.empty(width), np.empty(width), np.empty(width)
+    gates, recurrent = np.empty(3 * width), np.empty(3 * width)
+    middle, part, message = np.empty(len(b1)), np.empty(size), np.empty(width)
     for step in range(n):
         v = n - 1 - step if reverse else step
+        row = v if len(received) == n else 0
         first, last = (v + 1, n) if reverse else (0, v)
+        total[:] = 0
         for u in range(first, last):
             distance = distances[v, u]
             if distance == 0:
                 continue
             if distance == 1:
                 for i in range(width):
-                    received[v, i] += sent[u, i]
-            if sent.shape[1] > width:
+                    total[i] += sent[u, i]
+            if kinds > 1:
                 factor = 1.0 / distance
                 for i in range(width):
-                    received[v, i] += factor * sent[u, width + i]
-        _multiply_add(received[v], w_ih, turns[v])
+                    total[i] += factor * sent[u, width + i]
         for i in range(width):
-            turns[v, i] = 1.0 / (1.0 + math.exp(-turns[v, i]))
-            turns[v, width + i] = 1.0 / (1.0 + math.exp(-turns[v, width + i]))
-            new[v, i] = math.tanh(turns[v, 2 * width + i] + turns[v, i] * new_from_state[v, i])
-            result[v, i] = new[v, i] + turns[v, width + i] * (state[v, i] - new[v, i])
-        _multiply_add(result[v], w1, inner[v])
-        _rectify(inner[v], inner[v])
-        _multiply_add(inner[v], w2, sent[v])
-        _rectify(sent[v], sent[v])
+            received[row, i], old[i] = total[i], state[v, i]
+        gates[:] = b_ih
+        _multiply_add(total, w_ih, gates)
+        recurrent[:] = b_hh
+        _multiply_add(old, w_hh, recurrent)
+        for i in range(width):
+            reset = 1.0 / (1.0 + math.exp(-(gates[i] + recurrent[i])))
+            update = 1.0 / (1.0 + math.exp(-(gates[width + i] + recurrent[width + i])))
+            new = math.tanh(gates[2 * width + i] + reset * recurrent[2 * width + i])
+            now[i] = new + update * (old[i] - new)
+            turns[row, i], turns[row, width + i], turns[row, 2 * width + i] = reset, update, new
+            turns[row, 3 * width + i], result[v, i] = recurrent[2 * width + i], now[i]
+        middle[:] = b1
+        _multiply_add(now, w1, middle)
+        for i in range(len(middle)):
+            middle[i] = max(middle[i], 0.0)
+            inner[row, i] = middle[i]
+        for kind in range(kinds):
+            for i in range(size):
+                part[i] = middle[kind * size + i]
+            for i in range(width):
+                message[i] = b2[kind * width + i]
+            _multiply_add(part, w2[kind], message)
+            for i in range(width):
+                sent[v, kind * width + i] = max(message[i], 0.0)
 
 
 @compiled
@@ -190,39 +223,54 @@ def _update_backward(
     reverse: bool,
     weights: tuple[Array, Array, Array],
     state: Array,
-    new_from_state: Array,
     turns: Array,
-    new: Array,
     inner: Array,
     sent: Array,
-    by_now: Array,
-    by_gates: Array,
-    by_new_from_state: Array,
-    by_old: Array,
+    by_result: Array,
+    by_turns: Array,
+    by_state: Array,
     by_inner: Array,
     by_sent: Array,
 ) -> None:
-    """Compute the gradients of `_update`, from the last node to the first; `by_inner` and `by_sent` start as zeros."""
+    """Compute the gradients of `_update`, from the last node to the first; `by_sent` starts as zeros.
+
+    A row of `by_turns` holds the gradients of the sums in the reset gate, the update gate and the new state, and of
+    what the reset gate multiplies; `by_state` lacks what passes through `w_hh`.
+    """
     w_ih, w1, w2 = weights
     n, width = state.shape
-    by_received = np.empty(width)
+    kinds, size = w2.shape[0], w2.shape[2]
+    by_received, by_gates, by_now = np.empty(width), np.empty(3 * width), np.empty(width)
+    by_middle, by_part, by_message = np.empty(kinds * size), np.empty(size), np.empty(width)
     for step in range(n):
         v = step if reverse else n - 1 - step
         first, last = (v + 1, n) if reverse else (0, v)
-        _rectify(by_sent[v], sent[v])
-        _multiply_add(by_sent[v], w2, by_inner[v])
-        _rectify(by_inner[v], inner[v])
-        _multiply_add(by_inner[v], w1, by_now[v])
+        for kind in range(kinds):
+            by_part[:] = 0
+            for i in range(width):
+                if sent[v, kind * width + i] <= 0:
+                    by_sent[v, kind * width + i] = 0
+                by_message[i] = by_sent[v, kind * width + i]
+            _multiply_add(by_message, w2[kind], by_part)
+            for i in range(size):
+                by_middle[kind * size + i] = by_part[i] if inner[v, kind * size + i] > 0 else 0.0
+        for i in range(kinds * size):
+            by_inner[v, i] = by_middle[i]
         for i in range(width):
-            reset, update, slope = turns[v, i], turns[v, width + i], by_now[v, i]
-            by_new = slope * (1 - update) * (1 - new[v, i] * new[v, i])
-            by_gates[v, i] = by_new * new_from_state[v, i] * reset * (1 - reset)
-            by_gates[v, width + i] = slope * (state[v, i] - new[v, i]) * update * (1 - update)
-            by_gates[v, 2 * width + i] = by_new
-            by_new_from_state[v, i] = by_new * reset
-            by_old[v, i] = slope * update
+            by_now[i] = by_result[v, i]
+        _multiply_add(by_middle, w1, by_now)
+        for i in range(width):
+            reset, update, new = turns[v, i], turns[v, width + i], turns[v, 2 * width + i]
+            by_new = by_now[i] * (1 - update) * (1 - new * new)
+            by_gates[i] = by_new * turns[v, 3 * width + i] * reset * (1 - reset)
+            by_gates[width + i] = by_now[i] * (state[v, i] - new) * update * (1 - update)
+            by_gates[2 * width + i] = by_new
+            by_turns[v, 3 * width + i] = by_new * reset
+            by_state[v, i] = by_now[i] * update
+        for i in range(3 * width):
+            by_turns[v, i] = by_gates[i]
         by_received[:] = 0
-        _multiply_add(by_gates[v], w_ih, by_received)
+        _multiply_add(by_gates, w_ih, by_received)
         for u in range(first, last):
             distance = distances[v, u]
             if distance == 0:
@@ -230,7 +278,7 @@ def _update_backward(
             if distance == 1:
                 for i in range(width):
                     by_sent[u, i] += by_received[i]
-            if sent.shape[1] > width:
+            if kinds > 1:
                 factor = 1.0 / distance
                 for i in range(width):
                     by_sent[u, width + i] += factor * by_received[i]

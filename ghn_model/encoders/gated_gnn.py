@@ -72,6 +72,6 @@ class GatedGNN(nn.Module):
 
     def weights(self) -> tuple[Sequence[Tensor], Sequence[Tensor] | None, Sequence[Tensor]]:
         """Weights of the layers for messages along edges and along shortest paths, and of the GRU."""
-        edge_mlp = tuple(self.mlp.parameters())
-        path_mlp = tuple(self.mlp_ve.parameters()) if self.virtual_edges > 1 else None
-        return edge_mlp, path_mlp, (self.gru.weight_ih, self.gru.weight_hh, self.gru.bias_ih, self.gru.bias_hh)
+        path_mlp = self.mlp_ve.weights() if self.virtual_edges > 1 else None
+        gru = (self.gru.weight_ih, self.gru.weight_hh, self.gru.bias_ih, self.gru.bias_hh)
+        return self.mlp.weights(), path_mlp, gru

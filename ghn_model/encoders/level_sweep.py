@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from deepnets.graph import GraphBatch
 from deepnets.support import compiled
-from ghn_model.encoders.message_layers import gates_from_state, message_layers
 
 __all__ = ["LevelSchedule", "propagate_by_levels"]
 
@@ -119,11 +119,54 @@ def propagate_by_levels(
     -------
     `(N, hidden)`, the new states, differentiable with respect to `x` and the weights.
     """
-    layers = message_layers(edge_mlp, path_mlp)
+    layers = _message_layers(edge_mlp, path_mlp)
     for levels in schedule:
         levels = levels._replace(positions=levels.positions.to(x.device), distances=levels.distances.to(x.device))
         x = _sweep(x, levels, layers, gru, virtual=path_mlp is not None)
     return x
+
+
+def _message_layers(
+    edge_mlp: Sequence[Tensor], path_mlp: Sequence[Tensor] | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Weights and biases of two layers that compute the messages of both kinds at once.
+
+    Parameters
+    ----------
+    edge_mlp, path_mlp
+        Weights and biases of the layers that compute messages along edges and along shortest paths; `path_mlp` is None
+        without virtual edges.
+    """
+    w1, b1, w2, b2 = edge_mlp
+    if path_mlp is None:
+        return w1, b1, w2, b2
+    path_w1, path_b1, path_w2, path_b2 = path_mlp
+    last: Tensor = torch.block_diag(w2, path_w2)  # type: ignore[no-untyped-call]
+    return torch.cat([w1, path_w1]), torch.cat([b1, path_b1]), last, torch.cat([b2, path_b2])
+
+
+def _gates_from_state(state: Tensor, gru: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """What the old states add to the gates of a GRU.
+
+    Parameters
+    ----------
+    state
+        `(..., h)`, old states.
+    gru
+        `weight_ih`, `weight_hh`, `bias_ih` and `bias_hh` of a `torch.nn.GRUCell`.
+
+    Returns
+    -------
+    gates
+        `(..., 3h)`, preactivations of reset, update and new state without the received messages and without the part of
+        the new state that the reset gate multiplies.
+    new
+        `(..., h)`, this part.
+    """
+    _, weight_hh, bias_ih, bias_hh = gru
+    width = state.shape[-1]
+    gates, new = torch.split(F.linear(state, weight_hh, bias_hh), [2 * width, width], dim=-1)
+    return torch.cat([gates, torch.zeros_like(new)], dim=-1) + bias_ih, new
 
 
 def _sweep(x: Tensor, sweep: Levels, layers: tuple[Tensor, ...], gru: Sequence[Tensor], virtual: bool) -> Tensor:
@@ -135,7 +178,7 @@ def _sweep(x: Tensor, sweep: Levels, layers: tuple[Tensor, ...], gru: Sequence[T
     if virtual:
         shares = torch.stack([shares, (lengths > 0) / lengths.clamp(min=1)], dim=3)
     state = x.new_zeros(graphs * positions, width).index_copy(0, sweep.positions, x).view(graphs, positions, width)
-    gates, new = gates_from_state(state, gru)
+    gates, new = _gates_from_state(state, gru)
     result: Tensor = _LevelSweep.apply(  # type: ignore[no-untyped-call]
         state, gates, new, shares.flatten(2), sweep.levels, gru[0], *layers
     )
