@@ -86,6 +86,10 @@ class GHNConfig:
         position encodings and gates ("language").
     channel_sizes
         Numbers of channels above 8192, such as sizes of vocabularies, that have an embedding of their own.
+    dirac
+        Whether kernels are predicted as differences from `torch.nn.init.dirac_`, with which a convolution returns its
+        input (Zagoruyko & Komodakis, 2017), except those for images.  Then information passes through deep networks
+        before anything is learned, and a channel has the same meaning in all layers and networks.  Not for "lowrank".
 
     Raises
     ------
@@ -124,6 +128,7 @@ class GHNConfig:
     initializer_range: float = 0.02
     node_types: str = "published"
     channel_sizes: tuple[int, ...] = ()
+    dirac: bool = False
 
     def __post_init__(self) -> None:
         check_part(ENCODERS, self.hypernet)
@@ -133,7 +138,7 @@ class GHNConfig:
             if getattr(self, name) not in choices:
                 raise ConfigError(f"{name}: expected one of {', '.join(choices)}; got {getattr(self, name)!r}")
         object.__setattr__(self, "vocabulary", check_vocabulary(self.vocabulary))
-        for name in ("layernorm", "weight_norm", "vector_decoder"):
+        for name in ("layernorm", "weight_norm", "vector_decoder", "dirac"):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name}: expected true or false, got {getattr(self, name)!r}")
         limits = {"hidden": range(4, 4097), "num_classes": at_least(1), "layers": range(1, 257), "heads": range(1, 257)}
@@ -169,6 +174,8 @@ class GHNConfig:
             if self.decoder == "mlp":
                 raise ConfigError("decoder: the decoder 'mlp' cannot be combined with the encoder 'graphormer'")
         if self.decoder == "lowrank":
+            if self.dirac:
+                raise ConfigError("dirac: cannot be combined with the decoder 'lowrank'")
             least = 2 * max(self.max_shape[:2])
             if self.factor_rows < least:
                 raise ConfigError(f"factor_rows: must be at least {least} for {self.max_shape}, got {self.factor_rows}")
@@ -348,6 +355,7 @@ _LEFT_OUT: dict[str, Any] = {
     "vector_decoder": True,
     "normalization": "fan_in",
     "initializer_range": 0.02,
+    "dirac": False,
     "node_types": "published",
     "channel_sizes": [],
 }

@@ -12,12 +12,20 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from deepnets.architecture import NODE_TYPE_ROWS
+from deepnets.architecture import NODE_TYPE_ROWS, Repeated
 from deepnets.graph import Graph, GraphBatch
 from deepnets.support import ConfigError
 from ghn_model.collation import collate_graphs
 from ghn_model.config import GHNConfig
-from ghn_model.decoders import Decoders, Parameters, decode_batch, make_decoder, make_vector_decoders, output_layers
+from ghn_model.decoders import (
+    Decoders,
+    Parameters,
+    decode_batch,
+    decode_blocks,
+    make_decoder,
+    make_vector_decoders,
+    output_layers,
+)
 from ghn_model.encoders import Encoder, ShapeEncoder, make_encoder
 from ghn_model.initialization import initialize_weights
 from ghn_model.networks import check_parameters, graphs_of, use_batch_statistics, writable_parameters
@@ -104,6 +112,32 @@ class GHN(Persistent):
         batch = graphs if isinstance(graphs, PreparedBatch) else self.prepare(graphs, predict_class_layers)
         embeddings = self.encode(batch)
         return decode_batch(batch.to(embeddings.device), embeddings, self._decoders, self.config)
+
+    def predict_blocks(self, graphs: PreparedBatch | Sequence[Graph] | Graph) -> list[dict[str, Tensor | Repeated]]:
+        """Predict as `forward`, without repeating what is decoded.
+
+        Parameters
+        ----------
+        graphs
+            One or more graphs, or a batch from `prepare`.
+
+        Returns
+        -------
+        As `forward`, with `deepnets.architecture.Repeated` in place of tensors that repeat a block.  `run_network`
+        takes both.
+
+        Examples
+        --------
+        >>> from deepnets import GENOTYPES, NetworkConfig, build_graph
+        >>> graph = build_graph(NetworkConfig(GENOTYPES["DARTS"], n_cells=2, C=128))
+        >>> (parameters,) = GHN("ghn2").predict_blocks(graph)
+        >>> weight = parameters["stem.0.weight"]
+        >>> weight.shape, weight.block.shape
+        (torch.Size([128, 3, 3, 3]), torch.Size([64, 3, 3, 3]))
+        """
+        batch = graphs if isinstance(graphs, PreparedBatch) else self.prepare(graphs)
+        embeddings = self.encode(batch)
+        return decode_blocks(batch.to(embeddings.device), embeddings, self._decoders, self.config)
 
     def prepare(
         self,

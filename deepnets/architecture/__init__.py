@@ -10,12 +10,15 @@ cell        `Cell`, the torch module of a cell
 network     `Network`, the torch module of a configuration
 depthwise   depthwise convolutions with a fast backward pass on CPUs
 functional  `run_network`, the forward pass with given parameters
-compact     `CompactModel`, which computes equal channels once
+compact     `CompactModel`, a network that computes equal channels once
+compact_tensor     `Repeated` parameters, and other objects that stand for tensors
+channels           tensors of which equal channels are stored once
+channel_functions  layers of networks for such tensors
 flops       `count_flops`, floating-point operations of a network
 nas_formats genotypes of other search spaces: DARTS, NASLib, NATS-Bench
 
-Only `operations`, `cell`, `network`, `depthwise`, `functional`, `compact` and `flops` import torch; names are imported
-on first use.
+Only `operations`, `cell`, `network`, `depthwise`, `functional`, `compact`, `compact_tensor`, `channels`,
+`channel_functions` and `flops` import torch; names are imported on first use.
 """
 
 from __future__ import annotations
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
     from deepnets.architecture.codes import POS_ENC as POS_ENC
     from deepnets.architecture.codes import STEM as STEM
     from deepnets.architecture.compact import CompactModel as CompactModel
+    from deepnets.architecture.compact_tensor import Repeated as Repeated
+    from deepnets.architecture.compact_tensor import tile as tile
     from deepnets.architecture.config import NetworkConfig as NetworkConfig
     from deepnets.architecture.config import checked_task as checked_task
     from deepnets.architecture.encoding import ARCHITECTURE as ARCHITECTURE
@@ -74,6 +79,10 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "STEM",
         ),
         "compact": ("CompactModel",),
+        "compact_tensor": (
+            "Repeated",
+            "tile",
+        ),
         "config": (
             "NetworkConfig",
             "checked_task",

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.overrides import handle_torch_function, has_torch_function
 
 from deepnets.support.compilation import compiled
 
@@ -47,6 +48,8 @@ def depthwise_conv2d(x: Tensor, weight: Tensor, stride: int = 1, dilation: int =
     >>> torch.equal(depthwise_conv2d(x, weight, dilation=2), expected)
     True
     """
+    if has_torch_function((x, weight)):
+        return handle_torch_function(depthwise_conv2d, (x, weight), x, weight, stride, dilation)
     result: Tensor = _DepthwiseConv2d.apply(x, weight, stride, dilation)  # type: ignore[no-untyped-call]
     return result
 

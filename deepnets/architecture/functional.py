@@ -12,12 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+import deepnets.architecture.channel_functions  # noqa: F401  registers layers
 from deepnets.architecture.cell import concatenate
+from deepnets.architecture.channels import Channels, Index
+from deepnets.architecture.compact_tensor import Repeated, whole
 from deepnets.architecture.config import NetworkConfig
 from deepnets.architecture.depthwise import depthwise_conv2d
 from deepnets.architecture.genotype import Genotype
@@ -29,7 +33,7 @@ __all__ = ["run_network"]
 
 def run_network(
     config: NetworkConfig,
-    parameters: Mapping[str, Tensor],
+    parameters: Mapping[str, Tensor | Repeated],
     images: Tensor,
     *,
     image_size: int = 32,
@@ -43,7 +47,7 @@ def run_network(
         The architecture.
     parameters
         Tensors, with the names of `Network(config).named_parameters()`.  Parameters without influence on the output
-        can be missing.
+        can be missing.  With parameters that are `Repeated`, equal channels are computed once.
     images
         `(B, 3, H, W)`.
     image_size
@@ -72,13 +76,17 @@ def run_network(
     >>> torch.equal(network(images), run_network(config, dict(network.named_parameters()), images))
     True
     """
-    return _Pass(config, parameters, small=has_cifar_stem(image_size), training=training).logits(images)
+    x: Any = images
+    if any(isinstance(each, Repeated) for each in parameters.values()):
+        x = Channels(images, Index.identity(images.shape[1]))
+    logits: Tensor = whole(_Pass(config, parameters, has_cifar_stem(image_size), training).logits(x))
+    return logits
 
 
 class _Pass:
     """One forward pass through a network."""
 
-    def __init__(self, config: NetworkConfig, parameters: Mapping[str, Tensor], small: bool, training: bool) -> None:
+    def __init__(self, config: NetworkConfig, parameters: Mapping[str, Any], small: bool, training: bool) -> None:
         self.config, self.parameters, self.small, self.training = config, parameters, small, training
 
     def conv(

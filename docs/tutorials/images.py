@@ -58,7 +58,7 @@ from ghn_model.training import Budget, Distributed, Recipe, image_stream, train
 config = GHNConfig.preset("ghn2", num_classes=3, hidden=16, max_shape=(32, 32, 11, 11), init="small")
 recipe = Recipe.preset("ghn2", "digits", batch_size=8)
 nets = DeepNets1M("data", split="train", num_classes=3)
-images = image_stream("folder:shapes", recipe.batch_size, device=torch.device("cpu"), run="runs/shapes")
+images = image_stream("folder:shapes", recipe.images_per_step, device=torch.device("cpu"), run="runs/shapes")
 path = train(
     "runs/shapes", config, recipe, images, nets, budget=Budget(steps=3), distributed=Distributed("cpu"), quiet=True
 )

@@ -23,7 +23,7 @@ from ghn_model.training import Recipe, image_stream
 config = GHNConfig.preset("ghn2", num_classes=10, hidden=16, max_shape=(32, 32, 11, 11), init="small")
 recipe = Recipe.preset("ghn2", "digits", batch_size=8)
 nets = DeepNets1M("data", split="train", virtual_edges=config.virtual_edges)
-images = image_stream("digits", recipe.batch_size, device=torch.device("cpu"))
+images = image_stream("digits", recipe.images_per_step, device=torch.device("cpu"))
 
 # %% [markdown]
 # ## Train

@@ -108,6 +108,7 @@ def official_config(config: GHNConfig, format: str) -> dict[str, Any]:
         "virtual_edges": (1, _CUTOFF) if format == "ppuda" else (_CUTOFF,),
         "window": ("centre",) if transformer else ("corner",),
         "options": ({},),
+        "dirac": (False,),
     }
     for name, values in allowed.items():
         if (value := getattr(config, name)) not in values:

@@ -19,7 +19,7 @@ __all__ = ["add_hypernetwork", "check_unused", "config_from"]
 _OPTIONS = (
     *("hypernet", "decoder", "hidden", "max_shape", "layers", "heads", "layernorm", "weight_norm", "virtual_edges"),
     *("window", "vocabulary", "weight_init", "hypernet_option", "rank", "factor_rows", "vector_decoder"),
-    *("normalization", "initializer_range", "node_types", "channel_sizes"),
+    *("normalization", "initializer_range", "node_types", "channel_sizes", "dirac"),
 )
 """Options that set a field of `GHNConfig`, as attributes of the parsed options."""
 
@@ -91,6 +91,11 @@ def add_hypernetwork(parser: argparse.ArgumentParser) -> None:
     )
     add("--normalization", choices=NORMALIZATIONS, help="normalization of matrices and kernels (default: fan_in)")
     add("--initializer-range", type=float, help="standard deviation for --normalization std (default: 0.02)")
+    add(
+        "--dirac",
+        action=argparse.BooleanOptionalAction,
+        help="predict kernels as differences from the identity (default: no; cpu: yes)",
+    )
     add("--node-types", choices=tuple(NODE_TYPE_ROWS), help="node types with an embedding (default: published)")
     add(
         "--channel-sizes",

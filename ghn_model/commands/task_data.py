@@ -118,7 +118,7 @@ def open_training_data(options: argparse.Namespace, recipe: Recipe, device: torc
     if not reads_texts(options):
         return image_stream(
             options.images,
-            recipe.batch_size,
+            recipe.images_per_step,
             root=options.image_root,
             download=options.download,
             augment=recipe.augment,
@@ -126,7 +126,7 @@ def open_training_data(options: argparse.Namespace, recipe: Recipe, device: torc
             device=device,
             run=run_folder(options) if hasattr(options, "resume") else None,
         )
-    return TextStream(_texts(options, "train", device), recipe.batch_size, seed=recipe.seed)
+    return TextStream(_texts(options, "train", device), recipe.images_per_step, seed=recipe.seed)
 
 
 def networks_name(options: argparse.Namespace) -> str:

@@ -60,6 +60,7 @@ CHANGES = (
     "epochs",
     "meta_batch_size",
     "batch_size",
+    "share_images",
     "lr",
     "weight_decay",
     "clip_grad",
@@ -172,7 +173,12 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
         type=positive,
         help="networks per step, of all processes together (default: 8; cpu: 4; digits: 2)",
     )
-    add("--batch-size", type=positive, help="images per step (default: 64; cpu and digits: 16)")
+    add("--batch-size", type=positive, help="images per network (default: 64; cpu: 32; digits: 16)")
+    add(
+        "--share-images",
+        action=argparse.BooleanOptionalAction,
+        help="give the same images to all networks of a step (default: yes; cpu: no)",
+    )
     add("--lr", type=positive_number, help="largest learning rate (default: 1e-3; cpu and digits: 3e-3)")
     add("--weight-decay", type=number, help="weight decay of the hypernetwork (default: 1e-5; cpu: 0.01)")
     add("--optimizer", choices=OPTIMIZERS, help="optimizer (default: adam; cpu: adamw)")

@@ -4,7 +4,7 @@ modules   the decoders as torch modules
 low_rank  the decoder of LoGAH
 plan      which decoder produces which parameter
 assembly  the parameters of a plan, decoded and brought to their shapes
-tiling    repetition of decoded values, and their normalization
+tiling    normalization of decoded values, which are repeated
 """
 
 from __future__ import annotations
@@ -13,12 +13,21 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
+from deepnets.architecture import tile
 from ghn_model.config import GHNConfig
-from ghn_model.decoders.assembly import Decoders, Parameters, Sink, block_shapes, decode_batch, decode_parameters
+from ghn_model.decoders.assembly import (
+    Decoders,
+    Parameters,
+    Sink,
+    block_shapes,
+    decode_batch,
+    decode_blocks,
+    decode_parameters,
+)
 from ghn_model.decoders.low_rank import LowRankDecoder, VectorPlaceholders
 from ghn_model.decoders.modules import ClassHead, ConvDecoder, MLPDecoder, VectorDecoder
 from ghn_model.decoders.plan import plan_decoding
-from ghn_model.decoders.tiling import gain, tile
+from ghn_model.decoders.tiling import gain
 from ghn_model.registry import DECODERS, Factory, find_part
 
 __all__ = [
@@ -34,6 +43,7 @@ __all__ = [
     "VectorDecoder",
     "block_shapes",
     "decode_batch",
+    "decode_blocks",
     "decode_parameters",
     "gain",
     "make_decoder",

@@ -10,15 +10,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from deepnets.architecture import Repeated, tile
 from deepnets.graph import ParameterSlot
 from ghn_model.config import GHNConfig
 from ghn_model.decoders.low_rank import Factors, LowRankDecoder
 from ghn_model.decoders.plan import NORMALIZED, is_embedding
-from ghn_model.decoders.tiling import standardize, tile, write_product
+from ghn_model.decoders.tiling import dirac, is_kernel, standardize, write_product
 from ghn_model.encoders import four_axes
 from ghn_model.prepared_batch import DecodingGroup, ParameterRequest, PreparedBatch, Window
 
-__all__ = ["Decoders", "Parameters", "Sink", "block_shapes", "decode_batch", "decode_parameters"]
+__all__ = ["Decoders", "Parameters", "Sink", "block_shapes", "decode_batch", "decode_blocks", "decode_parameters"]
 
 Parameters = dict[str, Tensor]
 """Predicted tensors by the names that `named_parameters()` gives them."""
@@ -106,13 +107,15 @@ def decode_parameters(
             blocks = _with_rank(part, slot.shape, group.kind, config.window)
             if (std := _standard_deviation(group, slot, config)) is not None:
                 blocks = standardize(blocks, slot.shape, std)
+            if config.dirac and slot.role == "weight" and is_kernel(slot.shape):
+                blocks = blocks + dirac(blocks.shape[1:], slot.shape).to(blocks)
             sink(run, blocks)
 
 
 def decode_batch(
     batch: PreparedBatch, embeddings: Tensor, decoders: Decoders, config: GHNConfig, *, separate: bool = False
 ) -> list[Parameters]:
-    """Decode all parameters of a batch.
+    """Decode all parameters of a batch; `decode_blocks` leaves out their repetition.
 
     Parameters
     ----------
@@ -138,11 +141,7 @@ def decode_batch(
     >>> all(tensor.is_contiguous() for tensor in parameters.values())
     True
     """
-    names = [[slot.name for slots in graph.parameters for slot in slots] for graph in batch.graphs]
-    results: list[dict[str, Tensor | None]] = [dict.fromkeys(order) for order in names]
-    for graph, result in zip(batch.graphs, results):
-        empty = [slot for slots in graph.parameters for slot in slots if not slot.numel]
-        result.update({slot.name: embeddings.new_empty(slot.shape) for slot in empty})
+    results = _without_values(batch, embeddings)
 
     def collect(run: Sequence[ParameterRequest], blocks: Tensor) -> None:
         shape = run[0].slot.shape
@@ -159,7 +158,58 @@ def decode_batch(
 
     target = allocate if separate else None
     decode_parameters(batch.decoding_plan, embeddings, decoders, config, collect, target)
-    return [{name: tensor for name, tensor in result.items() if tensor is not None} for result in results]
+    return [_decoded(result) for result in results]
+
+
+def decode_blocks(
+    batch: PreparedBatch, embeddings: Tensor, decoders: Decoders, config: GHNConfig
+) -> list[dict[str, Tensor | Repeated]]:
+    """Decode all parameters of a batch, without repeating the decoded blocks.
+
+    Parameters
+    ----------
+    batch, embeddings, decoders, config
+        As in `decode_batch`.
+
+    Returns
+    -------
+    As `decode_batch`, with `Repeated` in place of tensors that repeat a block.
+
+    Examples
+    --------
+    >>> from deepnets import GENOTYPES, NetworkConfig, build_graph
+    >>> from ghn_model import GHN
+    >>> ghn = GHN("ghn2")
+    >>> batch = ghn.prepare(build_graph(NetworkConfig(GENOTYPES["DARTS"], n_cells=2, C=8)))
+    >>> decoders = Decoders(ghn.decoder, ghn.decoder_1d, ghn.bias_class)
+    >>> (parameters,) = decode_blocks(batch, ghn.encode(batch), decoders, ghn.config)
+    >>> weight = parameters["cells.0.preprocess0.op.1.weight"]
+    >>> weight.shape
+    torch.Size([8, 8, 1, 1])
+    """
+    results = _without_values(batch, embeddings)
+
+    def collect(run: Sequence[ParameterRequest], blocks: Tensor) -> None:
+        shape = run[0].slot.shape
+        for request, block in zip(run, blocks.contiguous()):
+            value = block if block.shape == shape else Repeated(block, shape)
+            results[request.graph][request.slot.name] = value
+
+    decode_parameters(batch.decoding_plan, embeddings, decoders, config, collect)
+    return [_decoded(result) for result in results]
+
+
+def _without_values(batch: PreparedBatch, embeddings: Tensor) -> list[dict[str, Any]]:
+    """A dict per graph with the names of its parameters in order, and tensors for those that have no elements."""
+    results: list[dict[str, Any]] = []
+    for graph in batch.graphs:
+        slots = [slot for some in graph.parameters for slot in some]
+        results.append({slot.name: None if slot.numel else embeddings.new_empty(slot.shape) for slot in slots})
+    return results
+
+
+def _decoded(result: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in result.items() if value is not None}
 
 
 def block_shapes(group: DecodingGroup, config: GHNConfig) -> list[tuple[int, ...]]:

@@ -1,4 +1,4 @@
-"""Repetition of decoded values to the shape of a parameter, and their normalization.
+"""Normalization of decoded values that are repeated to the shape of a parameter.
 
 (Knyazev et al., NeurIPS 2021, section 4.1 and appendix B.)  The factor depends on the shape of the parameter alone, so
 it can be applied before the repetition, when there are fewer values.  So can the standard deviation of the repeated
@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-__all__ = ["gain", "standardize", "tile", "write_product"]
+from deepnets.architecture import tile
+
+__all__ = ["dirac", "gain", "is_kernel", "standardize", "write_product"]
 
 SLAB = 1 << 19
 """Number of elements whose squares are computed at once for a standard deviation."""
@@ -41,6 +44,50 @@ def gain(shape: Sequence[int], fan: str = "in") -> float:
     if rank > 2 and (shape[1] == 1 or (rank > 3 and shape[2] < shape[3])):  # depthwise, and 1 x k
         return math.sqrt(1 / fan_in)
     return math.sqrt(2 / fan_in)
+
+
+def is_kernel(shape: Sequence[int]) -> bool:
+    """Whether a shape is that of the kernel of a convolution of features, and not of images.
+
+    Examples
+    --------
+    >>> is_kernel((64, 1, 3, 3)), is_kernel((64, 3, 3, 3)), is_kernel((64, 64))
+    (True, False, False)
+    """
+    return len(shape) == 4 and shape[1] not in (2, 3, 4)
+
+
+def dirac(block_shape: Sequence[int], shape: Sequence[int]) -> Tensor:
+    """The block that `tile` repeats to a kernel with which a convolution returns its input, for `GHNConfig.dirac`.
+
+    The rows of the kernel are those of `torch.nn.init.dirac_` for as many channels as the block has.  Inputs that share
+    a column of the block are averaged.
+
+    Parameters
+    ----------
+    block_shape, shape
+        Shapes of the block and of the kernel.
+
+    Returns
+    -------
+    A tensor of the shape of the block.  It is 0 if the block has not the height and width of the kernel.
+
+    Examples
+    --------
+    >>> dirac((2, 2, 1, 1), (4, 4, 1, 1)).flatten(1)
+    tensor([[0.5000, 0.0000],
+            [0.0000, 0.5000]])
+    """
+    is_whole = tuple(block_shape[2:]) == tuple(shape[2:])
+    return _dirac(tuple(block_shape), shape[1]) if is_whole else torch.zeros(tuple(block_shape))
+
+
+@lru_cache(1024)
+def _dirac(block_shape: tuple[int, ...], inputs: int) -> Tensor:
+    rows, columns, height, width = block_shape
+    block = torch.zeros(block_shape)
+    block[range(rows), [row % columns for row in range(rows)], height // 2, width // 2] = columns / inputs
+    return block
 
 
 def standardize(blocks: Tensor, shape: Sequence[int], std: float) -> Tensor:
@@ -145,51 +192,3 @@ def write_product(left: Tensor, right: Tensor, out: Tensor, std: float | None = 
     for start in range(rows, len(out), rows):
         part = out[start : start + rows]
         part.copy_(out[: len(part)])
-
-
-def tile(block: Tensor, shape: Sequence[int], out: Tensor | None = None) -> Tensor:
-    """Repeat a block along all axes until it fills a shape; the last copy is cut off where it does not fit.
-
-    Parameters
-    ----------
-    block
-        Tensor of the rank of the result, no longer than it along any axis.
-    shape
-        Shape of the result.
-    out
-        Tensor of this shape, of any dtype, layout and device, into which to write the result.
-
-    Returns
-    -------
-    The result: `out` if given; `block` itself if it already has the shape; else a new tensor or a view of one.
-
-    Examples
-    --------
-    >>> import torch
-    >>> tile(torch.tensor([1, 2, 3]), (7,))
-    tensor([1, 2, 3, 1, 2, 3, 1])
-    """
-    for axis in reversed(range(1, block.dim())):  # the first axis last, so that little is copied until then
-        block = _repeat(block, axis, shape[axis])
-    if out is None:
-        return _repeat(block, 0, shape[0]) if block.dim() else block
-    target = out.detach()
-    if not block.dim():
-        return target.copy_(block)
-    length, size = shape[0], block.shape[0]
-    whole = length // max(1, size)
-    if whole > 1:
-        block = block.contiguous()
-    target[: whole * size].view(whole, *block.shape).copy_(block.expand(whole, *block.shape))
-    if whole * size < length:
-        target[whole * size :].copy_(block[: length - whole * size])
-    return out
-
-
-def _repeat(block: Tensor, axis: int, length: int) -> Tensor:
-    size = block.shape[axis]
-    if size == length:
-        return block
-    times = math.ceil(length / size)
-    repeated = block.unsqueeze(axis).expand(*block.shape[:axis], times, *block.shape[axis:]).flatten(axis, axis + 1)
-    return repeated if repeated.shape[axis] == length else repeated.narrow(axis, 0, length)

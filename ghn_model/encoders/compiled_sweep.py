@@ -153,7 +153,7 @@ def _multiply_add(x: Array, weight: Array, out: Array) -> None:
 def _update(
     distances: npt.NDArray[np.uint8],
     reverse: bool,
-    weights: tuple[Array, Array, Array, Array, Array, Array, Array, Array],
+    weights: tuple[Array, ...],
     state: Array,
     result: Array,
     sent: Array,

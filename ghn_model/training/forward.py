@@ -27,7 +27,7 @@ _models: OrderedDict[str, nn.Module] = OrderedDict()
 
 def run_graph(
     graph: Graph,
-    parameters: Mapping[str, Tensor],
+    parameters: Mapping[str, Any],
     inputs: Tensor | tuple[Any, ...] | Mapping[str, Any],
     *,
     image_size: int = 32,
@@ -40,7 +40,8 @@ def run_graph(
     graph : Graph
         Graph of a `deepnets.Network`, or of a network of a family.
     parameters : mapping of str to Tensor
-        Tensors by name.  Parameters of a family's network that are missing have the initial values of its model.
+        Tensors by name, for a `deepnets.Network` also `Repeated`.  Parameters of a family's network that are missing
+        have the initial values of its model.
     inputs : Tensor, tuple or mapping
         Images `(B, 3, H, W) float32`, or what a network of a family reads, such as tokens `(B, T) int64`; a tuple
         holds several arguments, and a mapping keyword arguments.

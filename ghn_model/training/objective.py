@@ -11,10 +11,14 @@ import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from deepnets.architecture import Repeated
+from deepnets.families import FamilyGraph
+from deepnets.graph import Graph
 from ghn_model.ghn import GHN
 from ghn_model.tasks import Classification, LogitTask
 from ghn_model.training.checking import check_predictions
@@ -44,8 +48,8 @@ class Outcome:
     answers : int
         Number of predictions: networks times labels.
     log_norm : Tensor
-        `()`, mean over networks of the logarithm of the norm of the gradient of one network's loss with respect to its
-        predicted parameters, before `network_norm` is applied.
+        `()`, mean over networks of the logarithm of the norm of the gradient of one network's loss with respect to what
+        is predicted for it (the blocks of `Repeated` parameters), before `network_norm` is applied.
     hyper_seconds : float
         Time of the forward and backward pass of the hypernetwork.  On a GPU, time to launch them.
 
@@ -84,7 +88,7 @@ class Objective:
     ----------
     image_size : int, default 32
         Image size that the networks are made for, 16 to 512.
-    label_smoothing, predicted_param_decay, precision, network_norm
+    label_smoothing, predicted_param_decay, precision, network_norm, share_images
         As in `ghn_model.training.Recipe`.
     task : LogitTask
         Task of the networks; classification by default.
@@ -105,6 +109,7 @@ class Objective:
     predicted_param_decay: float = 0.0
     precision: str = "fp32"
     network_norm: str = "none"
+    share_images: bool = True
     task: LogitTask = field(default_factory=Classification)
 
     def backward(
@@ -129,11 +134,13 @@ class Objective:
             Graphs of `deepnets.Network`s, or of networks of a family, on the device of the hypernetwork.
         images, labels : Tensor
             Examples of the task and their targets, on the same device.  For classification,
-            `(B, 3, image_size, image_size) float32` and `(B,) int64`.
+            `(B, 3, image_size, image_size) float32` and `(B,) int64`.  If `share_images` is false, they are divided
+            among the networks.
         scale : Tensor, optional
             `()`, loss scale for gradients in half precision.
         half_images : Tensor, optional
             `(B, 3, image_size / 2, image_size / 2)`, used in place of `images` by networks that accept any image size.
+            The others get a quarter of the images, which costs as much.
         typical_norm : Tensor, optional
             `()`, norm for `network_norm`.  NaN, as before the first step, leaves gradients unchanged.
         weight : float, default 1.0
@@ -145,9 +152,7 @@ class Objective:
         """
         started = time.perf_counter()
         with part("hypernetwork forward"):
-            predicted = hypernetwork(batch.inputs)
-        if not isinstance(hypernetwork, GHN):
-            check_predictions(hypernetwork, predicted, batch.graphs)
+            predicted = self._predict(hypernetwork, batch, images.device)
         hyper_seconds = time.perf_counter() - started
 
         share = weight / len(predicted)
@@ -156,18 +161,22 @@ class Objective:
         losses: list[Tensor] = []
         log_norms: list[Tensor] = []
         tallies: list[Tensor] = []
-        for graph, parameters in zip(batch.graphs, predicted, strict=True):
-            leaves = {name: tensor.detach().requires_grad_() for name, tensor in parameters.items()}
-            seen = half_images if half_images is not None and accepts_any_size(graph) else images
+        answers = 0
+        for number, (graph, parameters) in enumerate(zip(batch.graphs, predicted, strict=True)):
+            values = {name: _values(parameter) for name, parameter in parameters.items()}
+            leaves = {name: tensor.detach().requires_grad_() for name, tensor in values.items()}
+            given = {name: _with_values(parameters[name], leaf) for name, leaf in leaves.items()}
+            seen, targets = self._examples(graph, images, labels, half_images, number, len(predicted))
             with part("networks forward"):
                 with self._autocast(images):
-                    output = run_graph(graph, leaves, self.task.inputs(seen, labels), image_size=self.image_size)
-                loss = self.task.loss(output, labels, label_smoothing=self.label_smoothing)
+                    output = run_graph(graph, given, self.task.inputs(seen, targets), image_size=self.image_size)
+                loss = self.task.loss(output, targets, label_smoothing=self.label_smoothing)
             with part("networks backward"):
                 torch.autograd.backward(loss if scale is None else loss * scale)
             losses.append(loss.detach())
             with torch.no_grad():
-                tallies.append(self.task.tallies(self.task.logits(output, labels), self.task.labels(labels)).sum())
+                tallies.append(self.task.tallies(self.task.logits(output, targets), self.task.labels(targets)).sum())
+            answers += targets.numel()
             del output
 
             with_grad = {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
@@ -181,13 +190,13 @@ class Objective:
                 factor = factor * torch.nan_to_num(typical_norm / norm, nan=1.0, posinf=most).clamp(max=most)
             torch._foreach_mul_(list(with_grad.values()), factor)
             for name, leaf in leaves.items():
-                if not parameters[name].requires_grad:  # a constant of a hypernetwork of the user's own
+                if not values[name].requires_grad:  # a constant of a hypernetwork of the user's own
                     continue
                 if name in with_grad:
-                    outputs.append(parameters[name])
+                    outputs.append(values[name])
                     gradients.append(with_grad[name])
                 elif self.predicted_param_decay:  # tensors without influence on the output are decayed, too
-                    outputs.append(parameters[name])
+                    outputs.append(values[name])
                     gradients.append(torch.zeros_like(leaf))
         mean_loss = torch.stack(losses).mean()
         if self.predicted_param_decay and outputs:
@@ -200,13 +209,47 @@ class Objective:
             if outputs:  # otherwise these networks have constant parameters only
                 torch.autograd.backward(outputs, gradients)
         hyper_seconds += time.perf_counter() - started
-        tally, answers = torch.stack(tallies).sum(), len(predicted) * labels.numel()
-        return Outcome(mean_loss, tally, answers, torch.stack(log_norms).mean(), hyper_seconds)
+        return Outcome(mean_loss, torch.stack(tallies).sum(), answers, torch.stack(log_norms).mean(), hyper_seconds)
+
+    def _examples(
+        self, graph: Graph, images: Tensor, labels: Tensor, half_images: Tensor | None, number: int, networks: int
+    ) -> tuple[Tensor, Tensor]:
+        """The examples and targets for one of the networks."""
+        size = len(labels) if self.share_images else len(labels) // networks
+        start = 0 if self.share_images else number * size
+        if half_images is not None:
+            if accepts_any_size(graph):
+                images = half_images
+            else:
+                size = max(2, size // 4)
+        return images[start : start + size], labels[start : start + size]
+
+    def _predict(self, hypernetwork: nn.Module, batch: MetaBatch, device: torch.device) -> list[Any]:
+        """Predict parameters, of which some are `Repeated` if it is faster to compute equal channels once."""
+        if not isinstance(hypernetwork, GHN):
+            predicted: list[Any] = hypernetwork(batch.inputs)
+            check_predictions(hypernetwork, predicted, batch.graphs)
+            return predicted
+        # On a GPU, the number of operations counts.  Norms of predicted tensors are those of whole tensors.
+        whole = device.type != "cpu" or self.predicted_param_decay or self.precision in AUTOCAST_DTYPES
+        if whole or any(isinstance(graph, FamilyGraph) for graph in batch.graphs):
+            return list(hypernetwork(batch.inputs))
+        return list(hypernetwork.predict_blocks(batch.inputs))
 
     def _autocast(self, images: Tensor) -> contextlib.AbstractContextManager[object]:
         if self.precision not in AUTOCAST_DTYPES:
             return contextlib.nullcontext()
         return torch.autocast(images.device.type, dtype=AUTOCAST_DTYPES[self.precision])
+
+
+def _values(parameter: Tensor | Repeated) -> Tensor:
+    """The values that are predicted."""
+    return parameter.block if isinstance(parameter, Repeated) else parameter
+
+
+def _with_values(parameter: Tensor | Repeated, values: Tensor) -> Tensor | Repeated:
+    """The parameter with other values."""
+    return Repeated(values, parameter.shape) if isinstance(parameter, Repeated) else values
 
 
 def _add_norm_gradients(tensors: list[Tensor], gradients: list[Tensor], factor: float) -> Tensor:

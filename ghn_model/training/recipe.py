@@ -82,7 +82,10 @@ class Recipe:
     meta_batch_size : int, default 8
         Networks per step, summed over all processes.
     batch_size : int, default 64
-        Images per step.  All networks of a step are evaluated on the same images.
+        Images that each network of a step is evaluated on.
+    share_images : bool, default True
+        Whether all networks of a step are evaluated on the same images.  If not, a step uses `meta_batch_size` times as
+        many, so that its gradient has less noise for the same computation.
     clip_grad : float, default 5.0
         Maximum norm of the gradient of the hypernetwork's weights; 0 disables clipping.
     network_norm : {"none", "clip", "normalise"}, default "none"
@@ -140,6 +143,7 @@ class Recipe:
     epochs: int = 300
     meta_batch_size: int = 8
     batch_size: int = 64
+    share_images: bool = True
     clip_grad: float = 5.0
     network_norm: str = "none"
     label_smoothing: float = 0.0
@@ -159,6 +163,8 @@ class Recipe:
         for name, choices in (("optimizer", OPTIMIZERS), ("precision", PRECISIONS), ("network_norm", NETWORK_NORMS)):
             if getattr(self, name) not in choices:
                 raise ConfigError(f"{name}: expected one of {', '.join(choices)}; got {getattr(self, name)!r}")
+        if not isinstance(self.share_images, bool):
+            raise ConfigError(f"share_images: expected True or False, got {self.share_images!r}")
         for name, least in (("epochs", 1), ("meta_batch_size", 1), ("batch_size", 2)):
             object.__setattr__(self, name, checked_integer(name, getattr(self, name), at_least(least)))
         for name in ("max_params", "max_nodes", "seed", "max_skipped"):
@@ -248,6 +254,43 @@ class Recipe:
         elif kind == "cpu" and task != "text":
             values |= {"schedule": Schedule("wsd", warmup=0.01), **_CPU}
         return cls(**{**values, **changes})
+
+    @property
+    def images_per_step(self) -> int:
+        """Different images, or sequences, of a step, in all processes: the batch size of the stream of images.
+
+        Examples
+        --------
+        >>> Recipe(meta_batch_size=4, batch_size=16, share_images=False).images_per_step
+        64
+        """
+        return self.batch_size if self.share_images else self.batch_size * self.meta_batch_size
+
+    def images_of(self, rank: int, world_size: int, images: int) -> slice:
+        """Return which images of a step a process uses: all, or those of its networks.
+
+        Parameters
+        ----------
+        rank, world_size : int
+            Number of the process and of all processes.
+        images : int
+            Number of images of the step.
+
+        Raises
+        ------
+        ConfigError
+            If the networks do not share images and their number is not `images_per_step`.
+
+        Examples
+        --------
+        >>> Recipe(meta_batch_size=4, batch_size=16, share_images=False).images_of(1, 2, 64)
+        slice(32, 64, None)
+        """
+        if self.share_images:
+            return slice(None)
+        if images != self.images_per_step:
+            raise ConfigError(f"images: {images} per step, expected {self.images_per_step} (Recipe.images_per_step)")
+        return slice(rank * images // world_size, (rank + 1) * images // world_size)
 
     def memory_format(self, device: torch.device) -> torch.memory_format:
         """Return the memory format of images on a device.

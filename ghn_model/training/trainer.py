@@ -123,6 +123,7 @@ class Trainer:
             recipe.predicted_param_decay,
             recipe.precision,
             recipe.network_norm,
+            recipe.share_images,
             task,
         )
         self.optimization = Optimization(self.hypernetwork, recipe, distributed)
@@ -182,7 +183,7 @@ class Trainer:
                 self._update(None if failed else outcome)
             self.progress = Progress(step + 1, flags[3], self.progress.skipped + int(failed), flags[4])
             self.stopwatch.end_step(
-                outcome.hyper_seconds if outcome else None, self.recipe.meta_batch_size, len(labels)
+                outcome.hyper_seconds if outcome else None, self.recipe.meta_batch_size, self.recipe.batch_size
             )
 
             finished = self._fraction() >= 1
@@ -205,6 +206,8 @@ class Trainer:
         with part("images"):
             torch.manual_seed(step_seed(self.recipe.seed, step, 0))  # the same augmentation in all processes
             images, labels = self.images.at(step)
+            own = self.recipe.images_of(self.distributed.rank, self.distributed.world_size, len(labels))
+            images, labels = images[own], labels[own]
             return batch, self.task.arranged(images, self.recipe.memory_format(device)), labels
 
     def _backward(self, batch: MetaBatch, images: Tensor, labels: Tensor, half_images: Tensor | None) -> Outcome | None:
@@ -217,8 +220,11 @@ class Trainer:
             bounds = [len(graphs) * piece // pieces for piece in range(pieces + 1)]
             outcomes = []
             for start, end in itertools.pairwise(bounds):
-                piece = self._prepare(batch, start, end)
-                found = self._try_backward(piece, images, labels, half_images, (end - start) / len(graphs))
+                piece = MetaBatch.of(self.hypernetwork, graphs[start:end]).to(self.distributed.device)
+                size = 0 if self.recipe.share_images else len(labels) // len(graphs)
+                own = slice(start * size, end * size or None)
+                half = None if half_images is None else half_images[own]
+                found = self._try_backward(piece, images[own], labels[own], half, (end - start) / len(graphs))
                 if found is None:
                     break
                 outcomes.append(found)
@@ -246,10 +252,6 @@ class Trainer:
         if self.distributed.device.type == "cuda":  # after the handler, whose traceback keeps tensors alive
             torch.cuda.empty_cache()
         return None
-
-    def _prepare(self, batch: MetaBatch, start: int, end: int) -> MetaBatch:
-        device = self.distributed.device
-        return MetaBatch.of(self.hypernetwork, batch.graphs[start:end]).to(device)
 
     def _update(self, outcome: Outcome | None) -> None:
         if outcome is None:

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from deepnets import GENOTYPES, Genotype, Network, NetworkConfig, build_graph
+from deepnets.architecture import Repeated, tile
 from ghn_model import GHN
 from ghn_model.training.meta_batches import MetaBatch
 from ghn_model.training.objective import Objective, Outcome
@@ -115,15 +116,19 @@ def test_network_norm_has_no_effect_in_the_first_step() -> None:
     assert changed == pytest.approx(plain)
 
 
-def test_log_norm_equals_autograd() -> None:
+@pytest.mark.parametrize("config", [CONFIGS[1], CONFIGS[1].replace(C=24)], ids=["narrow", "wide"])
+def test_log_norm_equals_autograd(config: NetworkConfig) -> None:
+    """The norm of the gradient of what is predicted: of tensors, or of the blocks that wide layers repeat."""
     torch.manual_seed(0)
     ghn = GHN(small_config()).double().train()
     images, labels = torch.randn(4, 3, 32, 32, dtype=torch.float64), torch.tensor([3, 1, 4, 1])
-    predicted = {name: p.detach().requires_grad_() for name, p in ghn(build_graph(CONFIGS[1]))[0].items()}
-    network = Network(CONFIGS[1]).double().train()
-    F.cross_entropy(torch.func.functional_call(network, predicted, (images,)), labels).backward()
-    norm = math.sqrt(sum(float(p.grad.square().sum()) for p in predicted.values() if p.grad is not None))
-    assert network_log_norm(CONFIGS[1]) == pytest.approx(math.log(norm), rel=1e-9)
+    (predicted,) = ghn.predict_blocks(build_graph(config))
+    blocks = {name: (p.block if isinstance(p, Repeated) else p).detach() for name, p in predicted.items()}
+    whole = {name: tile(block.requires_grad_(), predicted[name].shape) for name, block in blocks.items()}
+    network = Network(config).double().train()
+    F.cross_entropy(torch.func.functional_call(network, whole, (images,)), labels).backward()
+    norm = math.sqrt(sum(float(block.grad.square().sum()) for block in blocks.values() if block.grad is not None))
+    assert network_log_norm(config) == pytest.approx(math.log(norm), rel=1e-9)
 
 
 def test_pieces_of_a_meta_batch_add_up() -> None:
@@ -149,18 +154,49 @@ def test_pieces_of_a_meta_batch_add_up() -> None:
 
 
 def test_half_resolution_is_used_where_possible() -> None:
-    """Position encodings and classifiers of flattened features fix the image size."""
+    """Position encodings and classifiers of flattened features fix the image size; such networks get fewer images."""
     torch.manual_seed(0)
     ghn = GHN(small_config()).train()
     flat = CONFIGS[1].replace(glob_avg=False)
-    images, labels, black = torch.randn(4, 3, 32, 32), torch.tensor([3, 1, 4, 1]), torch.zeros(4, 3, 16, 16)
+    images, labels, black = torch.randn(12, 3, 32, 32), torch.arange(12) % 10, torch.zeros(12, 3, 16, 16)
     for config, smaller in ((CONFIGS[1], True), (CONFIGS[2], False), (flat, False)):
         batch = MetaBatch.of(ghn, [build_graph(config)])
         torch.manual_seed(1)
-        full = Objective().backward(ghn, batch, images, labels)
+        expected = (
+            Objective().backward(ghn, batch, black, labels)
+            if smaller
+            else Objective().backward(ghn, batch, images[:3], labels[:3])
+        )
         torch.manual_seed(1)
-        halved = Objective().backward(ghn, batch, images, labels, half_images=black)
-        assert (full.loss.item() != halved.loss.item()) == smaller
+        found = Objective().backward(ghn, batch, images, labels, half_images=black)
+        assert found.loss.item() == expected.loss.item()
+        assert found.answers == expected.answers == (12 if smaller else 3)
+
+
+def test_networks_with_images_of_their_own() -> None:
+    """The gradient is the mean of those of the networks, each with its part of the images."""
+    torch.manual_seed(0)
+    ghn = GHN(small_config()).double().train()
+    graphs = [build_graph(config) for config in CONFIGS]
+    images, labels = torch.randn(12, 3, 32, 32, dtype=torch.float64), torch.arange(12) % 10
+    whole = Objective(share_images=False).backward(ghn, MetaBatch.of(ghn, graphs), images, labels)
+    expected = [parameter.grad for parameter in ghn.parameters()]
+    ghn.zero_grad()
+    parts = [
+        Objective().backward(
+            ghn,
+            MetaBatch.of(ghn, [graph]),
+            images[4 * number : 4 * number + 4],
+            labels[4 * number : 4 * number + 4],
+            weight=1 / 3,
+        )
+        for number, graph in enumerate(graphs)
+    ]
+    joined = Outcome.merge(parts)
+    assert whole.loss.item() == pytest.approx(joined.loss.item())
+    assert (whole.tally.item(), whole.answers) == (joined.tally.item(), 12)
+    for gradient, parameter in zip(expected, ghn.parameters()):
+        assert torch.allclose(gradient, parameter.grad, rtol=1e-9, atol=1e-14)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
