@@ -259,7 +259,7 @@ def _check_not_in_place(name: str) -> None:
 
 
 def _is_range(numbers: npt.NDArray[np.int64]) -> bool:
-    return bool((numbers == np.arange(len(numbers))).all())
+    return len(numbers) == numbers[-1] + 1 and bool((numbers == np.arange(len(numbers))).all())
 
 
 def taken(tensor: Tensor, positions: npt.NDArray[np.int64], axis: int = 1) -> Tensor:

@@ -63,7 +63,13 @@ def whole(value: Any) -> Any:
     >>> whole([Repeated(torch.zeros(1), (2,)), "unchanged"])
     [tensor([0., 0.]), 'unchanged']
     """
-    return tree_map_only(CompactTensor, lambda each: each.whole(), value)
+    if isinstance(value, CompactTensor):
+        return value.whole()
+    if value is None or isinstance(value, (Tensor, int, float)):
+        return value
+    if type(value) in (tuple, list):  # without the search of `tree_map_only`, which takes longer than small layers
+        return type(value)(whole(each) for each in value)
+    return tree_map_only(CompactTensor, lambda each: each.whole(), value) if value else value
 
 
 class Repeated(CompactTensor):
