@@ -14,7 +14,7 @@ from ghn_model.commands.predict import vocabulary_argument
 if TYPE_CHECKING:
     from ghn_model.config import GHNConfig
 
-__all__ = ["add_hypernetwork", "check_unused", "config_from"]
+__all__ = ["add_hypernetwork", "check_unused", "config_from", "recipe_kind"]
 
 _OPTIONS = (
     *("hypernet", "decoder", "hidden", "max_shape", "layers", "heads", "layernorm", "weight_norm", "virtual_edges"),
@@ -25,6 +25,12 @@ _OPTIONS = (
 
 _FIELDS = {"weight_init": "init", "hypernet_option": "options"}
 """The fields of options with another name."""
+
+_CPU: dict[str, Any] = {"init": "small", "dirac": True}
+"""Fields that differ from the preset for the recipe for CPUs, besides the channels of the largest tensor."""
+
+_CPU_CHANNELS = 16
+"""Equal channels are computed once, so networks of all widths have 16 channels for a training."""
 
 _SMALL_TEXT: dict[str, Any] = {"init": "small"}
 """Fields that differ from the preset for the small training on the text "python"."""
@@ -55,7 +61,7 @@ def add_hypernetwork(parser: argparse.ArgumentParser) -> None:
         count=4,
         metavar="N",
         help="output and input channels, height and width of the largest tensor that is decoded (default: 64 64 11 11; "
-        "for images of 224 pixels 64 64 16 16)",
+        "for images of 224 pixels 64 64 16 16; cpu and digits: 16 16 instead of 64 64)",
     )
     add("--layers", type=positive, help="layers of the graphormer (default: 3 for ghn3-t)")
     add("--heads", type=positive, help="attention heads of the graphormer, a divisor of --hidden (default: 8)")
@@ -81,7 +87,7 @@ def add_hypernetwork(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help=f"graphs of traced networks: {', '.join(VOCABULARIES)} (default: complete)",
     )
-    add("--weight-init", choices=INITS, help="initial weights (default: published; digits: small)")
+    add("--weight-init", choices=INITS, help="initial weights (default: published; cpu and digits: small)")
     add("--rank", type=positive, help="columns of the factors of the decoder lowrank (default: 32 for logah-t)")
     add("--factor-rows", type=positive, help="rows of the factors of the decoder lowrank (default: 32768)")
     add(
@@ -94,7 +100,7 @@ def add_hypernetwork(parser: argparse.ArgumentParser) -> None:
     add(
         "--dirac",
         action=argparse.BooleanOptionalAction,
-        help="predict kernels as differences from the identity (default: no; cpu: yes)",
+        help="predict kernels as differences from the identity (default: no; cpu and digits: yes)",
     )
     add("--node-types", choices=tuple(NODE_TYPE_ROWS), help="node types with an embedding (default: published)")
     add(
@@ -116,7 +122,11 @@ def add_hypernetwork(parser: argparse.ArgumentParser) -> None:
 
 
 def config_from(
-    options: argparse.Namespace, num_classes: int, image_size: int | None, init: GHNConfig | None = None
+    options: argparse.Namespace,
+    num_classes: int,
+    image_size: int | None,
+    init: GHNConfig | None = None,
+    device: str = "cpu",
 ) -> GHNConfig:
     """Return the configuration that the options select.
 
@@ -128,6 +138,8 @@ def config_from(
         Number of classes, and height and width of the images; None for the size of texts.
     init
         Configuration of the hypernetwork that the training starts from, instead of the preset.
+    device
+        Type of device, which selects the recipe if the options do not.
 
     Raises
     ------
@@ -146,9 +158,19 @@ def config_from(
         return GHNConfig.preset(options.preset, task="text", **{**small, **changes})
     if init is not None:
         return init.replace(num_classes=num_classes, **changes)
-    if options.images == "digits":  # its recipe is not published, either, and learns faster from small weights
-        changes.setdefault("init", "small")
-    return GHNConfig.preset(options.preset, num_classes, image_size, **changes)
+    published = GHNConfig.preset(options.preset, num_classes, image_size)
+    is_deepnets = getattr(options, "networks", None) in (None, "train")
+    if is_deepnets and recipe_kind(options, device) == "cpu" and published.decoder == "conv":
+        _, _, *sides = published.max_shape
+        changes = {**_CPU, "max_shape": (_CPU_CHANNELS, _CPU_CHANNELS, *sides), **changes}
+    return published.replace(**changes)
+
+
+def recipe_kind(options: argparse.Namespace, device: str) -> str:
+    """The kind of recipe that options select on a type of device; the recipe for digits is for a CPU in any case."""
+    if options.recipe:
+        return str(options.recipe)
+    return "cpu" if device == "cpu" or options.images == "digits" else "published"
 
 
 def check_unused(options: argparse.Namespace) -> None:

@@ -25,7 +25,7 @@ from deepnets.support import (
     seed,
 )
 from ghn_model.choices import NETWORK_NORMS, OPTIMIZERS, PRECISIONS, PRESETS, RECIPES, SCHEDULES
-from ghn_model.commands.hypernetwork_options import add_hypernetwork, check_unused, config_from
+from ghn_model.commands.hypernetwork_options import add_hypernetwork, check_unused, config_from, recipe_kind
 from ghn_model.commands.task_data import (
     add_task,
     data_name,
@@ -205,13 +205,13 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
     add(
         "--max-params",
         type=non_negative,
-        help="largest networks; 0 for no limit (default: 0; cpu: 150,000; digits: 100,000)",
+        help="largest networks; 0 for no limit (default: 0; digits: 100,000)",
     )
     add("--max-nodes", type=non_negative, help="largest graphs; 0 for no limit (default: 0; cpu and digits: 120)")
     add(
         "--low-resolution",
         type=number,
-        help="fraction of the training with half the image resolution (default: 0; cpu: 0.6)",
+        help="fraction of the training with half the image resolution (default: 0; cpu: 0.85)",
     )
     add(
         "--ema-decay",
@@ -281,7 +281,8 @@ def opened(options: argparse.Namespace) -> Iterator[Opened]:
             else:
                 init = GHN.from_pretrained(options.init)
         start = init.config if isinstance(init, GHN) else None
-        config = config_from(options, data.num_classes, getattr(data, "image_size", None), start)
+        size = getattr(data, "image_size", None)
+        config = config_from(options, data.num_classes, size, start, distributed.device.type)
         nets = open_networks(options, "train", config, recipe, data)
         workers = options.workers
         if workers is None:
@@ -298,8 +299,8 @@ def recipe_from(options: argparse.Namespace, device: str) -> Recipe:
     changes = {name: getattr(options, name) for name in CHANGES if getattr(options, name, None) is not None}
     if networks_name(options) != "train":  # limits of recipes are for networks of DeepNets-1M
         changes = {"max_params": 0, "max_nodes": 0, **changes}
-    kind = options.recipe or ("cpu" if device == "cpu" else "published")
-    recipe = Recipe.preset(options.preset, data_name(options), task=_recipe_task(options), kind=kind, **changes)
+    kind, name = recipe_kind(options, device), data_name(options)
+    recipe = Recipe.preset(options.preset, name, task=_recipe_task(options), kind=kind, **changes)
     schedule = {"kind": options.schedule, "warmup": options.warmup, "decay": options.decay}
     if schedule := {name: value for name, value in schedule.items() if value is not None}:
         recipe = recipe.replace(schedule=replace(recipe.schedule, epochs=0, **schedule))

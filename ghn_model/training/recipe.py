@@ -31,13 +31,13 @@ _CPU = {
     "weight_decay": 0.01,
     "beta2": 0.99,
     "meta_batch_size": 4,
-    "batch_size": 16,
-    "max_params": 150_000,
+    "batch_size": 32,
+    "share_images": False,
     "max_nodes": 120,
     "clip_grad": 1.0,
     "network_norm": "normalise",
     "ema_decay": 0.998,
-    "low_resolution": 0.6,
+    "low_resolution": 0.85,
 }
 """What the recipe for hours on a CPU changes (docs/training.md has the measurements)."""
 
@@ -107,7 +107,8 @@ class Recipe:
         single precision; "tf32" allows TF32 matrix products and convolutions on GPUs, in the hypernetwork too.
     low_resolution : float, default 0.0
         Fraction of the training, at its start, during which images have half the resolution, which costs a quarter.
-        Networks that need the full resolution (no global pooling, or position encodings) still get it.
+        Networks that need the full resolution (no global pooling, or position encodings) get a quarter of the images
+        instead.
     channels_last : bool or None, default None
         Memory format of the images.  None selects channels_last on a CPU and contiguous images elsewhere.
     ema_decay : float, default 0.0
@@ -206,9 +207,10 @@ class Recipe:
             Task of the networks.  For "text", the recipe is that of LoGAH for GPT-2 (Zhou et al., 2024): 6 sequences
             and 2 networks per step.
         kind : {"published", "cpu"}, default "published"
-            "cpu" adapts the recipe for classification to hours on a CPU: small networks, few images, half the
-            resolution for most of the training, AdamW with a high learning rate, which is constant and then decays, and
-            gradients of networks that are scaled to the same norm.  It changes nothing for "digits" and for texts.
+            "cpu" adapts the recipe for classification to hours on a CPU: networks of at most 120 nodes, 32 images for
+            each of them, half the resolution for most of the training, AdamW with a high learning rate, which is
+            constant and then decays, and gradients of networks that are scaled to the same norm.  It changes nothing
+            for "digits" and for texts.
         **changes
             Fields that replace those of the preset.
 

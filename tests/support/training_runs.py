@@ -61,7 +61,7 @@ def train_here(
         out,
         hypernetwork or small_config(),
         recipe,
-        stream(recipe.batch_size, recipe.seed),
+        stream(recipe.images_per_step, recipe.seed),
         DeepNets1M(corpus),
         budget=Budget(steps=steps),
         checkpoints=checkpoints or CheckpointPolicy(log_steps=2),

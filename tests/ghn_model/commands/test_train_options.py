@@ -74,7 +74,7 @@ def trained(corpus: Path, out: Path, words: str = "", **options: object) -> Path
 )
 def test_fields_of_the_configuration(words: str, changes: dict[str, Any]) -> None:
     for module in (train, profile):
-        options = parsed(f"--images cifar10 {words}", module)
+        options = parsed(f"--images cifar10 --recipe published {words}", module)
         assert config_from(options, 10, 32) == GHNConfig(**changes)
     start = GHNConfig(hidden=48, num_classes=7, vocabulary="ppuda")
     if not words.startswith("--preset"):
@@ -88,11 +88,29 @@ def test_every_field_has_an_option() -> None:
     assert {names.get(field, field) for field in fields - {"num_classes"}} <= options
 
 
-def test_initial_weights_of_the_presets() -> None:
-    """Those of the published recipes are published; the recipe for digits is our own."""
-    for images, init in (("cifar10", "published"), ("imagenet", "published"), ("digits", "small")):
-        assert config_from(parsed(f"--images {images}"), 10, 32).init == init
-    assert config_from(parsed("--images digits --weight-init published"), 10, 32).init == "published"
+def test_hypernetworks_for_cpus() -> None:
+    """The recipe for CPUs, and that for digits, which is for one, change the hypernetwork, too."""
+    changes: dict[str, Any] = {"init": "small", "dirac": True, "max_shape": (16, 16, 11, 11)}
+    for words, device, is_published in (
+        ("--images cifar10", "cuda", True),
+        ("--images cifar10", "cpu", False),
+        ("--images cifar10 --recipe published", "cpu", True),
+        ("--images cifar10 --recipe cpu", "cuda", False),
+        ("--images digits", "cuda", False),
+        ("--images digits --networks family:resnet-widths", "cpu", True),
+    ):
+        expected = GHNConfig() if is_published else GHNConfig(**changes)
+        assert config_from(parsed(words), 10, 32, device=device) == expected, words
+    for words, field in (
+        ("--weight-init published", "init"),
+        ("--no-dirac", "dirac"),
+        ("--max-shape 64 64 11 11", "max_shape"),
+    ):
+        expected = GHNConfig(**{name: value for name, value in changes.items() if name != field})
+        assert config_from(parsed(f"--images digits {words}"), 10, 32) == expected
+    large = config_from(parsed("--images imagenet --recipe cpu"), 1000, 224)
+    assert large.max_shape == (16, 16, 16, 16)
+    assert config_from(parsed("--preset logah-t --images cifar10"), 10, 32) == GHNConfig.preset("logah-t")
 
 
 @pytest.mark.parametrize("module", [train, profile])

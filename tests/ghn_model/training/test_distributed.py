@@ -46,9 +46,11 @@ class OneOfTwo(Distributed):
         """Change nothing."""
 
 
+@pytest.mark.parametrize("shared", [True, False])
 def test_processes_see_the_same_images_and_different_dropout(
-    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared: bool
 ) -> None:
+    """If networks do not share images, processes see different parts of the images of a step."""
     real = Objective.backward
     seen: list[tuple[Tensor, Tensor, list[Any]]] = []
 
@@ -60,9 +62,10 @@ def test_processes_see_the_same_images_and_different_dropout(
 
     monkeypatch.setattr(Objective, "backward", backward)
     for rank in range(2):
-        train_here(corpus, tmp_path / str(rank), steps=2, distributed=OneOfTwo(rank))
+        train_here(corpus, tmp_path / str(rank), steps=2, distributed=OneOfTwo(rank), share_images=shared)
     for (images, dropout, graphs), (other_images, other_dropout, other_graphs) in zip(seen[:2], seen[2:], strict=True):
-        assert torch.equal(images, other_images)
+        assert len(images) == len(other_images) == 4
+        assert torch.equal(images, other_images) == shared
         assert not torch.equal(dropout, other_dropout)
         assert not set(graphs) & set(other_graphs)
 

@@ -92,13 +92,15 @@ class StopAfter(Distributed):
     [
         pytest.param({}, marks=pytest.mark.slow),
         {"ema_decay": 0.9, "network_norm": "clip", "low_resolution": 0.5, "max_params": 0, "max_nodes": 60},
+        pytest.param({"share_images": False, "network_norm": "normalise", "max_params": 0}, marks=pytest.mark.slow),
     ],
 )
 def test_interrupted_runs_equal_uninterrupted_ones(corpus: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
     """Weights, state and log are equal bit for bit."""
 
     def part(out: Path, until: int) -> None:
-        train_here(corpus, out, steps=9, distributed=StopAfter(until), **changes)
+        hypernetwork = small_config(dirac="share_images" in changes)
+        train_here(corpus, out, steps=9, distributed=StopAfter(until), hypernetwork=hypernetwork, **changes)
 
     part(tmp_path / "one", 100)
     for until in (3, 2, 100):
@@ -287,29 +289,32 @@ def test_other_errors_are_raised(corpus: Path, tmp_path: Path, monkeypatch: pyte
         train_here(corpus, tmp_path, steps=2)
 
 
+@pytest.mark.parametrize("shared", [True, False])
 def test_meta_batches_are_divided_if_memory_runs_out(
-    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared: bool
 ) -> None:
-    """The pieces get the same images, half images and typical norm, and weights that add up to 1."""
+    """The pieces get the images and half images of their networks, the typical norm, and weights that add up to 1."""
     real, calls = Objective.backward, []
 
     def backward(
         self: Objective, hypernetwork: Any, batch: Any, images: Tensor, labels: Tensor, **given: Any
     ) -> Outcome:
-        calls.append((len(batch.graphs), images, given["half_images"], given["typical_norm"], given["weight"]))
+        examples = images, labels, given["half_images"]
+        calls.append((len(batch.graphs), examples, given["typical_norm"], given["weight"]))
         if len(batch.graphs) > 1:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return real(self, hypernetwork, batch, images, labels, **given)
 
     monkeypatch.setattr(Objective, "backward", backward)
-    train_here(corpus, tmp_path, steps=2, network_norm="clip", low_resolution=0.9)
+    train_here(corpus, tmp_path, steps=2, network_norm="clip", low_resolution=0.9, share_images=shared)
     assert [count for count, *_ in calls] == [2, 1, 1, 2, 1, 1]
     assert [weight for *_, weight in calls] == [1.0, 0.5, 0.5, 1.0, 0.5, 0.5]
     for first, *others in (calls[:3], calls[3:]):
-        assert first[2].shape == (4, 3, 16, 16)
-        for other in others:
-            assert all(torch.equal(first[i], other[i]) for i in (1, 2))
-            assert torch.equal(first[3], other[3]) or (first[3].isnan() and other[3].isnan())
+        assert first[1][2].shape == (4 if shared else 8, 3, 16, 16)
+        for number, other in enumerate(others):
+            own = slice(None) if shared else slice(4 * number, 4 * number + 4)
+            assert all(torch.equal(all_of[own], part) for all_of, part in zip(first[1], other[1]))
+            assert torch.equal(first[2], other[2]) or (first[2].isnan() and other[2].isnan())
     assert rows(tmp_path)[-1]["skipped"] == 0
 
 
@@ -361,6 +366,9 @@ def test_incompatible_arguments(corpus: Path, tmp_path: Path) -> None:
     recipe, images, nets = small_recipe(), stream(), DeepNets1M(corpus, num_classes=10, image_size=224)
     with pytest.raises(ConfigError, match="images of 224 pixels"):
         train(tmp_path, small_config(), recipe, images, nets, distributed=Distributed("cpu"))
+    own = small_recipe(share_images=False)
+    with pytest.raises(ConfigError, match=r"images: 4 per step, expected 8 \(Recipe.images_per_step\)"):
+        train(tmp_path, small_config(), own, images, DeepNets1M(corpus), distributed=Distributed("cpu"))
     with pytest.raises(ConfigError, match="is for 7 classes"):
         train(tmp_path, small_config(num_classes=7), recipe, images, DeepNets1M(corpus), distributed=Distributed("cpu"))
 
