@@ -133,7 +133,7 @@ class GHN(Persistent):
         >>> (parameters,) = GHN("ghn2").predict_blocks(graph)
         >>> weight = parameters["stem.0.weight"]
         >>> weight.shape, weight.block.shape
-        (torch.Size([128, 3, 3, 3]), torch.Size([64, 3, 3, 3]))
+        (torch.Size([384, 3, 3, 3]), torch.Size([64, 3, 3, 3]))
         """
         batch = graphs if isinstance(graphs, PreparedBatch) else self.prepare(graphs)
         embeddings = self.encode(batch)

@@ -180,12 +180,12 @@ def decode_blocks(
     >>> from deepnets import GENOTYPES, NetworkConfig, build_graph
     >>> from ghn_model import GHN
     >>> ghn = GHN("ghn2")
-    >>> batch = ghn.prepare(build_graph(NetworkConfig(GENOTYPES["DARTS"], n_cells=2, C=8)))
+    >>> batch = ghn.prepare(build_graph(NetworkConfig(GENOTYPES["DARTS"], n_cells=2, C=128)))
     >>> decoders = Decoders(ghn.decoder, ghn.decoder_1d, ghn.bias_class)
     >>> (parameters,) = decode_blocks(batch, ghn.encode(batch), decoders, ghn.config)
-    >>> weight = parameters["cells.0.preprocess0.op.1.weight"]
-    >>> weight.shape
-    torch.Size([8, 8, 1, 1])
+    >>> weight = parameters["cells.0._ops.0.op.1.weight"]
+    >>> weight.shape, weight.block.shape
+    (torch.Size([128, 1, 3, 3]), torch.Size([64, 1, 3, 3]))
     """
     results = _without_values(batch, embeddings)
 
