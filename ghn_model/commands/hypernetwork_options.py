@@ -61,7 +61,7 @@ def add_hypernetwork(parser: argparse.ArgumentParser) -> None:
         count=4,
         metavar="N",
         help="output and input channels, height and width of the largest tensor that is decoded (default: 64 64 11 11; "
-        "for images of 224 pixels 64 64 16 16; cpu and digits: 16 16 instead of 64 64)",
+        "for images of 224 pixels 64 64 16 16; cpu: 16 16 instead of 64 64)",
     )
     add("--layers", type=positive, help="layers of the graphormer (default: 3 for ghn3-t)")
     add("--heads", type=positive, help="attention heads of the graphormer, a divisor of --hidden (default: 8)")
@@ -87,7 +87,7 @@ def add_hypernetwork(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help=f"graphs of traced networks: {', '.join(VOCABULARIES)} (default: complete)",
     )
-    add("--weight-init", choices=INITS, help="initial weights (default: published; cpu and digits: small)")
+    add("--weight-init", choices=INITS, help="initial weights (default: published; cpu, digits: small)")
     add("--rank", type=positive, help="columns of the factors of the decoder lowrank (default: 32 for logah-t)")
     add("--factor-rows", type=positive, help="rows of the factors of the decoder lowrank (default: 32768)")
     add(
@@ -100,7 +100,7 @@ def add_hypernetwork(parser: argparse.ArgumentParser) -> None:
     add(
         "--dirac",
         action=argparse.BooleanOptionalAction,
-        help="predict kernels as differences from the identity (default: no; cpu and digits: yes)",
+        help="predict kernels as differences from the identity (default: no; cpu: yes)",
     )
     add("--node-types", choices=tuple(NODE_TYPE_ROWS), help="node types with an embedding (default: published)")
     add(
@@ -159,18 +159,22 @@ def config_from(
     if init is not None:
         return init.replace(num_classes=num_classes, **changes)
     published = GHNConfig.preset(options.preset, num_classes, image_size)
-    is_deepnets = getattr(options, "networks", None) in (None, "train")
-    if is_deepnets and recipe_kind(options, device) == "cpu" and published.decoder == "conv":
+    if options.images == "digits":  # its recipe is not published, either, and learns faster from small weights
+        changes.setdefault("init", "small")
+    elif _is_for_cpu(options, device) and published.decoder == "conv":
         _, _, *sides = published.max_shape
         changes = {**_CPU, "max_shape": (_CPU_CHANNELS, _CPU_CHANNELS, *sides), **changes}
     return published.replace(**changes)
 
 
 def recipe_kind(options: argparse.Namespace, device: str) -> str:
-    """The kind of recipe that options select on a type of device; the recipe for digits is for a CPU in any case."""
-    if options.recipe:
-        return str(options.recipe)
-    return "cpu" if device == "cpu" or options.images == "digits" else "published"
+    """The kind of recipe that options select on a type of device."""
+    return options.recipe or ("cpu" if device == "cpu" else "published")
+
+
+def _is_for_cpu(options: argparse.Namespace, device: str) -> bool:
+    """Whether the recipe is that for CPUs, and networks are those of DeepNets-1M, for which it is made."""
+    return recipe_kind(options, device) == "cpu" and getattr(options, "networks", None) in (None, "train")
 
 
 def check_unused(options: argparse.Namespace) -> None:

@@ -49,9 +49,8 @@ def _step(data: Path, device: str) -> list[Row]:
 def _sizes(data: Path) -> list[Row]:
     """Measure networks per second of processor time with the numbers of networks and images of earlier recipes."""
     sizes = ["--meta-batch-size", "4", "--batch-size", "16", "--max-params", "150000", "--max-nodes", "120"]
-    published = ["--max-shape", "64", "64", "11", "11", "--no-dirac"]
     rows = []
-    for channels, config in (("64", published), ("16", [])):
+    for channels, config in (("64", []), ("16", ["--max-shape", "16", "16", "11", "11", "--dirac"])):
         for resolution, fraction in (("full", "0"), ("half", "0.99")):
             words = "--device", "cpu", "--threads", "1", "--workers", "0", "--low-resolution", fraction, *sizes, *config
             speed = _profiled(data, 1, *words)["networks_per_core_s"]
