@@ -30,7 +30,10 @@ LAZY = (
 )
 NEED_TORCH = (
     "deepnets.architecture.cell",
+    "deepnets.architecture.channel_functions",
+    "deepnets.architecture.channels",
     "deepnets.architecture.compact",
+    "deepnets.architecture.compact_tensor",
     "deepnets.architecture.depthwise",
     "deepnets.architecture.flops",
     "deepnets.architecture.functional",
