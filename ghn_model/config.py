@@ -12,7 +12,7 @@ from deepnets.architecture import NODE_TYPE_ROWS, checked_task, has_cifar_stem
 from deepnets.graph import MAX_DISTANCE
 from deepnets.support import ConfigError, at_least, checked_integer
 from deepnets.tracing import check_vocabulary
-from ghn_model.choices import INITS, NORMALIZATIONS, PRESETS, WINDOWS
+from ghn_model.choices import INITS, NORMALIZATIONS, PRESETS, RECIPES, WINDOWS
 from ghn_model.registry import DECODERS, ENCODERS, check_part
 
 __all__ = ["INITS", "NORMALIZATIONS", "PRESETS", "TASKS", "WINDOWS", "GHNConfig"]
@@ -194,7 +194,14 @@ class GHNConfig:
 
     @classmethod
     def preset(
-        cls, name: str, num_classes: int = 10, image_size: int = 32, task: str = "images", **changes: Any
+        cls,
+        name: str,
+        num_classes: int = 10,
+        image_size: int = 32,
+        task: str = "images",
+        *,
+        kind: str = "published",
+        **changes: Any,
     ) -> GHNConfig:
         """The configuration of a published hypernetwork.
 
@@ -208,6 +215,10 @@ class GHNConfig:
             Height and width of the images in pixels, 16 to 512.
         task
             "images", or "text" for LoGAH's hypernetworks for language models, which have no number of classes.
+        kind
+            "published", or "cpu" for trainings of hours on a CPU, as for `ghn_model.training.Recipe.preset`: 16
+            channels, small initial weights, and kernels that are predicted as differences from the identity.  LoGAH's
+            do not change.
         changes
             Fields that differ from the published configuration.
 
@@ -227,6 +238,8 @@ class GHNConfig:
         """
         if name not in PRESETS:
             raise ConfigError(f"preset: unknown {name!r}; use one of {', '.join(PRESETS)}")
+        if kind not in RECIPES:
+            raise ConfigError(f"kind: unknown {kind!r}; use one of {', '.join(RECIPES)}")
         if task not in TASKS or (task == "text" and not name.startswith("logah")):
             known = ", ".join(TASKS) if name.startswith("logah") else "images"
             raise ConfigError(f"task: expected one of {known} for {name}; got {task!r}")
@@ -247,6 +260,8 @@ class GHNConfig:
         if task == "text":
             values |= {"normalization": "std", "node_types": "language", "channel_sizes": TEXT_SIZES}
             values |= {"virtual_edges": 250, "num_classes": 10}
+        if kind == "cpu" and values.get("decoder") != "lowrank":
+            values |= {"init": "small", "dirac": True, "max_shape": (16, 16, side, side)}
         return cls(**{**values, **changes})
 
     @classmethod

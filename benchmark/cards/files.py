@@ -82,7 +82,8 @@ def bundle(
     Returns
     -------
     The path of the weights, `NAME.safetensors`.  The card is `NAME.json`, and `NAME.md` as Markdown with the
-    header of the Hugging Face Hub; the log is `NAME.log.csv`.
+    header of the Hugging Face Hub; the log is `NAME.log.csv`, and the learning curve of a training with
+    `--validate-every` is `NAME.curve.csv`.
 
     Raises
     ------
@@ -95,7 +96,7 @@ def bundle(
     out = Path(out)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
         raise ConfigError(f"name: expected letters, digits, - and _, such as ghn2-cifar10; got {name!r}")
-    path, card, log = (out / f"{name}{suffix}" for suffix in (".safetensors", ".json", ".log.csv"))
+    path, card, log, curve = (out / f"{name}{suffix}" for suffix in (".safetensors", ".json", ".log.csv", ".curve.csv"))
     if run is None:
         _write_card(card, make_card(None, path, results, given=given, task=task), path)
         return path
@@ -106,7 +107,9 @@ def bundle(
         new = _weights(training, Path(folder) / path.name, half=half)
         there = _is_same(path, new)
         others = (
-            [] if there or overwrite else [each for each in (path, card, card.with_suffix(".md"), log) if each.exists()]
+            []
+            if there or overwrite
+            else [each for each in (path, card, card.with_suffix(".md"), log, curve) if each.exists()]
         )
         if others:
             raise ConfigError(
@@ -118,6 +121,10 @@ def bundle(
         if not there:
             replace_file(path, new.read_bytes())
     replace_file(log, log_text(training.log, training.task)[0])
+    if training.curve:
+        replace_file(curve, training.curve)
+    else:
+        curve.unlink(missing_ok=True)
     _write_card(card, described, path)
     return path
 
@@ -221,6 +228,7 @@ def _of_training(
         "skipped": int(training.log[-1]["skipped"]),
         "log": f"{name}.log.csv",
         **({"log_about": log_about} if log_about else {}),
+        **({"curve": f"{name}.curve.csv"} if training.curve else {}),
         "recipe": recipe.to_dict(),
         "data": {
             "networks": f"{metadata.get('corpus')}; seed {recipe.seed}" if for_texts else _networks(recipe),

@@ -15,6 +15,7 @@ import numpy as np
 from deepnets.architecture import IMAGE_SIZES
 from deepnets.support import ConfigError, FormatError, in_one_line, parse_csv, read_whole
 from ghn_model import describe
+from ghn_model.choices import RECIPES
 from ghn_model.config import PRESETS, GHNConfig
 from ghn_model.tasks import TASKS, Task, get_task
 from ghn_model.training import Recipe, log_columns
@@ -57,6 +58,8 @@ class Training:
         Task of the networks.
     log
         Rows of the log, as strings by column, up to the step of the checkpoint.
+    curve
+        The file `curve.csv` up to this step, as text; empty if the training was not validated.
     """
 
     source: Path
@@ -70,6 +73,7 @@ class Training:
     metadata: Mapping[str, Any]
     log: Sequence[Mapping[str, str]]
     task: Task
+    curve: str = ""
 
     @property
     def last_value(self) -> float | None:
@@ -126,6 +130,7 @@ def read_training(run: Path | str, task: str | Task | type[Task] | None = None) 
         metadata=metadata,
         log=_read_log(log, steps, found_task, finished=progress >= 1),
         task=found_task,
+        curve=_read_curve(run / "curve.csv", steps),
     )
 
 
@@ -197,6 +202,18 @@ def _read_log(path: Path, steps: int, task: Task, *, finished: bool) -> list[dic
     return rows
 
 
+def _read_curve(path: Path, steps: int) -> str:
+    """Return the rows of a learning curve up to a step, with its header; empty if there are none."""
+    if not path.is_file():
+        return ""
+    header, *rows = read_whole(path).decode("utf-8", "replace").splitlines() or [""]
+    try:
+        rows = [row for row in rows if int(row.partition(",")[0]) <= steps]
+    except ValueError as error:
+        raise FormatError(f"{path}: is not a learning curve: {in_one_line(error, 200)}") from error
+    return "".join(f"{row}\n" for row in (header, *rows)) if rows else ""
+
+
 def log_text(rows: Sequence[Mapping[str, str]], task: Task | None = None) -> tuple[str, str]:
     """Return a log as CSV, with at most `LOG_ROWS` rows: the last `LAST_ROWS`, and others at regular intervals.
 
@@ -245,8 +262,11 @@ def training_command(training: Training) -> str:
         words += ["--task", "text", "--texts", training.images]
     else:
         words += ["--images", training.images, *([] if training.images == "digits" else ["--image-root", "FOLDER"])]
-    if training.config.init != ("small" if training.images in ("digits", "python") else "published"):
-        words += ["--weight-init", training.config.init]
+    config = training.config
+    if config.init != ("small" if training.images in ("digits", "python") else "published"):
+        words += ["--weight-init", config.init]
+    if config.dirac:
+        words += ["--dirac", "--max-shape", *map(str, config.max_shape)]
     length = training.metadata.get("length") or {"steps": training.steps}
     for unit in ("minutes", "steps"):
         if length.get(unit):
@@ -278,9 +298,13 @@ def preset_of(config: GHNConfig) -> str:
     --------
     >>> preset_of(GHNConfig.preset("ghn2")), preset_of(GHNConfig.preset("ghn2", hidden=8))
     ('ghn2', '')
+    >>> preset_of(GHNConfig.preset("ghn2", kind="cpu"))
+    'ghn2'
     """
     for name in PRESETS:
-        presets = [GHNConfig.preset(name, config.num_classes, size) for size in IMAGE_SIZES]
+        presets = [
+            GHNConfig.preset(name, config.num_classes, size, kind=kind) for size in IMAGE_SIZES for kind in RECIPES
+        ]
         if name.startswith("logah"):
             presets.append(GHNConfig.preset(name, task="text"))
         if any(preset.replace(init=config.init) == config for preset in presets):

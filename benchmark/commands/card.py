@@ -78,7 +78,7 @@ def _run(options: argparse.Namespace) -> None:
     )
     written = path.with_suffix(".json")
     card = json.loads(written.read_text(encoding="utf-8"))
-    print(f"{path}\n{written}\n{path.with_name(card['log'])}")
+    print(path, written, *(path.with_name(card[name]) for name in ("log", "curve") if name in card), sep="\n")
     if not card["results"]:
         print("the card has no results yet; evaluate the first file, then run this command with --results")
         return

@@ -26,12 +26,6 @@ _OPTIONS = (
 _FIELDS = {"weight_init": "init", "hypernet_option": "options"}
 """The fields of options with another name."""
 
-_CPU: dict[str, Any] = {"init": "small", "dirac": True}
-"""Fields that differ from the preset for the recipe for CPUs, besides the channels of the largest tensor."""
-
-_CPU_CHANNELS = 16
-"""Equal channels are computed once, so networks of all widths have 16 channels for a training."""
-
 _SMALL_TEXT: dict[str, Any] = {"init": "small"}
 """Fields that differ from the preset for the small training on the text "python"."""
 
@@ -158,23 +152,17 @@ def config_from(
         return GHNConfig.preset(options.preset, task="text", **{**small, **changes})
     if init is not None:
         return init.replace(num_classes=num_classes, **changes)
-    published = GHNConfig.preset(options.preset, num_classes, image_size)
-    if options.images == "digits":  # its recipe is not published, either, and learns faster from small weights
-        changes.setdefault("init", "small")
-    elif _is_for_cpu(options, device) and published.decoder == "conv":
-        _, _, *sides = published.max_shape
-        changes = {**_CPU, "max_shape": (_CPU_CHANNELS, _CPU_CHANNELS, *sides), **changes}
-    return published.replace(**changes)
+    # The recipe for digits is not published, either, and learns faster from small weights.
+    if options.images == "digits":
+        return GHNConfig.preset(options.preset, num_classes, image_size, **{"init": "small", **changes})
+    is_deepnets = getattr(options, "networks", None) in (None, "train")  # for which the recipe for CPUs is made
+    kind = recipe_kind(options, device) if is_deepnets else "published"
+    return GHNConfig.preset(options.preset, num_classes, image_size, kind=kind, **changes)
 
 
 def recipe_kind(options: argparse.Namespace, device: str) -> str:
     """The kind of recipe that options select on a type of device."""
     return options.recipe or ("cpu" if device == "cpu" else "published")
-
-
-def _is_for_cpu(options: argparse.Namespace, device: str) -> bool:
-    """Whether the recipe is that for CPUs, and networks are those of DeepNets-1M, for which it is made."""
-    return recipe_kind(options, device) == "cpu" and getattr(options, "networks", None) in (None, "train")
 
 
 def check_unused(options: argparse.Namespace) -> None:

@@ -59,7 +59,8 @@ def recipe_of(text: str) -> tuple[tuple[str, Recipe], str]:
     assert words[:3] == ["python", "-m", "ghn_model"]
     options = parser.parse_args(words[3:])
     changes = {name: getattr(options, name) for name in CHANGES if getattr(options, name) is not None}
-    return (options.preset, Recipe.preset(options.preset, options.images, **changes)), options.images
+    kind = options.recipe or "published"
+    return (options.preset, Recipe.preset(options.preset, options.images, kind=kind, **changes)), options.images
 
 
 @pytest.mark.slow

@@ -13,7 +13,8 @@ import pytest
 from benchmark.__main__ import main
 from benchmark.cards import PUBLISHED, bundle, make_card
 from benchmark.cards.results import current_figures
-from deepnets.support import ConfigError
+from benchmark.cards.training_run import preset_of
+from deepnets.support import ConfigError, FormatError
 from ghn_model import GHN
 from ghn_model.config import GHNConfig
 from ghn_model.training import Recipe
@@ -212,3 +213,23 @@ def test_long_logs_are_thinned(trained: Path, tmp_path: Path) -> None:
     gaps = [after - before for before, after in pairwise(steps[:490])]
     assert {min(gaps), max(gaps)} <= {5, 6, 7}
     assert card_at(path)["log_about"] == "500 of 3,000 rows at regular intervals, and the last 10 rows"
+
+
+def test_learning_curves_are_bundled(trained: Path, tmp_path: Path) -> None:
+    """Up to the step of the hypernetwork; that of another training does not stay."""
+    folder = altered(trained, tmp_path / "run")
+    header, first, last, later = "step,networks,top1", "3,6,11.5", f"{STEPS},12,12.5", f"{STEPS + 1},14,9.0"
+    (folder / "curve.csv").write_text("\n".join([header, first, last, later]) + "\n")
+    card = card_at(bundle(folder, "x", tmp_path))
+    assert (tmp_path / card["curve"]).read_text() == f"{header}\n{first}\n{last}\n"
+    (folder / "curve.csv").write_text("step\nsoon\n")
+    with pytest.raises(FormatError, match=r"curve.csv: is not a learning curve"):
+        bundle(folder, "x", tmp_path)
+    (folder / "curve.csv").write_text(f"{header}\n")
+    assert "curve" not in card_at(bundle(folder, "x", tmp_path))
+    assert not (tmp_path / "x.curve.csv").exists()
+
+
+def test_trainings_for_cpus_have_their_preset() -> None:
+    assert preset_of(GHNConfig.preset("ghn1", kind="cpu", init="published")) == "ghn1"
+    assert preset_of(GHNConfig.preset("mlp", kind="cpu", hidden=64)) == ""

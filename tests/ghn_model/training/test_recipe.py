@@ -144,7 +144,8 @@ def test_recipes_of_the_previous_version() -> None:
 @pytest.mark.parametrize("name", list_pretrained())
 def test_recipes_of_bundled_cards_load(name: str) -> None:
     recipe = Recipe.from_dict(describe(name).metadata["recipe"])
-    assert recipe == Recipe.preset(name.partition("-")[0], "digits", channels_last=True)
+    preset, _, images = name.partition("-")
+    assert recipe.replace(channels_last=None) == Recipe.preset(preset, images, kind="cpu")
     assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
 
 
