@@ -51,15 +51,14 @@ def _dense(x: Channels, weight: Any, bias: Any) -> tuple[Tensor, Tensor | None, 
 
 def _columns(weight: Any, inputs: Index) -> Any:
     """The weights `(O, D, ...)` of the distinct channels of inputs: sums of those `(O, C, ...)` of equal channels."""
+    if inputs.is_identity:
+        return whole(weight)
     if isinstance(weight, Repeated):
         block = tile(weight.block, (weight.shape[0], weight.block.shape[1], *weight.shape[2:]))
         counts, column, times = inputs.columns(block.shape[1])
         if column is not None:  # inputs that are equal have equal weights
-            block = taken(block, column)
-            return block if inputs.is_identity else block * times.to(block).view(1, -1, *(1 for _ in block.shape[2:]))
-        return torch.tensordot(block, counts.to(block), dims=([1], [0])).movedim(-1, 1)
-    if inputs.is_identity:
-        return weight
+            return taken(block, column) * times.to(block).view(1, -1, *(1 for _ in block.shape[2:]))
+        return torch.tensordot(block, torch.from_numpy(counts).to(block), dims=([1], [0])).movedim(-1, 1)
     total = weight.new_zeros(len(weight), inputs.distinct, *weight.shape[2:])
     return total.index_add(1, torch.from_numpy(inputs.positions).to(weight.device), weight)
 
@@ -119,8 +118,7 @@ def _batch_norm(
 
 @implements(F.linear)
 def _linear(x: Any, weight: Any, bias: Any = None) -> Any:
-    x = _channels(x, weight, bias) if x.ndim == 2 else None
-    if x is None:
+    if not isinstance(x, Channels) or x.values.dim() != 2:
         return None
     reduced, reduced_bias, index = _dense(x, weight, bias)
     return Channels(F.linear(x.values, reduced, reduced_bias), index, x.memory)

@@ -25,7 +25,7 @@ from deepnets.architecture.compact_tensor import CompactTensor, Repeated, whole
 
 __all__ = ["Channels", "Index", "Memory", "per_channel", "taken"]
 
-CACHED = 4096
+CACHED = 1024
 """Indices, and pairs of indices, whose relations are kept: the same ones occur in many networks."""
 
 
@@ -93,8 +93,9 @@ class Index:
         """How weights whose columns repeat themselves act on channels with this index."""
         counts = np.zeros((min(period, len(self)), self.distinct))
         np.add.at(counts, (np.arange(len(self)) % period, self.positions), 1)
-        column = counts.argmax(axis=0) if (counts > 0).sum(axis=0).max() == 1 else None
-        return _Columns(torch.from_numpy(counts), column, torch.from_numpy(counts.sum(axis=0)))
+        is_single = (counts > 0).sum(axis=0).max() == 1
+        times = torch.from_numpy(counts.sum(axis=0))
+        return _Columns(None, counts.argmax(axis=0), times) if is_single else _Columns(counts, None, times)
 
 
 class _Columns(NamedTuple):
@@ -103,14 +104,14 @@ class _Columns(NamedTuple):
     Attributes
     ----------
     counts
-        `(columns, D) float64`.
+        `(columns, D) float64`; None if a single column acts on each distinct channel.
     column
-        `(D,)`, the column that acts on each distinct channel, if it is only one; else None.
+        `(D,)`, this column; else None.
     times
         `(D,) float64`, the number of channels that are each distinct channel.
     """
 
-    counts: Tensor
+    counts: npt.NDArray[np.float64] | None
     column: npt.NDArray[np.int64] | None
     times: Tensor
 

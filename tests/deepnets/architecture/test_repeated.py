@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from hypothesis import given, settings
@@ -41,7 +42,7 @@ def compare(config: NetworkConfig, seed: int = 0, most: tuple[int, int] = (8, 8)
     for found, expected in zip(*results):
         assert (found is None) == (expected is None)
         if found is not None and expected is not None:
-            assert torch.allclose(found, expected, rtol=1e-6, atol=1e-8 * float(expected.abs().max()) + 1e-12)
+            assert torch.allclose(found, expected, rtol=1e-6, atol=1e-8 * float(expected.detach().abs().max()) + 1e-12)
 
 
 @settings(max_examples=15, deadline=None)
@@ -97,3 +98,16 @@ def test_other_functions_get_the_whole_parameter() -> None:
     assert torch.equal(torch.sum(weight, dim=0), expected.sum(0))  # type: ignore[call-overload]
     x = Channels(torch.randn(2, 5), Index.identity(5))
     assert torch.allclose(torch.matmul(x, expected.t()), x.values @ expected.t())  # type: ignore[arg-type]
+
+
+def test_flattened_features_have_no_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Indices are kept for other networks, and those of flattened features would be large."""
+    real, lengths = Index.__init__, []
+
+    def recorded(self: Index, positions: npt.NDArray[np.int64]) -> None:
+        lengths.append(len(positions))
+        real(self, positions)
+
+    monkeypatch.setattr(Index, "__init__", recorded)
+    compare(NetworkConfig(DARTS, n_cells=3, C=56, glob_avg=False))
+    assert 0 < max(lengths) <= 4 * 4 * 56  # the concatenated states of the last cell
