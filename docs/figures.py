@@ -10,6 +10,7 @@ Figures stand between `<!-- figures: NAME -->` and `<!-- /figures -->`.  Accurac
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import sys
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.cards import PUBLISHED
-from ghn_model.checkpoints import list_pretrained, model_card
+from ghn_model.checkpoints import PRETRAINED, list_pretrained, model_card
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = ("README.md", *(f"docs/{name}.md" for name in ("training", "migration")))
@@ -116,9 +117,20 @@ def card(name: str, field: str) -> str:
     return f"{found[field]:,.0f}"
 
 
+def curve(name: str) -> str:
+    """The learning curve of a bundled hypernetwork."""
+    with (PRETRAINED / model_card(name)["curve"]).open(newline="") as file:
+        found = list(csv.DictReader(file))
+    rows = [["networks seen", "processor time", "mean top-1, %"], ["---"] * 3]
+    for row in found:
+        accuracy = f"{float(row['top1']):.1f} ± {float(row['standard_error']):.1f}"
+        rows.append([f"{int(row['networks']):,}", f"{float(row['core_seconds']) / 60:.0f} min", accuracy])
+    return table(rows)
+
+
 def minutes() -> str:
-    """The shortest and the longest training of the bundled hypernetworks."""
-    found = [model_card(name)["minutes"] for name in list_pretrained()]
+    """The shortest and the longest training of the bundled hypernetworks for digits."""
+    found = [model_card(name)["minutes"] for name in list_pretrained("*-digits")]
     return f"{min(found):.0f} to {max(found):.0f}"
 
 
@@ -138,6 +150,7 @@ FIGURES: dict[str, Callable[..., str]] = {
     "corpus": corpus,
     "comparison": comparison,
     "card": card,
+    "curve": curve,
     "minutes": minutes,
 }
 
