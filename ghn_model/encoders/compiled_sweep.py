@@ -54,15 +54,18 @@ def propagate(
     mlps = [edge_mlp] if path_mlp is None else [edge_mlp, path_mlp]
     w1, b1, w2, b2 = zip(*mlps)  # of the layers that compute messages of all kinds
     joined = (*gru, torch.cat(w1), torch.cat(b1), torch.stack(w2), torch.cat(b2))
-    state, *weights = (tensor.double() for tensor in (x, *joined))
-    arrays = tuple(_transposed(weight) for weight in weights)
+    arrays = tuple(_array(tensor, transposed=tensor.dim() > 1) for tensor in joined)
     from_nodes = [matrix.numpy() for matrix in distances]
     from_senders = [np.ascontiguousarray(matrix.T) for matrix in from_nodes]
-    for matrices, reverse in ((from_senders, False), (from_nodes, True)):
-        if torch.is_grad_enabled():
-            state = _Sweep.apply(state, matrices, reverse, arrays, *weights)  # type: ignore[no-untyped-call]
-        else:
-            state = torch.from_numpy(_sweep(_array(state), matrices, reverse, arrays, kept=1)[0])
+    sweeps = ((from_senders, False), (from_nodes, True))
+    if not torch.is_grad_enabled():
+        result = _array(x)
+        for matrices, reverse in sweeps:
+            result = _sweep(result, matrices, reverse, arrays, kept=1)[0]
+        return torch.from_numpy(result).to(x.dtype)
+    state, *weights = (tensor.double() for tensor in (x, *joined))
+    for matrices, reverse in sweeps:
+        state = _Sweep.apply(state, matrices, reverse, arrays, *weights)  # type: ignore[no-untyped-call]
     return state.to(x.dtype)
 
 
@@ -128,15 +131,11 @@ class _Sweep(torch.autograd.Function):
         return by_state, None, None, None, by_w_ih, by_w_hh, by_b_ih, by_b_hh, by_w1, by_b1, by_w2, by_b2
 
 
-def _array(tensor: Tensor) -> Array:
-    """A contiguous array, without a copy if the tensor is contiguous."""
-    return np.ascontiguousarray(tensor.detach().numpy())
-
-
-def _transposed(tensor: Tensor) -> Array:
-    """A contiguous array whose last two axes, if there are two, are exchanged."""
-    array = tensor.detach().numpy()
-    return np.ascontiguousarray(array.swapaxes(-1, -2) if array.ndim > 1 else array)
+def _array(tensor: Tensor, transposed: bool = False) -> Array:
+    """A contiguous array in double precision, optionally of `tensor.mT`; without a copy if the tensor is all that."""
+    tensor = tensor.detach()
+    array = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()  # NumPy has no bfloat16
+    return np.ascontiguousarray(array.swapaxes(-1, -2) if transposed else array, dtype=np.float64)
 
 
 @compiled

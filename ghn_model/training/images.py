@@ -289,5 +289,8 @@ def random_numbers(seed: int, number: int, stream: int) -> np.random.Generator:
 
 def _steps_per_epoch(images: ImageSet | ImageFolders, batch_size: int) -> int:
     if len(images) < batch_size:
-        raise ConfigError(f"batch_size: {images.name} has only {len(images)} training images, fewer than {batch_size}")
+        raise ConfigError(
+            f"batch_size: {images.name} has only {len(images)} training images, fewer than {batch_size} per step; "
+            "decrease batch_size, or let networks share images"
+        )
     return len(images) // batch_size

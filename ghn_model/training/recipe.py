@@ -91,6 +91,7 @@ class Recipe:
     network_norm : {"none", "clip", "normalise"}, default "none"
         Treatment of the gradient of each network's loss with respect to its predicted parameters.  The norm of this
         gradient is up to a thousand times larger for deep networks without normalization layers than for others.
+        On a CPU, it is the gradient with respect to what is decoded, before wide layers repeat it.
         "clip" reduces it to the typical norm, a running geometric mean over networks; "normalise" also amplifies
         smaller gradients, by a factor of 4 at most.
     label_smoothing : float, default 0.0

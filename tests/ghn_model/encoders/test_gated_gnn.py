@@ -110,3 +110,17 @@ def test_a_second_backward_pass_gives_the_same(implementation: type[GatedGNN]) -
     (first,) = torch.autograd.grad(result.sum(), x, retain_graph=True)
     (second,) = torch.autograd.grad(result.sum(), x)
     assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_on_a_cpu(dtype: torch.dtype) -> None:
+    """States are updated in double precision, whatever the precision of the hypernetwork; without gradients, too."""
+    torch.manual_seed(0)
+    nodes = batch([build_graph(NetworkConfig(GENOTYPES["DARTS"], n_cells=2, C=8))] * 2)
+    gnn = GatedGNN(8, 5).to(dtype)
+    x = torch.randn(sum(graph.num_nodes for graph in nodes.graphs), 8).to(dtype)
+    with_gradients = gnn(x.clone().requires_grad_(), nodes)
+    with torch.no_grad():
+        without = gnn(x.clone().requires_grad_(), nodes)
+    assert without.dtype == dtype
+    assert torch.equal(with_gradients.detach(), without)
