@@ -7,6 +7,7 @@ therefore parsed piece by piece, and only the position and the number of nodes o
 from __future__ import annotations
 
 import json
+import re
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy.typing as npt
 
 from deepnets.original_format.vocabulary import Tables
 from deepnets.support import STORED_SPLITS, ConfigError, FormatError, IntegrityError, check_regular
+from deepnets.support.untrusted_files import collection_paused
 
 __all__ = [
     "MAX_NODES",
@@ -31,6 +33,7 @@ __all__ = [
 MAX_NODES = 8192
 """Largest number of nodes of a network in a file, which bounds the size of its matrix; the largest known is 1,567."""
 
+_SPACES = re.compile(r"[ \t\r\n]*")
 _CHUNK = 4 << 20
 _MAX_VALUE = 8 << 20  # largest JSON value in bytes: the entry of a network, or the tables of a split
 
@@ -129,7 +132,7 @@ def index_metadata(path: Path, split: str) -> SplitIndex:
     """
     try:
         check_regular(path)
-        with path.open("rb") as stream:
+        with path.open("rb") as stream, collection_paused():
             found = _find_split(_Scanner(stream), split)
     except FileNotFoundError:
         raise FormatError(f"{path}: missing; the HDF5 file needs this metadata file in the same folder") from None
@@ -197,7 +200,7 @@ def read_tables(path: Path, split: str) -> Any:
     IntegrityError
         If the file has changed since it was indexed.
     """
-    with path.open("rb") as stream:
+    with path.open("rb") as stream, collection_paused():
         scanner = _Scanner(stream)
         for name in scanner.members():
             for key in scanner.members():
@@ -334,8 +337,7 @@ class _Scanner:
     def _peek(self) -> str:
         """Return the next character that is not white space; an empty string at the end of the file."""
         while True:
-            while self._at < len(self._text) and self._text[self._at] in " \t\r\n":
-                self._at += 1
+            self._at = _SPACES.match(self._text, self._at).end()  # type: ignore[union-attr]  # it always matches
             if self._at < len(self._text):
                 return self._text[self._at]
             if not self._more():

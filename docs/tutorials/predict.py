@@ -7,13 +7,13 @@
 # %% [markdown]
 # ## Load a hypernetwork
 #
-# Three small hypernetworks come with the package. They were trained on scikit-learn's handwritten digits: images of ten
-# classes, resized to 32 x 32 pixels.
+# Small hypernetworks come with the package. Those named `digits` were trained on scikit-learn's handwritten digits:
+# images of ten classes, resized to 32 x 32 pixels; those named `cifar10` on CIFAR-10.
 
 # %%
 from ghn_model import GHN, list_pretrained
 
-print(list_pretrained("ghn*"))  # ['ghn1-digits', 'ghn2-digits']
+print(list_pretrained("ghn*"))  # ['ghn1-digits', 'ghn2-cifar10', 'ghn2-digits']
 ghn = GHN.from_pretrained("ghn2-digits")
 
 # %% [markdown]
