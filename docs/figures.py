@@ -1,7 +1,7 @@
 """Write the figures in README and documentation from the cards of the bundled hypernetworks and from measurements.
 
-python docs/figures.py            write them into the documents
-python docs/figures.py --check    only compare; exit status 1 if a document differs
+python docs/figures.py            write them into the documents, and draw docs/pictures/curves.svg
+python docs/figures.py --check    only compare; exit status 1 if a document or the picture differs
 
 Figures stand between `<!-- figures: NAME -->` and `<!-- /figures -->`.  Accuracies come from
 `ghn_model/pretrained/*.json` and the published results; times, sizes and counts, which depend on the machine, from
@@ -11,6 +11,8 @@ Figures stand between `<!-- figures: NAME -->` and `<!-- /figures -->`.  Accurac
 from __future__ import annotations
 
 import csv
+import hashlib
+import io
 import json
 import re
 import sys
@@ -22,6 +24,7 @@ from benchmark.cards import PUBLISHED
 from ghn_model.checkpoints import PRETRAINED, list_pretrained, model_card
 
 ROOT = Path(__file__).resolve().parents[1]
+PICTURE = ROOT / "docs" / "pictures" / "curves.svg"
 DOCUMENTS = ("README.md", *(f"docs/{name}.md" for name in ("training", "migration")))
 METHODS = {"mlp": "MLP", "ghn1": "GHN-1", "ghn2": "GHN-2"}
 NAMES = {"resnet50": "ResNet-50", "vit": "vision transformer"}
@@ -41,6 +44,13 @@ def main(arguments: list[str]) -> int:
         else:
             path.write_text(new, encoding="utf-8")
             print(f"{name}: written")
+    if curves_digest() not in PICTURE.read_text(encoding="utf-8"):
+        if "--check" in arguments:
+            print(f"{PICTURE.name}: differs from the learning curves; run python docs/figures.py")
+            status = 1
+        else:
+            PICTURE.write_text(draw_curves(), encoding="utf-8")
+            print(f"{PICTURE.name}: drawn")
     return status
 
 
@@ -119,13 +129,59 @@ def card(name: str, field: str) -> str:
 
 def curve(name: str) -> str:
     """The learning curve of a bundled hypernetwork."""
-    with (PRETRAINED / model_card(name)["curve"]).open(newline="") as file:
-        found = list(csv.DictReader(file))
+    found = curve_of(name)
     rows = [["networks seen", "processor time", "mean top-1, %"], ["---"] * 3]
     for row in found:
         accuracy = f"{float(row['top1']):.1f} ± {float(row['standard_error']):.1f}"
         rows.append([f"{int(row['networks']):,}", f"{float(row['core_seconds']) / 60:.0f} min", accuracy])
     return table(rows)
+
+
+def curve_of(name: str) -> list[dict[str, str]]:
+    """The rows of the learning curve of a bundled hypernetwork."""
+    with (PRETRAINED / model_card(name)["curve"]).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def curves_digest() -> str:
+    """What the picture of the learning curves contains, so that changed curves are noticed."""
+    curves = {name: curve_of(name) for name in list_pretrained("*-cifar10")}
+    return hashlib.sha256(json.dumps(curves, sort_keys=True).encode()).hexdigest()
+
+
+def draw_curves() -> str:
+    """The learning curves of the hypernetworks for CIFAR-10, and the published accuracies, as SVG."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, column, unit, label in zip(
+        panels, ("networks", "core_seconds"), (1, 60), ("networks seen", "processor time in minutes"), strict=True
+    ):
+        for place, (method, title) in enumerate(METHODS.items()):
+            color = f"C{place}"
+            published = PUBLISHED[method]["test"]["mean_top1"]
+            axes.axhline(published, color=color, linestyle=":", linewidth=1)
+            axes.text(0.99, published, f"{title}, published", color=color, fontsize=8, va="bottom", ha="right",
+                      transform=axes.get_yaxis_transform())  # fmt: skip
+            if (name := f"{method}-cifar10") in list_pretrained():
+                rows = curve_of(name)
+                values = {key: [float(row[key]) for row in rows] for key in (column, "top1", "standard_error")}
+                axes.errorbar([value / unit for value in values[column]], values["top1"], values["standard_error"],
+                              color=color, marker="o", markersize=4, capsize=2, label=title)  # fmt: skip
+        axes.set(xscale="log", xlabel=label, ylim=(10, 75))
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+        axes.grid(alpha=0.3)
+    panels[0].set_ylabel("mean top-1 of unseen networks, %")
+    panels[0].legend(loc="lower right")
+    buffer = io.StringIO()
+    with mpl.rc_context({"svg.hashsalt": "curves", "svg.fonttype": "none"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Description": curves_digest()})
+    return buffer.getvalue()
 
 
 def minutes() -> str:

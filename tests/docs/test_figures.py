@@ -66,6 +66,18 @@ def test_a_changed_card_changes_the_document(figures: ModuleType, monkeypatch: p
     assert "12.3 ± 1.9" not in text
 
 
+def test_the_picture_shows_the_current_curves(figures: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = figures.PICTURE.read_text()
+    digest = figures.curves_digest()
+    assert f"<dc:description>{digest}</dc:description>" in text, "run python docs/figures.py"
+    for part in ("networks seen", "processor time in minutes", "GHN-2, published"):
+        assert part in text
+    rows = figures.curve_of("ghn2-cifar10")
+    monkeypatch.setattr(figures, "curve_of", lambda name: [*rows, rows[0]])
+    assert figures.curves_digest() != digest
+    assert figures.draw_curves() == figures.draw_curves() != text
+
+
 def test_single_networks_and_failures(figures: ModuleType) -> None:
     assert figures.mean({"top1": None}) == "failed"
     assert figures.mean({"top1": 28.43}, best=True) == "28.4"
