@@ -164,7 +164,7 @@ def current_figures(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _rounded(value: float) -> float | None:
-    return round(value, 2) if math.isfinite(value) else None
+    return round(value, 4) if math.isfinite(value) else None
 
 
 def _about(chosen: Mapping[str, tuple[str, dict[str, Any], str]], name: str, smaller: int, failed: int) -> str:

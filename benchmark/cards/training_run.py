@@ -265,7 +265,7 @@ def training_command(training: Training) -> str:
     config = training.config
     if config.init != ("small" if training.images in ("digits", "python") else "published"):
         words += ["--weight-init", config.init]
-    if config.dirac:
+    if config.dirac and training.images != "digits":
         words += ["--dirac", "--max-shape", *map(str, config.max_shape)]
     length = training.metadata.get("length") or {"steps": training.steps}
     for unit in ("minutes", "steps"):

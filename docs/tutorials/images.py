@@ -55,8 +55,8 @@ from deepnets import DeepNets1M
 from ghn_model import GHNConfig
 from ghn_model.training import Budget, Distributed, Recipe, image_stream, train
 
-config = GHNConfig.preset("ghn2", num_classes=3, hidden=16, max_shape=(32, 32, 11, 11), init="small")
-recipe = Recipe.preset("ghn2", "digits", batch_size=8)
+config = GHNConfig.preset("ghn2", kind="cpu", num_classes=3, hidden=16)
+recipe = Recipe.preset("ghn2", "digits", meta_batch_size=2, batch_size=8)
 nets = DeepNets1M("data", split="train", num_classes=3)
 images = image_stream("folder:shapes", recipe.images_per_step, device=torch.device("cpu"), run="runs/shapes")
 path = train(

@@ -10,8 +10,8 @@
 # %% [markdown]
 # ## Choose networks, images and a recipe
 #
-# A preset is a published hypernetwork or its recipe. For digits, the recipe is adapted to minutes on a CPU: two small
-# networks and 16 images per step. Here, the hypernetwork is smaller, too; leave out the changes for real trainings.
+# A preset is a published hypernetwork or its recipe. For digits, hypernetwork and recipe are those for a CPU: four
+# networks per step and 32 images for each. Here, there are fewer; leave out the changes for real trainings.
 
 # %%
 import torch
@@ -20,8 +20,8 @@ from deepnets import DeepNets1M
 from ghn_model import GHNConfig
 from ghn_model.training import Recipe, image_stream
 
-config = GHNConfig.preset("ghn2", num_classes=10, hidden=16, max_shape=(32, 32, 11, 11), init="small")
-recipe = Recipe.preset("ghn2", "digits", batch_size=8)
+config = GHNConfig.preset("ghn2", kind="cpu", num_classes=10, hidden=16)
+recipe = Recipe.preset("ghn2", "digits", meta_batch_size=2, batch_size=8)
 nets = DeepNets1M("data", split="train", virtual_edges=config.virtual_edges)
 images = image_stream("digits", recipe.images_per_step, device=torch.device("cpu"))
 

@@ -81,7 +81,7 @@ def add_hypernetwork(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help=f"graphs of traced networks: {', '.join(VOCABULARIES)} (default: complete)",
     )
-    add("--weight-init", choices=INITS, help="initial weights (default: published; cpu, digits: small)")
+    add("--weight-init", choices=INITS, help="initial weights (default: published; cpu: small)")
     add("--rank", type=positive, help="columns of the factors of the decoder lowrank (default: 32 for logah-t)")
     add("--factor-rows", type=positive, help="rows of the factors of the decoder lowrank (default: 32768)")
     add(
@@ -152,16 +152,16 @@ def config_from(
         return GHNConfig.preset(options.preset, task="text", **{**small, **changes})
     if init is not None:
         return init.replace(num_classes=num_classes, **changes)
-    # The recipe for digits is not published, either, and learns faster from small weights.
-    if options.images == "digits":
-        return GHNConfig.preset(options.preset, num_classes, image_size, **{"init": "small", **changes})
-    is_deepnets = getattr(options, "networks", None) in (None, "train")  # for which the recipe for CPUs is made
+    is_deepnets = getattr(options, "networks", None) in (None, "train")  # for which the hypernetwork for CPUs is made
     kind = recipe_kind(options, device) if is_deepnets else "published"
-    return GHNConfig.preset(options.preset, num_classes, image_size, kind=kind, **changes)
+    small = {"init": "small"} if options.images == "digits" else {}  # learns faster in minutes, on any networks
+    return GHNConfig.preset(options.preset, num_classes, image_size, kind=kind, **{**small, **changes})
 
 
 def recipe_kind(options: argparse.Namespace, device: str) -> str:
-    """The kind of recipe that options select on a type of device."""
+    """The kind of recipe that options select on a type of device; digits have one recipe, that for a CPU."""
+    if options.images == "digits":
+        return "cpu"
     return options.recipe or ("cpu" if device == "cpu" else "published")
 
 

@@ -158,39 +158,39 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
     """Add the options that change fields of the recipe."""
     recipe = parser.add_argument_group(
         "recipe",
-        "The defaults shown are those of the publication (here: GHN-2 on CIFAR-10), then those of --recipe cpu and of "
-        "digits, whose recipe takes minutes on a CPU, where they differ.",
+        "The defaults shown are those of the publication (here: GHN-2 on CIFAR-10), then those of --recipe cpu, where "
+        "they differ.",
     )
     add = recipe.add_argument
     add(
         "--recipe",
         choices=RECIPES,
-        help="published, or adapted to hours on a CPU; digits and --task text have one recipe "
-        "(default: cpu on a CPU, otherwise published)",
+        help="published, or adapted to minutes or hours on a CPU (default: cpu on a CPU, and for digits on any device; "
+        "otherwise published); --task text has one recipe",
     )
     add(
         "--meta-batch-size",
         type=positive,
-        help="networks per step, of all processes together (default: 8; cpu: 4; digits: 2)",
+        help="networks per step, of all processes together (default: 8; cpu: 4)",
     )
-    add("--batch-size", type=positive, help="images per network (default: 64; cpu: 32; digits: 16)")
+    add("--batch-size", type=positive, help="images per network (default: 64; cpu: 32)")
     add(
         "--share-images",
         action=argparse.BooleanOptionalAction,
         help="give the same images to all networks of a step (default: yes; cpu: no)",
     )
-    add("--lr", type=positive_number, help="largest learning rate (default: 1e-3; cpu and digits: 3e-3)")
+    add("--lr", type=positive_number, help="largest learning rate (default: 1e-3; cpu: 3e-3)")
     add("--weight-decay", type=number, help="weight decay of the hypernetwork (default: 1e-5; cpu: 0.01)")
     add("--optimizer", choices=OPTIMIZERS, help="optimizer (default: adam; cpu: adamw)")
     add("--beta2", type=number, help="decay rate of second moments in Adam and AdamW (default: 0.999; cpu: 0.99)")
-    add("--schedule", choices=SCHEDULES, help="learning rate schedule (default: steps; cpu: wsd; digits: cosine)")
+    add("--schedule", choices=SCHEDULES, help="learning rate schedule (default: steps; cpu: wsd)")
     add(
         "--warmup",
         type=number,
-        help="fraction of the training with linear warmup (default: 0; cpu: 0.01; digits: 0.05)",
+        help="fraction of the training with linear warmup (default: 0; cpu: 0.01)",
     )
     add("--decay", type=number, help="fraction of the training in which --schedule wsd decays (default: 0.2)")
-    add("--clip-grad", type=number, help="maximum norm of the gradient; 0 for no limit (default: 5; cpu and digits: 1)")
+    add("--clip-grad", type=number, help="maximum norm of the gradient; 0 for no limit (default: 5; cpu: 1)")
     add(
         "--network-norm",
         choices=NETWORK_NORMS,
@@ -205,9 +205,9 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
     add(
         "--max-params",
         type=non_negative,
-        help="largest networks; 0 for no limit (default: 0; digits: 100,000)",
+        help="largest networks; 0 for no limit (default: 0; cpu, for LoGAH and --hypernetwork: 100,000)",
     )
-    add("--max-nodes", type=non_negative, help="largest graphs; 0 for no limit (default: 0; cpu and digits: 120)")
+    add("--max-nodes", type=non_negative, help="largest graphs; 0 for no limit (default: 0; cpu: 120)")
     add(
         "--low-resolution",
         type=number,
@@ -216,7 +216,7 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
     add(
         "--ema-decay",
         type=number,
-        help="decay of the moving average of weights; 0 for none (default: 0; cpu: 0.998; digits: 0.99)",
+        help="decay of the moving average of weights; 0 for none (default: 0; cpu: 0.998)",
     )
     add("--augment", action=argparse.BooleanOptionalAction, help="augment the images (default: yes)")
     add("--seed", type=seed, help="random seed (default: 0)")
@@ -295,10 +295,13 @@ def opened(options: argparse.Namespace) -> Iterator[Opened]:
 def recipe_from(options: argparse.Namespace, device: str) -> Recipe:
     """Return the recipe of the preset for a type of device, with the changes that the options make."""
     from ghn_model.training import Recipe
+    from ghn_model.training.recipe import MAX_CPU_PARAMS
 
     changes = {name: getattr(options, name) for name in CHANGES if getattr(options, name, None) is not None}
     if networks_name(options) != "train":  # limits of recipes are for networks of DeepNets-1M
         changes = {"max_params": 0, "max_nodes": 0, **changes}
+    elif recipe_kind(options, device) == "cpu" and getattr(options, "hypernetwork", None):
+        changes = {"max_params": MAX_CPU_PARAMS, **changes}
     kind, name = recipe_kind(options, device), data_name(options)
     recipe = Recipe.preset(options.preset, name, task=_recipe_task(options), kind=kind, **changes)
     schedule = {"kind": options.schedule, "warmup": options.warmup, "decay": options.decay}

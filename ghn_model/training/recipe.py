@@ -39,17 +39,10 @@ _CPU = {
     "ema_decay": 0.998,
     "low_resolution": 0.85,
 }
-"""What the recipe for hours on a CPU changes (docs/training.md has the measurements)."""
+"""What the recipe for a CPU changes (docs/training.md has the measurements)."""
 
-_DIGITS = {
-    "meta_batch_size": 2,
-    "batch_size": 16,
-    "max_params": 100_000,
-    "max_nodes": 120,
-    "lr": 3e-3,
-    "clip_grad": 1.0,
-    "ema_decay": 0.99,
-}
+MAX_CPU_PARAMS = 100_000
+"""Largest networks on a CPU of hypernetworks whose predictions have no equal channels that are computed once."""
 
 _PYTHON = {
     "meta_batch_size": 2,
@@ -200,18 +193,19 @@ class Recipe:
         name : str
             One of `ghn_model.PRESETS`.
         images : str, default "cifar10"
-            "cifar10" or "imagenet" for the published recipe.  "digits" adapts it to minutes on a CPU: many steps of two
-            small networks and 16 images, a high learning rate with warmup and cosine decay, and gradients clipped to a
-            norm of 1, because the loss of single networks can be a thousand times larger than that of others.  For
-            texts, "python" is adapted in the same way.
+            "cifar10" or "imagenet" for the published recipe.  For "digits", the recipe is always that of the kind
+            "cpu".  For texts, "python" adapts it to minutes on a CPU: a high learning rate with warmup and cosine
+            decay, and gradients clipped to a norm of 1.
         task : str, default "classification"
             Task of the networks.  For "text", the recipe is that of LoGAH for GPT-2 (Zhou et al., 2024): 6 sequences
             and 2 networks per step.
         kind : {"published", "cpu"}, default "published"
-            "cpu" adapts the recipe for classification to hours on a CPU: networks of at most 120 nodes, 32 images for
-            each of them, half the resolution for most of the training, AdamW with a high learning rate, which is
-            constant and then decays, and gradients of networks that are scaled to the same norm.  It changes nothing
-            for "digits" and for texts.
+            "cpu" adapts the recipe for classification to minutes or hours on a CPU: networks of at most 120 nodes, 32
+            images for each of them, half the resolution for most of the training, AdamW with a high learning rate,
+            which is constant and then decays, and gradients of networks that are scaled to the same norm, because
+            those of single networks can be a thousand times larger than those of others.  Networks of LoGAH's
+            hypernetworks, whose predictions have no equal channels, have at most 100,000 parameters.  It changes
+            nothing for texts.
         **changes
             Fields that replace those of the preset.
 
@@ -252,10 +246,10 @@ class Recipe:
             values |= {"batch_size": 6, "meta_batch_size": 2, "augment": False}
             if images == "python":
                 values |= {"schedule": Schedule("cosine", warmup=0.05), **_PYTHON}
-        if images == "digits":
-            values |= {"schedule": Schedule("cosine", warmup=0.05), **_DIGITS}
-        elif kind == "cpu" and task != "text":
+        if task != "text" and (kind == "cpu" or images == "digits"):
             values |= {"schedule": Schedule("wsd", warmup=0.01), **_CPU}
+            if name.startswith("logah"):
+                values["max_params"] = MAX_CPU_PARAMS
         return cls(**{**values, **changes})
 
     @property

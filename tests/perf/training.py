@@ -48,9 +48,11 @@ def _step(data: Path, device: str) -> list[Row]:
 
 def _sizes(data: Path) -> list[Row]:
     """Measure networks per second of processor time with the numbers of networks and images of earlier recipes."""
-    sizes = ["--meta-batch-size", "4", "--batch-size", "16", "--max-params", "150000", "--max-nodes", "120"]
+    sizes = ["--meta-batch-size", "4", "--batch-size", "16", "--share-images"]
+    sizes += ["--max-params", "150000", "--max-nodes", "120"]
     rows = []
-    for channels, config in (("64", []), ("16", ["--max-shape", "16", "16", "11", "11", "--dirac"])):
+    for channels, dirac in (("64", "--no-dirac"), ("16", "--dirac")):
+        config = "--max-shape", channels, channels, "11", "11", dirac
         for resolution, fraction in (("full", "0"), ("half", "0.99")):
             words = "--device", "cpu", "--threads", "1", "--workers", "0", "--low-resolution", fraction, *sizes, *config
             speed = _profiled(data, 1, *words)["networks_per_core_s"]

@@ -34,8 +34,10 @@ def test_cards_agree_with_their_files(name: str) -> None:
     if test := card["results"].get("test"):
         assert f"{test['mean_top1']:.0f} % on {test['networks']} networks" in card["about"]
     log = rows(PRETRAINED / card["log"])
-    assert int(log[-1]["step"]) == card["steps"]
-    assert float(log[-1]["seconds"]) / 60 == pytest.approx(card["minutes"], abs=0.1)
+    later = card["steps"] - int(log[-1]["step"])  # steps after the last row, if the training was stopped
+    assert 0 <= later < (50 if "unfinished" in card else 1)
+    share = int(log[-1]["step"]) / card["steps"]
+    assert float(log[-1]["seconds"]) / 60 == pytest.approx(share * card["minutes"], abs=0.1)
     last = [float(row["top1"]) for row in log[-10:]]
     assert card["last_training_top1"] == pytest.approx(sum(last) / len(last), abs=0.051)
 
@@ -56,7 +58,8 @@ def recipe_of(text: str) -> tuple[tuple[str, Recipe], str]:
     parser = Parser()
     add_arguments(parser.add_subparsers(parser_class=Parser))
     words = text.partition("#")[0].split()
-    assert words[:3] == ["python", "-m", "ghn_model"]
+    assert words[:2] == ["python", "-m"]
+    assert words[2] in ("deepnets", "ghn_model")
     options = parser.parse_args(words[3:])
     changes = {name: getattr(options, name) for name in CHANGES if getattr(options, name) is not None}
     kind = options.recipe or "published"
@@ -78,7 +81,7 @@ def test_commands_that_were_not_recorded(trained: Path, tmp_path: Path, minutes:
     folder = altered(trained, tmp_path / "run", command=None, images="cifar10", length=length)
     text = training_command(read_training(folder))
     start = "python -m ghn_model train --preset ghn1 --images cifar10 --image-root FOLDER --weight-init small"
-    assert text.startswith(f"{start} --minutes ")
+    assert text.startswith(f"{start} --dirac --max-shape 16 16 11 11 --minutes ")
     assert text.endswith(" --steps 1501200  # for other options, see recipe")
     assert float(text.split()[text.split().index("--minutes") + 1]) == minutes
 

@@ -33,7 +33,7 @@ def test_a_card_without_results(made: Made, trained: Path) -> None:
     assert corpus_command == "make corpus"
     assert training.startswith("python -m ghn_model train --data FOLDER --out FOLDER --device cpu ")
     assert f"--steps {STEPS}" in training
-    assert GHN.from_pretrained(str(path)).config == GHNConfig.preset("ghn1", 10, 32, init="small")
+    assert GHN.from_pretrained(str(path)).config == GHNConfig.preset("ghn1", 10, 32, kind="cpu")
     assert not {"published", "unfinished", "log_about"} & card.keys()
 
 
@@ -162,7 +162,7 @@ def test_smaller_batches_are_stated(copied: Made) -> None:
 def test_predefined_networks_have_their_names(copied: Made) -> None:
     change_rows(copied.results, network="vit", top1="11.414")
     change_runs(copied.results, lambda about: about.update(split="predefined") if about["split"] == "wide" else None)
-    assert make_card(None, *copied)["results"]["vit"] == {"top1": 11.41}
+    assert make_card(None, *copied)["results"]["vit"] == {"top1": 11.414}
 
 
 def test_unfinished_trainings(trained: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from deepnets import GENOTYPES, NetworkConfig, build_graph
 from deepnets.support import CheckpointError, ConfigError
 from ghn_model import GHN, GHNConfig, describe
 from ghn_model.__main__ import main
+from ghn_model.checkpoints import save_checkpoint
 from tests.ghn_model.checkpoints.test_files import SMALL, hypernetwork, same
 from tests.oracles.naive_ghn import list_shapes
 
@@ -128,12 +129,14 @@ def test_half_precision_is_refused(tmp_path: Path) -> None:
 
 def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
-    main(["export", "ghn2-digits", "--format", "ppuda", "--out", "ghn2.pt"])
+    save_checkpoint(hypernetwork(), tmp_path / "mine.safetensors", {"about": "a test"})
+    main(["export", "mine.safetensors", "--format", "ppuda", "--out", "ghn2.pt"])
     assert capsys.readouterr().out.startswith("ghn2.pt: ")
     main(["export", "ghn2.pt", "--format", "deepnets1m", "--out", "ghn2.safetensors"])
-    assert same(GHN.from_pretrained("ghn2.safetensors"), GHN.from_pretrained("ghn2-digits"))
-    assert describe("ghn2.safetensors").metadata["about"] == describe("ghn2-digits").metadata["about"]
+    assert same(GHN.from_pretrained("ghn2.safetensors"), GHN.from_pretrained("mine.safetensors"))
+    assert describe("ghn2.safetensors").metadata["about"] == "a test"
     with pytest.raises(ConfigError, match="already exists"):
-        main(["export", "ghn2-digits", "--format", "ppuda", "--out", "ghn2.pt"])
-    with pytest.raises(ConfigError, match="cannot represent hypernet"):
-        main(["export", "mlp-digits", "--format", "ghn3", "--out", "mlp.pt"])
+        main(["export", "mine.safetensors", "--format", "ppuda", "--out", "ghn2.pt"])
+    for name in ("ghn2-digits", "mlp-digits"):
+        with pytest.raises(ConfigError, match="cannot represent"):
+            main(["export", name, "--format", "ghn3", "--out", "no.pt"])

@@ -89,7 +89,7 @@ def test_every_field_has_an_option() -> None:
 
 
 def test_hypernetworks_for_cpus() -> None:
-    """The recipe for CPUs changes the hypernetwork, too; that for digits starts from smaller weights."""
+    """The recipe for CPUs changes the hypernetwork, too."""
     changes: dict[str, Any] = {"init": "small", "dirac": True, "max_shape": (16, 16, 11, 11)}
     for words, device, expected in (
         ("--images cifar10", "cuda", {}),
@@ -97,8 +97,10 @@ def test_hypernetworks_for_cpus() -> None:
         ("--images cifar10 --recipe published", "cpu", {}),
         ("--images cifar10 --recipe cpu", "cuda", changes),
         ("--images cifar10 --networks family:resnet-widths", "cpu", {}),
-        ("--images digits", "cpu", {"init": "small"}),
-        ("--images digits --weight-init published", "cpu", {}),
+        ("--images digits", "cpu", changes),
+        ("--images digits --recipe published", "cuda", changes),
+        ("--images digits --weight-init published", "cpu", {**changes, "init": "published"}),
+        ("--images digits --networks family:resnet-widths", "cpu", {"init": "small"}),
         ("--images cifar10 --weight-init published", "cpu", {**changes, "init": "published"}),
         ("--images cifar10 --no-dirac", "cpu", {**changes, "dirac": False}),
         ("--images cifar10 --max-shape 32 32 11 11", "cpu", {**changes, "max_shape": (32, 32, 11, 11)}),
@@ -106,6 +108,8 @@ def test_hypernetworks_for_cpus() -> None:
         assert config_from(parsed(words), 10, 32, device=device) == GHNConfig(**expected), words
     assert config_from(parsed("--images imagenet --recipe cpu"), 1000, 224).max_shape == (16, 16, 16, 16)
     assert config_from(parsed("--preset logah-t --images cifar10"), 10, 32) == GHNConfig.preset("logah-t")
+    small = GHNConfig.preset("logah-t", init="small")
+    assert config_from(parsed("--preset logah-t --images digits"), 10, 32) == small
 
 
 @pytest.mark.parametrize("module", [train, profile])
@@ -121,6 +125,23 @@ def test_hypernetworks_for_cpus() -> None:
 def test_the_recipe_depends_on_the_device(module: Any, words: str, device: str, kind: str) -> None:
     recipe = recipe_from(parsed(f"--images cifar10 --seed 7 {words}", module), device)
     assert recipe == Recipe.preset("ghn2", kind=kind, seed=7)
+
+
+@pytest.mark.parametrize(
+    ("words", "limit"),
+    [
+        ("--images digits", 0),
+        ("--images digits --hypernetwork mine:Net", 100_000),
+        ("--images cifar10 --hypernetwork mine:Net", 100_000),
+        ("--images cifar10 --hypernetwork mine:Net --max-params 0", 0),
+        ("--images cifar10 --hypernetwork mine:Net --recipe published", 0),
+        ("--images digits --hypernetwork mine:Net --networks family:resnet-widths", 0),
+        ("--images digits --preset logah-t", 100_000),
+    ],
+)
+def test_sizes_of_networks_on_a_cpu(words: str, limit: int) -> None:
+    """Only predictions with equal channels, which are computed once, make large networks as fast as small ones."""
+    assert recipe_from(parsed(words), "cpu").max_params == limit
 
 
 @pytest.mark.parametrize(

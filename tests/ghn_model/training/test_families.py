@@ -147,7 +147,7 @@ def trained(out: Path, steps: int, **options: Any) -> Path:
         out,
         small_config(),
         recipe,
-        stream(recipe.batch_size, recipe.seed),
+        stream(recipe.images_per_step, recipe.seed),
         options.pop("nets", FamilyNetworks(SMALL, "train")),
         budget=Budget(steps=steps),
         checkpoints=options.pop("checkpoints", CheckpointPolicy(log_steps=2)),

@@ -52,7 +52,7 @@ def test_parts_cover_a_step(corpus: Path) -> None:
     found = profile_training(
         small_config(),
         recipe,
-        stream(recipe.batch_size),
+        stream(recipe.images_per_step),
         DeepNets1M(corpus),
         distributed=Distributed("cpu"),
         steps=2,
@@ -67,7 +67,7 @@ def test_parts_cover_a_step(corpus: Path) -> None:
 @pytest.mark.slow
 def test_a_failed_training_stops_the_profiler(corpus: Path) -> None:
     recipe, nets = small_recipe(), DeepNets1M(corpus)
-    images = stream(recipe.batch_size)
+    images = stream(recipe.images_per_step)
     before = images.at
 
     def at(step: int) -> tuple[Tensor, Tensor]:

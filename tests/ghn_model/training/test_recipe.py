@@ -71,10 +71,12 @@ def test_published_recipes() -> None:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_the_recipe_for_a_cpu(preset: str) -> None:
-    """It is the same for all hypernetworks, but for the epochs and the decay of predicted parameters."""
+    """It is the same for all hypernetworks, but for the epochs, the decay of predicted parameters and LoGAH's limit."""
     published, recipe = Recipe.preset(preset), Recipe.preset(preset, kind="cpu")
     assert Recipe.preset(preset, kind="published") == published
-    assert (recipe.meta_batch_size, recipe.batch_size, recipe.max_params, recipe.max_nodes) == (4, 32, 0, 120)
+    assert (recipe.meta_batch_size, recipe.batch_size, recipe.max_nodes) == (4, 32, 120)
+    assert recipe.max_params == (100_000 if preset.startswith("logah") else 0)
+    assert Recipe.preset(preset, "digits") == recipe
     assert (recipe.images_per_step, published.images_per_step) == (128, published.batch_size)
     assert (recipe.optimizer, recipe.lr, recipe.schedule.kind) == ("adamw", 3e-3, "wsd")
     assert (recipe.epochs, recipe.predicted_param_decay) == (published.epochs, published.predicted_param_decay)

@@ -124,7 +124,7 @@ def test_a_finished_run_does_not_change(corpus: Path, tmp_path: Path) -> None:
 def test_learning_rates_follow_the_budget(corpus: Path, tmp_path: Path) -> None:
     """With a budget of 0.1 minutes, the schedule is complete after this time."""
     recipe = small_recipe()
-    images, nets = stream(recipe.batch_size), DeepNets1M(corpus)
+    images, nets = stream(recipe.images_per_step), DeepNets1M(corpus)
     started = time.monotonic()
     length = Budget(steps=100_000, minutes=0.1)
     train(

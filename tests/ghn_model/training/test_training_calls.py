@@ -35,7 +35,7 @@ def test_several_calls_equal_a_single_call(corpus: Path, tmp_path: Path) -> None
 def test_after_step_is_called(corpus: Path, tmp_path: Path) -> None:
     steps: list[int] = []
     recipe, budget = small_recipe(), Budget(steps=3)
-    nets, images = DeepNets1M(corpus), stream(recipe.batch_size)
+    nets, images = DeepNets1M(corpus), stream(recipe.images_per_step)
     for expected in ([1], [1, 2, 3]):
         checkpoints = CheckpointPolicy(stop_after=NO_TIME if len(expected) == 1 else None)
         train(

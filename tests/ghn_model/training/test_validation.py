@@ -209,9 +209,10 @@ def test_init_with_another_number_of_classes(corpus: Path, tmp_path: Path) -> No
 
 
 def test_states_of_the_previous_version_resume(corpus: Path, tmp_path: Path) -> None:
-    """Old names in the recipe, and no processor time."""
+    """Old names in the recipe, no names of later fields, and no processor time."""
     out = tmp_path / "old"
-    train_here(corpus, out, steps=2)
+    later = {"beta2": 0.999, "network_norm": "none", "low_resolution": 0.0, "share_images": True}
+    train_here(corpus, out, steps=2, **later)
     with safe_open(out / "state.safetensors", framework="pt") as file:
         texts = {name: text for name, text in file.metadata().items() if name != DIGEST}
     about = json.loads(texts["about"])
@@ -224,13 +225,13 @@ def test_states_of_the_previous_version_resume(corpus: Path, tmp_path: Path) -> 
         "ema_decay": "average",
     }
     recipe = {names.get(name, name): value for name, value in about["recipe"].items()}
-    for name in ("beta2", "network_norm", "low_resolution"):
+    for name in later:
         del recipe[name]
     about["recipe"] = {**recipe, "compile": False, "channels_last": True}
     moment = {name: value for name, value in json.loads(texts["moment"]).items() if name != "core_seconds"}
     texts |= {"about": json.dumps(about), "moment": json.dumps(moment)}
     content = tensors(out / "state.safetensors")
     save_file(content, out / "state.safetensors", {**texts, DIGEST: content_digest(content, texts)})
-    path = train_here(corpus, out, steps=3)
+    path = train_here(corpus, out, steps=3, **later)
     assert describe(path).metadata["steps"] == 3
     assert "lr" in describe(path).metadata["recipe"]
