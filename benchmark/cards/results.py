@@ -146,7 +146,7 @@ def current_figures(found: Mapping[str, Any]) -> dict[str, Any]:
     >>> old = {"mean_top1": 60.0, "standard_error": 5.0, "networks": 3, "failures": 1}
     >>> found = current_figures(old)
     >>> found["mean_top1"], found["standard_error"], found["successful_mean_top1"]
-    (40.0, 16.67, 60.0)
+    (40.0, 16.6667, 60.0)
     """
     if "mean_top1" not in found or "successful_mean_top1" in found:
         return dict(found)

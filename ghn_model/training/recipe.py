@@ -125,7 +125,7 @@ class Recipe:
     --------
     >>> recipe = Recipe.preset("ghn2", "digits", lr=1e-3)
     >>> recipe.lr, recipe.meta_batch_size, recipe.schedule.kind
-    (0.001, 2, 'cosine')
+    (0.001, 4, 'wsd')
     >>> Recipe.from_dict(recipe.to_dict()) == recipe
     True
     """
