@@ -265,8 +265,8 @@ def training_command(training: Training) -> str:
     config = training.config
     if config.init != ("small" if training.images in ("digits", "python") else "published"):
         words += ["--weight-init", config.init]
-    if config.dirac and training.images != "digits":
-        words += ["--dirac", "--max-shape", *map(str, config.max_shape)]
+    if config.dirac != (training.images == "digits"):
+        words += ["--dirac" if config.dirac else "--no-dirac", "--max-shape", *map(str, config.max_shape)]
     length = training.metadata.get("length") or {"steps": training.steps}
     for unit in ("minutes", "steps"):
         if length.get(unit):

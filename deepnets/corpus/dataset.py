@@ -71,8 +71,7 @@ class DeepNets1M:
     The sizes are the published ones (Knyazev et al., NeurIPS 2021, table 1); `train` and `search` can be built smaller.
     Evaluation splits have the smallest width with at least 2.5 million parameters for CIFAR-10.
 
-    A dataset opens its file quickly and reads networks when they are needed.  It can be sent to other processes, such
-    as the workers of a `torch.utils.data.DataLoader`, which open the file again.
+    Networks are read when they are needed.  Other processes, such as workers of a `DataLoader`, open the file again.
 
     - `nets[i]` is the graph of network i; negative indices count from the end.
     - `nets[i, d]` is draw d of a training network: the width is a function of (seed, i, d).  `nets[i]` is `nets[i, 0]`.

@@ -84,6 +84,8 @@ def test_commands_that_were_not_recorded(trained: Path, tmp_path: Path, minutes:
     assert text.startswith(f"{start} --dirac --max-shape 16 16 11 11 --minutes ")
     assert text.endswith(" --steps 1501200  # for other options, see recipe")
     assert float(text.split()[text.split().index("--minutes") + 1]) == minutes
+    digits = training_command(read_training(altered(trained, tmp_path / "digits", command=None, length=length)))
+    assert digits.startswith("python -m ghn_model train --preset ghn1 --images digits --minutes ")
 
 
 def test_hypernetworks_without_a_preset(trained: Path, tmp_path: Path) -> None:

@@ -137,6 +137,6 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert describe("ghn2.safetensors").metadata["about"] == "a test"
     with pytest.raises(ConfigError, match="already exists"):
         main(["export", "mine.safetensors", "--format", "ppuda", "--out", "ghn2.pt"])
-    for name in ("ghn2-digits", "mlp-digits"):
-        with pytest.raises(ConfigError, match="cannot represent"):
+    for name, field in (("ghn2-digits", "dirac"), ("mlp-digits", "hypernet")):
+        with pytest.raises(ConfigError, match=f"cannot represent {field}"):
             main(["export", name, "--format", "ghn3", "--out", "no.pt"])

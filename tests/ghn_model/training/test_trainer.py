@@ -51,13 +51,7 @@ def same(one: Path, other: Path) -> bool:
 @pytest.mark.slow
 def test_the_loss_decreases_and_a_hypernetwork_is_saved(corpus: Path, tmp_path: Path) -> None:
     config = small_config(init="small", dirac=True)
-    changes: dict[str, Any] = {
-        "batch_size": 8,
-        "ema_decay": 0.5,
-        "lr": 3e-3,
-        "network_norm": "none",
-        "low_resolution": 0.0,
-    }
+    changes: dict[str, Any] = {"batch_size": 8, "ema_decay": 0.5, "network_norm": "none", "low_resolution": 0.0}
     path = train_here(corpus, tmp_path / "a" / "run", hypernetwork=config, steps=48, **changes)
     assert path == tmp_path / "a" / "run" / "ghn.safetensors"
     log = rows(path.parent)
