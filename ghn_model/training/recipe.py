@@ -183,7 +183,7 @@ class Recipe:
         images: str = "cifar10",
         *,
         task: str = "classification",
-        kind: str = "published",
+        kind: str | None = None,
         **changes: Any,
     ) -> Recipe:
         """Return the recipe of a published hypernetwork.
@@ -193,13 +193,13 @@ class Recipe:
         name : str
             One of `ghn_model.PRESETS`.
         images : str, default "cifar10"
-            "cifar10" or "imagenet" for the published recipe.  For "digits", the recipe is always that of the kind
-            "cpu".  For texts, "python" adapts it to minutes on a CPU: a high learning rate with warmup and cosine
-            decay, and gradients clipped to a norm of 1.
+            The image set; "imagenet" has a published recipe of its own.  For texts, "python" adapts the recipe to
+            minutes on a CPU: a high learning rate with warmup and cosine decay, and gradients clipped to a norm of 1.
         task : str, default "classification"
             Task of the networks.  For "text", the recipe is that of LoGAH for GPT-2 (Zhou et al., 2024): 6 sequences
             and 2 networks per step.
-        kind : {"published", "cpu"}, default "published"
+        kind : {"published", "cpu"}, optional
+            By default "cpu" for "digits", otherwise "published".
             "cpu" adapts the recipe for classification to minutes or hours on a CPU: networks of at most 120 nodes, 32
             images for each of them, half the resolution for most of the training, AdamW with a high learning rate,
             which is constant and then decays, and gradients of networks that are scaled to the same norm, because
@@ -225,6 +225,8 @@ class Recipe:
         """
         if name not in PRESETS:
             raise ConfigError(f"preset: unknown {name!r}; use one of {', '.join(PRESETS)}")
+        if kind is None:
+            kind = "cpu" if images == "digits" else "published"
         if kind not in RECIPES:
             raise ConfigError(f"kind: unknown {kind!r}; use one of {', '.join(RECIPES)}")
         large = images == "imagenet"
@@ -246,7 +248,7 @@ class Recipe:
             values |= {"batch_size": 6, "meta_batch_size": 2, "augment": False}
             if images == "python":
                 values |= {"schedule": Schedule("cosine", warmup=0.05), **_PYTHON}
-        if task != "text" and (kind == "cpu" or images == "digits"):
+        if task != "text" and kind == "cpu":
             values |= {"schedule": Schedule("wsd", warmup=0.01), **_CPU}
             if name.startswith("logah"):
                 values["max_params"] = MAX_CPU_PARAMS

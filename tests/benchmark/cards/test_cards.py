@@ -62,8 +62,8 @@ def recipe_of(text: str) -> tuple[tuple[str, Recipe], str]:
     assert words[2] in ("deepnets", "ghn_model")
     options = parser.parse_args(words[3:])
     changes = {name: getattr(options, name) for name in CHANGES if getattr(options, name) is not None}
-    kind = options.recipe or "published"
-    return (options.preset, Recipe.preset(options.preset, options.images, kind=kind, **changes)), options.images
+    recipe = Recipe.preset(options.preset, options.images, kind=options.recipe, **changes)
+    return (options.preset, recipe), options.images
 
 
 @pytest.mark.slow
