@@ -62,7 +62,8 @@ def collate_graphs(
     graphs = graphs.to("cpu") if isinstance(graphs, GraphBatch) else as_graphs(graphs)
     batch = GraphBatch.of(graphs, config.virtual_edges)
     largest = max(config.max_shape[2:])
-    rows = [shape_indices(graph, config.num_classes, largest, config.channel_sizes) for graph in batch.graphs]
+    most = config.max_shape[:2] if config.width_invariant else None
+    rows = [shape_indices(graph, config.num_classes, largest, config.channel_sizes, most) for graph in batch.graphs]
     return PreparedBatch(
         batch,
         _TYPE_ROWS[config.node_types][batch.node_types],

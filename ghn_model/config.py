@@ -90,6 +90,10 @@ class GHNConfig:
         Whether kernels are predicted as differences from `torch.nn.init.dirac_`, with which a convolution returns its
         input (Zagoruyko & Komodakis, 2017), except those for images.  Then information passes through deep networks
         before anything is learned, and a channel has the same meaning in all layers and networks.  Not for "lowrank".
+    width_invariant
+        Whether a layer with more channels than `max_shape` gets the parameters of a layer with that many, repeated, and
+        divided by the repetitions of its inputs.  Networks all of whose layers have multiples of these channels then
+        compute the same function at any width, except for attention and squeeze-and-excitation.  Not for "lowrank".
 
     Raises
     ------
@@ -129,6 +133,7 @@ class GHNConfig:
     node_types: str = "published"
     channel_sizes: tuple[int, ...] = ()
     dirac: bool = False
+    width_invariant: bool = False
 
     def __post_init__(self) -> None:
         check_part(ENCODERS, self.hypernet)
@@ -138,7 +143,7 @@ class GHNConfig:
             if getattr(self, name) not in choices:
                 raise ConfigError(f"{name}: expected one of {', '.join(choices)}; got {getattr(self, name)!r}")
         object.__setattr__(self, "vocabulary", check_vocabulary(self.vocabulary))
-        for name in ("layernorm", "weight_norm", "vector_decoder", "dirac"):
+        for name in ("layernorm", "weight_norm", "vector_decoder", "dirac", "width_invariant"):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name}: expected true or false, got {getattr(self, name)!r}")
         limits = {"hidden": range(4, 4097), "num_classes": at_least(1), "layers": range(1, 257), "heads": range(1, 257)}
@@ -174,8 +179,9 @@ class GHNConfig:
             if self.decoder == "mlp":
                 raise ConfigError("decoder: the decoder 'mlp' cannot be combined with the encoder 'graphormer'")
         if self.decoder == "lowrank":
-            if self.dirac:
-                raise ConfigError("dirac: cannot be combined with the decoder 'lowrank'")
+            for name in ("dirac", "width_invariant"):
+                if getattr(self, name):
+                    raise ConfigError(f"{name}: cannot be combined with the decoder 'lowrank'")
             least = 2 * max(self.max_shape[:2])
             if self.factor_rows < least:
                 raise ConfigError(f"factor_rows: must be at least {least} for {self.max_shape}, got {self.factor_rows}")
@@ -186,6 +192,11 @@ class GHNConfig:
     def vector_size(self) -> int:
         """Number of elements of a vector that the decoder of vectors decodes."""
         return self.hidden // 2 if self.decoder == "lowrank" else self.max_shape[0]
+
+    @property
+    def scales_kernels(self) -> bool:
+        """Whether decoded matrices and kernels are multiplied by a factor that follows from their shape."""
+        return self.weight_norm or self.width_invariant
 
     @property
     def for_texts(self) -> bool:
@@ -371,6 +382,7 @@ _LEFT_OUT: dict[str, Any] = {
     "normalization": "fan_in",
     "initializer_range": 0.02,
     "dirac": False,
+    "width_invariant": False,
     "node_types": "published",
     "channel_sizes": [],
 }

@@ -109,6 +109,7 @@ def official_config(config: GHNConfig, format: str) -> dict[str, Any]:
         "window": ("centre",) if transformer else ("corner",),
         "options": ({},),
         "dirac": (False,),
+        "width_invariant": (False,),
     }
     for name, values in allowed.items():
         if (value := getattr(config, name)) not in values:

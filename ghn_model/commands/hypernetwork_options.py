@@ -19,7 +19,7 @@ __all__ = ["add_hypernetwork", "check_unused", "config_from", "recipe_kind"]
 _OPTIONS = (
     *("hypernet", "decoder", "hidden", "max_shape", "layers", "heads", "layernorm", "weight_norm", "virtual_edges"),
     *("window", "vocabulary", "weight_init", "hypernet_option", "rank", "factor_rows", "vector_decoder"),
-    *("normalization", "initializer_range", "node_types", "channel_sizes", "dirac"),
+    *("normalization", "initializer_range", "node_types", "channel_sizes", "dirac", "width_invariant"),
 )
 """Options that set a field of `GHNConfig`, as attributes of the parsed options."""
 
@@ -95,6 +95,11 @@ def add_hypernetwork(parser: argparse.ArgumentParser) -> None:
         "--dirac",
         action=argparse.BooleanOptionalAction,
         help="predict kernels as differences from the identity (default: no; cpu: yes)",
+    )
+    add(
+        "--width-invariant",
+        action=argparse.BooleanOptionalAction,
+        help="wide layers have the parameters of narrow ones, repeated (default: no; cpu: yes)",
     )
     add("--node-types", choices=tuple(NODE_TYPE_ROWS), help="node types with an embedding (default: published)")
     add(

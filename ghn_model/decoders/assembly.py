@@ -279,7 +279,7 @@ def _decode_maps(
     """
     inputs = [embeddings[group.nodes] for group in groups]
     windows = [_map_window(group) for group in groups]
-    scales = [group.gains if config.weight_norm and group.kind in ("map", "block") else None for group in groups]
+    scales = [group.gains if config.scales_kernels and group.kind in ("map", "block") else None for group in groups]
     if isinstance(decoder, LowRankDecoder):
         for group, window, factors in zip(groups, windows, decoder.decode_factors(inputs, windows, scales)):
             is_matrix = group.kind == "map" and all(math.prod(run[0].slot.shape[2:]) == 1 for run in group.runs)
@@ -297,7 +297,7 @@ def _decode(group: DecodingGroup, x: Tensor, decoders: Decoders, config: GHNConf
     """Vectors `(n, C)` or matrices `(n, K, C)` of a group, from embeddings, or from maps that hold the vectors."""
     if group.kind == "class_weight":
         weights: Tensor = decoders.maps.class_weights(x)
-        return _scale(weights, group.gains) if config.weight_norm else weights
+        return _scale(weights, group.gains) if config.scales_kernels else weights
     if not config.vector_decoder:
         values = x.flatten(1)[:, -group.window[1] :]
     else:

@@ -97,7 +97,7 @@ def _group(
     key: _Key, requests: Sequence[ParameterRequest], config: GHNConfig, blocks: Mapping[int, int]
 ) -> DecodingGroup:
     """A group of parameters, sorted into runs of equal shape."""
-    normalized = config.weight_norm and key.kind in NORMALIZED
+    scaled = config.scales_kernels and key.kind in NORMALIZED
     by_shape: dict[tuple[object, ...], list[ParameterRequest]] = {}
     for request in requests:
         # Embedding tables are not standardized together with matrices of the same shape.
@@ -106,7 +106,7 @@ def _group(
     runs = [
         run for some in by_shape.values() for run in _chunks(some, LARGEST // max(1, math.prod(some[0].slot.shape)))
     ]
-    gains = [_gain(request, config, blocks) if normalized else 1.0 for run in runs for request in run]
+    gains = [_gain(request, config, blocks) if scaled else 1.0 for run in runs for request in run]
     nodes = torch.tensor([request.node for run in runs for request in run], dtype=torch.int64)
     return DecodingGroup(key.kind, runs, nodes, torch.tensor(gains, dtype=torch.float64), key.window, key.block)
 
@@ -167,7 +167,12 @@ def _gain(request: ParameterRequest, config: GHNConfig, blocks: Mapping[int, int
     slot = request.slot
     if config.normalization == "std" or (config.decoder == "lowrank" and is_embedding(slot) and len(slot.shape) == 2):
         return 1.0
-    factor = gain(slot.shape, "out" if config.normalization == "fan_out" else "in")
+    shape, repeats = slot.shape, 1.0
+    if config.width_invariant and len(shape) in (2, 4) and not is_embedding(slot):
+        repeats = max(1.0, shape[1] / config.max_shape[1])
+        shape = (*(min(size, most) for size, most in zip(shape, config.max_shape[:2])), *shape[2:])
+    factor = gain(shape, "out" if config.normalization == "fan_out" else "in") if config.weight_norm else 1.0
+    factor /= repeats
     is_residual = request.graph in blocks and slot.name.endswith(RESIDUAL)
     return factor / math.sqrt(2 * blocks[request.graph]) if is_residual else factor
 

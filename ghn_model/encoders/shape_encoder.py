@@ -97,7 +97,11 @@ def channel_rows(
 
 
 def shape_indices(
-    graph: Graph, num_classes: int, largest: int, channel_sizes: tuple[int, ...] = ()
+    graph: Graph,
+    num_classes: int,
+    largest: int,
+    channel_sizes: tuple[int, ...] = (),
+    most_channels: tuple[int, int] | None = None,
 ) -> npt.NDArray[np.int64]:
     """Table rows of the parameter shapes of all nodes of a graph, as `ShapeEncoder` reads them.
 
@@ -111,6 +115,9 @@ def shape_indices(
         Height and width of the largest kernel that the hypernetwork decodes.
     channel_sizes
         As in `GHNConfig`.
+    most_channels
+        Numbers of output and input channels that stand for all larger ones, except for those of classes.  None, the
+        default, for no limit.
 
     Returns
     -------
@@ -130,6 +137,9 @@ def shape_indices(
         if slots:
             shapes[node] = four_axes(slots[0].shape)
             known[node] = True
+            if most_channels is not None:
+                most_out = shapes[node, 0] if slots[0].role.startswith("class_") else most_channels[0]
+                shapes[node, :2] = np.minimum(shapes[node, :2], (most_out, most_channels[1]))
     pools = np.flatnonzero(graph.windows.any(axis=1) & ~known)
     shapes[pools, :2] = 1
     shapes[pools, 2:] = graph.windows[pools]
