@@ -147,11 +147,8 @@ class GHNConfig:
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name}: expected true or false, got {getattr(self, name)!r}")
         limits = {"hidden": range(4, 4097), "num_classes": at_least(1), "layers": range(1, 257), "heads": range(1, 257)}
-        limits |= {
-            "virtual_edges": range(1, MAX_DISTANCE + 1),
-            "rank": range(1, 4097),
-            "factor_rows": range(1, 1 << 25),
-        }
+        limits |= {"virtual_edges": range(1, MAX_DISTANCE + 1), "rank": range(1, 4097)}
+        limits["factor_rows"] = range(1, 1 << 25)
         for name, allowed in limits.items():
             object.__setattr__(self, name, checked_integer(name, getattr(self, name), allowed))
         shape = self.max_shape
@@ -185,6 +182,8 @@ class GHNConfig:
             least = 2 * max(self.max_shape[:2])
             if self.factor_rows < least:
                 raise ConfigError(f"factor_rows: must be at least {least} for {self.max_shape}, got {self.factor_rows}")
+        elif self.width_invariant and self.normalization == "std":
+            raise ConfigError("width_invariant: cannot be combined with the normalization 'std'")
         elif not self.vector_decoder:
             raise ConfigError(f"vector_decoder: can be left out with the decoder 'lowrank' only, got {self.decoder!r}")
 

@@ -52,6 +52,7 @@ def trained(corpus: Path, out: Path, words: str = "", **options: object) -> Path
         ("--virtual-edges 5 --window centre", {"virtual_edges": 5, "window": "centre"}),
         ("--vocabulary published", {"vocabulary": "ghn3"}),
         ("--weight-init small", {"init": "small"}),
+        ("--dirac --width-invariant", {"dirac": True, "width_invariant": True}),
         (
             "--decoder lowrank --rank 4 --factor-rows 256 --no-vector-decoder --normalization std "
             "--initializer-range 0.1 --node-types language --channel-sizes 50257 32000",

@@ -66,7 +66,8 @@ def test_layers_for_classes_keep_their_number_of_classes() -> None:
     rows = GHN(small_config(width_invariant=True, num_classes=100)).prepare(graph).shapes
     whole = GHN(small_config(num_classes=100)).prepare(graph).shapes
     assert torch.equal(rows[-2:, 0], whole[-2:, 0])
-    assert (rows[:, :2] <= whole[:, :2]).all() and not torch.equal(rows, whole)
+    assert (rows[:, :2] <= whole[:, :2]).all()
+    assert not torch.equal(rows, whole)
 
 
 def test_the_option_is_saved_with_the_hypernetwork(tmp_path: Path) -> None:
@@ -80,5 +81,7 @@ def test_the_option_is_saved_with_the_hypernetwork(tmp_path: Path) -> None:
 def test_values_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ConfigError, match="width_invariant: cannot be combined with the decoder 'lowrank'"):
         GHNConfig.preset("logah-t", width_invariant=True)
+    with pytest.raises(ConfigError, match="width_invariant: cannot be combined with the normalization 'std'"):
+        GHNConfig(width_invariant=True, normalization="std")
     with pytest.raises(ConfigError, match="width_invariant: expected true or false, got 1"):
         GHNConfig(width_invariant=1)  # type: ignore[arg-type]
