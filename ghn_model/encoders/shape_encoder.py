@@ -135,11 +135,12 @@ def shape_indices(
     known = np.zeros(graph.num_nodes, bool)
     for node, slots in enumerate(graph.parameters):
         if slots:
-            shapes[node] = four_axes(slots[0].shape)
-            known[node] = True
+            out, into, height, width = four_axes(slots[0].shape)
             if most_channels is not None:
-                most_out = shapes[node, 0] if slots[0].role.startswith("class_") else most_channels[0]
-                shapes[node, :2] = np.minimum(shapes[node, :2], (most_out, most_channels[1]))
+                out = out if slots[0].role.startswith("class_") else min(out, most_channels[0])
+                into = min(into, most_channels[1])
+            shapes[node] = out, into, height, width
+            known[node] = True
     pools = np.flatnonzero(graph.windows.any(axis=1) & ~known)
     shapes[pools, :2] = 1
     shapes[pools, 2:] = graph.windows[pools]

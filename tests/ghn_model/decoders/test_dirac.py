@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deepnets import GENOTYPES, NetworkConfig, build_graph
-from deepnets.support import ConfigError
-from ghn_model import GHN, GHNConfig
+from ghn_model import GHN
 from tests.support.training_runs import small_config
 
 MOST = 16
@@ -57,19 +54,3 @@ def test_stems_matrices_and_position_encodings_are_predicted_as_before() -> None
     found = added(NetworkConfig(GENOTYPES["ViT"], n_cells=1, C=16, C_mult=1, preproc=False))
     assert "pos_enc.weight" in found
     assert not any(difference.any() for difference in found.values())
-
-
-def test_the_option_is_saved_with_the_hypernetwork(tmp_path: Path) -> None:
-    ghn = GHN(small_config(dirac=True))
-    again = GHN.from_pretrained(ghn.save(tmp_path / "ghn.safetensors"))
-    assert again.config.dirac
-    assert "dirac" not in GHNConfig().to_dict()  # files of earlier versions do not have it
-    with pytest.raises(ConfigError, match="ppuda cannot represent dirac True"):
-        ghn.save(tmp_path / "ghn.pt", format="ppuda")
-
-
-def test_low_rank_decoders_are_refused() -> None:
-    with pytest.raises(ConfigError, match="dirac: cannot be combined with the decoder 'lowrank'"):
-        GHNConfig.preset("logah-t", dirac=True)
-    with pytest.raises(ConfigError, match="dirac: expected true or false, got 1"):
-        GHNConfig(dirac=1)  # type: ignore[arg-type]

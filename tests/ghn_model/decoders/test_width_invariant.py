@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 from torch import Tensor
@@ -70,18 +68,6 @@ def test_layers_for_classes_keep_their_number_of_classes() -> None:
     assert not torch.equal(rows, whole)
 
 
-def test_the_option_is_saved_with_the_hypernetwork(tmp_path: Path) -> None:
-    ghn = GHN(small_config(width_invariant=True))
-    assert GHN.from_pretrained(ghn.save(tmp_path / "ghn.safetensors")).config.width_invariant
-    assert "width_invariant" not in GHNConfig().to_dict()  # files of earlier versions do not have it
-    with pytest.raises(ConfigError, match="ppuda cannot represent width_invariant True"):
-        ghn.save(tmp_path / "ghn.pt", format="ppuda")
-
-
-def test_values_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(ConfigError, match="width_invariant: cannot be combined with the decoder 'lowrank'"):
-        GHNConfig.preset("logah-t", width_invariant=True)
+def test_the_normalization_of_texts_is_refused() -> None:
     with pytest.raises(ConfigError, match="width_invariant: cannot be combined with the normalization 'std'"):
         GHNConfig(width_invariant=True, normalization="std")
-    with pytest.raises(ConfigError, match="width_invariant: expected true or false, got 1"):
-        GHNConfig(width_invariant=1)  # type: ignore[arg-type]
