@@ -31,6 +31,9 @@ __all__ = [
     "training_command",
 ]
 
+KERNEL_OPTIONS = ("dirac", "width_invariant")
+"""Fields of a configuration that say how decoded kernels are scaled; the recipe for a CPU sets them."""
+
 LOG_ROWS = 500
 """Most rows of a log that comes with the package."""
 
@@ -265,8 +268,12 @@ def training_command(training: Training) -> str:
     config = training.config
     if config.init != ("small" if training.images in ("digits", "python") else "published"):
         words += ["--weight-init", config.init]
-    if config.dirac != (training.images == "digits"):
-        words += ["--dirac" if config.dirac else "--no-dirac", "--max-shape", *map(str, config.max_shape)]
+    default = GHNConfig.preset("ghn2", kind="cpu" if training.images == "digits" else "published")
+    if config.dirac != default.dirac:
+        words += ["--max-shape", *map(str, config.max_shape)]
+    for name in KERNEL_OPTIONS:
+        if (value := getattr(config, name)) != getattr(default, name):
+            words.append(("--" if value else "--no-") + name.replace("_", "-"))
     length = training.metadata.get("length") or {"steps": training.steps}
     for unit in ("minutes", "steps"):
         if length.get(unit):
@@ -292,7 +299,9 @@ def portable(command: str) -> str:
 
 
 def preset_of(config: GHNConfig) -> str:
-    """Return the name of the preset of a configuration, whatever its initial weights; empty if it is none.
+    """Return the name of the preset of a configuration; empty if it is none.
+
+    Initial weights, and how kernels are scaled, do not matter.
 
     Examples
     --------
@@ -307,6 +316,7 @@ def preset_of(config: GHNConfig) -> str:
         ]
         if name.startswith("logah"):
             presets.append(GHNConfig.preset(name, task="text"))
-        if any(preset.replace(init=config.init) == config for preset in presets):
+        same = {name: getattr(config, name) for name in ("init", *KERNEL_OPTIONS)}
+        if any(preset.decoder == config.decoder and preset.replace(**same) == config for preset in presets):
             return name
     return ""

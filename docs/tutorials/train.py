@@ -11,7 +11,7 @@
 # ## Choose networks, images and a recipe
 #
 # A preset is a published hypernetwork or its recipe. For digits, hypernetwork and recipe are those for a CPU: four
-# networks per step and 32 images for each. Here, there are fewer; leave out the changes for real trainings.
+# networks per step and 64 images for each. Here, there are fewer; leave out the changes for real trainings.
 
 # %%
 import torch
@@ -77,11 +77,11 @@ model = ghn.initialize(Network(NetworkConfig(GENOTYPES["DARTS"], n_cells=4, C=16
 print(ghn.config.hidden)  # 16
 
 # %% [markdown]
-# Six steps show that everything works. `ghn2-digits` was trained for 75 minutes on one core. The same training as a
-# command, which also resumes when it is repeated:
+# Six steps show that everything works. `ghn2-digits` was trained for most of an hour on one core. Such a training, as a
+# command that also resumes when it is repeated:
 #
 # ```sh
-# deepnets train --preset ghn2 --images digits --minutes 75 --validate-every 1000
+# deepnets train --preset ghn2 --images digits --minutes 60 --validate-every 1000
 # ```
 #
 # Next: [evaluate it](evaluate.py) beside other methods, [train on your images](images.py), or read about

@@ -99,7 +99,7 @@ def add_hypernetwork(parser: argparse.ArgumentParser) -> None:
     add(
         "--width-invariant",
         action=argparse.BooleanOptionalAction,
-        help="wide layers have the parameters of narrow ones, repeated (default: no)",
+        help="wide layers have the parameters of narrow ones, repeated (default: no; cpu: yes)",
     )
     add("--node-types", choices=tuple(NODE_TYPE_ROWS), help="node types with an embedding (default: published)")
     add(

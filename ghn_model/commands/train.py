@@ -173,7 +173,7 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
         type=positive,
         help="networks per step, of all processes together (default: 8; cpu: 4)",
     )
-    add("--batch-size", type=positive, help="images per network (default: 64; cpu: 32)")
+    add("--batch-size", type=positive, help="images per network (default: 64)")
     add(
         "--share-images",
         action=argparse.BooleanOptionalAction,

@@ -31,7 +31,7 @@ _CPU = {
     "weight_decay": 0.01,
     "beta2": 0.99,
     "meta_batch_size": 4,
-    "batch_size": 32,
+    "batch_size": 64,
     "share_images": False,
     "max_nodes": 120,
     "clip_grad": 1.0,
@@ -200,7 +200,7 @@ class Recipe:
             and 2 networks per step.
         kind : {"published", "cpu"}, optional
             By default "cpu" for "digits", otherwise "published".
-            "cpu" adapts the recipe for classification to minutes or hours on a CPU: networks of at most 120 nodes, 32
+            "cpu" adapts the recipe for classification to minutes or hours on a CPU: networks of at most 120 nodes, 64
             images for each of them, half the resolution for most of the training, AdamW with a high learning rate,
             which is constant and then decays, and gradients of networks that are scaled to the same norm, because
             those of single networks can be a thousand times larger than those of others.  Networks of LoGAH's

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 from pathlib import Path
 
@@ -10,9 +11,10 @@ import pytest
 from benchmark.cards import PUBLISHED, bundle
 from benchmark.cards.training_run import read_training, training_command
 from deepnets.support import Parser
-from ghn_model import GHN
+from ghn_model import GHN, describe
 from ghn_model.checkpoints import PRETRAINED, list_pretrained, model_card, save_checkpoint
 from ghn_model.commands import CHANGES
+from ghn_model.commands.hypernetwork_options import config_from
 from ghn_model.commands.train import add_arguments
 from ghn_model.config import GHNConfig
 from ghn_model.training import Recipe
@@ -43,18 +45,19 @@ def test_cards_agree_with_their_files(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", list_pretrained())
-def test_commands_of_cards_give_their_recipes(name: str) -> None:
+def test_commands_of_cards_give_their_hypernetworks_and_recipes(name: str) -> None:
     card = model_card(name)
-    parsed, images = recipe_of(card["command"][-1])
-    assert name == f"{parsed[0]}-{images}"
-    assert parsed[1] == Recipe.from_dict(card["recipe"]).replace(channels_last=None)  # the cards were made on a CPU
+    options, recipe = options_of(card["command"][-1])
+    assert name == f"{options.preset}-{options.images}"
+    assert config_from(options, 10, 32) == describe(name).config
+    assert recipe == Recipe.from_dict(card["recipe"]).replace(channels_last=None)  # the cards were made on a CPU
 
 
 # --- commands ---
 
 
-def recipe_of(text: str) -> tuple[tuple[str, Recipe], str]:
-    """Return the preset and recipe, and the images, that the command line parses from a command."""
+def options_of(text: str) -> tuple[argparse.Namespace, Recipe]:
+    """Return the options and the recipe that the command line parses from a command."""
     parser = Parser()
     add_arguments(parser.add_subparsers(parser_class=Parser))
     words = text.partition("#")[0].split()
@@ -63,7 +66,7 @@ def recipe_of(text: str) -> tuple[tuple[str, Recipe], str]:
     options = parser.parse_args(words[3:])
     changes = {name: getattr(options, name) for name in CHANGES if getattr(options, name) is not None}
     recipe = Recipe.preset(options.preset, options.images, kind=options.recipe, **changes)
-    return (options.preset, recipe), options.images
+    return options, recipe
 
 
 @pytest.mark.slow
@@ -81,7 +84,7 @@ def test_commands_that_were_not_recorded(trained: Path, tmp_path: Path, minutes:
     folder = altered(trained, tmp_path / "run", command=None, images="cifar10", length=length)
     text = training_command(read_training(folder))
     start = "python -m ghn_model train --preset ghn1 --images cifar10 --image-root FOLDER --weight-init small"
-    assert text.startswith(f"{start} --dirac --max-shape 16 16 11 11 --minutes ")
+    assert text.startswith(f"{start} --max-shape 16 16 11 11 --dirac --width-invariant --minutes ")
     assert text.endswith(" --steps 1501200  # for other options, see recipe")
     assert float(text.split()[text.split().index("--minutes") + 1]) == minutes
     digits = training_command(read_training(altered(trained, tmp_path / "digits", command=None, length=length)))

@@ -233,3 +233,6 @@ def test_learning_curves_are_bundled(trained: Path, tmp_path: Path) -> None:
 def test_trainings_for_cpus_have_their_preset() -> None:
     assert preset_of(GHNConfig.preset("ghn1", kind="cpu", init="published")) == "ghn1"
     assert preset_of(GHNConfig.preset("mlp", kind="cpu", hidden=64)) == ""
+    for name in ("dirac", "width_invariant"):  # trained before an option was part of the recipe
+        assert preset_of(GHNConfig.preset("ghn2", kind="cpu", **{name: False})) == "ghn2"
+    assert preset_of(GHNConfig.preset("logah-t")) == "logah-t"
