@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -12,7 +13,7 @@ from deepnets.graph import MAX_DISTANCE
 from deepnets.support import ConfigError, at_least, checked_integer
 from deepnets.tracing import check_vocabulary
 from ghn_model.choices import INITS, NORMALIZATIONS, PRESETS, RECIPES, WINDOWS
-from ghn_model.registry import DECODERS, ENCODERS, check_part, checked_options
+from ghn_model.registry import DECODERS, ENCODERS, check_part
 
 __all__ = ["INITS", "NORMALIZATIONS", "PRESETS", "TASKS", "WINDOWS", "GHNConfig"]
 
@@ -155,7 +156,7 @@ class GHNConfig:
             raise ConfigError(f"max_shape: expected four integers, got {shape!r}")
         largest = range(1, 1 << 24 if self.decoder == "lowrank" else 4097)
         object.__setattr__(self, "max_shape", tuple(checked_integer("max_shape", n, largest) for n in shape))
-        object.__setattr__(self, "options", checked_options(self.options))
+        object.__setattr__(self, "options", _checked_options(self.options))
         if not isinstance(self.channel_sizes, (tuple, list)):
             raise ConfigError(f"channel_sizes: expected integers, got {self.channel_sizes!r}")
         sizes = {checked_integer("channel_sizes", n, range(8193, 1 << 24)) for n in self.channel_sizes}
@@ -384,3 +385,14 @@ _LEFT_OUT: dict[str, Any] = {
     "channel_sizes": [],
 }
 """Fields that files written before they existed lack; their defaults must not change."""
+
+
+def _checked_options(options: Any) -> dict[str, Any]:
+    """A deep copy of the options as JSON represents them."""
+    try:
+        if isinstance(options, Mapping) and all(isinstance(key, str) for key in options):
+            copied: dict[str, Any] = json.loads(json.dumps(dict(options), allow_nan=False))
+            return copied
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ConfigError(f"options: expected JSON values: {error}") from error
+    raise ConfigError(f"options: expected a mapping with string keys, got {type(options).__name__}")

@@ -9,9 +9,8 @@ untrusted input.
 from __future__ import annotations
 
 import importlib
-import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from deepnets.support import ConfigError, Registry, abbreviated, import_attribute, is_attribute
@@ -19,16 +18,7 @@ from deepnets.support import ConfigError, Registry, abbreviated, import_attribut
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = [
-    "DECODERS",
-    "ENCODERS",
-    "PLUGINS_VARIABLE",
-    "Factory",
-    "check_part",
-    "checked_options",
-    "find_part",
-    "is_trusted",
-]
+__all__ = ["DECODERS", "ENCODERS", "PLUGINS_VARIABLE", "Factory", "check_part", "find_part", "is_trusted"]
 
 Factory = Callable[[Any], "nn.Module"]
 """Makes a part of a hypernetwork from its `GHNConfig`."""
@@ -124,14 +114,3 @@ def _is_registered(registry: Registry[Factory], name: str) -> bool:
 
 def _plugins() -> list[str]:
     return [name for part in os.environ.get(PLUGINS_VARIABLE, "").split(",") if (name := part.strip())]
-
-
-def checked_options(options: Any) -> dict[str, Any]:
-    """A deep copy of the options as JSON represents them."""
-    try:
-        if isinstance(options, Mapping) and all(isinstance(key, str) for key in options):
-            copied: dict[str, Any] = json.loads(json.dumps(dict(options), allow_nan=False))
-            return copied
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ConfigError(f"options: expected JSON values: {error}") from error
-    raise ConfigError(f"options: expected a mapping with string keys, got {type(options).__name__}")

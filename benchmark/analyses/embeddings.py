@@ -128,7 +128,8 @@ def _in_order(
             calls.append(joblib.delayed(_embed_part)(ghn, nets, task, batch_size))
         else:
             calls.append(joblib.delayed(_embed)(ghn, [nets[index] for index in task], batch_size))
-    return joblib.Parallel(n_jobs=workers, return_as="generator")(calls)  # type: ignore[no-any-return]
+    parts: Iterator[Vectors] = joblib.Parallel(n_jobs=workers, return_as="generator")(calls)
+    return parts
 
 
 def _embed_part(ghn: GHN, nets: DeepNets1M | Sequence[Graph], indices: list[int], batch_size: int) -> Vectors:
@@ -243,12 +244,13 @@ def _read(path: Path, identity: str, shape: tuple[int, int]) -> Vectors | None:
             for entry in archive.infolist():
                 budget.spend(entry.file_size)  # no entry is read further than its stated size
         with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
-            found, checksum, vectors = str(content["identity"]), str(content["checksum"]), content["vectors"]
+            found, checksum = str(content["identity"]), str(content["checksum"])
+            vectors: Vectors = content["vectors"]
     except Exception:  # zipfile and NumPy raise many types for damaged files
         return None
     if found != identity or vectors.shape != shape or vectors.dtype != np.float32 or _checksum(vectors) != checksum:
         return None
-    return vectors  # type: ignore[no-any-return]
+    return vectors
 
 
 def _write(path: Path, identity: str, vectors: Vectors) -> None:

@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 KERNEL_OPTIONS = ("dirac", "width_invariant")
-"""Fields of a configuration that say how decoded kernels are scaled; the recipe for a CPU sets them."""
+"""Fields of a configuration that change how kernels are predicted; the recipe for a CPU sets them."""
 
 LOG_ROWS = 500
 """Most rows of a log that comes with the package."""
@@ -301,7 +301,7 @@ def portable(command: str) -> str:
 def preset_of(config: GHNConfig) -> str:
     """Return the name of the preset of a configuration; empty if it is none.
 
-    Initial weights, and how kernels are scaled, do not matter.
+    Initial weights and `KERNEL_OPTIONS` do not matter.
 
     Examples
     --------

@@ -91,8 +91,7 @@ def test_every_field_has_an_option() -> None:
 
 def test_hypernetworks_for_cpus() -> None:
     """The recipe for CPUs changes the hypernetwork, too."""
-    changes: dict[str, Any] = {"init": "small", "dirac": True, "width_invariant": True}
-    changes["max_shape"] = (16, 16, 11, 11)
+    changes: dict[str, Any] = {"init": "small", "dirac": True, "width_invariant": True, "max_shape": (16, 16, 11, 11)}
     for words, device, expected in (
         ("--images cifar10", "cuda", {}),
         ("--images cifar10", "cpu", changes),

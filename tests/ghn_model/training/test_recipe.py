@@ -148,8 +148,8 @@ def test_recipes_of_the_previous_version() -> None:
 def test_recipes_of_bundled_cards_load(name: str) -> None:
     recipe = Recipe.from_dict(describe(name).metadata["recipe"])
     preset, _, images = name.partition("-")
-    length = {name: getattr(recipe, name) for name in ("batch_size", "schedule", "low_resolution")}  # long trainings
-    assert recipe.replace(channels_last=None) == Recipe.preset(preset, images, kind="cpu", **length)
+    # They were trained before the recipe for a CPU had 64 images per network.
+    assert recipe.replace(channels_last=None) == Recipe.preset(preset, images, kind="cpu", batch_size=32)
     assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
 
 
