@@ -11,6 +11,7 @@ from deepnets.onnx_models.model import OnnxModel
 from deepnets.onnx_models.rules import apply_rule
 from deepnets.onnx_models.writer import read_written
 from deepnets.support import DeepNetsError, FormatError, TraceError, in_one_line
+from deepnets.support.untrusted_files import collection_paused
 from deepnets.tracing import check_vocabulary, finish, main_output, settle
 
 __all__ = ["read_onnx"]
@@ -73,7 +74,8 @@ def read_onnx(source: Path | str | Any, *, vocabulary: str = "complete") -> Grap
     try:
         check_size(model)
         is_written = any(node.domain == DOMAIN for node in model.graph.node)
-        graph = read_written(model) if is_written else _graph_of(model, vocabulary)
+        with collection_paused():
+            graph = read_written(model) if is_written else _graph_of(model, vocabulary)
         return graph.replace(label=Path(source).stem if isinstance(source, str | Path) else "")
     except TraceError as error:
         raise TraceError(f"{where}: {error}") from error

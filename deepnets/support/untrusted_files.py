@@ -97,9 +97,9 @@ def read_whole(path: Path, most: int = MOST_BYTES) -> bytes:
 
 @contextmanager
 def collection_paused() -> Iterator[None]:
-    """Pause Python's search for reference cycles while JSON is parsed.
+    """Pause Python's search for reference cycles while a file is read into objects that have none.
 
-    JSON has no cycles, but looking for them among millions of new lists takes up to ten times as long as the parsing.
+    Looking for cycles among millions of new lists takes up to ten times as long as parsing the JSON that holds them.
 
     Examples
     --------

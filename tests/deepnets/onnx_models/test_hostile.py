@@ -139,5 +139,6 @@ def test_models_that_are_refused(tmp_path: Path, name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", READ)
 def test_models_that_are_read(tmp_path: Path, name: str) -> None:
+    """The largest takes 6 s on a core that is shared, 60 us per operator; with quadratic time it would be minutes."""
     path = written(tmp_path / "model.onnx", *READ[name]())
-    assert limited(lambda: read_onnx(path), megabytes=1000) == ("returned", "Graph")
+    assert limited(lambda: read_onnx(path), megabytes=1000, seconds=20) == ("returned", "Graph")
