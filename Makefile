@@ -58,7 +58,7 @@ bench: $(VENV)/bench  ## compare predictors [IMAGES=digits IMAGE_ROOT= PREDICTOR
 	  $(if $(IMAGE_ROOT),--image-root '$(IMAGE_ROOT)') --limit '$(LIMIT)' --data '$(OUT)' --out '$(RESULTS)' \
 	  $(if $(WORKERS),--workers '$(WORKERS)') $(if $(BACKEND),--backend '$(BACKEND)') $(if $(ADDRESS),--address '$(ADDRESS)') $(ARGS)
 
-train: $(VENV)/torch  ## train a hypernetwork [PRESET=ghn2 TASK=classification (or text, MODULE:ATTRIBUTE) IMAGES=digits IMAGE_ROOT= TEXTS=python NETWORKS=train (or family:NAME) MINUTES=10 STEPS= EPOCHS= DATA=data RUN= (default: runs/PRESET-DATA) PROCESSES=1 ARGS=]
+train: $(VENV)/torch  ## train a hypernetwork [PRESET=ghn2 TASK=classification (or text, MODULE:ATTRIBUTE) IMAGES=digits IMAGE_ROOT= TEXTS=python NETWORKS=train (or family:NAME) MINUTES= (10 for digits and python) STEPS= EPOCHS= DATA= (data, or data/small if it has no train) RUN= (default: runs/PRESET-IMAGES) PROCESSES=1 ARGS=]
 	@$(if $(filter imagenet folder:% torchvision:%,$(IMAGES)),$(MAKE) --no-print-directory $(VENV)/bench,:)
 	@$(if $(filter text,$(TASK)),$(MAKE) --no-print-directory $(VENV)/language,:)
 	@$(if $(filter family:%,$(NETWORKS)),:,test -e '$(DATA)/deepnets1m_train.h5') || $(MAKE) --no-print-directory dataset SPLITS=train SIZE=100000 OUT='$(DATA)'

@@ -51,21 +51,21 @@ def add_arguments(commands: Any) -> None:
     """Add the command to the result of `ArgumentParser.add_subparsers`."""
 
     published = commands.add_parser(
-        "published", help="show the tables of the papers, and own results next to them", epilog=EPILOG
+        "published", help="show the tables of the papers, and your results next to them", epilog=EPILOG
     )
     published.add_argument(
         "--published", type=Path, metavar="DIR", help="folder of the published files (default: tables without files)"
     )
     published.add_argument("folder", type=Path, nargs="?", help=argparse.SUPPRESS)
     published.add_argument(
-        "--results", type=Path, default=Path("results"), help="folder of own results (default: results)"
+        "--results", type=Path, default=Path("results"), help="folder of your results (default: results)"
     )
     published.add_argument(
         "--trainings",
         type=Path,
         default=Path("results/finetune"),
         metavar="DIR",
-        help="folder of own trainings, for the tables of LoGAH (default: results/finetune)",
+        help="folder of your trainings, for the tables of LoGAH (default: results/finetune)",
     )
     published.add_argument("--images", choices=IMAGES, help="show only tables on these images (default: both)")
     published.add_argument(
@@ -81,7 +81,7 @@ def add_arguments(commands: Any) -> None:
         "--metric",
         type=metric_name,
         metavar="NAME",
-        help="metric of own results, a name or module:attribute (default: top1, for imagenet top5)",
+        help="metric of your results, a name or module:attribute (default: top1, for imagenet top5)",
     )
     published.set_defaults(do=run)
 

@@ -45,7 +45,7 @@ def add_arguments(commands: Any) -> None:
         type=non_negative,
         default=MAX_PICTURES,
         metavar="N",
-        help=f"most networks to draw for the details of single networks (default: {MAX_PICTURES})",
+        help=f"maximum number of networks to draw for the details of single networks (default: {MAX_PICTURES})",
     )
     report.add_argument(
         "--format",

@@ -184,7 +184,7 @@ def _add(parser: argparse.ArgumentParser, out: str, protocol: str) -> None:
     add(
         "--orthogonal-from", type=positive, metavar="LAYER", help="make predicted weights orthogonal from this layer on"
     )
-    recipe.add_argument("--seed", type=seed, default=0, help="seed of initial values and orders")
+    recipe.add_argument("--seed", type=seed, default=0, help="seed of initial values and of the order of images")
 
     running = parser.add_argument_group("running and results")
     running.add_argument("--out", type=output_path, help=f"folder of the results (default: {out})")

@@ -2,7 +2,7 @@
 # # Run on a cluster
 #
 # This tutorial evaluates networks on a Dask cluster. It needs the folder `data` of [Get the corpus](corpus.py) and
-# `pip install "deepnets1m[cluster]"`. Ray works in the same way: `backend="ray"`.
+# `pip install "deepnets1m[torch,cluster]"`. Ray works in the same way: `backend="ray"`.
 
 # %% [markdown]
 # ## Start a cluster

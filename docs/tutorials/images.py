@@ -2,7 +2,7 @@
 # # Use your own images
 #
 # This tutorial trains and evaluates a hypernetwork on a folder of images. It needs the folder `data` of
-# [Get the corpus](corpus.py).
+# [Get the corpus](corpus.py) and `pip install "deepnets1m[vision]"`.
 
 # %% [markdown]
 # ## Make a folder

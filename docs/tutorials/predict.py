@@ -61,9 +61,8 @@ ghn.initialize(model, batch_statistics=True)
 predicted = accuracy(model)
 
 # %% [markdown]
-# ResNets of ImageNet differ from the training networks of this small hypernetwork, so do not expect much of them: the
-# benchmark's table in the [README](../index.md) has accuracies of several kinds of networks. A network of
-# DeepNets-1M is closer:
+# ResNets of ImageNet differ from the networks that this small hypernetwork was trained on; the table in the
+# [README](../index.md) has accuracies of several kinds of networks. A network of DeepNets-1M is closer:
 
 # %%
 from deepnets import GENOTYPES, Network, NetworkConfig

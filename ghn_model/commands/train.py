@@ -86,7 +86,11 @@ def add_arguments(commands: Any) -> None:
     """Add the command to the result of `ArgumentParser.add_subparsers`."""
     train = commands.add_parser("train", help="train a hypernetwork, or resume its training", epilog=EPILOG)
     add_data(train)
-    train.add_argument("--out", type=output_path, help="folder of the run (default: runs/PRESET-DATA)")
+    train.add_argument(
+        "--out",
+        type=output_path,
+        help="folder of the run (default: runs/PRESET-IMAGES or runs/PRESET-TEXTS; a family's name is added)",
+    )
     train.add_argument(
         "--hypernetwork",
         metavar="MODULE:ATTRIBUTE",
