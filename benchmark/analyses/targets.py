@@ -185,7 +185,7 @@ def own_targets(
     Parameters
     ----------
     rows
-        Rows of `choose_rows`.
+        Rows of `choose_rows`, with those of all splits that are used together.
     nets
         A split of the corpus.
     runs
@@ -198,24 +198,25 @@ def own_targets(
     Returns
     -------
     One row per network.  `val_acc` and `val_acc_noise` are on validation images if there are any, and on test images
-    otherwise; `time` is the evaluation time in seconds for 10,000 images; `converge_time` is that of `converge_times`.
-    `attrs` describes the values.
+    otherwise, with noise of the same level for all splits; `time` is the evaluation time in seconds for 10,000 images;
+    `converge_time` is that of `converge_times`.  `attrs` describes the values.
 
     Raises
     ------
     ConfigError
-        If the rows belong to another corpus, or the metric is unknown.
+        If the rows belong to another corpus, or the metric is unknown or not among the results.
     """
+    level = _noise_level(rows)
     rows = rows[rows["split"] == nets.split]
     check_corpus(rows, nets, runs or {})
     metric = get_metric(metric or usual_metric(str(rows["images"].iloc[0]) if len(rows) else "", nets.split)).name
+    if metric not in rows:
+        raise ConfigError(f"metric: the results have no values of {metric}; evaluate with --metrics {metric}")
     part = "val" if (rows["part"] == "val").any() else "test"
     rows = rows[(rows["part"] == part) & (rows["status"] == "ok")]
-    clean, noisy = rows[rows["noise"] == 0], rows[rows["noise"] > 0]
+    clean, noisy = rows[rows["noise"] == 0], rows[(rows["noise"] > 0) & (rows["noise"] == level)]
     about = f"{metric} on {part} images"
     if len(noisy):
-        level = float(noisy["noise"].value_counts(sort=True).index[0])
-        noisy = noisy[noisy["noise"] == level]
         about += f", noise {level:g}"
     table = pd.DataFrame({"index": np.arange(len(nets)), **dict.fromkeys(PROPERTIES, np.nan)}).set_index("index")
     known = {
@@ -230,6 +231,17 @@ def own_targets(
     table = table.reset_index()
     table.attrs = {"about": about, "metric": metric, "part": part}
     return table
+
+
+def _noise_level(rows: pd.DataFrame) -> float:
+    """Return the level of noise of `val_acc_noise`, which is the same for all splits: the most frequent one.
+
+    Levels that some split lacks are used only if there are no others.
+    """
+    noisy = rows[rows["noise"] > 0]
+    levels = noisy.groupby("noise").agg(splits=("split", "nunique"), networks=("split", "size")).reset_index()
+    best = levels.sort_values(["splits", "networks", "noise"], ascending=[False, False, True])["noise"]
+    return float(best.iloc[0]) if len(best) else 0.0
 
 
 def converge_times(curves: pd.DataFrame) -> pd.Series:

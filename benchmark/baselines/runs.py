@@ -81,7 +81,7 @@ def train_all(
     Raises
     ------
     ConfigError
-        If the folder has trainings with other settings.
+        If the folder has trainings with other settings, or, with `save`, of the same networks on other images.
     CheckpointError
         If the state of a training is damaged, or a file cannot be written.
     FormatError, IntegrityError
@@ -198,6 +198,8 @@ def run_trainings(
     for split in sorted({job.split for job in jobs}):
         for start in starts:
             about = {**recipe.to_dict(), "init": start.about, "seed": seed, **settings}
+            if save:
+                curves.check_images(start.label, split, images)
             curves.check_settings(group_of(start.label, split, images), about)
     done = curves.finished()
     todo = [

@@ -129,6 +129,22 @@ class Curves:
         if rows:
             self._table.rewrite([row for row in rows if row["status"] != FAILED])
 
+    def check_images(self, label: str, split: str, images: str) -> None:
+        """Check that there are no trainings of the same networks on other images, whose files would be replaced.
+
+        Raises
+        ------
+        ConfigError
+            If there are some.
+        """
+        start = group_of(label, split, "")
+        others = [name.removeprefix(start) for name in self._settings() if name.startswith(start)]
+        if others and images not in others:
+            raise ConfigError(
+                f"{self.folder}: has networks of {split} trained from {label} on {others[0]}, whose files those for "
+                f"{images} would replace; choose another folder, or another label of the initial parameters"
+            )
+
     def check_settings(self, name: str, settings: Mapping[str, Any]) -> None:
         """Check that new trainings have the settings of the existing ones, and store these settings.
 

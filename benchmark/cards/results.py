@@ -90,7 +90,7 @@ def read_card_results(
     smaller = failed = 0
     for split in (*(split for split in SPLITS if split in chosen), *sorted(chosen.keys() - set(SPLITS))):
         run, about, call = chosen[split]
-        part = rows[rows["run"] == run]
+        part = rows[rows["run"] == run].drop_duplicates("index", keep="last")
         for key in ("networks", "batch_size"):
             if not isinstance(about.get(key), int):
                 raise FormatError(f"{folder}: runs.json: {run}: {key} is {about.get(key)!r}; expected an integer")

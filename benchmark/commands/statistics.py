@@ -113,6 +113,7 @@ def _correlated(
     from benchmark.analyses import STATISTICS, check_corpus, correlations
     from benchmark.results import usual_metric
 
+    metric = results.metric_name(metric)
     rows = results.rows[results.rows["split"] == nets.split]
     check_corpus(rows, nets, results.runs)
     found = []

@@ -30,6 +30,7 @@ from benchmark.evaluation.predictor_objects import Predictor, as_predictor
 from benchmark.evaluation.predictor_texts import begins_with, first_line, source_digest
 from deepnets.data import Images
 from deepnets.support import ConfigError, Registry
+from deepnets.tracing import check_vocabulary
 from ghn_model.checkpoints import list_pretrained
 from ghn_model.ghn import GHN
 
@@ -213,6 +214,7 @@ def register_predictor(
     usage: str = "",
     about: str = "",
     training_data: str = "",
+    vocabulary: str = "complete",
 ) -> None:
     """Add a kind of predictors, named by the texts ``KIND`` and ``KIND:ARGUMENT``.
 
@@ -229,11 +231,13 @@ def register_predictor(
         Description in one line; by default the first line of the function's docstring.
     training_data
         The data that the predictors were trained on, which reports show; "none" if they were not trained.
+    vocabulary
+        Vocabulary of the graphs of models of libraries that the predictors are given (see `deepnets.trace`).
 
     Raises
     ------
     ConfigError
-        If the kind is registered already.
+        If the kind is registered already, or the vocabulary is unknown.
 
     Examples
     --------
@@ -247,9 +251,11 @@ def register_predictor(
     >>> del PREDICTORS._entries["constant"]
     """
 
+    vocabulary = check_vocabulary(vocabulary)
+
     def described(spec: str) -> PredictorInfo:
-        digest = source_digest(open_predictor.__module__)
-        return PredictorInfo(spec, spec, kind, digest, about or first_line(open_predictor), data=training_data)
+        digest, text = source_digest(open_predictor.__module__), about or first_line(open_predictor)
+        return PredictorInfo(spec, spec, kind, digest, text, vocabulary=vocabulary, data=training_data)
 
     def opened(info: PredictorInfo, context: PredictorContext) -> Predictor | GHN:
         return as_predictor(open_predictor(info.argument, context), info.spec, context.device)

@@ -280,7 +280,7 @@ def _evaluated(
                 from benchmark.training import evaluate_trained
 
                 row["batch_norm"] = "running"
-                return evaluate_trained(model, parameters, images, size, metrics=metrics, task=task)
+                return evaluate_trained(model, parameters, images, size, seed=seed, metrics=metrics, task=task)
             return evaluate_network(
                 model, parameters, images, batch_size=size, unused=unused, seed=seed, metrics=metrics, task=task
             )

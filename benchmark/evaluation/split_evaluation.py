@@ -227,7 +227,7 @@ def evaluate(
         "batch_size": batch_size,
         "seed": seed,
         "metrics": job.metrics,
-        "vocabulary": job.vocabulary,
+        "vocabulary": job.graph_vocabulary,
         "predict_class_layers": predict_class_layers,
         "task": judged,
     }

@@ -78,7 +78,7 @@ def summarize(table: pd.DataFrame, metric: str = "top1", *, worst: float | None 
         A column: "top1", as published for CIFAR-10, "top5", as published for ImageNet, or another metric.  For a
         column that is not registered as a metric, larger values are better, and there is no worst value.
     worst
-        Worst value, with which networks that failed count; by default that of the metric.
+        Worst value, with which networks without a value count; by default that of the metric.
 
     Raises
     ------
@@ -96,14 +96,13 @@ def summarize(table: pd.DataFrame, metric: str = "top1", *, worst: float | None 
         raise ConfigError(f"metric: the table has no column {metric!r}; it has {', '.join(map(str, table.columns))}")
     known = METRICS.get(metric)
     column = table[metric].to_numpy(float)
-    succeeded = (table["status"] == OK).to_numpy(bool)
-    has_value = succeeded & np.isfinite(column)
+    has_value = (table["status"] == OK).to_numpy(bool) & np.isfinite(column)
     values = column[has_value]
     counted = values
     if worst is None and known:
         worst = known.worst
     if worst is not None:
-        counted = np.concatenate([values, np.full(int((~succeeded).sum()), worst)])
+        counted = np.concatenate([values, np.full(len(table) - len(values), worst)])
     best, best_index = math.nan, -1
     if len(values):
         place = int(values.argmin() if known and not known.higher_is_better else values.argmax())

@@ -3,6 +3,7 @@
 runner        `run`: predictors x networks x images, skipping the rows that exist
 store         crash-safe CSV tables; writing `networks.csv` and `runs.json`
 reading       reading them, also while they grow
+selection     which of their rows are current
 spreadsheets  texts that spreadsheet programs would execute
 corrupted_boards
               summaries of results on corrupted images

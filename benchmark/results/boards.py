@@ -112,14 +112,13 @@ class Cell:
 
     @property
     def is_mean_of_all(self) -> bool:
-        """Whether the mean is over all networks: each has a value, or failed and the metric has a worst value."""
+        """Whether the mean is over all networks: each has a value, or counts with the worst value of the metric."""
         return self.counted == len(self.rows)
 
     @property
     def counted(self) -> int:
-        """Number of networks that the mean is over: those with a value, and failures as far as they count."""
-        padded = 0 if get_metric(self.metric).worst is None else int((self.rows["status"] != OK).sum())
-        return len(self.values) + padded
+        """Number of networks that the mean is over: those with a value, or all if the others count as the worst."""
+        return len(self.values) if get_metric(self.metric).worst is None else len(self.rows)
 
     @property
     def complete(self) -> bool:

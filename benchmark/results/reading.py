@@ -97,7 +97,7 @@ def moment(text: Any) -> datetime | None:
 
 
 def read_rows(folder: Path) -> pd.DataFrame:
-    """Read all rows of `networks.csv`, without an incomplete last line.
+    """Read all rows of `networks.csv`, without a last line that has no line break, because it may be incomplete.
 
     Parameters
     ----------
@@ -158,14 +158,7 @@ def _parsed(text: str) -> tuple[list[str], list[list[str]]]:
             return header, body
         else:
             raise ValueError(f"row {number}: expected {len(header)} fields, got {len(line)}")
-    if body and not whole and not _is_complete(body[-1], header):
-        del body[-1]
-    return header, body
-
-
-def _is_complete(line: list[str], header: list[str]) -> bool:
-    """Whether a line without a line break has all fields except, possibly, the end of the reason."""
-    return len(line) == len(header) and line[header.index("status")] in (OK, FAILED)
+    return header, body if whole else body[:-1]
 
 
 def _typed(rows: pd.DataFrame, path: Path) -> pd.DataFrame:

@@ -156,6 +156,7 @@ def run(
         raise ConfigError("out: expected the name of a folder, got an empty text")
     if index is not None and limit is not None:
         raise ConfigError("index: cannot be combined with limit")
+    networks, noise = list(dict.fromkeys(networks)), list(dict.fromkeys(noise))
     corrupted = list(CORRUPTIONS) if tuple(corruptions) == ("all",) else list(dict.fromkeys(corruptions))
     for corruption in corrupted:
         Corruption.parse(corruption)
@@ -286,7 +287,7 @@ def _planned(
         chosen: dict[str, Any] = (
             {"corruption_root": job.corruption_root} if job.corruption and job.corruption_root else {}
         )
-        chosen |= {} if job.predict_class_layers or info.num_classes is None else {"predict_class_layers": False}
+        chosen |= {} if job.predict_class_layers else {"predict_class_layers": False}
         if job.statistics is not None:
             chosen |= {"image_fingerprint": job.statistics.fingerprint}
         settings |= chosen
@@ -315,10 +316,10 @@ def _evaluate_missing(
     owners: list[_Planned] = []
     missing: dict[str, int] = {}
     for task in tasks:
-        store.begin(task.run, task.about)
-        if retry_failed:
-            store.remove_failed(task.run)
         done = store.finished(task.run)
+        store.begin(task.run, _of_all(task.about, done.union(task.indices)))
+        if retry_failed:
+            done -= store.remove_failed(task.run, task.indices)
         todo = [index for index in task.indices if index not in done]
         missing[task.run] = len(todo)
         work += [(task.job, index) for index in todo]
@@ -339,6 +340,16 @@ def _evaluate_missing(
             if on_row:
                 on_row()
     store.sort()
+
+
+def _of_all(about: Mapping[str, Any], indices: set[int]) -> dict[str, Any]:
+    """Return the description of a run that has, or is to have, rows of these networks, some of an earlier call."""
+    if len(indices) == about["networks"]:
+        return dict(about)
+    first = indices == set(range(len(indices)))
+    found = {name: value for name, value in about.items() if name != "index"} | {"networks": len(indices)}
+    found["limit"] = len(indices) if first and len(indices) < about["split_size"] else None
+    return found if first else {**found, "index": sorted(indices)}
 
 
 def _check_space(folder: Path, rows: int) -> None:

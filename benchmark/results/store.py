@@ -278,12 +278,18 @@ class ResultStore:
         """Append a row, and flush it to the disk."""
         self._table.append([row])
 
-    def remove_failed(self, run: str) -> None:
-        """Remove the rows of networks that failed in a run, so that they are evaluated again."""
+    def remove_failed(self, run: str, indices: Iterable[int]) -> set[int]:
+        """Remove the rows of those networks that failed in a run, to evaluate them again, and return their indices."""
+        asked = {str(index) for index in indices}
+
+        def again(row: Mapping[str, str]) -> bool:
+            return row["run"] == run and row["status"] == FAILED and row["index"] in asked
+
         rows = self._table.rows()
-        kept = [row for row in rows if not (row["run"] == run and row["status"] == FAILED)]
-        if len(kept) < len(rows):
-            self._table.rewrite(kept)
+        removed = {int(row["index"]) for row in rows if again(row)}
+        if removed:
+            self._table.rewrite([row for row in rows if not again(row)])
+        return removed
 
     def sort(self) -> None:
         """Sort rows by run and index of the network."""

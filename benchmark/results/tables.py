@@ -17,6 +17,7 @@ from benchmark.evaluation import FAILED
 from benchmark.metrics import METRICS, get_metric
 from benchmark.results.boards import LEADERBOARD, Board, Cell, Column, build_board, usual_metric
 from benchmark.results.reading import CORRUPTION, KEY, read_rows, read_runs
+from benchmark.results.selection import corpus_of, current_rows
 from benchmark.results.spreadsheets import escape_formula
 from deepnets.data import image_set_info
 from deepnets.support import ConfigError, MissingDataError
@@ -52,19 +53,23 @@ class Results:
     Attributes
     ----------
     rows
-        The current rows, sorted: for each predictor, split and images, those of the newest run with any rows.
+        The current rows, sorted: for each predictor, split and images, those of the newest run with any rows; for
+        models of a library also those of earlier runs on other models.
     runs
         Descriptions of the runs by id, the oldest first.
     folder
         The folder.
     corrupted
         The current rows of corrupted images, which `rows` does not contain.
+    done
+        Number of networks with a row by id of the run.
     """
 
     rows: pd.DataFrame
     runs: dict[str, dict[str, Any]]
     folder: Path
     corrupted: pd.DataFrame = field(default_factory=pd.DataFrame)
+    done: dict[str, int] = field(default_factory=dict)
 
     def boards(self, metric: str | None = None) -> list[Board]:
         """Group the results by images and noise, images without noise first.
@@ -79,10 +84,7 @@ class Results:
         ConfigError
             If the metric is unknown, or the results do not have it.
         """
-        if metric is not None:
-            metric = get_metric(metric).name
-            if metric not in self.rows:
-                raise ConfigError(f"metric: {self.folder} has no values of {metric}; evaluate with --metrics {metric}")
+        metric = self.metric_name(metric)
         grouped: dict[tuple[str, float], dict[tuple[str, Column], Cell]] = {}
         for (predictor, split, images, part, noise), rows in self.rows.groupby(KEY, sort=True):
             cells = grouped.setdefault((images, noise), {})
@@ -93,17 +95,36 @@ class Results:
         order = sorted(grouped, key=lambda key: (-sizes[key[0]], key))
         return [build_board(images, noise, grouped[images, noise]) for images, noise in order]
 
+    def metric_name(self, metric: str | None) -> str | None:
+        """Return the name of a metric that the results have values of, as for `boards`; None for None.
+
+        Raises
+        ------
+        ConfigError
+            If the metric is unknown, or the results do not have it.
+        """
+        if metric is None:
+            return None
+        name = get_metric(metric).name
+        if name not in self.rows:
+            raise ConfigError(f"metric: {self.folder} has no values of {name}; evaluate with --metrics {name}")
+        return name
+
     def cell(self, rows: pd.DataFrame, metric: str) -> Cell:
-        """Return the cell of rows of one run."""
-        run = str(rows["run"].iloc[0])
+        """Return the cell of rows of one run, or of several on models of a library."""
+        found = [run for run in self.runs if run in set(rows["run"])]  # the newest is the last
+        run = found[-1] if found else str(rows["run"].iloc[0])
         about = self.runs.get(run, {})
+        missing = sum(max(0, _count(self.runs[name].get("networks")) - self.done.get(name, 0)) for name in found)
         return Cell(
             rows=rows.reset_index(drop=True),
             metric=metric,
             run=run,
-            run_size=_count(about.get("networks")),
+            run_size=len(rows) + missing if found else 0,
             batch_size=_count(about.get("batch_size")),
-            split_size=_count(about.get("split_size")),
+            split_size=max(_count(about.get("split_size")), len(rows))
+            if len(found) > 1
+            else _count(about.get("split_size")),
         )
 
     @property
@@ -121,13 +142,13 @@ class Results:
                 predictor = run.get("predictor")
                 if isinstance(predictor, dict) and predictor.get("digest"):
                     digests.setdefault(str(predictor.get("label")), set()).add(str(predictor["digest"]))
-                if run.get("corpus"):
-                    corpora.setdefault(str(run.get("split")), set()).add(str(run["corpus"]))
+                if corpus := corpus_of(run):
+                    corpora.setdefault(str(run.get("split")), set()).add(corpus)
         for label in sorted(label for label, them in digests.items() if len(them) > 1):
             found.append(f"{label}: its runs used different parameters or code (the digests differ).")
         for split in sorted(split for split, them in corpora.items() if len(them) > 1):
             found.append(
-                f"{split}: predictors were evaluated on different networks (the digests of the corpus files differ)."
+                f"{split}: predictors were evaluated on different networks (the corpus files or versions differ)."
             )
         return found
 
@@ -182,19 +203,14 @@ def read_results(folder: Path | str) -> Results:
         If a file has another format.
     """
     folder = Path(folder)
-    runs, rows = read_runs(folder), read_rows(folder)
-    age = {run: i for i, run in enumerate(runs)}
-    rows["age"] = rows["run"].map(age).fillna(-1).astype(int)  # runs without a description are the oldest
-    key = [*KEY, CORRUPTION]
-    newest = rows.groupby(key)["age"].transform("max")
-    rows = rows[rows["age"] == newest]
-    rows = rows.drop_duplicates([*key, "index"], keep="last").drop(columns="age")
-    rows = rows.sort_values([*key, "index"], kind="stable")
+    runs, every = read_runs(folder), read_rows(folder)
+    rows = current_rows(every, runs)
     is_corrupted = rows[CORRUPTION] != ""
     if is_corrupted.all():
         raise MissingDataError(f"results: {folder} has no rows of images that are not corrupted; evaluate them, too")
     clean = rows[~is_corrupted].drop(columns=CORRUPTION).reset_index(drop=True)
-    return Results(clean, runs, folder, rows[is_corrupted].reset_index(drop=True))
+    done = every.drop_duplicates(["run", "index"]).groupby("run").size().to_dict()
+    return Results(clean, runs, folder, rows[is_corrupted].reset_index(drop=True), done)
 
 
 def _metric_of(about: Mapping[str, Any], rows: pd.DataFrame) -> str:

@@ -319,7 +319,8 @@ def evaluated_epochs(epochs: int, requested: Collection[int] | None = None) -> s
     >>> sorted(evaluated_epochs(12))
     [1, 5, 10, 12]
     """
-    chosen = {checked_integer("epochs_evaluated", epoch, at_least(1)) for epoch in requested or EPOCHS_EVALUATED}
+    wanted = EPOCHS_EVALUATED if requested is None else requested
+    chosen = {checked_integer("epochs_evaluated", epoch, at_least(1)) for epoch in wanted}
     return {epoch for epoch in chosen if epoch <= epochs} | {epochs}
 
 

@@ -28,7 +28,7 @@ CURVE = ("epoch", "loss", *DETECTION_METRICS, "seconds", "learning_rate")
 _WARMUP_STEPS, _WARMUP_FACTOR = 1000, 1e-3
 _CLASSIFICATION_ONLY = (
     *("label_smoothing", "loss", "target_threshold", "auxiliary_weight", "rand_augment", "cutout", "mixup", "cutmix"),
-    *("drop_path", "color_jitter", "crop_ratio"),
+    *("drop_path", "color_jitter", "crop_ratio", "warmup_steps"),
 )
 
 

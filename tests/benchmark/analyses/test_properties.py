@@ -228,6 +228,30 @@ def test_targets_from_our_own_runs(corpus: Path, tmp_path: Path) -> None:
     assert test["converge_time"].isna().all()
 
 
+def test_a_metric_without_values(corpus: Path, tmp_path: Path) -> None:
+    found = read_results(results(tmp_path, corpus))
+    with pytest.raises(ConfigError, match="no values of perplexity"):
+        own_targets(choose_rows(found, ("val",)), DeepNets1M(corpus, "val"), runs=found.runs, metric="perplexity")
+    with pytest.raises(ConfigError, match="no values of perplexity"):
+        found.metric_name("perplexity")
+
+
+def test_noise_is_of_one_level(corpus: Path) -> None:
+    """A failure on one split does not change the images of the other, and a level that one split lacks is not used."""
+    levels = {"val": (0.08, 0.18, 0.3, 0.3), "test": (0.08, 0.18)}
+    rows = pd.DataFrame(
+        [
+            row("a", "mine", split, i, top1, part="test", noise=level, evaluate_seconds=1.5)
+            for split in levels
+            for i in range(3)
+            for level in (0.0, *levels[split])
+            for top1 in (None if (split, level, i) == ("test", 0.08, 0) else 50.0,)
+        ]
+    )
+    for split in levels:
+        assert own_targets(rows, DeepNets1M(corpus, split)).attrs["about"] == "top1 on test images, noise 0.08"
+
+
 def test_convergence() -> None:
     curves = pd.DataFrame({"index": [4] * 50, "epoch": range(1, 51), "train_top1": np.arange(50, 100), "status": "ok"})
     assert converge_times(curves).to_dict() == {4: 43 / 50}

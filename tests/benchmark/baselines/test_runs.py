@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,11 +19,11 @@ def linear() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))
 
 
-def train(folder: Path, recipe: SGDRecipe) -> str:
-    images = load_images("digits", "val")
+def train(folder: Path, recipe: SGDRecipe, images: str = "digits", *, save: bool = False) -> str:
+    found = replace(load_images("digits", "val"), name=images)
     job = TrainingJob("mine", 0, "linear", 0, linear, graph=None)  # type: ignore[arg-type]
     with Curves(folder).opened() as curves:
-        train_all(curves, [job], [Start()], recipe, images, images, save=False)
+        train_all(curves, [job], [Start()], recipe, found, found, save=save)
     return curves.path.read_text()
 
 
@@ -36,3 +37,14 @@ def test_settings_with_former_names(tmp_path: Path) -> None:
     assert train(tmp_path, recipe) == content
     with pytest.raises(ConfigError, match=r"has trainings from .* with other settings \(lr 0.025, not 0.1\)"):
         train(tmp_path, recipe.replace(lr=0.1))
+
+
+def test_networks_trained_on_other_images_are_not_replaced(tmp_path: Path) -> None:
+    recipe = SGDRecipe(epochs=1)
+    content = train(tmp_path, recipe, save=True)
+    (path,) = (tmp_path / "random").glob("*.safetensors")
+    before = path.read_bytes()
+    with pytest.raises(ConfigError, match="of mine trained from random on digits, whose files those for others"):
+        train(tmp_path, recipe, "others", save=True)
+    assert path.read_bytes() == before
+    assert train(tmp_path, recipe, save=True) == content

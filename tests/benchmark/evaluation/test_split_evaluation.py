@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -14,7 +17,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from benchmark import METRICS, Metric, evaluate, evaluate_network, register_metric, summarize
-from deepnets import ConfigError, DeepNets1M, FormatError, Graph, MissingDataError, build_graph
+from benchmark.evaluation.prediction import Prediction
+from benchmark.evaluation.rows import evaluate_prediction
+from deepnets import ConfigError, DeepNets1M, FormatError, Graph, MissingDataError, build_graph, trace
 from deepnets.data import ImageSet, load_images
 from ghn_model import GHN, GHNConfig
 from tests.support.small_corpus import write_small_corpus
@@ -315,6 +320,32 @@ def test_summary() -> None:
     assert (summary.best, summary.best_index, summary.networks, summary.failures) == (70, 1, 6, 2)
     assert str(summary) == "42.7±12.4, best 70.0 (network 1), 6 networks, 2 failed (64.0±2.0 without them)"
     assert summarize(results([60.0, 70.0]), "top5").best_index == 0
+
+
+def test_a_worst_value_counts_for_every_network_without_a_value() -> None:
+    """Those that failed, and those whose value is not a number."""
+    summary = summarize(results([1.0, 2.0, math.nan], failures=1).rename(columns={"top1": "loss"}), "loss", worst=10)
+    assert (summary.mean, summary.failures) == (23 / 4, 2)
+
+
+def test_noise_is_that_of_the_seed_for_trained_networks() -> None:
+    """Trained and predicted networks are evaluated on the same noise."""
+    noisy = load_images("digits", "test", noise=0.5)
+    noisy = replace(noisy, images=noisy.images[:100], labels=noisy.labels[:100])
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))
+    graph = trace(model, torch.zeros(1, 3, 32, 32))
+    networks: Any = SimpleNamespace(
+        name_of=lambda index: "",
+        key_of=lambda index: index,
+        build=lambda index: copy.deepcopy(model),
+        graph=lambda index, vocabulary: graph,
+    )
+    prediction = Prediction(dict(model.state_dict()), trained=True)
+    for seed in (0, 1, 2):
+        expected = evaluate_network(model, dict(model.named_parameters()), noisy, batch_size=64, seed=seed).values
+        row = evaluate_prediction(networks, 0, lambda _: prediction, noisy, seed=seed)
+        assert {name: row[name] for name in expected} == expected, row["reason"]
 
 
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=20), st.integers(0, 19))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmark import evaluate
+from benchmark import evaluate, register_predictor
 from benchmark.evaluation import describe_predictor, open_networks
 from benchmark.results import Machine, run
 from benchmark.training import initialized, open_start
@@ -49,6 +49,16 @@ def test_the_vocabulary_of_the_hypernetwork(images: ImageSet) -> None:
     assert (row["num_nodes"], row["status"]) == (117, "ok")
     with pytest.raises(ConfigError, match="vocabulary: expected complete"):
         evaluate(ghn("complete"), MNASNET, images, vocabulary="ghn2")
+
+
+@pytest.mark.slow
+def test_the_vocabulary_of_a_registered_kind(images: ImageSet) -> None:
+    """It is the one that the kind states, in this process as in workers, which do not know its hypernetwork."""
+    for vocabulary, nodes in (("complete", 118), ("ppuda", 117)):
+        kind = f"kind_{vocabulary}"
+        register_predictor(kind, lambda argument, context: ghn("ppuda"), vocabulary=vocabulary)
+        found = [evaluate(kind, MNASNET, images, **options) for options in ({}, {"timeout": 300})]
+        assert [table["num_nodes"].tolist() for table in found] == [[nodes], [nodes]]
 
 
 @pytest.mark.slow

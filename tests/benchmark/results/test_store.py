@@ -149,7 +149,7 @@ def test_labels_and_reasons_that_spreadsheets_would_execute(tmp_path: Path, text
         store.append(made.row("a", text, "test", 0, None, reason=text))
         store.append(made.row("a", text, "test", 1, None, reason=text))
         store.sort()
-        store.remove_failed("another run")
+        store.remove_failed("another run", range(2))
     for values in (read_rows(tmp_path), pd.DataFrame(CsvTable(tmp_path / "networks.csv", COLUMNS).rows())):
         assert values["predictor"].tolist() == values["reason"].tolist() == [text] * 2
     with (tmp_path / "networks.csv").open(newline="") as file:

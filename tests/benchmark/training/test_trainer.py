@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark.training import PRESETS, SGDRecipe, evaluate_trained, track_statistics, train_network
+from benchmark.training import PRESETS, SGDRecipe, evaluate_trained, evaluated_epochs, track_statistics, train_network
 from deepnets import GENOTYPES, ConfigError, Network, NetworkConfig
 from deepnets.data import ImageSet, load_images
 from deepnets.support import TrainingError
@@ -221,6 +221,7 @@ def test_curves() -> None:
 
 def test_evaluation_does_not_affect_training() -> None:
     plain = train_network(toy(), made(), SHORT)
+    assert evaluated_epochs(12, []) == {12}
     often = train_network(toy(), made(), SHORT, eval_images=made(50), epochs_evaluated=[1, 2])
     assert same(plain.state, often.state)
 

@@ -117,7 +117,9 @@ def test_networks_without_a_feature_map(model: nn.Module, message: str) -> None:
         build_detector(model)
 
 
-@pytest.mark.parametrize("changes", [{"mixup": 0.1}, {"loss": "bce"}, {"cutout": 8}, {"label_smoothing": 0.1}])
+@pytest.mark.parametrize(
+    "changes", [{"mixup": 0.1}, {"loss": "bce"}, {"cutout": 8}, {"label_smoothing": 0.1}, {"warmup_steps": 5}]
+)
 def test_settings_of_classification_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=f"{next(iter(changes))}: is for classification, not for detection"):
         check_detection_recipe(SGDRecipe.preset("penn-fudan", **changes))
