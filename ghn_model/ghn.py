@@ -212,7 +212,8 @@ class GHN(Persistent):
         input
             Example input for `deepnets.trace`, for every module; most image classifiers need none.
         graph
-            The graph of each module, if you already have it; the module is then not traced.
+            The graph of each module, if you already have it; the module is then not traced.  A module without
+            parameters, such as ``nn.Identity()``, can take the place of a network that you have not built.
         predict_class_layers
             Whether to predict the layers of the classes, too; a warning is logged if there are other classes.
         vocabulary
@@ -227,7 +228,7 @@ class GHN(Persistent):
         Raises
         ------
         ConfigError
-            If the arguments do not fit together.
+            If the arguments do not fit together, such as a graph of another network.
         TraceError
             If a network cannot be traced.
 
@@ -244,6 +245,10 @@ class GHN(Persistent):
         ['0.weight', '0.bias', '2.weight', '2.bias']
         """
         graphs = graphs_of(model, input, graph, vocabulary, self.config.vocabulary)
+        if graph is not None:
+            for each, given in zip(model if isinstance(model, Sequence) else [model], graphs):
+                if targets := dict(each.named_parameters()):
+                    check_parameters(given, targets)
         warn_of_classes(graphs, self.config, predict_class_layers)
         batch = self.prepare(graphs, predict_class_layers, encoder_inputs=False)
         embeddings = self.encode(batch)

@@ -99,7 +99,7 @@ class Prediction(dict[str, Tensor]):
             - `source`: "map", the decoder of kernels and matrices; "vector", the decoder of norms and biases; "class
               layer", the decoder of classifiers; the same with "tiled" in front of it if the decoded block is smaller
               than the tensor and repeated, or with "enlarged" if the kernel is larger than the largest decoded one;
-              "kept" if it is not predicted,
+              "kept" if it is not predicted; "" for a tensor without elements,
             - `block`: the shape of the decoded block; () for a parameter that is not predicted,
             - `norm`: its Euclidean norm, NaN for a parameter on the `meta` device,
             - `reason`: why it is not predicted, or "".
@@ -112,7 +112,7 @@ class Prediction(dict[str, Tensor]):
         for name in dict.fromkeys((*self._order, *self)):
             node = nodes.get(name, -1)
             tensor = self[name] if name in self else self.kept[name]
-            source, block = origins[name] if name in self else ("kept", ())
+            source, block = origins.get(name, ("", ())) if name in self else ("kept", ())
             rows.append(
                 {
                     "parameter": name,

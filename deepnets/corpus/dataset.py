@@ -99,7 +99,7 @@ class DeepNets1M:
 
     Attributes
     ----------
-    split, virtual_edges, num_classes, image_size
+    split, virtual_edges, num_classes, image_size, wider_nets, seed
         The arguments.
     file
         The `CorpusFile`, or None for `predefined`.
@@ -154,7 +154,7 @@ class DeepNets1M:
         self.split = split
         self.virtual_edges = checked_integer("virtual_edges", virtual_edges, range(1, MAX_DISTANCE + 1))
         self.num_classes, self.image_size = checked_task(num_classes, image_size)
-        seed = checked_integer("seed", seed, at_least(0))
+        self.seed, self.wider_nets = checked_integer("seed", seed, at_least(0)), bool(wider_nets)
         if num_nets is not None:
             num_nets = checked_integer("num_nets", num_nets, at_least(1))
         self.file: CorpusFile | None = None
@@ -172,7 +172,7 @@ class DeepNets1M:
                 raise FormatError(f"{path}: holds the split {self.file.split!r}, not {split!r}; was it renamed?")
             available = self.file.num_networks
             if split == "train":
-                self._widths = WidthRule(self.file, self.image_size, wider_nets, seed)
+                self._widths = WidthRule(self.file, self.image_size, self.wider_nets, self.seed)
         self._length = available if num_nets is None else min(num_nets, available)
 
     def __len__(self) -> int:

@@ -110,10 +110,14 @@ def official_config(config: GHNConfig, format: str) -> dict[str, Any]:
         "options": ({},),
         "dirac": (False,),
         "width_invariant": (False,),
+        "node_types": ("published",),
+        "channel_sizes": ((),),
     }
+    if config.weight_norm:
+        allowed["normalization"] = ("fan_in",)
     for name, values in allowed.items():
         if (value := getattr(config, name)) not in values:
-            only = " or ".join(str(each) for each in values) if name != "options" else "none"
+            only = " or ".join(str(each) for each in values) if values[0] not in ({}, ()) else "none"
             raise ConfigError(f"format: {format} cannot represent {name} {value!r}, only {only}")
     out, into, height, width = config.max_shape
     if out != into or height != width:

@@ -20,7 +20,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeGuard, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -59,7 +59,10 @@ class Hypernetwork(Protocol):
         """
 
     def parameters(self) -> Iterator[nn.Parameter]:
-        """Return the trainable tensors, leaves of the autograd graph, always in the same order."""
+        """Return the trainable tensors, leaves of the autograd graph, always in the same order.
+
+        Those that do not require a gradient are not trained.
+        """
 
 
 class HypernetworkModule(nn.Module):
@@ -124,9 +127,55 @@ def build_hypernetwork(hypernetwork: GHNConfig | Hypernetwork | Callable[[], Hyp
             "hypernetwork: expected a GHNConfig, or an object with the methods forward(graphs) and parameters(), "
             f"got {type(built).__name__}"
         )
-    if not any(True for _ in built.parameters()):
+    if not any(parameter.requires_grad for parameter in built.parameters()):
         raise ConfigError(f"hypernetwork: {type(built).__name__} has no parameters to train")
     return built if isinstance(built, nn.Module) else HypernetworkModule(built)
+
+
+def is_ghn(hypernetwork: object) -> TypeGuard[GHN]:
+    """Return whether a hypernetwork is a `GHN` itself; a class derived from it is a hypernetwork of your own.
+
+    Its methods may differ, so it is trained through `forward` and `prepare` like any other, and its file does not say
+    that it is a `GHN`.
+
+    Examples
+    --------
+    >>> class Mine(GHN):
+    ...     pass
+    >>> is_ghn(GHN(GHNConfig(hidden=8))), is_ghn(Mine(GHNConfig(hidden=8)))
+    (True, False)
+    """
+    return type(hypernetwork) is GHN
+
+
+def trainable_parameters(hypernetwork: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the parameters that are trained by name: those of `parameters()` that require a gradient, in its order.
+
+    Raises
+    ------
+    ConfigError
+        If one of them is not registered in the module, so that its state could not be saved, or there are none.
+
+    Examples
+    --------
+    >>> model = nn.Linear(2, 1)
+    >>> model.bias.requires_grad_(False).shape
+    torch.Size([1])
+    >>> list(trainable_parameters(model))
+    ['weight']
+    """
+    names = {id(parameter): name for name, parameter in hypernetwork.named_parameters()}
+    found: dict[str, nn.Parameter] = {}
+    for parameter in hypernetwork.parameters():
+        if not parameter.requires_grad:
+            continue
+        if id(parameter) not in names:
+            shape = tuple(parameter.shape)
+            raise ConfigError(f"hypernetwork: parameters() has a tensor of shape {shape} that is not registered in it")
+        found[names[id(parameter)]] = parameter
+    if not found:
+        raise ConfigError(f"hypernetwork: {type(hypernetwork).__name__} has no parameters to train")
+    return found
 
 
 def class_name(hypernetwork: nn.Module) -> str:
@@ -144,7 +193,8 @@ def class_name(hypernetwork: nn.Module) -> str:
 def save_hypernetwork(hypernetwork: nn.Module, folder: Path, metadata: Mapping[str, Any]) -> Path:
     """Write the weights of a hypernetwork atomically and return the path of the file.
 
-    A `GHN` is written to ``ghn.safetensors``, which `GHN.from_pretrained` loads; any other hypernetwork to
+    A `GHN` is written to ``ghn.safetensors``, which `GHN.from_pretrained` loads; any other hypernetwork, also one of a
+    class derived from `GHN`, to
     ``hypernetwork.safetensors``, for `load_weights`.
 
     Parameters
@@ -168,7 +218,7 @@ def save_hypernetwork(hypernetwork: nn.Module, folder: Path, metadata: Mapping[s
     ...     save_hypernetwork(GHN(GHNConfig(hidden=8)), Path(folder), {}).name
     'ghn.safetensors'
     """
-    if isinstance(hypernetwork, GHN):
+    if is_ghn(hypernetwork):
         return save_checkpoint(hypernetwork, folder / "ghn.safetensors", metadata)
     path = folder / "hypernetwork.safetensors"
     texts = {"format": CUSTOM_FORMAT, "format_version": FORMAT_VERSION, "metadata": json.dumps(metadata)}

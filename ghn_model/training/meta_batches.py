@@ -23,6 +23,7 @@ from deepnets.families import FamilyNetworks
 from deepnets.graph import Graph
 from deepnets.support import ConfigError, EndWithParent
 from ghn_model.ghn import GHN
+from ghn_model.training.hypernetwork import is_ghn
 from ghn_model.training.loading import supervised
 
 __all__ = ["DrawnNetworks", "MetaBatch", "meta_batches"]
@@ -30,16 +31,16 @@ __all__ = ["DrawnNetworks", "MetaBatch", "meta_batches"]
 MAX_DRAWS = 16
 """How many widths are drawn for a network until one of them respects `max_params`."""
 
-MAX_FAMILY_DRAWS = 1000
-"""How many networks of a family are tried until one of them respects the limits."""
+MAX_NETWORKS = 1000
+"""How many networks are tried until one of them respects the limits."""
 
 
 class DrawnNetworks(Dataset[Graph]):
     """Training networks within limits on their size.
 
-    Networks that exceed a limit at the smallest width are excluded; widths that make a network too large are redrawn.
-    The sizes of networks of a family are known when they are built, so a network that exceeds a limit is replaced by
-    the next one when it is drawn.
+    Networks that exceed a limit at the smallest width, for ten classes and 32 pixels, are excluded; widths that make a
+    network too large are redrawn.  A network of which no drawn width fits, as for more classes, and a network of a
+    family that exceeds a limit, whose size is known when it is built, is replaced by the next one that does fit.
 
     Parameters
     ----------
@@ -51,7 +52,7 @@ class DrawnNetworks(Dataset[Graph]):
     Raises
     ------
     ConfigError
-        If no network respects the limits.  For families, this is raised when a network is drawn.
+        If no network respects the limits; also when a network is drawn.
 
     Examples
     --------
@@ -88,21 +89,24 @@ class DrawnNetworks(Dataset[Graph]):
         position, number = index
         if isinstance(self.nets, FamilyNetworks):
             return self._drawn_from_family(self.nets, position)
-        for attempt in range(MAX_DRAWS):
-            graph = self.nets[int(self.indices[position]), number * MAX_DRAWS + attempt]
-            if not self.max_params or _num_params(graph) <= self.max_params:
-                break
-        return graph
+        most = min(MAX_NETWORKS, len(self.indices))
+        for shift in range(most):  # the network itself, if one of its widths fits; else the next that has one
+            tried = int(self.indices[(position + shift) % len(self.indices)])
+            for attempt in range(MAX_DRAWS):
+                graph = self.nets[tried, number * MAX_DRAWS + attempt]
+                if not self.max_params or _num_params(graph) <= self.max_params:
+                    return graph
+        raise self._error(f"among {most:,} networks, none has")
 
     def _drawn_from_family(self, nets: FamilyNetworks, position: int) -> Graph:
-        for attempt in range(min(MAX_FAMILY_DRAWS, len(nets))):
+        for attempt in range(min(MAX_NETWORKS, len(nets))):
             index = (position + attempt) % len(nets)
             if self.max_params and nets.num_params(index) > self.max_params:
                 continue
             graph = nets[index]
             if not self.max_nodes or graph.num_nodes <= self.max_nodes:
                 return graph
-        raise self._error(f"among {min(MAX_FAMILY_DRAWS, len(nets)):,} networks, none has")
+        raise self._error(f"among {min(MAX_NETWORKS, len(nets)):,} networks, none has")
 
     def _error(self, what: str) -> ConfigError:
         limits = {"parameters (max_params)": self.max_params, "nodes (max_nodes)": self.max_nodes}
@@ -158,7 +162,7 @@ class _Collate:
     """Prepares graphs in a worker process, with a copy of the hypernetwork without weights."""
 
     def __init__(self, hypernetwork: nn.Module) -> None:
-        if isinstance(hypernetwork, GHN):
+        if is_ghn(hypernetwork):
             with torch.device("meta"):
                 self.hypernetwork: nn.Module = GHN(hypernetwork.config)
         else:

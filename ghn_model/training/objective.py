@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from deepnets.architecture import Repeated
 from deepnets.families import FamilyGraph
 from deepnets.graph import Graph
-from ghn_model.ghn import GHN
 from ghn_model.tasks import Classification, LogitTask
 from ghn_model.training.checking import check_predictions
 from ghn_model.training.forward import accepts_any_size, run_graph
+from ghn_model.training.hypernetwork import is_ghn
 from ghn_model.training.meta_batches import MetaBatch
 from ghn_model.training.step_parts import part
 
@@ -52,6 +52,8 @@ class Outcome:
         is predicted for it (the blocks of `Repeated` parameters), before `network_norm` is applied.
     hyper_seconds : float
         Time of the forward and backward pass of the hypernetwork.  On a GPU, time to launch them.
+    networks : int
+        Number of networks.
 
     Examples
     --------
@@ -65,18 +67,20 @@ class Outcome:
     answers: int
     log_norm: Tensor
     hyper_seconds: float
+    networks: int = 1
 
     @classmethod
     def merge(cls, outcomes: Sequence[Outcome]) -> Outcome:
         """Return the outcome of a meta-batch from those of its pieces."""
-        answers = [outcome.answers for outcome in outcomes]
-        weights = torch.tensor(answers, device=outcomes[0].loss.device) / sum(answers)
+        networks = [outcome.networks for outcome in outcomes]
+        weights = torch.tensor(networks, device=outcomes[0].loss.device) / sum(networks)
         return cls(
             (torch.stack([outcome.loss for outcome in outcomes]) * weights).sum(),
             torch.stack([outcome.tally for outcome in outcomes]).sum(),
-            sum(answers),
+            sum(outcome.answers for outcome in outcomes),
             (torch.stack([outcome.log_norm for outcome in outcomes]) * weights).sum(),
             sum(outcome.hyper_seconds for outcome in outcomes),
+            sum(networks),
         )
 
 
@@ -209,7 +213,8 @@ class Objective:
             if outputs:  # otherwise these networks have constant parameters only
                 torch.autograd.backward(outputs, gradients)
         hyper_seconds += time.perf_counter() - started
-        return Outcome(mean_loss, torch.stack(tallies).sum(), answers, torch.stack(log_norms).mean(), hyper_seconds)
+        tally, log_norm = torch.stack(tallies).sum(), torch.stack(log_norms).mean()
+        return Outcome(mean_loss, tally, answers, log_norm, hyper_seconds, len(predicted))
 
     def _examples(
         self, graph: Graph, images: Tensor, labels: Tensor, half_images: Tensor | None, number: int, networks: int
@@ -226,7 +231,7 @@ class Objective:
 
     def _predict(self, hypernetwork: nn.Module, batch: MetaBatch, device: torch.device) -> list[Any]:
         """Predict parameters, of which some are `Repeated` if it is faster to compute equal channels once."""
-        if not isinstance(hypernetwork, GHN):
+        if not is_ghn(hypernetwork):
             predicted: list[Any] = hypernetwork(batch.inputs)
             check_predictions(hypernetwork, predicted, batch.graphs)
             return predicted

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ghn_model.training.distributed import Distributed
+from ghn_model.training.hypernetwork import trainable_parameters
 from ghn_model.training.recipe import Recipe
 
 __all__ = ["Optimization"]
@@ -35,7 +36,7 @@ class Optimization:
     Parameters
     ----------
     hypernetwork : nn.Module
-        Model to optimize.
+        Model to optimize.  Its parameters that do not require a gradient are left unchanged.
     recipe : Recipe
         Hyperparameters.
     distributed : Distributed
@@ -46,7 +47,7 @@ class Optimization:
     optimizer : torch.optim.Optimizer
         Fused Adam or AdamW.
     averages : list of Tensor
-        Moving averages of the parameters; empty if `recipe.ema_decay` is 0.
+        Moving averages of the trained parameters; empty if `recipe.ema_decay` is 0.
     scale : Tensor or None
         `()`, loss scale of "fp16" training; None for other precisions.
     lr : float
@@ -65,7 +66,7 @@ class Optimization:
     def __init__(self, hypernetwork: nn.Module, recipe: Recipe, distributed: Distributed) -> None:
         self.recipe = recipe
         self.distributed = distributed
-        self.parameters = list(hypernetwork.parameters())
+        self.parameters = list(trainable_parameters(hypernetwork).values())
         kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
         self.optimizer: torch.optim.Optimizer = kind(
             self.parameters, lr=recipe.lr, betas=(0.9, recipe.beta2), weight_decay=recipe.weight_decay, fused=True
@@ -114,7 +115,8 @@ class Optimization:
         Returns
         -------
         failed : Tensor
-            `() bool`, whether the loss or, unless the gradient is scaled, the gradient was not finite.
+            `() bool`, whether the loss or the gradient was not finite.  A scaled gradient that is not finite counts at
+            the smallest scale only; otherwise it is taken for an overflow, and the scale is lowered.
         norm : Tensor
             `()`, norm of the gradient before clipping.
         """
@@ -139,12 +141,13 @@ class Optimization:
             # A young average follows the weights more closely.
             decay = torch.clamp((1 + self._count) / (10 + self._count), max=self.recipe.ema_decay)
             for average, parameter in zip(self.averages, self.parameters):
-                average.lerp_(parameter.detach(), 1 - decay)
+                average.lerp_(parameter.detach(), (1 - decay) * (1 - failed.float()))
         self.zero_grad()
         if self.scale is None:
             return failed, norm
+        is_smallest = self.scale <= MIN_SCALE
         self._update_scale(self.scale, failed)
-        return loss_failed, norm
+        return failed & (loss_failed | is_smallest), norm
 
     def _update_typical_norm(self, log_norm: Tensor, failed: Tensor) -> None:
         change = (log_norm - self._log_typical).clamp(-MAX_LOG_CHANGE, MAX_LOG_CHANGE)

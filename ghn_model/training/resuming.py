@@ -10,13 +10,16 @@ from torch import nn
 
 from deepnets.support import CheckpointError, ConfigError, abbreviated
 from ghn_model.config import GHNConfig
-from ghn_model.ghn import GHN
+from ghn_model.training.hypernetwork import is_ghn
 from ghn_model.training.recipe import Recipe
 from ghn_model.training.state import read_identity
 
 __all__ = ["match_identity"]
 
 log = logging.getLogger(__name__)
+
+ADDED = {"num_nets", "width_seed", "wider_nets", "virtual_edges"}
+"""What states of earlier versions do not tell."""
 
 
 def match_identity(state_path: Path, hypernetwork: nn.Module, identity: dict[str, Any]) -> None:
@@ -44,20 +47,21 @@ def match_identity(state_path: Path, hypernetwork: nn.Module, identity: dict[str
     started = None
     try:
         saved["recipe"] = Recipe.from_dict(saved.get("recipe", {})).to_dict()
-        if "config" in saved and isinstance(hypernetwork, GHN):
+        if "config" in saved and is_ghn(hypernetwork):
             # Earlier versions did not store `init`, which was "small".  The state has the weights, so it may differ.
             started = GHNConfig.from_dict({"init": "small", **saved["config"]})
     except (ConfigError, TypeError, ValueError) as error:
         raise CheckpointError(f"{state_path}: does not describe its training: {str(error)[:200]}") from error
-    if started and isinstance(hypernetwork, GHN):
+    if started and is_ghn(hypernetwork):
         hypernetwork.config = hypernetwork.config.replace(init=started.init)
         saved["config"], identity["config"] = started.to_dict(), hypernetwork.config.to_dict()
     if "init" in saved:
         identity.setdefault("init", saved["init"])
+    saved |= {name: identity[name] for name in ADDED & identity.keys() - saved.keys()}
     for name in saved | identity:
         before, now = saved.get(name), identity.get(name)
-        if name == "recipe":  # the memory format does not change what is trained
-            before, now = ({**(values or {}), "channels_last": None} for values in (before, now))
+        if name == "recipe":  # the memory format does not change what is trained, and epochs are a budget
+            before, now = ({**(values or {}), "channels_last": None, "epochs": None} for values in (before, now))
         if name == "threads":
             _compare_threads(state_path.parent, before, now)
         elif before != now:

@@ -118,7 +118,7 @@ class Budget:
     Raises
     ------
     ConfigError
-        If a value is not positive.
+        If a value is not positive, or infinite.
 
     Examples
     --------
@@ -131,8 +131,8 @@ class Budget:
 
     def __post_init__(self) -> None:
         for name, value in (("steps", self.steps), ("minutes", self.minutes)):
-            if value is not None and not value > 0:
-                raise ConfigError(f"{name}: expected more than 0, got {value!r}")
+            if value is not None and not 0 < value < math.inf:
+                raise ConfigError(f"{name}: expected a number above 0, got {value!r}")
 
     def progress(self, step: int, seconds: float) -> float:
         """Return the fraction of the training that is done: of its steps or its time, whichever is larger.

@@ -7,7 +7,7 @@ generators.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from deepnets.support import CheckpointError, abbreviated, parse_json
+from deepnets.support import CheckpointError, ConfigError, abbreviated, at_least, checked_integer, parse_json
 from ghn_model.checkpoints import TensorFile, check_tensors, write_tensors
+from ghn_model.training.hypernetwork import trainable_parameters
 
 __all__ = ["CheckpointPolicy", "Progress", "load_state", "read_identity", "save_state"]
 
@@ -43,6 +44,11 @@ class CheckpointPolicy:
         Minutes after which this call saves the state and returns, before the training is finished; the next call
         resumes it.  Useful on machines that are available for short times only.
 
+    Raises
+    ------
+    ConfigError
+        If a value is not possible.
+
     Examples
     --------
     >>> CheckpointPolicy(steps=1000).minutes
@@ -53,6 +59,14 @@ class CheckpointPolicy:
     steps: int | None = None
     minutes: float = 5.0
     stop_after: float | None = None
+
+    def __post_init__(self) -> None:
+        checked_integer("log_steps", self.log_steps, at_least(1))
+        if self.steps is not None:
+            checked_integer("steps", self.steps, at_least(1))
+        for name, value in (("minutes", self.minutes), ("stop_after", self.stop_after)):
+            if value is not None and not value >= 0:
+                raise ConfigError(f"{name}: expected 0 or more, got {value!r}")
 
 
 class Progress(NamedTuple):
@@ -100,9 +114,9 @@ def save_state(
     hypernetwork : nn.Module
         Hypernetwork, whose state dict is saved.
     optimizer : torch.optim.Optimizer
-        Adam or AdamW for its parameters.
+        Adam or AdamW for its trainable parameters, in their order.
     averages : sequence of Tensor
-        Moving averages of the parameters in their order; may be empty.
+        Moving averages of these parameters; may be empty.
     extra : mapping of str to Tensor
         Other tensors.
     progress : Progress
@@ -127,10 +141,11 @@ def save_state(
     (7, {'seed': 0})
     """
     tensors = {f"weights.{name}": tensor for name, tensor in hypernetwork.state_dict().items()}
-    for name, parameter in hypernetwork.named_parameters():
+    named = trainable_parameters(hypernetwork)
+    for name, parameter in named.items():
         for kind, value in optimizer.state.get(parameter, {}).items():
             tensors[f"optimizer.{kind}.{name}"] = torch.as_tensor(value)
-    for (name, _), average in zip(hypernetwork.named_parameters(), averages):
+    for name, average in zip(named, averages):
         tensors[f"average.{name}"] = average
     tensors |= {f"extra.{name}": tensor for name, tensor in extra.items()}
     texts = {"format": FORMAT, "format_version": FORMAT_VERSION}
@@ -168,8 +183,8 @@ def load_state(
     See `save_state`.
     """
     file = _open(path)
-    tensors = file.tensors
-    named = dict(hypernetwork.named_parameters())
+    named = trainable_parameters(hypernetwork)
+    tensors = _without_frozen(file.tensors, dict(hypernetwork.named_parameters()).keys() - named.keys())
     weights = hypernetwork.state_dict()
     expected = {f"weights.{name}": tensor for name, tensor in weights.items()}
     expected |= {f"average.{name}": tensor for name, tensor in zip(named, averages)}
@@ -197,6 +212,12 @@ def load_state(
     for name, tensor in extra.items():
         tensor.copy_(tensors[f"extra.{name}"])
     return progress
+
+
+def _without_frozen(tensors: Mapping[str, Tensor], frozen: Collection[str]) -> dict[str, Tensor]:
+    """Leave out what earlier versions stored for parameters that are not trained."""
+    stored = {f"{kind}.{name}" for name in frozen for kind in ("average", *(f"optimizer.{each}" for each in MOMENTS))}
+    return {name: tensor for name, tensor in tensors.items() if name not in stored}
 
 
 def _expected_moments(named: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> dict[str, Tensor]:

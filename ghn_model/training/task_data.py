@@ -8,6 +8,7 @@ from deepnets.corpus import DeepNets1M
 from deepnets.families import FamilyNetworks
 from deepnets.support import ConfigError
 from ghn_model.config import GHNConfig
+from ghn_model.ghn import GHN
 from ghn_model.tasks import LogitTask
 from ghn_model.tasks.metrics import check_metrics
 from ghn_model.training.images import Images
@@ -43,8 +44,9 @@ def check_data(
             f"nets: has networks for {nets.num_classes} classes and images of {nets.image_size} pixels, but the images "
             f"have {data.num_classes} classes and {data.image_size} pixels"
         )
-    if isinstance(hypernetwork, GHNConfig) and hypernetwork.num_classes != data.num_classes:
-        raise ConfigError(f"config: is for {hypernetwork.num_classes} classes, the images have {data.num_classes}")
+    config = hypernetwork.config if isinstance(hypernetwork, GHN) else hypernetwork
+    if isinstance(config, GHNConfig) and config.num_classes != data.num_classes:
+        raise ConfigError(f"config: is for {config.num_classes} classes, the images have {data.num_classes}")
 
 
 def _check_texts(task: LogitTask, recipe: Recipe, texts: TextStream, nets: DeepNets1M | FamilyNetworks) -> None:

@@ -38,6 +38,7 @@ from ghn_model.training.hypernetwork import (
     build_hypernetwork,
     class_name,
     copy_matching_weights,
+    is_ghn,
     save_hypernetwork,
 )
 from ghn_model.training.images import Images
@@ -101,21 +102,23 @@ class Trainer:
             "recipe": recipe.to_dict(),
             "images": images.name,
             "corpus": _identity_of(nets),
+            **_drawing_of(nets),
             **recorded_name(task),
         }
         if isinstance(images, TextStream):
             self.identity |= {"data_digest": images.digest, "sequence_length": images.sequence_length}
-        if isinstance(self.hypernetwork, GHN):
+        if is_ghn(self.hypernetwork):
             self.identity["config"] = self.hypernetwork.config.to_dict()
         else:
             self.identity["hypernetwork"] = class_name(self.hypernetwork)
+            self.identity["virtual_edges"] = nets.virtual_edges
         if distributed.device.type == "cpu":
             self.identity["threads"] = torch.get_num_threads()
         if init is not None:
             self._initialize(init)
         distributed.broadcast(self.hypernetwork.state_dict().values())
         self.nets = DrawnNetworks(nets, recipe.max_params, recipe.max_nodes)
-        if not isinstance(self.hypernetwork, GHN):
+        if not is_ghn(self.hypernetwork):
             check_hypernetwork(self.hypernetwork, varied_networks(self.nets), nets.split, distributed.device)
         self.objective = Objective(
             getattr(images, "image_size", 32),
@@ -127,7 +130,8 @@ class Trainer:
             task,
         )
         self.optimization = Optimization(self.hypernetwork, recipe, distributed)
-        # Sums since the last row of the log: steps, loss, metric of the task, gradient norm, failed steps.
+        # Sums since the last row of the log: number, loss, metric of the task and gradient norm of the steps that
+        # changed weights, and the number of failed steps.
         self.totals = torch.zeros(5, dtype=torch.float64, device=distributed.device)
         self.stopwatch = Stopwatch()
         self.progress = Progress()
@@ -260,7 +264,7 @@ class Trainer:
         metrics = torch.stack([outcome.loss.float(), outcome.tally / outcome.answers, outcome.log_norm])
         failed, norm = self.optimization.step(metrics)
         new = torch.stack([torch.ones_like(norm), metrics[0], metrics[1], norm]).double()
-        self.totals[:4] += torch.where(failed, 0.0, new)
+        self.totals[:4] += torch.where(new.isfinite().all(), new, 0.0)  # a step that was skipped does not count
         self.totals[4] += failed
 
     def _report(self, log: Log | None) -> None:
@@ -300,7 +304,7 @@ class Trainer:
             validation.measure(self.hypernetwork, self.out, self.distributed, self.progress, networks)
 
     def _save(self) -> Path:
-        name = "ghn.safetensors" if isinstance(self.hypernetwork, GHN) else "hypernetwork.safetensors"
+        name = "ghn.safetensors" if is_ghn(self.hypernetwork) else "hypernetwork.safetensors"
         if not self.distributed.is_main:
             return self.out / name
         optimization, progress = self.optimization, self.progress
@@ -390,6 +394,13 @@ def _identity_of(nets: DeepNets1M | FamilyNetworks) -> str:
     if isinstance(nets, FamilyNetworks):
         return nets.identity
     return nets.file.content_digest if nets.file else nets.split
+
+
+def _drawing_of(nets: DeepNets1M | FamilyNetworks) -> dict[str, Any]:
+    """Return which of the networks are trained on, and the rule of their widths."""
+    if isinstance(nets, FamilyNetworks):
+        return {"num_nets": len(nets)}
+    return {"num_nets": len(nets), "width_seed": nets.seed, "wider_nets": nets.wider_nets}
 
 
 def _command() -> dict[str, str]:

@@ -21,6 +21,7 @@ from deepnets import (
     NetworkConfig,
     TraceError,
     build_graph,
+    trace,
 )
 from deepnets.architecture import NODE_TYPES, PUBLISHED_NODE_TYPES
 from ghn_model import GHN, PRESETS, GHNConfig
@@ -313,6 +314,11 @@ def test_wrong_models_and_graphs(ghn: GHN) -> None:
         ghn(Graph([9, 4], [0, 0], [0, 1], [0]))
     with pytest.raises(ConfigError, match="one for each of 2 models, got 1"):
         ghn.predict([Small(), Small()], graph=build_graph(VIT))
+    with pytest.raises(ConfigError, match=r"graph: has the parameter .*, which the model lacks"):
+        ghn.predict(Small(), graph=build_graph(VIT))
+    narrow, wide = (nn.Sequential(nn.Linear(8, n), nn.ReLU(), nn.Linear(n, 10)) for n in (12, 16))
+    with pytest.raises(ConfigError, match=r"graph: 0.weight has shape \(12, 8\), in the model \(16, 8\)"):
+        ghn.predict(wide, graph=trace(narrow, torch.zeros(1, 8)))
     with torch.device("meta"):
         empty = Small()
     with pytest.raises(ConfigError, match="meta"):

@@ -198,6 +198,8 @@ def test_report_of_enlarged_kernels_and_of_networks_without_values() -> None:
     with torch.device("meta"):
         model = nn.Sequential(nn.Conv2d(3, 8, 5), nn.Flatten(), nn.Linear(8 * 144, 10), nn.LayerNorm(10))
         model[0].never = nn.Parameter(torch.zeros(2))
+        model[0].empty = nn.Parameter(torch.zeros(8, 0))
+        model[0].register_forward_pre_hook(lambda module, given: (given[0] + module.empty.sum(),))
     table = hypernetwork().predict(model, IMAGE, predict_class_layers=False).report().set_index("parameter")
     assert table["source"]["0.weight"] == "enlarged map"
     assert table["source"]["0.never"] == "kept"

@@ -38,6 +38,24 @@ def test_drawn_networks_respect_the_limits(corpus: Path) -> None:
         DrawnNetworks(nets, max_params=10)
 
 
+@pytest.mark.parametrize(("num_classes", "image_size", "max_params"), [(100, 32, 100_000), (1000, 224, 1_000_000)])
+def test_limits_hold_for_other_classes_and_images(
+    corpus: Path, num_classes: int, image_size: int, max_params: int
+) -> None:
+    """The corpus knows the sizes for ten classes and 32 pixels; networks of which no width fits are replaced."""
+    nets = DeepNets1M(corpus, num_classes=num_classes, image_size=image_size)
+    drawn = DrawnNetworks(nets, max_params=max_params)
+    replaced = 0
+    for position in range(len(drawn)):
+        graph = drawn[position, 0]
+        assert sum(math.prod(slot.shape) for slots in graph.parameters for slot in slots) <= max_params
+        replaced += graph.index != int(drawn.indices[position])
+    assert replaced
+    few = DrawnNetworks(DeepNets1M(corpus, num_classes=10_000, num_nets=40), max_params=50_000)
+    with pytest.raises(ConfigError, match="networks, none has at most 50,000 parameters"):
+        few[0, 0]
+
+
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("workers", [0, 1])
 def test_meta_batches_resume_at_any_step(corpus: Path, workers: int) -> None:

@@ -18,6 +18,7 @@ from ghn_model import GHN
 from ghn_model.__main__ import main
 from ghn_model.training import Hypernetwork, Schedule, load_weights
 from ghn_model.training.hypernetwork import build_hypernetwork, read_metadata
+from ghn_model.training.state import Progress, load_state, save_state
 from tests.support.training_runs import command, small_config, tensors, train_here
 
 MODULE = '''
@@ -125,6 +126,93 @@ def test_trained_weights_load(corpus: Path, tmp_path: Path) -> None:
     ghn = train_here(corpus, tmp_path / "ghn", steps=1)
     with pytest.raises(CheckpointError, match=r"load a GHN with GHN\.from_pretrained"):
         load_weights(Scales(), ghn)
+
+
+class Frozen(Scales):
+    """Has a frozen parameter before the trained one, and names only the latter as trainable."""
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+        self.frozen = nn.Parameter(torch.ones(3), requires_grad=False)
+        self.scale = nn.Parameter(torch.randn(2) / 10)
+
+
+class Listed(Frozen):
+    """Says so itself, although the tensor would require a gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.frozen.requires_grad_()
+
+    def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
+        yield self.scale
+
+
+@pytest.mark.parametrize("kind", [Frozen, Listed])
+def test_frozen_parameters_do_not_change(corpus: Path, tmp_path: Path, kind: Any) -> None:
+    """Weight decay does not reach them, and a resumed training gives each moment to its own parameter."""
+    options = {"hypernetwork": kind, "weight_decay": 0.1, "ema_decay": 0.5, "schedule": Schedule("constant")}
+    path = train_here(corpus, tmp_path / "whole", steps=4, **options)
+    for steps in (2, 4):
+        train_here(corpus, tmp_path / "parts", steps=steps, **options)
+    for name in ("state.safetensors", "hypernetwork.safetensors"):
+        one, parts = tensors(path.parent / name), tensors(tmp_path / "parts" / name)
+        assert one.keys() == parts.keys()
+        assert all(torch.equal(one[key], parts[key]) for key in one)
+    state = tensors(path.parent / "state.safetensors")
+    assert torch.equal(state["weights.frozen"], torch.ones(3))
+    assert {name for name in state if name.endswith("frozen")} == {"weights.frozen"}
+
+
+def test_states_of_earlier_versions_with_frozen_parameters(tmp_path: Path) -> None:
+    """They have moments and averages of frozen parameters, which are not read."""
+    model = Frozen()
+    model.frozen.requires_grad_()
+    optimizer = torch.optim.Adam(model.parameters())
+    (model.scale.sum() + model.frozen.sum()).backward()
+    optimizer.step()
+    save_state(tmp_path / "state", model, optimizer, [p.detach() for p in model.parameters()], {}, Progress(step=1), {})
+    other = Frozen()
+    moments = torch.optim.Adam([other.scale])
+    averages = [torch.zeros(2)]
+    assert load_state(tmp_path / "state", other, moments, averages, {}).step == 1
+    assert torch.equal(moments.state[other.scale]["exp_avg"], optimizer.state[model.scale]["exp_avg"])
+    assert torch.equal(averages[0], model.scale)
+
+
+def test_tensors_that_are_not_registered(corpus: Path, tmp_path: Path) -> None:
+    hypernetwork = Listed()
+    elsewhere = nn.Parameter(torch.zeros(2))
+    hypernetwork.parameters = lambda recurse=True: iter([elsewhere])  # type: ignore[method-assign,assignment]
+    with pytest.raises(ConfigError, match=r"parameters\(\) has a tensor of shape \(2,\) that is not registered in it"):
+        train_here(corpus, tmp_path, steps=1, hypernetwork=hypernetwork)
+
+
+class Counting(GHN):
+    """A class derived from `GHN` with methods of its own."""
+
+    prepared = predicted = 0
+
+    def __init__(self) -> None:
+        super().__init__(small_config())
+
+    def prepare(self, *args: Any, **options: Any) -> Any:
+        Counting.prepared += 1
+        return super().prepare(*args, **options)
+
+    def forward(self, graphs: Any, *args: Any, **options: Any) -> Any:
+        Counting.predicted += 1
+        return super().forward(graphs, *args, **options)
+
+
+def test_a_class_derived_from_ghn_is_trained_by_its_own_methods(corpus: Path, tmp_path: Path) -> None:
+    train_here(corpus, tmp_path, steps=1, hypernetwork=Counting)
+    before = Counting.prepared, Counting.predicted
+    path = train_here(corpus, tmp_path, steps=3, hypernetwork=Counting)
+    assert Counting.prepared - before[0] >= 2
+    assert Counting.predicted - before[1] >= 2
+    assert path.name == "hypernetwork.safetensors"
+    assert type(load_weights(Counting(), path)) is Counting
 
 
 def test_resuming_with_another_hypernetwork_is_an_error(corpus: Path, tmp_path: Path) -> None:

@@ -131,18 +131,23 @@ def test_log_norm_equals_autograd(config: NetworkConfig) -> None:
     assert network_log_norm(config) == pytest.approx(math.log(norm), rel=1e-9)
 
 
-def test_pieces_of_a_meta_batch_add_up() -> None:
-    """A meta-batch that is processed in pieces for lack of memory has the same gradients."""
+@pytest.mark.parametrize("halved", [False, True])
+def test_pieces_of_a_meta_batch_add_up(halved: bool) -> None:
+    """A meta-batch that is processed in pieces for lack of memory has the same gradients, and the same means.
+
+    With half the resolution, the networks have different numbers of images, but the same weight.
+    """
     torch.manual_seed(0)
     ghn = GHN(small_config()).double().train()
     graphs = [build_graph(config) for config in CONFIGS]
-    images, labels = torch.randn(4, 3, 32, 32, dtype=torch.float64), torch.tensor([3, 1, 4, 1])
+    images, labels = torch.randn(8, 3, 32, 32, dtype=torch.float64), torch.tensor([3, 1, 4, 1, 5, 9, 2, 6])
+    half = F.avg_pool2d(images, 2) if halved else None
     objective = Objective(predicted_param_decay=1e-3)
-    whole = objective.backward(ghn, MetaBatch.of(ghn, graphs), images, labels)
+    whole = objective.backward(ghn, MetaBatch.of(ghn, graphs), images, labels, half_images=half)
     expected = [parameter.grad for parameter in ghn.parameters()]
     ghn.zero_grad()
     parts = [
-        objective.backward(ghn, MetaBatch.of(ghn, some), images, labels, weight=len(some) / 3)
+        objective.backward(ghn, MetaBatch.of(ghn, some), images, labels, half_images=half, weight=len(some) / 3)
         for some in (graphs[:1], graphs[1:])
     ]
     joined = Outcome.merge(parts)

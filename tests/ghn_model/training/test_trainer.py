@@ -23,8 +23,12 @@ from torch import Tensor
 from deepnets import DeepNets1M
 from deepnets.support import BusyError, CheckpointError, ConfigError, TrainingError
 from ghn_model import GHN, describe
+from ghn_model.checkpoints import TensorFile, write_tensors
 from ghn_model.training import Budget, CheckpointPolicy, Distributed, train
 from ghn_model.training.objective import Objective, Outcome
+from ghn_model.training.resuming import ADDED
+from ghn_model.training.state import read_identity
+from tests.ghn_model.training.test_hypernetwork import Scales
 from tests.support.training_runs import ROOT, command, run, small_config, small_recipe, stream, tensors, train_here
 
 
@@ -341,6 +345,62 @@ def test_resuming_with_other_options_is_an_error(corpus: Path, tmp_path: Path) -
         train_here(corpus, tmp_path, steps=2, batch_size=6)
 
 
+def test_resuming_with_other_networks_is_an_error(corpus: Path, tmp_path: Path) -> None:
+    """Their number, the rule of their widths, and, for hypernetworks that do not choose it, virtual edges."""
+
+    def resumed(hypernetwork: Any, **options: Any) -> None:
+        out = tmp_path / type(hypernetwork).__name__
+        recipe = small_recipe()
+        nets = DeepNets1M(corpus, **{"num_nets": 300, **options})
+        arguments = recipe, stream(recipe.images_per_step), nets
+        train(out, hypernetwork, *arguments, budget=Budget(steps=1), distributed=Distributed("cpu"), quiet=True)
+
+    own = Scales()
+    for hypernetwork in (small_config(), own):
+        resumed(hypernetwork)
+        resumed(hypernetwork)
+        for name, value in (("num_nets", 299), ("seed", 7), ("wider_nets", True)):
+            with pytest.raises(ConfigError, match=f"another {'width_' * (name == 'seed')}{name} "):
+                resumed(hypernetwork, **{name: value})
+    with pytest.raises(ConfigError, match=r"another virtual_edges \(50, not 7\)"):
+        resumed(own, virtual_edges=7)
+    resumed(small_config(), virtual_edges=7)  # a GHN has its own
+
+
+def test_states_of_earlier_versions_do_not_tell_the_number_of_networks(corpus: Path, tmp_path: Path) -> None:
+    path = train_here(corpus, tmp_path, steps=1).parent / "state.safetensors"
+    file = TensorFile(path)
+    about = json.loads(file.metadata["about"])
+    about = {name: value for name, value in about.items() if name not in ADDED}
+    texts = {name: file.metadata[name] for name in ("format", "format_version", "moment")}
+    write_tensors(path, file.tensors, {**texts, "about": json.dumps(about)})
+    train_here(corpus, tmp_path, steps=2)
+    assert ADDED - {"virtual_edges"} <= read_identity(path).keys()
+
+
+def test_the_number_of_epochs_is_a_budget(corpus: Path, tmp_path: Path) -> None:
+    train_here(corpus, tmp_path, steps=1, epochs=1)
+    train_here(corpus, tmp_path, steps=2, epochs=2)
+    assert list(csv.DictReader((tmp_path / "log.csv").open()))[-1]["step"] == "2"
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value"),
+    [
+        (Budget, "minutes", math.inf),
+        (Budget, "minutes", math.nan),
+        (Budget, "steps", 0),
+        (CheckpointPolicy, "log_steps", 0),
+        (CheckpointPolicy, "steps", 0),
+        (CheckpointPolicy, "minutes", -1),
+        (CheckpointPolicy, "stop_after", math.nan),
+    ],
+)
+def test_budgets_and_policies_are_checked(kind: Any, name: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=f"{name}: expected"):
+        kind(**{name: value})
+
+
 def test_damaged_states_are_an_error(corpus: Path, tmp_path: Path) -> None:
     train_here(corpus, tmp_path, steps=1)
     path = tmp_path / "state.safetensors"
@@ -371,8 +431,10 @@ def test_incompatible_arguments(corpus: Path, tmp_path: Path) -> None:
     own = small_recipe(share_images=False)
     with pytest.raises(ConfigError, match=r"images: 4 per step, expected 8 \(Recipe.images_per_step\)"):
         train(tmp_path, small_config(), own, images, DeepNets1M(corpus), distributed=Distributed("cpu"))
-    with pytest.raises(ConfigError, match="is for 7 classes"):
-        train(tmp_path, small_config(num_classes=7), recipe, images, DeepNets1M(corpus), distributed=Distributed("cpu"))
+    seven = small_config(num_classes=7)
+    for hypernetwork in (seven, GHN(seven)):
+        with pytest.raises(ConfigError, match="is for 7 classes"):
+            train(tmp_path, hypernetwork, recipe, images, DeepNets1M(corpus), distributed=Distributed("cpu"))
 
 
 @pytest.mark.slow
