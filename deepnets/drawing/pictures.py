@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -119,7 +119,7 @@ def draw(
     file = _checked(path)
     if labels not in (True, False, "auto"):
         raise ConfigError(f"labels: expected True, False or 'auto', got {labels!r}")
-    if size is not None and (axes is not None or len(size) != 2 or not all(SIZES[0] <= s <= SIZES[1] for s in size)):
+    if size is not None and (axes is not None or not _is_size(size)):
         raise ConfigError(f"size: expected a width and a height from 1 to 200 inches, and no axes, got {size!r}")
     graph = graph if dead else graph.pruned()
     titles: Titles = {}
@@ -129,6 +129,11 @@ def draw(
     if file:
         _save(figure, file, titles)
     return figure
+
+
+def _is_size(size: Any) -> bool:
+    numbers = isinstance(size, (tuple, list)) and all(isinstance(each, (int, float)) for each in size)
+    return numbers and len(size) == 2 and all(SIZES[0] <= each <= SIZES[1] for each in size)
 
 
 class _Options(NamedTuple):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -109,7 +111,7 @@ class Family:
         Fields that change nothing but the sizes of tensors, such as widths.  Networks that differ only in these have
         the same graph, which is traced once.  By default every configuration is traced.
     arguments : mapping, optional
-        Arguments of the model that all networks share.
+        Arguments of the model that all networks share: values that JSON can represent, functions and classes.
     splits : mapping of str to FamilySplit, optional
         The splits.  By default `train` with 1,000 networks, and `val` and `test` with 100 each, without common
         configurations.
@@ -156,6 +158,7 @@ class Family:
             raise ConfigError(f"{where}: sizes: {unknown[0]!r} is not a field of the rule")
         if not isinstance(self.arguments, Mapping) or not all(isinstance(key, str) for key in self.arguments):
             raise ConfigError(f"{where}: arguments: expected a mapping, got {abbreviated(self.arguments)}")
+        check_values({"model": self.model, **self.arguments}, where)
         if not isinstance(self.splits, Mapping) or not self.splits:
             raise ConfigError(f"{where}: splits: expected at least one")
         for name, split in self.splits.items():
@@ -261,8 +264,8 @@ class Family:
 
     @property
     def identity(self) -> str:
-        """Digest of the family; functions count by their names."""
-        values = {"model": named(self.model), "rule": named(self.rule), "arguments": dict(self.arguments)}
+        """Digest of the family; functions count by their names, and the arguments of `functools.partial`."""
+        values = {"model": named(self.model), "rule": named(self.rule), "arguments": named(self.arguments)}
         values["splits"] = {
             name: [split.size, split.part, named(split.rule), split.distinct, named(split.configs)]
             for name, split in self.splits.items()
@@ -312,19 +315,82 @@ def canonical(values: Any) -> str:
     return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
 
+def check_values(values: Mapping[str, Any], where: str) -> None:
+    """Check that values can be written into an identity, as `named` returns them.
+
+    Raises
+    ------
+    ConfigError
+        If one of them is neither a value of JSON nor a function or class, nor made of such values.
+
+    Examples
+    --------
+    >>> check_values({"norm_layer": json.JSONEncoder, "sizes": (1, 2)}, "family a")
+    """
+    for name, value in values.items():
+        try:
+            canonical(named(value))
+        except (TypeError, ValueError) as error:
+            raise ConfigError(
+                f"{where}: {name}: expected values that JSON can represent, or functions and classes: {error}"
+            ) from error
+
+
 def _place(text: str) -> float:
     """The place of a configuration among all, from 0 to 1."""
     return (int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 11) / 2**53
 
 
 def named(value: Any) -> Any:
-    """Return plain values as they are, and the module and name of a function.
+    """Return values of JSON as they are, and functions and classes by module and name, also inside of the values.
+
+    A `functools.partial` counts by its function and its arguments.
 
     Examples
     --------
-    >>> named("resnet"), named(json.dumps)
-    ('resnet', 'json:dumps')
+    >>> named("resnet"), named(json.dumps), named({"of": [json.loads]})
+    ('resnet', 'json:dumps', {'of': ['json:loads']})
+    >>> named(functools.partial(json.dumps, indent=2))
+    ['partial', 'json:dumps', [], {'indent': 2}]
     """
+    if isinstance(value, functools.partial):
+        return ["partial", named(value.func), named(value.args), named(value.keywords)]
     if callable(value):
-        return f"{value.__module__}:{getattr(value, '__qualname__', type(value).__qualname__)}"
-    return dict(value) if isinstance(value, Mapping) else value
+        return f"{value.__module__}:{_qualified_name(value)}"
+    if isinstance(value, Mapping):
+        return {key: named(each) for key, each in value.items()}
+    return [named(each) for each in value] if isinstance(value, (list, tuple)) else value
+
+
+def functions_in(value: Any) -> list[Any]:
+    """Return the functions and classes in a value, for which `named` writes their names.
+
+    Examples
+    --------
+    >>> functions_in(functools.partial(json.dumps, default=str)) == [json.dumps, str]
+    True
+    """
+    if isinstance(value, functools.partial):
+        return functions_in([value.func, *value.args, *value.keywords.values()])
+    if callable(value):
+        return [value]
+    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
+    return [function for part in parts for function in functions_in(part)]
+
+
+def has_own_name(function: Any) -> bool:
+    """Return whether a function is the one that its module has under its name, unlike a lambda or a nested function.
+
+    Examples
+    --------
+    >>> has_own_name(json.dumps), has_own_name(lambda: None)
+    (True, False)
+    """
+    found: Any = sys.modules.get(function.__module__)
+    for part in _qualified_name(function).split("."):
+        found = getattr(found, part, None)
+    return found is function
+
+
+def _qualified_name(function: Any) -> str:
+    return str(getattr(function, "__qualname__", type(function).__qualname__))

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from deepnets.architecture import checked_task
-from deepnets.families.family import Family, canonical, named
+from deepnets.families.family import Family, canonical, check_values, functions_in, named
 from deepnets.families.language_models import check_transformers
 from deepnets.families.models import build_model, example_inputs
 from deepnets.families.names import find_family, split_of
@@ -88,7 +88,7 @@ class FamilyNetwork(NamedTuple):
         ConfigError, MissingDependencyError
             As `build`.
         """
-        key = canonical([self.family.identity, dict(self.config), dict(self.arguments), *self[3:]])
+        key = canonical([self.family.identity, dict(self.config), named(self.arguments), *self[3:]])
         made, skeleton = _skeletons.get(key, (None, None))
         if skeleton is None or made != self.family.model:  # another function of the same name
             with torch.device("meta"):
@@ -209,6 +209,7 @@ class FamilyNetworks:
         if unknown := [name for name in options if name not in fields and name not in self.family.arguments]:
             known = ", ".join([*fields, *self.family.arguments])
             raise ConfigError(f"family {self.name}: has no {unknown[0]!r} to replace; it has {known}")
+        check_values(options, f"family {self.name}")
         self._fixed = {name: value for name, value in options.items() if name in fields}
         self._arguments = {**self.family.arguments, **{k: v for k, v in options.items() if k not in fields}}
         self.cache = TopologyCache(None if root is None else Path(root) / "families")
@@ -227,7 +228,7 @@ class FamilyNetworks:
     def identity(self) -> str:
         """Text that changes with the networks, but not with their number."""
         first = self.family.configs(self.split, self.seed, min(SAMPLE, self.total))
-        values = [self.seed, self._fixed, self._arguments, list(first[:SAMPLE])]
+        values = [self.seed, self._fixed, named(self._arguments), list(first[:SAMPLE])]
         digest = hashlib.sha256(canonical(values).encode()).hexdigest()[:16]
         return f"{self.name}/{self.split} {self.family.identity} {digest}"
 
@@ -314,10 +315,9 @@ class FamilyNetworks:
         network = self.network(config)
         model = network.skeleton()
         fields = {name: value for name, value in network.config.items() if name not in self.family.sizes}
-        name = named(self.family.model)
-        settings = {"task": self.task, "model": name, "fields": fields, "image_size": self.image_size}
-        settings["arguments"] = dict(self._arguments)
-        code = name.partition(":")[0] if ":" in name else ""
+        built_by = [named(self.family.model), named(self._arguments)]
+        settings = {"task": self.task, "model": built_by, "fields": fields, "image_size": self.image_size}
+        code = [*functions_in([self.family.model, self._arguments]), *self._modules()]
         topology = self.cache.find(settings, model, network.example_inputs(), vocabulary or self.vocabulary, code)
         nodes, unused = topology.parameter_slots(model)
         types = np.array(topology.node_types, np.uint8)
@@ -332,6 +332,11 @@ class FamilyNetworks:
         )
         graph.network = network
         return graph
+
+    def _modules(self) -> list[str]:
+        """Return the name of the module of a model that is given by name."""
+        module, colon, _ = self.family.model.partition(":") if isinstance(self.family.model, str) else ("", "", "")
+        return [module] if colon else []
 
     @overload
     def __getitem__(self, index: int | tuple[int, int]) -> FamilyGraph: ...

@@ -14,7 +14,7 @@ import json
 import logging
 import sys
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from deepnets.architecture import NODE_TYPES
-from deepnets.families.family import canonical
+from deepnets.families.family import canonical, has_own_name
 from deepnets.graph import ROLES, Graph, ParameterSlot
 from deepnets.support import DeepNetsError, digest_of_sources, parse_json, read_whole, replace_file
 from deepnets.tracing import trace
@@ -113,7 +113,12 @@ class TopologyCache:
         self._known: OrderedDict[str, Topology] = OrderedDict()
 
     def find(
-        self, settings: Mapping[str, Any], model: nn.Module, inputs: Any, vocabulary: str = "complete", code: str = ""
+        self,
+        settings: Mapping[str, Any],
+        model: nn.Module,
+        inputs: Any,
+        vocabulary: str = "complete",
+        code: Sequence[Any] = (),
     ) -> Topology:
         """Return the topology of a network, which is traced if it is not known.
 
@@ -127,8 +132,8 @@ class TopologyCache:
             Example of its inputs.
         vocabulary : str, default "complete"
             As in `deepnets.trace`.
-        code : str, optional
-            Name of the module with the function that has built the network.
+        code : sequence of str or callable, optional
+            Functions and classes that have built the network, or names of their modules.
 
         Raises
         ------
@@ -227,15 +232,19 @@ def describe_modules(model: nn.Module) -> list[Any]:
     return [modules, [[name, parameter.dim()] for name, parameter in model.named_parameters()]]
 
 
-def _versions(model: nn.Module, code: str) -> tuple[str, bool]:
+def _versions(model: nn.Module, code: Sequence[Any]) -> tuple[str, bool]:
     """Return the versions of the code that a graph depends on, and whether they are known.
 
     This is the code of this package, of PyTorch, of the classes of all modules, and of what builds the network.
-    Classes of a notebook have no file, so their versions are not known, and they are told apart by their addresses.
+    Classes of a notebook have no file, so their versions are not known, and the names of lambdas and nested functions
+    do not say which one is meant.  They are told apart by their addresses.
     """
-    found = {name: _version_of(name) for name in sorted({code, *(type(part).__module__ for part in model.modules())})}
-    known = all(version is not None for version in found.values())
-    addresses = "" if known else repr([id(type(part)) for part in model.modules()])
+    functions = [part for part in code if not isinstance(part, str)]
+    parts = [*(type(part) for part in model.modules()), *functions]
+    modules = {*(str(part.__module__) for part in parts), *(part for part in code if isinstance(part, str))}
+    found = {name: _version_of(name) for name in sorted(modules)}
+    known = all(version is not None for version in found.values()) and all(map(has_own_name, functions))
+    addresses = "" if known else repr([id(part) for part in parts])
     return "\n".join([_own_version(), torch.__version__, *filter(None, found.values()), addresses]), known
 
 

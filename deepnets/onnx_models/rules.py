@@ -189,7 +189,9 @@ def _skip_normalization(kind: str, model: OnnxModel, operator: Operator) -> Valu
 def _recurrent(model: OnnxModel, operator: Operator) -> Value:
     pending = [(p, "weight") for name in operator.inputs[1:3] for p in model.parameter(name)]
     pending += [(p, "bias") for name in operator.inputs[3:4] if name for p in model.parameter(name)]
-    return Value((model.recorder.add("rnn", [_entry(model, operator.input(0))], pending),))
+    states = union([model.value(name) for name in operator.inputs[5:7] if name])
+    pending += [(parameter, "bias" if parameter.is_vector else "weight") for parameter in states.pending]
+    return Value((model.recorder.add("rnn", [_entry(model, operator.input(0)), *states.nodes], pending),))
 
 
 def _prelu(model: OnnxModel, operator: Operator) -> Value:
@@ -266,7 +268,8 @@ def _where(model: OnnxModel, operator: Operator) -> Value:
 
 
 def _multiply(model: OnnxModel, operator: Operator) -> Value:
-    if (name := norms.spelled_out(model, operator)) is not None:
+    """Product, quotient or power: a `mul` or `cse` node for two tensors of data; parameters are `scale` nodes."""
+    if operator.type != "Pow" and (name := norms.spelled_out(model, operator)) is not None:
         return model.value(name)
     values = model.values(operator)
     value = union(values)
@@ -308,7 +311,8 @@ def _attention(model: OnnxModel, operator: Operator) -> Value:
     nodes = value.nodes + sources(model, value.pending, "token")
     rest = union([model.value(name) for name in operator.inputs[3:]])
     if operator.type == "MultiHeadAttention":
-        nodes = tuple(chain(model, node, model.parameter(operator.input(3)), "bias", "bias") for node in nodes[:1])
+        for parameter in model.parameter(operator.input(3)) if nodes else ():
+            nodes = (model.recorder.add("bias", nodes, [(parameter, "bias")]),)
         rest = union([model.value(name) for name in operator.inputs[4:]])
     nodes += tuple(rest.nodes if not rest.selects else ()) + sources(model, rest.pending, "rel_pos")
     return Value((model.recorder.add("msa", nodes),)) if nodes else CONSTANT
@@ -335,13 +339,13 @@ _NAMES: dict[Rule, str] = {
         "Identity Cast CastLike Reshape Flatten Squeeze Unsqueeze Slice Split Expand Tile Pad Resize Upsample Dropout "
         "Clip QuantizeLinear DequantizeLinear DynamicQuantizeLinear Trilu GatherElements GatherND TopK DepthToSpace "
         "SpaceToDepth LpNormalization MeanVarianceNormalization LRN Relu Gelu Sigmoid HardSigmoid HardSwish Tanh Elu "
-        "Selu Celu LeakyRelu Softplus Softsign Mish Swish Exp Log Sqrt Reciprocal Neg Abs Erf Pow "
+        "Selu Celu LeakyRelu Softplus Softsign Mish Swish Exp Log Sqrt Reciprocal Neg Abs Erf OneHot "
         "ReduceSum ReduceMax ReduceMin ReduceProd ReduceL1 ReduceL2 ReduceSumSquare ReduceLogSumExp CumSum LogSoftmax"
     ),
     _transpose: "Transpose",
     _constant: (
         "Shape Size ConstantOfShape Range EyeLike NonZero ArgMax ArgMin IsNaN IsInf Equal Greater GreaterOrEqual Less "
-        "LessOrEqual Not And Or Xor OneHot RandomNormal RandomNormalLike RandomUniform RandomUniformLike Bernoulli"
+        "LessOrEqual Not And Or Xor RandomNormal RandomNormalLike RandomUniform RandomUniformLike Bernoulli"
     ),
     _control_flow: "If Loop Scan SequenceMap",
     _convolution: "Conv ConvTranspose ConvInteger FusedConv",
@@ -364,7 +368,7 @@ _NAMES: dict[Rule, str] = {
     _mean: "ReduceMean",
     _add: "Add Sub Sum Max Min Mean",
     _where: "Where",
-    _multiply: "Mul Div",
+    _multiply: "Mul Div Pow",
     _concatenate: "Concat ScatterND ScatterElements",
     _softmax: "Softmax",
     _attention: "Attention MultiHeadAttention",

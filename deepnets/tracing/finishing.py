@@ -153,7 +153,7 @@ def _classifier_last(nodes: list[Node], order: list[int]) -> list[int]:
     the pooling stays last, and the layer before it is one like the others.
     """
     pool = order[-1]
-    if nodes[pool].type != "glob_avg":
+    if nodes[pool].type != "glob_avg" or len(nodes[pool].sources) != 1:
         return order
     (layer,) = nodes[pool].sources
     chain = []

@@ -145,21 +145,26 @@ def prelu(capture: Capture, call: Call) -> Any:
 
 
 def embedding(capture: Capture, call: Call) -> Any:
-    """Embedding: an `embed` node if the indices are data; otherwise the table stays pending, as a position encoding."""
+    """Embedding: an `embed` node if the indices are data; otherwise the result is computed from what the table is.
+
+    A table that is a parameter then stays pending, as a position encoding.
+    """
     index, table = call.argument(0, "input"), call.argument(1, "weight")
     if call.name == "embedding" and (call.function is torch.embedding or call.is_operator):
         index, table = table, index
-    source, pending = capture.value(index), capture.value(table).pending
+    source, rows = capture.value(index), capture.value(table)
+    weights = given(capture, call.argument(8, "per_sample_weights")) if call.name == "embedding_bag" else Value()
     if capture.real or call.name != "embedding":
         if call.argument(3, "max_norm") is not None:  # the table is normalised in place
             call.args, call.kwargs = (mapped(part, torch.clone) for part in (call.args, call.kwargs))
         result = capture.execute(call)
     else:
         result = capture.new((*index.shape, table.shape[1]), table)
-    if not source.nodes:  # indices are constants, such as positions
-        return capture.finish(call, result, Value(pending=pending))
-    node = capture.recorder.add("embed", source.nodes, [(parameter, "embed") for parameter in pending])
-    capture.set_value(result, Value((node,)))
+    if not source.nodes and not weights.nodes:  # indices are constants, such as positions
+        return capture.finish(call, result, rows)
+    nodes = (*source.nodes, *rows.nodes, *weights.nodes)
+    node = capture.recorder.add("embed", nodes, [(parameter, "embed") for parameter in rows.pending])
+    capture.set_value(result, Value((chain(capture, node, weights.pending, "scale", "scale"),)))
     return result
 
 
@@ -201,7 +206,8 @@ def _pool(kind: str, capture: Capture, call: Call) -> Any:
     result = capture.execute(call)
     value = capture.value(call.argument(0, "input"))
     if value.nodes:
-        window = (0, 0) if "adaptive" in call.name else _window(call.argument(1, "kernel_size"), call.name)
+        place = 2 if call.name.startswith("lp_pool") else 1  # the norm comes first
+        window = (0, 0) if "adaptive" in call.name else _window(call.argument(place, "kernel_size"), call.name)
         node = capture.recorder.add(kind, [settle(capture, value)], window=window)
         value = Value((node,))
     return capture.finish(call, result, value)
@@ -224,13 +230,19 @@ def mean(capture: Capture, call: Call) -> Any:
     value = capture.value(x)
     if (
         value.nodes
-        and value.kind in ("", "numbers")
+        and value.kind in ("", "numbers", "scores")
         and x.is_floating_point()
-        and _is_global(x.dim(), call.argument(1, "dim"), call.argument(2, "keepdim", False))
+        and _is_global(x.dim(), *(_axes_of_mean(call)))
     ):
         detail = "mean" if x.dim() >= 4 else ""
         value = Value((capture.recorder.add("glob_avg", [settle(capture, value)], detail=detail),))
     return capture.finish(call, result, value)
+
+
+def _axes_of_mean(call: Call) -> tuple[Any, bool]:
+    """Return the axes of a mean, and whether they are kept; PyTorch also accepts the names that NumPy has for both."""
+    axes = call.argument(1, "dim", call.kwargs.get("axis"))
+    return axes, call.argument(2, "keepdim", call.kwargs.get("keepdims", False))
 
 
 def _is_global(rank: int, dim: Any, keepdim: bool) -> bool:

@@ -51,6 +51,8 @@ def _added(capture: Capture, call: Call, result: Any) -> Any:
 
 def _sum(capture: Capture, call: Call) -> Value:
     value = capture.operands(call)
+    if value.attends and not value.pending and (joined := _sum_with_scores(capture, call)):
+        return joined
     if value.selects and _excludes(capture, call):
         value = CONSTANT
     elif value.nodes and value.pending:
@@ -64,6 +66,36 @@ def _sum(capture: Capture, call: Call) -> Value:
     elif len(value.nodes) > 1 and not value.kind:
         value = Value((capture.recorder.join("sum", value.nodes),))
     return value
+
+
+def _sum_with_scores(capture: Capture, call: Call) -> Value | None:
+    """Return the sum of a product of matrices, or of the result of a softmax, and other data, if it is one of features.
+
+    What is added to the scores of attention is computed beside them, and belongs to the attention.  If it is what they
+    are computed from, as in a residual connection, or the softmax is one of a single tensor, they are features.
+    """
+    values = list(dict.fromkeys(capture.value(tensor) for tensor in call.tensors))
+    scores = [value for value in values if value.attends]
+    others = [value for value in values if value.nodes and not value.attends and not value.selects]
+    if not scores or not others:
+        return None
+    within = {node for value in scores for node in value.nodes}
+    if any(len(value.nodes) > 1 for value in scores):
+        before = _ancestors(capture, within)
+        if not all(node in before for value in others for node in value.nodes):
+            return None
+    nodes = {settle(capture, value) for value in (*scores, *others)}
+    return Value((capture.recorder.join("sum", nodes),))
+
+
+def _ancestors(capture: Capture, nodes: Iterable[int]) -> set[int]:
+    """Return nodes, and all that they are computed from."""
+    found, todo = set(nodes), list(nodes)
+    while todo:
+        new = [source for source in capture.recorder.nodes[todo.pop()].sources if source not in found]
+        found.update(new)
+        todo += new
+    return found
 
 
 def _shifted(capture: Capture, value: Value, tensors: Iterable[Tensor]) -> Value:

@@ -9,6 +9,7 @@ import sys
 import time
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -184,6 +185,12 @@ def test_labels_and_shapes_depend_on_the_size_of_the_picture() -> None:
     assert not any("36×36×1×1" in found for found in (small, large))
     assert {"BN", "1×1", "36×36×1×1", "36"} <= huge
     assert "64×3×7×7" not in huge
+
+
+@pytest.mark.parametrize("size", [5, "ab", (1, 2, 3), (0.5, 5), ("5", 5), {5, 6}])
+def test_invalid_sizes(size: Any) -> None:
+    with pytest.raises(ConfigError, match="size: expected a width and a height"):
+        draw(graph("V2"), size=size)
 
 
 def test_size_bounds_the_graph() -> None:

@@ -8,12 +8,13 @@ import os
 import pickle
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from deepnets.families import FAMILIES, Draws, Family, FamilyNetworks, FamilySplit, find_family, split_of
 from deepnets.support import ConfigError, MissingDataError
@@ -247,6 +248,55 @@ def test_functions_of_the_same_name() -> None:
     for model, outputs in ((wide, 5), (narrow, 3), (wide, 5)):
         graph = FamilyNetworks(small(model=model), "train")[0]
         assert graph.parameters[-1][0].shape == (outputs,)
+
+
+class Shortcut(nn.Module):
+    """A convolution with or without a short cut, which has neither modules nor parameters."""
+
+    def __init__(self, width: int, num_classes: int, residual: bool = False, act: type[nn.Module] = nn.ReLU) -> None:
+        super().__init__()
+        self.stem, self.conv, self.act = nn.Conv2d(3, width, 3), nn.Conv2d(width, width, 3, padding=1), act()
+        self.head, self.residual = nn.Linear(width, num_classes), residual
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        y = self.act(self.conv(x))
+        return self.head((y + x if self.residual else y).mean((2, 3)))
+
+
+def with_shortcut(residual: bool) -> Any:
+    return lambda width, num_classes: Shortcut(width, num_classes, residual)
+
+
+@pytest.mark.parametrize("make", [lambda residual: partial(Shortcut, residual=residual), with_shortcut])
+def test_stored_graphs_of_functions_without_names_of_their_own(make: Any, tmp_path: Path) -> None:
+    """Partial functions, lambdas and nested functions differ although their names are equal."""
+    for residual, nodes in ((True, 9), (False, 8), (True, 9)):
+        family = Family("short", make(residual), {"width": [4, 8]}, sizes=["width"])
+        nets = FamilyNetworks(family, "train", root=tmp_path, num_nets=1)
+        assert nets[0].num_nodes == nodes
+
+
+def test_partial_functions_have_identities() -> None:
+    yes, no, again = (Family("short", partial(Shortcut, residual=r), {"width": [4, 8]}) for r in (True, False, True))
+    assert yes.identity == again.identity != no.identity
+
+
+def test_arguments_that_are_classes() -> None:
+    family = Family("short", Shortcut, {"width": [4, 8]}, arguments={"act": nn.Tanh})
+    nets = FamilyNetworks(family, "train", num_nets=1)
+    assert isinstance(nets.build(0).act, nn.Tanh)
+    assert nets[0].num_nodes == 8
+    assert nets.identity != FamilyNetworks(family, "train", num_nets=1, act=nn.GELU).identity
+    for wrong in (object(), torch.float32, {1, 2}):
+        with pytest.raises(
+            ConfigError, match="family short: act: expected values that JSON can represent, or functions"
+        ):
+            Family("short", Shortcut, {"width": [4, 8]}, arguments={"act": wrong})
+        with pytest.raises(
+            ConfigError, match="family short: act: expected values that JSON can represent, or functions"
+        ):
+            FamilyNetworks(family, "train", act=wrong)
 
 
 def test_registered_family() -> None:

@@ -153,6 +153,80 @@ def test_multi_head_attention() -> None:
     assert found == trace(Net(), torch.zeros(2, 4, 8))
 
 
+class Translator(nn.Module):
+    """The last states of one recurrent network are the first ones of another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.decoder, self.fc = nn.LSTM(4, 8), nn.LSTM(4, 8), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.fc(self.decoder(y, self.encoder(x)[1])[0])
+
+
+class GeneralizedMean(nn.Module):
+    """A power with a learned exponent for each channel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.power, self.fc = (
+            nn.Conv2d(3, 4, 3),
+            nn.Parameter(torch.full((1, 4, 1, 1), 3.0)),
+            nn.Linear(4, 2),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(F.adaptive_avg_pool2d(self.conv(x).clamp(min=1e-6).pow(self.power), 1).flatten(1))
+
+
+def test_states_and_powers() -> None:
+    assert_as_traced(GeneralizedMean(), torch.zeros(2, 3, 8, 8))
+    given = torch.zeros(5, 1, 4), torch.zeros(6, 1, 4)
+    found, traced = read_onnx(exported(Translator(), *given)), trace(Translator(), given)
+    assert found == traced
+    assert found.live.all()
+
+
+OPERATORS = {
+    "query, key and value": (
+        """net (float[1,4,2] x) => (float[1,4,2] z) <float[2,2] q = {1,2,3,4}, float[2,2] k = {1,2,3,4},
+        float[2,2] v = {1,2,3,4}> { a = MatMul (x, q)  b = MatMul (x, k)  c = MatMul (x, v)
+        z = com.microsoft.MultiHeadAttention <num_heads = 1> (a, b, c) }""",
+        "input conv conv conv msa",
+        [[0, 1], [0, 2], [0, 3], [1, 4], [2, 4], [3, 4]],
+    ),
+    "query, key, value and bias": (
+        """net (float[1,4,2] x) => (float[1,4,2] z) <float[2,2] q = {1,2,3,4}, float[2,2] k = {1,2,3,4},
+        float[2,2] v = {1,2,3,4}, float[6] s = {1,2,3,4,5,6}> { a = MatMul (x, q)  b = MatMul (x, k)  c = MatMul (x, v)
+        z = com.microsoft.MultiHeadAttention <num_heads = 1> (a, b, c, s) }""",
+        "input conv conv conv bias msa",
+        [[0, 1], [0, 2], [0, 3], [1, 4], [2, 4], [3, 4], [4, 5]],
+    ),
+    "one-hot vectors": (
+        """net (int64[4] x) => (float[4,2] z) <float[3,2] w = {1,2,3,4,5,6}, int64 depth = {3}, float[2] on = {0, 1}> {
+        a = OneHot (x, depth, on)  z = MatMul (a, w) }""",
+        "input conv",
+        [[0, 1]],
+    ),
+    "a power of two": (
+        """net (float[1,4] x) => (float[1,2] z) <float[4,2] w = {1,2,3,4,5,6,7,8}, float two = {2}> {
+        a = Pow (two, x)  z = MatMul (a, w) }""",
+        "input conv",
+        [[0, 1]],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_operators(name: str) -> None:
+    text, types, edges = OPERATORS[name]
+    model = onnx.parser.parse_model('<ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1]>\n' + text)
+    graph = read_onnx(model)
+    assert [NODE_TYPES[kind] for kind in graph.node_types] == types.split()
+    assert graph.edges.tolist() == edges
+    assert graph.live.all()
+
+
 def test_norms_of_elementary_operators() -> None:
     found = read_onnx(exported(Normed(), torch.zeros(2, 3, 8, 8)))
     assert [NODE_TYPES[kind] for kind in found.node_types] == [

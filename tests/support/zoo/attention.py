@@ -310,4 +310,37 @@ ATTENTION = {
         types="input token ln conv bias conv bias conv bias msa conv bias",
         edges="1>2 2>3 3>4 0>5 5>6 0>7 7>8 4>9 6>9 8>9 9>10 10>11",
     ),
+    "softmax of features in a residual": Case(
+        lambda: Parts(
+            lambda self, x: self.head(x + F.softmax(self.gate(x), -1)),
+            gate=nn.Linear(WIDTH, WIDTH, bias=False),
+            head=nn.Linear(WIDTH, 4, bias=False),
+        ),
+        tokens(),
+        types="input conv sum conv",
+        edges="0>1 0>2 1>2 2>3",
+    ),
+    "convolution on a dense graph": Case(
+        lambda: Parts(
+            lambda self, x, adjacency: self.head(
+                (lambda h: (h + F.relu(adjacency @ self.inner(h))).mean(1))(self.first(x))
+            ),
+            first=nn.Linear(WIDTH, WIDTH, bias=False),
+            inner=nn.Linear(WIDTH, WIDTH, bias=False),
+            head=nn.Linear(WIDTH, 4, bias=False),
+        ),
+        lambda: (torch.randn(2, 6, WIDTH), torch.rand(2, 6, 6)),
+        types="input conv conv matmul sum glob_avg conv",
+        edges="0>1 1>2 0>3 2>3 1>4 3>4 4>5 5>6",
+    ),
+    "scores with a bias that is computed from data": Case(
+        lambda: Parts(
+            lambda self, x: (self.q(x) @ self.k(x).transpose(1, 2) + self.shift(x)).softmax(-1) @ self.v(x),
+            **{name: nn.Linear(WIDTH, WIDTH, bias=False) for name in ("q", "k", "v")},
+            shift=nn.Linear(WIDTH, 6, bias=False),
+        ),
+        tokens(),
+        types="input conv conv conv conv msa",
+        edges="0>1 0>2 0>3 0>4 1>5 2>5 3>5 4>5",
+    ),
 }

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tests.support.zoo.attention import HEADS, heads, merge
-from tests.support.zoo.case import Case, Parts, ids, tokens
+from tests.support.zoo.case import Case, Parts, ids, parameter, tokens
 from tests.support.zoo.parameters import RootMeanSquare
 
 __all__ = ["TEXT"]
@@ -204,5 +204,50 @@ TEXT = {
         ids(),
         types="input embed scale conv conv conv msa conv sum scale conv conv mul conv sum scale conv",
         edges="0>1 1>2 2>3 2>4 2>5 3>6 4>6 5>6 6>7 1>8 7>8 8>9 9>10 9>11 10>12 11>12 12>13 8>14 13>14 14>15 15>16",
+    ),
+    "embedding of a table that is computed": Case(
+        lambda: Parts(
+            lambda self, x: self.head(F.embedding(x, self.norm(self.table)).mean(1)),
+            table=parameter(WORDS, WIDTH),
+            norm=nn.LayerNorm(WIDTH),
+            head=nn.Linear(WIDTH, 4, bias=False),
+        ),
+        ids(),
+        types="input token ln embed glob_avg conv",
+        edges="1>2 0>3 2>3 3>4 4>5",
+    ),
+    "positions of a table that is computed": Case(
+        lambda: Parts(
+            lambda self, x: self.head(self.words(x) + F.embedding(torch.arange(LENGTH), self.norm(self.table))),
+            words=nn.Embedding(WORDS, WIDTH),
+            table=parameter(LENGTH, WIDTH),
+            norm=nn.LayerNorm(WIDTH),
+            head=nn.Linear(WIDTH, 4, bias=False),
+        ),
+        ids(),
+        types="input embed token ln sum conv",
+        edges="0>1 2>3 1>4 3>4 4>5",
+    ),
+    "embedding of constants in a table of data": Case(
+        lambda: Parts(
+            lambda self, x: self.head(F.embedding(torch.zeros(2, dtype=torch.long), self.words(x).mean(1))),
+            words=nn.Embedding(WORDS, WIDTH),
+            head=nn.Linear(WIDTH, 4, bias=False),
+        ),
+        ids(),
+        types="input embed glob_avg conv",
+    ),
+    "bag of weighted words": Case(
+        lambda: Parts(
+            lambda self, x, given: self.head(
+                F.embedding_bag(x, self.table, per_sample_weights=self.weigh(given), mode="sum")
+            ),
+            table=parameter(WORDS, WIDTH),
+            weigh=nn.Linear(LENGTH, LENGTH, bias=False),
+            head=nn.Linear(WIDTH, 4, bias=False),
+        ),
+        lambda: (ids()(), torch.rand(2, LENGTH)),
+        types="input conv embed conv",
+        edges="0>1 0>2 1>2 2>3",
     ),
 }

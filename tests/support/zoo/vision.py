@@ -303,4 +303,29 @@ VISION = {
         ),
         image(),
     ),
+    "mean with the names of numpy": Case(
+        lambda: Parts(
+            lambda self, x: self.head(self.stem(x).mean(axis=(2, 3), keepdims=False)),
+            stem=conv(3, 8),
+            head=nn.Linear(8, 4, bias=False),
+        ),
+        image(),
+        types="input conv glob_avg conv",
+        edges="0>1 1>2 2>3",
+    ),
+    "power mean of windows": Case(
+        lambda: Parts(lambda self, x: self.head(F.lp_pool2d(self.stem(x), 3.0, 4)), stem=conv(3, 8), head=conv(8, 4)),
+        image(),
+        types="input conv avg_pool conv",
+    ),
+    "spatial transformer at the end": Case(
+        lambda: Parts(
+            lambda self, x: F.adaptive_avg_pool2d(
+                F.grid_sample(self.content(x), self.place(x).permute(0, 2, 3, 1), align_corners=False), 1
+            ),
+            content=conv(3, 8),
+            place=conv(3, 2),
+        ),
+        image(),
+    ),
 }
