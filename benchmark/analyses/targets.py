@@ -270,12 +270,12 @@ def converge_times(curves: pd.DataFrame) -> pd.Series:
 
 
 def read_curves(folder: Path | str, predictor: str | None = None, images: str | None = None) -> pd.DataFrame:
-    """Read the rows of `curves.csv` of one predictor.  Default: the only one.
+    """Read the rows of `curves.csv` of one predictor, or of the only one, whatever its name.
 
     Raises
     ------
     ConfigError
-        If the file or the predictor does not exist, or there are several predictors and none was chosen.
+        If the file does not exist, or there are several predictors and none of them was chosen.
     FormatError
         If the file is damaged.
     """

@@ -231,7 +231,7 @@ def _of_training(
         **({"curve": f"{name}.curve.csv"} if training.curve else {}),
         "recipe": recipe.to_dict(),
         "data": {
-            "networks": f"{metadata.get('corpus')}; seed {recipe.seed}" if for_texts else _networks(recipe),
+            "networks": _networks(recipe, str(metadata.get("corpus") or "")),
             "corpus": metadata.get("corpus"),
             "images": before.get("data", {}).get("images", images),
         },
@@ -271,7 +271,10 @@ def _summary(card: Mapping[str, Any], preset: str, images: str) -> str:
     return text
 
 
-def _networks(recipe: Recipe) -> str:
+def _networks(recipe: Recipe, corpus: str) -> str:
+    """Describe the training networks: of a family, whose identity begins with its name, or of DeepNets-1M."""
+    if "/" in corpus:
+        return f"{corpus}; seed {recipe.seed}"
     limits = {"parameters": recipe.max_params, "nodes": recipe.max_nodes}
     text = " and ".join(f"{most:,} {what}" for what, most in limits.items() if most)
     return f"the split train{f', those of up to {text}' if text else ''}; seed {recipe.seed}"

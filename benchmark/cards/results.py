@@ -14,6 +14,7 @@ from benchmark.accuracy import BATCH_SIZE
 from benchmark.cards.training_run import portable
 from benchmark.choices import EVALUATION_COMMANDS
 from benchmark.evaluation import OK, summarize
+from benchmark.metrics import METRICS
 from benchmark.results import read_rows, read_runs
 from deepnets.support import ConfigError, FormatError
 
@@ -103,7 +104,7 @@ def read_card_results(
         failed += int((part["status"] != OK).sum()) if split != "predefined" else 0
         smaller += int(((part["status"] == OK) & (part["batch_size"] < about["batch_size"])).sum())
         commands.append(_command(about, call, name))
-    return CardResults(results, list(dict.fromkeys(commands)), _about(chosen, name, smaller, failed))
+    return CardResults(results, list(dict.fromkeys(commands)), _about(chosen, name, metric, smaller, failed))
 
 
 def _is_known(split: Any) -> bool:
@@ -167,21 +168,29 @@ def _rounded(value: float) -> float | None:
     return round(value, 4) if math.isfinite(value) else None
 
 
-def _about(chosen: Mapping[str, tuple[str, dict[str, Any], str]], name: str, smaller: int, failed: int) -> str:
-    """Describe the results: images, batch sizes, networks and weights."""
+def _about(
+    chosen: Mapping[str, tuple[str, dict[str, Any], str]], name: str, metric: str, smaller: int, failed: int
+) -> str:
+    """Describe the results: metric, data, batch sizes, networks and weights."""
     runs = [about for _, about, _ in chosen.values()]
     sizes = " or ".join(str(size) for size in sorted({about["batch_size"] for about in runs}))
     whole = all(about.get("split_size") == about["networks"] for about in runs)
     part = "selected networks" if any(about.get("index") for about in runs) else "the first networks"
+    known = METRICS.get(metric)
+    figure = f"{known.label}{' in percent' if known.unit.strip() == '%' else ''}" if known else metric
+    is_text = any(about.get("task") == "text" for about in runs)
+    data = "test part of the texts" if is_text else "test images"
     text = (
-        f"top-1 accuracy in percent on the test images, batches of {sizes} with their own statistics; "
+        f"{figure} on the {data}, batches of {sizes}{'' if is_text else ' with their own statistics'}; "
         f"{'all networks of each split' if whole else f'of each split {part}'}, none of which was seen in "
         "training; standard errors with population deviation"
     )
     if "val" in chosen:
         text += "; val is on validation images"
     if failed:
-        text += "; networks for which the hypernetwork failed count as 0"
+        worst = 0.0 if known is None else known.worst
+        what = "have no value, and are in no mean" if worst is None else f"count as {worst:g}"
+        text += f"; networks for which the hypernetwork failed {what}"
     if smaller:
         text += f"; {smaller} networks were evaluated with smaller batches, because memory ran out"
     if before := [split for split in SPLITS if split in chosen and chosen[split][2] != name]:

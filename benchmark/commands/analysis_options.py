@@ -139,6 +139,8 @@ def load_inputs(options: argparse.Namespace, ghns: dict[str, GHN], splits: Seque
             else:
                 table = own_targets(rows, nets, runs=results.runs, metric=options.metric, curves=curves)
                 whose = f"{options.predictor} on {options.images}, {table.attrs['about']}"
+                if curves is not None and options.predictor not in set(curves["predictor"]):
+                    whose += f"; convergence times of {curves['predictor'].iloc[0]}"
         known = np.flatnonzero(table[list(PROPERTIES)].notna().any(axis=1))
         targets[split] = table[: known[-1] + 1 if len(known) else 1]
         about.append(f"{split}: {whose}")

@@ -64,7 +64,8 @@ def _run(options: argparse.Namespace) -> None:
     import json
 
     from benchmark.cards import bundle
-    from ghn_model.checkpoints import PRETRAINED
+    from benchmark.metrics import get_metric
+    from ghn_model.checkpoints import PRETRAINED, card_metric
 
     path = bundle(
         options.run,
@@ -82,20 +83,23 @@ def _run(options: argparse.Namespace) -> None:
     if not card["results"]:
         print("the card has no results yet; evaluate the first file, then run this command with --results")
         return
-    published = card.get("published", {})
-    print(f"\n{'top-1, percent':16}{'ours':>26}{'published' if published else '':>20}".rstrip())
+    published, metric = card.get("published", {}), card_metric(card)
+    known = get_metric(metric)
+    title = f"{known.label}, {known.unit}" if known.unit else known.label
+    wide = max(len(name) + 2 for name in (title, *card["results"]))
+    print(f"\n{title:{wide}}{'ours':>26}{'published' if published else '':>20}".rstrip())
     for split, found in card["results"].items():
-        print(f"{split:16}{_result(found):>26}{_result(published.get(split)):>20}".rstrip())
+        print(f"{split:{wide}}{_result(found, metric):>26}{_result(published.get(split), metric):>20}".rstrip())
 
 
-def _result(found: Mapping[str, Any] | None) -> str:
+def _result(found: Mapping[str, Any] | None, metric: str) -> str:
     """Format the results of a split, or of one network."""
     if found is None:
         return ""
-    figure = found.get("mean_top1", found.get("top1"))
+    figure = found.get(f"mean_{metric}", found.get(metric))
     if figure is None:
         return "failed"
-    if "mean_top1" not in found:
+    if f"mean_{metric}" not in found:
         return f"{figure:.2f}"
     failed = f", {found['failures']} failed" if found.get("failures") else ""
     return f"{figure:.2f}±{found['standard_error']:.2f} ({found['networks']}{failed})"

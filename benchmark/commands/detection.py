@@ -9,7 +9,7 @@ __all__ = ["run_detection"]
 
 _PROTOCOL = "penn-fudan"
 _USUAL_IMAGES = "digits"  # the default of --images
-_CLASSIFICATION_OPTIONS = ("shots", "train_on", "image_split", "evaluate_after", "lrs")
+_CLASSIFICATION_OPTIONS = ("shots", "train_on", "image_split", "evaluate_after", "lrs", "download")
 
 
 def run_detection(options: argparse.Namespace) -> None:

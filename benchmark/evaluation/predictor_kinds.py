@@ -23,7 +23,7 @@ from deepnets.data import Images, open_images
 from deepnets.graph import Graph
 from deepnets.support import ConfigError, import_attribute, is_attribute
 from ghn_model import describe
-from ghn_model.checkpoints import is_official, list_pretrained
+from ghn_model.checkpoints import is_official, is_repository, list_pretrained
 from ghn_model.config import PRESETS, GHNConfig
 from ghn_model.ghn import GHN
 
@@ -52,7 +52,8 @@ def _open_random(info: PredictorInfo, context: PredictorContext) -> Predictor:
 
 
 def _is_hypernetwork(spec: str) -> bool:
-    return spec in list_pretrained() or Path(spec).is_file() or is_official(spec)
+    known = spec in list_pretrained() or Path(spec).is_file() or is_official(spec)
+    return known or (is_repository(spec) and not Path(spec).exists())
 
 
 def _describe_hypernetwork(spec: str) -> PredictorInfo:

@@ -15,6 +15,7 @@ import numpy as np
 from markupsafe import Markup, escape
 
 from benchmark.evaluation import OK
+from benchmark.metrics import get_metric
 from benchmark.results import NAMES, Board, Cell, Column
 from deepnets.architecture import NODE_TYPES
 from deepnets.corpus import NETWORK_SPLITS, DeepNets1M
@@ -37,8 +38,8 @@ class Drawing(NamedTuple):
         The split, and the index of the network in it.
     role
         Why it is shown: "best", "median", "worst", or the name of the network.
-    value, num_params
-        Accuracy with the parameters of the predictor, NaN if it failed, and number of parameters.
+    value, unit, num_params
+        Value of the metric with the parameters of the predictor, NaN if it failed, its unit, and number of parameters.
     svg
         The SVG element.
     types
@@ -49,6 +50,7 @@ class Drawing(NamedTuple):
     network: int
     role: str
     value: float
+    unit: str
     num_params: float
     svg: Markup
     types: frozenset[int]
@@ -151,7 +153,8 @@ def _selected(cell: Cell, split: str) -> Iterator[tuple[str, int]]:
             yield NAMES.get(row.network.lower(), row.network) or f"#{row.index}", int(row.index)
         return
     indices = cell.fine["index"].to_numpy()
-    order = np.argsort(-cell.values, kind="stable")
+    sign = -1 if get_metric(cell.metric).higher_is_better else 1
+    order = np.argsort(sign * cell.values, kind="stable")
     for role, place in (("best", 0), ("median", len(order) // 2), ("worst", len(order) - 1)):
         if len(order) >= 3 or (len(order) and role == "best"):
             yield role, int(indices[order[place]])
@@ -172,7 +175,8 @@ def _draw(nets: DeepNets1M, index: int, role: str, cell: Cell) -> Drawing:
     graph = _graph(nets, index)
     row = cell.rows[cell.rows["index"] == index].iloc[0]
     value, num_params = float(row[cell.metric]), float(row["num_params"])
-    return Drawing(nets.split, index, role, value, num_params, _svg(graph, nets.split, index), _types(graph))
+    unit, svg = get_metric(cell.metric).unit, _svg(graph, nets.split, index)
+    return Drawing(nets.split, index, role, value, unit, num_params, svg, _types(graph))
 
 
 def _svg(graph: Graph, split: str, index: int) -> Markup:

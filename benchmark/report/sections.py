@@ -361,7 +361,7 @@ def architectures(inputs: ReportInputs) -> Values:
     splits: dict[str, list[Values]] = {}
     for one in pictures.chosen:
         label = one.role if one.split == "predefined" else f"{one.role}: #{one.network}"
-        value = "failed" if math.isnan(one.value) else f"{one.value:.2f} %"
+        value = "failed" if math.isnan(one.value) else f"{one.value:.2f} {one.unit}".rstrip()
         facts = f"{value}, {number(one.num_params)} parameters"
         splits.setdefault(one.split, []).append({"label": label, "facts": facts, "svg": one.svg})
     return {

@@ -71,7 +71,8 @@ def cutout(images: Tensor, length: int, generator: torch.Generator) -> Tensor:
     for size in images.shape[-2:]:
         center = torch.randint(size, (len(images), 1), generator=generator)
         place = torch.arange(size)
-        inside.append((place >= center - length // 2) & (place < center + length // 2))
+        first = center - length // 2
+        inside.append((place >= first) & (place < first + length))
     rows, columns = (part.to(images.device) for part in inside)
     return images.masked_fill(rows[:, None, :, None] & columns[:, None, None, :], 0)
 

@@ -40,7 +40,7 @@ class SGDRecipe:
         "sgd", "adam" (with weight decay as part of the gradient), "adamw", or "lamb" of timm, which limits the norm of
         the gradient to 1 by itself.
     lr
-        Learning rate of the first epoch after the warm-up.
+        Learning rate, before the factor of the schedule.
     momentum
         Momentum of "sgd".
     weight_decay
@@ -52,8 +52,8 @@ class SGDRecipe:
     gamma, milestones
         Factor of the learning rate, and the numbers of completed epochs after which it applies.
     warmup_epochs, warmup_lr
-        Number of epochs at the beginning in which the learning rate grows linearly, and its first value.  The schedule
-        counts these epochs, too.
+        Number of epochs at the beginning in which the learning rate grows linearly, and its first value, at most `lr`.
+        The schedule counts these epochs, too.
     warmup_steps
         Number of steps at the beginning in which the learning rate of the epoch is multiplied by a factor that grows
         linearly to 1.
@@ -226,7 +226,8 @@ class SGDRecipe:
         """
         done = epoch - 1
         if done < self.warmup_epochs:
-            return self.warmup_lr + done * (self.lr - self.warmup_lr) / self.warmup_epochs
+            first = min(self.warmup_lr, self.lr)
+            return first + done * (self.lr - first) / self.warmup_epochs
         if self.schedule == "cosine":
             return self.lr * (1 + math.cos(math.pi * done / self.epochs)) / 2
         if self.schedule == "exponential":

@@ -22,10 +22,12 @@ from deepnets.support import CheckpointError, ConfigError, DeepNetsError, Format
 from ghn_model.checkpoints import (
     FORMAT,
     TensorFile,
+    fetch,
     file_digest,
     find_official_checkpoint,
     how_to_get,
     is_official,
+    is_repository,
     is_safetensors,
     list_pretrained,
     read_saved,
@@ -72,7 +74,8 @@ def open_start(spec: str, device: torch.device | str = "cpu") -> Start:
     Parameters
     ----------
     spec
-        "random"; a bundled hypernetwork or the file of one; a file of tensors (safetensors or `torch.save`, of which
+        "random"; a bundled hypernetwork, the file of one, or a repository of the Hugging Face Hub that was downloaded
+        before; a file of tensors (safetensors or `torch.save`, of which
         only tensors are read); or a folder of such files, as `python -m benchmark sgd` writes it.  A label can precede
         it, as in "LABEL=SPEC"; by default it is the name of the file.
     device
@@ -107,6 +110,9 @@ def open_start(spec: str, device: torch.device | str = "cpu") -> Start:
     if not path.is_file():
         if is_official(spec):
             raise ConfigError(f"init: no such file: {spec!r}; {how_to_get(spec)}")
+        if is_repository(spec):
+            path = fetch(spec)
+    if not path.is_file():
         names = ", ".join([RANDOM, *list_pretrained()])
         raise ConfigError(f"init: no such file: {spec!r}; expected one of {names}, a file or a folder")
     digest = {"sha256": file_digest(path)}

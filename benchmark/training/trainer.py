@@ -59,7 +59,8 @@ class Trained(NamedTuple):
     curve
         A `pandas.DataFrame` with one row per epoch: `epoch` (from 1), `loss` (mean over the images of the epoch, with
         label smoothing), `train_top1` (of the outputs during training), `top1` and `top5` on the images for evaluation
-        (NaN where not evaluated), `seconds` of training so far (without evaluation), and `learning_rate`.
+        (NaN where not evaluated), `seconds` of training so far (without evaluation), and `learning_rate` (of the last
+        step).
     """
 
     state: dict[str, Tensor]
@@ -183,7 +184,7 @@ def train_network(
             if eval_images is not None and epoch in evaluated:
                 scores = score(net.eval(), eval_images, BATCH_SIZE, device=device, task=task)
             values = {"epoch": epoch, "loss": loss, "train_top1": train_top1, **scores.values}
-            curve.append({**values, "seconds": seconds, "learning_rate": recipe.lr_at(epoch)})
+            curve.append({**values, "seconds": seconds, "learning_rate": epochs.optimizer.param_groups[0]["lr"]})
             bar.set_postfix(loss=f"{loss:.3f}", train=f"{train_top1:.1f}", refresh=False)
             if each_epoch:
                 each_epoch(curve[-1])

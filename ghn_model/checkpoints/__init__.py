@@ -27,8 +27,8 @@ from ghn_model.checkpoints.files import (
     read_config,
     save_checkpoint,
 )
-from ghn_model.checkpoints.hub import push
-from ghn_model.checkpoints.markdown import markdown_card
+from ghn_model.checkpoints.hub import fetch, is_repository, push
+from ghn_model.checkpoints.markdown import card_metric, markdown_card
 from ghn_model.checkpoints.official import read_saved
 from ghn_model.checkpoints.official_names import OFFICIAL, find_official_checkpoint, how_to_get, is_official
 from ghn_model.checkpoints.official_writer import FORMATS, official_config, save_official
@@ -56,15 +56,18 @@ __all__ = [
     "Checkpoint",
     "TensorFile",
     "build_from",
+    "card_metric",
     "check_tensors",
     "check_writable",
     "checked_device",
     "content_digest",
+    "fetch",
     "file_digest",
     "find_official_checkpoint",
     "grow_tables",
     "how_to_get",
     "is_official",
+    "is_repository",
     "is_safetensors",
     "list_pretrained",
     "markdown_card",

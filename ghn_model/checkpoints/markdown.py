@@ -62,7 +62,7 @@ def markdown_card(name: str, card: Mapping[str, Any], config: GHNConfig) -> str:
         f"ghn = GHN.from_pretrained({json.dumps(name)}{', download=True' if '/' in name else ''})\n"
         "parameters = ghn.predict(model)  # a dict from names to tensors; the model does not change\n```"
     )
-    metric = _metric(card)
+    metric = card_metric(card)
     if results := list(_result_rows(card, metric)):
         known = METRICS.get(metric)
         unit = f", {known.unit.strip()}" if known and known.unit.strip() else ""
@@ -92,7 +92,7 @@ def _header(title: str, card: Mapping[str, Any]) -> str:
     if licence := card.get("licence"):
         lines.append(f"license: {_one_line(licence).lower() if licence == 'MIT' else json.dumps(_one_line(licence))}")
     lines += ["library_name: deepnets1m", "tags:", *(f"- {tag}" for tag in TAGS)]
-    metric = _metric(card)
+    metric = card_metric(card)
     kinds = {"top1": ("image-classification", "accuracy"), "perplexity": ("text-generation", "perplexity")}
     task, kind = kinds.get(metric, ("other", metric))
     found = [
@@ -117,8 +117,14 @@ def _header(title: str, card: Mapping[str, Any]) -> str:
     return "\n".join([*lines, "---"])
 
 
-def _metric(card: Mapping[str, Any]) -> str:
-    """The metric of the results: `perplexity` if their means are `mean_perplexity`."""
+def card_metric(card: Mapping[str, Any]) -> str:
+    """The metric of the results: `perplexity` if their means are `mean_perplexity`.
+
+    Examples
+    --------
+    >>> card_metric({"results": {"family:gpt2-widths/test": {"mean_perplexity": 16.4}}}), card_metric({})
+    ('perplexity', 'top1')
+    """
     fields = (field for result in _mapping(card.get("results")).values() for field in _mapping(result))
     return next((field.removeprefix("mean_") for field in fields if str(field).startswith("mean_")), "top1")
 

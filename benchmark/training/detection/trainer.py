@@ -132,7 +132,8 @@ def train_detector(
             scores = dict.fromkeys(DETECTION_METRICS, math.nan)
             if eval_images is not None:
                 scores = _evaluate(detector, eval_images, device)
-            row = {"epoch": epoch, "loss": loss, **scores, "seconds": seconds, "learning_rate": recipe.lr_at(epoch)}
+            rate = optimizer.param_groups[0]["lr"]
+            row = {"epoch": epoch, "loss": loss, **scores, "seconds": seconds, "learning_rate": rate}
             curve.append(row)
             if each_epoch:
                 each_epoch(row)

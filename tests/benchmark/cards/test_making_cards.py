@@ -12,12 +12,14 @@ import pytest
 
 from benchmark.__main__ import main
 from benchmark.cards import PUBLISHED, bundle, make_card
-from benchmark.cards.results import current_figures
+from benchmark.cards.results import current_figures, read_card_results
 from benchmark.cards.training_run import preset_of
+from benchmark.commands.card import _result
 from deepnets.support import ConfigError, FormatError
 from ghn_model import GHN
 from ghn_model.config import GHNConfig
 from ghn_model.training import Recipe
+from tests.support import made_up_results as made_up
 from tests.support.bundles import STEPS, Made, altered, card_at, card_command, change_runs, digest_of, rows
 
 
@@ -102,6 +104,32 @@ def test_evaluations_from_python_have_commands(copied: Made) -> None:
         "deepnets bench --predictors ghn1-digits --splits test --images digits --limit 3 --seed 3",
         "deepnets bench --predictors ghn1-digits --splits wide --images digits --limit 4 --seed 3",
     ]
+
+
+def test_cards_of_families_name_them(trained: Path, tmp_path: Path) -> None:
+    run = altered(trained, tmp_path / "run", corpus="resnet-widths/train 4fdbf003082fe330 6a1b61f68eb6a55d")
+    networks = card_at(bundle(run, "x", tmp_path))["data"]["networks"]
+    assert networks == "resnet-widths/train 4fdbf003082fe330 6a1b61f68eb6a55d; seed 0"
+
+
+def test_results_of_texts_are_described_as_such(copied: Made) -> None:
+    """A perplexity is no accuracy, and a network that failed has none."""
+    split = "family:gpt2-widths/test"
+    digest = digest_of(copied.path)
+    about = {"predictor": {"digest": digest, "spec": "lm"}, "split": split, "images": "python", "networks": 2}
+    about |= {"batch_size": 64, "started": "2026-01-01", "task": "text", "metric": "perplexity"}
+    lines = [made_up.row("r", "lm", split, i, 50.0, perplexity=value) for i, value in enumerate((16.0, ""))]
+    lines[1]["status"] = "failed"
+    (copied.results / "runs.json").write_text(json.dumps({"r": about}))
+    with (copied.results / "networks.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(lines[0]))
+        writer.writeheader()
+        writer.writerows(lines)
+    found = read_card_results(copied.results, {digest: "lm"}, "lm", "python", "perplexity")
+    assert found.results[split]["mean_perplexity"] == 16.0
+    assert found.about.startswith("perplexity on the test part of the texts, batches of 64; ")
+    assert found.about.endswith("; networks for which the hypernetwork failed have no value, and are in no mean")
+    assert _result(found.results[split], "perplexity") == "16.00±0.00 (2, 1 failed)"
 
 
 def change_rows(results: Path, **changes: str) -> None:

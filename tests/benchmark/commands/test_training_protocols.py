@@ -195,6 +195,7 @@ def test_detection(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["sgd", "--genotype", "DARTS", "--index", "1"], "--index: is for networks of a --split"),
         (["sgd", "--genotype", "DARTS", "DARTS"], "network: named twice: DARTS"),
         (["sgd", "--genotype", "DARTS", "--width", "3"], "C: must be even"),
+        (["finetune", "--task", "detection", "--genotype", "DARTS", "--download"], "--download: is for classification"),
         (["sgd", "--genotype", "DARTS", "--protocol", "penn-fudan"], "penn-fudan is for finetune --task detection"),
         (
             ["sgd", "--genotype", "DARTS", "--drop-path", "1"],

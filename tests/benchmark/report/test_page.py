@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from markupsafe import Markup
 
 from benchmark.report import leaderboard_text, write_report
-from benchmark.report.architectures import _selected, _wanted
-from benchmark.results import read_results
+from benchmark.report.architectures import Drawing, Pictures, _selected, _wanted
+from benchmark.report.sections import architectures
+from benchmark.results import Cell, read_results
 from deepnets.support import ConfigError
 from tests.benchmark.report.pages import Page, one
 from tests.support.made_up_results import row, run, write
@@ -142,6 +145,17 @@ def test_selected_networks_are_drawn_once(tmp_path: Path) -> None:
     found = [list(_selected(board.cells["p", column], column.split)) for column in board.columns]
     worst_to_best = [("best", 3), ("median", 1), ("worst", 0)]
     assert found == [[("best", 0)], [("best", 1)], [("best", 2), ("median", 1), ("worst", 0)], worst_to_best]
+
+
+def test_the_best_network_has_the_smallest_perplexity(tmp_path: Path) -> None:
+    """As in the leaderboard, and without the percent sign of accuracies."""
+    rows = pd.DataFrame([row("a", "p", "test", i, 50.0, perplexity=10.0 + i) for i in range(3)])
+    cell = Cell(rows, "perplexity", "a", 3, 64, 500)
+    assert list(_selected(cell, "test")) == [("best", 0), ("median", 1), ("worst", 2)]
+    assert cell.summary.best_index == 0
+    shown = Pictures([Drawing("test", 0, "best", 10.0, "", 1e6, Markup(""), frozenset())], [], [], [])
+    inputs: Any = SimpleNamespace(pictures=shown, clean=[SimpleNamespace(predictors=["p"], title="text")])
+    assert architectures(inputs)["splits"]["test"][0]["facts"].startswith("10.00, ")
 
 
 def test_single_networks_have_no_standard_error(tmp_path: Path) -> None:

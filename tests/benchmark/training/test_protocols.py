@@ -94,6 +94,21 @@ def test_the_warmup_is_that_of_timm() -> None:
         assert recipe.lr_at(epoch) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9)
 
 
+@pytest.mark.parametrize("preset", ["logah-vit-adamw", "logah-gpt2"])
+def test_a_warmup_never_falls(preset: str) -> None:
+    """Also to learning rates below the usual first one."""
+    recipe = SGDRecipe.preset(preset, warmup_epochs=5)
+    rates = [recipe.lr_at(epoch) for epoch in range(1, 7)]
+    assert max(rates) <= recipe.lr
+    assert rates[:5] == sorted(rates[:5])
+
+
+@pytest.mark.parametrize("length", [1, 3, 5, 16])
+def test_cutout_of_every_length(length: int) -> None:
+    cut = cutout(torch.ones(200, 1, 64, 64), length, torch.Generator().manual_seed(0))
+    assert (cut == 0).sum(dim=(1, 2, 3)).max() == length**2
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

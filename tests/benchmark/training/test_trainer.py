@@ -222,6 +222,8 @@ def test_curves() -> None:
 def test_evaluation_does_not_affect_training() -> None:
     plain = train_network(toy(), made(), SHORT)
     assert evaluated_epochs(12, []) == {12}
+    slow = train_network(toy(), made(), SHORT.replace(warmup_steps=1000))
+    assert (slow.curve["learning_rate"] < plain.curve["learning_rate"] / 10).all()
     often = train_network(toy(), made(), SHORT, eval_images=made(50), epochs_evaluated=[1, 2])
     assert same(plain.state, often.state)
 

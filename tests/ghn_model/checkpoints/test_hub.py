@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 import torch
 
+from benchmark.evaluation import PredictorContext, describe_predictor, open_networks, open_predictor
+from benchmark.training import open_start
+from deepnets.data import load_images
 from deepnets.support import CheckpointError, ConfigError, MissingDependencyError
 from ghn_model import GHN, GHNConfig
 from ghn_model.checkpoints.hub import is_repository
@@ -57,6 +60,25 @@ def test_what_was_downloaded_is_loaded_without_network(cache: Path, tmp_path: Pa
         assert all(torch.equal(a, b) for a, b in zip(loaded.parameters(), small().parameters(), strict=True))
     with pytest.raises(CheckpointError, match="download=True"):
         GHN.from_pretrained("user/name", revision="v2")
+
+
+def test_commands_take_what_was_downloaded(cache: Path, tmp_path: Path) -> None:
+    """As predictors of the benchmark, and as initial values; under the name of the repository."""
+    with pytest.raises(CheckpointError, match=r"'user/name': no such file"):
+        describe_predictor("user/name")
+    with pytest.raises(CheckpointError, match=r"'user/name': no such file"):
+        open_start("user/name")
+    store(cache, small().save(tmp_path / "x.safetensors", {"about": "small"}).read_bytes())
+    found = describe_predictor("user/name")
+    assert (found.label, found.kind, found.about) == ("name", "hypernetwork", "small")
+    networks = open_networks("predefined", data="data", num_classes=10, image_size=32)
+    context = PredictorContext(networks, load_images("digits", "test"))
+    opened = open_predictor(found, context)
+    assert isinstance(opened, GHN)
+    start = open_start("user/name")
+    assert (start.label, start.about["kind"]) == ("name", "hypernetwork")
+    assert start.ghn is not None
+    assert start.ghn.config.hidden == 8
 
 
 def test_nothing_is_downloaded_by_default(cache: Path) -> None:
