@@ -72,18 +72,16 @@ def _sum_with_scores(capture: Capture, call: Call) -> Value | None:
     """Return the sum of a product of matrices, or of the result of a softmax, and other data, if it is one of features.
 
     What is added to the scores of attention is computed beside them, and belongs to the attention.  If it is what they
-    are computed from, as in a residual connection, or the softmax is one of a single tensor, they are features.
+    are computed from, as in a residual connection, they are features.
     """
     values = list(dict.fromkeys(capture.value(tensor) for tensor in call.tensors))
     scores = [value for value in values if value.attends]
     others = [value for value in values if value.nodes and not value.attends and not value.selects]
     if not scores or not others:
         return None
-    within = {node for value in scores for node in value.nodes}
-    if any(len(value.nodes) > 1 for value in scores):
-        before = _ancestors(capture, within)
-        if not all(node in before for value in others for node in value.nodes):
-            return None
+    before = _ancestors(capture, {node for value in scores for node in value.nodes})
+    if not all(node in before for value in others for node in value.nodes):
+        return None
     nodes = {settle(capture, value) for value in (*scores, *others)}
     return Value((capture.recorder.join("sum", nodes),))
 

@@ -173,7 +173,7 @@ def test_networks_by_index(small: Path, here: Path) -> None:
     table = table_of(here / "out")
     assert table["index"].tolist() == ["1", "2", "3", "1", "2"]  # 1 of test had its row
     results = read_results(here / "out")
-    assert [run["index"] for run in results.runs.values()] == [[1, 2], [1, 2]]
+    assert [run["index"] for run in results.runs.values()] == [[1, 2, 3], [1, 2]]  # also of the first call
     with pytest.raises(ConfigError, match="index: test has networks 0 to 3, there is no 17"):
         command(*words, "--index", "3,17")
     with pytest.raises(ConfigError, match="the networks of test have no names"):

@@ -7,6 +7,7 @@ import json
 import math
 import random
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -60,7 +61,8 @@ def test_the_loss_decreases_and_a_hypernetwork_is_saved(corpus: Path, tmp_path: 
     assert path == tmp_path / "a" / "run" / "ghn.safetensors"
     log = rows(path.parent)
     assert [row["step"] for row in log] == list(range(2, 50, 2))
-    assert sum(row["loss"] for row in log[-12:]) / 12 < log[0]["loss"] - 0.03
+    # The median, because single networks without norms can have losses above 10 at the beginning of a training.
+    assert statistics.median(row["loss"] for row in log[-12:]) < log[0]["loss"] - 0.2
     assert all(0 <= row["top1"] <= 100 and 0 < row["hypernetwork_share"] < 1 and row["memory_mb"] > 0 for row in log)
     assert log[-1]["progress"] == 1
     found = describe(path)
