@@ -11,6 +11,7 @@ import io
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -132,7 +133,7 @@ def draw(
 
 
 def _is_size(size: Any) -> bool:
-    numbers = isinstance(size, (tuple, list)) and all(isinstance(each, (int, float)) for each in size)
+    numbers = isinstance(size, (tuple, list)) and all(isinstance(each, Real) for each in size)
     return numbers and len(size) == 2 and all(SIZES[0] <= each <= SIZES[1] for each in size)
 
 
