@@ -84,8 +84,7 @@ def _run(options: argparse.Namespace) -> None:
         print("the card has no results yet; evaluate the first file, then run this command with --results")
         return
     published, metric = card.get("published", {}), card_metric(card)
-    known = get_metric(metric)
-    title = f"{known.label}, {known.unit}" if known.unit else known.label
+    title = get_metric(metric).title
     wide = max(len(name) + 2 for name in (title, *card["results"]))
     print(f"\n{title:{wide}}{'ours':>26}{'published' if published else '':>20}".rstrip())
     for split, found in card["results"].items():

@@ -5,6 +5,7 @@ summary                  `summarize`: mean, standard error and failures of a tab
 networks                 the networks of a split, or models of torchvision and timm
 family_networks          the networks of a family
 predictors               the registry of predictors, and predictors by name
+predictor_context        what a predictor is given when it is opened
 predictor_texts          labels and descriptions of predictors
 predictor_objects        functions and hypernetworks as predictors
 predictor_kinds          the built-in kinds of predictors
@@ -39,12 +40,11 @@ from benchmark.evaluation.networks import (
     select_networks,
 )
 from benchmark.evaluation.parallel import evaluate_all
+from benchmark.evaluation.predictor_context import ImageInfo, PredictorContext
 from benchmark.evaluation.predictor_objects import Predictor
 from benchmark.evaluation.predictor_texts import check_label
 from benchmark.evaluation.predictors import (
     PREDICTORS,
-    ImageInfo,
-    PredictorContext,
     PredictorInfo,
     describe_predictor,
     open_predictor,

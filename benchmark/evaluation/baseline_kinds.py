@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from benchmark.evaluation.predictor_context import PredictorContext
 from benchmark.evaluation.predictor_kinds import states_digest
 from benchmark.evaluation.predictor_objects import Predictor
 from benchmark.evaluation.predictor_texts import begins_with
 from benchmark.evaluation.predictors import (
     PREDICTORS,
-    PredictorContext,
     PredictorInfo,
     PredictorKind,
 )

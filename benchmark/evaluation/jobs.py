@@ -10,11 +10,10 @@ from typing import Any, NamedTuple
 
 from benchmark.accuracy import BATCH_SIZE
 from benchmark.evaluation.networks import Networks, open_networks
+from benchmark.evaluation.predictor_context import ImageInfo, PredictorContext
 from benchmark.evaluation.predictor_objects import Predictor, as_predictor
 from benchmark.evaluation.predictors import (
     PREDICTORS,
-    ImageInfo,
-    PredictorContext,
     PredictorInfo,
     PredictorKind,
     open_predictor,

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from benchmark.evaluation.predictor_context import PredictorContext
 from benchmark.evaluation.predictor_objects import Predictor, TrainedState, as_predictor
 from benchmark.evaluation.predictor_texts import begins_with, first_line, source_digest
 from benchmark.evaluation.predictors import (
     PREDICTORS,
-    PredictorContext,
     PredictorInfo,
     PredictorKind,
 )

@@ -21,11 +21,9 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
-
-from benchmark.evaluation.networks import Networks
+from benchmark.evaluation.predictor_context import ImageInfo, PredictorContext
 from benchmark.evaluation.predictor_objects import Predictor, as_predictor
 from benchmark.evaluation.predictor_texts import begins_with, first_line, source_digest
 from deepnets.data import Images
@@ -113,60 +111,6 @@ class PredictorInfo:
         return {name: getattr(self, name) for name in ("label", "spec", "kind", "digest", "about", "data")}
 
 
-class ImageInfo(NamedTuple):
-    """What a predictor may know about the images that its networks are evaluated on.
-
-    Attributes
-    ----------
-    name, task
-        Name of the image set or of other data, and of the task of the networks.
-    num_classes, image_size
-        Number of classes, and height and width of the images; for texts, size of the vocabulary, and None.
-
-    Examples
-    --------
-    >>> ImageInfo("digits", 10, 32).task
-    'classification'
-    """
-
-    name: str
-    num_classes: int
-    image_size: int | None
-    task: str = "classification"
-
-    @classmethod
-    def of(cls, images: Images, task: str = "classification") -> ImageInfo:
-        """Describe images, or the data set of another task."""
-        return cls(images.name, images.num_classes, getattr(images, "image_size", None), task)
-
-
-class PredictorContext(NamedTuple):
-    """Context in which a predictor is opened.
-
-    Attributes
-    ----------
-    networks
-        Networks whose parameters are predicted.
-    images
-        Description of the images that the networks are evaluated on.  Predictors do not have the images themselves.
-    image_root
-        Folder of the image set, for predictors that train.
-    device
-        Device of the predictor.
-    seed
-        Seed of random weights and of training.
-    predict_class_layers
-        As in `benchmark.evaluate`.
-    """
-
-    networks: Networks
-    images: ImageInfo
-    image_root: Path | str | None = None
-    device: torch.device | str = "cpu"
-    seed: int = 0
-    predict_class_layers: bool = True
-
-
 @dataclass(frozen=True)
 class PredictorKind:
     """A kind of predictors: how texts of the kind are recognized, described and opened.
@@ -250,7 +194,6 @@ def register_predictor(
     'All parameters have the same value.'
     >>> del PREDICTORS._entries["constant"]
     """
-
     vocabulary = check_vocabulary(vocabulary)
 
     def described(spec: str) -> PredictorInfo:
@@ -336,6 +279,7 @@ def open_predictor(
 
     Examples
     --------
+    >>> import torch
     >>> from benchmark.evaluation import open_networks
     >>> networks = open_networks("predefined", data="data", num_classes=10, image_size=32)
     >>> context = PredictorContext(networks, ImageInfo("digits", 10, 32))

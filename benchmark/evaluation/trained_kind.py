@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 from torch import nn
 
+from benchmark.evaluation.predictor_context import PredictorContext
 from benchmark.evaluation.predictor_kinds import declared_images
 from benchmark.evaluation.predictor_objects import HypernetworkPredictor, Predictor
 from benchmark.evaluation.predictor_texts import begins_with, first_line, source_digest
 from benchmark.evaluation.predictors import (
     PREDICTORS,
-    PredictorContext,
     PredictorInfo,
     PredictorKind,
 )

@@ -67,8 +67,7 @@ def metric_text(name: str) -> str:
     >>> metric_text("top1")
     'top-1 accuracy, %'
     """
-    metric = get_metric(name)
-    return f"{metric.label}, {metric.unit}" if metric.unit else metric.label
+    return get_metric(name).title
 
 
 def signed(value: float) -> str:

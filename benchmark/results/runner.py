@@ -317,7 +317,7 @@ def _evaluate_missing(
     missing: dict[str, int] = {}
     for task in tasks:
         done = store.finished(task.run)
-        store.begin(task.run, _of_all(task.about, done.union(task.indices)))
+        store.begin(task.run, _covering(task.about, done.union(task.indices)))
         if retry_failed:
             done -= store.remove_failed(task.run, task.indices)
         todo = [index for index in task.indices if index not in done]
@@ -342,8 +342,8 @@ def _evaluate_missing(
     store.sort()
 
 
-def _of_all(about: Mapping[str, Any], indices: set[int]) -> dict[str, Any]:
-    """Return the description of a run that has, or is to have, rows of these networks, some of an earlier call."""
+def _covering(about: Mapping[str, Any], indices: set[int]) -> dict[str, Any]:
+    """Return the description of a run on these networks: those of this call, and of earlier ones that have rows."""
     if len(indices) == about["networks"]:
         return dict(about)
     first = indices == set(range(len(indices)))

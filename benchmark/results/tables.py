@@ -112,19 +112,19 @@ class Results:
 
     def cell(self, rows: pd.DataFrame, metric: str) -> Cell:
         """Return the cell of rows of one run, or of several on models of a library."""
-        found = [run for run in self.runs if run in set(rows["run"])]  # the newest is the last
+        ids = set(rows["run"])
+        found = [run for run in self.runs if run in ids]  # the newest is the last
         run = found[-1] if found else str(rows["run"].iloc[0])
         about = self.runs.get(run, {})
         missing = sum(max(0, _count(self.runs[name].get("networks")) - self.done.get(name, 0)) for name in found)
+        split_size = _count(about.get("split_size"))
         return Cell(
             rows=rows.reset_index(drop=True),
             metric=metric,
             run=run,
             run_size=len(rows) + missing if found else 0,
             batch_size=_count(about.get("batch_size")),
-            split_size=max(_count(about.get("split_size")), len(rows))
-            if len(found) > 1
-            else _count(about.get("split_size")),
+            split_size=max(split_size, len(rows)) if len(found) > 1 else split_size,
         )
 
     @property

@@ -75,9 +75,9 @@ def open_start(spec: str, device: torch.device | str = "cpu") -> Start:
     ----------
     spec
         "random"; a bundled hypernetwork, the file of one, or a repository of the Hugging Face Hub that was downloaded
-        before; a file of tensors (safetensors or `torch.save`, of which
-        only tensors are read); or a folder of such files, as `python -m benchmark sgd` writes it.  A label can precede
-        it, as in "LABEL=SPEC"; by default it is the name of the file.
+        before; a file of tensors (safetensors or `torch.save`, of which only tensors are read); or a folder of such
+        files, as `python -m benchmark sgd` writes it.  A label can precede it, as in "LABEL=SPEC"; by default it is the
+        name of the file.
     device
         Device of a hypernetwork.
 

@@ -317,7 +317,9 @@ class FamilyNetworks:
         fields = {name: value for name, value in network.config.items() if name not in self.family.sizes}
         built_by = [named(self.family.model), named(self._arguments)]
         settings = {"task": self.task, "model": built_by, "fields": fields, "image_size": self.image_size}
-        code = [*functions_in([self.family.model, self._arguments]), *self._modules()]
+        model_of = self.family.model
+        modules = [model_of.partition(":")[0]] if isinstance(model_of, str) and ":" in model_of else []
+        code = [*functions_in([model_of, self._arguments]), *modules]
         topology = self.cache.find(settings, model, network.example_inputs(), vocabulary or self.vocabulary, code)
         nodes, unused = topology.parameter_slots(model)
         types = np.array(topology.node_types, np.uint8)
@@ -332,11 +334,6 @@ class FamilyNetworks:
         )
         graph.network = network
         return graph
-
-    def _modules(self) -> list[str]:
-        """Return the name of the module of a model that is given by name."""
-        module, colon, _ = self.family.model.partition(":") if isinstance(self.family.model, str) else ("", "", "")
-        return [module] if colon else []
 
     @overload
     def __getitem__(self, index: int | tuple[int, int]) -> FamilyGraph: ...

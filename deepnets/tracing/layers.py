@@ -232,7 +232,7 @@ def mean(capture: Capture, call: Call) -> Any:
         value.nodes
         and value.kind in ("", "numbers", "scores")
         and x.is_floating_point()
-        and _is_global(x.dim(), *(_axes_of_mean(call)))
+        and _is_global(x.dim(), *_axes_of_mean(call))
     ):
         detail = "mean" if x.dim() >= 4 else ""
         value = Value((capture.recorder.add("glob_avg", [settle(capture, value)], detail=detail),))

@@ -65,8 +65,7 @@ def markdown_card(name: str, card: Mapping[str, Any], config: GHNConfig) -> str:
     metric = card_metric(card)
     if results := list(_result_rows(card, metric)):
         known = METRICS.get(metric)
-        unit = f", {known.unit.strip()}" if known and known.unit.strip() else ""
-        head = f"| networks | {known.label if known else metric}{unit} | best | number | failed | published |\n"
+        head = f"| networks | {known.title if known else metric} | best | number | failed | published |\n"
         head += "|---|---|---|---|---|---|\n"
         parts.append("## Results\n\n" + head + "\n".join(results))
         parts += [_sentence(card["results_about"])] if card.get("results_about") else []

@@ -107,6 +107,17 @@ class Metric:
         bound = self.minimum if self.higher_is_better else self.maximum
         return bound if math.isfinite(bound) else None
 
+    @property
+    def title(self) -> str:
+        """The label and the unit.
+
+        Examples
+        --------
+        >>> METRICS["top1"].title, METRICS["perplexity"].title
+        ('top-1 accuracy, %', 'perplexity')
+        """
+        return f"{self.label}, {self.unit}" if self.unit else self.label
+
     def value(self, mean: float) -> float:
         """Return the metric from the mean of `score` over all examples; NaN if it is not finite.
 

@@ -1,4 +1,4 @@
-"""Comparison of a training with the saved state that it resumes."""
+"""What identifies a training, and its comparison with the saved state that it resumes."""
 
 from __future__ import annotations
 
@@ -8,18 +8,35 @@ from typing import Any
 
 from torch import nn
 
+from deepnets.corpus import DeepNets1M
+from deepnets.families import FamilyNetworks
 from deepnets.support import CheckpointError, ConfigError, abbreviated
 from ghn_model.config import GHNConfig
 from ghn_model.training.hypernetwork import is_ghn
 from ghn_model.training.recipe import Recipe
 from ghn_model.training.state import read_identity
 
-__all__ = ["match_identity"]
+__all__ = ["identity_of_networks", "match_identity"]
 
 log = logging.getLogger(__name__)
 
 ADDED = {"num_nets", "width_seed", "wider_nets", "virtual_edges"}
 """What states of earlier versions do not tell."""
+
+
+def identity_of_networks(nets: DeepNets1M | FamilyNetworks) -> dict[str, Any]:
+    """Return what identifies training networks: the corpus or family, how many are used, and the rule of their widths.
+
+    Examples
+    --------
+    >>> from deepnets import DeepNets1M
+    >>> identity_of_networks(DeepNets1M(split="predefined"))
+    {'corpus': 'predefined', 'num_nets': 2, 'width_seed': 0, 'wider_nets': False}
+    """
+    if isinstance(nets, FamilyNetworks):
+        return {"corpus": nets.identity, "num_nets": len(nets)}
+    corpus = nets.file.content_digest if nets.file else nets.split
+    return {"corpus": corpus, "num_nets": len(nets), "width_seed": nets.seed, "wider_nets": nets.wider_nets}
 
 
 def match_identity(state_path: Path, hypernetwork: nn.Module, identity: dict[str, Any]) -> None:

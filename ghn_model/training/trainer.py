@@ -48,7 +48,7 @@ from ghn_model.training.meta_batches import DrawnNetworks, MetaBatch, meta_batch
 from ghn_model.training.objective import Objective, Outcome
 from ghn_model.training.optimization import Optimization
 from ghn_model.training.recipe import Recipe
-from ghn_model.training.resuming import match_identity
+from ghn_model.training.resuming import identity_of_networks, match_identity
 from ghn_model.training.schedules import Budget
 from ghn_model.training.state import CheckpointPolicy, Progress, load_state, save_state
 from ghn_model.training.step_parts import part
@@ -101,8 +101,7 @@ class Trainer:
         self.identity: dict[str, Any] = {
             "recipe": recipe.to_dict(),
             "images": images.name,
-            "corpus": _identity_of(nets),
-            **_drawing_of(nets),
+            **identity_of_networks(nets),
             **recorded_name(task),
         }
         if isinstance(images, TextStream):
@@ -264,7 +263,8 @@ class Trainer:
         metrics = torch.stack([outcome.loss.float(), outcome.tally / outcome.answers, outcome.log_norm])
         failed, norm = self.optimization.step(metrics)
         new = torch.stack([torch.ones_like(norm), metrics[0], metrics[1], norm]).double()
-        self.totals[:4] += torch.where(new.isfinite().all(), new, 0.0)  # a step that was skipped does not count
+        unchanged = failed | ~norm.isfinite()  # an overflow in half precision is no failure, but skips the update, too
+        self.totals[:4] += torch.where(unchanged, 0.0, new)
         self.totals[4] += failed
 
     def _report(self, log: Log | None) -> None:
@@ -387,20 +387,6 @@ def step_seed(seed: int, step: int, stream: int) -> int:
     False
     """
     return int.from_bytes(hashlib.sha256(f"{seed} {step} {stream}".encode()).digest()[:8], "little") >> 1
-
-
-def _identity_of(nets: DeepNets1M | FamilyNetworks) -> str:
-    """Return a text that changes when the training networks change."""
-    if isinstance(nets, FamilyNetworks):
-        return nets.identity
-    return nets.file.content_digest if nets.file else nets.split
-
-
-def _drawing_of(nets: DeepNets1M | FamilyNetworks) -> dict[str, Any]:
-    """Return which of the networks are trained on, and the rule of their widths."""
-    if isinstance(nets, FamilyNetworks):
-        return {"num_nets": len(nets)}
-    return {"num_nets": len(nets), "width_seed": nets.seed, "wider_nets": nets.wider_nets}
 
 
 def _command() -> dict[str, str]:

@@ -19,6 +19,7 @@ from ghn_model.__main__ import main
 from ghn_model.training import Hypernetwork, Schedule, load_weights
 from ghn_model.training.hypernetwork import build_hypernetwork, read_metadata
 from ghn_model.training.state import Progress, load_state, save_state
+from tests.support.own_hypernetworks import Scales
 from tests.support.training_runs import command, small_config, tensors, train_here
 
 MODULE = '''
@@ -50,24 +51,6 @@ def predict(model, graph):
     with torch.no_grad():
         return load_weights(Noise(), "run/hypernetwork.safetensors")([graph])[0]
 '''
-
-
-class Scales(nn.Module):
-    """Predicts constants: one for tensors with one axis, one for others."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.scale = nn.Parameter(torch.randn(2) / 10)
-
-    def forward(self, graphs: Sequence[Graph]) -> list[dict[str, Tensor]]:
-        return [
-            {
-                slot.name: self.scale[int(len(slot.shape) > 1)].expand(slot.shape)
-                for slots in graph.parameters
-                for slot in slots
-            }
-            for graph in graphs
-        ]
 
 
 class Prepared(Scales):
