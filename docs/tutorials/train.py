@@ -77,8 +77,8 @@ model = ghn.initialize(Network(NetworkConfig(GENOTYPES["DARTS"], n_cells=4, C=16
 print(ghn.config.hidden)  # 16
 
 # %% [markdown]
-# Six steps show that everything works. `ghn2-digits` was trained for most of an hour on one core. Such a training, as a
-# command that also resumes when it is repeated:
+# Six steps show that everything works. `ghn2-digits` was trained for most of an hour on one core. A training of that
+# length, as a command that also resumes when it is repeated:
 #
 # ```sh
 # deepnets train --preset ghn2 --images digits --minutes 60 --validate-every 1000
