@@ -1,9 +1,11 @@
 """The image sets `folder:PATH`: image files in one folder per class.
 
     PATH/cat/*.png, PATH/dog/*.png, ...                      divided into parts at random, with a seed
-    PATH/train/cat/*.png, ..., PATH/test/cat/*.png, ...      parts of your own; PATH/val/ is optional
+    PATH/train/cat/*.png, ..., PATH/test/cat/*.png, ...      parts of your own; PATH/val/ (or valid/) is optional
 
-Any number of classes from 2 on, grey or colour.  Grey images are repeated for the three channels that networks take.
+Images may lie in folders inside the folder of their class.  They are used as viewers show them: turned as their EXIF
+orientation says, and with white behind transparent pixels.  Any number of classes from 2 on, grey or colour.  Grey
+images are repeated for the three channels that networks take.
 """
 
 from __future__ import annotations
@@ -39,7 +41,12 @@ FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".pbm", ".pgm", ".ppm", ".tif", ".tiff", ".webp"))
 """What names of image files end with; other files are ignored."""
 
-_PARTS = ("train", "val", "test")
+_PARTS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
+"""Names of the folders of each part."""
+
+_HASHED = 1 << 16
+"""Bytes from the beginning of every file that identify its content; small images have no more."""
+
 _MAX_WORKERS = 8
 
 
@@ -95,11 +102,14 @@ class FolderSource:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Digest of the names and sizes of all files, and of the division into parts."""
+        """Digest of the names, sizes and first 64 KiB of all files, and of the division into parts."""
         digest = hashlib.sha256(str(self.side).encode())
         for part, files in self.parts.items():
             for file in files:
-                digest.update(f"\n{part} {file} {(self.folder / file).stat().st_size}".encode(errors="surrogatepass"))
+                path = self.folder / file
+                digest.update(f"\n{part} {file} {path.stat().st_size}\n".encode(errors="surrogatepass"))
+                with path.open("rb") as opened:
+                    digest.update(opened.read(_HASHED))
         return digest.hexdigest()[:16]
 
     @cached_property
@@ -147,7 +157,7 @@ class FolderSource:
         side = self.side
         files = [*self.parts["train"], *self.parts["val"]] if split == "trainval" else self.parts[split]
         position = {name: label for label, name in enumerate(self.classes)}
-        labels = np.array([position[_class_of(file)] for file in files], np.int64)
+        labels = np.array([position[self._class_of(file)] for file in files], np.int64)
         total = 3 * side * side * sum(map(len, self.parts.values()))
         statistics = self._checked(statistics)
         if total <= MAX_BYTES:
@@ -193,7 +203,10 @@ class FolderSource:
             workers=min(os.cpu_count() or 1, _MAX_WORKERS) if workers is None else workers,
             mean=statistics.mean,
             std=statistics.std,
+            flip=self.name.options.flip,
+            crop_ratio=1.0,
             formats=FORMATS,
+            as_viewed=True,
         )
 
     def _pixels(self, files: list[str]) -> Iterator[npt.NDArray[np.uint8]]:
@@ -202,8 +215,7 @@ class FolderSource:
 
     def _scan(self) -> tuple[list[str], dict[str, list[str]]]:
         """Return the classes, and the files of each part relative to the folder."""
-        own_parts = (self.folder / "train").is_dir()
-        if not own_parts:
+        if not self._has_parts:
             found = _class_folders(self.folder, self.folder)
             options = self.name.options
             return list(found), divide(
@@ -216,20 +228,37 @@ class FolderSource:
                 f"images: {self.folder / 'test'}: no such folder; {self.folder} has a folder train, so test images are "
                 "expected in a folder test beside it"
             )
-        present = [part for part in _PARTS if (self.folder / part).is_dir()]
-        by_part = {part: _class_folders(self.folder / part, self.folder) for part in present}
+        present = self._folders_of_parts()
+        by_part = {part: _class_folders(folder, self.folder) for part, folder in present.items()}
         classes = list(by_part["train"])
         for part in present:
             if different := sorted(set(classes) ^ set(by_part[part])):
                 lacks = part if different[0] in classes else "train"
                 raise FormatError(
-                    f"{self.folder / lacks}: has no folder of the class {different[0]!r}, which another part has"
+                    f"{present[lacks]}: has no folder of the class {different[0]!r}, which another part has"
                 )
         parts = {part: [file for name in classes for file in by_part[part][name]] for part in present}
         if "val" not in parts:
             named = {str(self.folder / "train" / name): files for name, files in by_part["train"].items()}
             parts |= divide(named, {"val": self.name.options.val}, self.name.options.seed)
         return classes, parts
+
+    @cached_property
+    def _has_parts(self) -> bool:
+        return (self.folder / "train").is_dir()
+
+    def _folders_of_parts(self) -> dict[str, Path]:
+        found = {}
+        for part, names in _PARTS.items():
+            folders = [self.folder / name for name in names if (self.folder / name).is_dir()]
+            if len(folders) > 1:
+                raise FormatError(f"{folders[0]} and {folders[1]}: two folders for the part {part}; keep one of them")
+            if folders:
+                found[part] = folders[0]
+        return found
+
+    def _class_of(self, file: str) -> str:
+        return Path(file).parts[1 if self._has_parts else 0]
 
 
 def _class_folders(folder: Path, base: Path) -> dict[str, list[str]]:
@@ -238,7 +267,7 @@ def _class_folders(folder: Path, base: Path) -> dict[str, list[str]]:
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         if not entry.is_dir() or entry.name.startswith("."):
             continue
-        paths = sorted(file.path for file in os.scandir(entry.path) if _is_image(file))
+        paths = sorted(_images_in(entry.path))
         if not paths:
             raise FormatError(f"{entry.path}: the class has no images ({', '.join(sorted(SUFFIXES))})")
         found[entry.name] = [os.path.relpath(path, base) for path in paths]
@@ -248,17 +277,19 @@ def _class_folders(folder: Path, base: Path) -> dict[str, list[str]]:
     return found
 
 
-def _class_of(file: str) -> str:
-    return Path(file).parent.name
-
-
-def _is_image(entry: os.DirEntry[str]) -> bool:
-    suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122
-    return suffix in SUFFIXES and not entry.name.startswith(".") and entry.is_file()
+def _images_in(folder: str) -> Iterator[str]:
+    """Yield the image files in a folder and the folders inside it; links to folders are not followed."""
+    for entry in os.scandir(folder):
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            yield from _images_in(entry.path)
+        elif Path(entry.name).suffix.lower() in SUFFIXES and entry.is_file():
+            yield entry.path
 
 
 def _opened(path: str, decode: bool = True) -> Image:
-    image = read_image(path, None, formats=FORMATS, decode=decode)
+    image = read_image(path, None, formats=FORMATS, decode=decode, as_viewed=True)
     if image.mode.startswith(("I", "F")):
         raise FormatError(f"{path}: has {image.mode} pixels of more than 8 bits per channel; convert it to 8 bits")
     return image

@@ -74,6 +74,8 @@ class ImageFolders:
         Mean and standard deviation of the channels, on a scale from 0 to 1; by default those of ImageNet.
     color_jitter : bool, default True
         Whether augmentation changes the colours of images.
+    flip : bool, default True
+        Whether augmentation mirrors images at random.
     rand_augment : str, default ""
         Configuration of timm's RandAugment, which is part of the augmentation (`RandAugment`); empty for none.
     crop_ratio : float, default 0
@@ -81,6 +83,8 @@ class ImageFolders:
         center is cropped; 0 for the published size (256 for 224 pixels).
     formats : tuple of str
         Formats of Pillow that are read; by default JPEG and PNG.
+    as_viewed : bool, default False
+        Whether images are read as viewers show them (`deepnets.data.decoding.read_image`).
     corruption : str, default ""
         Name of a common corruption (`deepnets.data.CORRUPTIONS`) of images that are not augmented, after they were
         resized and cropped; empty for none.
@@ -106,9 +110,11 @@ class ImageFolders:
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     color_jitter: bool = True
+    flip: bool = True
     rand_augment: str = ""
     crop_ratio: float = 0.0
     formats: tuple[str, ...] = FORMATS
+    as_viewed: bool = False
     corruption: str = ""
     severity: int = 1
 
@@ -189,7 +195,7 @@ class ImageFolders:
         FormatError
             If the file cannot be read as an image.
         """
-        return _decode(self.paths[row], seed, self._transform(augment), self.formats)
+        return self._decoder(augment)(self.paths[row], seed)
 
     def _batches(
         self, batch_size: int, shuffle: bool, augment: bool, drop_last: bool, generator: torch.Generator | None
@@ -207,7 +213,7 @@ class ImageFolders:
             for i, seed in zip(order.tolist(), seeds.tolist(), strict=True)
         ]
         loader: DataLoader[Any] = DataLoader(
-            _ImageFiles(examples, self._transform(augment), self.formats),
+            _ImageFiles(examples, self._decoder(augment)),
             batch_size=batch_size,
             drop_last=drop_last,
             num_workers=self.workers,
@@ -222,10 +228,11 @@ class ImageFolders:
             images, labels = batch
             yield images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
 
-    def _transform(self, augment: bool) -> Callable[[Any], Tensor]:
+    def _decoder(self, augment: bool) -> Callable[[str, int], Tensor]:
         corruption = (self.corruption, self.severity) if self.corruption else None
-        options = (self.color_jitter, self.rand_augment) if augment else (self.crop_ratio, corruption)
-        return _transform(self.image_size, augment, self.noise, self.mean, self.std, options)
+        options = (self.color_jitter, self.flip, self.rand_augment) if augment else (self.crop_ratio, corruption)
+        transform = _transform(self.image_size, augment, self.noise, self.mean, self.std, options)
+        return functools.partial(_decode, transform=transform, formats=self.formats, as_viewed=self.as_viewed)
 
 
 def evaluation_order(n: int, seed: int = EVALUATION_SEED) -> Tensor:
@@ -285,13 +292,14 @@ def _transform(
 ) -> Callable[[Any], Tensor]:
     """Return the function from a Pillow image to a normalised tensor.
 
-    The options are color_jitter and rand_augment of `ImageFolders` with augmentation, and without it crop_ratio and the
-    name and severity of a corruption, if there is one.
+    The options are color_jitter, flip and rand_augment of `ImageFolders` with augmentation, and without it crop_ratio
+    and the name and severity of a corruption, if there is one.
     """
     transforms = torchvision_transforms()
     if augment:
-        color_jitter, config = options
-        view = [transforms.RandomResizedCrop(size), transforms.RandomHorizontalFlip()]
+        color_jitter, flip, config = options
+        view = [transforms.RandomResizedCrop(size)]
+        view += [transforms.RandomHorizontalFlip()] if flip else []
         view += [transforms.ColorJitter(*_COLOR_JITTER)] if color_jitter else []
         view += [RandAugment(config)] if config else []
     else:  # 256 for 224 pixels as published; smaller images are not published
@@ -332,8 +340,8 @@ class _Corrupted:
 class _ImageFiles(torch.utils.data.Dataset[Any]):
     """Decodes images by their position in the pass; errors are returned, because workers cannot raise every type."""
 
-    def __init__(self, examples: list[_Example], transform: Callable[[Any], Tensor], formats: tuple[str, ...]) -> None:
-        self.examples, self.transform, self.formats = examples, transform, formats
+    def __init__(self, examples: list[_Example], decode: Callable[[str, int], Tensor]) -> None:
+        self.examples, self.decode = examples, decode
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -341,16 +349,18 @@ class _ImageFiles(torch.utils.data.Dataset[Any]):
     def __getitem__(self, index: int) -> tuple[Tensor, int] | FormatError:
         example = self.examples[index]
         try:
-            return _decode(example.path, example.seed, self.transform, self.formats), example.label
+            return self.decode(example.path, example.seed), example.label
         except FormatError as error:
             return error
 
 
-def _decode(path: str, seed: int, transform: Callable[[Any], Tensor], formats: tuple[str, ...]) -> Tensor:
+def _decode(
+    path: str, seed: int, *, transform: Callable[[Any], Tensor], formats: tuple[str, ...], as_viewed: bool
+) -> Tensor:
     """Decode and transform an image, with random numbers that do not depend on the process."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        image = read_image(path, formats=formats)
+        image = read_image(path, formats=formats, as_viewed=as_viewed)
         try:
             return transform(image)
         except Exception as error:  # torchvision raises many types, for example for images of extreme shapes

@@ -164,6 +164,40 @@ class ImageSet:
         resize = None if image_size in (None, self.images.shape[-1]) else image_size
         return replace(self, resize=resize, noise=noise).to(device)
 
+    def pixels(self, rows: Tensor, augment: bool = False, generator: torch.Generator | None = None) -> Tensor:
+        """Return images as they are in batches, before `normalized`: augmented on request, and resized.
+
+        Parameters
+        ----------
+        rows : Tensor
+            `(n,) int64`, positions of the images.
+        augment : bool, default False
+            Whether to augment them, as `augmented` and `rand_augment` say.
+        generator : torch.Generator, optional
+            Random numbers, on the device of the images; by default PyTorch's global generator.
+
+        Returns
+        -------
+        Tensor
+            `(n, 3, image_size, image_size)`, values from 0 to 255; uint8, or float32 if they are resized.
+
+        Examples
+        --------
+        >>> from deepnets.data import load_images
+        >>> digits = load_images("digits", "val", image_size=64)
+        >>> digits.pixels(torch.tensor([0, 1])).shape
+        torch.Size([2, 3, 64, 64])
+        """
+        images = self.images[rows]
+        if augment:
+            images = self.augmented(images, generator)
+            if self.rand_augment:
+                images = rand_augmented(images, self.rand_augment, generator)
+        if self.resize:
+            side = (self.resize, self.resize)
+            images = F.interpolate(images.float(), side, mode="bilinear", antialias=True).clamp_(0, 255)
+        return images
+
     def normalized(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Normalise images to mean 0 and variance 1 per channel, after adding noise if `noise` is not 0.
 
@@ -289,15 +323,7 @@ class ImageSet:
         for rows in torch.split(order, batch_size):
             if drop_last and len(rows) < batch_size:
                 return
-            images = self.images[rows]
-            if augment:
-                images = self.augmented(images, generator)
-                if self.rand_augment:
-                    images = rand_augmented(images, self.rand_augment, generator)
-            if self.resize:
-                side = (self.resize, self.resize)
-                images = F.interpolate(images.float(), side, mode="bilinear", antialias=True).clamp_(0, 255)
-            yield self.normalized(images, generator), self.labels[rows]
+            yield self.normalized(self.pixels(rows, augment, generator), generator), self.labels[rows]
 
     @cached_property
     def _constants(self) -> Tensor:

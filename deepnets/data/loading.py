@@ -18,13 +18,22 @@ name, so the command lines and parallel evaluations need `"shapes:load"`.
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from deepnets.data.names import parse_name
 from deepnets.data.sources import open_source
-from deepnets.support import IMAGE_SPLITS, ConfigError, Registry, at_least, checked_integer, is_attribute
+from deepnets.support import (
+    IMAGE_SPLITS,
+    ConfigError,
+    Registry,
+    at_least,
+    checked_integer,
+    is_attribute,
+    naming_extras,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -74,7 +83,8 @@ class ImageLoader(Protocol):
         noise : float
             Standard deviation of Gaussian noise that is added to the pixels, on a scale from 0 to 1.
         **options
-            `workers`, the number of processes that read files, is passed only if the user gave it.
+            `workers`, the number of processes that read files, is passed only if the user gave it and the function
+            has a parameter for it.
 
         Returns
         -------
@@ -184,6 +194,7 @@ def register_image_set(name: str, loader: ImageLoader, info: ImageSetInfo | None
     _INFO[name] = info or ImageSetInfo(name)
 
 
+@naming_extras()
 def open_images(
     name: str,
     split: str = "train",
@@ -232,7 +243,8 @@ def open_images(
         Height and width of the images in batches, in pixels; by default that of the table.  Images of `cifar10` at
         another size are normalised with the constants of ImageNet, which networks of that size expect.
     workers : int, optional
-        Processes that read the files of `imagenet` and of large folders; by default one per core, at most 8.
+        Processes that read the files of `imagenet` and of large folders; by default one per core, at most 8.  Sets in
+        memory need none.
     statistics : ImageStatistics, optional
         For `folder:` and `torchvision:`, statistics that were stored beside a run (`deepnets.data.run_statistics`); by
         default they are computed from the training images.
@@ -273,6 +285,8 @@ def open_images(
         raise ConfigError(f"noise: expected a standard deviation, 0 or more; got {noise!r}")
     if image_size is not None:
         image_size = checked_integer("image_size", image_size, at_least(1))
+    if workers is not None:
+        workers = checked_integer("workers", workers, at_least(0))
     if corruption_root is not None and corruption is None:
         raise ConfigError("corruption_root: needs a corruption")
     if corruption is not None and noise:
@@ -281,8 +295,9 @@ def open_images(
     if source := open_source(name, root=root, image_size=image_size, download=download):
         images = source.open(split, device=device, noise=float(noise), statistics=statistics, workers=workers)
     else:
-        options = {} if workers is None else {"workers": workers}
-        images = IMAGE_SETS[name](
+        loader = IMAGE_SETS[name]
+        options = {"workers": workers} if workers is not None and _takes_workers(loader) else {}
+        images = loader(
             split, root=root, download=download, device=device, image_size=image_size, noise=float(noise), **options
         )
         if is_attribute(name):
@@ -292,6 +307,11 @@ def open_images(
     from deepnets.data.corrupted import corrupted_images
 
     return corrupted_images(images, corruption, corruption_root)
+
+
+def _takes_workers(loader: ImageLoader) -> bool:
+    parameters = inspect.signature(loader).parameters.values()
+    return any(each.name == "workers" or each.kind is each.VAR_KEYWORD for each in parameters)
 
 
 def _checked(images: Any, name: str, split: str) -> Images:
@@ -326,6 +346,7 @@ def _checked(images: Any, name: str, split: str) -> Images:
     return replace(images, images=pixels.expand(-1, 3, -1, -1).contiguous()) if shape[1] == 1 else images
 
 
+@naming_extras()
 def load_images(
     name: str,
     split: str = "train",

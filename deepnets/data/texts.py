@@ -12,7 +12,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from deepnets.support import IMAGE_SPLITS, ConfigError, FormatError, MissingDataError, Registry, read_whole
+from deepnets.support import (
+    IMAGE_SPLITS,
+    ConfigError,
+    FormatError,
+    MissingDataError,
+    Registry,
+    naming_extras,
+    read_whole,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -106,6 +114,7 @@ def check_text_name(name: str) -> str:
         raise ConfigError(f"{error}, text:PATH or wikitext:PATH") from error
 
 
+@naming_extras()
 def open_texts(
     name: str = "python",
     split: str = "train",
@@ -175,11 +184,15 @@ def _part(text: bytes, split: str) -> bytes:
 
 
 def _line_end(text: bytes, place: int) -> int:
-    """Return the position after the line of a position; the position itself at the ends, or without lines."""
+    """Return the position after the line of a position; at the ends, or without lines, that of the next character."""
     if place in (0, len(text)):
         return place
     found = text.find(b"\n", place - 1)
-    return place if found < 0 or found + 1 == len(text) else found + 1
+    if found >= 0 and found + 1 < len(text):
+        return found + 1
+    while place < len(text) and text[place] & 0xC0 == 0x80:  # inside a character of UTF-8
+        place += 1
+    return place
 
 
 def _read_plain(path: Path, split: str) -> bytes:

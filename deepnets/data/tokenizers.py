@@ -68,8 +68,9 @@ class ByteTokenizer:
 class FileTokenizer:
     """The tokenizer of a file `tokenizer.json`, as the library tokenizers of Hugging Face writes it.
 
-    Special tokens are not added.  The file is data; reading it runs no code.  Rules that lengthen a text more than 64
-    times are refused, because they would take gigabytes; the time that rules take is not limited.
+    Special tokens are not added, and truncation and padding that the file asks for are not applied.  The file is data;
+    reading it runs no code.  Rules that lengthen a text more than 64 times are refused, because they would take
+    gigabytes; the time that rules take is not limited.
 
     Parameters
     ----------
@@ -102,6 +103,8 @@ class FileTokenizer:
         try:
             growth = _growth(parse_json(content).get("normalizer"))
             self._tokenizer: Any = tokenizers.Tokenizer.from_str(content.decode())
+            self._tokenizer.no_truncation()  # files keep the options of a call, which would cut a corpus to 512 tokens
+            self._tokenizer.no_padding()
         except Exception as error:  # the library raises Exception itself
             raise FormatError(f"{path}: is not the file of a tokenizer: {in_one_line(error, 200)}") from error
         if growth > _MOST_GROWTH:

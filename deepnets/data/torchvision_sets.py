@@ -6,7 +6,9 @@ of the files that it unpickles, those of CIFAR.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +25,7 @@ from deepnets.support import (
     FormatError,
     MissingDataError,
     MissingDependencyError,
+    exclusive,
     import_torchvision,
     in_one_line,
 )
@@ -182,6 +185,16 @@ class TorchvisionSource:
         return in_memory(self.name, split, self._pixels(rows), labels, len(self.classes), statistics, **options)  # type: ignore[arg-type]
 
     def _open(self, download: bool) -> dict[str, Any]:
+        if not download:
+            return self._read(download=False)
+        with contextlib.suppress(OSError):
+            self.root.mkdir(parents=True, exist_ok=True)
+        if not os.access(self.root, os.W_OK):  # torchvision needs to write only if files are missing
+            return self._read(download=True)
+        with exclusive(self.root, wait=True):  # the first of several processes downloads
+            return self._read(download=True)
+
+    def _read(self, download: bool) -> dict[str, Any]:
         module: Any = import_torchvision().datasets
         kind = getattr(module, self.name.argument)
         parts, arguments = TORCHVISION_SETS[self.name.argument]

@@ -21,7 +21,7 @@ __all__ = ["atomic_write", "exclusive", "remove_temporary", "replace_file", "syn
 
 
 @contextlib.contextmanager
-def exclusive(folder: Path) -> Iterator[None]:
+def exclusive(folder: Path, *, wait: bool = False) -> Iterator[None]:
     """Lock a folder while the block runs, so that one process at a time writes to it.
 
     The operating system releases the lock when the process ends, even when it is killed.
@@ -30,11 +30,13 @@ def exclusive(folder: Path) -> Iterator[None]:
     ----------
     folder
         An existing folder.  The lock is the file `.lock` in it.
+    wait
+        Whether to wait until another process has released the lock.
 
     Raises
     ------
     BusyError
-        If another process holds the lock.
+        If another process holds the lock, unless `wait` is set.
 
     Examples
     --------
@@ -45,7 +47,7 @@ def exclusive(folder: Path) -> Iterator[None]:
     """
     lock = FileLock(folder / ".lock")
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=-1 if wait else 0)
     except Timeout as error:
         raise BusyError(
             f"{folder}: is in use by another process; wait until it has ended, or choose another folder"

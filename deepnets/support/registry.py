@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from deepnets.support.errors import ConfigError, in_one_line
+from deepnets.support.extras import EXTRA_OF, missing_dependency
 
 __all__ = ["Registry", "import_attribute", "is_attribute"]
+
+_OWN = ("deepnets.", "ghn_model.", "benchmark.")
 
 T = TypeVar("T")
 
@@ -164,6 +167,8 @@ def _imported(spec: str, kind: str) -> Any:
     try:
         found: Any = importlib.import_module(module)
     except Exception as error:  # the module runs code of its own
+        if isinstance(error, ModuleNotFoundError) and error.name in EXTRA_OF and module.startswith(_OWN):
+            raise missing_dependency(error.name) from error
         reason = "not enough memory" if isinstance(error, MemoryError) else in_one_line(error)
         raise ConfigError(f"{kind}: {module} cannot be imported: {reason}") from error
     for name in path.split("."):

@@ -95,7 +95,10 @@ class ImageStream:
         self.name, self.num_classes, self.image_size = images.name, images.num_classes, images.image_size
         self.per_epoch = _steps_per_epoch(images, batch_size)
         self._images, self._batch_size, self._augment, self._seed = images, batch_size, augment, seed
-        black, white = images.normalized(torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 3, 1, 1))
+        without_noise = replace(images, noise=0.0)
+        black, white = without_noise.normalized(
+            torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 3, 1, 1)
+        )
         self._slope, self._start = (part.to(images.images.device) for part in ((white - black) / 255, black))
         self._epoch = -1
         self._order = torch.empty(0)
@@ -107,9 +110,9 @@ class ImageStream:
             order = torch.from_numpy(order_of_epoch(len(self._images), self._seed, epoch))
             self._epoch, self._order = epoch, order.to(self._images.images.device)
         rows = self._order[number * self._batch_size : (number + 1) * self._batch_size]
-        images = self._images.images[rows]
-        if self._augment:
-            images = self._images.augmented(images)
+        images = self._images.pixels(rows, self._augment)
+        if self._images.noise:
+            return self._images.normalized(images), self._images.labels[rows]
         return images * self._slope + self._start, self._images.labels[rows]
 
 

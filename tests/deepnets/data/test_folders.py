@@ -139,6 +139,112 @@ def test_large_sets_are_read_from_files(tmp_path: Path, monkeypatch: pytest.Monk
     assert torch.allclose(batches[0], expected[0], atol=1e-5)
 
 
+def test_large_sets_are_the_same_images_as_small_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A border shows whether images are enlarged, as those of ImageNet are; white on one side, whether they turn."""
+    pixels = np.full((224, 224, 3), 255, np.uint8)
+    pixels[:10] = pixels[-10:] = pixels[:, :10] = pixels[:, -10:] = 0
+    for label in ("a", "b"):
+        for number in range(3):
+            path = tmp_path / label / f"{number}.png"
+            path.parent.mkdir(exist_ok=True)
+            Image.fromarray(pixels).save(path)
+    small = next(open_images(f"folder:{tmp_path}", "test").batches(2))[0]
+    monkeypatch.setattr(folders_module, "MAX_BYTES", 1000)
+    large = next(open_images(f"folder:{tmp_path}", "test", workers=0).batches(2))[0]
+    assert torch.allclose(small, large, atol=1e-5)
+
+
+@pytest.mark.parametrize(("flip", "sides"), [(0, {True}), (1, {True, False})])
+def test_large_sets_are_mirrored_unless_they_hold_characters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flip: int, sides: set[bool]
+) -> None:
+    pixels = np.zeros((32, 32), np.uint8)
+    pixels[:, :16] = np.linspace(255, 0, 16)  # whatever is cropped, it becomes darker to the right
+    for label in ("a", "b"):
+        for number in range(30):
+            path = tmp_path / label / f"{number}.png"
+            path.parent.mkdir(exist_ok=True)
+            Image.fromarray(pixels).save(path)
+    monkeypatch.setattr(folders_module, "MAX_BYTES", 1000)
+    images = open_images(f"folder:{tmp_path}?flip={flip}", "train", workers=0)
+    batch = next(images.batches(30, augment=True, generator=torch.Generator().manual_seed(0)))[0]
+    left, right = batch[..., :16].mean(dim=(1, 2, 3)), batch[..., 16:].mean(dim=(1, 2, 3))
+    assert set((left > right)[left != right].tolist()) == sides
+
+
+# --- what photographs and drawings look like ---
+
+
+@pytest.fixture(params=["in memory", "from files"])
+def held(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways in which images are held."""
+    if request.param == "from files":
+        monkeypatch.setattr(folders_module, "MAX_BYTES", 1000)
+    return str(request.param)
+
+
+def first_image(folder: Path) -> torch.Tensor:
+    """Return the pixels of an image, `(3, 32, 32)` from 0 to 1."""
+    images = open_images(f"folder:{folder}", "train", workers=0)
+    mean, std = (torch.tensor(getattr(images, name)).view(3, 1, 1) for name in ("mean", "std"))
+    return next(images.batches(1))[0][0] * std + mean
+
+
+@pytest.mark.parametrize(("orientation", "white"), [(1, "top"), (3, "bottom"), (6, "right"), (8, "left")])
+def test_photographs_are_upright(tmp_path: Path, held: str, orientation: int, white: str) -> None:
+    """Orientations as in the EXIF standard: 6 is shown turned by 90 degrees clockwise, so that the top is right."""
+    pixels = np.zeros((32, 32, 3), np.uint8)
+    pixels[:16] = 255
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for label in ("a", "b"):
+        for number in range(3):
+            path = tmp_path / label / f"{number}.jpg"
+            path.parent.mkdir(exist_ok=True)
+            Image.fromarray(pixels).save(path, quality=95, exif=exif)
+    image = first_image(tmp_path)
+    halves = {"top": image[:, :16], "bottom": image[:, 16:], "left": image[..., :16], "right": image[..., 16:]}
+    assert max(halves, key=lambda half: halves[half].mean().item()) == white
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_behind_transparent_pixels_is_white(tmp_path: Path, held: str, mode: str) -> None:
+    shape = Image.new("RGBA", (32, 32), (0, 0, 0, 0))  # transparent black
+    shape.paste((0, 0, 0, 255), (0, 0, 16, 32))  # and black that is not transparent, on the left
+    for label in ("a", "b"):
+        for number in range(3):
+            path = tmp_path / label / f"{number}.png"
+            path.parent.mkdir(exist_ok=True)
+            made = shape.quantize() if mode == "P" else shape.convert(mode)
+            made.save(path)
+    image = first_image(tmp_path)
+    assert image[..., :16].abs().max() < 0.01
+    assert image[..., 16:].min() > 0.99
+
+
+def test_folders_inside_classes_and_other_names_of_the_validation_part(tmp_path: Path) -> None:
+    for number, part in enumerate(("train", "valid", "test")):
+        for label in ("a", "b"):
+            for place in ("1.png", "2021/2.png", "2021/june/3.png", ".thumbnails/4.png", "2021/notes.txt"):
+                path = tmp_path / part / label / place
+                path.parent.mkdir(parents=True, exist_ok=True)
+                if path.suffix == ".png":
+                    Image.new("L", (16, 16), 100 * number + (label == "b")).save(path)
+    for number, split in enumerate(("train", "val", "test")):
+        images = opened(tmp_path, split)
+        found = zip(images.images[:, 0, 0, 0].tolist(), images.labels.tolist(), strict=True)
+        assert sorted(found) == [(100 * number, 0)] * 3 + [(100 * number + 1, 1)] * 3
+    (tmp_path / "val").mkdir()
+    with pytest.raises(FormatError, match=r"val and .*valid: two folders for the part val; keep one of them"):
+        opened(tmp_path)
+
+
+def test_a_link_to_a_folder_above_is_not_followed(tmp_path: Path) -> None:
+    write_folder(tmp_path, classes=2, images=5)
+    (tmp_path / "class0" / "again").symlink_to(tmp_path)
+    assert sum(len(opened(tmp_path, split)) for split in ("train", "val", "test")) == 10
+
+
 # --- statistics beside a run ---
 
 
@@ -160,6 +266,22 @@ def test_changed_images_are_an_error_when_a_run_is_resumed(tmp_path: Path) -> No
     first = run_statistics(run, name)
     write_image(tmp_path / "images" / "class1" / "new.png")
     with pytest.raises(ConfigError, match=r"have changed since the run began; use another folder for the run"):
+        open_images(name, "train", statistics=first)
+
+
+def test_other_pixels_in_files_of_the_same_size_are_an_error_when_a_run_is_resumed(tmp_path: Path) -> None:
+    def write(level: int) -> None:
+        for number in range(8):
+            path = tmp_path / "images" / "ab"[number % 2] / f"{number}.bmp"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("L", (16, 16), level + number).save(path)
+
+    write(10)
+    name = f"folder:{tmp_path / 'images'}"
+    first = run_statistics(tmp_path / "run", name)
+    assert open_images(name, "train", statistics=first)
+    write(200)
+    with pytest.raises(ConfigError, match="have changed since the run began"):
         open_images(name, "train", statistics=first)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from deepnets.data import (
     register_image_set,
 )
 from deepnets.support import ConfigError, Registry
+from tests.support.hidden_packages import run_without
 
 ROOT = Path(__file__).parents[3]
 SHAPES = """
@@ -155,6 +157,36 @@ def test_the_names_need_no_torch() -> None:
     """Command lines list the names without importing torch."""
     program = "import sys; from deepnets.data import IMAGE_SETS; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+
+
+@pytest.mark.parametrize("name", ["digits", "shapes:load", "shapes:lazy"])
+def test_workers_are_accepted_for_every_set(shapes: Path, name: str) -> None:
+    assert len(open_images(name, "train", workers=2)) > 0
+    with pytest.raises(ConfigError, match="workers: expected"):
+        open_images(name, "train", workers=-1)
+
+
+@pytest.mark.parametrize(
+    ("hidden", "message"),
+    [
+        ("torch", r'PyTorch: pip install "deepnets1m\[torch\]"'),
+        ("sklearn", r'scikit-learn: pip install "deepnets1m\[torch\]"'),
+    ],
+)
+def test_what_to_install_for_the_built_in_sets(tmp_path: Path, hidden: str, message: str) -> None:
+    (line,) = run_without(
+        [hidden],
+        """
+from deepnets.support import MissingDependencyError
+from deepnets.data import open_images
+try:
+    open_images("digits", "test")
+except MissingDependencyError as error:
+    print(error)
+""",
+        tmp_path,
+    )
+    assert re.search(message, line)
 
 
 def test_user_defined_sets_on_the_command_line(shapes: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -187,6 +187,29 @@ def test_the_tokenizer_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         open_texts(f"text:{tmp_path / 'text'}", tokenizer=file)
 
 
+def test_a_tokenizer_that_cuts_and_pads_gives_the_whole_text(tmp_path: Path) -> None:
+    """`save_pretrained` of the library transformers stores the options of the last call in the file."""
+    tokenizers = pytest.importorskip("tokenizers")
+    (tmp_path / "text").write_bytes(b"line word line other\n" * 200)
+    whole = open_texts(f"text:{tmp_path / 'text'}", tokenizer=tokenizer_file(tmp_path / "plain.json"))
+    tokenizer = tokenizers.Tokenizer.from_file(str(tmp_path / "plain.json"))
+    tokenizer.enable_truncation(max_length=16)
+    tokenizer.enable_padding(length=4096)
+    tokenizer.save(str(tmp_path / "cutting.json"))
+    cut = open_texts(f"text:{tmp_path / 'text'}", tokenizer=tmp_path / "cutting.json")
+    assert torch.equal(cut.tokens, whole.tokens)
+
+
+@pytest.mark.parametrize("length", [50, 3001, 3002, 3003])
+def test_parts_of_a_text_without_lines_end_between_characters(tmp_path: Path, length: int) -> None:
+    text = "".join(chr(0x4E00 + number % 5000) + "é" * (number % 2) + "🙂" * (number % 3) for number in range(length))
+    (tmp_path / "text").write_text(text, encoding="utf-8")
+    parts = [
+        content(open_texts(f"text:{tmp_path / 'text'}", part, sequence_length=2)) for part in ("train", "val", "test")
+    ]
+    assert "".join(part.decode() for part in parts) == text
+
+
 @pytest.mark.parametrize("damage", [b"", b"{}", b"\xff\xfe", json.dumps({"model": {"type": "os"}}).encode()])
 def test_files_that_are_no_tokenizers(tmp_path: Path, damage: bytes) -> None:
     pytest.importorskip("tokenizers")

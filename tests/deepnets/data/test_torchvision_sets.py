@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -68,6 +70,28 @@ def test_downloading_is_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(MissingDataError, match="no network"):
         open_images("torchvision:CIFAR100", "train", root=tmp_path, download=True)
     assert asked == [True]
+
+
+def test_processes_download_one_after_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torchvision writes files in place, so that a second download would spoil those of the first."""
+    working: list[int] = []
+    most: list[int] = []
+
+    def fake(root: str, train: bool, download: bool) -> object:
+        working.append(1)
+        most.append(len(working))
+        time.sleep(0.1)
+        working.pop()
+        raise RuntimeError("no network")
+
+    def ask(_: int) -> None:
+        with pytest.raises(MissingDataError, match="no network"):
+            open_images("torchvision:CIFAR100", "train", root=tmp_path / "new", download=True)
+
+    monkeypatch.setattr(DATASETS, "CIFAR100", fake)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(ask, range(4)))
+    assert most == [1] * 4
 
 
 @pytest.mark.parametrize(

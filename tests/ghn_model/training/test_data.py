@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,20 @@ def test_images_are_normalized_as_by_their_set() -> None:
     for image, label in zip(images, labels):
         expected = plain.normalized(plain.images[int(label)])
         assert torch.allclose(image, expected, atol=1e-6)
+
+
+def test_images_are_resized_and_have_noise_as_in_batches_of_their_set() -> None:
+    resized = replace(stream()._images, resize=48)
+    images, labels = ImageStream(resized, 4, augment=False).at(0)
+    assert images.shape == (4, 3, 48, 48)
+    whole, _ = next(resized.batches(len(resized)))
+    for image, label in zip(images, labels):
+        assert torch.allclose(image, whole[int(label)], atol=1e-5)
+    noisy = replace(stream()._images, noise=0.5)
+    torch.manual_seed(3)
+    images, labels = ImageStream(noisy, 4, augment=False).at(0)
+    torch.manual_seed(3)
+    assert torch.equal(images, noisy.normalized(noisy.images[labels]))
 
 
 def test_hypernetworks_without_prepare_get_graphs(corpus: Path) -> None:
