@@ -43,11 +43,15 @@ BENCH      := $(if $(filter all,$(SPLITS)),test wide deep dense bnfree predefine
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
 
+ifneq ($(filter-out 0 1 no yes false true,$(OVERWRITE)),)
+  $(error OVERWRITE: expected 1 or 0, got $(OVERWRITE))
+endif
+
 dataset: $(VENV)/core  ## build the corpus [SPLITS=all SIZE=1000000 SEARCH_SIZE=100000 OUT=data WORKERS= BACKEND=loky ADDRESS= SEED=0 OVERWRITE=1]
 	@$(if $(filter dask ray,$(BACKEND)),$(MAKE) --no-print-directory $(VENV)/cluster,:)
 	@$(BIN)/python -m generator build --splits '$(SPLITS)' --train-size '$(SIZE)' --search-size '$(SEARCH_SIZE)' \
 	  --out '$(OUT)' --seed '$(SEED)' --backend '$(or $(BACKEND),loky)' \
-	  $(if $(WORKERS),--workers '$(WORKERS)') $(if $(ADDRESS),--address '$(ADDRESS)') $(if $(OVERWRITE),--overwrite)
+	  $(if $(WORKERS),--workers '$(WORKERS)') $(if $(ADDRESS),--address '$(ADDRESS)') $(if $(filter 1 yes true,$(OVERWRITE)),--overwrite)
 
 bench: $(VENV)/bench  ## compare predictors [IMAGES=digits IMAGE_ROOT= PREDICTORS= SPLITS= LIMIT=6,wide=1 (0: all networks) RESULTS=results WORKERS= BACKEND=threading ADDRESS= ARGS=]
 	@$(if $(filter dask ray,$(BACKEND)),$(MAKE) --no-print-directory $(VENV)/cluster,:)

@@ -1,8 +1,11 @@
 """Build the corpus: one checksummed HDF5 file per split.
 
 Before anything is written, every file in the folder is checked: a folder holds one corpus, and a file that belongs to
-another one is an error.  Shards are kept in `<out>/.partial` until the file of their split is complete, so that an
-interrupted build can be resumed.
+another one is an error.  If such files are to be overwritten, they leave the folder before the first new one appears,
+so that nobody reads half of either corpus; until the build is complete, they are in `<out>/.partial/replaced`.
+
+Shards are kept in `<out>/.partial` until the file of their split is complete, so that an interrupted build can be
+resumed.
 """
 
 from __future__ import annotations
@@ -232,6 +235,11 @@ def _build(
     reports = []
     evaluation: dict[str, Selection] | None = None
     remove_temporary(out, [corpus_path(out, name).name for name in SPLITS])
+    replaced = partial / "replaced"
+    for name in finished:
+        if _is_of_another_corpus(corpus_path(out, name), plan):
+            replaced.mkdir(exist_ok=True)
+            corpus_path(out, name).replace(replaced / corpus_path(out, name).name)
     with DeferredSignals(repeat_after=2, deliver_after=10) as signals, ShardMaker(workers, signals) as maker:
         for name, report in finished.items():
             if report is None:
@@ -245,6 +253,7 @@ def _build(
             for folder in partial.glob(f"{name}-seed*"):  # the split is complete, its shards are not needed any more
                 shutil.rmtree(folder, ignore_errors=True)
             reports.append(report)
+    shutil.rmtree(replaced, ignore_errors=True)
     return reports
 
 
@@ -312,14 +321,23 @@ def _finished_reports(
 def _check_neighbour(path: Path, plan: BuildPlan) -> None:
     """Raise `ConfigError` if a corpus file of another split was built with another seed or version."""
     with contextlib.suppress(FormatError):  # a file that is missing, or no corpus file, does not matter
-        with CorpusFile(path) as file:
-            found = file.attributes
-        if (found.get("seed"), found.get("stream_version")) != (plan.seed, STREAM_VERSION):
+        if _is_of_another_corpus(path, plan):
+            with CorpusFile(path) as file:
+                found = file.attributes
             whose = f"seed {found.get('seed')}, stream {found.get('stream_version')}"
             raise ConfigError(
                 f"{path}: belongs to another corpus ({found.get('origin', whose)}; not seed {plan.seed}, stream "
                 f"{STREAM_VERSION}); one folder holds one corpus, so build into another"
             )
+
+
+def _is_of_another_corpus(path: Path, plan: BuildPlan) -> bool:
+    try:
+        with CorpusFile(path) as file:
+            found = file.attributes
+    except FormatError:  # missing, or no corpus file
+        return False
+    return (found.get("seed"), found.get("stream_version")) != (plan.seed, STREAM_VERSION)
 
 
 def _finished_report(out: Path, plan: BuildPlan, split: str, overwrite: bool) -> SplitReport | None:

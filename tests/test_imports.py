@@ -39,6 +39,7 @@ NEED_TORCH = (
     "deepnets.architecture.functional",
     "deepnets.architecture.network",
     "deepnets.architecture.operations",
+    "deepnets.corpus.loader",
     "deepnets.corpus.pyg_dataset",
     "deepnets.data",
     "deepnets.families",

@@ -62,3 +62,14 @@ def test_make_bench() -> None:
     assert words[3:6] == ["--predictors", "orthogonal", "lsuv"]
     assert words[6].startswith("--")
     assert "--predictors" not in words_of("bench", "-m benchmark run")
+
+
+@pytest.mark.parametrize(("value", "expected"), [("", False), ("0", False), ("no", False), ("1", True), ("yes", True)])
+def test_make_dataset_overwrites_on_request_only(value: str, expected: bool) -> None:
+    assert ("--overwrite" in words_of("dataset", "generator build", OVERWRITE=value)) is expected
+
+
+def test_make_dataset_with_another_value() -> None:
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        words_of("dataset", "generator build", OVERWRITE="maybe")
+    assert "OVERWRITE: expected 1 or 0, got maybe" in caught.value.stderr

@@ -68,6 +68,7 @@ def add_arguments(commands: Any) -> None:
     add_out(parquet, "folder for the files", "DIR")
     _add_data(parquet)
     parquet.add_argument("--graphs", action="store_true", help="write node types and edges, too")
+    parquet.add_argument("--overwrite", action="store_true", help="replace files of these splits")
     parquet.set_defaults(do=_parquet)
 
     export = commands.add_parser(
@@ -127,11 +128,23 @@ def _last_of_splits(options: argparse.Namespace) -> Path | None:
 def _info(options: argparse.Namespace) -> None:
     for text in options.paths:
         path = Path(text)
-        is_corpus = path.is_dir() or path.suffix in (".h5", ".hdf5")
-        if not is_corpus and (path.is_file() or path.suffix or _is_bundled(text)):
-            importlib.import_module("ghn_model.commands.info").describe_checkpoint(text)
-        else:
+        run = next((file for file in map(path.joinpath, _OF_RUNS) if file.is_file()), None)
+        if run is not None:
+            _describe_checkpoint(str(run))
+        elif path.is_dir() or path.suffix in (".h5", ".hdf5") or text == "data":
             _describe_files(_files([path]))
+        else:
+            _describe_checkpoint(text)
+
+
+_OF_RUNS = ("ghn.safetensors", "hypernetwork.safetensors")
+"""Hypernetworks in the folder of a training."""
+
+
+def _describe_checkpoint(name: str) -> None:
+    if importlib.util.find_spec("torch") is None and not Path(name).exists() and not _is_bundled(name):
+        raise MissingDataError(f"{name}: no such file or folder")
+    importlib.import_module("ghn_model.commands.info").describe_checkpoint(name)
 
 
 def _is_bundled(name: str) -> bool:
@@ -176,8 +189,10 @@ def _origin(about: dict[str, Any], num_networks: int) -> list[str]:
 
 
 def _verify(options: argparse.Namespace) -> None:
-    from deepnets.corpus import check_disjoint, find_shared_networks, verify
+    from deepnets.corpus import check_disjoint, check_one_corpus, find_shared_networks, verify
 
+    for folder in {path.parent for path in _files(options.paths)}:
+        check_one_corpus(folder)
     for path in _files(options.paths):
         started = time.monotonic()
         found = verify(path, quick=options.quick, progress=not options.quiet)
@@ -199,7 +214,8 @@ def _parquet(options: argparse.Namespace) -> None:
     else:
         stored = _stored_splits(options.data)
         splits = stored if options.splits == ["all"] else _selected(options.splits, [*stored, "predefined"])
-    for path in export_parquet(options.data, out, splits, graphs=options.graphs).values():
+    files = export_parquet(options.data, out, splits, graphs=options.graphs, overwrite=options.overwrite)
+    for path in files.values():
         print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
 
 
@@ -234,6 +250,8 @@ def _import(options: argparse.Namespace) -> None:
 def _files(paths: Sequence[str | Path]) -> list[Path]:
     files: list[Path] = []
     for path in map(Path, paths):
+        if path.suffix and not path.exists():
+            raise MissingDataError(f"{path}: no such file")
         files += [path] if path.is_file() else [corpus_path(path, split) for split in _stored_splits(path)]
     return files
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["add_arguments"]
 
 _LARGEST_CONFIG = 1 << 20  # bytes
+_SPLIT, _CELLS = "test", 8
 
 
 def add_arguments(commands: Any) -> None:
@@ -98,8 +99,8 @@ def add_arguments(commands: Any) -> None:
 def _add_network(parser: argparse.ArgumentParser) -> None:
     """Add the options that select a network."""
     parser.add_argument("--data", default="data", help="corpus folder")
-    parser.add_argument("--split", default="test", help="split of the network")
-    parser.add_argument("--index", type=non_negative, default=0, help="index of the network in the split")
+    parser.add_argument("--split", help=f"split of the network (default: {_SPLIT})")
+    parser.add_argument("--index", type=non_negative, help="index of the network in the split (default: 0)")
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help="the NetworkConfig in this JSON file instead (default: none)"
     )
@@ -109,21 +110,35 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
         help=f"a network with this genotype instead: {', '.join(sorted(GENOTYPES))}, or one of DARTS, NASLib or "
         "NATS-Bench as text (default: none)",
     )
-    parser.add_argument("--cells", type=positive, default=8, help="number of cells for --genotype")
+    parser.add_argument("--cells", type=positive, help=f"number of cells for --genotype (default: {_CELLS})")
     add_model(parser, required=False, purpose="any model instead (default: none)")
 
 
-def _check_model_options(options: argparse.Namespace) -> None:
-    if options.model is None and (options.model_kwarg or options.input_size):
-        raise ConfigError(f"{'--model-kwarg' if options.model_kwarg else '--input-size'}: is for --model")
+def _check_sources(options: argparse.Namespace) -> None:
+    """Check that the options name one network, and that no option of another kind of network is given."""
+    names = ("config", "model", "genotype", "onnx", "legend_only")
+    given = [_option(name) for name in names if getattr(options, name, None)]
+    if len(given) > 1:
+        raise ConfigError(f"{given[0]}: cannot be combined with {given[1]}")
+    source = given[0] if given else None
+    for name, needed in (("model_kwarg", "--model"), ("input_size", "--model"), ("cells", "--genotype")):
+        if getattr(options, name) and source != needed:
+            raise ConfigError(f"{_option(name)}: is for {needed}")
+    for name in ("split", "index"):
+        if getattr(options, name) is not None and source is not None:
+            raise ConfigError(f"{_option(name)}: is for networks of the corpus, not for {source}")
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _draw(options: argparse.Namespace) -> None:
-    from deepnets.drawing import check_matplotlib, draw, draw_legend
+    from deepnets.drawing import draw, draw_legend
 
-    _check_model_options(options)
+    _check_sources(options)
     out = chosen_out(options)
-    check_matplotlib()  # before the graph is made, which may take long
+    _check_writer(out)  # before the graph is made, which may take long
     if options.legend_only:
         draw_legend(out)
         print(f"{out}: legend")
@@ -174,14 +189,15 @@ def _trace(options: argparse.Namespace) -> None:
 
 
 def _check_writer(out: Path) -> None:
-    """Check that what writes a file of this suffix is installed, before a graph is made, which may take long."""
+    """Check the suffix of a file, and that what writes it is installed."""
     if out.suffix.lower() == ".onnx":
         from deepnets.onnx_models import import_onnx
 
         import_onnx()
     else:
-        from deepnets.drawing import check_matplotlib
+        from deepnets.drawing import check_matplotlib, check_picture
 
+        check_picture(out)
         check_matplotlib()
 
 
@@ -212,18 +228,19 @@ def _selected_graph(options: argparse.Namespace) -> Graph:
     if options.genotype is not None:
         genotype = parse_genotype(options.genotype)
         vit = options.genotype == "ViT"
-        return build_graph(NetworkConfig(genotype, options.cells, C_mult=1 if vit else 2, preproc=not vit))
-    nets = DeepNets1M(options.data, options.split)
-    if options.index >= len(nets):
-        raise ConfigError(f"--index: split {options.split} has the indices 0 to {len(nets) - 1}, got {options.index}")
-    graph: Graph = nets[options.index]
+        return build_graph(NetworkConfig(genotype, options.cells or _CELLS, C_mult=1 if vit else 2, preproc=not vit))
+    split, index = options.split or _SPLIT, options.index or 0
+    nets = DeepNets1M(options.data, split)
+    if index >= len(nets):
+        raise ConfigError(f"--index: split {split} has the indices 0 to {len(nets) - 1}, got {index}")
+    graph: Graph = nets[index]
     return graph
 
 
 def _onnx(options: argparse.Namespace) -> None:
     from deepnets.onnx_models import import_onnx, write_onnx
 
-    _check_model_options(options)
+    _check_sources(options)
     out = chosen_out(options)
     import_onnx()  # before the graph is made
     graph = _selected_graph(options)

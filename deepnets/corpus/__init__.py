@@ -5,6 +5,7 @@ network_table   the table of a split
 pyg_dataset     `PyGDataset`, a split as a dataset of PyTorch Geometric
 parquet         `export_parquet` and `write_parquet`, tables for Hugging Face datasets
 sampler         `MetaBatchSampler`, random meta-batches for training
+loader          the data loader that uses them
 layout          columns and attributes of a corpus file
 storage         `CorpusFile`, the file of a split
 stored_network  configuration and parameters of one network of a file
@@ -13,7 +14,7 @@ wiring          the edges of a graph as rows of a file
 statistics      sizes, fingerprints and wiring of encoded architectures
 widths          rules for the widths of networks
 predefined      the split `predefined`: ResNet-50 and a vision transformer
-verification    `verify` and `check_disjoint`
+verification    `verify`, and checks of all files of a folder
 
 Names are imported on first use.  Torch is imported when a network or a batch is requested.
 """
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from deepnets.corpus.storage import content_digest as content_digest
     from deepnets.corpus.verification import SharedNetworks as SharedNetworks
     from deepnets.corpus.verification import check_disjoint as check_disjoint
+    from deepnets.corpus.verification import check_one_corpus as check_one_corpus
     from deepnets.corpus.verification import find_shared_networks as find_shared_networks
     from deepnets.corpus.verification import verify as verify
     from deepnets.corpus.widths import WidthRule as WidthRule
@@ -84,6 +86,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "verification": (
             "SharedNetworks",
             "check_disjoint",
+            "check_one_corpus",
             "find_shared_networks",
             "verify",
         ),

@@ -337,7 +337,8 @@ class DeepNets1M:
     ) -> DataLoader[GraphBatch]:
         """Return a `DataLoader` that yields `GraphBatch`es.
 
-        For `train`, it yields random meta-batches without end; for other splits, all graphs once, in their order.
+        For `train`, it yields random meta-batches without end, and a second iteration goes on where the first one
+        ended; for other splits, all graphs once, in their order.  The batches do not depend on `num_workers`.
 
         Parameters
         ----------
@@ -354,13 +355,14 @@ class DeepNets1M:
         """
         with naming_extras():
             from torch.utils.data import DataLoader
+        from deepnets.corpus.loader import MetaBatchLoader
         from deepnets.graph import GraphBatch
 
         if sampler is None and self.split != "train":
             size = checked_integer("meta_batch_size", 1 if meta_batch_size is None else meta_batch_size, at_least(1))
             return DataLoader(self, batch_size=size, num_workers=num_workers, collate_fn=GraphBatch, **options)  # type: ignore[arg-type]
         sampler = sampler or MetaBatchSampler(self, 8 if meta_batch_size is None else meta_batch_size, seed=seed)
-        return DataLoader(self, batch_sampler=sampler, num_workers=num_workers, collate_fn=GraphBatch, **options)  # type: ignore[arg-type]
+        return MetaBatchLoader(self, sampler, num_workers=num_workers, **options)
 
     def close(self) -> None:
         """Close the file."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -39,8 +41,20 @@ def network_table(file: CorpusFile | None, split: str, image_size: int, count: i
     statistics, _ = compute_statistics(architectures)
     columns = {name: part[name] for part in (architectures, statistics) for name in part.dtype.names or ()}
     vit = _table(None, split, image_size, columns)
-    resnet = pd.DataFrame([predefined_statistics(RESNET_50)], columns=vit.columns)
-    return pd.concat([resnet, vit], ignore_index=True)[:count]
+    known = predefined_statistics(RESNET_50)
+    whole = pd.concat([vit, vit], ignore_index=True).astype(
+        {name: _nullable(kind) for name, kind in vit.dtypes.items()}
+    )
+    for column in whole:
+        whole[column] = whole[column].where(whole.index > RESNET_50, known.get(column, pd.NA))
+    return whole[:count]
+
+
+def _nullable(kind: Any) -> Any:
+    """Return the type of pandas that has the same values and missing ones; floats would not hold fingerprints."""
+    if isinstance(kind, pd.CategoricalDtype):
+        return kind
+    return "boolean" if kind == bool else pd.array(np.empty(0, kind)).dtype  # noqa: E721
 
 
 def _table(file: CorpusFile | None, split: str, image_size: int, columns: Columns) -> pd.DataFrame:

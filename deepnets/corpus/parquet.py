@@ -15,6 +15,7 @@ from deepnets.support import ConfigError, MissingDependencyError, atomic_write, 
 
 __all__ = ["export_parquet", "write_parquet"]
 
+_HEADER = "---\nconfigs:\n- config_name: default\n  data_files:\n"
 _ROWS = 1000  # per row group, which is what a reader needs in memory
 
 
@@ -37,7 +38,8 @@ def write_parquet(nets: DeepNets1M, path: Path | str, *, graphs: bool = False) -
         Number of rows.  The columns are `index`, those of `DeepNets1M.table`, and `config`, the `NetworkConfig` of
         `nets[i]` in JSON (empty for the predefined ResNet-50), which for `train` has the width of draw 0.  With
         `graphs`, also `node_types` and `cells`, lists of N integers, and `edge_index`, a list of two lists of E
-        integers, the sources and the targets.
+        integers, the sources and the targets.  The types are the same for all splits; the predefined ResNet-50 has no
+        values in most columns, so read this split with `pandas.read_parquet(..., dtype_backend="numpy_nullable")`.
 
     Raises
     ------
@@ -79,7 +81,7 @@ def write_parquet(nets: DeepNets1M, path: Path | str, *, graphs: bool = False) -
 
 
 def export_parquet(
-    root: Path | str, out: Path | str, splits: Sequence[str], *, graphs: bool = False
+    root: Path | str, out: Path | str, splits: Sequence[str], *, graphs: bool = False, overwrite: bool = False
 ) -> dict[str, Path]:
     """Write splits as a folder that `datasets.load_dataset` reads, by the name of the folder.
 
@@ -89,11 +91,13 @@ def export_parquet(
         Corpus folder.
     out
         Folder to create: `data/SPLIT-00000-of-00001.parquet` for each split, and `README.md`, whose header declares
-        them.  Files of other splits are kept, but only those of `splits` are declared.
+        all splits that the folder has then.
     splits
         Names of splits.
     graphs
         As in `write_parquet`.
+    overwrite
+        Whether to replace existing files of `splits`.
 
     Returns
     -------
@@ -103,7 +107,8 @@ def export_parquet(
     Raises
     ------
     ConfigError
-        If no split is given, or one is unknown.
+        If no split is given, or one is unknown; if the folder has a file of a split and `overwrite` is not set; or if
+        it has a `README.md` that this function did not write.
     MissingDataError
         If a split has not been built.
     MissingDependencyError
@@ -125,15 +130,25 @@ bnfree, predefined, got nothing
         raise ConfigError(f"splits: expected one or more of {known}, got {got}")
     _import_pyarrow()
     opened = {split: DeepNets1M(root, split) for split in dict.fromkeys(splits)}
-    folder = Path(out) / "data"
-    folder.mkdir(parents=True, exist_ok=True)
-    files = {}
+    files = {split: _file_of(out, split) for split in opened}
+    for path in files.values():
+        if path.exists() and not overwrite:
+            raise ConfigError(
+                f"{path}: already exists; leave out this split, or replace the file (--overwrite, overwrite=True)"
+            )
+    readme = Path(out) / "README.md"
+    if readme.exists() and not readme.read_bytes().startswith(_HEADER.encode()):
+        raise ConfigError(f"{readme}: already exists, and is not that of an exported corpus; choose another folder")
+    (Path(out) / "data").mkdir(parents=True, exist_ok=True)
     for split, nets in opened.items():
-        files[split] = folder / f"{split}-00000-of-00001.parquet"
         write_parquet(nets, files[split], graphs=graphs)
         nets.close()
-    replace_file(Path(out) / "README.md", _card(list(files), graphs))
+    replace_file(readme, _card([split for split in NETWORK_SPLITS if _file_of(out, split).exists()], graphs))
     return files
+
+
+def _file_of(out: Path | str, split: str) -> Path:
+    return Path(out) / "data" / f"{split}-00000-of-00001.parquet"
 
 
 def _import_pyarrow() -> tuple[Any, Any]:
@@ -180,7 +195,7 @@ def _card(splits: Sequence[str], graphs: bool) -> str:
         else ""
     )
     return (
-        f"---\nconfigs:\n- config_name: default\n  data_files:\n{files}---\n\n# DeepNets-1M\n\n"
+        f"{_HEADER}{files}---\n\n# DeepNets-1M\n\n"
         "Neural architectures of DeepNets-1M (Knyazev et al., Parameter Prediction for Unseen Deep Architectures,\n"
         f"NeurIPS 2021), one row per network: `index`, the position in its split, sizes, {columns}.\n"
         'Read it with `datasets.load_dataset("this folder")`.\n'

@@ -90,6 +90,7 @@ class CorpusFile:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
+        self._location = self.path.absolute()  # processes that open it later may have another current folder
         self._columns: Columns = {}
         self._open()
 
@@ -263,7 +264,8 @@ class CorpusFile:
 
     def _ensure_open(self) -> None:
         if self._process != os.getpid():
-            mine = CorpusFile(self.path)
+            mine = CorpusFile(self._location)
+            mine.path = self.path
             if mine.content_digest != self.content_digest:
                 mine.close()
                 raise IntegrityError(f"{self.path}: was replaced by another corpus since it was opened")
@@ -272,7 +274,13 @@ class CorpusFile:
             raise DeepNetsError(f"{self.path}: was closed")
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "content_digest": self.content_digest, "_columns": {}, "_process": -1}
+        return {
+            "path": self.path,
+            "_location": self._location,
+            "content_digest": self.content_digest,
+            "_columns": {},
+            "_process": -1,
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

@@ -14,9 +14,9 @@ from deepnets.architecture import decode, encode
 from deepnets.corpus.layout import corpus_path
 from deepnets.corpus.statistics import STATISTICS, compute_statistics
 from deepnets.corpus.storage import CorpusFile, content_digest
-from deepnets.support import EVALUATION_SPLITS, ConfigError, IntegrityError, ProgressBar, verify_checksum
+from deepnets.support import EVALUATION_SPLITS, STORED_SPLITS, ConfigError, IntegrityError, ProgressBar, verify_checksum
 
-__all__ = ["SharedNetworks", "Verification", "check_disjoint", "find_shared_networks", "verify"]
+__all__ = ["SharedNetworks", "Verification", "check_disjoint", "check_one_corpus", "find_shared_networks", "verify"]
 
 _BLOCK = 256  # networks that are rebuilt at a time; limits memory even for the largest graphs
 
@@ -88,6 +88,46 @@ def verify(path: Path | str, *, quick: bool = False, progress: bool = False) -> 
             for start in ProgressBar(blocks, desc=f"verify {file.split}", show=progress):
                 _check_networks(file, start, min(start + _BLOCK, file.num_networks))
         return Verification(path, file.split, file.num_networks, file.content_digest, rebuilt=not quick)
+
+
+def check_one_corpus(folder: Path | str) -> None:
+    """Check that the files of a folder belong to one corpus, and that each holds the split that its name says.
+
+    Only files with the same seed have different networks in `train` and in the evaluation splits.
+
+    Parameters
+    ----------
+    folder
+        The corpus folder.
+
+    Raises
+    ------
+    FormatError
+        If a file is not a corpus file.
+    IntegrityError
+        If a file has the name of another split, or two files were built with different seeds, or only one of them was
+        imported.
+
+    Examples
+    --------
+    >>> check_one_corpus("an empty folder")
+    """
+    first: tuple[Path, str] | None = None
+    for split in STORED_SPLITS:
+        path = corpus_path(folder, split)
+        if path.exists():
+            with CorpusFile(path) as file:
+                about, held = file.attributes, file.split
+            if held != split:
+                raise IntegrityError(f"{path}: holds the split {held!r}, not {split!r}; was it renamed?")
+            seed = f"built with seed {about['seed']}" if "seed" in about else "imported"
+            version = about.get("stream_version", 1)
+            made = f"{seed} by version {version} of the generator" if version != 1 else seed
+            first = first or (path, made)
+            if first[1] != made:
+                raise IntegrityError(
+                    f"{folder}: {first[0].name} was {first[1]}, and {path.name} was {made}; one folder holds one corpus"
+                )
 
 
 def check_disjoint(folder: Path | str) -> list[str]:

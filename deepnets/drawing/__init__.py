@@ -13,7 +13,7 @@ from __future__ import annotations
 from deepnets.drawing.layout import Points, arrange, node_positions
 from deepnets.drawing.looks import LOOKS, node_titles
 from deepnets.drawing.modules import boxes_of
-from deepnets.drawing.pictures import FORMATS, check_matplotlib, draw, draw_grid, draw_legend
+from deepnets.drawing.pictures import FORMATS, check_matplotlib, check_picture, draw, draw_grid, draw_legend
 
 __all__ = [
     "FORMATS",
@@ -22,6 +22,7 @@ __all__ = [
     "arrange",
     "boxes_of",
     "check_matplotlib",
+    "check_picture",
     "draw",
     "draw_grid",
     "draw_legend",

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["FORMATS", "check_matplotlib", "draw", "draw_grid", "draw_legend"]
+__all__ = ["FORMATS", "check_matplotlib", "check_picture", "draw", "draw_grid", "draw_legend"]
 
 FORMATS = ("png", "svg", "pdf")
 """Suffixes of the files that pictures can be saved to."""
@@ -117,7 +117,7 @@ def draw(
     'DARTS'
     """
     check_matplotlib()
-    file = _checked(path)
+    file = None if path is None else check_picture(path)
     if labels not in (True, False, "auto"):
         raise ConfigError(f"labels: expected True, False or 'auto', got {labels!r}")
     if size is not None and (axes is not None or not _is_size(size)):
@@ -214,7 +214,7 @@ def draw_grid(
     ['two cells', 'three cells']
     """
     check_matplotlib()
-    file = _checked(path)
+    file = None if path is None else check_picture(path)
     if not graphs or columns < 1:
         raise ConfigError(f"draw_grid: expected graphs and columns, 1 or more; got {len(graphs)} and {columns}")
     if titles is not None and len(titles) != len(graphs):
@@ -275,7 +275,7 @@ def draw_legend(path: str | Path | None = None, graphs: Sequence[Graph] | None =
     'max_pool (5)'
     """
     check_matplotlib()
-    file = _checked(path)
+    file = None if path is None else check_picture(path)
     if columns < 1 or (graphs is not None and not graphs):
         raise ConfigError(f"draw_legend: expected columns and graphs, 1 or more; got {columns} and {graphs!r}")
     with _own_style():
@@ -318,9 +318,30 @@ def _own_style() -> Iterator[None]:
         yield
 
 
-def _checked(path: str | Path | None) -> Path | None:
-    if path is None:
-        return None
+def check_picture(path: str | Path) -> Path:
+    """Check that the suffix of a file is one of `FORMATS`.
+
+    Parameters
+    ----------
+    path : Path or str
+        The file.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    ConfigError
+        If it has another suffix.
+
+    Examples
+    --------
+    >>> check_picture("graph.gif")
+    Traceback (most recent call last):
+    deepnets.support.errors.ConfigError: picture 'graph.gif': expected a file name that ends in one of .png, .svg, .pdf
+    """
     if Path(path).suffix[1:].lower() not in FORMATS:
         allowed = ", ".join(f".{suffix}" for suffix in FORMATS)
         raise ConfigError(f"picture {str(path)!r}: expected a file name that ends in one of {allowed}")

@@ -13,19 +13,21 @@ error names the file, the split and the network.
 
 Source: Knyazev et al., "Parameter Prediction for Unseen Deep Architectures" (NeurIPS 2021), and the released data.
 
-reader      `read_official`             metadata    the JSON file, read in one pass
-network     what the reader returns     vocabulary  names of node types and parameters in the files
-diagnosis   comparison of graphs        writer      `write_official`
+contents    files of a folder           metadata    the JSON file, read in one pass
+reader      `read_official`             vocabulary  names of node types and parameters in the files
+network     what the reader returns     writer      `write_official`
+diagnosis   comparison of graphs        output      the file that the writer writes
 conversion  `import_official` and `export_official`
 """
 
 from __future__ import annotations
 
-from deepnets.original_format.conversion import export_official, find_official, import_official
+from deepnets.original_format.contents import find_official, list_splits
+from deepnets.original_format.conversion import export_official, import_official
 from deepnets.original_format.diagnosis import DEFECTS
 from deepnets.original_format.metadata import MAX_NODES, official_file
 from deepnets.original_format.network import OfficialNetwork, OfficialReport
-from deepnets.original_format.reader import OfficialSplit, list_splits, read_official
+from deepnets.original_format.reader import OfficialSplit, read_official
 from deepnets.original_format.writer import OfficialWriter, write_official
 
 __all__ = [

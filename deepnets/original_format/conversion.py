@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -22,13 +23,22 @@ from deepnets.corpus import (
     write_corpus,
 )
 from deepnets.graph import Graph, parameter_slots
+from deepnets.original_format.contents import find_official
 from deepnets.original_format.metadata import official_file
 from deepnets.original_format.network import OfficialReport
-from deepnets.original_format.reader import list_splits, read_official
+from deepnets.original_format.reader import read_official
 from deepnets.original_format.writer import write_official
-from deepnets.support import STORED_SPLITS, ConfigError, MissingDataError, ProgressBar
+from deepnets.support import (
+    STORED_SPLITS,
+    ConfigError,
+    FormatError,
+    MissingDataError,
+    ProgressBar,
+    at_least,
+    checked_integer,
+)
 
-__all__ = ["export_official", "find_official", "import_official"]
+__all__ = ["export_official", "import_official"]
 
 _BLOCK = 4_096
 
@@ -98,58 +108,6 @@ def _stored_graphs(folder: Path | str, split: str, progress: bool) -> Iterator[G
             yield Graph(node_types, cells, in_degrees, sources, names=names, config=config, slots=slots, index=i)
 
 
-def find_official(folder: Path | str) -> dict[str, Path]:
-    """Find the file of every split in a folder with files of the original release.
-
-    Parameters
-    ----------
-    folder : Path or str
-        The folder.  The original generator leaves files of single splits, such as `deepnets1m_val.hdf5`, beside
-        `deepnets1m_eval.hdf5`, into which it merges the evaluation splits.
-
-    Returns
-    -------
-    dict of str to Path
-        The HDF5 file of each split: the one that the original tools read (`official_file`) if it holds the split, and
-        otherwise the only file that does.
-
-    Raises
-    ------
-    MissingDataError
-        If the folder holds no such files.
-    FormatError
-        If a file with the suffix `.hdf5` is not one of the original release.
-    ConfigError
-        If several files hold a split, and none of them is the one that the original tools read.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from deepnets import GENOTYPES, NetworkConfig, build_graph
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     graph = build_graph(NetworkConfig(GENOTYPES["DARTS"], n_cells=8))
-    ...     _ = write_official(folder, {"val": [graph], "train": [graph]})
-    ...     {split: path.name for split, path in find_official(folder).items()}
-    {'train': 'deepnets1m_train.hdf5', 'val': 'deepnets1m_eval.hdf5'}
-    """
-    folder = Path(folder)
-    files = {path: list_splits(path) for path in sorted(folder.glob("*.hdf5"))}
-    if not files:
-        raise MissingDataError(f"{folder}: holds no .hdf5 files of the original release")
-    found = {}
-    for split in STORED_SPLITS:
-        holders = [path for path, splits in files.items() if split in splits]
-        usual = official_file(folder, split)
-        if usual in holders:
-            found[split] = usual
-        elif len(holders) > 1:
-            names = ", ".join(path.name for path in holders)
-            raise ConfigError(f"{folder}: {names} hold the split {split}; name one of the files instead of the folder")
-        elif holders:
-            found[split] = holders[0]
-    return found
-
-
 def import_official(
     source: Path | str,
     target: Path | str,
@@ -173,7 +131,7 @@ def import_official(
     split : str
         The split.
     check : int, default 100
-        Number of networks, evenly spaced, whose graphs are compared with the file.
+        Number of networks, evenly spaced, whose graphs are compared with the file; 0 for none.
     overwrite : bool, default False
         Whether to replace an existing corpus file.
     progress : bool, default False
@@ -193,7 +151,8 @@ def import_official(
     Raises
     ------
     ConfigError
-        If the corpus file exists, and `overwrite` is not set.
+        If the corpus file exists, and `overwrite` is not set; if the folder holds files of a generated corpus, whose
+        networks may be those of the imported one; or if `check` is negative.
     MissingDataError, FormatError, IntegrityError
         As for `read_official`.
 
@@ -209,12 +168,18 @@ def import_official(
     1 networks, 1 exact, 0 with dead nodes
     1
     """
+    check = checked_integer("check", check, at_least(0))
     path = corpus_path(target, split)
     if path.exists() and not overwrite:
-        raise ConfigError(f"{path}: already exists; remove it, or overwrite it")
+        raise ConfigError(
+            f"{path}: already exists; leave out this split, or replace the file (--overwrite, overwrite=True)"
+        )
+    _check_neighbours(Path(target))
     if Path(source).is_dir():
         source = find_official(source).get(split, official_file(source, split))
     with read_official(source, split, rebuild=True) as networks:
+        if not len(networks):
+            raise FormatError(f"{networks.path}: the split {split} holds no networks; leave it out")
         report = networks.report(np.linspace(0, len(networks) - 1, min(check, len(networks)), dtype=int).tolist())
         records, statistics = [], []
         chosen = 0
@@ -239,6 +204,19 @@ def import_official(
         wiring = (compute_statistics(block)[1] for block in records)  # computed again to save memory
         write_corpus(path, attributes, _columns(records, statistics), wiring)
     return replace(report, widths_chosen=chosen)
+
+
+def _check_neighbours(folder: Path) -> None:
+    """Raise `ConfigError` if a folder holds files that were not imported: a folder holds one corpus."""
+    for split in STORED_SPLITS:
+        with contextlib.suppress(FormatError):  # a file that is missing, or no corpus file, does not matter
+            with CorpusFile(corpus_path(folder, split)) as file:
+                found = file.attributes
+            if "seed" in found:
+                raise ConfigError(
+                    f"{corpus_path(folder, split)}: belongs to a corpus that was generated; one folder holds one "
+                    "corpus, so import into another"
+                )
 
 
 def _columns(records: Iterable[npt.NDArray[np.void]], statistics: Iterable[npt.NDArray[np.void]]) -> dict[str, Any]:

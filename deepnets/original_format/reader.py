@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +16,7 @@ import numpy.typing as npt
 
 from deepnets.architecture import NAMES, NetworkConfig
 from deepnets.graph import Graph, ParameterSlot, Slots, build_graph
+from deepnets.original_format.contents import find_official, list_splits, located, open_official
 from deepnets.original_format.diagnosis import DEFECTS, Layout, diagnose
 from deepnets.original_format.metadata import (
     MAX_NODES,
@@ -32,56 +32,15 @@ from deepnets.support import (
     ConfigError,
     FormatError,
     IntegrityError,
-    MissingDataError,
     get_member,
-    open_hdf5,
     read_array,
 )
 
-__all__ = ["OfficialSplit", "list_splits", "read_official"]
+__all__ = ["OfficialSplit", "read_official"]
 
 Rebuild = bool | Literal["auto"]
 
 _MAX_CHUNK = 2 * MAX_NODES**2  # bytes
-
-
-def list_splits(path: str | Path) -> tuple[str, ...]:
-    """List the splits that an HDF5 file of the original release holds.
-
-    Parameters
-    ----------
-    path : Path or str
-        The HDF5 file.
-
-    Returns
-    -------
-    tuple of str
-        Names of the splits.
-
-    Raises
-    ------
-    MissingDataError
-        If there is no such file.
-    FormatError
-        If it is not a file of the original release.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from deepnets import GENOTYPES, NetworkConfig, build_graph
-    >>> from deepnets.original_format import write_official
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     graph = build_graph(NetworkConfig(GENOTYPES["DARTS"], n_cells=8))
-    ...     (path,) = write_official(folder, {"val": [graph], "test": [graph]})
-    ...     list_splits(path)
-    ('test', 'val')
-    """
-    path = Path(path)
-    with _open(path) as file, _located(str(path)):
-        splits = tuple(file)
-        for split in splits:
-            get_member(file, split, h5py.Group)
-        return splits
 
 
 def read_official(path: str | Path, split: str | None = None, *, rebuild: Rebuild = "auto") -> OfficialSplit:
@@ -130,6 +89,10 @@ def read_official(path: str | Path, split: str | None = None, *, rebuild: Rebuil
     return OfficialSplit(path, split, rebuild=rebuild)
 
 
+class _WrongOrderError(FormatError):
+    """The matrix of a network in the file has edges to earlier nodes."""
+
+
 class OfficialSplit:
     """The networks of one split of the original release; made by `read_official`, which has the same parameters.
 
@@ -165,7 +128,9 @@ class OfficialSplit:
         if path.is_dir():
             if split is None:
                 raise ConfigError(f"split: needed to find the file in the folder {path}")
-            path = official_file(path, split)
+            usual = official_file(path, split)
+            held = usual.exists() and split in list_splits(usual)
+            path = usual if held else find_official(path).get(split, usual)
         splits = list_splits(path)
         if split is None and len(splits) == 1:
             split = splits[0]
@@ -179,7 +144,7 @@ class OfficialSplit:
         self.num_nodes: npt.NDArray[np.int32] = self._index.num_nodes
         self._file: h5py.File | None = None
         self._process = 0
-        with _located(self._where()):
+        with located(self._where()):
             _check_sizes(self.num_nodes, path)
             stored = len(self._networks())
         if stored != len(self):
@@ -224,11 +189,16 @@ class OfficialSplit:
         defects = Counter(dict.fromkeys(DEFECTS, 0))
         networks = exact = dead = 0
         for index in range(len(self)) if indices is None else indices:
-            network = self._read(index, "auto")
+            try:
+                network = self._read(index, "auto")
+                found = network.defects
+            except _WrongOrderError:
+                network = self._read(index, True)
+                found = ("unrecognised",)
             networks += 1
-            exact += not network.defects
+            exact += not found
             dead += not network.graph.live.all()
-            defects.update(network.defects)
+            defects.update(found)
         return OfficialReport(networks, exact, dead, dict(defects))
 
     def stored(self, index: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint16], dict[str, Any]]:
@@ -246,13 +216,13 @@ class OfficialSplit:
         FormatError, IntegrityError
             As for reading a network.
         """
-        with _located(f"{self._where()}, network {index}"):
+        with located(f"{self._where()}, network {index}"):
             rows, distances = self._datasets(index, int(self.num_nodes[index]))
             return distances, rows, read_entry(self._metadata, self._index, index)
 
     def stored_tables(self) -> Any:
         """Return the vocabulary of the split as it is in the metadata file, to copy it."""
-        with _located(self._where()):
+        with located(self._where()):
             return read_tables(self._metadata, self.split)
 
     def close(self) -> None:
@@ -278,7 +248,7 @@ class OfficialSplit:
         if not -len(self) <= index < len(self):
             raise IndexError(f"{self._where()}: no network {index} among {len(self)}")
         index %= len(self)
-        with _located(f"{self._where()}, network {index}"):
+        with located(f"{self._where()}, network {index}"):
             entry = read_entry(self._metadata, self._index, index)
             config = NetworkConfig.from_official(entry)
             stored_nodes = int(self.num_nodes[index])
@@ -304,7 +274,7 @@ class OfficialSplit:
     def _layout(self, index: int, n: int) -> tuple[Layout, npt.NDArray[np.uint8]]:
         rows, distances = self._datasets(index, n)
         if np.tril(distances).any():
-            raise FormatError(
+            raise _WrongOrderError(
                 "adj: a node has an edge to itself or to an earlier one, so that the order is not topological; "
                 "read with rebuild=True to get the graph of the configuration"
             )
@@ -321,7 +291,7 @@ class OfficialSplit:
     def _networks(self) -> h5py.Group:
         # An HDF5 file must not be used by a forked process.
         if self._file is None or self._process != os.getpid():
-            self._file = _open(self.path)
+            self._file = open_official(self.path)
             self._process = os.getpid()
         return get_member(self._file, self.split, h5py.Group)
 
@@ -329,29 +299,10 @@ class OfficialSplit:
         return f"{self.path}: split {self.split}"
 
 
-@contextmanager
-def _located(where: str) -> Iterator[None]:
-    """Prefix errors with their location; turn the errors of h5py about damaged files into `IntegrityError`."""
-    try:
-        yield
-    except FormatError as error:
-        raise type(error)(f"{where}: {error}") from error
-    except ConfigError as error:
-        raise FormatError(f"{where}: {error}") from error
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeError) as error:
-        raise IntegrityError(f"{where}: damaged ({error}); get the file again") from error
-
-
 def _check_sizes(num_nodes: npt.NDArray[np.int32], path: Path) -> None:
     cells = int((num_nodes.astype(np.int64) ** 2).sum())
     if cells > Budget(path.stat().st_size).limit:
         raise FormatError(f"its networks claim matrices of {cells:,} bytes, more than its size allows; refused")
-
-
-def _open(path: Path) -> h5py.File:
-    if not path.exists():
-        raise MissingDataError(f"{path}: no such file; expected one of the original release's deepnets1m_*.hdf5")
-    return open_hdf5(path, locking=None)  # users may open it with h5py as well
 
 
 def _rebuilt(config: NetworkConfig, stored_nodes: int) -> Graph:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -13,10 +14,12 @@ import numpy as np
 
 from deepnets.architecture import NetworkConfig
 from deepnets.graph import MAX_DISTANCE, Graph, build_graph, count_parameters
+from deepnets.original_format.contents import list_splits
 from deepnets.original_format.metadata import MAX_NODES, metadata_file, official_file
-from deepnets.original_format.reader import OfficialSplit, list_splits
+from deepnets.original_format.output import OutputFile
+from deepnets.original_format.reader import OfficialSplit
 from deepnets.original_format.vocabulary import Vocabulary
-from deepnets.support import STORED_SPLITS, ConfigError, sync
+from deepnets.support import STORED_SPLITS, ConfigError, exclusive, sync
 
 __all__ = ["OfficialWriter", "write_official"]
 
@@ -57,8 +60,12 @@ def write_official(
     ConfigError
         If a split or a network cannot be written, or a file (with `keep_others`, a split) exists and `overwrite` is not
         set.
+    BusyError
+        If another process writes one of the files.
     FormatError, IntegrityError
         If a split that is kept is damaged.
+    OSError
+        If a file cannot be written, for example because the disk is full; existing files are kept.
 
     Examples
     --------
@@ -73,7 +80,9 @@ def write_official(
     by_file: dict[Path, dict[str, Iterable[Graph]]] = {}
     for split, networks in splits.items():
         by_file.setdefault(official_file(folder, split), {})[split] = networks
-    kept = {path: _kept_splits(path, members, overwrite) if keep_others else [] for path, members in by_file.items()}
+    if keep_others:  # all files, before the first one is written
+        for path, members in by_file.items():
+            _kept_splits(path, members, overwrite)
     writers = {
         path: OfficialWriter(
             path, cutoff=cutoff, compression=compression, overwrite=overwrite or (keep_others and path.exists())
@@ -82,7 +91,7 @@ def write_official(
     }
     for path, members in by_file.items():
         with writers[path] as writer:
-            for split in kept[path]:
+            for split in _kept_splits(path, members, overwrite) if keep_others else ():
                 with OfficialSplit(path, split, rebuild=True) as existing:
                     writer.copy(existing)
             for split, networks in members.items():
@@ -95,7 +104,8 @@ def _kept_splits(path: Path, new: Iterable[str], overwrite: bool) -> list[str]:
     existing = list_splits(path) if path.exists() else ()
     if (again := [split for split in new if split in existing]) and not overwrite:
         raise ConfigError(
-            f"{path}: already exists, with the split {', '.join(again)}; overwrite it to replace the split"
+            f"{path}: already exists, with the split {', '.join(again)}; leave out this split, or replace it "
+            "(--overwrite, overwrite=True)"
         )
     return [split for split in existing if split not in set(new)]
 
@@ -151,13 +161,29 @@ class OfficialWriter:
         self._splits: list[str] = []
         self._open: tuple[h5py.File, TextIO] | None = None
         self._failed = False
+        self._resources = contextlib.ExitStack()
 
     def __enter__(self) -> OfficialWriter:
+        """Begin to write.
+
+        Raises
+        ------
+        BusyError
+            If another process writes this file.
+        """
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        # This version of the format has checksums of the structure of the file.
-        file = h5py.File(self._partial[0], "w", libver=("v110", "v110"))
-        file.attrs["title"] = "DeepNets-1M"
-        self._open = file, self._partial[1].open("w", encoding="utf-8", newline="\n")
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(exclusive(self.path))
+            for partial in self._partial:
+                stack.callback(partial.unlink, missing_ok=True)
+            self._output = OutputFile(self._partial[0], self.path)
+            stack.callback(self._output.close)
+            # This version of the format has checksums of the structure of the file.
+            file = stack.enter_context(h5py.File(self._output, "w", libver=("v110", "v110")))
+            file.attrs["title"] = "DeepNets-1M"
+            metadata = stack.enter_context(self._partial[1].open("w", encoding="utf-8", newline="\n"))
+            self._resources = stack.pop_all()
+        self._open = file, metadata
         return self
 
     def write(self, split: str, networks: Iterable[Graph]) -> int:
@@ -233,6 +259,7 @@ class OfficialWriter:
             network = group.create_group(str(count))
             self._store(network, "adj", distances)
             self._store(network, "nodes", rows)
+            self._output.check()
             metadata.write(("," if count else "") + "\n" + json.dumps(entry))
             count += 1
         metadata.write(f'], "meta": {json.dumps(tables())}}}')
@@ -252,19 +279,27 @@ class OfficialWriter:
         file, metadata = self._open
         self._open = None
         complete = kind is None and not self._failed and bool(self._splits)
-        try:
+        with self._naming_errors(), self._resources:
+            if error is not None:
+                raise error
             if complete:
                 metadata.write("\n}\n")
-            metadata.close()
-            file.close()
-            if complete:
+                metadata.close()
+                file.close()
+                self._output.check()
                 self._publish()
-        finally:
-            for partial in self._partial:
-                partial.unlink(missing_ok=True)
         if kind is None and not complete:
             reason = "writing a split failed" if self._failed else "no split was written"
             raise ConfigError(f"{self.path}: not written, because {reason}")
+
+    @contextlib.contextmanager
+    def _naming_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.filename is None and error.errno is not None:  # writing to an open file names no file
+                error.filename = str(self.path)
+            raise
 
     def _publish(self) -> None:
         for partial in self._partial:

@@ -11,6 +11,7 @@ import errno
 import logging
 import math
 import os
+import re
 import signal
 import sys
 import threading
@@ -264,9 +265,13 @@ def seed(text: str) -> int:
     return value
 
 
+_GROUPED = re.compile(r"[0-9]{1,3}(,[0-9]{3})+")
+
+
 def _integer(text: str, least: int) -> int:
+    plain = text.replace(",", "") if _GROUPED.fullmatch(text) else text
     try:
-        value = int(text.replace("_", "").replace(",", ""))
+        value = int(plain)
     except ValueError:
         value = least - 1
     if value < least:

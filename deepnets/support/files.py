@@ -21,15 +21,16 @@ __all__ = ["atomic_write", "exclusive", "remove_temporary", "replace_file", "syn
 
 
 @contextlib.contextmanager
-def exclusive(folder: Path, *, wait: bool = False) -> Iterator[None]:
-    """Lock a folder while the block runs, so that one process at a time writes to it.
+def exclusive(path: Path, *, wait: bool = False) -> Iterator[None]:
+    """Lock a folder or a file while the block runs, so that one process at a time writes to it.
 
     The operating system releases the lock when the process ends, even when it is killed.
 
     Parameters
     ----------
-    folder
-        An existing folder.  The lock is the file `.lock` in it.
+    path
+        An existing folder, whose lock is the file `.lock` in it; or a file in an existing folder, whose lock is the
+        file `.NAME.lock` beside it.
     wait
         Whether to wait until another process has released the lock.
 
@@ -45,16 +46,20 @@ def exclusive(folder: Path, *, wait: bool = False) -> Iterator[None]:
     ...     print("locked")
     locked
     """
-    lock = FileLock(folder / ".lock")
+    is_folder = path.is_dir()
+    lock_file = path / ".lock" if is_folder else path.with_name(f".{path.name}.lock")
+    lock = FileLock(lock_file)
     try:
         lock.acquire(timeout=-1 if wait else 0)
     except Timeout as error:
         raise BusyError(
-            f"{folder}: is in use by another process; wait until it has ended, or choose another folder"
+            f"{path}: is in use by another process; wait until it has ended, or choose another folder"
         ) from error
     try:
         yield
     finally:
+        if not is_folder:  # do not leave it beside the files of the user; whoever waits for it opens a new one
+            lock_file.unlink(missing_ok=True)
         lock.release()
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from deepnets import GENOTYPES, ConfigError, DeepNets1M, MissingDataError, NetworkConfig
 from deepnets.__main__ import main
+from deepnets.support import CheckpointError
 from tests.support.small_corpus import CONFIG, write_small_corpus
 
 
@@ -53,7 +54,8 @@ def test_draw(data: Path, tmp_path: Path, source: str, capsys: pytest.CaptureFix
     config = tmp_path / "config.json"
     config.write_text(json.dumps(CONFIG.to_dict()))
     value = {"--genotype": "DARTS", "--config": str(config), "--data": str(data)}[source]
-    main(["draw", str(path), source, value, "--title", "Figure 1", "--cells", "3"])
+    cells = ["--cells", "3"] if source == "--genotype" else []
+    main(["draw", str(path), source, value, "--title", "Figure 1", *cells])
     assert "Figure 1</text>" in path.read_text()
     assert capsys.readouterr().out.startswith(f"{path}: Graph(")
 
@@ -63,8 +65,8 @@ def test_draw(data: Path, tmp_path: Path, source: str, capsys: pytest.CaptureFix
     [
         (
             "info nowhere",
-            MissingDataError,
-            "^nowhere: holds no corpus files .* build them with `deepnets build --out nowhere`$",
+            CheckpointError,
+            "^'nowhere': no such file, and the bundled hypernetworks are ",
         ),
         ("export out --data nowhere", MissingDataError, "^nowhere: holds no corpus files"),
         ("import . --out x", MissingDataError, r"^\.: holds no .hdf5 files of the original release"),

@@ -8,9 +8,10 @@ from pathlib import Path
 import h5py
 import pytest
 
-from deepnets.corpus import CorpusFile, corpus_path, write_corpus
+from deepnets.corpus import CorpusFile, check_one_corpus, corpus_path, write_corpus
 from deepnets.support import ConfigError, exclusive
 from generator import SPLITS, BuildPlan, Workers, build_corpus
+from generator import build as build_module
 from tests.generator.builds import SMALL, assert_resumes, state
 from tests.support.processes import (
     PATIENCE,
@@ -167,3 +168,31 @@ def test_what_a_build_that_was_killed_at_its_end_has_left_is_removed(tmp_path: P
     (partial / "train-seed0").mkdir(parents=True)  # shards of an unfinished split
     build_corpus(tmp_path, plan)
     assert (partial / "train-seed0").is_dir()
+
+
+def test_a_replacement_that_is_interrupted_leaves_no_two_corpora(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise networks of the old `train` could be in the new `test`."""
+    old, new = (BuildPlan(("search", "deep", "wide"), search_size=5, seed=seed) for seed in (0, 1))
+    one = Workers(num_workers=1)
+    before = {report.path.name: report.path.read_bytes() for report in build_corpus(tmp_path, old, workers=one)}
+    write = build_module._write
+
+    def interrupted(path: Path, *arguments: object) -> object:
+        if path.name == "deepnets1m_deep.h5":
+            raise KeyboardInterrupt
+        return write(path, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(build_module, "_write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        build_corpus(tmp_path, new, workers=one, overwrite=True)
+    monkeypatch.undo()
+    for path in tmp_path.glob("*.h5"):
+        with CorpusFile(path) as file:
+            assert file.attributes["seed"] == 1
+    kept = {path.name: path.read_bytes() for path in (tmp_path / ".partial" / "replaced").iterdir()}
+    assert kept == before
+    build_corpus(tmp_path, new, workers=one, overwrite=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(before)
+    check_one_corpus(tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 
 from deepnets import ConfigError, MissingDependencyError
 from deepnets.commands import COMMANDS, main
-from deepnets.support import resume_hint, started_by
+from deepnets.support import DeepNetsError, resume_hint, started_by
+from ghn_model import GHN
 
 ROOT = Path(__file__).resolve().parents[3]
 CONSOLE = "import sys; sys.argv[0] = '/usr/bin/deepnets'; from deepnets.__main__ import console; console()"
@@ -66,6 +68,16 @@ def test_trace_describes_nodes(capsys: pytest.CaptureFixture[str]) -> None:
         ("draw --genotype DARTS", "--out: is needed"),
         ("draw a.png --out b.png", "--out: is given twice"),
         ("draw a.png --model-kwarg a=1", "--model-kwarg: is for --model"),
+        ("draw a.png --genotype DARTS --model torchvision:resnet18", "--model: cannot be combined with --genotype"),
+        ("draw a.png --onnx a.onnx --legend-only", "--onnx: cannot be combined with --legend-only"),
+        ("draw a.png --index 3 --cells 4", "--cells: is for --genotype"),
+        ("draw a.png --genotype DARTS --index 3", "--index: is for networks of the corpus, not for --genotype"),
+        ("onnx a.onnx --model torch.nn:Linear --split val", "--split: is for networks of the corpus, not for --model"),
+        ("draw a.txt", "picture 'a.txt': expected a file name that ends in one of .png, .svg, .pdf"),
+        (
+            "trace --model a:b --out a.txt",
+            "picture 'a.txt': expected a file name that ends in one of .png, .svg, .pdf",
+        ),
         ("onnx a.png --genotype DARTS --cells 2", "path: expected a name that ends in .onnx, got a.png"),
         ("convert --format ppuda --out a.pt", "--checkpoint: is needed"),
         ("export --data nowhere", "--out: is needed"),
@@ -79,6 +91,28 @@ def test_options_that_do_not_fit(words: str, message: str, tmp_path: Path, monke
         main(words.split())
     assert str(caught.value) == message
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("info ghn2-digit", "'ghn2-digit': no such file, and the bundled hypernetworks are ghn1-digits"),
+        ("info user/flowers", "'user/flowers': no such file, and no such repository of the Hugging Face Hub"),
+        ("verify a/deepnets1m_tset.h5", "a/deepnets1m_tset.h5: no such file"),
+        ("info", "data: holds no corpus files (deepnets1m_SPLIT.h5); build them with `deepnets build --out data`"),
+    ],
+)
+def test_what_does_not_exist(words: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DeepNetsError, match=re.escape(message)):
+        main(words.split())
+
+
+def test_info_describes_the_hypernetwork_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "run").mkdir()
+    GHN.from_pretrained("mlp-digits").save(tmp_path / "run" / "ghn.safetensors")
+    main(["info", str(tmp_path / "run")])
+    assert capsys.readouterr().out.startswith(str(tmp_path / "run" / "ghn.safetensors"))
 
 
 def test_info_describes_hypernetworks(capsys: pytest.CaptureFixture[str]) -> None:

@@ -78,6 +78,41 @@ def test_the_predefined_networks(tmp_path: Path) -> None:
     assert found["num_nodes"].tolist() == [len(types) for types in found["node_types"]]
 
 
+def test_the_predefined_networks_have_the_columns_of_the_others(corpus: Path, tmp_path: Path) -> None:
+    pq = pytest.importorskip("pyarrow.parquet")
+    try:
+        import_torchvision()
+    except MissingDependencyError as error:
+        pytest.skip(str(error))
+    files = export_parquet(corpus, tmp_path, ["test", "predefined"])
+    schemas = [pq.read_schema(path).remove_metadata() for path in files.values()]
+    assert schemas[0] == schemas[1]
+    rows = pd.read_parquet(tmp_path / "data", dtype_backend="numpy_nullable").set_index("index")
+    assert len(rows) == 502
+    table = DeepNets1M(split="predefined").table
+    exact = DeepNets1M(corpus, split="test").table["fingerprint"]
+    assert {int(value) for value in rows["fingerprint"].dropna()} == {*exact.tolist(), int(table["fingerprint"][1])}
+    assert table["num_params"].tolist() == [23520842, 1012234]
+    assert table["fingerprint"].isna().tolist() == [True, False]
+
+
+def test_files_of_others_are_kept_and_all_splits_are_declared(corpus: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    (tmp_path / "README.md").write_text("# My project\n")
+    with pytest.raises(ConfigError, match=r"README\.md: already exists, and is not that of an exported corpus"):
+        export_parquet(corpus, tmp_path, ["wide"])
+    assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
+    (tmp_path / "README.md").unlink()
+    export_parquet(corpus, tmp_path, ["wide"])
+    export_parquet(corpus, tmp_path, ["deep"])
+    declared = [line.strip() for line in (tmp_path / "README.md").read_text().splitlines() if "- split" in line]
+    assert declared == ["- split: wide", "- split: deep"]
+    with pytest.raises(ConfigError, match=r"wide-00000-of-00001\.parquet: already exists"):
+        export_parquet(corpus, tmp_path, ["dense", "wide"])
+    assert not (tmp_path / "data" / "dense-00000-of-00001.parquet").exists()
+    export_parquet(corpus, tmp_path, ["wide"], overwrite=True)
+
+
 def test_a_file_is_kept_if_a_split_is_missing(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     with pytest.raises(MissingDataError, match="deepnets1m_val"):

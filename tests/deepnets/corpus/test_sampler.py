@@ -131,6 +131,20 @@ def test_real_networks(corpus: Path) -> None:
         assert sum(nets[place].num_nodes for place in group) <= 2200
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_iterations_that_are_ended_go_on_where_they_ended(corpus: Path, workers: int) -> None:
+    nets = DeepNets1M(corpus, "train")
+    expected = [[place[0] for place in group] for group in itertools.islice(MetaBatchSampler(nets, 4), 7)]
+    loader = nets.loader(4, num_workers=workers)
+    found = []
+    for steps in (2, 1, 4):
+        for number, batch in enumerate(loader):
+            found.append([graph.index for graph in batch.graphs])
+            if number == steps - 1:
+                break
+    assert found == expected
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

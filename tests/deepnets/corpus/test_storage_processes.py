@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from deepnets import DeepNets1M
 from deepnets.architecture import NetworkConfig
 from deepnets.corpus import (
     CorpusFile,
@@ -141,3 +142,15 @@ def test_replaced_by_the_same_corpus(replaced: Any, corpus: Path, tmp_path: Path
     replace(tmp_path / "same")
     assert np.array_equal(pickle.loads(sent).wiring(0, file.num_networks), rows)
     assert in_a_fork(lambda: attempt(lambda: content_digest(file))) == file.content_digest
+
+
+def test_a_relative_path_is_found_from_another_folder(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(corpus.parent)
+    nets = DeepNets1M(corpus.name, "val")
+    monkeypatch.chdir(tmp_path)
+    again = pickle.loads(pickle.dumps(nets))
+    assert again[3] == nets[3]
+    assert str(again.file.path) == f"{corpus.name}/deepnets1m_val.h5"
+    assert next(iter(nets.loader(num_workers=1))).graphs[0] == nets[0]

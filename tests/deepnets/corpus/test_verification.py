@@ -15,11 +15,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from deepnets.__main__ import main
 from deepnets.architecture import ARCHITECTURE, PADDING, PRIMITIVES, Genotype, NetworkConfig, encode
 from deepnets.corpus import (
     COLUMNS,
     STATISTICS,
     CorpusFile,
+    check_one_corpus,
     compute_statistics,
     corpus_path,
     storage,
@@ -29,6 +31,7 @@ from deepnets.corpus import (
 )
 from deepnets.corpus.verification import Verification
 from deepnets.support import FormatError, IntegrityError
+from generator import BuildPlan, Workers, build_corpus
 
 SPLITS = ("train", "val", "test", "search", "wide", "deep", "dense", "bnfree")
 SPLIT = "bnfree"
@@ -348,3 +351,24 @@ def test_every_measure_is_compared() -> None:
         "fingerprint",
         "candidate",
     )
+
+
+# --- the files of a folder ---
+
+
+def test_files_of_two_corpora_in_one_folder(corpus: Path, tmp_path: Path) -> None:
+    shutil.copy(corpus_path(corpus, "test"), tmp_path)
+    check_one_corpus(tmp_path)
+    other = BuildPlan(splits=("search",), search_size=3, seed=5)
+    (report,) = build_corpus(tmp_path / "other", other, workers=Workers(num_workers=1))
+    shutil.copy(report.path, tmp_path)
+    with pytest.raises(IntegrityError, match=r"built with seed (0|5), and .* was built with seed (0|5)"):
+        check_one_corpus(tmp_path)
+    with pytest.raises(IntegrityError, match="one folder holds one corpus"):
+        main(["verify", "--quick", str(tmp_path)])
+
+
+def test_a_file_that_was_renamed(corpus: Path, tmp_path: Path) -> None:
+    shutil.copy(corpus_path(corpus, "val"), corpus_path(tmp_path, "test"))
+    with pytest.raises(IntegrityError, match=r"test\.h5: holds the split 'val', not 'test'; was it renamed\?"):
+        main(["verify", "--quick", str(tmp_path)])

@@ -18,6 +18,7 @@ from deepnets.corpus import compute_statistics, find_shared_networks, write_corp
 from deepnets.graph import count_parameters
 from deepnets.original_format import export_official, find_official, import_official, list_splits, read_official
 from deepnets.support import ConfigError, FormatError, MissingDataError, corpus_path
+from generator import BuildPlan, Workers, build_corpus
 from tests.support.original_files import edit_json, metadata, random_graphs, written
 
 
@@ -134,7 +135,7 @@ def test_exporting_one_split_keeps_the_others(tmp_path: Path) -> None:
     for split in ("val", "test", "deep"):
         with read_official(path, split) as networks:
             assert networks.report().exact == 3
-    with pytest.raises(ConfigError, match="already exists, with the split test; overwrite it to replace the split"):
+    with pytest.raises(ConfigError, match="already exists, with the split test; leave out this split, or replace it"):
         export_official(data, out, ["test"])
     corpus(data, test=random_graphs(2, seed=9))
     export_official(data, out, ["test"], overwrite=True)
@@ -167,6 +168,42 @@ def test_a_damaged_file_is_not_changed(tmp_path: Path) -> None:
         export_official(data, tmp_path / "out", ["deep"])
     assert path.read_bytes() == before
     assert metadata(path).read_text() == "{"
+
+
+@pytest.mark.parametrize("read", [read_official, lambda folder, split: import_official(folder, folder / "new", split)])
+def test_a_folder_is_searched_for_a_split_in_the_same_way_everywhere(tmp_path: Path, read: Any) -> None:
+    moved(written(tmp_path, random_graphs(2), split="val"), "deepnets1m_val")
+    written(tmp_path, random_graphs(3), split="test")  # deepnets1m_eval.hdf5, without val
+    assert getattr(read(tmp_path, "val"), "networks", 2) == 2
+    if read is read_official:
+        assert len(read(tmp_path, "val")) == 2
+        assert len(read(tmp_path, "test")) == 3
+
+
+def test_an_empty_split_cannot_be_imported(tmp_path: Path) -> None:
+    written(tmp_path, [], split="val")
+    with pytest.raises(FormatError, match=r"eval\.hdf5: the split val holds no networks; leave it out"):
+        import_official(tmp_path, tmp_path / "new", "val")
+    with pytest.raises(ConfigError, match="check: expected"):
+        import_official(tmp_path, tmp_path / "new", "val", check=-1)
+
+
+def test_graphs_in_another_order_are_defects_when_they_are_compared(tmp_path: Path) -> None:
+    path = written(tmp_path, random_graphs(3), split="val")
+    with h5py.File(path, "r+") as file:
+        adjacency = file["val/1/adj"]
+        adjacency[...] = adjacency[...].T
+    report = import_official(path, tmp_path / "new", "val")
+    assert (report.networks, report.exact, report.defects["unrecognised"]) == (3, 2, 1)
+    assert len(DeepNets1M(tmp_path / "new", "val")) == 3
+
+
+def test_a_folder_holds_one_corpus(tmp_path: Path) -> None:
+    written(tmp_path, random_graphs(2), split="val")
+    build_corpus(tmp_path / "new", BuildPlan(splits=("search",), search_size=3), workers=Workers(num_workers=1))
+    with pytest.raises(ConfigError, match=r"search\.h5: belongs to a corpus that was generated; .*into another"):
+        import_official(tmp_path, tmp_path / "new", "val")
+    assert [path.name for path in (tmp_path / "new").glob("*.h5")] == ["deepnets1m_search.h5"]
 
 
 # --- networks in two splits ---

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import resource
 import weakref
 from collections import Counter
 from collections.abc import Iterator
@@ -18,8 +20,9 @@ from deepnets import GENOTYPES, PRIMITIVES, Graph, NetworkConfig, build_graph
 from deepnets.architecture import PUBLISHED_NODE_TYPES
 from deepnets.graph import count_parameters
 from deepnets.original_format import OfficialWriter, list_splits, official_file, read_official, write_official
-from deepnets.support import STORED_SPLITS, ConfigError, FormatError
+from deepnets.support import STORED_SPLITS, BusyError, ConfigError, FormatError
 from tests.oracles.official_reader import NaiveNetwork, naive_networks, parameter_table, shortest_paths
+from tests.support.limits import limited
 from tests.support.original_files import metadata, random_config, random_graphs, written
 from tests.support.strategies import configs
 
@@ -311,3 +314,38 @@ def test_wrong_use_of_the_writer(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="once"):
         write_twice()
     assert list(tmp_path.iterdir()) == []
+
+
+# --- other processes, and full disks ---
+
+
+def test_a_second_writer_of_a_file_is_refused_and_changes_nothing(tmp_path: Path) -> None:
+    graphs = random_graphs(3)
+    path = official_file(tmp_path, "val")
+    with OfficialWriter(path) as writer:
+        writer.write("val", graphs[:2])
+        with pytest.raises(BusyError, match=r"deepnets1m_eval\.hdf5: is in use by another process"):
+            write_official(tmp_path, {"test": graphs})
+        with OfficialWriter(official_file(tmp_path, "train")) as other:  # another file
+            other.write("train", graphs)
+        writer.write("test", graphs[2:])
+    for split, expected in (("val", graphs[:2]), ("test", graphs[2:]), ("train", graphs)):
+        assert [network.graph for network in read_official(tmp_path, split)] == expected
+    assert not list(tmp_path.glob("*.partial"))
+
+
+@pytest.mark.parametrize("kilobytes", [0, 1, 3, 10, 30])
+def test_a_full_disk_is_an_error_that_names_the_file(tmp_path: Path, kilobytes: int) -> None:
+    """A limit on the size of files acts as a full disk: the first write beyond it fails."""
+    write_official(tmp_path, {"val": random_graphs(1)})
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("deepnets1m_*")}
+    graphs = random_graphs(40)
+
+    def write() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (kilobytes << 10,) * 2)
+        write_official(tmp_path, {"test": graphs}, compression=None, keep_others=True)
+
+    outcome = limited(write, seconds=60)
+    assert outcome.kind == "OSError"
+    assert re.search(r"File too large: '.*deepnets1m_eval\.hdf5'", outcome.text)
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("deepnets1m_*")} == before

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
 import os
 import sys
 
 import pytest
 
-from deepnets.support import ConfigError, Parser, command_line, deprecated_option, positive
+from deepnets.support import ConfigError, Parser, command_line, deprecated_option, non_negative, positive
 
 
 @pytest.fixture
@@ -76,3 +77,14 @@ def test_missing_shared_memory_is_a_reason(
     """Only of errors of the system and of its libraries, which do not say it."""
     monkeypatch.setattr(os, "access", lambda path, mode: (str(path), mode) != ("/dev/shm", os.W_OK) or writable)
     assert command_line._reason(error) == reason
+
+
+@pytest.mark.parametrize(("text", "value"), [("1,000,000", 1_000_000), ("1_000", 1000), ("12", 12), ("0", 0)])
+def test_integers_with_separators(text: str, value: int) -> None:
+    assert non_negative(text) == value
+
+
+@pytest.mark.parametrize("text", ["1,5", "1,0000", ",1", "1,", "1,000_0,0", "-1", "1.0", ""])
+def test_lists_are_no_integers(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="expected an integer, 0 or more"):
+        non_negative(text)
