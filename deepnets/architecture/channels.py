@@ -202,9 +202,9 @@ class Channels(CompactTensor):
             return getattr(self.values, name)
         return getattr(self.whole(), name)
 
-    def size(self, axis: int | None = None) -> Any:
+    def size(self, dim: int | None = None) -> Any:
         """As `torch.Tensor.size`."""
-        return self.shape if axis is None else self.shape[axis]
+        return self.shape if dim is None else self.shape[dim]
 
     def __len__(self) -> int:
         return len(self.values)
@@ -235,6 +235,23 @@ class Channels(CompactTensor):
         if (start_dim, end_dim) == (1, -1) and self.values.shape[2:].numel() == 1:
             return self.with_values(self.values.flatten(1))
         return self.whole().flatten(start_dim, end_dim)
+
+
+def _in_place(name: str) -> Callable[..., Any]:
+    """An operator such as `+=`, which changes the tensor under all of its names, as that of a tensor does."""
+
+    def apply(self: Channels, other: Any) -> Channels:
+        result = getattr(self, name)(other)
+        if not isinstance(result, Channels):
+            result = Channels(result, Index.identity(result.shape[1]), self.memory)
+        self.values, self.index = result.values, result.index
+        return self
+
+    return apply
+
+
+for _name in ("add", "sub", "mul", "truediv"):
+    setattr(Channels, f"__i{_name}__", _in_place(f"__{_name}__"))
 
 
 def _operator(name: str) -> Callable[..., Any]:

@@ -44,7 +44,7 @@ class CompactModel:
         self._memory: Memory = {}
         for module in model.modules() if model else ():
             if isinstance(module, nn.Conv2d):
-                module.register_forward_pre_hook(self._wrapped)
+                module.register_forward_pre_hook(self._wrapped, with_kwargs=True)
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Any:
@@ -61,6 +61,6 @@ class CompactModel:
         """
         return whole(self.function(Channels(images, Index.identity(images.shape[1]), self._memory)))
 
-    def _wrapped(self, module: nn.Module, inputs: Any) -> Any:
-        (x,) = inputs
-        return x if isinstance(x, Channels) else Channels(x, Index.identity(x.shape[1]), self._memory)
+    def _wrapped(self, module: nn.Module, inputs: Any, named: dict[str, Any]) -> Any:
+        x = inputs[0] if inputs else named["input"]
+        return (x if isinstance(x, Channels) else Channels(x, Index.identity(x.shape[1]), self._memory),), {}

@@ -27,6 +27,7 @@ from deepnets.architecture.depthwise import depthwise_conv2d
 from deepnets.architecture.genotype import Genotype
 from deepnets.architecture.operations import ATTENTION_HEADS, shifted
 from deepnets.architecture.vocabulary import INPUT_STATES, has_cifar_stem
+from deepnets.support import ConfigError
 
 __all__ = ["run_network"]
 
@@ -65,6 +66,8 @@ def run_network(
     ------
     KeyError
         If a parameter is missing.
+    ConfigError
+        If the network has no output.
 
     Examples
     --------
@@ -99,14 +102,15 @@ class _Pass:
         groups: int = 1,
     ) -> Tensor:
         weight = self.parameters[f"{name}.weight"]
-        if x.is_cuda and weight.shape[2:] == (1, 1) and groups == 1:
+        whole_tensors = isinstance(x, Tensor) and isinstance(weight, Tensor)  # not those with repeated channels
+        if whole_tensors and x.is_cuda and weight.shape[2:] == (1, 1) and groups == 1:
             return _pointwise(weight, x, stride)
         return F.conv2d(x, weight, None, stride, padding, dilation, groups)
 
     def depthwise(self, name: str, x: Tensor, stride: int, kernel: int, dilation: int = 1) -> Tensor:
         # Where the backward pass of PyTorch is slow on a CPU.
         large = (dilation > 1 or kernel > 3) and torch.is_grad_enabled()
-        if large and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
+        if large and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu") and _is_compiled_for(x):
             return depthwise_conv2d(x, self.parameters[f"{name}.weight"], stride, dilation)
         return self.conv(name, x, stride, dilation * (kernel // 2), dilation, x.shape[1])
 
@@ -118,8 +122,8 @@ class _Pass:
         # it when it is not, for example a constant that was expanded.
         return F.batch_norm(x, None, None, weight.contiguous(), bias.contiguous(), training=True)
 
-    def linear(self, name: str, x: Tensor) -> Tensor:
-        return F.linear(x, self.parameters[f"{name}.weight"], self.parameters.get(f"{name}.bias"))
+    def linear(self, name: str, x: Tensor, bias: bool = True) -> Tensor:
+        return F.linear(x, self.parameters[f"{name}.weight"], self.parameters[f"{name}.bias"] if bias else None)
 
     def layer_norm(self, name: str, x: Tensor) -> Tensor:
         return F.layer_norm(x, x.shape[-1:], self.parameters[f"{name}.weight"], self.parameters[f"{name}.bias"])
@@ -133,14 +137,13 @@ class _Pass:
         for k in range(config.n_cells):
             s0, s1 = s1, self.cell(k, s0, s1, halve)
             halve = k in config.reduction_cells
-        assert s1 is not None  # noqa: S101  a network without output has no graph, hence no predicted parameters
+        if s1 is None:
+            raise ConfigError("genotype: the network has no output, because `none` cuts every path from the input")
         features = (F.adaptive_avg_pool2d(s1, 1) if config.glob_avg else s1).flatten(1)
         device = features.device.type
-        if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(
-            device
-        ):  # as in `Network`, logits are in single precision
-            with torch.autocast(device, enabled=False):
-                return self.classify(features.float())
+        if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+            with torch.autocast(device, enabled=False):  # as in `Network`, logits have the type of the parameters
+                return self.classify(features.to(self.parameters["classifier.0.weight"].dtype))
         return self.classify(features)
 
     def classify(self, x: Tensor) -> Tensor:
@@ -241,13 +244,18 @@ class _Pass:
     def attention(self, name: str, x: Tensor) -> Tensor:
         """Compute the primitive `msa`."""
         tokens = x.flatten(2).transpose(1, 2)  # (B, H * W, C)
-        qkv = self.linear(f"{name}.to_qkv", self.layer_norm(f"{name}.ln1", tokens))
+        qkv = self.linear(f"{name}.to_qkv", self.layer_norm(f"{name}.ln1", tokens), bias=False)
         q, k, v = (_heads(part) for part in qkv.chunk(3, dim=2))
         attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
         tokens = tokens + self.linear(f"{name}.to_out.0", attended)
         inner = F.gelu(self.linear(f"{name}.ff.net.0", self.layer_norm(f"{name}.ln2", tokens)))
         tokens = tokens + self.linear(f"{name}.ff.net.3", inner)
         return tokens.transpose(1, 2).reshape(x.shape)
+
+
+def _is_compiled_for(x: Tensor) -> bool:
+    """Return whether the compiled backward pass takes a tensor: neither half precision, nor `torch.func`."""
+    return x.dtype in (torch.float32, torch.float64) and not torch._C._are_functorch_transforms_active()
 
 
 RECTIFYING = frozenset(

@@ -195,11 +195,11 @@ class Network(nn.Module):
         return s0, self.stem1(s0)
 
     def _classify(self, features: Tensor) -> Tensor:
-        """Logits of features (B, f), in single precision, because they can be large with predicted parameters."""
-        device = features.device.type
+        """Logits of features (B, f), without autocast, because they can be large with predicted parameters."""
+        device, last = features.device.type, next(self.classifier.parameters())
         if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
             with torch.autocast(device, enabled=False):
-                logits: Tensor = self.classifier(features.float())
+                logits: Tensor = self.classifier(features.to(last.dtype))
         else:
             logits = self.classifier(features)
         return logits

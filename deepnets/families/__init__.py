@@ -7,6 +7,7 @@
 networks            `FamilyNetworks`, a split as a sequence of graphs
 names               families by name, the registry `FAMILIES`
 family              `Family`, what a family is; `family_files`: families as JSON files
+values              configurations and arguments as text
 draws               random draws, and rules that are plain values
 builtin             the built-in families, with their splits
 models              base models, the registry `MODELS`

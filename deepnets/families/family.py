@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from deepnets.families.draws import RandomDraws, Rule, check_rule, draw_config
 from deepnets.families.models import check_model
+from deepnets.families.values import canonical, check_values, named
 from deepnets.support import ConfigError, abbreviated, at_least, checked_integer, in_one_line
 
-__all__ = ["TASKS", "Family", "FamilySplit", "canonical", "named"]
+__all__ = ["TASKS", "Family", "FamilySplit"]
 
 TASKS = ("images", "text")
 """What the networks of a family process."""
@@ -80,6 +79,10 @@ class FamilySplit:
             raise ConfigError(f"distinct: expected true or false, got {abbreviated(self.distinct)}")
         if isinstance(self.configs, Sequence) and len(self.configs) != self.size:
             raise ConfigError(f"configs: expected {self.size}, the size of the split, got {len(self.configs)}")
+        if self.configs is not None and (self.rule is not None or self.part != (0.0, 1.0)):
+            raise ConfigError(f"{'part' if self.rule is None else 'rule'}: is not for splits with configs")
+        if not _are_texts(self.names):
+            raise ConfigError(f"names: expected a list of texts, got {abbreviated(self.names)}")
         if self.names and (self.configs is None or len(self.names) != self.size):
             raise ConfigError("names: are for splits with configs, one name for each of them")
 
@@ -152,7 +155,7 @@ class Family:
         check_rule(self.rule, where)
         if self.task not in TASKS:
             raise ConfigError(f"{where}: task: expected one of {', '.join(TASKS)}, got {abbreviated(self.task)}")
-        if isinstance(self.sizes, str) or not all(isinstance(size, str) for size in self.sizes):
+        if not _are_texts(self.sizes):
             raise ConfigError(f"{where}: sizes: expected names of fields, got {abbreviated(self.sizes)}")
         if not callable(self.rule) and (unknown := [size for size in self.sizes if size not in self.rule]):
             raise ConfigError(f"{where}: sizes: {unknown[0]!r} is not a field of the rule")
@@ -223,7 +226,9 @@ class Family:
             ) from error
         return config
 
-    def configs(self, split: str, seed: int = 0, count: int | None = None) -> Sequence[dict[str, Any]]:
+    def configs(
+        self, split: str, seed: int = 0, count: int | None = None, replaced: Mapping[str, Any] | None = None
+    ) -> Sequence[dict[str, Any]]:
         """Return the configurations of a split, which are drawn when they are read.
 
         Network i is the first candidate for it that is in the part of the split.  In a split of distinct
@@ -237,6 +242,9 @@ class Family:
             Seed of the family.  Splits with given configurations do not depend on it.
         count : int, optional
             Number of networks; that of the split by default.
+        replaced : mapping, optional
+            Fields that replace those of every candidate.  If they leave fewer distinct configurations than a split has
+            networks, it is smaller.
 
         Returns
         -------
@@ -246,19 +254,27 @@ class Family:
         ------
         ConfigError
             If the rule makes too few configurations; raised by this method if they are distinct, and otherwise when a
-            configuration is read.
+            configuration is read.  If given configurations are not as many as the split has networks, are no fields
+            by name, or are not distinct although the split is.
         """
+        replaced = replaced or {}
         chosen = self.split(split)
         count = chosen.size if count is None else checked_integer("count", count, at_least(1))
         if chosen.configs is not None:
             given = chosen.configs() if callable(chosen.configs) else chosen.configs
-            return [dict(config) for config in given[:count]]
-        drawn = _DrawnConfigs(self, split, seed, count)
+            _check_given(f"family {self.name}, split {split}: configs", given, chosen)
+            return [{**config, **replaced} for config in given[:count]]
+        drawn = _DrawnConfigs(self, split, seed, count, replaced)
         if not chosen.distinct:
             return drawn
         found: dict[str, dict[str, Any]] = {}
         for index in range(count):
-            config = drawn.first(index, found)
+            try:
+                config = drawn.first(index, found)
+            except ConfigError:
+                if replaced and found:  # what was replaced leaves fewer than the split has
+                    break
+                raise
             found[canonical(config)] = config
         return list(found.values())
 
@@ -273,11 +289,32 @@ class Family:
         return hashlib.sha256(canonical(values).encode()).hexdigest()[:16]
 
 
+def _are_texts(values: Any) -> bool:
+    return isinstance(values, (list, tuple)) and all(isinstance(value, str) for value in values)
+
+
+def _check_given(where: str, configs: Any, split: FamilySplit) -> None:
+    """Check the configurations that a split states itself."""
+    if not isinstance(configs, Sequence) or len(configs) != split.size:
+        got = f"{len(configs)}" if isinstance(configs, Sequence) else abbreviated(configs)
+        raise ConfigError(f"{where}: expected {split.size}, the size of the split, got {got}")
+    found: dict[str, int] = {}
+    for index, config in enumerate(configs):
+        if not isinstance(config, Mapping) or not config:
+            raise ConfigError(f"{where}: expected fields by name, got {abbreviated(config)}")
+        try:
+            text = canonical(dict(config))
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"{where}: {index} has values that JSON cannot represent: {error}") from error
+        if split.distinct and found.setdefault(text, index) != index:
+            raise ConfigError(f"{where}: {index} is {found[text]} again, but they are to be distinct")
+
+
 class _DrawnConfigs(Sequence[dict[str, Any]]):
     """Configurations of a split that are drawn when they are read."""
 
-    def __init__(self, family: Family, split: str, seed: int, count: int) -> None:
-        self.family, self.split, self.seed, self.length = family, split, seed, count
+    def __init__(self, family: Family, split: str, seed: int, count: int, replaced: Mapping[str, Any]) -> None:
+        self.family, self.split, self.seed, self.length, self.replaced = family, split, seed, count, replaced
         self.part = family.split(split).part
 
     def __len__(self) -> int:
@@ -293,7 +330,7 @@ class _DrawnConfigs(Sequence[dict[str, Any]]):
     def first(self, index: int, others: Mapping[str, Any]) -> dict[str, Any]:
         """Return the first candidate for a network that the split may hold and that is none of the others."""
         for attempt in range(MAX_ATTEMPTS):
-            config = self.family.draw(self.split, index, self.seed, attempt)
+            config = {**self.family.draw(self.split, index, self.seed, attempt), **self.replaced}
             text = canonical(config)
             if self.part[0] <= _place(text) < self.part[1] and text not in others:
                 return config
@@ -304,93 +341,6 @@ class _DrawnConfigs(Sequence[dict[str, Any]]):
         )
 
 
-def canonical(values: Any) -> str:
-    """Return plain values as a JSON text that is the same for equal values.
-
-    Examples
-    --------
-    >>> canonical({"b": (1, 2), "a": None})
-    '{"a":null,"b":[1,2]}'
-    """
-    return json.dumps(values, sort_keys=True, separators=(",", ":"))
-
-
-def check_values(values: Mapping[str, Any], where: str) -> None:
-    """Check that values can be written into an identity, as `named` returns them.
-
-    Raises
-    ------
-    ConfigError
-        If one of them is neither a value of JSON nor a function or class, nor made of such values.
-
-    Examples
-    --------
-    >>> check_values({"norm_layer": json.JSONEncoder, "sizes": (1, 2)}, "family a")
-    """
-    for name, value in values.items():
-        try:
-            canonical(named(value))
-        except (TypeError, ValueError) as error:
-            raise ConfigError(
-                f"{where}: {name}: expected values that JSON can represent, or functions and classes: {error}"
-            ) from error
-
-
 def _place(text: str) -> float:
     """The place of a configuration among all, from 0 to 1."""
     return (int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 11) / 2**53
-
-
-def named(value: Any) -> Any:
-    """Return values of JSON as they are, and functions and classes by module and name, also inside of the values.
-
-    A `functools.partial` counts by its function and its arguments.
-
-    Examples
-    --------
-    >>> named("resnet"), named(json.dumps), named({"of": [json.loads]})
-    ('resnet', 'json:dumps', {'of': ['json:loads']})
-    >>> named(functools.partial(json.dumps, indent=2))
-    ['partial', 'json:dumps', [], {'indent': 2}]
-    """
-    if isinstance(value, functools.partial):
-        return ["partial", named(value.func), named(value.args), named(value.keywords)]
-    if callable(value):
-        return f"{value.__module__}:{_qualified_name(value)}"
-    if isinstance(value, Mapping):
-        return {key: named(each) for key, each in value.items()}
-    return [named(each) for each in value] if isinstance(value, (list, tuple)) else value
-
-
-def functions_in(value: Any) -> list[Any]:
-    """Return the functions and classes in a value, for which `named` writes their names.
-
-    Examples
-    --------
-    >>> functions_in(functools.partial(json.dumps, default=str)) == [json.dumps, str]
-    True
-    """
-    if isinstance(value, functools.partial):
-        return functions_in([value.func, *value.args, *value.keywords.values()])
-    if callable(value):
-        return [value]
-    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
-    return [function for part in parts for function in functions_in(part)]
-
-
-def has_own_name(function: Any) -> bool:
-    """Return whether a function is the one that its module has under its name, unlike a lambda or a nested function.
-
-    Examples
-    --------
-    >>> has_own_name(json.dumps), has_own_name(lambda: None)
-    (True, False)
-    """
-    found: Any = sys.modules.get(function.__module__)
-    for part in _qualified_name(function).split("."):
-        found = getattr(found, part, None)
-    return found is function
-
-
-def _qualified_name(function: Any) -> str:
-    return str(getattr(function, "__qualname__", type(function).__qualname__))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import operator
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple, overload
@@ -17,11 +17,12 @@ import torch
 from torch import nn
 
 from deepnets.architecture import checked_task
-from deepnets.families.family import Family, canonical, check_values, functions_in, named
+from deepnets.families.family import Family
 from deepnets.families.language_models import check_transformers
 from deepnets.families.models import build_model, example_inputs
 from deepnets.families.names import find_family, split_of
 from deepnets.families.topologies import TopologyCache
+from deepnets.families.values import canonical, check_values, functions_in, named
 from deepnets.graph import MAX_DISTANCE, Graph, Slots
 from deepnets.support import ConfigError, abbreviated, at_least, checked_integer
 
@@ -89,11 +90,12 @@ class FamilyNetwork(NamedTuple):
             As `build`.
         """
         key = canonical([self.family.identity, dict(self.config), named(self.arguments), *self[3:]])
-        made, skeleton = _skeletons.get(key, (None, None))
-        if skeleton is None or made != self.family.model:  # another function of the same name
+        code = functions_in([self.family.model, self.arguments])
+        made_by, skeleton = _skeletons.get(key, ([], None))
+        if skeleton is None or made_by != code:  # other functions of the same names
             with torch.device("meta"):
                 skeleton = self.build().eval()
-            _skeletons[key] = self.family.model, skeleton
+            _skeletons[key] = code, skeleton
             if len(_skeletons) > MAX_SKELETONS:
                 _skeletons.popitem(last=False)
         return skeleton
@@ -103,7 +105,7 @@ class FamilyNetwork(NamedTuple):
         return example_inputs(self.family.task, self.image_size)
 
 
-_skeletons: OrderedDict[str, tuple[Any, nn.Module]] = OrderedDict()
+_skeletons: OrderedDict[str, tuple[list[Any], nn.Module]] = OrderedDict()
 
 
 class FamilyGraph(Graph):
@@ -147,7 +149,9 @@ class FamilyNetworks:
         Vocabulary of the graphs, as in `deepnets.trace`.
     **options
         Arguments of the model, or fields of the configurations, that replace those of the family, such as
-        ``patch_size=2`` or ``vocab_size=256``.
+        ``patch_size=2`` or ``vocab_size=256``.  Fields are replaced before configurations are divided among the splits,
+        so these have none in common; splits are smaller if too few are left, and given configurations stay where they
+        are.
 
     Attributes
     ----------
@@ -204,14 +208,14 @@ class FamilyNetworks:
         chosen = self.family.split(self.split)
         if num_nets is not None:
             num_nets = min(checked_integer("num_nets", num_nets, at_least(1)), chosen.size)
-        self._configs: Sequence[dict[str, Any]] = self.family.configs(self.split, self.seed, num_nets)
-        fields = self._configs[0].keys()
+        fields = self.family.configs(self.split, self.seed, 1)[0].keys()
         if unknown := [name for name in options if name not in fields and name not in self.family.arguments]:
             known = ", ".join([*fields, *self.family.arguments])
             raise ConfigError(f"family {self.name}: has no {unknown[0]!r} to replace; it has {known}")
         check_values(options, f"family {self.name}")
         self._fixed = {name: value for name, value in options.items() if name in fields}
         self._arguments = {**self.family.arguments, **{k: v for k, v in options.items() if k not in fields}}
+        self._configs = self.family.configs(self.split, self.seed, num_nets, self._fixed)
         self.cache = TopologyCache(None if root is None else Path(root) / "families")
 
     @property
@@ -222,12 +226,13 @@ class FamilyNetworks:
     @property
     def total(self) -> int:
         """Number of networks in the split, also if `num_nets` is smaller."""
-        return self.family.split(self.split).size
+        return len(self.family.configs(self.split, self.seed, replaced=self._fixed))
 
     @property
     def identity(self) -> str:
         """Text that changes with the networks, but not with their number."""
-        first = self.family.configs(self.split, self.seed, min(SAMPLE, self.total))
+        size = self.family.split(self.split).size
+        first = self.family.configs(self.split, self.seed, min(SAMPLE, size), self._fixed)
         values = [self.seed, self._fixed, named(self._arguments), list(first[:SAMPLE])]
         digest = hashlib.sha256(canonical(values).encode()).hexdigest()[:16]
         return f"{self.name}/{self.split} {self.family.identity} {digest}"
@@ -237,7 +242,7 @@ class FamilyNetworks:
 
     def config(self, index: int) -> dict[str, Any]:
         """Return the configuration of a network, plain values that JSON can represent."""
-        return {**self._configs[self._position(index)], **self._fixed}
+        return dict(self._configs[self._position(index)])
 
     def name_of(self, index: int) -> str:
         """Return the name of a network, an empty text for most."""

@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from deepnets.architecture import NODE_TYPES
-from deepnets.families.family import canonical, has_own_name
+from deepnets.families.values import canonical, has_own_name
 from deepnets.graph import ROLES, Graph, ParameterSlot
 from deepnets.support import DeepNetsError, digest_of_sources, parse_json, read_whole, replace_file
 from deepnets.tracing import trace

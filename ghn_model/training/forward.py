@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
@@ -13,6 +12,7 @@ from torch.func import functional_call
 
 from deepnets.architecture import run_network
 from deepnets.families import FamilyGraph
+from deepnets.families.values import canonical, functions_in, named
 from deepnets.graph import Graph
 from deepnets.support import ConfigError
 from ghn_model.networks import use_batch_statistics
@@ -22,7 +22,7 @@ __all__ = ["accepts_any_size", "run_graph"]
 MAX_MODELS = 128
 """Networks that are kept because building them takes longer than running them, the last ones that were used."""
 
-_models: OrderedDict[str, nn.Module] = OrderedDict()
+_models: OrderedDict[str, tuple[list[Any], nn.Module]] = OrderedDict()
 
 
 def run_graph(
@@ -115,18 +115,19 @@ def _model(graph: FamilyGraph, parameters: Mapping[str, Tensor]) -> nn.Module:
         return use_batch_statistics(skeleton)
     device = next(iter(parameters.values())).device if parameters else torch.device("cpu")
     network = graph.network
-    values = [str(device), sorted(missing), network.family.name, network.family.identity, *map(dict, network[1:3])]
-    key = json.dumps([*values, *network[3:]], sort_keys=True)
-    if key not in _models:
+    values = [str(device), sorted(missing), network.family.name, network.family.identity, dict(network.config)]
+    key = canonical([*values, named(network.arguments), *network[3:]])
+    code = functions_in([network.family.model, network.arguments])
+    if key not in _models or _models[key][0] != code:
         # The random numbers of a training must not depend on which networks were built before.
         with torch.random.fork_rng([]), torch.device("cpu"):
             torch.manual_seed(0)
             model = use_batch_statistics(network.build())
-        _models[key] = _with_values_of(model, missing, device)
+        _models[key] = code, _with_values_of(model, missing, device)
         if len(_models) > MAX_MODELS:
             _models.popitem(last=False)
     _models.move_to_end(key)
-    return _models[key]
+    return _models[key][1]
 
 
 def _has_buffers(model: nn.Module) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any, NamedTuple
 
 import pytest
@@ -186,6 +187,32 @@ def test_changes_in_place_are_refused(function: Any) -> None:
     """They would be lost."""
     with pytest.raises(TypeError, match=r"\w+_: cannot change a tensor in place"):
         CompactModel(lambda x: function(F.conv2d(x, torch.ones(8, 3, 1, 1, dtype=torch.double))))(images())
+
+
+@pytest.mark.parametrize("change", [operator.iadd, operator.isub, operator.imul, operator.itruediv])
+def test_operators_in_place_change_the_tensor_under_all_of_its_names(change: Any) -> None:
+    def function(x: Any) -> Any:
+        x = F.conv2d(x, weight)
+        same, other = x, F.relu(x)
+        same = change(same, other + 2)
+        return (x + same).mean((2, 3))
+
+    torch.manual_seed(0)
+    weight = torch.randn(4, 3, 1, 1, dtype=torch.double).repeat(2, 1, 1, 1)
+    torch.testing.assert_close(CompactModel(function)(images()), function(images()))
+
+
+def test_convolutions_that_are_called_by_keyword() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 8, 1)
+
+        def forward(self, x: Any) -> Any:
+            return self.conv(input=x).sum((2, 3)) / x.size(dim=0)
+
+    model = Net().double()
+    torch.testing.assert_close(CompactModel(model, model)(images()), model(images()).detach())
 
 
 def test_the_memory_format_remains() -> None:

@@ -9,8 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepnets import GENOTYPES, Network, NetworkConfig
-from deepnets.architecture import run_network
+from deepnets.architecture import Genotype, run_network
+from deepnets.architecture.channels import Channels
+from deepnets.architecture.compact_tensor import Repeated
 from deepnets.architecture.functional import _pointwise
+from deepnets.support import ConfigError
 from tests.support.strategies import configs
 
 DARTS, VIT = GENOTYPES["DARTS"], GENOTYPES["ViT"]
@@ -89,3 +92,64 @@ def test_constants_that_were_expanded() -> None:
     assert gradients[0].keys() == gradients[1].keys()
     for name, expected in gradients[0].items():
         assert torch.allclose(gradients[1][name], expected, rtol=1e-6, atol=1e-9), name
+
+
+@pytest.mark.parametrize(
+    "config",
+    [NetworkConfig(DARTS, n_cells=3, C=8, fc_layers=2), NetworkConfig(VIT, n_cells=2, C=16, C_mult=1, preproc=False)],
+)
+def test_a_missing_parameter_is_an_error(config: NetworkConfig) -> None:
+    whole = dict(Network(config).named_parameters())
+    for name in whole:
+        with pytest.raises(KeyError, match=name.replace(".", r"\.")):
+            run_network(
+                config, {other: value for other, value in whole.items() if other != name}, torch.randn(2, 3, 32, 32)
+            )
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_gradients_in_half_precision(dtype: torch.dtype) -> None:
+    config = NetworkConfig(DARTS, n_cells=3, C=8, glob_avg=True)
+    network, images = Network(config).to(dtype), torch.randn(2, 3, 32, 32, dtype=dtype)
+    parameters = dict(network.named_parameters())
+    run_network(config, parameters, images).float().sum().backward()
+    assert parameters["stem.0.weight"].grad is not None
+
+
+def test_transforms_of_torch_func() -> None:
+    config = NetworkConfig(DARTS, n_cells=2, C=8)
+    parameters = {name: each.detach().double() for name, each in Network(config).named_parameters()}
+    images = torch.randn(2, 3, 32, 32).double()
+    found = torch.func.grad(lambda given_: run_network(config, given_, images).square().sum())(parameters)
+    leaves = {name: each.clone().requires_grad_() for name, each in parameters.items()}
+    run_network(config, leaves, images).square().sum().backward()
+    for name, leaf in leaves.items():
+        expected = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
+        assert torch.allclose(found[name], expected, rtol=1e-6, atol=1e-9 * float(expected.abs().max() + 1)), name
+
+
+def test_a_network_without_output_is_an_error() -> None:
+    cut = Genotype(
+        normal=[("none", 0), ("none", 1)], normal_concat=[2], reduce=[("none", 0), ("none", 1)], reduce_concat=[2]
+    )
+    config = NetworkConfig(cut, n_cells=3, C=8)
+    parameters = {
+        "stem.0.weight": torch.randn(8, 3, 3, 3),
+        "stem.1.weight": torch.ones(8),
+        "stem.1.bias": torch.zeros(8),
+    }
+    with pytest.raises(ConfigError, match="genotype: the network has no output"):
+        run_network(config, parameters, torch.randn(2, 3, 32, 32))
+
+
+def test_repeated_parameters_are_never_flattened(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU, pointwise convolutions are products of whole matrices, which repeated parameters are not."""
+    config = NetworkConfig(DARTS, n_cells=2, C=32)
+    torch.manual_seed(0)
+    whole = {name: each.detach() for name, each in Network(config).named_parameters()}
+    wide = {name: each for name, each in whole.items() if each.dim() == 4 and each.shape[0] % 16 == 0}
+    name = next(name for name, each in wide.items() if each.shape[2:] == (1, 1) and each.shape[1] % 16 == 0)
+    blocks = {**whole, name: Repeated(whole[name][:16, :16], whole[name].shape)}
+    monkeypatch.setattr("deepnets.architecture.functional._pointwise", lambda *_: pytest.fail("flattened"))
+    monkeypatch.setattr(Channels, "is_cuda", True, raising=False)
+    assert run_network(config, blocks, torch.randn(2, 3, 32, 32)).shape == (2, 10)

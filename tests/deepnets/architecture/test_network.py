@@ -245,6 +245,12 @@ def test_autocast(config: NetworkConfig) -> None:
     assert network.classifier[-1].weight.grad.dtype == torch.float32
 
 
+def test_autocast_of_a_network_in_half_precision() -> None:
+    network = Network(NAMED["DARTS"]).to(torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert network(images().to(torch.bfloat16)).dtype == torch.bfloat16
+
+
 def test_autocast_is_close_to_full_precision_and_leaves_the_classifier_alone() -> None:
     torch.manual_seed(0)
     network = Network(NAMED["DARTS"].replace(fc_layers=2)).eval()

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deepnets import DeepNets1M
 from deepnets.architecture import NetworkConfig
 from deepnets.corpus import (
     CorpusFile,
