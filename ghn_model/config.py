@@ -10,7 +10,7 @@ from typing import Any
 
 from deepnets.architecture import NODE_TYPE_ROWS, checked_task, has_cifar_stem
 from deepnets.graph import MAX_DISTANCE
-from deepnets.support import ConfigError, at_least, checked_integer
+from deepnets.support import ConfigError, checked_integer
 from deepnets.tracing import check_vocabulary
 from ghn_model.choices import INITS, NORMALIZATIONS, PRESETS, RECIPES, WINDOWS
 from ghn_model.registry import DECODERS, ENCODERS, check_part
@@ -146,9 +146,9 @@ class GHNConfig:
         for name in ("layernorm", "weight_norm", "vector_decoder", "dirac", "width_invariant"):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name}: expected true or false, got {getattr(self, name)!r}")
-        limits = {"hidden": range(4, 4097), "num_classes": at_least(1), "layers": range(1, 257), "heads": range(1, 257)}
-        limits |= {"virtual_edges": range(1, MAX_DISTANCE + 1), "rank": range(1, 4097)}
-        limits["factor_rows"] = range(1, 1 << 25)
+        limits = {"hidden": range(4, 4097), "num_classes": range(1, 1 << 31), "rank": range(1, 4097)}
+        limits |= {"layers": range(1, 257), "heads": range(1, 257)}
+        limits |= {"virtual_edges": range(1, MAX_DISTANCE + 1), "factor_rows": range(1, 1 << 25)}
         for name, allowed in limits.items():
             object.__setattr__(self, name, checked_integer(name, getattr(self, name), allowed))
         shape = self.max_shape
@@ -271,7 +271,7 @@ class GHNConfig:
             values |= {"virtual_edges": 250, "num_classes": 10}
         if kind == "cpu" and values.get("decoder") != "lowrank":
             values |= {"init": "small", "dirac": True, "width_invariant": True, "max_shape": (16, 16, side, side)}
-        return cls(**{**values, **changes})
+        return cls(**{**values, **_known(changes)})
 
     @classmethod
     def from_official(cls, config: Mapping[str, Any]) -> GHNConfig:
@@ -326,7 +326,7 @@ class GHNConfig:
         >>> GHNConfig().replace(num_classes=100).num_classes
         100
         """
-        return replace(self, **changes)
+        return replace(self, **_known(changes))
 
     def to_dict(self) -> dict[str, Any]:
         """The configuration as JSON values; `options` and the fields after it are left out if they have their defaults.
@@ -363,13 +363,15 @@ class GHNConfig:
         """
         if not isinstance(values, Mapping):
             raise ConfigError(f"hypernetwork config: expected a dict, got {type(values).__name__}")
-        names = [field.name for field in fields(cls)]
-        unknown = [repr(key) for key in values if key not in names]
-        if unknown:
-            raise ConfigError(
-                f"hypernetwork config: unknown key {', '.join(unknown)}; valid keys are {', '.join(names)}"
-            )
-        return cls(**values)
+        return cls(**_known(values))
+
+
+def _known(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return values by field name, after a check of the names."""
+    names = [field.name for field in fields(GHNConfig)]
+    if unknown := [repr(key) for key in values if key not in names]:
+        raise ConfigError(f"hypernetwork config: unknown key {', '.join(unknown)}; valid keys are {', '.join(names)}")
+    return values
 
 
 _LEFT_OUT: dict[str, Any] = {

@@ -30,6 +30,7 @@ from ghn_model.encoders import Encoder, ShapeEncoder, make_encoder
 from ghn_model.initialization import initialize_weights
 from ghn_model.networks import check_parameters, graphs_of, use_batch_statistics, writable_parameters
 from ghn_model.persistence import Persistent
+from ghn_model.precision import in_usual_precision
 from ghn_model.prediction import Prediction, warn_of_classes, warn_of_kept, write_parameters
 from ghn_model.prepared_batch import PreparedBatch
 from ghn_model.variation import vary
@@ -79,6 +80,7 @@ class GHN(Persistent):
         if config.init == "small" or config.hypernet == "graphormer":
             initialize_weights(self, output_layers(config, self.decoder, self.decoder_1d))
 
+    @in_usual_precision
     def forward(
         self, graphs: PreparedBatch | GraphBatch | Sequence[Graph] | Graph, *, predict_class_layers: bool = True
     ) -> list[Parameters]:
@@ -113,6 +115,7 @@ class GHN(Persistent):
         embeddings = self.encode(batch)
         return decode_batch(batch.to(embeddings.device), embeddings, self._decoders, self.config)
 
+    @in_usual_precision
     def predict_blocks(self, graphs: PreparedBatch | Sequence[Graph] | Graph) -> list[dict[str, Tensor | Repeated]]:
         """Predict as `forward`, without repeating what is decoded.
 
@@ -168,6 +171,7 @@ class GHN(Persistent):
         encoder = cast(Encoder, self.gnn) if encoder_inputs else None
         return collate_graphs(graphs, self.config, encoder, predict_class_layers)
 
+    @in_usual_precision
     def encode(self, graphs: PreparedBatch | GraphBatch | Sequence[Graph] | Graph) -> Tensor:
         """Compute the embeddings `(N, hidden)` of the N nodes of all graphs, as the decoders read them.
 
@@ -192,6 +196,7 @@ class GHN(Persistent):
         x = self.gnn(x, batch)
         return self.ln(x) if self.config.layernorm else x
 
+    @in_usual_precision
     @torch.no_grad()
     def predict(
         self,
@@ -257,6 +262,7 @@ class GHN(Persistent):
             return [Prediction(*each, self.config) for each in zip(decoded, model, graphs)]
         return Prediction(decoded[0], model, graphs[0], self.config)
 
+    @in_usual_precision
     @torch.no_grad()
     def initialize(
         self,
@@ -317,6 +323,7 @@ class GHN(Persistent):
             write_parameters(batch.to(embeddings.device), embeddings, self._decoders, self.config, targets)
         return use_batch_statistics(model) if batch_statistics else model
 
+    @in_usual_precision
     @torch.no_grad()
     def embed(
         self,

@@ -28,6 +28,8 @@ __all__ = [
 def graph_of(model: nn.Module, input: Any = None, vocabulary: str = "complete") -> Graph:
     """The graph of a network: built from the configuration of a `deepnets.Network`, traced for other modules.
 
+    A `deepnets.Network` is traced, too, if its parameters are no longer those of its configuration.
+
     Parameters
     ----------
     model, input, vocabulary
@@ -48,7 +50,10 @@ def graph_of(model: nn.Module, input: Any = None, vocabulary: str = "complete") 
     """
     vocabulary = check_vocabulary(vocabulary)
     if type(model) is Network and not model.auxiliary:
-        return build_graph(model.config, model.num_classes, model.image_size)
+        graph = build_graph(model.config, model.num_classes, model.image_size)
+        slots = [*(slot for node in graph.parameters for slot in node), *graph.unused]
+        if {s.name: s.shape for s in slots} == {n: tuple(p.shape) for n, p in model.named_parameters()}:
+            return graph  # otherwise, layers of the network were replaced
     return trace(model, input, vocabulary=vocabulary)
 
 

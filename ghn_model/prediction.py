@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from deepnets.architecture import NODE_TYPES
 from deepnets.graph import Graph
+from ghn_model.class_layers import class_layers
 from ghn_model.config import GHNConfig
 from ghn_model.decoders import Decoders, Parameters, block_shapes, decode_parameters, plan_decoding, tile
-from ghn_model.encoders import four_axes
+from ghn_model.encoders import axes_of
 from ghn_model.prepared_batch import ParameterRequest, PreparedBatch
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ class Prediction(dict[str, Tensor]):
                     "source": source,
                     "block": block,
                     "norm": float("nan") if tensor.is_meta else float(torch.linalg.vector_norm(tensor.float())),
-                    "reason": "" if name in self else "class layer" if node >= 0 else "no node in the graph",
+                    "reason": "" if name in self else _CLASS_LAYER if node >= 0 else "no node in the graph",
                 }
             )
         columns = ["parameter", "shape", "node", "node_type", "source", "block", "norm", "reason"]
@@ -133,13 +134,13 @@ def _origins(graph: Graph, config: GHNConfig) -> Iterator[tuple[str, tuple[str, 
     """The source and the shape of the decoded block of every parameter of a graph."""
     for group in plan_decoding([graph], config):
         for run, block in zip(group.runs, block_shapes(group, config)):
-            shape = run[0].slot.shape
+            slot = run[0].slot
             source = _CLASS_LAYER if group.kind.startswith("class_") else "map"
             if group.kind in _VECTORS:
                 source = "vector"
-            if block != tuple(shape):
+            if block != tuple(slot.shape):
                 source = f"tiled {source}"
-            elif group.kind == "map" and group.window[2:] != four_axes(shape)[2:]:
+            elif group.kind == "map" and group.window[2:] != axes_of(slot)[2:]:
                 source = "enlarged map"
             for request in run:
                 yield request.slot.name, (source, block)
@@ -204,8 +205,9 @@ def warn_of_classes(graphs: Sequence[Graph], config: GHNConfig, predict_class_la
     """
     if not predict_class_layers or config.node_types == "language":  # its classes are tokens
         return
-    slots = {slot for graph in graphs for node in graph.parameters for slot in node if slot.role.startswith("class_")}
-    others = sorted({slot.shape[0] for slot in slots} - {config.num_classes})
+    names = [class_layers(graph) for graph in graphs]
+    slots = {s for graph, own in zip(graphs, names) for node in graph.parameters for s in node if s.name in own}
+    others = sorted({slot.shape[0] for slot in slots if "weight" in slot.role} - {config.num_classes})
     if others:
         log.warning(
             "the layers of the classes are predicted for %s classes, by a hypernetwork that was trained for %d; to "

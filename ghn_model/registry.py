@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from deepnets.support import ConfigError, Registry, abbreviated, import_attribute, is_attribute
+from deepnets.support import ConfigError, Registry, abbreviated, import_attribute, in_one_line, is_attribute
 
 if TYPE_CHECKING:
     from torch import nn
@@ -108,8 +108,15 @@ def is_trusted(registry: Registry[Factory], name: str) -> bool:
 def _is_registered(registry: Registry[Factory], name: str) -> bool:
     if name not in registry:
         for module in _plugins():
-            importlib.import_module(module)
+            _import_plugin(module)
     return name in registry
+
+
+def _import_plugin(module: str) -> None:
+    try:
+        importlib.import_module(module)
+    except Exception as error:  # the module runs code of its own
+        raise ConfigError(f"{PLUGINS_VARIABLE}: {module} cannot be imported: {in_one_line(error)}") from error
 
 
 def _plugins() -> list[str]:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from deepnets.support import ConfigError, at_least, checked_integer
 
@@ -78,9 +80,11 @@ def vary(
     max_size = checked_integer("max_size", max_size, at_least(0))
     generator = seed if isinstance(seed, torch.Generator) else torch.Generator().manual_seed(seed)
     varied = dict(parameters)
-    for number, name in enumerate(_layers(model)[:-1], start=1):
+    layers = _layers(model)
+    for number, (name, tensor) in enumerate(layers[:-1], start=1):
         weight = varied.get(name)
-        if weight is None or number < first or max(weight.shape[:2]) <= max_size:
+        is_classifier = tensor is layers[-1][1]  # the table of a language model can be its classifier, too
+        if weight is None or is_classifier or number < first or max(weight.shape[:2]) <= max_size:
             continue
         with torch.no_grad():
             if noise > 0:
@@ -91,14 +95,22 @@ def vary(
     return varied
 
 
-def _layers(model: nn.Module) -> list[str]:
-    """Names of the weights with at least two axes, in the order of the modules."""
-    names = []
+def _layers(model: nn.Module) -> list[tuple[str, Tensor]]:
+    """The weights with at least two axes by name, in the order of the modules."""
+    found = []
     for name, module in model.named_modules():
-        weight = getattr(module, "weight", None)
+        weight = _weight(module)
         if isinstance(weight, Tensor) and weight.ndim >= 2:
-            names.append(f"{name}.weight" if name else "weight")
-    return names
+            found.append((f"{name}.weight" if name else "weight", weight))
+    return found
+
+
+def _weight(module: nn.Module) -> Any:
+    """The weight of a module; if it is parametrized, what it is computed from, because computing can change buffers."""
+    if not is_parametrized(module, "weight"):
+        return getattr(module, "weight", None)
+    parts: Any = module.parametrizations["weight"]  # type: ignore[index]
+    return parts.original if hasattr(parts, "original") else parts.original0
 
 
 def _tall(weight: Tensor) -> tuple[Tensor, bool]:
@@ -113,7 +125,7 @@ def _tall(weight: Tensor) -> tuple[Tensor, bool]:
 def _with_noise(weight: Tensor, noise: float, max_size: int, generator: torch.Generator) -> Tensor:
     noisy = weight.clone()
     part = noisy[max_size:, max_size:]
-    draw = torch.randn(part.shape, generator=generator).to(part)  # drawn on the CPU, equal on every device
+    draw = torch.randn(part.shape, generator=generator, device="cpu").to(part)  # equal on every device
     part += noise * _correlation_spread(_tall(weight)[0]).to(part) * draw
     return noisy
 

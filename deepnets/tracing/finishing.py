@@ -174,13 +174,14 @@ def _classifier_last(nodes: list[Node], order: list[int]) -> list[int]:
 def _class_roles(nodes: list[Node], published: bool) -> list[tuple[ParameterSlot, ...]]:
     """Return the slots of all nodes, with the roles `class_weight` and `class_bias` for the classification layer.
 
-    The published tools take the last two nodes; here, they must be a weight and its bias.
+    The published tools take the last two nodes; here, they must be a weight and its bias, with as many rows.  A weight
+    that is stored as (inputs, outputs), for example that of a transposed convolution, has its classes in the columns.
     """
     slots = [tuple(node.slots) for node in nodes]
     if len(nodes) < 2:
         return slots
     weight, bias = nodes[-2:]
-    whole = bias.type == "bias" and weight.type == "conv"
+    whole = bias.type == "bias" and weight.type == "conv" and weight.slots[0].shape[:1] == bias.slots[0].shape[:1]
     if whole or published:
         for place, node, role in ((-2, weight, "weight"), (-1, bias, "bias")):
             if node.type == ("conv" if role == "weight" else "bias"):

@@ -10,8 +10,9 @@ then the values are checked.  Anything wrong raises one `CheckpointError`.
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -111,10 +112,8 @@ def save_checkpoint(
         about = json.dumps(dict(metadata or {}), allow_nan=False, sort_keys=True)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"metadata: expected JSON values: {error}") from error
-    tensors = {
-        name: tensor.half() if half and tensor.is_floating_point() else tensor
-        for name, tensor in ghn.state_dict().items()
-    }
+    state = ghn.state_dict()
+    tensors = {name: tensor.half() if half else tensor for name, tensor in _in_single_precision(state).items()}
     _check_finite(path, tensors)
     if format != FORMATS[0]:
         if half:
@@ -191,7 +190,7 @@ def build_from(content: Checkpoint, build: Callable[[GHNConfig], Model], device:
         If the device has too little memory.
     """
     try:
-        with torch.random.fork_rng(devices=[]), skip_initialization():
+        with torch.device("cpu"), _default_precision(), torch.random.fork_rng(devices=[]), skip_initialization():
             ghn = build(content.config)
         ghn.load_state_dict(content.tensors)
         return ghn.to(device).eval()
@@ -218,6 +217,21 @@ def read_config(name_or_path: str | Path) -> GHNConfig:
     50
     """
     return _read(*_locate(name_or_path)).config
+
+
+def _in_single_precision(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+
+
+@contextlib.contextmanager
+def _default_precision() -> Iterator[None]:
+    """Make new modules in single precision, whatever `torch.set_default_dtype` has been called with."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 # --- finding and reading ---
@@ -261,7 +275,7 @@ def _read(path: Path, card: Mapping[str, Any] | None) -> Checkpoint:
     except ConfigError as error:
         raise CheckpointError(f"{path}: config: {error}") from error
     kind = INFERRED if official.inferred else "official"
-    return Checkpoint(path, kind, config, official.tensors, official.metadata)
+    return Checkpoint(path, kind, config, _in_single_precision(official.tensors), official.metadata)
 
 
 def _read_ours(path: Path) -> Checkpoint:
@@ -290,10 +304,7 @@ def _read_ours(path: Path) -> Checkpoint:
             )
     if not isinstance(metadata, dict):
         raise CheckpointError(f"{path}: has no valid metadata: expected an object, got {type(metadata).__name__}")
-    tensors = {
-        name: tensor.float() if tensor.dtype == torch.float16 else tensor for name, tensor in file.tensors.items()
-    }
-    return Checkpoint(path, "deepnets1m", config, tensors, metadata)
+    return Checkpoint(path, "deepnets1m", config, _in_single_precision(file.tensors), metadata)
 
 
 # --- checking ---
@@ -307,7 +318,7 @@ def _check_fit(content: Checkpoint, build: Callable[[GHNConfig], nn.Module], is_
         if difference := config_difference(content.config, shapes):
             raise CheckpointError(f"{path}: {difference}; {DAMAGED}")
     try:
-        with torch.device("meta"), torch.random.fork_rng(devices=[]), skip_initialization():
+        with torch.device("meta"), _default_precision(), torch.random.fork_rng(devices=[]), skip_initialization():
             expected = dict(build(content.config).state_dict())
     except Exception as error:  # encoders of the user may raise any error; sizes may overflow
         raise CheckpointError(

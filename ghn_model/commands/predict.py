@@ -86,6 +86,9 @@ def run(options: argparse.Namespace) -> None:
     if report is not None and not options.overwrite and report.exists():
         raise ConfigError(f"--report: {report} already exists; choose another file, or replace it with --overwrite")
 
+    if report is not None and report.resolve() == out.resolve():
+        raise ConfigError(f"--report: {report} is the file of --out; choose another one")
+
     from ghn_model.checkpoints import check_writable, write_state_dict, write_tensors
     from ghn_model.ghn import GHN
 

@@ -16,7 +16,7 @@ from ghn_model.config import GHNConfig
 from ghn_model.decoders.low_rank import Factors, LowRankDecoder
 from ghn_model.decoders.plan import NORMALIZED, is_embedding
 from ghn_model.decoders.tiling import dirac, is_kernel, standardize, write_product
-from ghn_model.encoders import four_axes
+from ghn_model.encoders import axes_of, is_positional
 from ghn_model.prepared_batch import DecodingGroup, ParameterRequest, PreparedBatch, Window
 
 __all__ = ["Decoders", "Parameters", "Sink", "block_shapes", "decode_batch", "decode_blocks", "decode_parameters"]
@@ -104,7 +104,7 @@ def decode_parameters(
             values = _decode(group, x, decoders, config)
         for run, part in group.split(values):
             slot = run[0].slot
-            blocks = _with_rank(part, slot.shape, group.kind, config.window)
+            blocks = _with_rank(part, slot, group.kind, config.window)
             if (std := _standard_deviation(group, slot, config)) is not None:
                 blocks = standardize(blocks, slot.shape, std)
             if config.dirac and slot.role == "weight" and is_kernel(slot.shape):
@@ -239,7 +239,7 @@ def block_shapes(group: DecodingGroup, config: GHNConfig) -> list[tuple[int, ...
         "class_bias": (config.num_classes,),
     }
     values = torch.empty((1, *decoded.get(group.kind, group.window[1:2])), device="meta")
-    blocks = (_with_rank(values, run[0].slot.shape, group.kind, config.window) for run in group.runs)
+    blocks = (_with_rank(values, run[0].slot, group.kind, config.window) for run in group.runs)
     return [tuple(block.shape[1:]) for block in blocks]
 
 
@@ -314,10 +314,11 @@ def _scale(values: Tensor, factors: Tensor) -> Tensor:
     return values * factors.to(values.dtype).view(-1, *(1 for _ in values.shape[1:]))
 
 
-def _with_rank(values: Tensor, shape: Sequence[int], kind: str, window: str) -> Tensor:
-    """Decoded values of n parameters as blocks that `tile` can repeat to their shape."""
+def _with_rank(values: Tensor, slot: ParameterSlot, kind: str, window: str) -> Tensor:
+    """Decoded values of n parameters as blocks that `tile` can repeat to the shape of their slots."""
     if kind == "map":
-        return _kernels(values, shape, window)
+        return _kernels(values, slot, window)
+    shape = slot.shape
     if kind == "block":
         return values[:, : shape[0], : shape[1], : shape[2]]
     if kind == "class_weight":
@@ -326,17 +327,16 @@ def _with_rank(values: Tensor, shape: Sequence[int], kind: str, window: str) -> 
     return _vectors(values, shape)
 
 
-def _kernels(maps: Tensor, shape: Sequence[int], window: str) -> Tensor:
+def _kernels(maps: Tensor, slot: ParameterSlot, window: str) -> Tensor:
     """Maps `(n, rows, columns, height, width)` with the rank of the parameters."""
-    rank = len(shape)
+    shape, rank = slot.shape, len(slot.shape)
     if rank == 2:
         return maps[..., 0, 0]
-    height, width = four_axes(shape)[2:]
+    height, width = axes_of(slot)[2:]
     if maps.shape[3:] != (height, width):
         maps = _enlarge(maps, height, width, window)
     if rank == 3:
-        is_positional = shape[0] == 1 and shape[1] > 1 and shape[2] > 1
-        return _positional_encodings(maps, shape[1]) if is_positional else maps.squeeze(4)
+        return _positional_encodings(maps, shape[1]) if is_positional(slot) else maps.squeeze(4)
     return maps.view(*maps.shape[:3], *(1 for _ in shape[4:]), *maps.shape[3:])
 
 

@@ -14,9 +14,10 @@ from typing import NamedTuple
 import torch
 
 from deepnets.graph import Graph, ParameterSlot
+from ghn_model.class_layers import class_layers
 from ghn_model.config import GHNConfig
 from ghn_model.decoders.tiling import gain
-from ghn_model.encoders import four_axes
+from ghn_model.encoders import axes_of, is_positional
 from ghn_model.prepared_batch import DecodingGroup, ParameterRequest, Window
 
 __all__ = ["is_embedding", "plan_decoding"]
@@ -68,9 +69,10 @@ def plan_decoding(graphs: Sequence[Graph], config: GHNConfig, predict_class_laye
     blocks = _numbers_of_blocks(graphs) if config.normalization == "fan_in_residual" else {}
     first = 0
     for number, graph in enumerate(graphs):
+        left_out = frozenset() if predict_class_layers else class_layers(graph)
         for node, slots in enumerate(graph.parameters, start=first):
             for slot in slots:
-                if slot.numel and (predict_class_layers or not slot.role.startswith("class_")):
+                if slot.numel and slot.name not in left_out:
                     found.setdefault(_decoder(slot, config), []).append(ParameterRequest(number, node, slot))
         first += graph.num_nodes
     plan = []
@@ -102,7 +104,7 @@ def _group(
     for request in requests:
         # Embedding tables are not standardized together with matrices of the same shape.
         apart = config.normalization == "std" and is_embedding(request.slot)
-        by_shape.setdefault((request.slot.shape, apart), []).append(request)
+        by_shape.setdefault((request.slot.shape, apart, is_positional(request.slot)), []).append(request)
     runs = [
         run for some in by_shape.values() for run in _chunks(some, LARGEST // max(1, math.prod(some[0].slot.shape)))
     ]
@@ -125,23 +127,22 @@ def _decoder(slot: ParameterSlot, config: GHNConfig) -> _Key:
         return _Key("token" if slot.role == "token" and len(slot.shape) > 1 else "bias", row)
     if slot.role == "class_weight" and not low_rank:
         return _Key("class_weight", middle)
-    sizes = four_axes(slot.shape)
+    sizes = axes_of(slot)
     if not low_rank:
         out, into, height, width = (min(size, most) for size, most in zip(sizes, config.max_shape))
         return _Key("map", (out, into, height, width))
-    return _low_rank(slot.shape, sizes, config)
+    return _low_rank(slot, sizes, config)
 
 
-def _low_rank(shape: tuple[int, ...], sizes: tuple[int, int, int, int], config: GHNConfig) -> _Key:
+def _low_rank(slot: ParameterSlot, sizes: tuple[int, int, int, int], config: GHNConfig) -> _Key:
     """The window of a `LowRankDecoder`: kernels and positional encodings are not cut, except by its number of rows."""
     out, into, height, width = sizes
     most = config.factor_rows
-    is_positional = len(shape) == 3 and shape[0] == 1 and min(shape[1:]) > 1
-    if len(shape) == 3 and not is_positional:
-        block = tuple(_extended(size, config.max_shape[0]) for size in shape)
+    if len(slot.shape) == 3 and not is_positional(slot):
+        block = tuple(_extended(size, config.max_shape[0]) for size in slot.shape)
         if (length := math.prod(block)) <= most:
             return _Key("block", (length, 1, 1, 1), block)
-    if not is_positional:
+    if not is_positional(slot):
         out, into = min(out, config.max_shape[0]), min(into, config.max_shape[1])
     height, width = min(height, most), min(width, most)
     return _Key("map", (min(out, most // height), min(into, most // width), height, width))
@@ -171,7 +172,8 @@ def _gain(request: ParameterRequest, config: GHNConfig, blocks: Mapping[int, int
     if config.width_invariant and len(shape) in (2, 4) and not is_embedding(slot):
         repeats = max(1.0, shape[1] / config.max_shape[1])
         shape = (*(min(size, most) for size, most in zip(shape, config.max_shape[:2])), *shape[2:])
-    factor = gain(shape, "out" if config.normalization == "fan_out" else "in") if config.weight_norm else 1.0
+    fan = "out" if config.normalization == "fan_out" else "in"
+    factor = gain(shape, fan, positional=len(shape) != 3 or is_positional(slot)) if config.weight_norm else 1.0
     factor /= repeats
     is_residual = request.graph in blocks and slot.name.endswith(RESIDUAL)
     return factor / math.sqrt(2 * blocks[request.graph]) if is_residual else factor

@@ -22,7 +22,7 @@ SLAB = 1 << 19
 """Number of elements whose squares are computed at once for a standard deviation."""
 
 
-def gain(shape: Sequence[int], fan: str = "in") -> float:
+def gain(shape: Sequence[int], fan: str = "in", *, positional: bool = True) -> float:
     """The factor by which a predicted tensor of rank 2 or more is multiplied; as in He et al. (2015).
 
     Parameters
@@ -31,6 +31,8 @@ def gain(shape: Sequence[int], fan: str = "in") -> float:
         Shape of the parameter.
     fan
         "in" to scale by the number of inputs of an output, or "out" by the number of outputs of an input.
+    positional
+        Whether a shape `(1, n, c)` can be that of a positional encoding, which is not scaled.
 
     Examples
     --------
@@ -39,7 +41,7 @@ def gain(shape: Sequence[int], fan: str = "in") -> float:
     """
     rank = len(shape)
     fan_in = max(1, math.prod(shape[1:]) if fan == "in" else shape[0] * math.prod(shape[2:]))
-    if rank > 2 and shape[0] == 1 and shape[2] >= 11:  # a positional encoding
+    if positional and rank > 2 and shape[0] == 1 and shape[2] >= 11:  # a positional encoding
         return 1.0
     if rank > 2 and (shape[1] == 1 or (rank > 3 and shape[2] < shape[3])):  # depthwise, and 1 x k
         return math.sqrt(1 / fan_in)

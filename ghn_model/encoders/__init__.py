@@ -19,7 +19,15 @@ from ghn_model.config import GHNConfig
 from ghn_model.encoders.gated_gnn import GatedGNN
 from ghn_model.encoders.graphormer import Graphormer
 from ghn_model.encoders.mlp import MLP, NodeMLP
-from ghn_model.encoders.shape_encoder import ShapeEncoder, channel_grid, channel_rows, four_axes, shape_indices
+from ghn_model.encoders.shape_encoder import (
+    ShapeEncoder,
+    axes_of,
+    channel_grid,
+    channel_rows,
+    four_axes,
+    is_positional,
+    shape_indices,
+)
 from ghn_model.prepared_batch import PreparedBatch
 from ghn_model.registry import ENCODERS, Factory, find_part
 
@@ -31,9 +39,11 @@ __all__ = [
     "Graphormer",
     "NodeMLP",
     "ShapeEncoder",
+    "axes_of",
     "channel_grid",
     "channel_rows",
     "four_axes",
+    "is_positional",
     "make_encoder",
     "register_encoder",
     "shape_indices",

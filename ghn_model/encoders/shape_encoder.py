@@ -16,9 +16,18 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from deepnets.graph import Graph
+from deepnets.graph import Graph, ParameterSlot
 
-__all__ = ["ShapeEncoder", "channel_grid", "channel_rows", "four_axes", "shape_indices", "spatial_grid"]
+__all__ = [
+    "ShapeEncoder",
+    "axes_of",
+    "channel_grid",
+    "channel_rows",
+    "four_axes",
+    "is_positional",
+    "shape_indices",
+    "spatial_grid",
+]
 
 
 @cache
@@ -37,23 +46,23 @@ def spatial_grid(largest: int) -> tuple[int, ...]:
     return tuple(sorted({*range(1, max(12, largest), 2), 14, 16}))
 
 
-@cache
-def _lookup(grid: tuple[int, ...], channels: bool, largest: int) -> npt.NDArray[np.int64]:
-    """Row of the nearest grid size for every size up to one above the largest; ties go to the smaller one.
+def _nearest(
+    sizes: npt.NDArray[np.int64], grid: tuple[int, ...], channels: bool, largest: int
+) -> npt.NDArray[np.int64]:
+    """Rows of the nearest sizes of the grid; ties go to the smaller one.
 
     Sizes above `largest` that are not in the grid have its row, also if the number of classes is larger.
     """
-    values, sizes = np.array(grid), np.arange(grid[-1] + 2)
+    values = np.array(grid)
     above = np.searchsorted(values, sizes).clip(max=len(grid) - 1)
     below = (above - 1).clip(min=0)
     rows = np.where(sizes - values[below] <= values[above] - sizes, below, above)
     if channels:
-        rows[4:8] = grid.index(8)
+        rows[(sizes >= 4) & (sizes < 8)] = grid.index(8)
     else:
-        rows[2] = grid.index(3)
-    rows[largest:] = grid.index(largest)
-    rows[values] = np.arange(len(grid))
-    return rows
+        rows[sizes == 2] = grid.index(3)
+    rows[sizes >= largest] = grid.index(largest)
+    return np.where(values[above] == sizes, above, rows)
 
 
 def four_axes(shape: Sequence[int]) -> tuple[int, int, int, int]:
@@ -80,6 +89,33 @@ def four_axes(shape: Sequence[int]) -> tuple[int, int, int, int]:
     return shape[0], shape[1], shape[-2], shape[-1]
 
 
+def is_positional(slot: ParameterSlot) -> bool:
+    """Whether a parameter is a positional encoding `(1, positions, channels)`, and not a kernel of this shape.
+
+    Examples
+    --------
+    >>> is_positional(ParameterSlot("pos", (1, 196, 384), "pos_enc"))
+    True
+    >>> is_positional(ParameterSlot("conv.weight", (1, 16, 3), "weight"))  # of a torch.nn.Conv1d(16, 1, 3)
+    False
+    """
+    shape = slot.shape
+    return len(shape) == 3 and shape[0] == 1 and min(shape[1:]) > 1 and slot.role not in ("weight", "class_weight")
+
+
+def axes_of(slot: ParameterSlot) -> tuple[int, int, int, int]:
+    """Output channels, input channels, height and width of a parameter.
+
+    Examples
+    --------
+    >>> axes_of(ParameterSlot("conv.weight", (1, 16, 3), "weight"))
+    (1, 16, 3, 1)
+    """
+    if len(slot.shape) == 3 and not is_positional(slot):
+        return slot.shape[0], slot.shape[1], slot.shape[2], 1
+    return four_axes(slot.shape)
+
+
 def channel_rows(
     sizes: Sequence[int] | npt.NDArray[np.int64], num_classes: int, channel_sizes: tuple[int, ...] = ()
 ) -> npt.NDArray[np.int64]:
@@ -91,9 +127,7 @@ def channel_rows(
     ([0, 3, 4], [0, 2, 3])
     """
     grid = channel_grid(num_classes, channel_sizes)
-    table = _lookup(grid, True, max((8192, *channel_sizes)))
-    rows: npt.NDArray[np.int64] = table[np.minimum(np.asarray(sizes), grid[-1] + 1)]
-    return rows
+    return _nearest(np.asarray(sizes), grid, True, max((8192, *channel_sizes)))
 
 
 def shape_indices(
@@ -135,7 +169,7 @@ def shape_indices(
     known = np.zeros(graph.num_nodes, bool)
     for node, slots in enumerate(graph.parameters):
         if slots:
-            out, into, height, width = four_axes(slots[0].shape)
+            out, into, height, width = axes_of(slots[0])
             if most_channels is not None:
                 out = out if slots[0].role.startswith("class_") else min(out, most_channels[0])
                 into = min(into, most_channels[1])
@@ -147,7 +181,7 @@ def shape_indices(
     known[pools] = True
     rows = np.empty_like(shapes)
     rows[:, :2] = channel_rows(shapes[:, :2], num_classes, channel_sizes)
-    rows[:, 2:] = _lookup(spatial, False, 16)[np.minimum(shapes[:, 2:], spatial[-1] + 1)]
+    rows[:, 2:] = _nearest(shapes[:, 2:], spatial, False, 16)
     rows[~known] = (len(channels), len(channels), len(spatial), len(spatial))
     return rows
 

@@ -68,7 +68,7 @@ def test_official_configs() -> None:
         ({"virtual_edges": 0}, "virtual_edges: expected an integer"),
         ({"virtual_edges": 255}, "virtual_edges: expected an integer"),
         ({"layernorm": 1}, "layernorm: expected true or false"),
-        ({"num_classes": 0}, "num_classes: expected an integer, 1 or more"),
+        ({"num_classes": 0}, "num_classes: expected an integer, 1 to 2147483647"),
         ({"hid": 32}, "unknown key 'hid'; valid keys are hypernet, decoder"),
     ],
 )

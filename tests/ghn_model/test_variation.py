@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 from deepnets.support import ConfigError
 from ghn_model.variation import vary
@@ -184,3 +185,25 @@ def test_types_and_gradients_stay_as_they_are() -> None:
 def test_invalid_arguments(arguments: dict[str, int], message: str) -> None:
     with pytest.raises(ConfigError, match=f"^{message}$"):
         vary(nn.Linear(2, 2), {}, **arguments)  # type: ignore[arg-type]
+
+
+def test_buffers_of_parametrizations_do_not_change() -> None:
+    """Reading a weight with spectral normalization changes its buffers in training mode."""
+    model = nn.Sequential(spectral_norm(nn.Linear(8, 16)), nn.ReLU(), nn.Linear(16, 10)).train()
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    vary(model, {name: p.detach() for name, p in model.named_parameters()}, noise=1e-5)
+    assert all(torch.equal(buffer, before[name]) for name, buffer in model.named_buffers())
+
+
+def test_a_table_that_is_the_classifier_stays_as_it_is() -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.inner, self.head = nn.Embedding(50, 8), nn.Linear(8, 8), nn.Linear(8, 50, bias=False)
+            self.head.weight = self.table.weight
+
+    model = Tied()
+    given = {name: parameter.detach() for name, parameter in model.named_parameters()}
+    varied = vary(model, given, noise=1e-5, orthogonal_from=1, max_size=1)
+    assert torch.equal(varied["table.weight"], given["table.weight"])
+    assert not torch.equal(varied["inner.weight"], given["inner.weight"])

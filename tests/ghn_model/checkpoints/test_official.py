@@ -332,7 +332,7 @@ def test_other_content_is_refused(path: Path, file: object, message: str) -> Non
         ({"ln.bias": None}, "lacks 1 tensors of a hypernetwork with its configuration: ln.bias"),
         ({"extra": torch.zeros(1)}, "also holds 1 tensors of a hypernetwork with its configuration: extra"),
         ({"ln.bias": torch.zeros(9)}, "ln.bias: expected (8,), got (9,); "),
-        ({"ln.bias": torch.zeros(8).double()}, "ln.bias: expected torch.float32, got torch.float64; "),
+        ({"ln.bias": torch.zeros(8).long()}, "ln.bias: expected torch.float32, got torch.int64; "),
         ({"ln.bias": torch.full((8,), float("nan"))}, "ln.bias: holds NaN or infinity; "),
         (
             {"ln.bias": torch.zeros(8).to_sparse()},

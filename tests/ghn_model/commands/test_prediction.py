@@ -223,6 +223,7 @@ def test_files_are_replaced_only_on_request(folder: Path) -> None:
         ("--checkpoint .", CheckpointError, ".: is not a file"),
         ("--out nowhere/net.safetensors", CheckpointError, "nowhere/net.safetensors: cannot be written: No such file"),
         ("--out . --overwrite", CheckpointError, ".: cannot be written: it is a folder"),
+        ("--out same --report same", ConfigError, "--report: same is the file of --out; choose another one"),
         ("--device gpu", ConfigError, "device: cannot use 'gpu': "),
     ],
 )

@@ -1,0 +1,48 @@
+"""Hypernetworks compute in the type of their weights, whatever is set around them."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+
+__all__ = ["in_usual_precision"]
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def in_usual_precision(method: Method) -> Method:
+    """Make a method of a module compute without autocast, and make no tensors on the device `meta`.
+
+    Predicted values are rounded to a few bits otherwise, and the tables that describe networks have no values.
+
+    Parameters
+    ----------
+    method
+        The method.
+
+    Examples
+    --------
+    >>> class Double(torch.nn.Linear):
+    ...     @in_usual_precision
+    ...     def forward(self, x):
+    ...         return super().forward(x)
+    >>> with torch.autocast("cpu", torch.bfloat16):
+    ...     Double(2, 2)(torch.ones(1, 2)).dtype
+    torch.float32
+    """
+
+    @functools.wraps(method)
+    def wrapped(self: torch.nn.Module, *arguments: Any, **named: Any) -> Any:
+        device = next(self.parameters()).device.type
+        with contextlib.ExitStack() as stack:
+            if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+                stack.enter_context(torch.autocast(device, enabled=False))
+            if torch.get_default_device().type == "meta":
+                stack.enter_context(torch.device("cpu"))
+            return method(self, *arguments, **named)
+
+    return wrapped  # type: ignore[return-value]
