@@ -120,7 +120,9 @@ def comparison() -> str:
 
 
 def card(name: str, field: str) -> str:
-    """A value of a card: the mean of a split, or a field such as `minutes`."""
+    """A value of a card: the mean of a split, or a field such as `steps`; `core_minutes` is that of its curve."""
+    if field == "core_minutes":
+        return f"{core_minutes(name):.0f}"
     found = model_card(name)
     if field in found["results"]:
         return mean(found["results"][field])
@@ -184,9 +186,14 @@ def draw_curves() -> str:
     return buffer.getvalue()
 
 
+def core_minutes(name: str) -> float:
+    """Processor time of a training with its validations, which other programs do not change."""
+    return float(curve_of(name)[-1]["core_seconds"]) / 60
+
+
 def minutes() -> str:
     """The shortest and the longest training of the bundled hypernetworks for digits."""
-    found = [model_card(name)["minutes"] for name in list_pretrained("*-digits")]
+    found = [core_minutes(name) for name in list_pretrained("*-digits")]
     return f"{min(found):.0f} to {max(found):.0f}"
 
 

@@ -62,8 +62,8 @@ def test_a_changed_card_changes_the_document(figures: ModuleType, monkeypatch: p
         return card
 
     monkeypatch.setattr(figures, "model_card", changed)
-    assert "12.3 ± 1.7 (99.3), 7 failed" in figures.with_figures(text)
-    assert "12.3 ± 1.7" not in text
+    assert "12.3 ± 1.6 (99.0), 7 failed" in figures.with_figures(text)
+    assert "12.3 ± 1.6" not in text
 
 
 def test_the_picture_shows_the_current_curves(figures: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,8 +38,8 @@ def test_bundled_cards_are_written_as_markdown(name: str) -> None:
 
 def test_a_single_network_has_no_standard_error() -> None:
     text = (PRETRAINED / "ghn2-digits.md").read_text()
-    assert "| wide | 94.65 | 94.65 | 1 | 0 |  |" in text
-    assert "| test | 88.25 ± 1.75 | 99.33 | 100 | 0 |  |" in text
+    assert "| wide | 96.66 | 96.66 | 1 | 0 |  |" in text
+    assert "| test | 91.90 ± 1.55 | 99.00 | 100 | 0 |  |" in text
 
 
 def test_published_results_and_failures() -> None:
