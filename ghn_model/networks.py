@@ -33,7 +33,7 @@ def graph_of(model: nn.Module, input: Any = None, vocabulary: str = "complete") 
     Parameters
     ----------
     model, input, vocabulary
-        As in `deepnets.trace`.  The graph of a `deepnets.Network` is the same in every vocabulary.
+        As in `deepnets.trace`.  A graph that is built from a configuration is the same in every vocabulary.
 
     Raises
     ------

@@ -40,7 +40,7 @@ torch.Size([10, 64])
 A decoder of your own repeats what it decodes:
 
 >>> slot = graph.parameters[1][0]
->>> slot.shape, four_axes(slot.shape)
+>>> slot.shape, axes_of(slot)
 ((24, 3, 3, 3), (24, 3, 3, 3))
 >>> block = torch.randn(4, 3, 1, 1)  # decoded from the embedding of node 1
 >>> (gain(slot.shape) * tile(block, slot.shape)).shape
@@ -71,7 +71,7 @@ from ghn_model.decoders import (
     plan_decoding,
     tile,
 )
-from ghn_model.encoders import MLP, ShapeEncoder, four_axes, make_encoder, shape_indices
+from ghn_model.encoders import MLP, ShapeEncoder, axes_of, four_axes, make_encoder, shape_indices
 from ghn_model.initialization import initialize_weights
 from ghn_model.prepared_batch import PreparedBatch
 
@@ -88,6 +88,7 @@ __all__ = [
     "PreparedBatch",
     "ShapeEncoder",
     "VectorDecoder",
+    "axes_of",
     "collate_graphs",
     "decode_batch",
     "four_axes",

@@ -1,4 +1,4 @@
-"""Hypernetworks compute in the type of their weights, whatever is set around them."""
+"""Hypernetworks compute in the type of their weights, whatever defaults of PyTorch are set around them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 def in_usual_precision(method: Method) -> Method:
-    """Make a method of a module compute without autocast, and make no tensors on the device `meta`.
+    """Make a method of a module compute without autocast, with the usual default type and on no default device `meta`.
 
     Predicted values are rounded to a few bits otherwise, and the tables that describe networks have no values.
 
@@ -43,6 +43,9 @@ def in_usual_precision(method: Method) -> Method:
                 stack.enter_context(torch.autocast(device, enabled=False))
             if torch.get_default_device().type == "meta":
                 stack.enter_context(torch.device("cpu"))
+            if (default := torch.get_default_dtype()) != torch.float32:
+                torch.set_default_dtype(torch.float32)
+                stack.callback(torch.set_default_dtype, default)
             return method(self, *arguments, **named)
 
     return wrapped  # type: ignore[return-value]

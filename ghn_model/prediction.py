@@ -207,7 +207,13 @@ def warn_of_classes(graphs: Sequence[Graph], config: GHNConfig, predict_class_la
         return
     names = [class_layers(graph) for graph in graphs]
     slots = {s for graph, own in zip(graphs, names) for node in graph.parameters for s in node if s.name in own}
-    others = sorted({slot.shape[0] for slot in slots if "weight" in slot.role} - {config.num_classes})
+    numbers = {slot.numel for slot in slots if "bias" in slot.role}  # where weights are stored as (inputs, outputs)
+    found = {
+        slot.shape[1] if slot.shape[0] not in numbers and slot.shape[1] in numbers else slot.shape[0]
+        for slot in slots
+        if "weight" in slot.role and len(slot.shape) > 1
+    }
+    others = sorted(found - {config.num_classes})
     if others:
         log.warning(
             "the layers of the classes are predicted for %s classes, by a hypernetwork that was trained for %d; to "

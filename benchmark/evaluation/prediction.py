@@ -23,6 +23,7 @@ from benchmark.evaluation.networks import Networks
 from benchmark.evaluation.predictor_objects import HypernetworkPredictor, Predictor, TrainedState
 from deepnets.graph import Graph
 from deepnets.support import DeepNetsError, FormatError, PeakMemory, in_one_line, is_out_of_memory
+from ghn_model.class_layers import class_layers
 from ghn_model.ghn import GHN
 
 __all__ = ["PREDICTION_PHASES", "MemoryOf", "Prediction", "failure_of", "predict_one", "seeded"]
@@ -152,8 +153,8 @@ def _predicted(
         predicted = predictor(model, graph)
     if predict_class_layers or not isinstance(predicted, Mapping):
         return predicted
-    class_layers = {slot.name for node in graph.parameters for slot in node if slot.role.startswith("class_")}
-    own = {name: tensor.detach() for name, tensor in model.named_parameters() if name in class_layers}
+    left_out = class_layers(graph)
+    own = {name: tensor.detach() for name, tensor in model.named_parameters() if name in left_out}
     return {**predicted, **own}
 
 

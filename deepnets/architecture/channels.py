@@ -6,7 +6,7 @@ network pass on its distinct channels and, for each of the C channels, which of 
 weights of its distinct outputs, and adds the weights of equal inputs.  This is exact except for rounding errors.
 
 `channel_functions` has the layers.  Functions, methods and operators that are listed neither there nor here get the
-whole tensor, and those that change a tensor in place are refused.
+whole tensor.  Functions and methods that change a tensor in place are refused; `+=` and the like are not.
 """
 
 from __future__ import annotations

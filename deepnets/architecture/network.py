@@ -196,10 +196,11 @@ class Network(nn.Module):
 
     def _classify(self, features: Tensor) -> Tensor:
         """Logits of features (B, f), without autocast, because they can be large with predicted parameters."""
-        device, last = features.device.type, next(self.classifier.parameters())
+        device = features.device.type
         if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
             with torch.autocast(device, enabled=False):
-                logits: Tensor = self.classifier(features.to(last.dtype))
+                dtype = next((parameter.dtype for parameter in self.classifier.parameters()), torch.float32)
+                logits: Tensor = self.classifier(features.to(dtype))
         else:
             logits = self.classifier(features)
         return logits

@@ -191,7 +191,7 @@ def _origin(about: dict[str, Any], num_networks: int) -> list[str]:
 def _verify(options: argparse.Namespace) -> None:
     from deepnets.corpus import check_disjoint, check_one_corpus, find_shared_networks, verify
 
-    for folder in {path.parent for path in _files(options.paths)}:
+    for folder in filter(Path.is_dir, map(Path, options.paths)):
         check_one_corpus(folder)
     for path in _files(options.paths):
         started = time.monotonic()

@@ -105,8 +105,8 @@ def check_one_corpus(folder: Path | str) -> None:
     FormatError
         If a file is not a corpus file.
     IntegrityError
-        If a file has the name of another split, or two files were built with different seeds, or only one of them was
-        imported.
+        If a file has the name of another split; or if two files were built with different seeds or by different
+        versions of the generator, or only one of them was imported.
 
     Examples
     --------

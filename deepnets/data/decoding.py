@@ -18,7 +18,8 @@ FORMATS = ("JPEG", "PNG")
 external programs: PostScript runs Ghostscript."""
 
 MAX_PIXELS = 1 << 26
-"""Largest number of pixels of an image.  It takes 4 bytes per pixel, and as much again while it is converted."""
+"""Largest number of pixels of an image.  It takes 4 bytes per pixel, and up to four times as much while it is
+converted."""
 
 MAX_RATIO = 200
 """Largest ratio of the sides of an image.  Transforms enlarge images until the shorter side has hundreds of pixels."""

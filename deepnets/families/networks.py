@@ -149,9 +149,9 @@ class FamilyNetworks:
         Vocabulary of the graphs, as in `deepnets.trace`.
     **options
         Arguments of the model, or fields of the configurations, that replace those of the family, such as
-        ``patch_size=2`` or ``vocab_size=256``.  Fields are replaced before configurations are divided among the splits,
-        so these have none in common; splits are smaller if too few are left, and given configurations stay where they
-        are.
+        ``patch_size=2`` or ``vocab_size=256``.  Fields are replaced before configurations are divided among splits by
+        their hash, so these splits have none in common; do not replace the fields in which the rules of splits differ.
+        Splits of distinct configurations are smaller if too few are left.
 
     Attributes
     ----------

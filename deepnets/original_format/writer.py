@@ -20,6 +20,7 @@ from deepnets.original_format.output import OutputFile
 from deepnets.original_format.reader import OfficialSplit
 from deepnets.original_format.vocabulary import Vocabulary
 from deepnets.support import STORED_SPLITS, ConfigError, exclusive, sync
+from deepnets.support.files import DISK_FULL
 
 __all__ = ["OfficialWriter", "write_official"]
 
@@ -153,9 +154,8 @@ class OfficialWriter:
         self.path = Path(path)
         self._targets = (self.path, metadata_file(self.path))
         self._partial = tuple(target.with_name(f"{target.name}.partial") for target in self._targets)
-        for target in self._targets:
-            if target.exists() and not overwrite:
-                raise ConfigError(f"{target}: already exists; remove it, or overwrite it")
+        self._overwrite = overwrite
+        self._check_targets()
         self._cutoff = cutoff
         self._compression = compression
         self._splits: list[str] = []
@@ -174,6 +174,7 @@ class OfficialWriter:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as stack:
             stack.enter_context(exclusive(self.path))
+            self._check_targets()  # again: another process may have written them
             for partial in self._partial:
                 stack.callback(partial.unlink, missing_ok=True)
             self._output = OutputFile(self._partial[0], self.path)
@@ -185,6 +186,11 @@ class OfficialWriter:
             self._resources = stack.pop_all()
         self._open = file, metadata
         return self
+
+    def _check_targets(self) -> None:
+        for target in self._targets:
+            if target.exists() and not self._overwrite:
+                raise ConfigError(f"{target}: already exists; remove it, or overwrite it")
 
     def write(self, split: str, networks: Iterable[Graph]) -> int:
         """Write a split, network by network.
@@ -297,7 +303,7 @@ class OfficialWriter:
         try:
             yield
         except OSError as error:
-            if error.filename is None and error.errno is not None:  # writing to an open file names no file
+            if error.filename is None and error.errno in DISK_FULL:  # writing to an open file names no file
                 error.filename = str(self.path)
             raise
 

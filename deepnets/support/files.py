@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from deepnets.support.errors import BusyError
 
-__all__ = ["atomic_write", "exclusive", "remove_temporary", "replace_file", "sync"]
+__all__ = ["DISK_FULL", "atomic_write", "exclusive", "remove_temporary", "replace_file", "sync"]
 
 
 @contextlib.contextmanager
@@ -30,7 +30,7 @@ def exclusive(path: Path, *, wait: bool = False) -> Iterator[None]:
     ----------
     path
         An existing folder, whose lock is the file `.lock` in it; or a file in an existing folder, whose lock is the
-        file `.NAME.lock` beside it.
+        file `.NAME.lock` beside it.  The lock file stays.
     wait
         Whether to wait until another process has released the lock.
 
@@ -46,9 +46,7 @@ def exclusive(path: Path, *, wait: bool = False) -> Iterator[None]:
     ...     print("locked")
     locked
     """
-    is_folder = path.is_dir()
-    lock_file = path / ".lock" if is_folder else path.with_name(f".{path.name}.lock")
-    lock = FileLock(lock_file)
+    lock = FileLock(path / ".lock" if path.is_dir() else path.with_name(f".{path.name}.lock"))
     try:
         lock.acquire(timeout=-1 if wait else 0)
     except Timeout as error:
@@ -57,13 +55,11 @@ def exclusive(path: Path, *, wait: bool = False) -> Iterator[None]:
         ) from error
     try:
         yield
-    finally:
-        if not is_folder:  # do not leave it beside the files of the user; whoever waits for it opens a new one
-            lock_file.unlink(missing_ok=True)
+    finally:  # the file stays: a process that waits for it has opened it already
         lock.release()
 
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors of a disk, or of the user's share of it, that has no room."""
 
 
@@ -110,7 +106,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         sync(path.parent)
     except OSError as error:
-        if error.filename == str(temporary) or (error.filename is None and error.errno in _FULL):
+        if error.filename == str(temporary) or (error.filename is None and error.errno in DISK_FULL):
             error.filename = str(path)  # for the message; writing to an open file names no file
         raise
     finally:

@@ -113,7 +113,7 @@ def save_checkpoint(
     except (TypeError, ValueError) as error:
         raise ConfigError(f"metadata: expected JSON values: {error}") from error
     state = ghn.state_dict()
-    tensors = {name: tensor.half() if half else tensor for name, tensor in _in_single_precision(state).items()}
+    tensors = _converted(state, torch.float16 if half else torch.float32)
     _check_finite(path, tensors)
     if format != FORMATS[0]:
         if half:
@@ -219,8 +219,8 @@ def read_config(name_or_path: str | Path) -> GHNConfig:
     return _read(*_locate(name_or_path)).config
 
 
-def _in_single_precision(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+def _converted(tensors: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    return {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
 
 
 @contextlib.contextmanager
@@ -275,7 +275,7 @@ def _read(path: Path, card: Mapping[str, Any] | None) -> Checkpoint:
     except ConfigError as error:
         raise CheckpointError(f"{path}: config: {error}") from error
     kind = INFERRED if official.inferred else "official"
-    return Checkpoint(path, kind, config, _in_single_precision(official.tensors), official.metadata)
+    return Checkpoint(path, kind, config, _converted(official.tensors, torch.float32), official.metadata)
 
 
 def _read_ours(path: Path) -> Checkpoint:
@@ -304,7 +304,7 @@ def _read_ours(path: Path) -> Checkpoint:
             )
     if not isinstance(metadata, dict):
         raise CheckpointError(f"{path}: has no valid metadata: expected an object, got {type(metadata).__name__}")
-    return Checkpoint(path, "deepnets1m", config, _in_single_precision(file.tensors), metadata)
+    return Checkpoint(path, "deepnets1m", config, _converted(file.tensors, torch.float32), metadata)
 
 
 # --- checking ---

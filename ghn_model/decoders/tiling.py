@@ -32,7 +32,8 @@ def gain(shape: Sequence[int], fan: str = "in", *, positional: bool = True) -> f
     fan
         "in" to scale by the number of inputs of an output, or "out" by the number of outputs of an input.
     positional
-        Whether a shape `(1, n, c)` can be that of a positional encoding, which is not scaled.
+        Whether a shape with a first size of 1 and a third one of 11 or more is taken for a positional encoding, which
+        is not scaled.  The published tools do so for kernels, too.
 
     Examples
     --------

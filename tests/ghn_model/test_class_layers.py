@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import Any
 
 import pytest
@@ -129,5 +130,7 @@ def test_classes_in_the_columns_of_a_weight(ghn: GHN, outputs: int, caplog: pyte
     assert not [slot for node in graph.parameters for slot in node if slot.role.startswith("class_")]
     weight = ghn.predict(model, torch.zeros(1, 3, 8, 8))["2.weight"]
     assert weight.shape == (16, outputs, 2, 2)
+    expected = [] if outputs == 10 else ["21"]
+    assert [re.search(r"predicted for (.*) classes", message)[1] for message in warnings_of(caplog)] == expected  # type: ignore[index]
     kept = ghn.predict(model, torch.zeros(1, 3, 8, 8), predict_class_layers=False).kept
     assert list(kept) == ["2.weight", "2.bias"]

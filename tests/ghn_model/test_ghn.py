@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
+from safetensors import safe_open
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.utils import prune
@@ -375,6 +376,14 @@ def test_predictions_do_not_depend_on_autocast_or_default_types(ghn: GHN) -> Non
     with torch.device("meta"):
         check()
         ghn.initialize(model, noise=1e-5)
+    before = torch.get_default_dtype()
+    for dtype in (torch.float64, torch.bfloat16):
+        try:
+            torch.set_default_dtype(dtype)
+            check()
+            assert torch.get_default_dtype() == dtype
+        finally:
+            torch.set_default_dtype(before)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
@@ -447,3 +456,12 @@ def test_many_classes_take_no_memory() -> None:
     ghn = GHN(config)
     outcome = limited(lambda: ghn.predict(nn.Linear(8, 10), torch.zeros(1, 8)), megabytes=300)
     assert outcome.kind == "returned"
+
+
+def test_integers_of_parts_are_saved_as_they_are(tmp_path: Path) -> None:
+    ghn = GHN(GHNConfig(hidden=8, max_shape=(8, 8, 3, 3)))
+    ghn.gnn.register_buffer("table", torch.tensor([2**40, 3]))
+    path = ghn.save(tmp_path / "half.safetensors", half=True)
+    with safe_open(path, "pt") as file:
+        assert file.get_tensor("gnn.table").tolist() == [2**40, 3]
+        assert file.get_tensor("ln.weight").dtype == torch.float16

@@ -9,9 +9,10 @@ import torch
 
 from benchmark import evaluate
 from benchmark.evaluation import open_networks
-from benchmark.evaluation.prediction import predict_one
+from benchmark.evaluation.prediction import _predicted, predict_one
 from benchmark.evaluation.predictor_objects import HypernetworkPredictor
 from benchmark.results import Machine, run
+from deepnets import trace
 from deepnets.support import ConfigError
 from ghn_model import GHN
 from tests.support.image_folders import write_folder
@@ -85,3 +86,23 @@ def test_hypernetworks_of_users(place: Path) -> None:
     predictor = HypernetworkPredictor(Ones())
     assert "expected floating-point numbers of shape" in predict_one(networks, 0, predictor).failure
     assert not predict_one(networks, 0, predictor, predict_class_layers=False).failure
+
+
+class Headless(torch.nn.Module):
+    """A classifier without a bias."""
+
+    def __init__(self, num_classes: int = 7) -> None:
+        super().__init__()
+        self.conv, self.head = torch.nn.Conv2d(3, 8, 3), torch.nn.Linear(8, num_classes, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.conv(x).relu().mean((2, 3)))
+
+
+def test_classifiers_without_a_bias_keep_their_values() -> None:
+    model = Headless()
+    found = _predicted(
+        GHN.from_pretrained("mlp-digits"), model, trace(model, torch.zeros(1, 3, 32, 32)), predict_class_layers=False
+    )
+    assert set(found) == {name for name, _ in model.named_parameters()}
+    assert torch.equal(found["head.weight"], model.head.weight)

@@ -404,3 +404,12 @@ def test_initialisation_is_not_degenerate() -> None:
     network = Network(NetworkConfig(GENOTYPES["ViT"], n_cells=3, C=64, C_mult=1, preproc=False))
     assert abs(network.pos_enc.weight.std().item() - 1) < 0.05
     assert network(images().float()).std() > 0
+
+
+def test_a_classifier_that_was_replaced_may_have_no_parameters() -> None:
+    network = Network(NAMED["DARTS"])
+    network.classifier = torch.nn.Identity()
+    with torch.no_grad():
+        features = network(images().float())
+        with torch.autocast("cpu", torch.bfloat16):
+            assert network(images().float()).shape == features.shape
