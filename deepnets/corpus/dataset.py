@@ -354,15 +354,8 @@ class DeepNets1M:
             Further arguments of `torch.utils.data.DataLoader`, such as `pin_memory`.
         """
         with naming_extras():
-            from torch.utils.data import DataLoader
-        from deepnets.corpus.loader import MetaBatchLoader
-        from deepnets.graph import GraphBatch
-
-        if sampler is None and self.split != "train":
-            size = checked_integer("meta_batch_size", 1 if meta_batch_size is None else meta_batch_size, at_least(1))
-            return DataLoader(self, batch_size=size, num_workers=num_workers, collate_fn=GraphBatch, **options)  # type: ignore[arg-type]
-        sampler = sampler or MetaBatchSampler(self, 8 if meta_batch_size is None else meta_batch_size, seed=seed)
-        return MetaBatchLoader(self, sampler, num_workers=num_workers, **options)
+            from deepnets.corpus.loader import data_loader
+        return data_loader(self, meta_batch_size, num_workers=num_workers, seed=seed, sampler=sampler, **options)
 
     def close(self) -> None:
         """Close the file."""

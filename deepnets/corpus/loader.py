@@ -1,4 +1,4 @@
-"""The data loader of a split that is trained on."""
+"""Data loaders of the networks of a split."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
+from deepnets.corpus.sampler import MetaBatchSampler
 from deepnets.graph import GraphBatch
+from deepnets.support import at_least, checked_integer
 
-__all__ = ["MetaBatchLoader"]
+__all__ = ["MetaBatchLoader", "data_loader"]
 
 
 class MetaBatchLoader(DataLoader[GraphBatch]):
@@ -51,3 +53,20 @@ class MetaBatchLoader(DataLoader[GraphBatch]):
         finally:
             if first is not None:
                 sampler.position = first + used
+
+
+def data_loader(
+    nets: Any,
+    meta_batch_size: int | None = None,
+    *,
+    num_workers: int = 0,
+    seed: int = 0,
+    sampler: MetaBatchSampler | None = None,
+    **options: Any,
+) -> DataLoader[GraphBatch]:
+    """Return the data loader of a split; the parameters are those of `DeepNets1M.loader`."""
+    if sampler is None and nets.split != "train":
+        size = checked_integer("meta_batch_size", 1 if meta_batch_size is None else meta_batch_size, at_least(1))
+        return DataLoader(nets, batch_size=size, num_workers=num_workers, collate_fn=GraphBatch, **options)
+    sampler = sampler or MetaBatchSampler(nets, 8 if meta_batch_size is None else meta_batch_size, seed=seed)
+    return MetaBatchLoader(nets, sampler, num_workers=num_workers, **options)

@@ -7,10 +7,8 @@ the same bytes.
 
 from __future__ import annotations
 
-import io
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -32,18 +30,15 @@ from deepnets.drawing.painting import (
     paint_nodes,
     select_virtual_edges,
 )
-from deepnets.drawing.tooltips import with_tooltips
+from deepnets.drawing.picture_files import check_matplotlib, check_picture, own_style, save_figure
 from deepnets.graph import Graph
-from deepnets.support import ConfigError, MissingDependencyError, install_command, printable
+from deepnets.support import ConfigError, printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["FORMATS", "check_matplotlib", "check_picture", "draw", "draw_grid", "draw_legend"]
-
-FORMATS = ("png", "svg", "pdf")
-"""Suffixes of the files that pictures can be saved to."""
+__all__ = ["draw", "draw_grid", "draw_legend"]
 
 PAGE = np.array([10.5, 9.0])  # largest width and height of a layout, in inches
 TITLE = 0.35  # height of a title, in inches
@@ -124,11 +119,11 @@ def draw(
         raise ConfigError(f"size: expected a width and a height from 1 to 200 inches, and no axes, got {size!r}")
     graph = graph if dead else graph.pruned()
     titles: Titles = {}
-    with _own_style():
+    with own_style():
         options = _Options(title, virtual_edges, labels, legend, modules, size)
         figure = _drawn(graph, options, axes, titles)
     if file:
-        _save(figure, file, titles)
+        save_figure(figure, file, titles)
     return figure
 
 
@@ -219,11 +214,11 @@ def draw_grid(
         raise ConfigError(f"draw_grid: expected graphs and columns, 1 or more; got {len(graphs)} and {columns}")
     if titles is not None and len(titles) != len(graphs):
         raise ConfigError(f"titles: expected one for each of {len(graphs)} graphs, got {len(titles)}")
-    with _own_style():
+    with own_style():
         tooltips: Titles = {}
         figure = _drawn_grid(graphs, min(columns, len(graphs)), titles, tooltips)
     if file:
-        _save(figure, file, tooltips)
+        save_figure(figure, file, tooltips)
     return figure
 
 
@@ -278,93 +273,17 @@ def draw_legend(path: str | Path | None = None, graphs: Sequence[Graph] | None =
     file = None if path is None else check_picture(path)
     if columns < 1 or (graphs is not None and not graphs):
         raise ConfigError(f"draw_legend: expected columns and graphs, 1 or more; got {columns} and {graphs!r}")
-    with _own_style():
+    with own_style():
         entries = all_entries() if graphs is None else legend_entries(graphs)
         style = legend_style(len(entries), 1.3 * columns)
         figure = _new_figure(1.7 * style["ncols"], legend_height(style, len(entries)) + 0.1)
         figure.legend(handles=entries, loc="center", **style)
     if file:
-        _save(figure, file, {})
+        save_figure(figure, file, {})
     return figure
 
 
-# --- files and figures ---
-
-
-def check_matplotlib() -> None:
-    """Check that matplotlib is installed, before a graph is made or read for a picture.
-
-    Raises
-    ------
-    MissingDependencyError
-        If it cannot be imported.
-
-    Examples
-    --------
-    >>> check_matplotlib()  # it is installed
-    """
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise MissingDependencyError(f"pictures need matplotlib: {install_command('plotting')}") from error
-
-
-@contextmanager
-def _own_style() -> Iterator[None]:
-    """Use the default style of matplotlib, instead of the user's, for a block."""
-    import matplotlib.style
-
-    with matplotlib.style.context("default"):  # leaves the backend and other settings that are no style
-        yield
-
-
-def check_picture(path: str | Path) -> Path:
-    """Check that the suffix of a file is one of `FORMATS`.
-
-    Parameters
-    ----------
-    path : Path or str
-        The file.
-
-    Returns
-    -------
-    Path
-        The file.
-
-    Raises
-    ------
-    ConfigError
-        If it has another suffix.
-
-    Examples
-    --------
-    >>> check_picture("graph.gif")
-    Traceback (most recent call last):
-    deepnets.support.errors.ConfigError: picture 'graph.gif': expected a file name that ends in one of .png, .svg, .pdf
-    """
-    if Path(path).suffix[1:].lower() not in FORMATS:
-        allowed = ", ".join(f".{suffix}" for suffix in FORMATS)
-        raise ConfigError(f"picture {str(path)!r}: expected a file name that ends in one of {allowed}")
-    return Path(path)
-
-
-def _save(figure: Figure, file: Path, titles: Titles) -> None:
-    """Save a figure, with the same bytes for the same picture: without dates and random names.
-
-    Text is saved as text, so that it can be searched and edited; PDF files embed TrueType fonts.
-    """
-    import matplotlib
-
-    suffix = file.suffix[1:].lower()
-    undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
-    own = {"svg.hashsalt": "deepnets", "svg.fonttype": "none", "pdf.fonttype": 42}
-    with _own_style(), matplotlib.rc_context(own):
-        if suffix == "svg":
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format=suffix, metadata=undated[suffix])
-            file.write_bytes(with_tooltips(buffer.getvalue(), titles))
-        else:
-            figure.savefig(file, format=suffix, dpi=200, metadata=undated.get(suffix))
+# --- figures ---
 
 
 def _new_figure(width: float, height: float) -> Figure:
