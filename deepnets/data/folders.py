@@ -102,7 +102,7 @@ class FolderSource:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Digest of the names, the sizes and the first and last 4 KiB of all files, and of their division into parts."""
+        """Digest of the names, sizes, and first and last 4 KiB of all files, and of their division into parts."""
         digest = hashlib.sha256(str(self.side).encode())
         for part, files in self.parts.items():
             for file in files:
