@@ -181,7 +181,8 @@ def _class_roles(nodes: list[Node], published: bool) -> list[tuple[ParameterSlot
     if len(nodes) < 2:
         return slots
     weight, bias = nodes[-2:]
-    whole = bias.type == "bias" and weight.type == "conv" and weight.slots[0].shape[:1] == bias.slots[0].shape[:1]
+    rows = {slot.shape[:1] for slot in (*weight.slots[:1], *bias.slots[:1])}  # a shared weight has no slot here
+    whole = bias.type == "bias" and weight.type == "conv" and len(rows) <= 1
     if whole or published:
         for place, node, role in ((-2, weight, "weight"), (-1, bias, "bias")):
             if node.type == ("conv" if role == "weight" else "bias"):

@@ -84,11 +84,15 @@ def without_notices(errors: str) -> str:
     return "".join(line for line in errors.splitlines(keepends=True) if not line.startswith("compiling "))
 
 
+_PROGRESS = re.compile(r"[a-z ]+: +[0-9]+% \(")
+"""Lines about the progress, which builds of more than half a minute print on a busy machine."""
+
+
 def one_error(status: int, output: str, errors: str) -> str:
     """Return the error message of a failed build; check that it is one line and that the exit status is 1."""
     assert status == 1, (status, output, errors)
     assert output == ""
-    (line,) = errors.splitlines()
+    (line,) = (line for line in errors.splitlines() if not _PROGRESS.match(line))
     assert line.startswith("error: ")
     return line
 

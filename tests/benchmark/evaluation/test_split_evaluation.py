@@ -256,13 +256,14 @@ def test_accuracy_of_a_bundled_hypernetwork(corpus: Path, small: Path, ghn: GHN)
 
 @pytest.mark.slow
 def test_accuracies_of_all_bundled_hypernetworks(corpus: Path) -> None:
-    """Networks of `test` are unseen; for a hundred of them, the cards report 88, 83 and 70 %."""
+    """Networks of `test` are unseen; for a hundred of them, the cards report 92, 85 and 89 %."""
     means = {
         name: summarize(evaluate(name, "test", few(150), data=corpus, limit=3)).mean
         for name in ("ghn2-digits", "mlp-digits", "ghn1-digits", "untrained:ghn2")
     }
-    assert means["ghn2-digits"] > 85
-    assert means["ghn2-digits"] > means["mlp-digits"] > means["ghn1-digits"] > means["untrained:ghn2"] + 20
+    assert means["ghn2-digits"] > 90
+    assert min(means["mlp-digits"], means["ghn1-digits"]) > 80
+    assert means["untrained:ghn2"] < 30
 
 
 @pytest.mark.slow

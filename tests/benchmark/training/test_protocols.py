@@ -381,13 +381,13 @@ def test_transforms_of_images_in_folders() -> None:
     folders = ImageFolders("pets", "train", ["cat/1.jpg"], np.array([0]), num_classes=1, image_size=160)
 
     def names(recipe: SGDRecipe, augment: bool) -> list[str]:
-        transform: Any = images_for(folders, recipe)._transform(augment)  # type: ignore[attr-defined]
+        transform: Any = images_for(folders, recipe)._decoder(augment).keywords["transform"]  # type: ignore[union-attr]
         return [type(each).__name__ for each in transform.transforms]
 
     usual = ["RandomResizedCrop", "RandomHorizontalFlip", "ColorJitter", "ToTensor", "Normalize"]
     assert names(SGDRecipe(), True) == usual
     ghn3 = SGDRecipe.preset("ghn3-imagenet")
     assert names(ghn3, True) == [*usual[:2], "RandAugment", *usual[3:]]
-    view: Any = images_for(folders, ghn3)._transform(False)  # type: ignore[attr-defined]
+    view: Any = images_for(folders, ghn3)._decoder(False).keywords["transform"]  # type: ignore[union-attr]
     assert view.transforms[0].size == math.floor(160 / 0.95)
     assert view.transforms[1].size == (160, 160)
