@@ -134,3 +134,21 @@ def test_classes_in_the_columns_of_a_weight(ghn: GHN, outputs: int, caplog: pyte
     assert [re.search(r"predicted for (.*) classes", message)[1] for message in warnings_of(caplog)] == expected  # type: ignore[index]
     kept = ghn.predict(model, torch.zeros(1, 3, 8, 8), predict_class_layers=False).kept
     assert list(kept) == ["2.weight", "2.bias"]
+
+
+def test_a_decoder_that_shares_its_weight_has_a_bias_of_its_own() -> None:
+    """As in RoBERTa: the weight of the last layer is the table, whose node is the first one."""
+
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.inner, self.head = nn.Embedding(50, 8), nn.Linear(8, 8), nn.Linear(8, 50)
+            self.head.weight = self.table.weight
+
+        def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+            return self.head(self.inner(self.table(tokens)).relu())
+
+    graph = trace(Tied(), torch.zeros(1, 4, dtype=torch.int64))
+    roles = {slot.name: slot.role for node in graph.parameters for slot in node}
+    assert roles["head.bias"] == "class_bias"
+    assert "head.bias" in class_layers(graph)
