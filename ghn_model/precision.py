@@ -4,14 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import torch
 
-__all__ = ["in_usual_precision"]
+__all__ = ["in_usual_precision", "single_precision"]
 
 Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+@contextlib.contextmanager
+def single_precision() -> Iterator[None]:
+    """Make new tensors in single precision, whatever `torch.set_default_dtype` has been called with.
+
+    Examples
+    --------
+    >>> with single_precision():
+    ...     torch.zeros(1).dtype
+    torch.float32
+    """
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def in_usual_precision(method: Method) -> Method:
@@ -43,9 +61,7 @@ def in_usual_precision(method: Method) -> Method:
                 stack.enter_context(torch.autocast(device, enabled=False))
             if torch.get_default_device().type == "meta":
                 stack.enter_context(torch.device("cpu"))
-            if (default := torch.get_default_dtype()) != torch.float32:
-                torch.set_default_dtype(torch.float32)
-                stack.callback(torch.set_default_dtype, default)
+            stack.enter_context(single_precision())
             return method(self, *arguments, **named)
 
     return wrapped  # type: ignore[return-value]

@@ -10,9 +10,8 @@ then the values are checked.  Anything wrong raises one `CheckpointError`.
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -31,6 +30,7 @@ from ghn_model.checkpoints.tables import grow_tables
 from ghn_model.checkpoints.tensor_files import TensorFile, check_suffix, file_digest, is_safetensors, write_tensors
 from ghn_model.config import GHNConfig
 from ghn_model.initialization import skip_initialization
+from ghn_model.precision import single_precision
 from ghn_model.registry import DECODERS, ENCODERS, PLUGINS_VARIABLE, is_trusted
 
 __all__ = [
@@ -190,7 +190,7 @@ def build_from(content: Checkpoint, build: Callable[[GHNConfig], Model], device:
         If the device has too little memory.
     """
     try:
-        with torch.device("cpu"), _default_precision(), torch.random.fork_rng(devices=[]), skip_initialization():
+        with torch.device("cpu"), single_precision(), torch.random.fork_rng(devices=[]), skip_initialization():
             ghn = build(content.config)
         ghn.load_state_dict(content.tensors)
         return ghn.to(device).eval()
@@ -221,17 +221,6 @@ def read_config(name_or_path: str | Path) -> GHNConfig:
 
 def _converted(tensors: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
     return {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
-
-
-@contextlib.contextmanager
-def _default_precision() -> Iterator[None]:
-    """Make new modules in single precision, whatever `torch.set_default_dtype` has been called with."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float32)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
 
 
 # --- finding and reading ---
@@ -318,7 +307,7 @@ def _check_fit(content: Checkpoint, build: Callable[[GHNConfig], nn.Module], is_
         if difference := config_difference(content.config, shapes):
             raise CheckpointError(f"{path}: {difference}; {DAMAGED}")
     try:
-        with torch.device("meta"), _default_precision(), torch.random.fork_rng(devices=[]), skip_initialization():
+        with torch.device("meta"), single_precision(), torch.random.fork_rng(devices=[]), skip_initialization():
             expected = dict(build(content.config).state_dict())
     except Exception as error:  # encoders of the user may raise any error; sizes may overflow
         raise CheckpointError(
