@@ -237,7 +237,7 @@ def _build(
     remove_temporary(out, [corpus_path(out, name).name for name in SPLITS])
     replaced = partial / "replaced"
     for name in finished:
-        if _is_of_another_corpus(corpus_path(out, name), plan):
+        if _attributes_of_another_corpus(corpus_path(out, name), plan):
             replaced.mkdir(exist_ok=True)
             corpus_path(out, name).replace(replaced / corpus_path(out, name).name)
     with DeferredSignals(repeat_after=2, deliver_after=10) as signals, ShardMaker(workers, signals) as maker:
@@ -320,24 +320,22 @@ def _finished_reports(
 
 def _check_neighbour(path: Path, plan: BuildPlan) -> None:
     """Raise `ConfigError` if a corpus file of another split was built with another seed or version."""
-    with contextlib.suppress(FormatError):  # a file that is missing, or no corpus file, does not matter
-        if _is_of_another_corpus(path, plan):
-            with CorpusFile(path) as file:
-                found = file.attributes
-            whose = f"seed {found.get('seed')}, stream {found.get('stream_version')}"
-            raise ConfigError(
-                f"{path}: belongs to another corpus ({found.get('origin', whose)}; not seed {plan.seed}, stream "
-                f"{STREAM_VERSION}); one folder holds one corpus, so build into another"
-            )
+    if found := _attributes_of_another_corpus(path, plan):
+        whose = f"seed {found.get('seed')}, stream {found.get('stream_version')}"
+        raise ConfigError(
+            f"{path}: belongs to another corpus ({found.get('origin', whose)}; not seed {plan.seed}, stream "
+            f"{STREAM_VERSION}); one folder holds one corpus, so build into another"
+        )
 
 
-def _is_of_another_corpus(path: Path, plan: BuildPlan) -> bool:
+def _attributes_of_another_corpus(path: Path, plan: BuildPlan) -> dict[str, Any]:
+    """Return the attributes of a corpus file that was built with another seed or version; empty for other files."""
     try:
         with CorpusFile(path) as file:
             found = file.attributes
     except FormatError:  # missing, or no corpus file
-        return False
-    return (found.get("seed"), found.get("stream_version")) != (plan.seed, STREAM_VERSION)
+        return {}
+    return {} if (found.get("seed"), found.get("stream_version")) == (plan.seed, STREAM_VERSION) else found
 
 
 def _finished_report(out: Path, plan: BuildPlan, split: str, overwrite: bool) -> SplitReport | None:

@@ -1,4 +1,4 @@
-"""Hypernetworks compute in the type of their weights, whatever defaults of PyTorch are set around them."""
+"""Hypernetworks compute in the type of their weights, also under autocast, another default type, or `meta`."""
 
 from __future__ import annotations
 

@@ -15,7 +15,9 @@ from deepnets.support import ConfigError, MissingDependencyError, atomic_write, 
 
 __all__ = ["export_parquet", "write_parquet"]
 
-_HEADER = "---\nconfigs:\n- config_name: default\n  data_files:\n"
+_TITLE = "\n\n# DeepNets-1M\n\n"
+"""By which the card of an exported corpus is known from the README of another project."""
+
 _ROWS = 1000  # per row group, which is what a reader needs in memory
 
 
@@ -137,7 +139,7 @@ bnfree, predefined, got nothing
                 f"{path}: already exists; leave out this split, or replace the file (--overwrite, overwrite=True)"
             )
     readme = Path(out) / "README.md"
-    if readme.exists() and not readme.read_bytes().startswith(_HEADER.encode()):
+    if readme.exists() and _TITLE.encode() not in readme.read_bytes():
         raise ConfigError(f"{readme}: already exists, and is not that of an exported corpus; choose another folder")
     (Path(out) / "data").mkdir(parents=True, exist_ok=True)
     for split, nets in opened.items():
@@ -195,7 +197,7 @@ def _card(splits: Sequence[str], graphs: bool) -> str:
         else ""
     )
     return (
-        f"{_HEADER}{files}---\n\n# DeepNets-1M\n\n"
+        f"---\nconfigs:\n- config_name: default\n  data_files:\n{files}---{_TITLE}"
         "Neural architectures of DeepNets-1M (Knyazev et al., Parameter Prediction for Unseen Deep Architectures,\n"
         f"NeurIPS 2021), one row per network: `index`, the position in its split, sizes, {columns}.\n"
         'Read it with `datasets.load_dataset("this folder")`.\n'

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 from deepnets.families.draws import RandomDraws, Rule, check_rule, draw_config
 from deepnets.families.models import check_model
@@ -269,12 +269,10 @@ class Family:
             return drawn
         found: dict[str, dict[str, Any]] = {}
         for index in range(count):
-            try:
-                config = drawn.first(index, found)
-            except ConfigError:
-                if replaced and found:  # what was replaced leaves fewer than the split has
-                    break
-                raise
+            config = drawn.candidate(index, found)
+            if config is None and replaced and found:  # what was replaced leaves fewer than the split has
+                break
+            config = config or drawn.give_up(index)
             found[canonical(config)] = config
         return list(found.values())
 
@@ -325,15 +323,23 @@ class _DrawnConfigs(Sequence[dict[str, Any]]):
             return [self[place] for place in range(*index.indices(self.length))]
         if not -self.length <= index < self.length:
             raise IndexError(index)
-        return self.first(index % self.length, {})
+        return self.first(index % self.length)
 
-    def first(self, index: int, others: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the first candidate for a network that the split may hold and that is none of the others."""
+    def candidate(self, index: int, others: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return the first candidate for a network that the split may hold and that is none of the others, if any."""
         for attempt in range(MAX_ATTEMPTS):
             config = {**self.family.draw(self.split, index, self.seed, attempt), **self.replaced}
             text = canonical(config)
             if self.part[0] <= _place(text) < self.part[1] and text not in others:
                 return config
+        return None
+
+    def first(self, index: int) -> dict[str, Any]:
+        """Return the first candidate for a network that the split may hold."""
+        return self.candidate(index, {}) or self.give_up(index)
+
+    def give_up(self, index: int) -> NoReturn:
+        """Raise the error for a network without a candidate."""
         raise ConfigError(
             f"family {self.family.name}: split {self.split}: no configuration for network {index} among "
             f"{MAX_ATTEMPTS:,} candidates; the rule makes too few distinct ones for {self.length} networks; "

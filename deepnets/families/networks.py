@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import operator
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple, overload
@@ -63,6 +63,16 @@ class FamilyNetwork(NamedTuple):
     num_classes: int
     image_size: int
 
+    @property
+    def key(self) -> list[Any]:
+        """Plain values that are the same for equal networks; functions count by their names only."""
+        return [self.family.identity, dict(self.config), named(self.arguments), *self[3:]]
+
+    @property
+    def code(self) -> list[Any]:
+        """The functions and classes that the network is made by: others may have the same names."""
+        return functions_in([self.family.model, self.arguments])
+
     def build(self) -> nn.Module:
         """Build the network on the current default device, with the initial values of its model.
 
@@ -89,13 +99,12 @@ class FamilyNetwork(NamedTuple):
         ConfigError, MissingDependencyError
             As `build`.
         """
-        key = canonical([self.family.identity, dict(self.config), named(self.arguments), *self[3:]])
-        code = functions_in([self.family.model, self.arguments])
+        key = canonical(self.key)
         made_by, skeleton = _skeletons.get(key, ([], None))
-        if skeleton is None or made_by != code:  # other functions of the same names
+        if skeleton is None or made_by != self.code:  # other functions of the same names
             with torch.device("meta"):
                 skeleton = self.build().eval()
-            _skeletons[key] = code, skeleton
+            _skeletons[key] = self.code, skeleton
             if len(_skeletons) > MAX_SKELETONS:
                 _skeletons.popitem(last=False)
         return skeleton
@@ -226,16 +235,19 @@ class FamilyNetworks:
     @property
     def total(self) -> int:
         """Number of networks in the split, also if `num_nets` is smaller."""
-        return len(self.family.configs(self.split, self.seed, replaced=self._fixed))
+        return len(self._whole)
 
     @property
     def identity(self) -> str:
         """Text that changes with the networks, but not with their number."""
-        size = self.family.split(self.split).size
-        first = self.family.configs(self.split, self.seed, min(SAMPLE, size), self._fixed)
-        values = [self.seed, self._fixed, named(self._arguments), list(first[:SAMPLE])]
+        values = [self.seed, self._fixed, named(self._arguments), list(self._whole[:SAMPLE])]
         digest = hashlib.sha256(canonical(values).encode()).hexdigest()[:16]
         return f"{self.name}/{self.split} {self.family.identity} {digest}"
+
+    @cached_property
+    def _whole(self) -> Sequence[dict[str, Any]]:
+        """The configurations of the whole split."""
+        return self.family.configs(self.split, self.seed, replaced=self._fixed)
 
     def __len__(self) -> int:
         return len(self._configs)

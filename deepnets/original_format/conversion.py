@@ -23,8 +23,6 @@ from deepnets.corpus import (
     write_corpus,
 )
 from deepnets.graph import Graph, parameter_slots
-from deepnets.original_format.contents import find_official
-from deepnets.original_format.metadata import official_file
 from deepnets.original_format.network import OfficialReport
 from deepnets.original_format.reader import read_official
 from deepnets.original_format.writer import write_official
@@ -175,8 +173,6 @@ def import_official(
             f"{path}: already exists; leave out this split, or replace the file (--overwrite, overwrite=True)"
         )
     _check_neighbours(Path(target))
-    if Path(source).is_dir():
-        source = find_official(source).get(split, official_file(source, split))
     with read_official(source, split, rebuild=True) as networks:
         if not len(networks):
             raise FormatError(f"{networks.path}: the split {split} holds no networks; leave it out")

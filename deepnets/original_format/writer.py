@@ -19,8 +19,7 @@ from deepnets.original_format.metadata import MAX_NODES, metadata_file, official
 from deepnets.original_format.output import OutputFile
 from deepnets.original_format.reader import OfficialSplit
 from deepnets.original_format.vocabulary import Vocabulary
-from deepnets.support import STORED_SPLITS, ConfigError, exclusive, sync
-from deepnets.support.files import DISK_FULL
+from deepnets.support import STORED_SPLITS, ConfigError, exclusive, naming_full_disk, sync
 
 __all__ = ["OfficialWriter", "write_official"]
 
@@ -285,7 +284,7 @@ class OfficialWriter:
         file, metadata = self._open
         self._open = None
         complete = kind is None and not self._failed and bool(self._splits)
-        with self._naming_errors(), self._resources:
+        with naming_full_disk(self.path), self._resources:
             if error is not None:
                 raise error
             if complete:
@@ -297,15 +296,6 @@ class OfficialWriter:
         if kind is None and not complete:
             reason = "writing a split failed" if self._failed else "no split was written"
             raise ConfigError(f"{self.path}: not written, because {reason}")
-
-    @contextlib.contextmanager
-    def _naming_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            if error.filename is None and error.errno in DISK_FULL:  # writing to an open file names no file
-                error.filename = str(self.path)
-            raise
 
     def _publish(self) -> None:
         for partial in self._partial:

@@ -82,6 +82,7 @@ if TYPE_CHECKING:
     from deepnets.support.extras import naming_extras as naming_extras
     from deepnets.support.files import atomic_write as atomic_write
     from deepnets.support.files import exclusive as exclusive
+    from deepnets.support.files import naming_full_disk as naming_full_disk
     from deepnets.support.files import remove_temporary as remove_temporary
     from deepnets.support.files import replace_file as replace_file
     from deepnets.support.files import sync as sync
@@ -193,6 +194,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "files": (
             "atomic_write",
             "exclusive",
+            "naming_full_disk",
             "remove_temporary",
             "replace_file",
             "sync",

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from deepnets.support.errors import BusyError
 
-__all__ = ["DISK_FULL", "atomic_write", "exclusive", "remove_temporary", "replace_file", "sync"]
+__all__ = ["atomic_write", "exclusive", "naming_full_disk", "remove_temporary", "replace_file", "sync"]
 
 
 @contextlib.contextmanager
@@ -59,8 +59,34 @@ def exclusive(path: Path, *, wait: bool = False) -> Iterator[None]:
         lock.release()
 
 
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors of a disk, or of the user's share of it, that has no room."""
+
+
+@contextlib.contextmanager
+def naming_full_disk(path: Path) -> Iterator[None]:
+    """Name a file in the errors of a full disk, which occur while writing to an open file and name none.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Examples
+    --------
+    >>> try:
+    ...     with naming_full_disk(Path("a.txt")):
+    ...         raise OSError(errno.ENOSPC, "No space left on device")
+    ... except OSError as error:
+    ...     error.filename
+    'a.txt'
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno in _FULL:
+            error.filename = str(path)
+        raise
 
 
 @contextlib.contextmanager
@@ -101,13 +127,14 @@ def atomic_write(path: Path) -> Iterator[Path]:
     try:
         temporary.unlink(missing_ok=True)  # it could be a symbolic link that another user has put there
         temporary.touch(exist_ok=False)
-        yield temporary
-        sync(temporary)
-        temporary.replace(path)
-        sync(path.parent)
+        with naming_full_disk(path):
+            yield temporary
+            sync(temporary)
+            temporary.replace(path)
+            sync(path.parent)
     except OSError as error:
-        if error.filename == str(temporary) or (error.filename is None and error.errno in DISK_FULL):
-            error.filename = str(path)  # for the message; writing to an open file names no file
+        if error.filename == str(temporary):
+            error.filename = str(path)  # for the message
         raise
     finally:
         with contextlib.suppress(OSError):  # already renamed, or the folder is not writable

@@ -77,7 +77,7 @@ model = ghn.initialize(Network(NetworkConfig(GENOTYPES["DARTS"], n_cells=4, C=16
 print(ghn.config.hidden)  # 16
 
 # %% [markdown]
-# Six steps show that everything works. `ghn2-digits` was trained for most of an hour on one core. A training of that
+# Six steps show that everything works. `ghn2-digits` was trained for an hour of processor time. A training of that
 # length, as a command that also resumes when it is repeated:
 #
 # ```sh

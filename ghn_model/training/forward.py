@@ -12,7 +12,7 @@ from torch.func import functional_call
 
 from deepnets.architecture import run_network
 from deepnets.families import FamilyGraph
-from deepnets.families.values import canonical, functions_in, named
+from deepnets.families.values import canonical
 from deepnets.graph import Graph
 from deepnets.support import ConfigError
 from ghn_model.networks import use_batch_statistics
@@ -115,15 +115,13 @@ def _model(graph: FamilyGraph, parameters: Mapping[str, Tensor]) -> nn.Module:
         return use_batch_statistics(skeleton)
     device = next(iter(parameters.values())).device if parameters else torch.device("cpu")
     network = graph.network
-    values = [str(device), sorted(missing), network.family.name, network.family.identity, dict(network.config)]
-    key = canonical([*values, named(network.arguments), *network[3:]])
-    code = functions_in([network.family.model, network.arguments])
-    if key not in _models or _models[key][0] != code:
+    key = canonical([str(device), sorted(missing), network.family.name, *network.key])
+    if key not in _models or _models[key][0] != network.code:
         # The random numbers of a training must not depend on which networks were built before.
         with torch.random.fork_rng([]), torch.device("cpu"):
             torch.manual_seed(0)
             model = use_batch_statistics(network.build())
-        _models[key] = code, _with_values_of(model, missing, device)
+        _models[key] = network.code, _with_values_of(model, missing, device)
         if len(_models) > MAX_MODELS:
             _models.popitem(last=False)
     _models.move_to_end(key)

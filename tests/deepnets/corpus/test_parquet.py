@@ -98,9 +98,14 @@ def test_the_predefined_networks_have_the_columns_of_the_others(corpus: Path, tm
 
 def test_files_of_others_are_kept_and_all_splits_are_declared(corpus: Path, tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
-    (tmp_path / "README.md").write_text("# My project\n")
-    with pytest.raises(ConfigError, match=r"README\.md: already exists, and is not that of an exported corpus"):
-        export_parquet(corpus, tmp_path, ["wide"])
+    foreign = (
+        "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: wide\n    path: a.csv\n---\n\n# My project\n"
+    )
+    for text in ("# My project\n", foreign):
+        (tmp_path / "README.md").write_text(text)
+        with pytest.raises(ConfigError, match=r"README\.md: already exists, and is not that of an exported corpus"):
+            export_parquet(corpus, tmp_path, ["wide"])
+        assert (tmp_path / "README.md").read_text() == text
     assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
     (tmp_path / "README.md").unlink()
     export_parquet(corpus, tmp_path, ["wide"])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from torch import nn
 
-from deepnets.families import Family, FamilyNetworks, FamilySplit
+from deepnets.families import Draws, Family, FamilyNetworks, FamilySplit
 from deepnets.families.values import canonical
 from deepnets.support import ConfigError
 from tests.deepnets.families.test_families import small
@@ -96,3 +96,17 @@ def test_arguments_of_the_same_name_are_different_functions() -> None:
 def with_block(width: int, block: Any, num_classes: int = 10) -> nn.Module:
     """A network whose first layer is an argument."""
     return nn.Sequential(block(width), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, num_classes))
+
+
+def test_a_rule_that_fails_does_not_end_a_split() -> None:
+    """A split becomes smaller only if too few configurations are left."""
+
+    def rule(draws: Draws) -> dict[str, Any]:
+        width = draws.integer(1, 1000)
+        if width > 900:
+            raise ValueError("broken")
+        return {"width": width, "heads": 1}
+
+    family = Family("mine", "resnet", rule, splits={"test": FamilySplit(200, distinct=True)})
+    with pytest.raises(ConfigError, match="the rule fails: ValueError: broken"):
+        FamilyNetworks(family, "test", heads=2)
