@@ -1,7 +1,7 @@
 """A graph convolutional hypernetwork of your own: docs/own-hypernetwork.md explains it.
 
-python -m ghn_model train --hypernetwork examples.gcn:GCN --images digits --minutes 2 --out runs/gcn
-python -m benchmark run --predictors trained:examples.gcn:GCN:runs/gcn/hypernetwork.safetensors ghn2-digits
+deepnets train --hypernetwork examples.gcn:GCN --images digits --minutes 2 --out runs/gcn
+deepnets bench --predictors trained:examples.gcn:GCN:runs/gcn/hypernetwork.safetensors ghn2-digits
 """
 
 import torch

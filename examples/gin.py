@@ -1,6 +1,6 @@
 """Predict the number of parameters and the accuracy of networks from their graphs with a GIN; prints Kendall's tau.
 
-python -m benchmark run --predictors ghn2-digits --splits val test --limit 30
+deepnets bench --predictors ghn2-digits --splits val test --limit 30
 python examples/gin.py data results
 """
 

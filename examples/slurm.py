@@ -15,14 +15,22 @@ MARGIN = 10
 """Minutes of a job for starting, and for saving the state."""
 
 
-def train(arguments: list[str]) -> int:
+def train(arguments: list[str], processes: int = 1) -> int:
     """Continue the training, and return the exit status; this runs in a job."""
-    command = [sys.executable, "-m", "deepnets", "train", *arguments]
+    launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m"]
+    command = [sys.executable, "-m", *(launcher if processes > 1 else []), "deepnets", "train", *arguments]
     return subprocess.run(command, check=True).returncode  # noqa: S603 - our own command
 
 
 def submit(
-    arguments: list[str], *, jobs: int, hours: float, folder: str = "jobs", cluster: str = "slurm", **options: object
+    arguments: list[str],
+    *,
+    jobs: int,
+    hours: float,
+    processes: int = 1,
+    folder: str = "jobs",
+    cluster: str = "slurm",
+    **options: object,
 ) -> list:
     """Submit the jobs, each of which waits for the one before it.
 
@@ -32,6 +40,8 @@ def submit(
         Those of `deepnets train`.
     jobs, hours
         Number of jobs, and the time limit of each.
+    processes
+        Processes of a job, which share its GPUs and the networks of each step.
     folder
         Where the output of the jobs is written.
     cluster
@@ -54,7 +64,7 @@ def submit(
         if cluster == "slurm" and submitted:
             given["slurm_additional_parameters"] = {"dependency": f"afterany:{submitted[-1].job_id}"}
         executor.update_parameters(name="deepnets", timeout_min=minutes, **given)
-        submitted.append(executor.submit(train, [*arguments, *stop]))
+        submitted.append(executor.submit(train, [*arguments, *stop], processes))
         if cluster != "slurm":
             submitted[-1].result()  # other clusters have no dependencies between jobs
     return submitted
@@ -65,14 +75,17 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="number of jobs (default: 1)")
     parser.add_argument("--hours", type=float, default=4.0, help="time limit of a job (default: 4)")
     parser.add_argument("--partition", help="partition of the cluster (default: that of the cluster)")
-    parser.add_argument("--gpus", type=int, default=1, help="GPUs of a job (default: 1)")
+    parser.add_argument("--gpus", type=int, default=1, help="GPUs of a job, with a process for each (default: 1)")
     parser.add_argument("--cluster", default="slurm", choices=("slurm", "local"), help="default: slurm")
     parser.add_argument("arguments", nargs="+", help="behind --: options of deepnets train")
     given = parser.parse_args()
     options = {"slurm_partition": given.partition} if given.partition else {}
     if given.cluster == "slurm":
         options |= {"gpus_per_node": given.gpus, "cpus_per_task": 8}
-    for job in submit(given.arguments, jobs=given.jobs, hours=given.hours, cluster=given.cluster, **options):
+    submitted = submit(
+        given.arguments, jobs=given.jobs, hours=given.hours, processes=given.gpus, cluster=given.cluster, **options
+    )
+    for job in submitted:
         print(f"job {job.job_id}: {job.paths.stdout}")
 
 

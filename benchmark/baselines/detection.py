@@ -39,6 +39,7 @@ def train_detectors(
     save: bool = True,
     save_seconds: float = SAVE_SECONDS,
     progress: bool = False,
+    retry_failed: bool = False,
 ) -> None:
     """Train a detector on every network from every source of initial parameters, except for trainings that have rows.
 
@@ -50,7 +51,7 @@ def train_detectors(
         Networks for `BACKBONE_CLASSES` classes, as for ImageNet.
     image_size
         As for `benchmark.training.detection.build_detector`.
-    starts, recipe, train_images, eval_images, settings, seed, device, save, save_seconds, progress
+    starts, recipe, train_images, eval_images, settings, seed, device, save, save_seconds, progress, retry_failed
         As for `train_all`.
 
     Raises
@@ -74,4 +75,5 @@ def train_detectors(
             **options,
         )
 
-    run_trainings(curves, jobs, starts, recipe, eval_images.name, about, train, seed=seed, save=save, progress=progress)
+    options: dict[str, Any] = {"seed": seed, "save": save, "progress": progress, "retry_failed": retry_failed}
+    run_trainings(curves, jobs, starts, recipe, eval_images.name, about, train, **options)

@@ -46,6 +46,7 @@ def train_all(
     save: bool = True,
     save_seconds: float = SAVE_SECONDS,
     progress: bool = False,
+    retry_failed: bool = False,
     task: str | Task = "classification",
 ) -> None:
     """Train every network from every source of initial parameters, except for trainings that have rows.
@@ -75,6 +76,8 @@ def train_all(
         Seconds between two saved states of a training.
     progress
         Whether to show a progress bar.
+    retry_failed
+        Whether to train those of these networks again that failed before.
     task
         As in `train_network`; `curves` needs columns for its metrics.
 
@@ -124,7 +127,8 @@ def train_all(
             **options,
         )
 
-    run_trainings(curves, jobs, starts, recipe, eval_images.name, about, train, seed=seed, save=save, progress=progress)
+    options: dict[str, Any] = {"seed": seed, "save": save, "progress": progress, "retry_failed": retry_failed}
+    run_trainings(curves, jobs, starts, recipe, eval_images.name, about, train, **options)
 
 
 def start_network(
@@ -175,12 +179,13 @@ def run_trainings(
     seed: int,
     save: bool,
     progress: bool,
+    retry_failed: bool,
 ) -> None:
     """Run the trainings that have no rows, and write their results.
 
     Parameters
     ----------
-    curves, jobs, starts, recipe, seed, save, progress
+    curves, jobs, starts, recipe, seed, save, progress, retry_failed
         As for `train_all`.
     images
         Name of the images.
@@ -201,13 +206,15 @@ def run_trainings(
             if save:
                 curves.check_images(start.label, split, images)
             curves.check_settings(group_of(start.label, split, images), about)
-    done = curves.finished()
-    todo = [
-        (job, start)
+    asked = {
+        (start.label, job.split, job.network or str(job.index), images): (job, start)
         for job in jobs
         for start in starts
-        if (start.label, job.split, job.network or str(job.index), images) not in done
-    ]
+    }
+    if retry_failed:
+        curves.remove_failed(asked)
+    done = curves.finished()
+    todo = [training for key, training in asked.items() if key not in done]
     bar = ProgressBar(todo, desc="training", show=progress and bool(todo), unit="network")
     for job, start in bar:
         bar.set_postfix_str(f"{job.name} from {start.label}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -123,11 +123,12 @@ class Curves:
         """Append the rows of a training, and flush them to the disk."""
         self._table.append(rows)
 
-    def remove_failed(self) -> None:
-        """Remove the rows of failed trainings, so that they are repeated."""
+    def remove_failed(self, trainings: Container[Key]) -> None:
+        """Remove the rows of those of these trainings that failed, so that they are repeated."""
         rows = self._table.rows()
-        if rows:
-            self._table.rewrite([row for row in rows if row["status"] != FAILED])
+        kept = [row for row in rows if row["status"] != FAILED or _key(row) not in trainings]
+        if len(kept) < len(rows):
+            self._table.rewrite(kept)
 
     def check_images(self, label: str, split: str, images: str) -> None:
         """Check that there are no trainings of the same networks on other images, whose files would be replaced.
@@ -138,7 +139,7 @@ class Curves:
             If there are some.
         """
         start = group_of(label, split, "")
-        others = [name.removeprefix(start) for name in self._settings() if name.startswith(start)]
+        others = [name.removeprefix(start) for name in self._used_settings() if name.startswith(start)]
         if others and images not in others:
             raise ConfigError(
                 f"{self.folder}: has networks of {split} trained from {label} on {others[0]}, whose files those for "
@@ -160,7 +161,7 @@ class Curves:
         ConfigError
             If the group has trainings with other settings.
         """
-        known = self._settings()
+        known = self._used_settings()
         settings = json.loads(json.dumps(settings))
         before = _current(known[name]) if name in known else settings
         if differing := [key for key in {**before, **settings} if before.get(key) != settings.get(key)]:
@@ -190,6 +191,13 @@ class Curves:
         kept = [row for row in rows if _key(row) in complete]
         if len(kept) < len(rows):
             self._table.rewrite(kept)
+
+    def _used_settings(self) -> dict[str, Any]:
+        """The settings of groups that have a training, finished or with a saved state."""
+        trained = {group_of(row["predictor"], row["split"], row["images"]) for row in self._table.rows()}
+        saved = {path.parent.name for path in self.folder.glob("*/*.safetensors")}
+        known = self._settings()
+        return {name: found for name, found in known.items() if name in trained or label_of(name) in saved}
 
     def _settings(self) -> dict[str, Any]:
         path = self.folder / "settings.json"
@@ -222,3 +230,8 @@ def _float(text: str) -> float:
 def group_of(label: str, split: str, images: str) -> str:
     """The name of trainings that must have equal settings."""
     return f"{label} on {split} with {images}"
+
+
+def label_of(group: str) -> str:
+    """The label in the result of `group_of`; it contains no spaces."""
+    return group.partition(" ")[0]

@@ -108,7 +108,8 @@ def read_card_results(
 
 
 def _is_known(split: Any) -> bool:
-    return split in SPLITS or (isinstance(split, str) and split.startswith("family:"))
+    """Whether a card can contain the results of a split: it was not trained on."""
+    return split in SPLITS or (isinstance(split, str) and split.startswith("family:") and not split.endswith("/train"))
 
 
 def _figures(split: str, part: pd.DataFrame, metric: str) -> dict[str, dict[str, Any]]:
@@ -185,8 +186,9 @@ def _about(
         f"{'all networks of each split' if whole else f'of each split {part}'}, none of which was seen in "
         "training; standard errors with population deviation"
     )
-    if "val" in chosen:
-        text += "; val is on validation images"
+    if on_val := [split for split, (_, about, _) in chosen.items() if about.get("part") == "val"]:
+        verb, what = "is" if len(on_val) == 1 else "are", "texts" if is_text else "images"
+        text += f"; {', '.join(on_val)} {verb} on validation {what}"
     if failed:
         worst = 0.0 if known is None else known.worst
         what = "have no value, and are in no mean" if worst is None else f"count as {worst:g}"

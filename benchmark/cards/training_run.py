@@ -292,6 +292,9 @@ def portable(command: str) -> str:
     words = []
     for word in shlex.split(command):
         option, equals, value = word.rpartition("=")
+        if value.startswith("family:"):
+            words.append(shlex.quote(word))
+            continue
         if "/" in value or "\\" in value or value.startswith("~"):
             word = option + equals + ("FILE" if value.endswith((".safetensors", ".pt")) else "FOLDER")
         words.append(shlex.quote(word))

@@ -64,8 +64,6 @@ def run_detection(options: argparse.Namespace) -> None:
     jobs, settings = jobs_for(options, BACKBONE_CLASSES, BACKBONE_IMAGE_SIZE)
     curves = Curves(options.out or Path("results/detection"), DETECTION_COLUMNS)
     with curves.opened():
-        if options.retry_failed:
-            curves.remove_failed()
         train_detectors(
             curves,
             jobs,

@@ -19,6 +19,7 @@ __all__ = [
     "add_text_options",
     "check_splits",
     "device",
+    "device_of_any_machine",
     "indices",
     "installed_splits",
     "metric_name",
@@ -48,6 +49,17 @@ def device(text: str) -> str:
         return checked_device(text)
     except ConfigError as error:
         raise argparse.ArgumentTypeError(str(error).removeprefix("device: ")) from error
+
+
+def device_of_any_machine(text: str) -> str:
+    """Check a device as `device` does, but leave GPUs to `benchmark.evaluation.Machine`: a cluster can have others.
+
+    Examples
+    --------
+    >>> device_of_any_machine("cuda:7")
+    'cuda:7'
+    """
+    return text if re.fullmatch(r"cuda(:\d+)?", text) else device(text)
 
 
 def indices(text: str) -> str:

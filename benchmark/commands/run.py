@@ -14,7 +14,7 @@ from benchmark.choices import BACKENDS, LIBRARIES
 from benchmark.commands.options import (
     add_text_options,
     check_splits,
-    device,
+    device_of_any_machine,
     indices,
     installed_splits,
     seconds,
@@ -40,9 +40,10 @@ __all__ = ["add_arguments"]
 DEFAULT_SPLITS = ("test", "wide", "deep", "dense", "bnfree", "predefined")
 DEFAULT_FAMILIES = ("family:gpt2-widths",)
 EPILOG = """
-A predictor is a bundled hypernetwork, the file of a hypernetwork (or an official checkpoint), untrained:PRESET, a
-folder of saved states, random, sgd:EPOCHS, or module:attribute, whose code runs: a callable (model, graph) -> {name:
-tensor}, or a hypernetwork with forward(graphs) -> [{name: tensor}].  LABEL=PREDICTOR gives it a label.  The same
+A predictor is a bundled hypernetwork, the file of a hypernetwork (or an official checkpoint), untrained:PRESET,
+trained:MODULE:ATTRIBUTE:FILE, a folder of saved states, random, orthogonal[:GAIN], mimetic, lsuv, select:FILE,
+copy:FOLDER, sgd:EPOCHS, or module:attribute, whose code runs: a callable (model, graph) -> {name: tensor}, or a
+hypernetwork with forward(graphs) -> [{name: tensor}].  LABEL=PREDICTOR gives it a label.  The same
 command resumes a run that was stopped, and evaluates only what is missing.  Networks for which a predictor fails count
 as 0; the exit status is 1 if all of them failed.
 
@@ -165,7 +166,7 @@ def add_arguments(commands: Any) -> None:
     machine.add_argument(
         "--device",
         action=ListOption,
-        type=device,
+        type=device_of_any_machine,
         default=["cpu"],
         metavar="DEVICE",
         help="such as cuda:0 cuda:1 (default: cpu)",
@@ -211,6 +212,7 @@ def add_arguments(commands: Any) -> None:
 def _run(options: argparse.Namespace) -> None:
     from benchmark.evaluation import FAILED
     from benchmark.report import leaderboard_text, write_report
+    from benchmark.report.writing import read_published
     from benchmark.results import Machine, run
 
     succeeded: dict[str, bool] = {}
@@ -223,6 +225,8 @@ def _run(options: argparse.Namespace) -> None:
     def write_preliminary() -> None:
         write_report(options.out, published=options.published, data=options.data, max_pictures=0)
 
+    if options.published and not options.no_report:
+        read_published(options.published)  # an error now rather than after the first minutes
     machine = Machine(
         devices=tuple(options.device),
         workers=options.workers,

@@ -282,8 +282,6 @@ def run(options: argparse.Namespace) -> None:
     settings |= about
     curves = Curves(options.out)
     with curves.opened():
-        if options.retry_failed:
-            curves.remove_failed()
         for each, chosen in with_rates(starts, recipe, rates):
             train_all(
                 curves,

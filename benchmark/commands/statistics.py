@@ -62,11 +62,17 @@ def run(options: argparse.Namespace) -> None:
     from benchmark.commands.analysis_options import write_table
     from benchmark.results import read_results
     from deepnets.corpus import DeepNets1M
+    from deepnets.support import ConfigError, DeepNetsError
 
-    results = None
+    results, unusable = None, ""
     folder = options.results or Path("results")
     if options.results or (folder / "networks.csv").is_file():
-        results = read_results(folder)
+        try:
+            results = read_results(folder)
+        except DeepNetsError as error:
+            if options.results:
+                raise
+            unusable = str(error)
     tables = {}
     found = []
     for split in _splits(options):
@@ -74,7 +80,12 @@ def run(options: argparse.Namespace) -> None:
         table = graph_statistics(nets, progress=not options.quiet).assign(split=split)
         tables[split] = table[["split", *(name for name in table if name != "split")]]
         if results is not None:
-            found += _correlated(tables[split], nets, results, options.metric)
+            try:
+                found += _correlated(tables[split], nets, results, options.metric)
+            except ConfigError as error:
+                if options.results:
+                    raise
+                unusable = str(error)
         nets.close()
     out: Path = options.out
     described = {split: describe_split(table) for split, table in tables.items()}
@@ -89,8 +100,10 @@ def run(options: argparse.Namespace) -> None:
         files += ["correlations.csv", *figures]
         if not figures:
             print(NO_FIGURES)
-    elif results is None:
+    elif results is None and not unusable:
         print(f"\n{folder} has no results to correlate with; create them with deepnets bench")
+    if unusable:  # results that nobody has asked for
+        print(f"\nno correlations with all results of {folder}: {unusable}")
     print(f"\n{out}: {', '.join(files)}")
 
 

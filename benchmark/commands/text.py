@@ -73,8 +73,6 @@ def run_text(options: argparse.Namespace) -> None:
     settings = {"corpus": networks.identity, "data_digest": [train_texts.digest, eval_texts.digest], **given}
     curves = Curves(options.out or Path("results/finetune-text"), TEXT_COLUMNS)
     with curves.opened():
-        if options.retry_failed:
-            curves.remove_failed()
         for each, chosen in with_rates(starts, recipe, learning_rates(options, _PROTOCOL)):
             train_all(
                 curves,

@@ -65,6 +65,7 @@ def common_arguments(options: argparse.Namespace) -> dict[str, Any]:
         "save": not options.no_save,
         "save_seconds": 60 * options.save_minutes,
         "progress": not options.quiet,
+        "retry_failed": options.retry_failed,
     }
 
 

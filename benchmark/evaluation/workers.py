@@ -60,6 +60,7 @@ class Worker:
         self._evaluator = _Process("evaluator")
         self._requests = 0
         self._ending = ""  # of the process that has died last
+        self._began = 0.0  # when the prediction began
 
     def evaluate(self, job: EvaluationJob, index: int, machine: Machine) -> dict[str, Any]:
         """Evaluate a network.
@@ -89,7 +90,6 @@ class Worker:
         if machine.fresh or owner != self._predictor.owner:
             self._predictor.close()
         self._predictor.owner = owner
-        started = time.monotonic()
         file = new_file()
         try:
             was_used = self._predictor.is_running
@@ -98,7 +98,8 @@ class Worker:
                 # It may have died of something that the predictor did for an earlier network, such as an alarm.
                 prediction = self._predict(predictor_job, index, machine, file)
             prediction = prediction or {**_UNKNOWN, "failure": self._ending}
-            left = None if machine.timeout is None else max(1.0, machine.timeout - (time.monotonic() - started))
+            used = time.monotonic() - self._began  # without the start of the process
+            left = None if machine.timeout is None else max(1.0, machine.timeout - used)
             files = [] if prediction["failure"] else [file]
             for _ in range(2):  # a process that runs no code of predictors has died: something else has killed it
                 row = self._evaluate(job, (evaluator_job, device), {"index": index, **prediction}, files, machine, left)
@@ -122,8 +123,8 @@ class Worker:
         self._requests += 1
         request: dict[str, Any] = {"request": self._requests, "index": index}
         phase, seconds = "start", math.nan
-        started = began = time.monotonic()
-        deadline = None if machine.timeout is None else started + machine.timeout
+        self._began = began = time.monotonic()
+        deadline = None if machine.timeout is None else began + machine.timeout
         try:
             process = self._predictor.started(self._server, machine.working_directory, machine.memory)
             process.send(request | self._predictor.news(payload), [file])
@@ -139,6 +140,7 @@ class Worker:
                     now = time.monotonic()
                     if phase == "start":
                         self._predictor.job = payload
+                        self._began = now
                         deadline = None if machine.timeout is None else now + machine.timeout
                     if phase == "predict":
                         seconds = now - began
@@ -184,9 +186,8 @@ class Worker:
                 answer = process.receive(None if limit is None else started + limit)
                 if answer is None:
                     self._evaluator.close()
-                    return failed_row(
-                        row, f"took more than {machine.timeout or limit:g} seconds; stopped in the phase {phase!r}"
-                    )
+                    most = limit if phase == "build" else machine.timeout  # with the time of the prediction
+                    return failed_row(row, f"took more than {most:g} seconds; stopped in the phase {phase!r}")
                 if "error" in answer:
                     raise getattr(errors, answer["type"], errors.DeepNetsError)(answer["error"])
                 row = _checked_row(answer.get("row"), row)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmark.evaluation import OK
-from benchmark.report.text import count, metric_text, visible
+from benchmark.metrics import get_metric
+from benchmark.report.text import count, metric_text, predefined_values, visible
 from benchmark.results import (
     NAMES,
     SIGNIFICANCE,
@@ -169,7 +169,11 @@ def _latex(text: str) -> str:
 
 def _caption(board: Board) -> str:
     metrics = "/".join(dict.fromkeys(metric_text(board.metric(column)) for column in board.columns))
-    error = "mean \u00b1 standard error over networks; failed networks count with the worst value of the metric"
+    has_worst = {get_metric(board.metric(column)).worst is not None for column in board.columns}
+    how = "count with the worst value of the metric" if True in has_worst else "are left out"
+    if len(has_worst) > 1:
+        how += ", or are left out if it has none"
+    error = f"mean \u00b1 standard error over networks; failed networks {how}"
     best = (
         "bold: the best mean, and those whose paired difference from it is not significant (paired t-test, Holm's "
         f"correction, p < {SIGNIFICANCE:g})"
@@ -201,9 +205,7 @@ def _entry(cell: Cell, full: int, *, is_best: bool) -> _Entry:
     if found.failures == found.networks:
         return _Entry(("failed",), "", is_best=False, remark="")
     if cell.is_predefined:
-        rows = cell.rows.itertuples()
-        values = tuple(f"{getattr(row, cell.metric):.1f}" if row.status == OK else "failed" for row in rows)
-        return _Entry(values, "", is_best=False, remark="")
+        return _Entry(tuple(predefined_values(cell, "--")), "", is_best=False, remark="")
     if found.failures:
         remarks.append(f"{found.failures:,} failed")
     if found.networks < max(full, cell.run_size):

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from markupsafe import Markup
 
+from benchmark.accuracy import BATCH_SIZE
 from benchmark.choices import MAX_PICTURES
 from benchmark.evaluation import FAILED, OK
 from benchmark.metrics import get_metric
@@ -217,7 +218,7 @@ def mean_values(mean: float, error: float, networks: int) -> Values:
 
 def _notes(inputs: ReportInputs) -> list[str]:
     """Return what makes means of predictors not comparable, one sentence per kind."""
-    unfinished, smaller, running, nonfinite, partial = [], [], [], [], []
+    unfinished, sizes, smaller, running, nonfinite, partial = [], [], [], [], [], []
     for board in inputs.boards:
         title = f", {board.title}" if len(inputs.boards) > 1 else ""
         for predictor in board.predictors:
@@ -227,6 +228,8 @@ def _notes(inputs: ReportInputs) -> list[str]:
                 place = f"{predictor} on {column}{title}"
                 if not cell.complete:
                     unfinished.append(f"{place} ({len(cell.rows):,} of {count(cell.run_size, 'network')})")
+                if cell.batch_size not in (0, BATCH_SIZE):
+                    sizes.append(f"{place} ({cell.batch_size})")
                 if cell.smaller_batches:
                     smaller.append(f"{place} ({count(cell.smaller_batches, 'network')})")
                 if cell.running_statistics:
@@ -237,6 +240,7 @@ def _notes(inputs: ReportInputs) -> list[str]:
                     partial.append(f"{place} ({count(cell.summary.failures, 'network')})")
     kinds = (
         ("Unfinished", unfinished),
+        (f"Evaluated with another batch size than {BATCH_SIZE}", sizes),
         ("Evaluated with a smaller batch size than requested, because memory ran out", smaller),
         ("Evaluated with running statistics of batch norms instead of batch statistics", running),
         ("Outputs that are not finite for some images, which count as wrong answers", nonfinite),

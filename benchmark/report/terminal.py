@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from benchmark.report.text import clipped, metric_text, visible, with_error
+from benchmark.report.text import clipped, metric_text, predefined_values, visible, with_error
 from benchmark.results import Board, Cell, all_boards, compare, read_results
 from deepnets.support import ConfigError
 
@@ -90,7 +90,7 @@ def comparison_text(results: Path | str, first: str, second: str, *, metric: str
         metrics: dict[str, None] = {}
         for column in board.columns:
             cells = [board.cells[label, column] for label in (first, second) if (label, column) in board.cells]
-            if len(cells) == 2 and not cells[0].is_predefined:
+            if len(cells) == 2 and not cells[0].is_predefined and cells[0].corpus == cells[1].corpus:
                 comparison = compare(cells[0].rows, cells[1].rows, board.metric(column))
                 if comparison.networks:
                     metrics[metric_text(board.metric(column))] = None
@@ -137,10 +137,7 @@ def _short(cell: Cell | None) -> tuple[str, str]:
     if summary.failures == summary.networks:
         return mean + mark, "failed"
     if cell.is_predefined:
-        values = (
-            f"{getattr(row, cell.metric):.1f}" if row.status == "ok" else "failed" for row in cell.rows.itertuples()
-        )
-        return "/".join(values) + mark, ""
+        return "/".join(predefined_values(cell, "-")) + mark, ""
     best = visible(cell.name(summary.best_index))
     return mean + mark, f"{summary.best:.1f} {clipped(best, 16)}"
 

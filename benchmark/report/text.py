@@ -4,9 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from benchmark.evaluation import OK
 from benchmark.metrics import get_metric
+from benchmark.results import NAMES, Cell
 
-__all__ = ["clipped", "count", "metric_text", "number", "ranges", "signed", "visible", "with_error"]
+__all__ = [
+    "clipped",
+    "count",
+    "metric_text",
+    "number",
+    "predefined_values",
+    "ranges",
+    "signed",
+    "visible",
+    "with_error",
+]
 
 MAX_RANGES = 24
 """Most index ranges that `ranges` lists."""
@@ -43,6 +55,13 @@ def count(value: int, noun: str) -> str:
     ('1 network', '1,200 networks')
     """
     return f"{value:,} {noun}{'s' * (value != 1)}"
+
+
+def predefined_values(cell: Cell, missing: str) -> list[str]:
+    """Format the values of the predefined networks in the order of their names, with a text for those without a row."""
+    rows = {int(row.index): row for row in cell.rows.itertuples()}
+    values = {at: f"{getattr(row, cell.metric):.1f}" if row.status == OK else "failed" for at, row in rows.items()}
+    return [values.get(place, missing) for place in range(len(NAMES))]
 
 
 def number(value: float, digits: int = 3) -> str:

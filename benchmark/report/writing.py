@@ -81,7 +81,7 @@ def write_report(
     corrupted = corruption_boards(found, metric)
     means = mean_corruption_boards(corrupted)
     corpus = None if data is None else Path(data)
-    inputs = ReportInputs(found, boards, _read_published(published), corpus, corrupted, means, max_pictures)
+    inputs = ReportInputs(found, boards, read_published(published), corpus, corrupted, means, max_pictures)
     path = found.folder / "report.html"
     for name, text in table_files(inputs).items():
         replace_file(found.folder / name, text)
@@ -91,7 +91,7 @@ def write_report(
     return path
 
 
-def _read_published(folder: Path | str | None) -> dict[str, pd.DataFrame]:
+def read_published(folder: Path | str | None) -> dict[str, pd.DataFrame]:
     """Return the published leaderboards by image set."""
     if folder is None:
         return {}

@@ -81,6 +81,8 @@ class Cell:
         Requested batch size; 0 if it is not known.
     split_size
         Number of networks of the split; 0 if it is not known.
+    corpus
+        Digest of the corpus file, or version of the library; empty if it is not known.
     """
 
     rows: pd.DataFrame
@@ -89,6 +91,7 @@ class Cell:
     run_size: int
     batch_size: int
     split_size: int
+    corpus: str = ""
 
     @cached_property
     def summary(self) -> Summary:
@@ -214,7 +217,7 @@ class Board:
             for (predictor, at), cell in self.cells.items()
             if at == column and len(cell.rows) == full and cell.complete and cell.is_mean_of_all
         }
-        if len({frozenset(cell.rows["index"]) for cell in cells.values()}) > 1:
+        if len({(cell.corpus, frozenset(cell.rows["index"])) for cell in cells.values()}) > 1:
             return None
         cells = {predictor: cell for predictor, cell in cells.items() if len(cell.values)}
         if len(cells) < 2 or full < 2:
@@ -229,8 +232,8 @@ class Board:
         Returns
         -------
         For each ordered pair of predictors, the share of the networks that both were evaluated on for which the first
-        one is strictly better, and the number of these networks.  A predictor that fails for a network is worse than
-        one that does not.
+        one is strictly better, and the number of these networks: none if they are of different corpora.  A predictor
+        that fails for a network is worse than one that does not.
         """
         scores = {}
         for predictor in self.predictors:
@@ -243,7 +246,8 @@ class Board:
             for second in scores:
                 if first != second:
                     a, b = scores[first].align(scores[second], join="inner")
-                    rates[first, second] = (float((a > b).mean()) if len(a) else math.nan), len(a)
+                    same = len(a) if self.cells[first, column].corpus == self.cells[second, column].corpus else 0
+                    rates[first, second] = (float((a > b).mean()) if same else math.nan), same
         return rates
 
 

@@ -229,9 +229,9 @@ def compare_pairs(board: Board, column: Column) -> dict[tuple[str, str], Compari
 
     Returns
     -------
-    The comparisons by pair, in the order of `board.predictors`.  Pairs without a common network are left out, and so
-    are the two predefined networks, which are no sample.  P-values are adjusted with Holm's method for the number of
-    pairs of the column.
+    The comparisons by pair, in the order of `board.predictors`.  Pairs without a common network, such as those that
+    were evaluated on different corpora, are left out, and so are the two predefined networks, which are no sample.
+    P-values are adjusted with Holm's method for the number of pairs of the column.
     """
     if column in board._comparisons:  # a report shows them several times
         known: dict[tuple[str, str], Comparison] = board._comparisons[column]
@@ -243,8 +243,10 @@ def compare_pairs(board: Board, column: Column) -> dict[tuple[str, str], Compari
     ]
     found = {}
     for first, second in combinations(here, 2):
-        rows, others = (board.cells[predictor, column].rows for predictor in (first, second))
-        comparison = compare(rows, others, board.metric(column))
+        cell, other = (board.cells[predictor, column] for predictor in (first, second))
+        if cell.corpus != other.corpus:
+            continue
+        comparison = compare(cell.rows, other.rows, board.metric(column))
         if comparison.networks:
             found[first, second] = comparison
     adjusted = _holm([comparison.p_value for comparison in found.values()])

@@ -7,7 +7,7 @@ import pandas as pd
 
 from benchmark.evaluation import FAILED, OK
 from benchmark.metrics import get_metric
-from benchmark.results.boards import Board, Cell, Column, build_board, usual_metric
+from benchmark.results.boards import Board, Cell, Column, build_board
 from benchmark.results.reading import CORRUPTION, KEY
 from benchmark.results.tables import Results
 from deepnets.data import CORRUPTIONS
@@ -52,7 +52,7 @@ def corruption_boards(results: Results, metric: str | None = None) -> list[Board
     for key, rows in results.corrupted.groupby([*KEY, CORRUPTION], sort=True):
         predictor, split, images, part, _, corruption = key
         cells = grouped.setdefault((images, corruption), {})
-        cells[predictor, Column(split, part)] = results.cell(rows, metric or usual_metric(images, split))
+        cells[predictor, Column(split, part)] = results.cell(rows, metric or results.usual_metric(rows))
     order = sorted(grouped, key=lambda key: (key[0], _rank(key[1])))
     return [build_board(images, 0.0, grouped[images, corruption], corruption) for images, corruption in order]
 
@@ -110,6 +110,7 @@ def _mean(cells: list[Cell]) -> Cell | None:
         min(cell.run_size for cell in cells),
         first.batch_size,
         first.split_size,
+        first.corpus,
     )
 
 

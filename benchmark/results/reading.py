@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,8 @@ def read_runs(folder: Path) -> dict[str, dict[str, Any]]:
 
     Returns
     -------
-    The description of each run by its id, the oldest run first; an empty dict if there is no file.
+    The description of each run by its id, in the order in which they were asked for last; an empty dict if there is no
+    file.
 
     Raises
     ------
@@ -67,7 +69,12 @@ def read_runs(folder: Path) -> dict[str, dict[str, Any]]:
         raise FormatError(f"{path}: expected JSON: {error}; restore it, or start again in another folder") from error
     if not isinstance(runs, dict) or not all(isinstance(run, dict) for run in runs.values()):
         raise FormatError(f"{path}: expected an object with an object for each run; start again in another folder")
-    return dict(sorted(runs.items(), key=lambda run: moment(run[1].get("started")) or EARLIEST))
+    return dict(sorted(runs.items(), key=lambda run: _asked(run[1])))
+
+
+def _asked(about: Mapping[str, Any]) -> datetime:
+    """When a run was asked for last; in files of earlier versions, when it was started."""
+    return moment(about.get("asked")) or moment(about.get("started")) or EARLIEST
 
 
 def moment(text: Any) -> datetime | None:

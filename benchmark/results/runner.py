@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
-import platform
 import shlex
 import shutil
 import sys
@@ -12,8 +10,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from benchmark.accuracy import BATCH_SIZE
 from benchmark.evaluation import (
@@ -29,6 +25,7 @@ from benchmark.evaluation import (
 )
 from benchmark.evaluation.predictors import check_predictor
 from benchmark.metrics import DEFAULT_METRICS, Metric, check_metrics, get_metrics
+from benchmark.results.descriptions import covering, is_complete, machine_text, package_versions, sources
 from benchmark.results.store import ResultStore, run_id
 from deepnets.data import (
     CORRUPTIONS,
@@ -43,9 +40,6 @@ from deepnets.tracing import check_vocabulary
 from ghn_model.tasks import Classification, Task, get_logit_task, recorded_name
 
 __all__ = ["run"]
-
-PACKAGES = ("torch", "numpy", "torchvision", "timm")
-"""Packages whose versions are stored with a run."""
 
 BYTES_OF_REPORT = 2_000_000  # with its pictures; more for many predictors
 BYTES_PER_ROW = 300
@@ -195,7 +189,7 @@ def run(
         )
         opened = _OpenedImages(template, download)
         about = {
-            "machine": _machine_text(machine),
+            "machine": machine_text(machine),
             "command": command or started_by() or shlex.join(["python", "-m", "benchmark", *sys.argv[1:]]),
         }
         tasks = []
@@ -205,7 +199,8 @@ def run(
             jobs = [replace(at, noise=level) for level in noise]
             jobs += [replace(at, corruption=corruption) for corruption in corrupted]
             for job in jobs:
-                tasks += _planned(job, infos, machine, about, index, opened)
+                names = sources(images, name, (task, *metrics))
+                tasks += _planned(job, infos, machine, about, index, opened, names)
         store = ResultStore(out, [metric.name for metric in template.metrics], corrupted=bool(corrupted))
         with store.opened():
             if template.statistics is not None:
@@ -260,6 +255,7 @@ def _planned(
     about: Mapping[str, Any],
     index: int | str | Sequence[int | str] | None,
     opened: _OpenedImages,
+    modules: Mapping[str, str],
 ) -> list[_Planned]:
     """Complete a job for each predictor, and check everything that can be checked without evaluating."""
     images, num_images = opened.part(job.image_split), opened.count(job)
@@ -276,7 +272,7 @@ def _planned(
         settings = {**columns, "spec": info.spec, "digest": info.digest, "networks": networks.identity}
         settings |= {"batch_size": job.batch_size, "seed": job.seed, "threads": machine.threads}
         settings |= {"device": job.device.partition(":")[0], "image_count": num_images}
-        settings |= {"metrics": metrics} if metrics else {}
+        settings |= ({"metrics": metrics} if metrics else {}) | ({"sources": dict(modules)} if modules else {})
         task = {**recorded_name(job.task), **({"data_options": dict(job.data_options)} if job.data_options else {})}
         if task:
             task["data_digest"] = getattr(images, "digest", "")
@@ -294,7 +290,7 @@ def _planned(
         stored = {"predictor": info.to_dict(), **where, "limit": job.limit, "networks": len(indices)}
         stored |= {} if index is None else {"index": list(indices)}
         stored |= {"split_size": networks.total, "batch_size": job.batch_size, "seed": job.seed}
-        stored |= {"corpus": networks.identity, "num_images": num_images, "versions": _versions(), **traced}
+        stored |= {"corpus": networks.identity, "num_images": num_images, "versions": package_versions(), **traced}
         stored |= {**task, "metric": job.task.metric.name} if task else {}
         stored |= {**chosen, **about}
         run = run_id(settings)
@@ -317,15 +313,20 @@ def _evaluate_missing(
     missing: dict[str, int] = {}
     for task in tasks:
         done = store.finished(task.run)
-        store.begin(task.run, _covering(task.about, done.union(task.indices)))
+        earlier = store.runs.get(task.run, {})
+        about = covering(task.about, earlier, task.indices, done)
         if retry_failed:
             done -= store.remove_failed(task.run, task.indices)
         todo = [index for index in task.indices if index not in done]
+        if not todo and is_complete(earlier, done):
+            store.ask(task.run)  # its rows were made by the command, and with the versions, that are stored
+        else:
+            store.begin(task.run, about)
+            if not todo:
+                store.end(task.run)
         missing[task.run] = len(todo)
         work += [(task.job, index) for index in todo]
         owners += [task] * len(todo)
-        if not todo:
-            store.end(task.run)
     _check_space(store.folder, len(work))
     bar = ProgressBar(total=len(work), unit="network", show=progress and bool(work))
     with bar, contextlib.closing(evaluate_all(work, machine)) as rows:
@@ -342,16 +343,6 @@ def _evaluate_missing(
     store.sort()
 
 
-def _covering(about: Mapping[str, Any], indices: set[int]) -> dict[str, Any]:
-    """Return the description of a run on these networks: those of this call, and of earlier ones that have rows."""
-    if len(indices) == about["networks"]:
-        return dict(about)
-    first = indices == set(range(len(indices)))
-    found = {name: value for name, value in about.items() if name != "index"} | {"networks": len(indices)}
-    found["limit"] = len(indices) if first and len(indices) < about["split_size"] else None
-    return found if first else {**found, "index": sorted(indices)}
-
-
 def _check_space(folder: Path, rows: int) -> None:
     """Check, before hours are spent, that the disk has room for the rows and a report; networks can still fill it."""
     disk, needed = shutil.disk_usage(folder), BYTES_OF_REPORT + rows * BYTES_PER_ROW
@@ -360,26 +351,3 @@ def _check_space(folder: Path, rows: int) -> None:
             f"out: {folder}: its disk has {disk.free / 1000:,.0f} kB left; the results of {rows:,} networks need about "
             f"{needed / 1000:,.0f} kB"
         )
-
-
-def _versions() -> dict[str, str]:
-    from deepnets import __version__
-
-    versions = {"deepnets1m": __version__, "python": platform.python_version()}
-    for name in PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[name] = importlib.metadata.version(name)
-    return versions
-
-
-def _machine_text(machine: Machine) -> str:
-    first = machine.devices[0]
-    threads = f"{machine.threads} {'thread' if machine.threads == 1 else 'threads'}"
-    if machine.address is not None:
-        number = "all" if machine.workers is None else machine.workers
-        return f"{machine.backend} cluster, {', '.join(machine.devices)}, {number} workers with {threads} each"
-    if first.startswith("cuda"):
-        what = f"{len(machine.devices)} x {torch.cuda.get_device_name(first)}"
-    else:
-        what = f"{platform.system()} {platform.machine()}, CPU"
-    return f"{what}, {machine.workers} {'worker' if machine.workers == 1 else 'workers'} with {threads} each"

@@ -266,7 +266,13 @@ class ResultStore:
     def begin(self, run: str, about: Mapping[str, Any]) -> None:
         """Store the description of a run; a run that is resumed keeps its time of start."""
         started = self.runs.get(run, {}).get("started") or _now()
-        self.runs[run] = {**about, "started": started, "finished": None}
+        self.runs[run] = {**about, "started": started, "finished": None, "asked": _now("microseconds")}
+        self._write_runs()
+
+    def ask(self, run: str) -> None:
+        """Store that a run was asked for again of which all rows exist: it is the newest now."""
+        about = self.runs[run]
+        self.runs[run] = {**about, "finished": about.get("finished") or _now(), "asked": _now("microseconds")}
         self._write_runs()
 
     def end(self, run: str) -> None:
@@ -315,5 +321,5 @@ def _line(fields: Sequence[str]) -> str:
     return buffer.getvalue()
 
 
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+def _now(precision: str = "seconds") -> str:
+    return datetime.now(timezone.utc).isoformat(timespec=precision)

@@ -88,12 +88,16 @@ class Results:
         grouped: dict[tuple[str, float], dict[tuple[str, Column], Cell]] = {}
         for (predictor, split, images, part, noise), rows in self.rows.groupby(KEY, sort=True):
             cells = grouped.setdefault((images, noise), {})
-            about = self.runs.get(str(rows["run"].iloc[0]), {})
-            chosen = metric or _metric_of(about, rows) or usual_metric(images, split)
-            cells[predictor, Column(split, part)] = self.cell(rows, chosen)
+            cells[predictor, Column(split, part)] = self.cell(rows, metric or self.usual_metric(rows))
         sizes = self.rows.groupby("images").size()
         order = sorted(grouped, key=lambda key: (-sizes[key[0]], key))
         return [build_board(images, noise, grouped[images, noise]) for images, noise in order]
+
+    def usual_metric(self, rows: pd.DataFrame) -> str:
+        """Return the metric that the run of these rows states, or that of published results on its images."""
+        first = rows.iloc[0]
+        about = self.runs.get(str(first["run"]), {})
+        return _metric_of(about, rows) or usual_metric(str(first["images"]), str(first["split"]))
 
     def metric_name(self, metric: str | None) -> str | None:
         """Return the name of a metric that the results have values of, as for `boards`; None for None.
@@ -125,6 +129,7 @@ class Results:
             run_size=len(rows) + missing if found else 0,
             batch_size=_count(about.get("batch_size")),
             split_size=max(split_size, len(rows)) if len(found) > 1 else split_size,
+            corpus=corpus_of(about),
         )
 
     @property

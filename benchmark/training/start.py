@@ -30,6 +30,7 @@ from ghn_model.checkpoints import (
     is_repository,
     is_safetensors,
     list_pretrained,
+    model_card,
     read_saved,
 )
 from ghn_model.ghn import GHN
@@ -103,7 +104,8 @@ def open_start(spec: str, device: torch.device | str = "cpu") -> Start:
     if spec == RANDOM:
         return Start(label)
     if spec in list_pretrained():
-        return Start(label, {"kind": "hypernetwork", "name": spec}, ghn=GHN.from_pretrained(spec, device=device))
+        about = {"kind": "hypernetwork", "name": spec, "sha256": str(model_card(spec)["sha256"])}
+        return Start(label, about, ghn=GHN.from_pretrained(spec, device=device))
     path = find_official_checkpoint(spec) or Path(spec)
     if path.is_dir():
         return Start(label, {"kind": "folder", "folder": str(path.resolve())}, folder=path)

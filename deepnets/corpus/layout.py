@@ -6,8 +6,8 @@
     /networks/...       one dataset per column, one entry per network: configuration, sizes, fingerprint
     /wiring             the edges of all graphs as rows of `deepnets.corpus.wiring`; network i has `num_rows[i]` rows
 
-The data card documents every column.  Every chunk of data has a checksum, which HDF5 verifies when it is read.  Strings
-have fixed lengths, because HDF5 stores strings of variable length without checksums.
+docs/file-formats.md documents every column.  Every chunk of data has a checksum, which HDF5 verifies when it is read.
+Strings have fixed lengths, because HDF5 stores strings of variable length without checksums.
 """
 
 from __future__ import annotations

@@ -85,6 +85,11 @@ class MetaBatchSampler:
             self._limit = 2200 * max(8, self._size) // 8
         if self._limit is not None and int(self._num_nodes.min()) > self._limit:
             raise ConfigError(f"max_nodes: no network has as few as {self._limit} nodes")
+        if self._world_size > 1 and len(self._num_nodes) < self._size:
+            raise ConfigError(
+                f"meta_batch_size: a step of {self._world_size} processes takes {self._size} networks, more than the "
+                f"{len(self._num_nodes)} that there are"
+            )
         self._seed = checked_integer("seed", seed, at_least(0))
         self.position = 0
 

@@ -56,7 +56,7 @@ from ghn_model import GHNConfig
 from ghn_model.training import Budget, Distributed, Recipe, image_stream, train
 
 config = GHNConfig.preset("ghn2", kind="cpu", num_classes=3, hidden=16)
-recipe = Recipe.preset("ghn2", "digits", meta_batch_size=2, batch_size=8)
+recipe = Recipe.preset("ghn2", kind="cpu", meta_batch_size=2, batch_size=8)
 nets = DeepNets1M("data", split="train", num_classes=3)
 images = image_stream("folder:shapes", recipe.images_per_step, device=torch.device("cpu"), run="runs/shapes")
 path = train(
@@ -75,8 +75,8 @@ table = evaluate(str(path), split="test", images="folder:shapes", limit=1)
 print(list(table.status), summarize(table).networks)  # ['ok'] 1
 
 # %% [markdown]
-# A hypernetwork for another number of classes cannot predict the classifiers of these networks. Leave them out, and
-# fine-tune the networks:
+# A hypernetwork for another number of classes cannot predict the classifiers of these networks. Leave them out. The
+# accuracy is then that of random guesses; `deepnets finetune --init ghn2-digits` trains the networks from there.
 
 # %%
 table = evaluate("ghn2-digits", split="test", images="folder:shapes", limit=1, predict_class_layers=False)

@@ -74,8 +74,9 @@ print(accuracy(darts) > accuracy(Network(darts.config)))  # True
 # %% [markdown]
 # ## Fine-tune
 #
-# Predictions are a starting point for training. Values in predicted tensors repeat, and a little noise lets them
-# diverge. To train on other classes, keep the classifier of the model: `predict_class_layers=False`.
+# Predictions are a starting point for training. Predicted tensors contain repeated values, which would get equal
+# gradients; a little noise breaks this symmetry. To train on other classes, keep the classifier of the model:
+# `predict_class_layers=False`.
 
 # %%
 torch.manual_seed(0)

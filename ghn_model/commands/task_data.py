@@ -176,6 +176,8 @@ def open_validation(
     """Select the first networks of the split val and the first validation examples."""
     if not options.validate_every:
         return None
+    import torch
+
     from deepnets.data import open_images, read_statistics
     from ghn_model.tasks import get_logit_task
     from ghn_model.training import TextStream, Validation
@@ -188,11 +190,16 @@ def open_validation(
         statistics = read_statistics(run_folder(options), options.images)
         examples = open_images(options.images, "val", root=options.image_root, device=device, statistics=statistics)
     batches, missing = [], options.validate_images
-    for batch, targets in examples.batches(64):
-        batches.append((task.arranged(batch[:missing], recipe.memory_format(device)), targets[:missing]))
+    # Sequences take memory, and batch norms the statistics of a batch, of 64 images as in the benchmark.
+    for batch, targets in examples.batches(min(64, recipe.batch_size) if isinstance(data, TextStream) else 64):
+        batches.append((batch[:missing], targets[:missing]))
         missing -= len(targets)
         if missing <= 0:
             break
+    if len(batches) > 1 and len(batches[-1][1]) == 1:  # of which batch norms have no statistics
+        (before, its_targets), (last, target) = batches[-2:]
+        batches[-2:] = [(torch.cat([before, last]), torch.cat([its_targets, target]))]
+    batches = [(task.arranged(batch, recipe.memory_format(device)), targets) for batch, targets in batches]
     return Validation(list(nets), batches, getattr(data, "image_size", 32), options.validate_every, task)
 
 

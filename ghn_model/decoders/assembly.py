@@ -108,7 +108,7 @@ def decode_parameters(
             if (std := _standard_deviation(group, slot, config)) is not None:
                 blocks = standardize(blocks, slot.shape, std)
             if config.dirac and slot.role == "weight" and is_kernel(slot.shape):
-                blocks = blocks + dirac(blocks.shape[1:], slot.shape).to(blocks)
+                blocks = blocks + dirac(blocks.shape[1:], slot.shape).to(blocks, non_blocking=True)
             sink(run, blocks)
 
 
@@ -372,4 +372,4 @@ def _positional_encodings(maps: Tensor, count: int) -> Tensor:
     if not beyond:
         return grids
     noise = torch.randn(beyond, grids.shape[3], generator=torch.Generator().manual_seed(0)) * 0.02
-    return torch.cat([noise.to(grids).expand(len(grids), 1, -1, -1), grids], dim=2)
+    return torch.cat([noise.to(grids, non_blocking=True).expand(len(grids), 1, -1, -1), grids], dim=2)

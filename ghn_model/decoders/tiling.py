@@ -132,7 +132,7 @@ def standard_deviations(blocks: Tensor, shape: Sequence[int]) -> Tensor:
     (tensor([1.3452], dtype=torch.float64), tensor(1.3452))
     """
     count = math.prod(shape)
-    times = _repetitions(blocks.shape[1], shape[0]).to(blocks.device)
+    times = _repetitions(blocks.shape[1], shape[0], blocks.device)
     mean = (_row_sums(blocks, shape[1:]) * times).sum(1) / count
     centre = mean.view(-1, *(1 for _ in shape)).to(blocks)
     step = max(1, SLAB * blocks.shape[1] // max(1, blocks.numel()))  # few rows at a time, to save memory
@@ -141,10 +141,10 @@ def standard_deviations(blocks: Tensor, shape: Sequence[int]) -> Tensor:
     return variances.clamp(min=1e-40).sqrt()  # the gradient of the root is infinite at 0, that of constant tensors
 
 
-def _repetitions(size: int, length: int) -> Tensor:
+def _repetitions(size: int, length: int, device: torch.device) -> Tensor:
     """How often each of `size` rows occurs where they are repeated to a length: `(size,) float64`."""
     whole, rest = divmod(length, size)
-    return whole + (torch.arange(size) < rest).double()
+    return whole + (torch.arange(size, device=device) < rest).double()
 
 
 def _row_sums(blocks: Tensor, shape: Sequence[int]) -> Tensor:

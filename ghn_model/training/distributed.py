@@ -8,8 +8,9 @@ does not synchronize with a GPU.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from deepnets.support import ConfigError
 
-__all__ = ["Distributed"]
+__all__ = ["Distributed", "joined"]
 
 BUCKET_NUMEL = 1 << 25
 """Maximum number of elements in one all-reduce."""
@@ -158,6 +159,23 @@ class Distributed:
         if self._joined:
             self._joined = False
             dist.destroy_process_group()
+
+
+@contextlib.contextmanager
+def joined(distributed: Distributed | None) -> Iterator[Distributed]:
+    """Yield processes, or those of `Distributed()`, which then leave their process group at the end.
+
+    Examples
+    --------
+    >>> with joined(None) as processes:
+    ...     processes.world_size
+    1
+    """
+    if distributed is not None:
+        yield distributed
+        return
+    with contextlib.closing(Distributed()) as own:
+        yield own
 
 
 def assigned_device(device: str | torch.device | None, local_rank: int, gpus: int) -> str | torch.device:

@@ -119,7 +119,7 @@ def _model(graph: FamilyGraph, parameters: Mapping[str, Tensor]) -> nn.Module:
     if key not in _models or _models[key][0] != network.code:
         # The random numbers of a training must not depend on which networks were built before.
         with torch.random.fork_rng([]), torch.device("cpu"):
-            torch.manual_seed(0)
+            torch.default_generator.manual_seed(0)  # not those of GPUs, whose states are not restored
             model = use_batch_statistics(network.build())
         _models[key] = network.code, _with_values_of(model, missing, device)
         if len(_models) > MAX_MODELS:

@@ -83,7 +83,8 @@ class TensorBoard:
             module = importlib.import_module("torch.utils.tensorboard")
         except ImportError as error:
             raise _missing("tensorboard", error) from error
-        self._writer: Any = module.SummaryWriter(str(run.folder / "tensorboard"), purge_step=run.step)
+        # A row is logged after its step, so that of the last step before the resume stays.
+        self._writer: Any = module.SummaryWriter(str(run.folder / "tensorboard"), purge_step=run.step + 1)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Record the values of a row."""

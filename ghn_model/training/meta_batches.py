@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from deepnets.corpus import DeepNets1M, MetaBatchSampler
@@ -162,14 +162,23 @@ class _Collate:
     """Prepares graphs in a worker process, with a copy of the hypernetwork without weights."""
 
     def __init__(self, hypernetwork: nn.Module) -> None:
+        self.hypernetwork: nn.Module
         if is_ghn(hypernetwork):
             with torch.device("meta"):
-                self.hypernetwork: nn.Module = GHN(hypernetwork.config)
+                self.hypernetwork = GHN(hypernetwork.config)
+        elif hasattr(hypernetwork, "prepare"):
+            self.hypernetwork = copy.deepcopy(hypernetwork, _detached(hypernetwork)).to("meta")
         else:
-            self.hypernetwork = copy.deepcopy(hypernetwork).to("meta")
+            self.hypernetwork = nn.Module()
 
     def __call__(self, graphs: Sequence[Graph]) -> MetaBatch:
         return MetaBatch.of(self.hypernetwork, graphs)
+
+
+def _detached(model: nn.Module) -> dict[int, Any]:
+    """What stands in a copy of a model for tensors that it has computed with gradients, which cannot be copied."""
+    kept = [value for module in model.modules() for value in vars(module).values() if isinstance(value, Tensor)]
+    return {id(tensor): tensor.detach() for tensor in kept if not tensor.is_leaf}
 
 
 def meta_batches(

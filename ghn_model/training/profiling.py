@@ -18,7 +18,7 @@ from deepnets.corpus import DeepNets1M
 from deepnets.families import FamilyNetworks
 from ghn_model.config import GHNConfig
 from ghn_model.tasks import LogitTask
-from ghn_model.training.distributed import Distributed
+from ghn_model.training.distributed import Distributed, joined
 from ghn_model.training.images import Images
 from ghn_model.training.recipe import Recipe
 from ghn_model.training.runs import train
@@ -119,25 +119,27 @@ def profile_training(
     >>> found.step_ms > 0, list(found.parts)[:2]
     (True, ['data', 'images'])
     """
-    distributed = distributed or Distributed()
     if out is not None:
         Path(out).mkdir(parents=True, exist_ok=True)
-    measurement = _Measurement(distributed, steps, profiled_steps)
-    with tempfile.TemporaryDirectory(prefix="profile-") as folder, measurement:
-        train(
-            Path(folder) / str(distributed.rank),
-            config,
-            recipe,
-            images,
-            nets,
-            task=task,
-            budget=Budget(steps=WARMUP_STEPS + steps + profiled_steps),
-            checkpoints=CheckpointPolicy(log_steps=10**9, minutes=1e6),
-            distributed=distributed,
-            workers=workers,
-            quiet=True,
-            after_step=measurement.after_step,
-        )
+    if recipe.low_resolution:  # as most of a training, so that timed and profiled steps are alike
+        recipe = recipe.replace(low_resolution=1 - 1e-9)
+    with joined(distributed) as processes, tempfile.TemporaryDirectory(prefix="profile-") as folder:
+        measurement, world_size = _Measurement(processes, steps, profiled_steps), processes.world_size
+        with measurement:
+            train(
+                Path(folder) / str(processes.rank),
+                config,
+                recipe,
+                images,
+                nets,
+                task=task,
+                budget=Budget(steps=WARMUP_STEPS + steps + profiled_steps),
+                checkpoints=CheckpointPolicy(log_steps=10**9, minutes=1e6),
+                distributed=processes,
+                workers=workers,
+                quiet=True,
+                after_step=measurement.after_step,
+            )
     if measurement.profiler and out is not None:
         measurement.profiler.export_chrome_trace(str(Path(out) / "trace.json.gz"))
     networks = steps * recipe.meta_batch_size
@@ -145,7 +147,7 @@ def profile_training(
         steps,
         1e3 * measurement.seconds / steps,
         networks / measurement.seconds,
-        networks / (distributed.world_size * measurement.core_seconds),
+        networks / (world_size * measurement.core_seconds),
         *_summary(measurement.profiler, profiled_steps),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -13,7 +14,7 @@ from deepnets.families import FamilyNetworks
 from deepnets.support import ConfigError, exclusive, remove_temporary
 from ghn_model.config import GHNConfig
 from ghn_model.tasks import LogitTask, get_logit_task
-from ghn_model.training.distributed import Distributed
+from ghn_model.training.distributed import Distributed, joined
 from ghn_model.training.hypernetwork import Hypernetwork
 from ghn_model.training.images import Images
 from ghn_model.training.loggers import LoggedRun, Logger
@@ -124,40 +125,44 @@ def train(
     ...     GHN.from_pretrained(path).config.hidden
     8
     """
-    distributed = distributed or Distributed()
     out = Path(out)
     task = get_logit_task(task)
     check_data(task, hypernetwork, recipe, images, nets)
-    if recipe.meta_batch_size % distributed.world_size:
-        raise ConfigError(
-            f"meta_batch_size: {recipe.meta_batch_size} networks cannot be shared by {distributed.world_size} processes"
-        )
-    has_state = (out / "state.safetensors").exists()
-    if resume is not None and resume != has_state:
-        raise ConfigError(f"{out}: {'there is no state to resume from' if resume else 'already holds a run'}")
-    budget = budget or Budget()
-    if budget.steps is None and budget.minutes is None:
-        budget = Budget(steps=recipe.epochs * images.per_epoch)
-    out.mkdir(parents=True, exist_ok=True)
-    with exclusive(out) if distributed.is_main else contextlib.nullcontext(), _global_state(recipe, distributed):
-        if distributed.is_main:
-            remove_temporary(out, FILES)
-        trainer = Trainer(out, hypernetwork, recipe, images, nets, budget, distributed, init, task=task)
-        trainer.checkpoints, trainer.validation = checkpoints or CheckpointPolicy(), validation
-        trainer.workers, trainer.after_step = workers, after_step
-        trainer.log_options = {"quiet": quiet, "loggers": loggers}
-        return trainer.run()
+    with joined(distributed) as processes:
+        if recipe.meta_batch_size % processes.world_size:
+            given = f"{recipe.meta_batch_size} networks cannot be shared by {processes.world_size} processes"
+            raise ConfigError(f"meta_batch_size: {given}")
+        has_state = (out / "state.safetensors").exists()
+        if resume is not None and resume != has_state:
+            raise ConfigError(f"{out}: {'there is no state to resume from' if resume else 'already holds a run'}")
+        budget = budget or Budget()
+        if budget.steps is None and budget.minutes is None:
+            budget = Budget(steps=recipe.epochs * images.per_epoch)
+        out.mkdir(parents=True, exist_ok=True)
+        with exclusive(out) if processes.is_main else contextlib.nullcontext(), _global_state(recipe, processes):
+            if processes.is_main:
+                remove_temporary(out, FILES)
+            trainer = Trainer(out, hypernetwork, recipe, images, nets, budget, processes, init, task=task)
+            trainer.checkpoints, trainer.validation = checkpoints or CheckpointPolicy(), validation
+            trainer.workers, trainer.after_step = workers, after_step
+            trainer.log_options = {"quiet": quiet, "loggers": loggers}
+            return trainer.run()
 
 
 @contextlib.contextmanager
 def _global_state(recipe: Recipe, distributed: Distributed) -> Iterator[None]:
-    """Restore the random number generators and the TF32 settings of PyTorch afterwards."""
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = matmul.allow_tf32, cudnn.allow_tf32
+    """Set the precision of single precision on GPUs; restore it and the random number generators afterwards.
+
+    By default, PyTorch uses TF32 for convolutions.
+    """
+    cudnn: Any = torch.backends.cudnn
+    backends = (torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn)
+    before = [backend.fp32_precision for backend in backends]
     try:
-        if recipe.precision == "tf32":
-            matmul.allow_tf32 = cudnn.allow_tf32 = True
+        for backend in backends:
+            backend.fp32_precision = "tf32" if recipe.precision == "tf32" else "ieee"
         with torch.random.fork_rng([distributed.device] if distributed.device.type == "cuda" else []):
             yield
     finally:
-        matmul.allow_tf32, cudnn.allow_tf32 = before
+        for backend, precision in zip(backends, before, strict=True):
+            backend.fp32_precision = precision

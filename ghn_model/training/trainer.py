@@ -149,7 +149,8 @@ class Trainer:
                 except LoaderError as error:
                     self._save()
                     signals.check()
-                    raise LoaderError(f"{self.out}: {error}; its state is saved, so it can be resumed") from error
+                    saved = "its state is saved, so it can be resumed" if self.distributed.is_main else "resume the run"
+                    raise LoaderError(f"{self.out}: {error}; {saved}") from error
                 path = self._save()
                 signals.check()
         finally:
@@ -210,6 +211,9 @@ class Trainer:
             torch.manual_seed(step_seed(self.recipe.seed, step, 0))  # the same augmentation in all processes
             images, labels = self.images.at(step)
             own = self.recipe.images_of(self.distributed.rank, self.distributed.world_size, len(labels))
+            if not self.recipe.share_images:  # the last networks of a small set can be fewer than those of a step
+                size = (own.stop - own.start) // (self.recipe.meta_batch_size // self.distributed.world_size)
+                own = slice(own.start, own.start + size * len(batch.graphs))
             images, labels = images[own], labels[own]
             return batch, self.task.arranged(images, self.recipe.memory_format(device)), labels
 
@@ -341,7 +345,7 @@ class Trainer:
             raise ConfigError("init: has no tensor whose name and shape are those of the hypernetwork")
         digest = hashlib.sha256()
         for tensor in weights.values():
-            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
         self.identity["init"] = digest.hexdigest()
 
     def _resume(self) -> None:

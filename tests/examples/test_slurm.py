@@ -35,8 +35,8 @@ class Executor:
     def update_parameters(self, **given: Any) -> None:
         self.parameters |= given
 
-    def submit(self, function: Any, arguments: list[str]) -> Any:
-        self.function, self.arguments = function, arguments
+    def submit(self, function: Any, arguments: list[str], processes: int) -> Any:
+        self.function, self.arguments, self.processes = function, arguments, processes
         return SimpleNamespace(job_id=str(len(Executor.made)), result=lambda: 0, paths=SimpleNamespace(stdout="out"))
 
 
@@ -45,12 +45,12 @@ def test_each_job_waits_for_the_one_before(
 ) -> None:
     monkeypatch.setitem(sys.modules, "submitit", SimpleNamespace(AutoExecutor=Executor))
     monkeypatch.setattr(Executor, "made", [])
-    words = "slurm.py --jobs 3 --hours 2 --partition gpu -- --preset ghn3-t --out runs/x"
+    words = "slurm.py --jobs 3 --hours 2 --partition gpu --gpus 2 -- --preset ghn3-t --out runs/x"
     monkeypatch.setattr(sys, "argv", words.split())
     example.main()
     first, second, third = Executor.made
     assert first.parameters["timeout_min"] == 120
-    assert first.parameters["slurm_partition"] == "gpu"
+    assert (first.parameters["slurm_partition"], first.parameters["gpus_per_node"], first.processes) == ("gpu", 2, 2)
     assert "slurm_additional_parameters" not in first.parameters
     assert second.parameters["slurm_additional_parameters"] == {"dependency": "afterany:1"}
     assert third.parameters["slurm_additional_parameters"] == {"dependency": "afterany:2"}
@@ -67,3 +67,6 @@ def test_jobs_with_submitit(example: ModuleType, monkeypatch: pytest.MonkeyPatch
     jobs = example.submit(["--steps", "5"], jobs=2, hours=0.1, folder=str(tmp_path), cluster="debug")
     assert [job.result() for job in jobs] == [0, 0]
     assert commands == [[sys.executable, "-m", "deepnets", "train", "--steps", "5", "--stop-after", "1"]] * 2
+    example.train(["--steps", "5"], processes=4)
+    launched = "-m torch.distributed.run --standalone --nproc-per-node 4 -m deepnets train --steps 5"
+    assert commands[-1][1:] == launched.split()

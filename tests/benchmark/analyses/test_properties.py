@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -274,6 +276,26 @@ def test_statistics_command(folder: Path, corpus: Path, tmp_path: Path, capsys: 
     call("statistics", *common, "--splits", "predefined", "--results", folder)
     with pytest.raises(ConfigError, match="has no corpus files; build them with"):
         call("statistics", "--data", tmp_path)
+
+
+def test_statistics_beside_results_of_another_corpus(
+    folder: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The results in the folder `results` are used if they can be; those of --results must be usable."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(folder, "results")
+    runs = Path("results", "runs.json")
+    found = {name: {**about, "corpus": "another"} for name, about in json.loads(runs.read_text()).items()}
+    runs.write_text(json.dumps(found))
+    words = ["statistics", "--data", corpus, "--splits", "val", "--limit", "24", "--out", tmp_path / "out", "--quiet"]
+    call(*words)
+    assert "no correlations with all results of results: " in capsys.readouterr().out
+    assert len(pd.read_csv(tmp_path / "out" / "statistics.csv")) == 24
+    assert not (tmp_path / "out" / "correlations.csv").exists()
+    with pytest.raises(ConfigError):
+        call(*words, "--results", "results")
+    Path("results", "networks.csv").write_text("")
+    call(*words)
 
 
 # --- pictures ---

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from torch import nn
@@ -48,3 +49,39 @@ def test_networks_trained_on_other_images_are_not_replaced(tmp_path: Path) -> No
         train(tmp_path, recipe, "others", save=True)
     assert path.read_bytes() == before
     assert train(tmp_path, recipe, save=True) == content
+
+
+def test_only_failures_of_the_trainings_asked_for_are_repeated(tmp_path: Path) -> None:
+    images = load_images("digits", "val")
+
+    def broken() -> nn.Module:
+        raise RuntimeError("no such")
+
+    def table(label: str, *names: str, build: Any = broken, retry: bool = False) -> list[list[str]]:
+        jobs = [TrainingJob("mine", place, name, place, build, graph=None) for place, name in enumerate(names)]  # type: ignore[arg-type]
+        with Curves(tmp_path).opened() as curves:
+            start, recipe = [Start(label)], SGDRecipe(epochs=1)
+            train_all(curves, jobs, start, recipe, images, images, save=False, retry_failed=retry)
+            found: list[list[str]] = curves.table()[["predictor", "network", "status"]].to_numpy().tolist()
+            return sorted(found)
+
+    table("a", "one", "two")
+    table("b", "one")
+    expected = [["a", "one", "ok"], ["a", "two", "failed"], ["b", "one", "failed"]]
+    assert table("a", "one", build=linear, retry=True) == expected
+    assert table("a", "one", "two", build=linear) == expected
+
+
+def test_settings_without_a_training_do_not_count(tmp_path: Path) -> None:
+    """A wrong option can be corrected after Ctrl-C, unless a training was begun."""
+    recipe = SGDRecipe(epochs=1)
+    with Curves(tmp_path).opened() as curves:
+        curves.check_settings("random on mine with cifar10", {**recipe.to_dict(), "epochs": 5})
+        curves.check_settings("random on mine with digits", {**recipe.to_dict(), "epochs": 5})
+    assert "digits,1," in train(tmp_path, recipe, save=True)
+    with Curves(tmp_path / "begun").opened() as curves:
+        curves.check_settings("random on mine with digits", {**recipe.to_dict(), "epochs": 5})
+    (tmp_path / "begun" / "random").mkdir()
+    (tmp_path / "begun" / "random" / "mine-0.state.safetensors").touch()
+    with pytest.raises(ConfigError, match="epochs 5, not 1"):
+        train(tmp_path / "begun", recipe)

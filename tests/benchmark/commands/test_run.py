@@ -72,6 +72,32 @@ def test_values_that_are_not_allowed(words: list[Any], message: str, capsys: pyt
     assert error.count("\n") == 1
 
 
+def test_gpus_of_a_cluster_can_be_missing_here() -> None:
+    words = ["--device", "cuda:98", "cuda:99"]
+    assert parsed(*words, "--backend", "ray", "--address", "head:6379").device == words[1:]
+    with pytest.raises(ConfigError, match="device: cannot use 'cuda:98'"):
+        command(*words)
+
+
+def test_published_results_are_read_before_anything_is_evaluated(small: Path, here: Path) -> None:
+    words = [
+        "--predictors",
+        "random",
+        "--splits",
+        "test",
+        "--data",
+        small,
+        "--out",
+        here / "out",
+        "--published",
+        "typo",
+    ]
+    options = parsed(*words, "--workers", 1, "--quiet")
+    with pytest.raises(ConfigError, match="--published: there is no folder typo"):
+        options.do(options)
+    assert not (here / "out" / "networks.csv").exists()
+
+
 def test_a_limit_with_a_comma_between_its_digits() -> None:
     """It would be two limits, of which the last one, 0, stands for all networks."""
     with pytest.raises(ConfigError, match="--limit: two numbers for the same networks"):

@@ -10,11 +10,18 @@ import pandas as pd
 import pytest
 
 from benchmark.commands import report as report_command
-from benchmark.report import comparison_text, leaderboard_latex, leaderboard_markdown, write_report
+from benchmark.report import (
+    comparison_text,
+    leaderboard_latex,
+    leaderboard_markdown,
+    leaderboard_text,
+    write_report,
+)
 from benchmark.report.exports import _latex, _markdown
 from deepnets.support import ConfigError, Parser
 from tests.benchmark.report.pages import one
-from tests.support.made_up_results import row
+from tests.support.made_up_results import row, write
+from tests.support.made_up_results import run as made_run
 
 HOSTILE = r"a_b|c*d & $x$ 5% #1 {z} \input{y} ~^<b>`"
 
@@ -30,6 +37,20 @@ def small(folder: Path) -> Path:
     ]
     rows += [row("d", HOSTILE, "predefined", 1, None, network="vit")]
     return one(folder, rows)
+
+
+def test_one_of_the_predefined_networks(tmp_path: Path) -> None:
+    """Its name follows from its place."""
+    write_report(one(tmp_path, [row("a", "p", "predefined", 1, 12.5, network="vit")]))
+    assert "| p | – / 12.5 |" in leaderboard_markdown(tmp_path).replace("--", "–")
+    assert "-/12.5" in leaderboard_text(tmp_path)
+
+
+def test_other_batch_sizes_are_noted(tmp_path: Path) -> None:
+    rows = [row(run, run, "test", i, 40.0 + i) for run in "ab" for i in range(2)]
+    runs = {"a": made_run("a", "test", 2), "b": {**made_run("b", "test", 2), "batch_size": 8}}
+    page = write_report(write(tmp_path, rows, runs)).read_text(encoding="utf-8")
+    assert "Evaluated with another batch size than 64: b on test (8)." in page
 
 
 def test_markdown(tmp_path: Path) -> None:

@@ -12,11 +12,13 @@ import pandas as pd
 import pytest
 
 from benchmark import METRICS, Metric, register_metric
+from benchmark.report.terminal import comparison_text
 from benchmark.results import COMPARISONS, Column, compare, compare_pairs, comparison_table, leaders, read_results
 from benchmark.results.comparisons import _holm
 from deepnets.support import ConfigError
 from tests.benchmark.report.pages import one
-from tests.support.made_up_results import row
+from tests.support.made_up_results import row, write
+from tests.support.made_up_results import run as made_run
 
 TEST = Column("test", "test")
 
@@ -210,3 +212,19 @@ def test_table_of_all_pairs(tmp_path: Path) -> None:
     assert found["split"].tolist() == ["test"]
     assert found[["method", "other"]].to_numpy().tolist() == [["'=a", "bb"]]
     assert found["difference"].tolist() == [0.0]
+
+
+def test_networks_of_different_corpora_are_not_compared(tmp_path: Path) -> None:
+    rows = [row(run, label, "test", i, 30.0 + i + shift) for run, label, shift in AS_MANY for i in range(4)]
+    for corpus, pairs in (("x", 1), ("y", 0)):
+        runs = {"a": made_run("a", "test", 4, corpus="x"), "b": made_run("b", "test", 4, corpus=corpus)}
+        (board,) = read_results(write(tmp_path / corpus, rows, runs)).boards()
+        assert len(compare_pairs(board, TEST)) == pairs
+        assert (board.winner(TEST) is None) == (pairs == 0)
+        assert {found[1] for found in board.win_rates(TEST).values()} == {4 * pairs}
+        if not pairs:
+            with pytest.raises(ConfigError, match="a and b have no values for the same networks"):
+                comparison_text(tmp_path / corpus, "a", "b")
+
+
+AS_MANY = (("a", "a", 0.0), ("b", "b", 1.0))

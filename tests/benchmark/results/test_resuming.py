@@ -6,13 +6,15 @@ import json
 import os
 import shutil
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmark import evaluate
-from benchmark.results import Machine, run
+from benchmark.metrics import METRICS
+from benchmark.results import Machine, read_results, run
 from benchmark.results.store import COLUMNS, ResultStore
 from deepnets import FormatError
 from deepnets.support import BusyError
@@ -48,6 +50,55 @@ def test_a_changed_predictor_is_another_run(data: Path, here: Path) -> None:
     assert (here / "out" / "networks.csv").read_bytes().startswith(content)
     assert len(table_of(here / "out")) == 3
     assert len(json.loads((here / "out" / "runs.json").read_text())) == 2
+
+
+def test_the_run_that_was_asked_for_last_is_shown(finished: Path, data: Path, tmp_path: Path) -> None:
+    """Also if it was finished before another one; its description stays that of the command which made the rows."""
+    out = shutil.copytree(finished, tmp_path / "out")
+    options: dict[str, Any] = {"data": data, "out": out, "machine": Machine(workers=1)}
+    (before,) = json.loads((out / "runs.json").read_text()).values()
+    run(["random"], ["test"], limit=1, seed=1, command="a try", **options)
+    assert len(read_results(out).rows) == 1
+    run(["random"], ["test"], index=1, command="a part", **options)
+    assert len(read_results(out).rows) == 2
+    after = json.loads((out / "runs.json").read_text())[read_results(out).rows["run"][0]]
+    assert {**after, "asked": ""} == {**before, "asked": ""}
+    assert after["asked"] > before["asked"]
+
+
+def test_a_repeated_part_keeps_the_command_of_the_whole(finished: Path, data: Path, tmp_path: Path) -> None:
+    out = shutil.copytree(finished, tmp_path / "out")
+    path = out / "networks.csv"
+    path.write_text(path.read_text().replace(",ok,", ",failed,", 1))
+    (before,) = json.loads((out / "runs.json").read_text()).values()
+    options: dict[str, Any] = {"data": data, "out": out, "machine": Machine(workers=1)}
+    run(["random"], ["test"], index=0, command="a part", retry_failed=True, **options)
+    (after,) = json.loads((out / "runs.json").read_text()).values()
+    assert table_of(out)["status"].tolist() == ["ok", "ok"]
+    assert (after["command"], after["networks"], after["limit"]) == (before["command"], 2, 2)
+    run(["random"], ["test"], limit=3, command="more", **options)
+    (after,) = json.loads((out / "runs.json").read_text()).values()
+    assert (after["command"], after["networks"]) == ("more", 3)
+
+
+def test_a_changed_metric_or_image_set_is_another_run(data: Path, here: Path) -> None:
+    code = (
+        "from benchmark import Metric\nfrom deepnets.data import load_images\n"
+        "loss = Metric('mine', 'mine', '', lambda logits, labels: logits.sum(1) * 0 + 1.0, higher_is_better=False)\n"
+        "def digits(split, **options):\n    return load_images('digits', split)\n"
+    )
+    (here / "judged.py").write_text(code)
+    options: dict[str, Any] = {"data": data, "out": here / "out", "machine": Machine(workers=1), "limit": 1}
+    try:
+        for number, changed in enumerate((code, code, code.replace("+ 1.0", "+ 2.0")), 1):
+            (here / "judged.py").write_text(changed)
+            sys.modules.pop("judged", None)
+            METRICS.pop("mine", None)
+            run(["random"], ["test"], "judged:digits", metrics=["judged:loss"], **options)
+            assert len(table_of(here / "out")) == (1, 1, 2)[number - 1]
+    finally:
+        METRICS.pop("mine", None)
+    assert read_results(here / "out").rows["mine"].tolist() == [2.0]
 
 
 def test_failed_networks_are_evaluated_again_on_request(finished: Path, data: Path, tmp_path: Path) -> None:

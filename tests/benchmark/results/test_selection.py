@@ -96,7 +96,7 @@ def test_a_narrower_call_does_not_narrow_the_description(data: Path, tmp_path: P
     options: dict[str, Any] = {"data": data, "out": tmp_path, "machine": Machine(workers=1)}
     run(["random"], ["test"], index="0:3", **options)
     run(["random"], ["test"], index="0", **options)
-    assert described(tmp_path) == {"networks": 3, "limit": 3, "index": None}
+    assert described(tmp_path) == {"networks": 3, "limit": None, "index": [0, 1, 2]}
     run(["random"], ["test"], limit=2, **options)
     assert described(tmp_path)["networks"] == 3
     assert evaluated == [0, 1, 2]
@@ -128,6 +128,8 @@ def test_a_mistaken_large_call_can_be_narrowed(data: Path, tmp_path: Path, evalu
 
     with pytest.raises(KeyboardInterrupt):
         run(["random"], ["test"], on_row=stop, **options)
+    run(["random"], ["test"], limit=1, **options)
+    assert described(tmp_path) == {"networks": 1, "limit": 1, "index": None}
     run(["random"], ["test"], limit=2, **options)
     assert described(tmp_path) == {"networks": 2, "limit": 2, "index": None}
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from benchmark.training import SGDRecipe, Start, initialized, open_start, read_state
 from deepnets import ConfigError, DeepNetsError, Network
 from ghn_model import save_checkpoint, vary
-from ghn_model.checkpoints import write_tensors
+from ghn_model.checkpoints import model_card, write_tensors
 from tests.support.sgd_trainings import CONFIG, small_ghn
 
 
@@ -30,6 +30,11 @@ WRITERS: list[Callable[[Any, Path], None]] = [
     lambda state, path: torch.save({"state_dict": state, "epoch": 3}, path),
     lambda state, path: torch.save(state, path, _use_new_zipfile_serialization=False),
 ]
+
+
+def test_bundled_hypernetworks_are_identified_by_their_files() -> None:
+    about = open_start("mlp-digits").about
+    assert about == {"kind": "hypernetwork", "name": "mlp-digits", "sha256": model_card("mlp-digits")["sha256"]}
 
 
 @pytest.mark.parametrize("write", WRITERS)

@@ -134,6 +134,13 @@ def test_numpy_integers_are_integers(corpus: Path) -> None:
     assert nets[0].distances(np.int32(4)).max() <= 4
 
 
+def test_fewer_networks_than_a_step_of_all_processes(corpus: Path) -> None:
+    nets = DeepNets1M(corpus, num_nets=5)
+    assert len(next(iter(MetaBatchSampler(nets, 2, rank=1, world_size=2)))) == 2
+    with pytest.raises(ConfigError, match="a step of 2 processes takes 6 networks, more than the 5 that there are"):
+        MetaBatchSampler(nets, 3, rank=1, world_size=2)
+
+
 def test_iteration(corpus: Path) -> None:
     nets = DeepNets1M(corpus, "deep", num_nets=12)
     assert [graph.index for graph in nets] == list(range(12))

@@ -18,7 +18,8 @@ from ghn_model.__main__ import main
 from ghn_model.checkpoints import DIGEST, TensorFile, grow_tables, write_tensors
 from ghn_model.commands import profile, train
 from ghn_model.commands.hypernetwork_options import config_from
-from ghn_model.commands.train import recipe_from
+from ghn_model.commands.task_data import open_validation
+from ghn_model.commands.train import opened, recipe_from
 from ghn_model.training import CheckpointPolicy, Recipe
 from ghn_model.training.state import read_identity
 from tests.oracles.naive_ghn import random_state_dict
@@ -241,3 +242,25 @@ def test_training_and_resuming_logah(corpus: Path, tmp_path: Path) -> None:
     for key, parameter in ghn.named_parameters():
         if parameter.requires_grad and key != "gnn.0.input_dist_embed.weight":
             assert not torch.equal(parameter, again[key]), key
+
+
+@pytest.mark.parametrize(
+    ("words", "sizes"),
+    [
+        ("--images digits --networks family:resnet-widths --validate-images 129", [64, 65]),
+        ("--images digits --networks family:resnet-widths --validate-images 1", [1]),
+        (
+            "--preset logah-t --task text --networks family:gpt2-widths --validate-images 20 --batch-size 6",
+            [6, 6, 6, 2],
+        ),
+    ],
+)
+def test_batches_of_validation(tmp_path: Path, words: str, sizes: list[int]) -> None:
+    """A batch norm has no statistics of a single image; sequences take more memory than images."""
+    pytest.importorskip("transformers")
+    given = f"--validate-every 1 --validate-networks 1 --threads 1 --data {tmp_path} --out {tmp_path / 'run'} {words}"
+    options = parsed(given)
+    with opened(options) as found:
+        validation = open_validation(options, found.config, found.recipe, found.data, found.distributed)
+    assert validation is not None
+    assert [len(targets) for _, targets in validation.batches] == sizes

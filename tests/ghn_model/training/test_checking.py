@@ -163,3 +163,26 @@ def test_constants_are_allowed(corpus: Path, tmp_path: Path) -> None:
         changes = {"ema_decay": 0.0, "predicted_param_decay": decay, "schedule": Schedule("constant")}
         path = train_here(corpus, out, steps=2, hypernetwork=lambda: Changed(without_biases), **changes)
         assert float(tensors(path)["scale"]) != pytest.approx(0.1)
+
+
+class Keeping(Changed):
+    """Keeps what it has computed, as old hooks of PyTorch do, too."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda graph, parameters: None)
+
+    def forward(self, graphs: Sequence[Graph]) -> Any:
+        self.last = 2 * self.scale
+        return super().forward(graphs)
+
+
+class KeepingPrepared(Keeping):
+    def prepare(self, graphs: Sequence[Graph]) -> Any:
+        return list(graphs)
+
+
+@pytest.mark.parametrize("kind", [Keeping, KeepingPrepared])
+def test_hypernetworks_may_keep_tensors(corpus: Path, tmp_path: Path, kind: type[Keeping]) -> None:
+    """Tensors with a history cannot be copied."""
+    path = train_here(corpus, tmp_path, steps=1, hypernetwork=kind)
+    assert path.name == "hypernetwork.safetensors"

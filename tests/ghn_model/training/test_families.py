@@ -92,6 +92,15 @@ def test_parameters_that_are_not_given() -> None:
     torch.testing.assert_close(run_graph(nets[0], given, images), first)
 
 
+def test_random_numbers_of_gpus_are_not_reset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would be the same in every step and process: only the state of the CPU is restored."""
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: pytest.fail("a GPU was seeded"))
+    nets = FamilyNetworks("vits-1k", "val")
+    given = parameters_of(nets.build(1))
+    del given["class_token"]
+    run_graph(nets[1], given, torch.randn(2, 3, 32, 32))
+
+
 def test_gradient() -> None:
     """The gradient for the hypernetwork is that of one backward pass through modules."""
     nets = FamilyNetworks(SMALL, "train")

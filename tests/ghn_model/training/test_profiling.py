@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from deepnets import DeepNets1M
 from ghn_model.__main__ import main
 from ghn_model.training import Distributed, profile_training
+from ghn_model.training.objective import Objective
 from ghn_model.training.profiling import WARMUP_STEPS
 from ghn_model.training.step_parts import PARTS
 from tests.support.training_runs import command, run, small_config, small_recipe, stream
@@ -62,6 +64,22 @@ def test_parts_cover_a_step(corpus: Path) -> None:
     assert found.networks_per_s == pytest.approx(2 * 1000 / found.step_ms)
     assert all(milliseconds >= 0 for milliseconds in found.parts.values())
     assert "Self CPU" in found.table
+
+
+@pytest.mark.slow
+def test_all_steps_have_one_resolution(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    halved: list[bool] = []
+    backward = Objective.backward
+
+    def counted(self: Objective, *given: Any, half_images: Tensor | None, **options: Any) -> Any:
+        halved.append(half_images is not None)
+        return backward(self, *given, half_images=half_images, **options)
+
+    monkeypatch.setattr(Objective, "backward", counted)
+    recipe = small_recipe(low_resolution=0.2, share_images=False)
+    images = stream(recipe.images_per_step)
+    profile_training(small_config(), recipe, images, DeepNets1M(corpus), steps=1, profiled_steps=1)
+    assert halved == [True] * (WARMUP_STEPS + 2)
 
 
 @pytest.mark.slow

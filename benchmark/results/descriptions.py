@@ -1,0 +1,117 @@
+"""What `runs.json` states about a run: the networks, the command, versions and the machine."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import platform
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+import torch
+
+from benchmark.evaluation import Machine
+from benchmark.evaluation.predictor_texts import source_digest
+from deepnets.families import PREFIX, split_of
+from deepnets.support import is_attribute
+
+__all__ = ["covering", "is_complete", "machine_text", "package_versions", "sources"]
+
+PACKAGES = ("torch", "numpy", "torchvision", "timm")
+"""Packages whose versions are stored with a run."""
+
+
+def covering(
+    about: Mapping[str, Any], earlier: Mapping[str, Any], asked: Collection[int], done: Collection[int]
+) -> dict[str, Any]:
+    """Return the description of a run on the networks of this call, and of earlier ones that have rows.
+
+    Parameters
+    ----------
+    about, earlier
+        Description of this call, and the stored one of earlier calls, which can be empty.  Its command is kept if it
+        evaluates more networks, because it is the one that reproduces the rows.
+    asked, done
+        Indices of the networks of this call, and of those that have rows.
+
+    Examples
+    --------
+    >>> whole = {"networks": 3, "split_size": 9, "limit": 3, "command": "all"}
+    >>> covering({**whole, "networks": 1, "limit": None, "index": [1], "command": "one"}, whole, [1], [0, 1, 2])
+    {'networks': 3, 'split_size': 9, 'limit': 3, 'command': 'all'}
+    """
+    indices = {*asked, *done}
+    found = dict(about)
+    if len(indices) != about["networks"]:
+        is_first = indices == set(range(len(indices)))
+        found = {name: value for name, value in about.items() if name != "index"} | {"networks": len(indices)}
+        found["limit"] = len(indices) if is_first and len(indices) < about["split_size"] else None
+        found |= {} if is_first else {"index": sorted(indices)}
+    if earlier.get("command") and len(asked) < len(indices) and set(asked) <= _networks(earlier):
+        found["command"] = earlier["command"]
+    return found
+
+
+def is_complete(about: Mapping[str, Any], done: Collection[int]) -> bool:
+    """Whether there is a stored description of which all networks have rows.
+
+    Examples
+    --------
+    >>> is_complete({"networks": 2, "split_size": 9}, {0, 1}), is_complete({}, {0})
+    (True, False)
+    """
+    return bool(about) and _networks(about) <= set(done)
+
+
+def _networks(about: Mapping[str, Any]) -> set[int]:
+    """The networks that a stored description states."""
+    index, number = about.get("index"), about.get("networks")
+    if isinstance(index, list):
+        return {place for place in index if isinstance(place, int)}
+    return set(range(number)) if isinstance(number, int) and number <= about.get("split_size", 0) else set()
+
+
+def sources(images: str, networks: str, others: Iterable[Any]) -> dict[str, str]:
+    """Return digests of the modules of a user that images, networks, metrics or a task name as `module:attribute`.
+
+    Examples
+    --------
+    >>> sources("digits", "family:resnet-widths/val", ["top1"])
+    {}
+    """
+    texts = [images, *(each for each in others if isinstance(each, str))]
+    if networks.startswith(PREFIX):
+        texts.append(split_of(networks, "")[0])
+    modules = sorted({text.partition(":")[0] for text in texts if is_attribute(text)})
+    return {module: digest for module in modules if (digest := source_digest(module))}
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions of this package, of Python and of `PACKAGES`, as far as they are installed."""
+    from deepnets import __version__
+
+    versions = {"deepnets1m": __version__, "python": platform.python_version()}
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions
+
+
+def machine_text(machine: Machine) -> str:
+    """Return devices and workers as text.
+
+    Examples
+    --------
+    >>> machine_text(Machine(backend="ray", address="head:6379"))
+    'ray cluster, cpu, all workers with 1 thread each'
+    """
+    first = machine.devices[0]
+    threads = f"{machine.threads} {'thread' if machine.threads == 1 else 'threads'}"
+    if machine.address is not None:
+        number = "all" if machine.workers is None else machine.workers
+        return f"{machine.backend} cluster, {', '.join(machine.devices)}, {number} workers with {threads} each"
+    if first.startswith("cuda"):
+        what = f"{len(machine.devices)} x {torch.cuda.get_device_name(first)}"
+    else:
+        what = f"{platform.system()} {platform.machine()}, CPU"
+    return f"{what}, {machine.workers} {'worker' if machine.workers == 1 else 'workers'} with {threads} each"
