@@ -210,11 +210,12 @@ def select_sharded(
         left.unlink(missing_ok=True)
     excluded = _fingerprints(evaluation)
     shards: list[ShardTask] = []
+    sources = digest_of_sources(__name__)
     missing, start = size, 0
     while missing > 0:
         end = start + math.ceil(missing / EXPECTED_YIELD.get(split, 0.75) + 4 * math.sqrt(missing))
         starts = range(start, end, shard_size)
-        shards += [ShardTask(spec, seed, i, min(shard_size, end - i)) for i in starts]
+        shards += [ShardTask(spec, seed, i, min(shard_size, end - i), sources) for i in starts]
         maker.make(shards, folder)
         selection = _select(spec, size, shards, folder, excluded, signals)
         missing, start = size - len(selection.columns["candidate"]), end

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from deepnets.architecture import ARCHITECTURE
 from deepnets.corpus import STATISTICS, WIRING, append_rows, compute_sizes, evaluation_width
 from deepnets.graph import GraphBuffer, fingerprint, new_graph_buffer
-from deepnets.support import DeepNetsError, compiled, create_hdf5, open_hdf5, verify_checksum
+from deepnets.support import DeepNetsError, compiled, create_hdf5, digest_of_sources, open_hdf5, verify_checksum
 from generator.sampler import NO_OUTPUT, TOO_LARGE_CIFAR10, TOO_LARGE_IMAGENET, random_words, sample
 from generator.splits import Rules, SplitSpec
 
@@ -35,6 +35,8 @@ class ShardTask:
         Seed of the corpus.
     start, count
         The candidates `start ... start + count - 1`.
+    sources
+        Digest of the source code that the shard must be made with; any code if it is empty.
 
     Examples
     --------
@@ -47,6 +49,7 @@ class ShardTask:
     seed: int
     start: int
     count: int
+    sources: str = ""
 
     @property
     def name(self) -> str:
@@ -193,7 +196,7 @@ def write_shard(task: ShardTask, folder: Path) -> None:
     Raises
     ------
     DeepNetsError
-        If the folder does not exist or is not writable.
+        If the folder does not exist or is not writable, or if the code of this process is not that of the build.
 
     Examples
     --------
@@ -209,6 +212,8 @@ def write_shard(task: ShardTask, folder: Path) -> None:
     path = folder / task.name
     if not folder.is_dir():
         raise DeepNetsError(f"{folder}: no such folder for this worker; it must be on a file system that all share")
+    if task.sources and task.sources != digest_of_sources(__name__):
+        raise DeepNetsError("a worker has other code than the build; install the same version on all machines")
     if _is_good(path):
         return
     shard = make_shard(task)

@@ -235,7 +235,11 @@ def _import(options: argparse.Namespace) -> None:
     if source is None:
         raise ConfigError("source: the folder with the files of the original release is needed")
     found = find_official(source) if source.is_dir() else dict.fromkeys(list_splits(source), source)
-    for split in _selected(options.splits, list(found)):
+    splits = _selected(options.splits, list(found))
+    there = [path for split in splits if (path := corpus_path(options.out, split)).exists()]
+    if there and not options.overwrite:  # now rather than after the splits before it
+        raise ConfigError(f"{there[0]}: already exists; name the other splits (--splits), or replace it (--overwrite)")
+    for split in splits:
         report = import_official(
             found[split],
             options.out,

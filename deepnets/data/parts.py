@@ -81,7 +81,9 @@ def divide(classes: Mapping[str, Sequence[str]], fractions: Mapping[str, float],
                 f"{name}: holds {len(images)} image{'s' * (len(images) != 1)}; {len(fractions) + 1} or more are needed "
                 f"for the parts train, {', '.join(fractions)}"
             )
-        order = sorted(images, key=lambda image: hashlib.sha256(f"{seed}:{image}".encode()).digest())
+        order = sorted(
+            images, key=lambda image: hashlib.sha256(f"{seed}:{image}".encode(errors="surrogatepass")).digest()
+        )
         counts = {part: max(1, round(fraction * len(order))) for part, fraction in fractions.items()}
         while sum(counts.values()) >= len(order):  # few images, and large fractions
             counts[max(counts, key=lambda part: counts[part])] -= 1

@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
-from functools import cache
+from functools import lru_cache
 from itertools import combinations, pairwise
 from typing import NamedTuple
 
@@ -275,7 +275,7 @@ def _segments(places: list[Place], consumers: list[list[int]], in_degrees: list[
 # --- layout of a box ---
 
 
-@cache
+@lru_cache(256)
 def _shape(columns: tuple[int, ...], nodes: int, links: tuple[Link, ...], depth: int) -> tuple[Points, Points]:
     """Return x of the columns -1 to `depth`, and y of the items; the mean y of wires that enter and leave is 0."""
     order = _untangled([[v for v, c in enumerate(columns) if c == column] for column in range(-1, depth + 1)], links)

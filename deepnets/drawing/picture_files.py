@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from deepnets.drawing.painting import Titles
 from deepnets.drawing.tooltips import with_tooltips
-from deepnets.support import ConfigError, MissingDependencyError, install_command
+from deepnets.support import ConfigError, MissingDependencyError, atomic_write, install_command
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -88,10 +88,10 @@ def save_figure(figure: Figure, file: Path, titles: Titles) -> None:
     suffix = file.suffix[1:].lower()
     undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
     own = {"svg.hashsalt": "deepnets", "svg.fonttype": "none", "pdf.fonttype": 42}
-    with own_style(), matplotlib.rc_context(own):
+    with own_style(), matplotlib.rc_context(own), atomic_write(file) as temporary:
         if suffix == "svg":
             buffer = io.BytesIO()
             figure.savefig(buffer, format=suffix, metadata=undated[suffix])
-            file.write_bytes(with_tooltips(buffer.getvalue(), titles))
+            temporary.write_bytes(with_tooltips(buffer.getvalue(), titles))
         else:
-            figure.savefig(file, format=suffix, dpi=200, metadata=undated.get(suffix))
+            figure.savefig(temporary, format=suffix, dpi=200, metadata=undated.get(suffix))

@@ -25,6 +25,7 @@ from deepnets.families.topologies import TopologyCache
 from deepnets.families.values import canonical, check_values, functions_in, named
 from deepnets.graph import MAX_DISTANCE, Graph, Slots
 from deepnets.support import ConfigError, abbreviated, at_least, checked_integer
+from deepnets.support.optional_models import without_values
 
 __all__ = ["FamilyGraph", "FamilyNetwork", "FamilyNetworks"]
 
@@ -102,12 +103,19 @@ class FamilyNetwork(NamedTuple):
         key = canonical(self.key)
         made_by, skeleton = _skeletons.get(key, ([], None))
         if skeleton is None or made_by != self.code:  # other functions of the same names
-            with torch.device("meta"):
-                skeleton = self.build().eval()
+            skeleton = self._built_without_values().eval()
             _skeletons[key] = self.code, skeleton
             if len(_skeletons) > MAX_SKELETONS:
                 _skeletons.popitem(last=False)
         return skeleton
+
+    def _built_without_values(self) -> nn.Module:
+        try:
+            with torch.device("meta"):
+                return self.build()
+        except ConfigError:  # the constructor may need values of tensors
+            with torch.random.fork_rng([]), torch.device("cpu"):
+                return without_values(self.build())
 
     def example_inputs(self) -> Any:
         """Return an example of the inputs, as `FamilyNetworks.example_inputs` does."""

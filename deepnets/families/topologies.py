@@ -255,12 +255,18 @@ def _own_version() -> str:
 
 @functools.cache
 def _version_of(module: str) -> str | None:
-    """Return the version of the package of a module, or a digest of its file; None if it has neither."""
+    """Return the version of the package of a module, or a digest of its files; None if it has neither.
+
+    The version counts for installed packages only: users edit their own packages without changing it.
+    """
     top = module.partition(".")[0]
     if top in ("", "deepnets", "torch"):
         return ""
-    version = getattr(sys.modules.get(top), "__version__", None)
-    if isinstance(version, str):
+    package = sys.modules.get(top)
+    version, file = getattr(package, "__version__", None), getattr(package, "__file__", None)
+    if isinstance(version, str) and (file is None or {"site-packages", "dist-packages"} & {*Path(file).parts}):
         return f"{top} {version}"
-    file = getattr(sys.modules.get(module), "__file__", None)
+    if file:
+        return f"{top} {digest_of_sources(top)}"
+    file = getattr(sys.modules.get(module), "__file__", None)  # of a folder without __init__.py
     return f"{module} {hashlib.sha256(Path(file).read_bytes()).hexdigest()}" if file else None

@@ -9,6 +9,7 @@ the missing operators (their signatures, without code) and imports again.  Calli
 from __future__ import annotations
 
 import contextlib
+import copy
 import difflib
 import importlib
 import importlib.metadata
@@ -28,7 +29,7 @@ from deepnets.support.extras import install_command
 from deepnets.support.pretrained_weights import without_downloads
 from deepnets.support.registry import import_attribute
 
-__all__ = ["import_timm", "import_torchvision", "load_model"]
+__all__ = ["import_timm", "import_torchvision", "load_model", "without_values"]
 
 INSTALL = install_command("vision")
 SCHEMAS = {
@@ -153,7 +154,7 @@ def load_model(spec: str, /, *, meta: bool = False, **arguments: Any) -> nn.Modu
         module = "torchvision.models"
     make = _timm_model(name) if module == "timm" else _attribute(spec, module, name)
     if isinstance(make, nn.Module) and not arguments:
-        return make.to("meta") if meta else make
+        return without_values(make) if meta else make
     if not callable(make) or isinstance(make, nn.Module):
         raise ConfigError(f"model {spec}: expected something to call, got a {type(make).__name__}")
     library = module.partition(".")[0] in ("torchvision", "timm")
@@ -259,7 +260,7 @@ def _build(spec: str, make: Callable[..., Any], arguments: dict[str, Any], meta:
             raise
         except Exception:  # the constructor may need values of tensors: try again on the default device
             model = _build(spec, make, arguments, meta=False)
-            return model.to("meta") if isinstance(model, nn.Module) else model
+            return without_values(model) if isinstance(model, nn.Module) else model
     try:
         return make(**arguments)
     except MissingDataError as error:
@@ -267,6 +268,30 @@ def _build(spec: str, make: Callable[..., Any], arguments: dict[str, Any], meta:
     except Exception as error:
         given = ", ".join(f"{name}={value!r}" for name, value in arguments.items()) or "no arguments"
         raise ConfigError(f"model {spec}: cannot be built with {given}: {in_one_line(error, 300)}") from error
+
+
+def without_values(model: nn.Module) -> nn.Module:
+    """Copy a model to the device `meta`; parameters that modules share are shared in the copy, too.
+
+    `Module.to` changes the model itself, and gives each module a parameter of its own.
+
+    Examples
+    --------
+    >>> model = nn.Linear(2, 3)
+    >>> without_values(model).weight.device, model.weight.device
+    (device(type='meta'), device(type='cpu'))
+    """
+    copies: dict[int, Any] = {}
+    for tensor in (*model.parameters(), *model.buffers()):
+        if torch.nn.parameter.is_lazy(tensor):
+            continue
+        empty = torch.empty_like(tensor, device="meta", requires_grad=False)
+        is_parameter = isinstance(tensor, nn.Parameter)
+        copies[id(tensor)] = nn.Parameter(empty, requires_grad=tensor.requires_grad) if is_parameter else empty
+    try:
+        return copy.deepcopy(model, copies)
+    except Exception:  # it holds something that cannot be copied: values take memory, but do no harm
+        return model
 
 
 def _similar(name: str, names: list[str]) -> str:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import copy
 import math
+import pickle
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 from deepnets.corpus import DeepNets1M, MetaBatchSampler
 from deepnets.families import FamilyNetworks
 from deepnets.graph import Graph
-from deepnets.support import ConfigError, EndWithParent
+from deepnets.support import ConfigError, EndWithParent, in_one_line
 from ghn_model.ghn import GHN
 from ghn_model.training.hypernetwork import is_ghn
 from ghn_model.training.loading import supervised
@@ -216,6 +218,8 @@ def meta_batches(
 
     Raises
     ------
+    ConfigError
+        If the networks cannot be sent to worker processes.
     LoaderError
         By the iterator, if a worker process has ended.
 
@@ -227,6 +231,8 @@ def meta_batches(
     >>> next(meta_batches(nets, GHN(GHNConfig(hidden=8)), 1)).graphs[0].num_nodes
     129
     """
+    if workers:
+        _check_pickles(nets)
     sampler = MetaBatchSampler(nets, meta_batch_size, seed=seed, rank=rank, world_size=world_size)
     sampler.position = first
     ahead = {"multiprocessing_context": "forkserver", "prefetch_factor": 4, "worker_init_fn": EndWithParent()}
@@ -239,6 +245,23 @@ def meta_batches(
         **(ahead if workers else {}),  # type: ignore[arg-type]
     )
     return supervised(loader)
+
+
+def _check_pickles(nets: DrawnNetworks) -> None:
+    """Check that networks can be sent to worker processes: functions are sent by name."""
+    try:
+        data = pickle.dumps(nets)
+    except Exception as error:  # pickle raises several types
+        raise _not_sent(in_one_line(error, 200)) from error
+    if b"__main__" in data and not hasattr(sys.modules["__main__"], "__file__"):
+        raise _not_sent("functions or classes of a notebook have no file")
+
+
+def _not_sent(reason: str) -> ConfigError:
+    return ConfigError(
+        f"networks: cannot be sent to worker processes: {reason}; define functions with def in a module, or use "
+        "workers=0 (--workers 0)"
+    )
 
 
 def _num_params(graph: Graph) -> int:

@@ -34,6 +34,16 @@ def test_info_describes_files_and_folders(data: Path, capsys: pytest.CaptureFixt
     assert capsys.readouterr().out.splitlines() == lines[: len(lines) // 2]
 
 
+def test_import_checks_all_splits_first(data: Path, tmp_path: Path) -> None:
+    """Not after the hours that the splits before take."""
+    main(["export", "--data", str(data), "--out", str(tmp_path / "original"), "--splits", "test", "val", "--quiet"])
+    arguments = ["import", str(tmp_path / "original"), "--out", str(tmp_path / "out"), "--quiet", "--splits"]
+    main([*arguments, "val"])
+    with pytest.raises(ConfigError, match=r"deepnets1m_val.h5: already exists; name the other splits"):
+        main([*arguments, "test", "val"])
+    assert [path.name for path in (tmp_path / "out").glob("*.h5")] == ["deepnets1m_val.h5"]
+
+
 def test_export_and_import(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     official, imported = tmp_path / "official", tmp_path / "imported"
     main(["export", str(official), "--data", str(data)])

@@ -282,3 +282,11 @@ def test_unexpected_exceptions_are_raised(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("generator.workers.write_shard", fail)
     with pytest.raises(TokenError):
         make_shards([ShardTask(SPLITS["train"], 0, 0, 1)], tmp_path, Workers(num_workers=1))
+
+
+def test_workers_with_other_code_are_refused(tmp_path: Path) -> None:
+    """Shards of other code could differ, and nothing else would tell."""
+    task = ShardTask(SPLITS["train"], 0, 0, 1, sources="0123456789abcdef")
+    with pytest.raises(DeepNetsError, match="a worker has other code than the build; install the same version"):
+        make_shards([task], tmp_path, Workers(num_workers=1))
+    assert not list(tmp_path.glob("*.h5"))

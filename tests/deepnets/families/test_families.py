@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from deepnets.families import FAMILIES, Draws, Family, FamilyNetworks, FamilySplit, find_family, split_of
 from deepnets.support import ConfigError, MissingDataError
+from deepnets.tracing import trace
 
 ROOT = Path(__file__).resolve().parents[3]
 RULE = {"depths": {"repeat": 2, "of": {"from": 1, "to": 2}}, "widths": {"repeat": 2, "of": [4, 8, 12]}}
@@ -342,3 +343,28 @@ def test_bad_models(model: Any, message: str) -> None:
     nets = FamilyNetworks(small(model=model), "train")
     with pytest.raises((ConfigError, ImportError), match=message):
         nets.build(0)
+
+
+class Decaying(nn.Module):
+    """Reads a value of a tensor, as models with stochastic depth do; two layers share a weight."""
+
+    def __init__(self, width: int, num_classes: int) -> None:
+        super().__init__()
+        self.rates = [rate.item() for rate in torch.linspace(0, 0.1, 3)]
+        self.first, self.second = nn.Linear(width, width), nn.Linear(width, width)
+        self.second.weight = self.first.weight
+        self.stem, self.head = nn.Conv2d(3, width, 3), nn.Linear(width, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.second(self.first(self.stem(x).mean((2, 3)))))
+        return out
+
+
+def test_constructors_may_read_values() -> None:
+    nets = FamilyNetworks(Family("decaying", Decaying, {"width": [4]}, sizes=["width"]))
+    state = torch.get_rng_state()
+    skeleton: Any = nets[0].network.skeleton()
+    assert torch.equal(torch.get_rng_state(), state)
+    assert {parameter.device.type for parameter in skeleton.parameters()} == {"meta"}
+    assert skeleton.first.weight is skeleton.second.weight
+    assert nets[0] == trace(nets.build(0))

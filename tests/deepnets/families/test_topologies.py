@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from deepnets import Graph, trace
 from deepnets.families import Family, FamilyNetworks, FamilySplit
 from deepnets.families.topologies import TopologyCache
+from deepnets.support import digest_of_sources
 
 TEXT = {"vocab_size": 40, "context_length": 16}
 
@@ -232,6 +234,7 @@ class Net(torch.nn.Module):
         importlib.invalidate_caches()
         monkeypatch.setattr(sys, "dont_write_bytecode", True)
         topologies._version_of.cache_clear()
+        digest_of_sources.cache_clear()
         family = Family("u", "a_users_model:Net", {"width": [4]}, splits={"train": FamilySplit(1)})
         nets = FamilyNetworks(family, root=tmp_path)
         sizes.append(nets[0].num_nodes)
@@ -239,3 +242,30 @@ class Net(torch.nn.Module):
 
         networks._skeletons.clear()
     assert sizes[1] == sizes[0] + 1
+
+
+def test_a_package_of_a_user_may_have_a_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not changed with the code, and a network may use code of other files of the package."""
+    import sys
+
+    from deepnets.families import topologies
+
+    package = tmp_path / "users_nets"
+    package.mkdir()
+    (package / "__init__.py").write_text('__version__ = "0.1"')
+    (package / "models.py").write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = []
+    try:
+        for helper in ("a = 1", "a = 2", "a = 1"):
+            (package / "helper.py").write_text(helper)
+            __import__("users_nets.models")
+            topologies._version_of.cache_clear()
+            digest_of_sources.cache_clear()
+            found.append(topologies._version_of("users_nets.models"))
+    finally:
+        topologies._version_of.cache_clear()
+        sys.modules.pop("users_nets.models", None)
+        sys.modules.pop("users_nets", None)
+    assert found[0] == found[2] != found[1]
+    assert topologies._version_of("numpy.linalg") == f"numpy {np.__version__}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -275,3 +276,19 @@ def test_unknown_models_of_the_libraries() -> None:
         load_model("timm:resnet_50")
     with pytest.raises(ConfigError, match=r"^model timm:hf_hub:somebody/something: timm has no such model$"):
         load_model("timm:hf_hub:somebody/something")
+
+
+def test_a_module_of_a_user_keeps_its_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if it is needed without values; weights that layers share are shared then, too."""
+    (tmp_path / "tied_net.py").write_text(
+        "from torch import nn\nnet = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3), nn.BatchNorm1d(3))\n"
+        "net[1].weight = net[0].weight\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    model: Any = load_model("tied_net:net", meta=True)
+    assert {tensor.device.type for tensor in (*model.parameters(), *model.buffers())} == {"meta"}
+    assert model[0].weight is model[1].weight
+    assert len(list(model.parameters())) == 5
+    own: Any = load_model("tied_net:net")
+    assert own[0].weight is own[1].weight
+    assert own[0].weight.device.type == "cpu"

@@ -14,9 +14,13 @@ from pathlib import Path
 import psutil
 import pytest
 
+from deepnets.families import Family, FamilyNetworks
+from deepnets.support import ConfigError
+from ghn_model import GHN
+from ghn_model.training.meta_batches import DrawnNetworks, meta_batches
 from ghn_model.training.runs import FILES
 from tests.support.processes import members
-from tests.support.training_runs import ROOT, command, run, tensors
+from tests.support.training_runs import ROOT, command, run, small_config, tensors
 
 PATIENCE = 240.0
 
@@ -127,3 +131,10 @@ def test_temporary_files_of_killed_runs_are_removed(corpus: Path, tmp_path: Path
     (tmp_path / ".mine.tmp").touch()
     train_here(corpus, tmp_path, steps=1)
     assert [path.name for path in tmp_path.glob(".*.tmp")] == [".mine.tmp"]
+
+
+def test_networks_that_cannot_be_sent_to_workers(tmp_path: Path) -> None:
+    family = Family("nested", lambda width, num_classes: None, {"width": [4]}, sizes=["width"])  # type: ignore[arg-type]
+    nets = DrawnNetworks(FamilyNetworks(family, root=tmp_path))
+    with pytest.raises(ConfigError, match=r"cannot be sent to worker processes: .*lambda.*; define functions with def"):
+        meta_batches(nets, GHN(small_config()), 1, workers=1)
