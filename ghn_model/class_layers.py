@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 
+from deepnets.architecture import NODE_TYPES
 from deepnets.graph import Graph
 from deepnets.support import ConfigError
 
@@ -13,6 +14,7 @@ __all__ = ["class_layers"]
 
 _CLASS_ROLES = ("class_weight", "class_bias")
 _WEIGHTS = ("weight", "class_weight")
+_LAYERS = ("conv", "sep_conv", "dil_conv")
 _FEATURES = (*_WEIGHTS, "norm_weight", "norm_bias", "embed", "pos_enc")
 """Roles of parameters that come before the layer of the classes."""
 
@@ -43,7 +45,9 @@ def class_layers(graph: Graph) -> frozenset[str]:
     bounds = np.concatenate([[0], np.cumsum(graph.in_degrees)])
     sources = [graph.sources[start:stop] for start, stop in itertools.pairwise(bounds)]
     for node in reversed(range(graph.num_nodes)):
-        if followed[node] or roles[node] & {*_FEATURES}:
+        # A layer that shares the weight of another one has no parameters of its own.
+        is_shared = not graph.parameters[node] and NODE_TYPES[graph.node_types[node]] in _LAYERS
+        if followed[node] or is_shared or roles[node] & {*_FEATURES}:
             followed[sources[node]] = True
     for node in range(graph.num_nodes):
         heads = bool(roles[node] & {*_WEIGHTS}) and not followed[node] and ends[node]

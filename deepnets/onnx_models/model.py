@@ -43,12 +43,17 @@ class Operator:
         self.type: str = node.op_type
         self.inputs: list[str] = list(node.input)
         self.outputs: list[str] = [name for name in node.output if name]
+        self._every_output: list[str] = list(node.output)
         self.attributes: dict[str, Any] = {each.name: each for each in node.attribute}
 
     def attribute(self, name: str, default: Any = None) -> Any:
         """Return the value of an attribute."""
         found = self.attributes.get(name)
         return default if found is None else import_onnx().helper.get_attribute_value(found)
+
+    def output(self, position: int) -> str:
+        """Return the name of an output; an empty text if the operator does not have it."""
+        return self._every_output[position] if position < len(self._every_output) else ""
 
     def input(self, position: int) -> str:
         """Return the name of an input; an empty text if the operator does not have it."""
@@ -74,6 +79,8 @@ class OnnxModel:
         Tensors that elementary operators have normalized, by name.
     flipped
         Names of parameters that were transposed.
+    own
+        What those outputs of an operator are computed from that differ from the others, by name.
     statistics
         Names of tensors of the file that are not parameters.
 
@@ -89,6 +96,7 @@ class OnnxModel:
         self.recorder = Recorder()
         self.normalized: dict[str, Normalized] = {}
         self.flipped: set[str] = set()
+        self.own: dict[str, Value] = {}
         self.statistics: set[str] = set()
         self._onnx = onnx
         self._budget = Budget(model.ByteSize())
@@ -182,7 +190,7 @@ class OnnxModel:
         return self._values[name] if name else CONSTANT
 
     def set_value(self, operator: Operator, value: Value) -> None:
-        """Set what all outputs of an operator are computed from.
+        """Set what all outputs of an operator are computed from, as far as they have no values of their own (`own`).
 
         Raises
         ------
@@ -194,7 +202,7 @@ class OnnxModel:
         except ValueError as error:
             raise FormatError(f"operator {operator.type} and others before it combine too many tensors") from error
         for name in operator.outputs:
-            self._values[name] = value
+            self._values[name] = self.own.pop(name, value)
 
     def values(self, operator: Operator) -> list[Value]:
         """Return what each input of an operator is computed from."""

@@ -60,6 +60,12 @@ def _first(model: OnnxModel, operator: Operator) -> Value:
     return model.value(name)
 
 
+def _dynamic_quantization(model: OnnxModel, operator: Operator) -> Value:
+    """Its second and third output are the scale and the zero point."""
+    model.own.update({name: CONSTANT for position in (1, 2) if (name := operator.output(position))})
+    return _first(model, operator)
+
+
 def _transpose(model: OnnxModel, operator: Operator) -> Value:
     if operator.input(0) not in model.flipped and len(model.shape(operator.input(0)) or ()) == 2:
         model.flipped.update(operator.outputs)
@@ -181,6 +187,8 @@ def _skip_normalization(kind: str, model: OnnxModel, operator: Operator) -> Valu
     has_bias = kind == "ln"
     total = model.recorder.join("sum", union([model.value(operator.input(i)) for i in (0, 1)]).nodes)
     total = chain(model, total, model.parameter(operator.input(4 if has_bias else 3)), "bias", "bias")
+    if name := operator.output(3):  # the sum, for the next residual connection
+        model.own[name] = Value((total,))
     pending = [(parameter, "norm_weight") for parameter in model.parameter(operator.input(2))]
     pending += [(parameter, "norm_bias") for parameter in model.parameter(operator.input(3)) if has_bias]
     return Value((model.recorder.add(kind, [total], pending),))
@@ -337,18 +345,20 @@ _LEAST_INPUTS = {
 _NAMES: dict[Rule, str] = {
     _first: (
         "Identity Cast CastLike Reshape Flatten Squeeze Unsqueeze Slice Split Expand Tile Pad Resize Upsample Dropout "
-        "Clip QuantizeLinear DequantizeLinear DynamicQuantizeLinear Trilu GatherElements GatherND TopK DepthToSpace "
+        "Clip QuantizeLinear DequantizeLinear Trilu GatherElements GatherND TopK DepthToSpace "
         "SpaceToDepth LpNormalization MeanVarianceNormalization LRN Relu Gelu Sigmoid HardSigmoid HardSwish Tanh Elu "
         "Selu Celu LeakyRelu Softplus Softsign Mish Swish Exp Log Sqrt Reciprocal Neg Abs Erf OneHot "
         "ReduceSum ReduceMax ReduceMin ReduceProd ReduceL1 ReduceL2 ReduceSumSquare ReduceLogSumExp CumSum LogSoftmax"
     ),
     _transpose: "Transpose",
+    _dynamic_quantization: "DynamicQuantizeLinear",
     _constant: (
         "Shape Size ConstantOfShape Range EyeLike NonZero ArgMax ArgMin IsNaN IsInf Equal Greater GreaterOrEqual Less "
         "LessOrEqual Not And Or Xor RandomNormal RandomNormalLike RandomUniform RandomUniformLike Bernoulli"
     ),
     _control_flow: "If Loop Scan SequenceMap",
-    _convolution: "Conv ConvTranspose ConvInteger FusedConv",
+    _convolution: "Conv ConvTranspose FusedConv",
+    partial(_convolution, bias=4): "ConvInteger",  # which has none: its third and fourth inputs are zero points
     partial(_convolution, weight=3, bias=8): "QLinearConv",
     _gemm: "Gemm FusedGemm",
     _matmul: "MatMul FusedMatMul MatMulInteger Einsum",

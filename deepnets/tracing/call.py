@@ -83,7 +83,10 @@ def in_place_targets(call: Call) -> list[Tensor]:
         if call.kwargs.get("inplace") is True and call.args and isinstance(call.args[0], Tensor):
             return [call.args[0]]
     if name in _IN_PLACE or (name.endswith("_") and not name.endswith("__")):
-        first = call.args[0] if call.args else call.kwargs.get("input", call.kwargs.get("self"))
+        names = (
+            call.kwargs[name] for name in ("input", "self", "tensor") if name in call.kwargs
+        )  # torch.nn.init: tensor
+        first = call.args[0] if call.args else next(names, None)
         if isinstance(first, Tensor):
             return [first]
         if isinstance(first, (list, tuple)):

@@ -31,6 +31,8 @@ FACTORIES = frozenset(
     )
 )
 _FROM_EXAMPLE = ("_like", "new_")
+_COPIES = ("tensor", "as_tensor", "asarray", "new_tensor")
+_INTERVALS = ("arange", "range")
 
 
 def execute(call: Call, real: bool, on_meta: Callable[[Tensor], Tensor]) -> Any:
@@ -84,6 +86,18 @@ def _moved(call: Call) -> Any:
     return tensor.to(dtype)
 
 
+def _sizes(call: Call) -> list[Any]:
+    """The sizes of a tensor that is created, among the arguments of a function."""
+    if call.name in _INTERVALS:
+        bounds = [*call.args, *(call.kwargs[name] for name in ("start", "end") if name in call.kwargs)][:2]
+        numbers = [bound for bound in bounds if isinstance(bound, int | float)]
+        return [int(abs(numbers[-1] - (numbers[0] if len(numbers) > 1 else 0)))] if numbers else []
+    sizes = [call.kwargs["size"]] if "size" in call.kwargs else []
+    if call.name in ("full", "new_full", "randint"):
+        return sizes or [argument for argument in call.args if isinstance(argument, (list, tuple))]
+    return [*call.args, *sizes]
+
+
 def _placed(call: Call, real: bool) -> tuple[Any, Any]:
     """Return arguments of a function that creates a tensor: on the CPU if it is small, otherwise on `meta`."""
     args, kwargs = call.args, dict(call.kwargs)
@@ -91,11 +105,9 @@ def _placed(call: Call, real: bool) -> tuple[Any, Any]:
     place = CPU
     if not real and example is not None and call.name.endswith("_like") and example.numel() > LARGEST_REAL:
         place = META
-    if not real and requested_elements(args) > LARGEST_REAL:
+    if not real and call.name not in _COPIES and requested_elements(_sizes(call)) > LARGEST_REAL:
         place = META
-    if call.name in ("tensor", "as_tensor", "asarray", "new_tensor") and any(
-        t.device.type == "meta" for t in call.tensors
-    ):
+    if call.name in _COPIES and any(t.device.type == "meta" for t in call.tensors):
         place = META
     kwargs["device"] = place
     if call.name in ("as_tensor", "asarray") and call.tensors and place is CPU:

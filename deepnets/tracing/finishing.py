@@ -157,13 +157,16 @@ def _classifier_last(nodes: list[Node], order: list[int]) -> list[int]:
         return order
     (layer,) = nodes[pool].sources
     chain = []
-    targets = {source: sum(source in nodes[number].sources for number in order) for source in order}
+    targets = Counter(source for number in order for source in {*nodes[number].sources})
     while nodes[layer].type in ("conv", "bias") and targets[layer] == 1 and len(nodes[layer].sources) == 1:
         chain.append(layer)
         if nodes[layer].type == "conv":
             break
         (layer,) = nodes[layer].sources
-    if not chain or nodes[chain[-1]].type != "conv" or any(size > 1 for size in nodes[chain[-1]].slots[0].shape[2:]):
+    if not chain or nodes[chain[-1]].type != "conv":
+        return order
+    slots = nodes[chain[-1]].slots
+    if not slots or any(size > 1 for size in slots[0].shape[2:]):  # a layer that is used twice has slots once
         return order
     chain.reverse()
     nodes[pool].sources = nodes[chain[0]].sources

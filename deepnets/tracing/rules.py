@@ -55,11 +55,12 @@ def _written_value(capture: Capture, call: Call) -> Value:
 
 def overwrite(capture: Capture, call: Call) -> Any:
     """Function that replaces all elements of its first argument, such as `copy_` and `zero_`."""
-    target = call.args[0]
+    (target,) = in_place_targets(call)
+    others = [tensor for tensor in call.tensors if tensor is not target]
     result = capture.execute(call)
     if target.layout is not torch.strided or target.nbytes < target.untyped_storage().nbytes():  # a part of a tensor
         return capture.finish(call, result, _written_value(capture, call))
-    return capture.finish(call, result, capture.union(call.tensors[1:]))
+    return capture.finish(call, result, capture.union(others))
 
 
 def itself(capture: Capture, call: Call) -> Any:

@@ -268,7 +268,7 @@ def test_models_of_torchvision(name: str) -> None:
 
 
 def model_of(text: str, **tensors: np.ndarray):
-    model = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 17]> {text}')
+    model = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1]> {text}')
     for name, values in tensors.items():
         model.graph.initializer.append(onnx.numpy_helper.from_array(values, name))
     return model
@@ -325,6 +325,32 @@ def test_quantized_layers() -> None:
     graph = read_onnx(model_of(text, s=np.array(scale), z=np.array(zero), zw=np.array(signed), w=weight, b=bias))
     assert kinds_of(graph) == ["input", "conv", "bias"]
     assert graph.parameters[1][0].shape == (4, 3, 3, 3)
+
+
+def test_dynamically_quantized_layers() -> None:
+    """Scales are computed from data, but are none; the third input of ConvInteger is no bias."""
+    text = """net (float[1, 3, 8, 8] x) => (float[1, 4, 6, 6] y) {
+        q, s, z = DynamicQuantizeLinear (x)
+        c = ConvInteger (q, w, z, zw)
+        f = Cast <to = 1> (c)
+        t = Mul (s, sw)
+        y = Mul (f, t)
+    }"""
+    weight, scale, zero = np.ones((4, 3, 3, 3), np.int8), np.array(np.float32(0.1)), np.array(np.int8(0))
+    graph = read_onnx(model_of(text, w=weight, sw=scale, zw=zero))
+    assert kinds_of(graph) == ["input", "conv"]
+
+
+def test_the_sum_before_a_norm_is_an_output_of_its_own() -> None:
+    text = """net (float[1, 3, 4] x) => (float[1, 3, 4] y) {
+        m = MatMul (x, w)
+        n, _, _, total = com.microsoft.SkipLayerNormalization (x, m, g, b)
+        h = MatMul (n, v)
+        y = Add (total, h)
+    }"""
+    graph = read_onnx(model_of(text, w=random(4, 4), v=random(4, 4), g=random(4), b=random(4)))
+    assert kinds_of(graph) == ["input", "conv", "sum", "ln", "conv", "sum"]
+    assert sorted(graph.edges.tolist()) == [[0, 1], [0, 2], [1, 2], [2, 3], [2, 5], [3, 4], [4, 5]]
 
 
 def test_weights_in_other_files_are_not_needed(tmp_path: Path) -> None:

@@ -338,3 +338,46 @@ def test_layers_of_constants_are_not_computed_either() -> None:
     graph = trace(Parts(forward, a=nn.Linear(3, 4), b=nn.Linear(3, 4)), torch.randn(1, 3))
     assert seen == [True]
     assert types_of(graph) == "input const conv bias conv bias sum"
+
+
+def test_a_layer_that_is_used_twice_before_a_pooling() -> None:
+    shared = nn.Conv2d(8, 8, 3, padding=1)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), shared, nn.ReLU(), shared, nn.AdaptiveAvgPool2d(1))
+    for vocabulary in ("complete", "ghn3"):
+        graph = trace(model, torch.zeros(1, 3, 16, 16), vocabulary=vocabulary)
+        assert types_of(graph) == "input conv bias conv bias conv bias glob_avg"
+
+
+def test_layers_that_are_made_in_the_forward_pass() -> None:
+    """Functions of torch.nn.init pass their tensor by name."""
+
+    class Late(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Linear(4, 6), nn.Linear(6, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            noise = torch.empty_like(x)
+            nn.init.normal_(noise)
+            scale = nn.init.constant_(torch.empty(6), 2.0)
+            out: torch.Tensor = self.last(self.first(x + noise) * scale)
+            return out
+
+    assert types_of(trace(Late(), torch.zeros(1, 4))) == "input conv bias conv bias"
+
+
+def test_small_tensors_of_large_numbers_have_values() -> None:
+    class Sizes(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 4, device="meta")
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            assert torch.tensor([800, 1333, 5]).tolist() == [800, 1333, 5]
+            assert torch.arange(3_000_000, 3_000_010)[1].item() == 3_000_001
+            assert torch.full((2,), 9_000_000)[1].item() == 9_000_000
+            assert torch.randint(5_000_000, 5_000_001, size=(2,))[0].item() == 5_000_000
+            out: torch.Tensor = self.layer(x)
+            return out
+
+    assert trace(Sizes(), torch.zeros(1, 4, device="meta")).num_nodes == 3
