@@ -139,7 +139,9 @@ class Curves:
             If there are some.
         """
         start = group_of(label, split, "")
-        others = [name.removeprefix(start) for name in self._used_settings() if name.startswith(start)]
+        rows = self._table.rows()
+        trained = [row["images"] for row in rows if (row["predictor"], row["split"]) == (label, split)]
+        others = trained or [name.removeprefix(start) for name in self._settings() if name.startswith(start)]
         if others and images not in others:
             raise ConfigError(
                 f"{self.folder}: has networks of {split} trained from {label} on {others[0]}, whose files those for "
@@ -161,7 +163,7 @@ class Curves:
         ConfigError
             If the group has trainings with other settings.
         """
-        known = self._used_settings()
+        known = self._settings()
         settings = json.loads(json.dumps(settings))
         before = _current(known[name]) if name in known else settings
         if differing := [key for key in {**before, **settings} if before.get(key) != settings.get(key)]:
@@ -174,7 +176,7 @@ class Curves:
                 f"{self.folder}: has trainings from {name} with other settings ({'; '.join(parts)}); choose another "
                 "folder, or another label of the initial parameters"
             )
-        replace_file(self.folder / "settings.json", json.dumps({**known, name: settings}, indent=1) + "\n")
+        self._write_settings({**known, name: settings})
 
     def _repair(self) -> None:
         self._table.repair()
@@ -191,13 +193,13 @@ class Curves:
         kept = [row for row in rows if _key(row) in complete]
         if len(kept) < len(rows):
             self._table.rewrite(kept)
+        begun = {path.parent.name for path in self.folder.glob("*/*.state.safetensors")}
+        used = {name: found for name, found in settings.items() if name in groups or label_of(name) in begun}
+        if len(used) < len(settings):  # those of a command that was interrupted before its first training
+            self._write_settings(used)
 
-    def _used_settings(self) -> dict[str, Any]:
-        """The settings of groups that have a training, finished or with a saved state."""
-        trained = {group_of(row["predictor"], row["split"], row["images"]) for row in self._table.rows()}
-        saved = {path.parent.name for path in self.folder.glob("*/*.safetensors")}
-        known = self._settings()
-        return {name: found for name, found in known.items() if name in trained or label_of(name) in saved}
+    def _write_settings(self, settings: Mapping[str, Any]) -> None:
+        replace_file(self.folder / "settings.json", json.dumps(settings, indent=1) + "\n")
 
     def _settings(self) -> dict[str, Any]:
         path = self.folder / "settings.json"

@@ -77,8 +77,8 @@ def read_card_results(
         for run, about in runs.items():  # from the oldest to the newest
             predictor = about.get("predictor")
             known = isinstance(predictor, dict) and predictor.get("digest") == digest
-            is_known = _is_known(about.get("split"))
-            if known and about.get("images") == images and not _is_changed(about) and is_known:
+            belongs = _belongs_in_card(about.get("split"))
+            if known and about.get("images") == images and not _is_changed(about) and belongs:
                 chosen[about["split"]] = run, about, digests[digest]
     if not chosen:
         raise ConfigError(
@@ -107,7 +107,7 @@ def read_card_results(
     return CardResults(results, list(dict.fromkeys(commands)), _about(chosen, name, metric, smaller, failed))
 
 
-def _is_known(split: Any) -> bool:
+def _belongs_in_card(split: Any) -> bool:
     """Whether a card can contain the results of a split: it was not trained on."""
     return split in SPLITS or (isinstance(split, str) and split.startswith("family:") and not split.endswith("/train"))
 

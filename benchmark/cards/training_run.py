@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from deepnets.architecture import IMAGE_SIZES
+from deepnets.families import PREFIX, split_of
 from deepnets.support import ConfigError, FormatError, in_one_line, parse_csv, read_whole
 from ghn_model import describe
 from ghn_model.choices import RECIPES
@@ -288,14 +289,17 @@ def portable(command: str) -> str:
     --------
     >>> portable("python -m benchmark run --data /home/me/data --predictors raw=runs/1/ghn.safetensors")
     'python -m benchmark run --data FOLDER --predictors raw=FILE'
+    >>> portable("deepnets bench --splits family:vits-1k/val family:/home/me/narrow.json/val")
+    'deepnets bench --splits family:vits-1k/val family:FILE'
     """
     words = []
     for word in shlex.split(command):
         option, equals, value = word.rpartition("=")
-        if value.startswith("family:"):
-            words.append(shlex.quote(word))
-            continue
-        if "/" in value or "\\" in value or value.startswith("~"):
+        if value.startswith(PREFIX):
+            name, _ = split_of(value, "")
+            if "/" in name or "\\" in name or name.endswith(".json"):
+                word = f"{option}{equals}{PREFIX}FILE"
+        elif "/" in value or "\\" in value or value.startswith("~"):
             word = option + equals + ("FILE" if value.endswith((".safetensors", ".pt")) else "FOLDER")
         words.append(shlex.quote(word))
     return " ".join(words)

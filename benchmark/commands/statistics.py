@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> None:
     from deepnets.corpus import DeepNets1M
     from deepnets.support import ConfigError, DeepNetsError
 
-    results, unusable = None, ""
+    results, unusable = None, []
     folder = options.results or Path("results")
     if options.results or (folder / "networks.csv").is_file():
         try:
@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> None:
         except DeepNetsError as error:
             if options.results:
                 raise
-            unusable = str(error)
+            unusable.append(str(error))
     tables = {}
     found = []
     for split in _splits(options):
@@ -85,7 +85,7 @@ def run(options: argparse.Namespace) -> None:
             except ConfigError as error:
                 if options.results:
                     raise
-                unusable = str(error)
+                unusable.append(str(error))
         nets.close()
     out: Path = options.out
     described = {split: describe_split(table) for split, table in tables.items()}
@@ -103,7 +103,7 @@ def run(options: argparse.Namespace) -> None:
     elif results is None and not unusable:
         print(f"\n{folder} has no results to correlate with; create them with deepnets bench")
     if unusable:  # results that nobody has asked for
-        print(f"\nno correlations with all results of {folder}: {unusable}")
+        print(f"\nleft out of the correlations: {'; '.join(unusable)}")
     print(f"\n{out}: {', '.join(files)}")
 
 

@@ -98,8 +98,7 @@ class Worker:
                 # It may have died of something that the predictor did for an earlier network, such as an alarm.
                 prediction = self._predict(predictor_job, index, machine, file)
             prediction = prediction or {**_UNKNOWN, "failure": self._ending}
-            used = time.monotonic() - self._began  # without the start of the process
-            left = None if machine.timeout is None else max(1.0, machine.timeout - used)
+            left = None if machine.timeout is None else max(1.0, self._began + machine.timeout - time.monotonic())
             files = [] if prediction["failure"] else [file]
             for _ in range(2):  # a process that runs no code of predictors has died: something else has killed it
                 row = self._evaluate(job, (evaluator_job, device), {"index": index, **prediction}, files, machine, left)

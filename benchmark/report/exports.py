@@ -156,6 +156,8 @@ def _latex_cell(entry: _Entry | None) -> str:
 
 
 def _latex_number(text: str) -> str:
+    if text == "\u2013":
+        return r"\mbox{--}"
     return text if re.fullmatch(r"-?[\d.]+", text) else rf"\mathrm{{{text}}}"
 
 
@@ -205,7 +207,7 @@ def _entry(cell: Cell, full: int, *, is_best: bool) -> _Entry:
     if found.failures == found.networks:
         return _Entry(("failed",), "", is_best=False, remark="")
     if cell.is_predefined:
-        return _Entry(tuple(predefined_values(cell, "--")), "", is_best=False, remark="")
+        return _Entry(tuple(predefined_values(cell, "\u2013")), "", is_best=False, remark="")
     if found.failures:
         remarks.append(f"{found.failures:,} failed")
     if found.networks < max(full, cell.run_size):

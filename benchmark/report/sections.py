@@ -238,6 +238,8 @@ def _notes(inputs: ReportInputs) -> list[str]:
                     nonfinite.append(f"{place} ({count(cell.nonfinite, 'network')})")
                 if not cell.is_mean_of_all:
                     partial.append(f"{place} ({count(cell.summary.failures, 'network')})")
+    if len({cell.batch_size for board in inputs.boards for cell in board.cells.values()}) == 1 and sizes:
+        sizes = ["all of them"]
     kinds = (
         ("Unfinished", unfinished),
         (f"Evaluated with another batch size than {BATCH_SIZE}", sizes),

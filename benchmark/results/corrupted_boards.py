@@ -52,7 +52,7 @@ def corruption_boards(results: Results, metric: str | None = None) -> list[Board
     for key, rows in results.corrupted.groupby([*KEY, CORRUPTION], sort=True):
         predictor, split, images, part, _, corruption = key
         cells = grouped.setdefault((images, corruption), {})
-        cells[predictor, Column(split, part)] = results.cell(rows, metric or results.usual_metric(rows))
+        cells[predictor, Column(split, part)] = results.cell(rows, metric or results.metric_of(rows))
     order = sorted(grouped, key=lambda key: (key[0], _rank(key[1])))
     return [build_board(images, 0.0, grouped[images, corruption], corruption) for images, corruption in order]
 

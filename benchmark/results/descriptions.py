@@ -12,6 +12,7 @@ import torch
 
 from benchmark.evaluation import Machine
 from benchmark.evaluation.predictor_texts import source_digest
+from deepnets.data import parse_name
 from deepnets.families import PREFIX, split_of
 from deepnets.support import is_attribute
 
@@ -72,17 +73,17 @@ def _networks(about: Mapping[str, Any]) -> set[int]:
 
 
 def sources(images: str, networks: str, others: Iterable[Any]) -> dict[str, str]:
-    """Return digests of the modules of a user that images, networks, metrics or a task name as `module:attribute`.
+    """Return digests of the imported modules that images, networks, metrics or a task name as `module:attribute`.
 
     Examples
     --------
-    >>> sources("digits", "family:resnet-widths/val", ["top1"])
+    >>> sources("torchvision:CIFAR100", "family:resnet-widths/val", ["top1"])
     {}
     """
     texts = [images, *(each for each in others if isinstance(each, str))]
     if networks.startswith(PREFIX):
         texts.append(split_of(networks, "")[0])
-    modules = sorted({text.partition(":")[0] for text in texts if is_attribute(text)})
+    modules = sorted({text.partition(":")[0] for text in texts if is_attribute(text) and parse_name(text) is None})
     return {module: digest for module in modules if (digest := source_digest(module))}
 
 

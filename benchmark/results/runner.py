@@ -199,8 +199,7 @@ def run(
             jobs = [replace(at, noise=level) for level in noise]
             jobs += [replace(at, corruption=corruption) for corruption in corrupted]
             for job in jobs:
-                names = sources(images, name, (task, *metrics))
-                tasks += _planned(job, infos, machine, about, index, opened, names)
+                tasks += _planned(job, infos, machine, about, index, opened, (task, *metrics))
         store = ResultStore(out, [metric.name for metric in template.metrics], corrupted=bool(corrupted))
         with store.opened():
             if template.statistics is not None:
@@ -255,12 +254,13 @@ def _planned(
     about: Mapping[str, Any],
     index: int | str | Sequence[int | str] | None,
     opened: _OpenedImages,
-    modules: Mapping[str, str],
+    named: Sequence[Any],
 ) -> list[_Planned]:
     """Complete a job for each predictor, and check everything that can be checked without evaluating."""
     images, num_images = opened.part(job.image_split), opened.count(job)
     check_metrics(job.metrics, images.num_classes)
     networks = job.open_networks(images)
+    modules = sources(str(job.images), job.networks, named)  # which are imported now
     indices = range(len(networks)) if index is None else select_networks(networks, index)
     metrics = [metric.name for metric in job.metrics if metric.name not in DEFAULT_METRICS]
     planned = []
@@ -272,7 +272,9 @@ def _planned(
         settings = {**columns, "spec": info.spec, "digest": info.digest, "networks": networks.identity}
         settings |= {"batch_size": job.batch_size, "seed": job.seed, "threads": machine.threads}
         settings |= {"device": job.device.partition(":")[0], "image_count": num_images}
-        settings |= ({"metrics": metrics} if metrics else {}) | ({"sources": dict(modules)} if modules else {})
+        code = {"sources": modules} if modules else {}
+        settings |= {"metrics": metrics} if metrics else {}
+        settings |= code
         task = {**recorded_name(job.task), **({"data_options": dict(job.data_options)} if job.data_options else {})}
         if task:
             task["data_digest"] = getattr(images, "digest", "")
@@ -292,7 +294,7 @@ def _planned(
         stored |= {"split_size": networks.total, "batch_size": job.batch_size, "seed": job.seed}
         stored |= {"corpus": networks.identity, "num_images": num_images, "versions": package_versions(), **traced}
         stored |= {**task, "metric": job.task.metric.name} if task else {}
-        stored |= {**chosen, **about}
+        stored |= {**chosen, **code, **about}
         run = run_id(settings)
         planned.append(_Planned(replace(job, predictor=info), run, stored, {"run": run, **columns}, indices))
     return planned

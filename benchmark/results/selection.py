@@ -13,9 +13,8 @@ from benchmark.results.reading import CORRUPTION, KEY
 
 __all__ = ["corpus_of", "current_rows"]
 
-_OF_ONE_RUN = (
-    *("started", "finished", "asked", "limit", "index", "networks", "split_size", "corpus", "command", "machine"),
-)
+_TIMES = ("started", "finished", "asked")
+_OF_ONE_RUN = (*_TIMES, "limit", "index", "networks", "split_size", "corpus", "command", "machine")
 """Fields in which runs on models of a library may differ and still belong together."""
 
 

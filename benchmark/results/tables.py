@@ -88,12 +88,12 @@ class Results:
         grouped: dict[tuple[str, float], dict[tuple[str, Column], Cell]] = {}
         for (predictor, split, images, part, noise), rows in self.rows.groupby(KEY, sort=True):
             cells = grouped.setdefault((images, noise), {})
-            cells[predictor, Column(split, part)] = self.cell(rows, metric or self.usual_metric(rows))
+            cells[predictor, Column(split, part)] = self.cell(rows, metric or self.metric_of(rows))
         sizes = self.rows.groupby("images").size()
         order = sorted(grouped, key=lambda key: (-sizes[key[0]], key))
         return [build_board(images, noise, grouped[images, noise]) for images, noise in order]
 
-    def usual_metric(self, rows: pd.DataFrame) -> str:
+    def metric_of(self, rows: pd.DataFrame) -> str:
         """Return the metric that the run of these rows states, or that of published results on its images."""
         first = rows.iloc[0]
         about = self.runs.get(str(first["run"]), {})

@@ -273,7 +273,8 @@ def _build(spec: str, make: Callable[..., Any], arguments: dict[str, Any], meta:
 def without_values(model: nn.Module) -> nn.Module:
     """Copy a model to the device `meta`; parameters that modules share are shared in the copy, too.
 
-    `Module.to` changes the model itself, and gives each module a parameter of its own.
+    `Module.to` changes the model itself, and gives each module a parameter of its own.  A model that holds something
+    that cannot be copied is returned as it is, with its values.
 
     Examples
     --------
@@ -282,7 +283,12 @@ def without_values(model: nn.Module) -> nn.Module:
     (device(type='meta'), device(type='cpu'))
     """
     copies: dict[int, Any] = {}
-    for tensor in (*model.parameters(), *model.buffers()):
+    kept = [value for module in model.modules() for value in vars(module).values() if isinstance(value, torch.Tensor)]
+    for tensor in (
+        *model.parameters(),
+        *model.buffers(),
+        *kept,
+    ):  # tensors with a history cannot be copied by themselves
         if torch.nn.parameter.is_lazy(tensor):
             continue
         empty = torch.empty_like(tensor, device="meta", requires_grad=False)
@@ -290,7 +296,7 @@ def without_values(model: nn.Module) -> nn.Module:
         copies[id(tensor)] = nn.Parameter(empty, requires_grad=tensor.requires_grad) if is_parameter else empty
     try:
         return copy.deepcopy(model, copies)
-    except Exception:  # it holds something that cannot be copied: values take memory, but do no harm
+    except Exception:  # values take memory, but do no harm
         return model
 
 

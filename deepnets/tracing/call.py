@@ -83,10 +83,9 @@ def in_place_targets(call: Call) -> list[Tensor]:
         if call.kwargs.get("inplace") is True and call.args and isinstance(call.args[0], Tensor):
             return [call.args[0]]
     if name in _IN_PLACE or (name.endswith("_") and not name.endswith("__")):
-        names = (
-            call.kwargs[name] for name in ("input", "self", "tensor") if name in call.kwargs
-        )  # torch.nn.init: tensor
-        first = call.args[0] if call.args else next(names, None)
+        # Functions of torch.nn.init pass `tensor=`.
+        by_name = (call.kwargs[key] for key in ("input", "self", "tensor") if key in call.kwargs)
+        first = call.args[0] if call.args else next(by_name, None)
         if isinstance(first, Tensor):
             return [first]
         if isinstance(first, (list, tuple)):

@@ -32,7 +32,6 @@ FACTORIES = frozenset(
 )
 _FROM_EXAMPLE = ("_like", "new_")
 _COPIES = ("tensor", "as_tensor", "asarray", "new_tensor")
-_INTERVALS = ("arange", "range")
 
 
 def execute(call: Call, real: bool, on_meta: Callable[[Tensor], Tensor]) -> Any:
@@ -88,10 +87,15 @@ def _moved(call: Call) -> Any:
 
 def _sizes(call: Call) -> list[Any]:
     """The sizes of a tensor that is created, among the arguments of a function."""
-    if call.name in _INTERVALS:
-        bounds = [*call.args, *(call.kwargs[name] for name in ("start", "end") if name in call.kwargs)][:2]
-        numbers = [bound for bound in bounds if isinstance(bound, int | float)]
-        return [int(abs(numbers[-1] - (numbers[0] if len(numbers) > 1 else 0)))] if numbers else []
+    if call.name.endswith("_like") or call.name == "scalar_tensor":
+        return []
+    if call.name in ("arange", "range"):
+        numbers = [number for number in call.args if isinstance(number, (int, float))]
+        end = call.kwargs.get("end", numbers[min(1, len(numbers) - 1)] if numbers else 0)
+        start = call.kwargs.get("start", numbers[0] if len(numbers) > 1 else 0)
+        return [int(abs(end - start) / abs(call.argument(2, "step", 1) or 1))]
+    if call.name in ("linspace", "logspace"):
+        return [call.argument(2, "steps", 1)]
     sizes = [call.kwargs["size"]] if "size" in call.kwargs else []
     if call.name in ("full", "new_full", "randint"):
         return sizes or [argument for argument in call.args if isinstance(argument, (list, tuple))]

@@ -6,7 +6,6 @@ any step.
 
 from __future__ import annotations
 
-import copy
 import math
 import pickle
 import sys
@@ -17,13 +16,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from deepnets.corpus import DeepNets1M, MetaBatchSampler
 from deepnets.families import FamilyNetworks
 from deepnets.graph import Graph
 from deepnets.support import ConfigError, EndWithParent, in_one_line
+from deepnets.support.optional_models import without_values
 from ghn_model.ghn import GHN
 from ghn_model.training.hypernetwork import is_ghn
 from ghn_model.training.loading import supervised
@@ -169,18 +169,12 @@ class _Collate:
             with torch.device("meta"):
                 self.hypernetwork = GHN(hypernetwork.config)
         elif hasattr(hypernetwork, "prepare"):
-            self.hypernetwork = copy.deepcopy(hypernetwork, _detached(hypernetwork)).to("meta")
+            self.hypernetwork = without_values(hypernetwork)
         else:
             self.hypernetwork = nn.Module()
 
     def __call__(self, graphs: Sequence[Graph]) -> MetaBatch:
         return MetaBatch.of(self.hypernetwork, graphs)
-
-
-def _detached(model: nn.Module) -> dict[int, Any]:
-    """What stands in a copy of a model for tensors that it has computed with gradients, which cannot be copied."""
-    kept = [value for module in model.modules() for value in vars(module).values() if isinstance(value, Tensor)]
-    return {id(tensor): tensor.detach() for tensor in kept if not tensor.is_leaf}
 
 
 def meta_batches(

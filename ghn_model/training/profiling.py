@@ -121,8 +121,8 @@ def profile_training(
     """
     if out is not None:
         Path(out).mkdir(parents=True, exist_ok=True)
-    if recipe.low_resolution:  # as most of a training, so that timed and profiled steps are alike
-        recipe = recipe.replace(low_resolution=1 - 1e-9)
+    # All steps as most of those of a training, so that timed and profiled ones are alike.
+    recipe = recipe.replace(low_resolution=1 - 1e-9 if recipe.low_resolution >= 0.5 else 0.0)
     with joined(distributed) as processes, tempfile.TemporaryDirectory(prefix="profile-") as folder:
         measurement, world_size = _Measurement(processes, steps, profiled_steps), processes.world_size
         with measurement:

@@ -151,18 +151,35 @@ def train(
 
 @contextlib.contextmanager
 def _global_state(recipe: Recipe, distributed: Distributed) -> Iterator[None]:
-    """Set the precision of single precision on GPUs; restore it and the random number generators afterwards.
+    """Set the precision of single precision on GPUs; restore it and the random number generators afterwards."""
+    on_gpu = distributed.device.type == "cuda"
+    precision = "tf32" if recipe.precision == "tf32" else "ieee"
+    with contextlib.ExitStack() as stack:
+        if on_gpu:
+            stack.enter_context(single_precision(precision))
+        stack.enter_context(torch.random.fork_rng([distributed.device] if on_gpu else []))
+        yield
 
-    By default, PyTorch uses TF32 for convolutions.
+
+@contextlib.contextmanager
+def single_precision(precision: str) -> Iterator[None]:
+    """Set how GPUs compute in single precision, "ieee" or "tf32"; by default, PyTorch uses TF32 for convolutions.
+
+    Meanwhile, PyTorch refuses to read its older flags `allow_tf32`.
+
+    Examples
+    --------
+    >>> with single_precision("ieee"):
+    ...     torch.backends.cudnn.conv.fp32_precision
+    'ieee'
     """
     cudnn: Any = torch.backends.cudnn
     backends = (torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn)
     before = [backend.fp32_precision for backend in backends]
     try:
         for backend in backends:
-            backend.fp32_precision = "tf32" if recipe.precision == "tf32" else "ieee"
-        with torch.random.fork_rng([distributed.device] if distributed.device.type == "cuda" else []):
-            yield
-    finally:
-        for backend, precision in zip(backends, before, strict=True):
             backend.fp32_precision = precision
+        yield
+    finally:
+        for backend, value in zip(backends, before, strict=True):
+            backend.fp32_precision = value

@@ -289,7 +289,7 @@ def test_statistics_beside_results_of_another_corpus(
     runs.write_text(json.dumps(found))
     words = ["statistics", "--data", corpus, "--splits", "val", "--limit", "24", "--out", tmp_path / "out", "--quiet"]
     call(*words)
-    assert "no correlations with all results of results: " in capsys.readouterr().out
+    assert "left out of the correlations: " in capsys.readouterr().out
     assert len(pd.read_csv(tmp_path / "out" / "statistics.csv")) == 24
     assert not (tmp_path / "out" / "correlations.csv").exists()
     with pytest.raises(ConfigError):

@@ -81,7 +81,18 @@ def test_settings_without_a_training_do_not_count(tmp_path: Path) -> None:
     assert "digits,1," in train(tmp_path, recipe, save=True)
     with Curves(tmp_path / "begun").opened() as curves:
         curves.check_settings("random on mine with digits", {**recipe.to_dict(), "epochs": 5})
+    assert list(json.loads((tmp_path / "settings.json").read_text())) == ["random on mine with digits"]
     (tmp_path / "begun" / "random").mkdir()
     (tmp_path / "begun" / "random" / "mine-0.state.safetensors").touch()
     with pytest.raises(ConfigError, match="epochs 5, not 1"):
         train(tmp_path / "begun", recipe)
+
+
+def test_settings_of_all_starts_are_kept(tmp_path: Path) -> None:
+    images, job = load_images("digits", "val"), TrainingJob("mine", 0, "linear", 0, linear, graph=None)  # type: ignore[arg-type]
+    starts = [Start("a"), Start("b")]
+    with Curves(tmp_path).opened() as curves:
+        train_all(curves, [job], starts, SGDRecipe(epochs=1), images, images, save=False)
+    for start in starts:
+        with Curves(tmp_path).opened() as curves, pytest.raises(ConfigError, match="epochs 1, not 2"):
+            train_all(curves, [job], [start], SGDRecipe(epochs=2), images, images, save=False)

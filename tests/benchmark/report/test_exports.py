@@ -42,7 +42,8 @@ def small(folder: Path) -> Path:
 def test_one_of_the_predefined_networks(tmp_path: Path) -> None:
     """Its name follows from its place."""
     write_report(one(tmp_path, [row("a", "p", "predefined", 1, 12.5, network="vit")]))
-    assert "| p | – / 12.5 |" in leaderboard_markdown(tmp_path).replace("--", "–")
+    assert "| p | – / 12.5 |" in leaderboard_markdown(tmp_path)
+    assert r"p & $\mbox{--} / 12.5$ \\" in leaderboard_latex(tmp_path)
     assert "-/12.5" in leaderboard_text(tmp_path)
 
 
@@ -51,6 +52,9 @@ def test_other_batch_sizes_are_noted(tmp_path: Path) -> None:
     runs = {"a": made_run("a", "test", 2), "b": {**made_run("b", "test", 2), "batch_size": 8}}
     page = write_report(write(tmp_path, rows, runs)).read_text(encoding="utf-8")
     assert "Evaluated with another batch size than 64: b on test (8)." in page
+    runs["a"]["batch_size"] = 8
+    page = write_report(write(tmp_path, rows, runs)).read_text(encoding="utf-8")
+    assert "Evaluated with another batch size than 64: all of them." in page
 
 
 def test_markdown(tmp_path: Path) -> None:

@@ -81,24 +81,29 @@ def test_a_repeated_part_keeps_the_command_of_the_whole(finished: Path, data: Pa
     assert (after["command"], after["networks"]) == ("more", 3)
 
 
-def test_a_changed_metric_or_image_set_is_another_run(data: Path, here: Path) -> None:
-    code = (
-        "from benchmark import Metric\nfrom deepnets.data import load_images\n"
-        "loss = Metric('mine', 'mine', '', lambda logits, labels: logits.sum(1) * 0 + 1.0, higher_is_better=False)\n"
-        "def digits(split, **options):\n    return load_images('digits', split)\n"
-    )
-    (here / "judged.py").write_text(code)
+def test_changed_code_of_users_is_another_run(data: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = {
+        "judged": "from benchmark import Metric\n"
+        "loss = Metric('mine', 'mine', '', lambda logits, labels: logits.sum(1) * 0 + 1.0, higher_is_better=False)\n",
+        "shown": "from deepnets.data import load_images\n"
+        "def digits(split, **options):\n    return load_images('digits', split)\n",
+        "drawn": "from torch import nn\nfrom deepnets.families import Family, FamilySplit\n"
+        "class Net(nn.Sequential):\n    def __init__(self, width, num_classes):\n"
+        "        super().__init__(nn.Flatten(), nn.Linear(3072, width), nn.Linear(width, num_classes))\n"
+        "SPLIT = FamilySplit(1, configs=[{'width': 4}])\n"
+        "FAMILY = Family('drawn', Net, {'width': [4, 8]}, sizes=['width'], splits={'test': SPLIT})\n",
+    }
     options: dict[str, Any] = {"data": data, "out": here / "out", "machine": Machine(workers=1), "limit": 1}
-    try:
-        for number, changed in enumerate((code, code, code.replace("+ 1.0", "+ 2.0")), 1):
-            (here / "judged.py").write_text(changed)
-            sys.modules.pop("judged", None)
-            METRICS.pop("mine", None)
-            run(["random"], ["test"], "judged:digits", metrics=["judged:loss"], **options)
-            assert len(table_of(here / "out")) == (1, 1, 2)[number - 1]
-    finally:
-        METRICS.pop("mine", None)
-    assert read_results(here / "out").rows["mine"].tolist() == [2.0]
+    same, new, registered = "", "# changed\n", METRICS._entries
+    changes = [("judged", same), ("judged", same), ("judged", new), ("shown", new), ("drawn", new), ("drawn", same)]
+    for expected, (module, change) in zip((1, 1, 2, 3, 4, 4), changes, strict=True):
+        code[module] += change
+        for name, text in code.items():
+            (here / f"{name}.py").write_text(text)
+            monkeypatch.delitem(sys.modules, name, raising=False)
+        monkeypatch.setattr(METRICS, "_entries", {**registered})
+        run(["random"], ["family:drawn:FAMILY"], "shown:digits", metrics=["judged:loss"], **options)
+        assert len(table_of(here / "out")) == expected
 
 
 def test_failed_networks_are_evaluated_again_on_request(finished: Path, data: Path, tmp_path: Path) -> None:

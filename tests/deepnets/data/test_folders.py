@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -52,16 +51,6 @@ def test_files_are_in_one_part_only(tmp_path: Path) -> None:
         level for split in ("train", "val", "test") for level in opened(tmp_path, split).images[:, 0, 0, 0].tolist()
     ]
     assert sorted(levels) == [10 * number for number in range(18)]
-
-
-def test_names_of_files_in_other_encodings(tmp_path: Path) -> None:
-    """Such as Latin-1 in old archives."""
-    write_folder(tmp_path, classes=2, images=9)
-    whole = [rows(opened(tmp_path, split)) for split in ("train", "val", "test")]
-    for file in sorted(tmp_path.rglob("*.png"))[:3]:
-        file.rename(os.fsdecode(os.fsencode(file.parent) + b"/caf\xe9-" + os.fsencode(file.name)))
-    renamed = [rows(opened(tmp_path, split)) for split in ("train", "val", "test")]
-    assert set().union(*renamed) == set().union(*whole)
 
 
 def test_adding_images_keeps_most_parts(tmp_path: Path) -> None:

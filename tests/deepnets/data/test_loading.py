@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from deepnets.data import (
 )
 from deepnets.support import ConfigError, Registry
 from tests.support.hidden_packages import run_without
+from tests.support.image_folders import write_folder
 
 ROOT = Path(__file__).parents[3]
 SHAPES = """
@@ -200,3 +202,11 @@ def test_user_defined_sets_on_the_command_line(shapes: Path, capsys: pytest.Capt
     with pytest.raises(SystemExit):
         parser.parse_args(["--images", "mnist"])
     assert "argument --images: images: unknown 'mnist'; use one of digits, cifar10" in capsys.readouterr().err
+
+
+def test_names_of_files_in_other_encodings(tmp_path: Path) -> None:
+    """Such as Latin-1 in old archives."""
+    write_folder(tmp_path, classes=2, images=9)
+    for file in sorted(tmp_path.rglob("*.png"))[:3]:
+        file.rename(os.fsdecode(os.fsencode(file.parent) + b"/caf\xe9-" + os.fsencode(file.name)))
+    assert len(open_images(f"folder:{tmp_path}", "trainval")) + len(open_images(f"folder:{tmp_path}", "test")) == 18

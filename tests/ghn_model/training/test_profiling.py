@@ -67,7 +67,10 @@ def test_parts_cover_a_step(corpus: Path) -> None:
 
 
 @pytest.mark.slow
-def test_all_steps_have_one_resolution(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("low_resolution", "is_half"), [(0.2, False), (0.6, True)])
+def test_all_steps_have_one_resolution(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch, low_resolution: float, is_half: bool
+) -> None:
     halved: list[bool] = []
     backward = Objective.backward
 
@@ -76,10 +79,10 @@ def test_all_steps_have_one_resolution(corpus: Path, monkeypatch: pytest.MonkeyP
         return backward(self, *given, half_images=half_images, **options)
 
     monkeypatch.setattr(Objective, "backward", counted)
-    recipe = small_recipe(low_resolution=0.2, share_images=False)
+    recipe = small_recipe(low_resolution=low_resolution, share_images=False)
     images = stream(recipe.images_per_step)
     profile_training(small_config(), recipe, images, DeepNets1M(corpus), steps=1, profiled_steps=1)
-    assert halved == [True] * (WARMUP_STEPS + 2)
+    assert halved == [is_half] * (WARMUP_STEPS + 2)
 
 
 @pytest.mark.slow

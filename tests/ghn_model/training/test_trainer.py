@@ -71,48 +71,6 @@ def test_the_loss_decreases_and_a_hypernetwork_is_saved(corpus: Path, tmp_path: 
     assert not torch.equal(averaged, last)
 
 
-def test_global_state_is_restored(corpus: Path, tmp_path: Path) -> None:
-    torch.manual_seed(3)
-    before = torch.get_rng_state()
-    train_here(corpus, tmp_path, steps=1, precision="tf32")
-    assert torch.equal(torch.get_rng_state(), before)
-    assert not torch.backends.cuda.matmul.allow_tf32
-
-
-@pytest.mark.parametrize(("precision", "expected"), [("fp32", "ieee"), ("tf32", "tf32")])
-def test_tf32_is_used_only_on_request(corpus: Path, tmp_path: Path, precision: str, expected: str) -> None:
-    """PyTorch uses it for convolutions by default; users may have chosen another precision with its newer functions."""
-    cudnn: Any = torch.backends.cudnn
-    backends = (torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn)
-    before = [backend.fp32_precision for backend in backends]
-    seen: list[str] = []
-    try:
-        torch.backends.cuda.matmul.fp32_precision = "tf32"
-        given = [backend.fp32_precision for backend in backends]
-        train_here(
-            corpus,
-            tmp_path,
-            steps=1,
-            precision=precision,
-            options={"after_step": lambda step: seen.extend(backends_of(backends))},
-        )
-        assert seen == [expected] * 3
-        assert backends_of(backends) == given
-    finally:
-        for backend, value in zip(backends, before, strict=True):
-            backend.fp32_precision = value
-
-
-def backends_of(backends: Sequence[Any]) -> list[str]:
-    return [backend.fp32_precision for backend in backends]
-
-
-def test_init_in_bfloat16(corpus: Path, tmp_path: Path) -> None:
-    init = GHN(small_config()).bfloat16()
-    path = train_here(corpus, tmp_path, steps=1, options={"init": init})
-    assert len(describe(path).metadata["init"]) == 64
-
-
 class StopAfter(Distributed):
     """Stops a training after some steps, as a signal does."""
 
@@ -146,23 +104,6 @@ def test_interrupted_runs_equal_uninterrupted_ones(corpus: Path, tmp_path: Path,
     assert same(tmp_path / "one" / "state.safetensors", tmp_path / "parts" / "state.safetensors")
     assert same(tmp_path / "one" / "ghn.safetensors", tmp_path / "parts" / "ghn.safetensors")
     assert reproducible(rows(tmp_path / "one")) == reproducible(rows(tmp_path / "parts"))
-
-
-def test_the_last_networks_of_a_small_set_get_as_many_images(
-    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[tuple[int, int]] = []
-    backward = Objective.backward
-
-    def counted(self: Objective, hypernetwork: Any, batch: Any, images: Any, labels: Any, **options: Any) -> Any:
-        seen.append((len(batch.graphs), len(labels)))
-        return backward(self, hypernetwork, batch, images, labels, **options)
-
-    monkeypatch.setattr(Objective, "backward", counted)
-    recipe = small_recipe(share_images=False, max_params=0, max_nodes=0)
-    images, nets = stream(recipe.images_per_step), DeepNets1M(corpus, num_nets=3)
-    train(tmp_path, small_config(), recipe, images, nets, budget=Budget(steps=2), quiet=True, loggers=())
-    assert seen == [(2, 8), (1, 4)]
 
 
 def test_a_finished_run_does_not_change(corpus: Path, tmp_path: Path) -> None:
