@@ -16,7 +16,7 @@ import io
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -82,20 +82,24 @@ def mean(found: dict[str, Any], best: bool = False) -> str:
 
 def results() -> str:
     """The accuracies of the bundled hypernetworks, and of the published ones."""
-    cards = {method: model_card(f"{method}-digits")["results"] for method in METHODS}
     rows = [["networks", *METHODS.values()], ["---"] * (1 + len(METHODS))]
-    for split in cards["ghn2"]:
-        found = [cards[method][split] for method in METHODS]
-        numbers = {each.get("networks", 1) for each in found}
-        if len(numbers) > 1:
-            raise ValueError(f"{split}: the cards have different numbers of networks: {numbers}")
-        (number,) = numbers
-        title = NAMES.get(split) or f"`{split}`, {number} network{'s' if number > 1 else ''}"
-        rows.append([title, *(mean(each, best=True) for each in found)])
-    published = [PUBLISHED[method]["test"] for method in METHODS]
-    title = f"published: CIFAR-10, `test`, {published[0]['networks']} networks"
-    rows.append([title, *(mean(each, best=True) for each in published)])
+    digits = {method: model_card(f"{method}-digits")["results"] for method in METHODS}
+    rows += [row_of(digits, split) for split in digits["ghn2"]]
+    cifar10 = {method: model_card(f"{method}-cifar10")["results"] for method in METHODS}
+    rows.append(row_of(cifar10, "test", "CIFAR-10, "))
+    rows.append(row_of(PUBLISHED, "test", "published: CIFAR-10, "))
     return table(rows)
+
+
+def row_of(found: Mapping[str, Any], split: str, prefix: str = "") -> list[str]:
+    """The accuracies of the methods on a split, of which all have evaluated the same networks."""
+    values = [found[method][split] for method in METHODS]
+    numbers = {each.get("networks", 1) for each in values}
+    if len(numbers) > 1:
+        raise ValueError(f"{prefix}{split}: the cards have different numbers of networks: {numbers}")
+    (number,) = numbers
+    title = NAMES.get(split) or f"`{split}`, {number} network{'s' if number > 1 else ''}"
+    return [prefix + title, *(mean(each, best=True) for each in values)]
 
 
 def corpus() -> str:
@@ -129,14 +133,20 @@ def card(name: str, field: str) -> str:
     return f"{found[field]:,.0f}"
 
 
-def curve(name: str) -> str:
-    """The learning curve of a bundled hypernetwork."""
-    found = curve_of(name)
-    rows = [["networks seen", "processor time", "mean top-1, %"], ["---"] * 3]
-    for row in found:
-        accuracy = f"{float(row['top1']):.1f} ± {float(row['standard_error']):.1f}"
-        rows.append([f"{int(row['networks']):,}", f"{float(row['core_seconds']) / 60:.0f} min", accuracy])
+def curves(images: str) -> str:
+    """The learning curves of the bundled hypernetworks for an image set, with their processor time."""
+    found = {method: {int(row["networks"]): row for row in curve_of(f"{method}-{images}")} for method in METHODS}
+    rows = [["networks seen", *METHODS.values()], ["---"] * (1 + len(METHODS))]
+    for number in sorted(set().union(*found.values())):
+        cells = [found[method].get(number) for method in METHODS]
+        rows.append([f"{number:,}", *(accuracy_and_time(cell) if cell else "" for cell in cells)])
     return table(rows)
+
+
+def accuracy_and_time(row: Mapping[str, str]) -> str:
+    """A row of a learning curve in a few words."""
+    minutes = float(row["core_seconds"]) / 60
+    return f"{float(row['top1']):.1f} ± {float(row['standard_error']):.1f} ({minutes:.0f} min)"
 
 
 def curve_of(name: str) -> list[dict[str, str]]:
@@ -213,7 +223,7 @@ FIGURES: dict[str, Callable[..., str]] = {
     "corpus": corpus,
     "comparison": comparison,
     "card": card,
-    "curve": curve,
+    "curves": curves,
     "minutes": minutes,
 }
 

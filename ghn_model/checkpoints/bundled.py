@@ -30,7 +30,7 @@ def list_pretrained(pattern: str = "*") -> list[str]:
     Examples
     --------
     >>> list_pretrained()
-    ['ghn1-digits', 'ghn2-cifar10', 'ghn2-digits', 'mlp-digits']
+    ['ghn1-cifar10', 'ghn1-digits', 'ghn2-cifar10', 'ghn2-digits', 'mlp-cifar10', 'mlp-digits']
     >>> list_pretrained("ghn2*")
     ['ghn2-cifar10', 'ghn2-digits']
     """

@@ -85,6 +85,29 @@ def test_single_networks_and_failures(figures: ModuleType) -> None:
     assert figures.mean(one, best=True) == "91.6"
 
 
+def test_curves_of_different_lengths_share_a_table(figures: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    def curve_of(name: str) -> list[dict[str, str]]:
+        lengths = {"mlp-x": [1000], "ghn1-x": [1000, 20000], "ghn2-x": [20000]}[name]
+        return [{"networks": str(n), "core_seconds": "150", "top1": "31.46", "standard_error": "0.52"} for n in lengths]
+
+    monkeypatch.setattr(figures, "curve_of", curve_of)
+    cell = "31.5 ± 0.5 (2 min)"
+    assert figures.curves("x").splitlines()[2:] == [
+        f"| 1,000 | {cell} | {cell} |  |",
+        f"| 20,000 |  | {cell} | {cell} |",
+    ]
+
+
+def test_rows_compare_the_same_networks(figures: ModuleType) -> None:
+    of = {"mean_top1": 40.0, "standard_error": 1.0, "best_top1": 50.0, "networks": 100, "failures": 0}
+    found = {method: {"test": of, "vit": {"top1": 12.0}} for method in figures.METHODS}
+    assert figures.row_of(found, "test", "CIFAR-10, ")[:2] == ["CIFAR-10, `test`, 100 networks", "40.0 ± 1.0 (50.0)"]
+    assert figures.row_of(found, "vit") == ["vision transformer", "12.0", "12.0", "12.0"]
+    found["mlp"] = {"test": {**of, "networks": 50}}
+    with pytest.raises(ValueError, match="different numbers of networks"):
+        figures.row_of(found, "test")
+
+
 def test_digests_in_the_readme_are_those_of_the_corpus(figures: ModuleType, corpus: Path) -> None:
     """Evaluation splits have their published sizes in every corpus, so that their digests are those of the README."""
     compared = 0

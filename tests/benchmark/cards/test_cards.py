@@ -13,9 +13,8 @@ from benchmark.cards.training_run import read_training, training_command
 from deepnets.support import Parser
 from ghn_model import GHN, describe
 from ghn_model.checkpoints import PRETRAINED, list_pretrained, model_card, save_checkpoint
-from ghn_model.commands import CHANGES
 from ghn_model.commands.hypernetwork_options import config_from
-from ghn_model.commands.train import add_arguments
+from ghn_model.commands.train import add_arguments, recipe_from
 from ghn_model.config import GHNConfig
 from ghn_model.training import Recipe
 from tests.support.bundles import altered, card_at, digest_of, load_metadata, rows
@@ -64,9 +63,7 @@ def options_of(text: str) -> tuple[argparse.Namespace, Recipe]:
     assert words[:2] == ["python", "-m"]
     assert words[2] in ("deepnets", "ghn_model")
     options = parser.parse_args(words[3:])
-    changes = {name: getattr(options, name) for name in CHANGES if getattr(options, name) is not None}
-    recipe = Recipe.preset(options.preset, options.images, kind=options.recipe, **changes)
-    return options, recipe
+    return options, recipe_from(options, "cpu")
 
 
 @pytest.mark.slow

@@ -96,7 +96,7 @@ def test_options_that_do_not_fit(words: str, message: str, tmp_path: Path, monke
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("info ghn2-digit", "'ghn2-digit': no such file, and the bundled hypernetworks are ghn1-digits"),
+        ("info ghn2-digit", "'ghn2-digit': no such file, and the bundled hypernetworks are ghn1-cifar10"),
         ("info user/flowers", "'user/flowers': no such file, and no such repository of the Hugging Face Hub"),
         ("verify a/deepnets1m_tset.h5", "a/deepnets1m_tset.h5: no such file"),
         ("info", "data: holds no corpus files (deepnets1m_SPLIT.h5); build them with `deepnets build --out data`"),

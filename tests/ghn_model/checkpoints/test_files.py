@@ -326,7 +326,9 @@ def bundled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_bundled_hypernetworks_load() -> None:
-    assert list_pretrained() == ["ghn1-digits", "ghn2-cifar10", "ghn2-digits", "mlp-digits"]
+    assert list_pretrained() == [
+        f"{preset}-{images}" for preset in ("ghn1", "ghn2", "mlp") for images in ("cifar10", "digits")
+    ]
     for name in list_pretrained():
         card = model_card(name)
         assert describe(name).sha256 == card["sha256"]
