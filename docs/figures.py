@@ -176,7 +176,7 @@ def draw_curves() -> str:
             color = f"C{place}"
             published = PUBLISHED[method]["test"]["mean_top1"]
             axes.axhline(published, color=color, linestyle=":", linewidth=1)
-            axes.text(0.99, published, f"{title}, published", color=color, fontsize=8, va="bottom", ha="right",
+            axes.text(0.01, published, f"{title}, published", color=color, fontsize=8, va="bottom", ha="left",
                       transform=axes.get_yaxis_transform())  # fmt: skip
             if (name := f"{method}-cifar10") in list_pretrained():
                 rows = curve_of(name)
