@@ -43,9 +43,9 @@ EPILOG = """
 A predictor is a bundled hypernetwork, the file of a hypernetwork (or an official checkpoint), untrained:PRESET,
 trained:MODULE:ATTRIBUTE:FILE, a folder of saved states, random, orthogonal[:GAIN], mimetic, lsuv, select:FILE,
 copy:FOLDER, sgd:EPOCHS, or module:attribute, whose code runs: a callable (model, graph) -> {name: tensor}, or a
-hypernetwork with forward(graphs) -> [{name: tensor}].  LABEL=PREDICTOR gives it a label.  The same
-command resumes a run that was stopped, and evaluates only what is missing.  Networks for which a predictor fails count
-as 0; the exit status is 1 if all of them failed.
+hypernetwork with forward(graphs) -> [{name: tensor}].  LABEL=PREDICTOR gives it a label.  The same command resumes a
+run that was stopped, and evaluates only what is missing.  Networks for which a predictor fails count as 0; the exit
+status is 1 if all of them failed.
 
 """ + examples(
     "deepnets bench --limit 6                      # the bundled hypernetworks, 6 networks of each split",

@@ -284,11 +284,8 @@ def without_values(model: nn.Module) -> nn.Module:
     """
     copies: dict[int, Any] = {}
     kept = [value for module in model.modules() for value in vars(module).values() if isinstance(value, torch.Tensor)]
-    for tensor in (
-        *model.parameters(),
-        *model.buffers(),
-        *kept,
-    ):  # tensors with a history cannot be copied by themselves
+    # Among those that are kept, tensors with a history cannot be copied by themselves.
+    for tensor in (*model.parameters(), *model.buffers(), *kept):
         if torch.nn.parameter.is_lazy(tensor):
             continue
         empty = torch.empty_like(tensor, device="meta", requires_grad=False)

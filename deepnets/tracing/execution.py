@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -90,10 +91,12 @@ def _sizes(call: Call) -> list[Any]:
     if call.name.endswith("_like") or call.name == "scalar_tensor":
         return []
     if call.name in ("arange", "range"):
-        numbers = [number for number in call.args if isinstance(number, (int, float))]
-        end = call.kwargs.get("end", numbers[min(1, len(numbers) - 1)] if numbers else 0)
-        start = call.kwargs.get("start", numbers[0] if len(numbers) > 1 else 0)
-        return [int(abs(end - start) / abs(call.argument(2, "step", 1) or 1))]
+        given = call.args if len(call.args) > 1 or "end" in call.kwargs else (0, *call.args)
+        numbers = {"start": 0, "end": 0, "step": 1}
+        numbers |= dict(zip(numbers, given))
+        start, end, step = (call.kwargs.get(name, number) for name, number in numbers.items())
+        known = all(isinstance(number, (int, float)) and math.isfinite(number) for number in (start, end, step))
+        return [int(abs((end - start) / step))] if known and step else []
     if call.name in ("linspace", "logspace"):
         return [call.argument(2, "steps", 1)]
     sizes = [call.kwargs["size"]] if "size" in call.kwargs else []

@@ -377,6 +377,7 @@ def test_small_tensors_of_large_numbers_have_values() -> None:
             assert torch.arange(3_000_000, 3_000_010)[1].item() == 3_000_001
             assert torch.arange(0, 10_000_000, 1_000_000)[1].item() == 1_000_000
             assert torch.arange(start=5, end=7_000_000, step=5_000_000)[0].item() == 5
+            assert len(torch.arange(end=torch.tensor(5))) == len(torch.arange(2, 7, step=torch.tensor(1))) == 5
             assert torch.linspace(0, 4000, 2001)[1].item() == 2
             assert torch.full_like(torch.zeros(2), 9_000_000)[1].item() == 9_000_000
             assert torch.full((2,), 9_000_000)[1].item() == 9_000_000
