@@ -10,6 +10,7 @@ sampler    candidate architectures from a stream of random numbers
 shards     ranges of candidates, as files
 workers    shards made in parallel
 selection  which candidates become networks of a split
+plan       `BuildPlan`, what determines the content of a corpus
 build      `build_corpus`
 
 The package does not import torch.
@@ -22,9 +23,9 @@ from typing import TYPE_CHECKING
 from deepnets.support.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from generator.build import BuildPlan as BuildPlan
-    from generator.build import SplitReport as SplitReport
     from generator.build import build_corpus as build_corpus
+    from generator.plan import BuildPlan as BuildPlan
+    from generator.plan import SplitReport as SplitReport
     from generator.splits import SPLITS as SPLITS
     from generator.splits import SplitSpec as SplitSpec
     from generator.workers import BACKENDS as BACKENDS
@@ -33,10 +34,10 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
-        "build": (
+        "build": ("build_corpus",),
+        "plan": (
             "BuildPlan",
             "SplitReport",
-            "build_corpus",
         ),
         "splits": (
             "SPLITS",

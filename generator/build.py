@@ -2,7 +2,8 @@
 
 Before anything is written, every file in the folder is checked: a folder holds one corpus, and a file that belongs to
 another one is an error.  If such files are to be overwritten, they leave the folder before the first new one appears,
-so that nobody reads half of either corpus; until the build is complete, they are in `<out>/.partial/replaced`.
+so that nobody reads half of either corpus; until the build is complete, they are in `<out>/.partial/replaced`, from
+where they come back if their corpus is built again.
 
 Shards are kept in `<out>/.partial` until the file of their split is complete, so that an interrupted build can be
 resumed.
@@ -15,9 +16,8 @@ import json
 import logging
 import platform
 import shutil
-import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -35,119 +35,19 @@ from deepnets.support import (
     FormatError,
     ProgressBar,
     check_cluster,
-    checked_integer,
     exclusive,
     remove_temporary,
     verify_checksum,
 )
+from generator.plan import LARGEST_SIZE, BuildPlan, SplitReport
 from generator.sampler import STREAM_VERSION
 from generator.selection import Selection, select_evaluation, select_sharded
-from generator.splits import SPLITS, split_spec
+from generator.splits import SPLITS
 from generator.workers import ShardMaker, Workers
 
 __all__ = ["LARGEST_SIZE", "BuildPlan", "SplitReport", "build_corpus"]
 
 log = logging.getLogger(__name__)
-
-LARGEST_SIZE = 10**9
-"""Largest number of networks in a split.  In larger splits, different networks would often share a fingerprint."""
-
-
-@dataclass(frozen=True)
-class BuildPlan:
-    """The splits of a corpus, their sizes and the seed: everything that determines its content.
-
-    Parameters
-    ----------
-    splits
-        Names from `generator.SPLITS`.  All of them by default.
-    seed
-        Random seed, 0 or more.  Every split has its own random stream.
-    train_size, search_size
-        Number of networks in the splits `train` and `search`.  The other splits have their published sizes.
-
-    Raises
-    ------
-    ConfigError
-        If a split is unknown or a number is out of range.
-
-    Examples
-    --------
-    >>> plan = BuildPlan(splits=("train", "val"), train_size=20_000)
-    >>> plan.size("train"), plan.size("val")
-    (20000, 500)
-    """
-
-    splits: tuple[str, ...] = tuple(SPLITS)
-    seed: int = 0
-    train_size: int = SPLITS["train"].size
-    search_size: int = SPLITS["search"].size
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "splits", tuple(dict.fromkeys(self.splits)))
-        if not self.splits:
-            raise ConfigError(f"splits: none given; choose from {', '.join(SPLITS)}")
-        for name in self.splits:
-            split_spec(name)
-        for name in ("seed", "train_size", "search_size"):
-            value = checked_integer(name, getattr(self, name), range(-sys.maxsize, sys.maxsize))
-            object.__setattr__(self, name, value)
-        if self.seed < 0:
-            raise ConfigError(f"seed: expected 0 or more, got {self.seed}")
-        for name, size in (("train_size", self.train_size), ("search_size", self.search_size)):
-            if not 1 <= size <= LARGEST_SIZE:
-                raise ConfigError(f"{name}: expected 1 to {LARGEST_SIZE:,}, got {size:,}")
-
-    def size(self, split: str) -> int:
-        """Return the number of networks of a split.
-
-        Parameters
-        ----------
-        split
-            A name from `generator.SPLITS`.
-        """
-        return {"train": self.train_size, "search": self.search_size}.get(split, SPLITS[split].size)
-
-
-@dataclass(frozen=True)
-class SplitReport:
-    """Summary of the file of a split.
-
-    Attributes
-    ----------
-    split
-        Name of the split.
-    path
-        The file.
-    networks
-        Number of networks.
-    size_bytes
-        Size of the file.
-    content_digest
-        SHA-256 of the content, in hexadecimal.
-    built
-        Whether the file was built by this call; False if it was complete before.
-    candidates
-        Number of candidates that were drawn up to the last network.
-    rejected
-        Number of candidates that were rejected, by reason.  A candidate can have several reasons.
-    duplicates
-        Number of candidates that were dropped because they equal an earlier network.
-
-    Examples
-    --------
-    See `build_corpus`.
-    """
-
-    split: str
-    path: Path
-    networks: int
-    size_bytes: int
-    content_digest: str
-    built: bool
-    candidates: int
-    rejected: dict[str, int]
-    duplicates: int
 
 
 def build_corpus(
@@ -236,10 +136,8 @@ def _build(
     evaluation: dict[str, Selection] | None = None
     remove_temporary(out, [corpus_path(out, name).name for name in SPLITS])
     replaced = partial / "replaced"
-    for name in finished:
-        if _attributes_of_another_corpus(corpus_path(out, name), plan):
-            replaced.mkdir(exist_ok=True)
-            corpus_path(out, name).replace(replaced / corpus_path(out, name).name)
+    restored = _swap_files(out, replaced, plan)
+    finished |= {name: _finished_report(out, plan, name, True) for name in finished if name in restored}
     with DeferredSignals(repeat_after=2, deliver_after=10) as signals, ShardMaker(workers, signals) as maker:
         for name, report in finished.items():
             if report is None:
@@ -253,7 +151,11 @@ def _build(
             for folder in partial.glob(f"{name}-seed*"):  # the split is complete, its shards are not needed any more
                 shutil.rmtree(folder, ignore_errors=True)
             reports.append(report)
-    shutil.rmtree(replaced, ignore_errors=True)
+    for path in replaced.glob("*"):
+        if (out / path.name).exists():
+            path.unlink()
+    with contextlib.suppress(OSError):  # missing, or not empty: files that nothing has replaced are kept
+        replaced.rmdir()
     return reports
 
 
@@ -336,6 +238,33 @@ def _attributes_of_another_corpus(path: Path, plan: BuildPlan) -> dict[str, Any]
     except FormatError:  # missing, or no corpus file
         return {}
     return {} if (found.get("seed"), found.get("stream_version")) == (plan.seed, STREAM_VERSION) else found
+
+
+def _swap_files(out: Path, replaced: Path, plan: BuildPlan) -> list[str]:
+    """Move files of another corpus into the folder `replaced`, and those of this one in it back.
+
+    Return the names of the splits that are back.
+    """
+    for path in (corpus_path(out, name) for name in plan.splits):
+        if _attributes_of_another_corpus(path, plan):
+            replaced.mkdir(exist_ok=True)
+            path.replace(replaced / f"{path.name}.new")  # a file of this corpus may have its place
+    restored = [name for name in SPLITS if _fits(replaced / corpus_path(out, name).name, plan, name)]
+    restored = [name for name in restored if not corpus_path(out, name).exists()]
+    for path in (corpus_path(out, name) for name in restored):
+        (replaced / path.name).replace(path)
+    for path in replaced.glob("*.new"):
+        path.replace(path.with_suffix(""))
+    return restored
+
+
+def _fits(path: Path, plan: BuildPlan, split: str) -> bool:
+    """Return whether a file is the one of a plan, or of its corpus if the plan does not have the split."""
+    expected = _identity(plan, split)
+    names = expected if split in plan.splits else ("split", "seed", "stream_version")
+    with contextlib.suppress(FormatError), CorpusFile(path) as file:
+        return all(file.attributes.get(name) == expected[name] for name in names)
+    return False
 
 
 def _finished_report(out: Path, plan: BuildPlan, split: str, overwrite: bool) -> SplitReport | None:

@@ -95,7 +95,7 @@ def _build(options: argparse.Namespace) -> None:
     from generator.workers import Workers
 
     plan = BuildPlan(
-        splits=tuple(SPLITS) if options.splits == ["all"] else tuple(options.splits),
+        splits=tuple(name for each in options.splits for name in (SPLITS if each == "all" else [each])),
         seed=options.seed,
         train_size=options.train_size,
         search_size=options.search_size,

@@ -92,8 +92,8 @@ class GHNConfig:
         before anything is learned, and a channel has the same meaning in all layers and networks.  Not for "lowrank".
     width_invariant
         Whether a layer with more channels than `max_shape` gets the parameters of a layer with that many, repeated, and
-        divided by the repetitions of its inputs.  Networks all of whose layers have multiples of these channels then
-        compute the same function at any width, except for attention and squeeze-and-excitation.  Not for "lowrank".
+        divided by the repetitions of its inputs.  Not for "lowrank".  Networks whose layers all have multiples of these
+        compute the same function at any width; not with attention, squeeze-and-excitation or transposed convolutions.
 
     Raises
     ------

@@ -295,7 +295,7 @@ class GHN(Persistent):
         Raises
         ------
         ConfigError
-            If the model has parameters on the ``meta`` device, or the graph does not fit it.
+            If the model is no module, has parameters on the ``meta`` device, or the graph does not fit it.
         TraceError
             If the network cannot be traced.
 

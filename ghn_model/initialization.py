@@ -43,8 +43,8 @@ def initialize_weights(model: nn.Module, output_layers: Iterable[nn.Module]) -> 
     model
         Its embedding tables are initialized so that the variances of a row add up to 1 (ICML 2023).
     output_layers
-        Linear layers or convolutions.  Their weights are divided by 5 and their biases set to 0, which makes the first
-        predictions small.
+        Linear layers or convolutions.  Their weights are divided by 5 and their biases, if any, set to 0, which makes
+        the first predictions small.
 
     Examples
     --------
@@ -58,4 +58,5 @@ def initialize_weights(model: nn.Module, output_layers: Iterable[nn.Module]) -> 
             nn.init.trunc_normal_(module.weight, std=module.embedding_dim**-0.5)
     for layer in output_layers:
         layer.get_parameter("weight").div_(5)
-        layer.get_parameter("bias").zero_()
+        if getattr(layer, "bias", None) is not None:
+            layer.get_parameter("bias").zero_()

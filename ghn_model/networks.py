@@ -110,7 +110,9 @@ def graphs_of(
 
 
 def writable_parameters(model: nn.Module) -> dict[str, Tensor]:
-    """The parameters of a model by name; raises a `ConfigError` if some are on the ``meta`` device."""
+    """The parameters of a module by name; raises a `ConfigError` for others, or if some are on the ``meta`` device."""
+    if not isinstance(model, nn.Module):
+        raise ConfigError(f"model: expected a torch.nn.Module, got {type_name(model)}")
     targets: dict[str, Tensor] = dict(model.named_parameters())
     if any(parameter.device.type == "meta" for parameter in targets.values()):
         raise ConfigError("model: has parameters on the meta device, which hold no values; call to_empty() first")

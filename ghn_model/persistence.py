@@ -62,7 +62,7 @@ class Persistent(nn.Module):
         num_classes
             If given, the number of classes that the hypernetwork must have been trained for.
         revision
-            Branch, tag or commit of the repository; by default its main branch.
+            Branch, tag or commit of a repository of the Hub; by default its main branch.
         download
             Whether the file of a repository may be downloaded (``pip install "deepnets1m[hub]"``).  By default, it must
             have been downloaded before, and there is no access to the network.
@@ -79,7 +79,7 @@ class Persistent(nn.Module):
             If there is no such file, or it is damaged, unsafe, of another kind, or for another number of classes;
             or a repository was not downloaded before, or cannot be downloaded.
         ConfigError
-            If the device cannot be used, or a change is not allowed.
+            If the device cannot be used, a change is not allowed, or a `revision` is given for a file.
 
         Examples
         --------
@@ -120,7 +120,8 @@ class Persistent(nn.Module):
         Raises
         ------
         ConfigError
-            If the metadata are not JSON values, or the format cannot represent the configuration.
+            If the metadata are not JSON values, are nested too deeply or too large, the format cannot represent the
+            configuration, or a part has an extra state that is no tensor (`get_extra_state`).
         CheckpointError
             If a weight is NaN or infinite, or the file cannot be written.
 

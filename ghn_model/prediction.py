@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +51,7 @@ class Prediction(dict[str, Tensor]):
 
     Notes
     -----
-    Pickles and copies of it are plain dicts.
+    Pickles and copies of it are ordered dicts, which `torch.save` and `torch.load` accept.
 
     Examples
     --------
@@ -85,7 +86,7 @@ class Prediction(dict[str, Tensor]):
         self._config = config
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return dict, (dict(self),)
+        return OrderedDict, (), None, None, iter(self.items())  # which `torch.load` accepts, unlike a call of `dict`
 
     def report(self) -> pd.DataFrame:
         """Describe every parameter of the network, in its order.
@@ -203,11 +204,12 @@ def warn_of_classes(graphs: Sequence[Graph], config: GHNConfig, predict_class_la
     >>> graph = build_graph(NetworkConfig(GENOTYPES["DARTS"], n_cells=2, C=8), num_classes=10)
     >>> warn_of_classes([graph], GHNConfig(num_classes=10), True)
     """
-    if not predict_class_layers or config.node_types == "language":  # its classes are tokens
+    if not predict_class_layers or config.for_texts:  # the classes are tokens
         return
     names = [class_layers(graph) for graph in graphs]
     slots = {s for graph, own in zip(graphs, names) for node in graph.parameters for s in node if s.name in own}
-    numbers = {slot.numel for slot in slots if "bias" in slot.role}  # where weights are stored as (inputs, outputs)
+    # Some weights are stored as (inputs, outputs); the bias tells it, and without one either axis can be the classes.
+    numbers = {slot.numel for slot in slots if "bias" in slot.role} or {config.num_classes}
     found = {
         slot.shape[1] if slot.shape[0] not in numbers and slot.shape[1] in numbers else slot.shape[0]
         for slot in slots

@@ -62,6 +62,7 @@ def search(
     *,
     workers: int = 1,
     progress: bool = False,
+    smaller_is_better: bool | None = None,
 ) -> SearchResult:
     """Rank networks by a predicted property.
 
@@ -80,6 +81,8 @@ def search(
         Number of processes for cross-validation.
     progress
         Whether to show a progress bar.
+    smaller_is_better
+        Whether the best networks have the smallest values, such as error rates; by default, only times.
 
     Raises
     ------
@@ -110,7 +113,9 @@ def search(
         )
     vectors = np.concatenate([val[0], test[0]])[known]
     predicted = fit_regressor(vectors, values[known], parameters).predict(features)
-    order = np.argsort(predicted if name in SMALLER_IS_BETTER else -predicted, kind="stable")
+    if smaller_is_better is None:
+        smaller_is_better = name in SMALLER_IS_BETTER
+    order = np.argsort(predicted if smaller_is_better else -predicted, kind="stable")
     ranking = networks.assign(predicted=predicted).iloc[order].reset_index(drop=True)
     columns = ["index", "predicted", *(column for column in networks if column != "index")]
     return SearchResult(ranking[columns], parameters, int(known.sum()))

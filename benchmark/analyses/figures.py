@@ -173,18 +173,19 @@ def draw_correlations(
         return False
     groups = list(dict.fromkeys(table[by]))
     with _grid(path, len(statistics), 3.3, 3.0) as figure:
+        points: list[Any] = []
         for axes, statistic in zip(_panels(figure, len(statistics)), statistics):
             for number, group in enumerate(groups):
                 rows = table[table[by] == group]
                 look = {"color": colour(number), "marker": marker(number), "alpha": 0.55, "linewidths": 0}
-                label = str(group) if statistic == statistics[0] else None
-                axes.scatter(rows[statistic], rows[target], s=12, label=label, **look)
+                points.append(axes.scatter(rows[statistic], rows[target], s=12, **look))
             if statistic == "num_params":
                 _log_scale(axes, table[statistic].to_numpy(float))
             axes.set_xlabel(LABELS.get(statistic, statistic))
             axes.set_ylabel(metric_text(target) if target in METRICS else LABELS.get(target, target))
-        if len(groups) > 1:
-            legend_below(figure, min(4, len(groups)))
+        if len(groups) > 1:  # labels are given here, since matplotlib leaves out those that begin with "_"
+            labels = list(map(str, groups))
+            legend_below(figure, min(4, len(groups)), handles=points[: len(groups)], labels=labels)
         figure.suptitle(title)
     return True
 

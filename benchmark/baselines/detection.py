@@ -60,6 +60,7 @@ def train_detectors(
         As for `train_all`.
     """
     about = {**(settings or {}), "train": len(train_images), "evaluate": len(eval_images), "image_size": image_size}
+    about["image_fingerprints"] = [train_images.fingerprint, eval_images.fingerprint]
 
     def train(job: TrainingJob, start: Start, row: dict[str, Any], seed: int, **options: Any) -> Trained:
         net = start_network(job, start, row, seed, BACKBONE_CLASSES, recipe)

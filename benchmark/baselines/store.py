@@ -44,6 +44,7 @@ TEXT_COLUMNS = (*COLUMNS[: COLUMNS.index("seconds")], "perplexity", *COLUMNS[COL
 
 _INTEGERS = ("index", "epoch", "num_params")
 _TEXTS = ("predictor", "split", "network", "images", "status", "reason")
+_ADDED = {"image_fingerprints"}  # settings that results of earlier versions do not have
 _MOST_DIFFERENCES = 10  # settings that an error message lists
 
 Key = tuple[str, str, str, str]
@@ -166,6 +167,7 @@ class Curves:
         known = self._settings()
         settings = json.loads(json.dumps(settings))
         before = _current(known[name]) if name in known else settings
+        before = {**{key: settings[key] for key in _ADDED & settings.keys()}, **before}
         if differing := [key for key in {**before, **settings} if before.get(key) != settings.get(key)]:
             parts = [
                 f"{key[:40]} {abbreviated(before.get(key))}, not {abbreviated(settings.get(key))}"

@@ -320,9 +320,14 @@ def _card_beside(path: Path, sha256: str) -> dict[str, Any]:
     )
 
 
+def _name_in_code(path: Path) -> str:
+    """What `GHN.from_pretrained` is given in the example of a card: a bundled name, or the file beside the card."""
+    return path.stem if path.parent.resolve() == PRETRAINED.resolve() else f"{path.stem}.safetensors"
+
+
 def _write_card(path: Path, card: Mapping[str, Any], weights: Path) -> None:
     """Write a card as JSON and as Markdown."""
-    replace_file(path.with_suffix(".md"), markdown_card(path.stem, card, read_config(weights)))
+    replace_file(path.with_suffix(".md"), markdown_card(_name_in_code(path), card, read_config(weights)))
     replace_file(path, _json(card))
 
 

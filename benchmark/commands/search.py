@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["add_arguments"]
 
+ACCURACIES = ("val_acc", "val_acc_noise")  # or another metric of the results
+
 EPILOG = """
 A regression from embeddings to the property is fitted on the networks of val and test, as in the published search.  It
 ranks all networks of the split search.  The published search selected network 35,133 of the published corpus; the same
@@ -47,6 +49,7 @@ def run(options: argparse.Namespace) -> None:
     """Run the command with parsed options."""
     from benchmark.analyses import cached_embeddings, draw_search, has_matplotlib, search
     from benchmark.commands.analysis_options import load_hypernetworks, load_inputs, opened_split, write_table
+    from benchmark.metrics import METRICS
     from deepnets.architecture import has_cifar_stem
 
     ghns = load_hypernetworks([options.checkpoint], options.device)
@@ -63,8 +66,17 @@ def run(options: argparse.Namespace) -> None:
             (inputs.features[label][split], inputs.targets[split][options.property].to_numpy(float))
             for split in ("val", "test")
         )
-        progress = not options.quiet
-        found = search(options.property, val, test, vectors, networks, workers=options.workers, progress=progress)
+        metric = METRICS.get(str(inputs.targets["val"].attrs.get("metric")))
+        found = search(
+            options.property,
+            val,
+            test,
+            vectors,
+            networks,
+            workers=options.workers,
+            progress=not options.quiet,
+            smaller_is_better=not metric.higher_is_better if metric and options.property in ACCURACIES else None,
+        )
         best = nets[found.best]
     out: Path = options.out
     write_table(found.ranking, out / "ranking.csv")

@@ -32,6 +32,9 @@ __all__ = ["declared_images", "states_digest"]
 SUFFIXES = (".safetensors", ".pt")
 """Suffixes of files of saved states."""
 
+UNFINISHED = ".state.safetensors"
+"""End of the names of files from which `sgd` and `finetune` continue a training."""
+
 
 # --- random: PyTorch's initial values ---
 
@@ -131,9 +134,15 @@ def states_digest(folder: Path, spec: str) -> str:
     Raises
     ------
     ConfigError
-        If there is none; `spec` is the text that named the folder.
+        If there is none, or it is the folder of a training of a hypernetwork; `spec` is the text that named the folder.
     """
-    names = sorted(path.name for path in folder.iterdir() if path.suffix in SUFFIXES)
+    if (folder / "ghn.safetensors").is_file():
+        raise ConfigError(f"predictor: {spec}: is the folder of a training; use {folder / 'ghn.safetensors'}")
+    if (folder / "hypernetwork.safetensors").is_file():
+        use = f"trained:MODULE:ATTRIBUTE:{folder / 'hypernetwork.safetensors'}"
+        raise ConfigError(f"predictor: {spec}: is the folder of a training; use {use}")
+    files = (path for path in folder.iterdir() if path.suffix in SUFFIXES and not path.name.endswith(UNFINISHED))
+    names = sorted(path.name for path in files)
     if not names:
         raise ConfigError(f"predictor: {spec}: the folder has no saved state (.safetensors or .pt)")
     stats = [(name, (folder / name).stat()) for name in names]

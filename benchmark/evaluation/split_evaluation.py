@@ -36,6 +36,9 @@ from ghn_model.tasks import Task, get_logit_task, recorded_name
 
 __all__ = ["evaluate"]
 
+_NEEDED = ("name", "split", "num_classes", "device", "batches")
+"""Attributes of an image set."""
+
 
 def evaluate(
     predictor: Predictor | GHN | str | Any,
@@ -187,6 +190,9 @@ def evaluate(
     elif noise or corruption or corruption_root or data_options:
         name = "noise" if noise else "data_options" if data_options else "corruption"
         raise ConfigError(f"{name}: is only for data sets that are given by their name")
+    elif lacking := [each for each in _NEEDED if not hasattr(images, each)]:
+        given_type = f"a {type(images).__name__}, which has no {lacking[0]}"
+        raise ConfigError(f"images: expected the name of an image set or a deepnets.data.ImageSet, got {given_type}")
     measured = get_metrics((*judged.metrics, *metrics))
     check_metrics(measured, images.num_classes)
     in_process = workers == 1 and timeout is None and memory is None

@@ -56,15 +56,24 @@ class Summary(NamedTuple):
     successful_mean: float
     successful_standard_error: float
 
-    def __str__(self) -> str:
-        text = (
-            f"{self.mean:.1f}±{self.standard_error:.1f}, best {self.best:.1f} (network {self.best_index}), "
-            f"{self.networks} networks, {self.failures} failed"
-        )
+    def text(self, decimals: int = 1) -> str:
+        """Return the summary as text, with a number of decimals.
+
+        Examples
+        --------
+        >>> Summary(0.66912, 0.00312, 0.771, 210, 500, 0, 0.66912, 0.00312).text(3)
+        '0.669±0.003, best 0.771 (network 210), 500 networks, 0 failed'
+        """
+        mean, error, best = (f"{value:.{decimals}f}" for value in (self.mean, self.standard_error, self.best))
+        counts = f"{self.networks} networks, {self.failures} failed"
+        text = f"{mean}±{error}, best {best} (network {self.best_index}), {counts}"
         if not self.failures or math.isnan(self.successful_mean):
             return text
-        others = f"{self.successful_mean:.1f}±{self.successful_standard_error:.1f}"
+        others = f"{self.successful_mean:.{decimals}f}±{self.successful_standard_error:.{decimals}f}"
         return f"{text} ({others} without {'it' if self.failures == 1 else 'them'})"
+
+    def __str__(self) -> str:
+        return self.text()
 
 
 def summarize(table: pd.DataFrame, metric: str = "top1", *, worst: float | None = None) -> Summary:

@@ -70,15 +70,13 @@ class MimeticInit:
             if not {*attention.inputs, attention.projection or attention.inputs[0]} <= values.keys():
                 continue
             heads = _num_heads(model, attention.inputs[0])
-            if len(attention.inputs) == 1:
-                query, key, value = values[attention.inputs[0]].chunk(3)
-            else:
-                query, key, value = (values[name] for name in attention.inputs)
+            parts = [_by_output(model, name, values[name]) for name in attention.inputs]
+            query, key, value = parts[0].chunk(3) if len(parts) == 1 else parts
             if not (query.ndim == 2 and query.shape == key.shape) or heads is None or len(query) % heads:
                 continue
             self._set_query_and_key(query, key, heads)
             if attention.projection is not None:
-                projection = values[attention.projection]
+                projection = _by_output(model, attention.projection, values[attention.projection])
                 if value.shape == projection.shape == (value.shape[1], value.shape[1]):
                     self._set_value_and_projection(value, projection)
         return values
@@ -135,6 +133,12 @@ def _weight_before(graph: Graph, sources: list[npt.NDArray[np.int32]], node: int
     while graph.node_types[node] in _PASSED and len(sources[node]) == 1:
         node = int(sources[node][0])
     return graph.parameters[node][0].name if graph.node_types[node] == _CONV and graph.parameters[node] else None
+
+
+def _by_output(model: nn.Module, name: str, weight: Tensor) -> Tensor:
+    """Return a view of a weight with a row per output; Transformers' `Conv1D` of GPT-2 has a row per input."""
+    module = model.get_submodule(name.rpartition(".")[0])
+    return weight.T if type(module).__name__ == "Conv1D" and weight.ndim == 2 else weight
 
 
 def _num_heads(model: nn.Module, name: str) -> int | None:

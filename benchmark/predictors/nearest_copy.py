@@ -68,7 +68,7 @@ class NearestCopy:
         self._shapes: dict[Path, Shapes] = {}
         found = sorted(self._folder.iterdir()) if self._folder.is_dir() else []
         for path in found:
-            if path.suffix in SUFFIXES:
+            if path.suffix in SUFFIXES and not path.name.endswith(".state.safetensors"):  # of unfinished trainings
                 self._shapes[path] = {name: tuple(tensor.shape) for name, tensor in _parameters(path).items()}
         if not self._shapes:
             raise ConfigError(f"copy: {str(folder)!r} is not a folder with saved states (.safetensors or .pt)")

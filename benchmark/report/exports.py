@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmark.metrics import get_metric
+from benchmark.metrics import Metric, get_metric
 from benchmark.report.text import count, metric_text, predefined_values, visible
 from benchmark.results import (
     NAMES,
@@ -45,7 +45,7 @@ class _Entry(NamedTuple):
     remark: str
 
 
-def leaderboard_markdown(results: Path | str, *, metric: str | None = None) -> str:
+def leaderboard_markdown(results: Path | str, *, metric: str | Metric | None = None) -> str:
     """Return the leaderboard of a folder of results as Markdown (GitHub's dialect), one table per image set.
 
     Parameters
@@ -73,7 +73,7 @@ def leaderboard_markdown(results: Path | str, *, metric: str | None = None) -> s
     return "\n".join(map(markdown_table, all_boards(read_results(results), metric)))
 
 
-def leaderboard_latex(results: Path | str, *, metric: str | None = None) -> str:
+def leaderboard_latex(results: Path | str, *, metric: str | Metric | None = None) -> str:
     """Return the leaderboard of a folder of results as LaTeX, one `table` per image set; it needs the package booktabs.
 
     Parameters
@@ -212,5 +212,5 @@ def _entry(cell: Cell, full: int, *, is_best: bool) -> _Entry:
         remarks.append(f"{found.failures:,} failed")
     if found.networks < max(full, cell.run_size):
         remarks.append(f"{found.networks:,} of {max(full, cell.run_size):,}")
-    error = f"{found.standard_error:.1f}" if cell.counted > 1 else ""
-    return _Entry((f"{found.mean:.1f}",), error, is_best, ", ".join(remarks))
+    error = f"{found.standard_error:.{cell.decimals}f}" if cell.counted > 1 else ""
+    return _Entry((f"{found.mean:.{cell.decimals}f}",), error, is_best, ", ".join(remarks))

@@ -36,6 +36,9 @@ _REPLACED = {
     *("--retry-failed", "--no-report", "--quiet"),
 }
 
+_DESCRIBED = ("task", "tokenizer", "sequence_length", "vocabulary", "batch_size", "seed")
+"""Options that a description states, too."""
+
 _SPECIAL = str.maketrans({letter: f"\\u{ord(letter):04x}" for letter in "<>&\u2028\u2029"})
 
 
@@ -157,8 +160,15 @@ def rerun_command(run: Mapping[str, Any], predictor: str, split: str) -> str:
         words.append(f"--noise {noise:g}")
     kept = _kept_options(run.get("command"))
     if kept is None:  # not the command line: the values that the description states
-        pairs = (("--images", "images"), ("--batch-size", "batch_size"), ("--seed", "seed"))
-        kept = [shlex.quote(str(text)) for option, key in pairs if key in run for text in (option, run[key])]
+        options = run.get("data_options")  # of texts
+        given = dict(run) | (options if isinstance(options, dict) else {})
+        names = ("texts" if isinstance(options, dict) else "images", *_DESCRIBED)
+        kept = []
+        for name in names:
+            key = "images" if name == "texts" else name
+            if given.get(key) is not None:
+                kept += [f"--{name.replace('_', '-')}", shlex.quote(str(given[key]))]
+        kept += ["--no-class-layers"] if run.get("predict_class_layers") is False else []
     return " ".join([*words, *kept, "--out rerun"])
 
 
@@ -175,7 +185,8 @@ def _kept_options(command: Any) -> list[str] | None:
     is_kept = False
     for word in words[len(start) :]:
         if word.startswith("--"):
-            is_kept = word.partition("=")[0] not in _REPLACED
+            name = word.partition("=")[0]  # the parser accepts beginnings of names, too
+            is_kept = not any(option.startswith(name) for option in _REPLACED)
         if is_kept:
             kept.append(shlex.quote(word))
     return kept

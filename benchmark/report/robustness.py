@@ -41,10 +41,12 @@ def corruptions(inputs: ReportInputs) -> Values:
             other = clean[images].cells.get((predictor, column)) if images in clean else None
             whole = mean.cells.get((predictor, column)) if mean else None
             summary: Values = (
-                _noise_row(whole, other) if whole else {"means": [None, None], "networks": 0, "change": ""}
+                _noise_row(whole, other)
+                if whole
+                else {"means": [None, None], "networks": 0, "change": "", "change_key": ""}
             )
             cells = [board.cells.get((predictor, column)) for board in boards]
-            values = [f"{cell.summary.mean:.2f}" if cell else "\u2013" for cell in cells]
+            values = [_text_and_key(cell) for cell in cells]
             rows.append({"name": predictor, "column": column, "values": values, **summary})
         title = mean.title if mean else image_set_info(images).title
         tables.append({"title": title, "names": [board.corruption for board in boards], "rows": rows})
@@ -64,5 +66,14 @@ def _noise_row(cell: Cell, clean: Cell | None) -> Values:
             continue
         found = one.summary
         failed = f"{found.failures:,} of {found.networks:,} failed" if found.failures else ""
-        means.append({**mean_values(found.mean, found.standard_error, one.counted), "failed": failed})
-    return {"means": means, "networks": networks, "change": "\u2013" if math.isnan(change) else signed(change)}
+        means.append({**mean_values(found.mean, found.standard_error, one.counted, one.decimals + 1), "failed": failed})
+    known = math.isfinite(change)
+    shown = {"change": signed(change) if known else "\u2013", "change_key": f"{change:.6f}" if known else ""}
+    return {"means": means, "networks": networks, **shown}
+
+
+def _text_and_key(cell: Cell | None) -> tuple[str, str]:
+    """A mean as text, and the key that its column is sorted by; an empty key if there is none."""
+    if cell is None or not math.isfinite(mean := cell.summary.mean):
+        return "\u2013", ""
+    return f"{mean:.{cell.decimals + 1}f}", f"{mean:.6f}"

@@ -123,7 +123,8 @@ def summary(inputs: ReportInputs) -> Values:
         "evaluations": len(rows),
         "failed": int((rows["status"] == FAILED).sum()),
         "winner": board.winner(column),
-        "has_worst": get_metric(board.metric(column)).worst is not None,
+        "label": get_metric(board.metric(column)).label,
+        "worst": worst_value(board.metric(column)),
     }
     if found["winner"]:
         best = board.cells[found["winner"], column].summary
@@ -181,9 +182,10 @@ def _cell(cell: Cell, full: int, rank: str) -> Values:
     found = cell.summary
     values: Values = {"best": "", "pairs": (), "rank": rank, "networks": found.networks}
     values["all_failed"] = found.failures == found.networks
-    values |= {"remarks": [], **mean_values(found.mean, found.standard_error, cell.counted)}
+    decimals = cell.decimals + 1
+    values |= {"remarks": [], **mean_values(found.mean, found.standard_error, cell.counted, decimals)}
     if 0 < found.failures < found.networks:
-        others = mean_values(found.successful_mean, found.successful_standard_error, len(cell.values))
+        others = mean_values(found.successful_mean, found.successful_standard_error, len(cell.values), decimals)
         error = f" \u00b1 {others['error']}" if others["error"] else ""
         without = "" if cell.is_predefined else f", {others['mean']}{error} without them"
         values["remarks"].append(f"{found.failures:,} of {found.networks:,} failed{without}")
@@ -195,15 +197,25 @@ def _cell(cell: Cell, full: int, rank: str) -> Values:
         return values
     if cell.is_predefined:
         values["pairs"] = [
-            (cell.name(row.index), f"{getattr(row, cell.metric):.2f}" if row.status == OK else None)
+            (cell.name(row.index), _fixed(getattr(row, cell.metric), decimals) if row.status == OK else None)
             for row in cell.rows.itertuples()
         ]
     else:
-        values["best"] = f"{found.best:.2f} ({cell.name(found.best_index)})"
+        values["best"] = f"{found.best:.{decimals}f} ({cell.name(found.best_index)})"
     return values
 
 
-def mean_values(mean: float, error: float, networks: int) -> Values:
+def _fixed(value: float, decimals: int) -> str:
+    return f"{value:.{decimals}f}" if math.isfinite(value) else "\u2013"
+
+
+def worst_value(name: str) -> str:
+    """Return the value with which failures count, with its unit; empty for a metric without a worst value."""
+    metric = get_metric(name)
+    return "" if metric.worst is None else f"{metric.worst:g} {metric.unit}".rstrip()
+
+
+def mean_values(mean: float, error: float, networks: int, decimals: int = 2) -> Values:
     """Return a mean and its standard error as texts, and a key to sort by; empty texts for NaN.
 
     A single network has no standard error.
@@ -211,8 +223,8 @@ def mean_values(mean: float, error: float, networks: int) -> Values:
     known = not math.isnan(mean)
     return {
         "sort_key": f"{mean:.6f}" if known else "",
-        "mean": f"{mean:.2f}" if known else "",
-        "error": f"{error:.2f}" if known and networks > 1 else "",
+        "mean": f"{mean:.{decimals}f}" if known else "",
+        "error": f"{error:.{decimals}f}" if known and networks > 1 else "",
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+from benchmark.metrics import Metric
 from benchmark.report.text import clipped, metric_text, predefined_values, visible, with_error
 from benchmark.results import Board, Cell, all_boards, compare, read_results
 from deepnets.support import ConfigError
@@ -18,7 +19,7 @@ LABEL = 22
 """Most characters of a predictor's label."""
 
 
-def leaderboard_text(results: Path | str, *, metric: str | None = None) -> str:
+def leaderboard_text(results: Path | str, *, metric: str | Metric | None = None) -> str:
     """Return the leaderboard as lines of at most 100 characters.
 
     Parameters
@@ -52,7 +53,7 @@ def leaderboard_text(results: Path | str, *, metric: str | None = None) -> str:
     return "\n".join(parts).rstrip() + "\n"
 
 
-def comparison_text(results: Path | str, first: str, second: str, *, metric: str | None = None) -> str:
+def comparison_text(results: Path | str, first: str, second: str, *, metric: str | Metric | None = None) -> str:
     """Return paired comparisons of two predictors as lines, one for each split and image set.
 
     Parameters
@@ -133,13 +134,17 @@ def _short(cell: Cell | None) -> tuple[str, str]:
         return "-", ""
     summary = cell.summary
     mark = "!" if summary.failures or not cell.complete else ""
-    mean = "failed" if math.isnan(summary.mean) else with_error(summary.mean, summary.standard_error, cell.counted)
+    mean = (
+        "failed"
+        if math.isnan(summary.mean)
+        else with_error(summary.mean, summary.standard_error, cell.counted, cell.decimals)
+    )
     if summary.failures == summary.networks:
         return mean + mark, "failed"
     if cell.is_predefined:
         return "/".join(predefined_values(cell, "-")) + mark, ""
     best = visible(cell.name(summary.best_index))
-    return mean + mark, f"{summary.best:.1f} {clipped(best, 16)}"
+    return mean + mark, f"{summary.best:.{cell.decimals}f} {clipped(best, 16)}"
 
 
 def _remarks(board: Board) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from benchmark.evaluation import OK
@@ -60,7 +61,11 @@ def count(value: int, noun: str) -> str:
 def predefined_values(cell: Cell, missing: str) -> list[str]:
     """Format the values of the predefined networks in the order of their names, with a text for those without a row."""
     rows = {int(row.index): row for row in cell.rows.itertuples()}
-    values = {at: f"{getattr(row, cell.metric):.1f}" if row.status == OK else "failed" for at, row in rows.items()}
+    values = {}
+    for at, row in rows.items():
+        value = float(getattr(row, cell.metric))
+        text = f"{value:.{cell.decimals}f}" if math.isfinite(value) else missing
+        values[at] = text if row.status == OK else "failed"
     return [values.get(place, missing) for place in range(len(NAMES))]
 
 
@@ -69,9 +74,10 @@ def number(value: float, digits: int = 3) -> str:
 
     Examples
     --------
-    >>> number(1500), number(2.5e6), number(0.25), number(2_501_000, digits=4)
-    ('1.5k', '2.5M', '0.25', '2.501M')
+    >>> number(1500), number(2.5e6), number(0.25), number(2_501_000, digits=4), number(999_600)
+    ('1.5k', '2.5M', '0.25', '2.501M', '1M')
     """
+    value = float(f"{value:.{digits}g}")  # 999,600 is 1M
     for unit, sign in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= unit:
             return f"{value / unit:.{digits}g}{sign}"
@@ -121,7 +127,7 @@ def ranges(indices: Iterable[int]) -> str:
     return ", ".join(texts) + (f" and {rest:,} more" if rest else "")
 
 
-def with_error(mean: float, error: float, networks: int) -> str:
+def with_error(mean: float, error: float, networks: int, decimals: int = 1) -> str:
     """Format a mean with its standard error, which a single network does not have.
 
     Examples
@@ -129,4 +135,5 @@ def with_error(mean: float, error: float, networks: int) -> str:
     >>> with_error(52.5, 1.26, 100), with_error(52.5, 0.0, 1)
     ('52.5±1.3', '52.5')
     """
-    return f"{mean:.1f}\u00b1{error:.1f}" if networks > 1 else f"{mean:.1f}"
+    text = f"{mean:.{decimals}f}"
+    return f"{text}\u00b1{error:.{decimals}f}" if networks > 1 else text

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmark.choices import MAX_PICTURES
+from benchmark.metrics import Metric
 from benchmark.report.charts import draw_png_files
 from benchmark.report.details import table_files
 from benchmark.report.page import render_page
@@ -24,7 +25,7 @@ PUBLISHED_IMAGES = ("cifar10", "imagenet")
 def write_report(
     results: Path | str,
     *,
-    metric: str | None = None,
+    metric: str | Metric | None = None,
     published: Path | str | None = None,
     data: Path | str | None = None,
     title: str = TITLE,
@@ -38,7 +39,7 @@ def write_report(
         The folder with `networks.csv` and `runs.json`, as `python -m benchmark run` writes it.  The run may be
         unfinished.
     metric
-        Name of a metric, such as "top1".  Default: top-5 accuracy for the networks of DeepNets-1M on ImageNet, as
+        A metric or its name, such as "top1".  Default: top-5 accuracy for the networks of DeepNets-1M on ImageNet, as
         published, and top-1 accuracy otherwise.
     published
         A folder of published result files, to show next to the results.

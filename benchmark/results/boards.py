@@ -104,6 +104,11 @@ class Cell:
         return self.rows[(self.rows["status"] == OK) & np.isfinite(self.rows[self.metric])]
 
     @property
+    def decimals(self) -> int:
+        """Decimals of the metric in tables of text."""
+        return get_metric(self.metric).decimals
+
+    @property
     def values(self) -> npt.NDArray[np.float64]:
         """Values of the metric, for the networks that have one."""
         return np.asarray(self.fine[self.metric], np.float64)

@@ -35,6 +35,13 @@ COMPARISONS = (
 )
 """Columns of `comparisons.csv`."""
 
+_MUST_MATCH = {
+    "splits": ("split",),
+    "images": ("images",),
+    "parts of the images": ("part", "image_split"),
+}
+"""What tables that are compared must agree in: columns of results, or attributes of the tables of `evaluate`."""
+
 _EXACT = 13  # number of differences up to which all of their signs are enumerated
 
 
@@ -114,8 +121,8 @@ def compare(first: pd.DataFrame, second: pd.DataFrame, metric: str = "top1", *, 
     Raises
     ------
     ConfigError
-        If a table lacks a column or has two rows of a network, the tables are about different splits, or `confidence`
-        is not between 0 and 1.
+        If a table lacks a column or has two rows of a network, the tables are about different splits or images, or
+        `confidence` is not between 0 and 1.
 
     Notes
     -----
@@ -138,13 +145,14 @@ def compare(first: pd.DataFrame, second: pd.DataFrame, metric: str = "top1", *, 
     if not 0 < confidence < 1:
         raise ConfigError(f"confidence: expected a number between 0 and 1, got {confidence!r}")
     scores = [_scores(table, metric) for table in (first, second)]
-    splits = [set(map(str, table["split"])) if "split" in table else set() for table in (first, second)]
-    if splits[0] and splits[1] and splits[0] != splits[1]:
-        raise ConfigError(f"compare: the tables are about different splits: {_names(splits[0])}, {_names(splits[1])}")
-    ours, theirs = scores[0].align(scores[1], join="inner")
-    has_ours, has_theirs = np.isfinite(ours.to_numpy()), np.isfinite(theirs.to_numpy())
+    for what, names in _MUST_MATCH.items():
+        ours, theirs = (_stated(table, names) for table in (first, second))
+        if ours and theirs and ours != theirs:
+            raise ConfigError(f"compare: the tables are about different {what}: {'/'.join(ours)}, {'/'.join(theirs)}")
+    values, others = scores[0].align(scores[1], join="inner")
+    has_ours, has_theirs = np.isfinite(values.to_numpy()), np.isfinite(others.to_numpy())
     both = has_ours & has_theirs
-    differences = (ours - theirs).to_numpy()[both]
+    differences = (values - others).to_numpy()[both]
     known = METRICS.get(metric)
     gains = differences if known is None or known.higher_is_better else -differences
     low, high, p_value = _t_test(differences, confidence)
@@ -164,8 +172,12 @@ def compare(first: pd.DataFrame, second: pd.DataFrame, metric: str = "top1", *, 
     )
 
 
-def _names(splits: set[str]) -> str:
-    return "/".join(sorted(splits))
+def _stated(table: pd.DataFrame, names: Sequence[str]) -> list[str]:
+    """Return what a table is about: a column of a folder of results, or the attribute of a table of `evaluate`."""
+    for name in names:
+        if name in table:
+            return sorted(set(map(str, table[name])))
+    return [str(table.attrs[name]) for name in names if name in table.attrs]
 
 
 def _scores(table: pd.DataFrame, metric: str) -> pd.Series:

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 
 from benchmark.evaluation import FAILED, OK
-from benchmark.metrics import get_metric
+from benchmark.metrics import Metric, get_metric
 from benchmark.results.boards import Board, Cell, Column, build_board
 from benchmark.results.reading import CORRUPTION, KEY
-from benchmark.results.tables import Results
+from benchmark.results.tables import Results, has_metric
 from deepnets.data import CORRUPTIONS
 
 __all__ = ["MEAN", "all_boards", "corruption_boards", "mean_corruption_boards"]
@@ -18,7 +18,7 @@ MEAN = "mean"
 """What the column `corruption` of tables holds for means over corruptions."""
 
 
-def all_boards(results: Results, metric: str | None = None) -> list[Board]:
+def all_boards(results: Results, metric: str | Metric | None = None) -> list[Board]:
     """Return the boards of clean and of noisy images, followed by those of means over corruptions.
 
     Parameters
@@ -31,7 +31,7 @@ def all_boards(results: Results, metric: str | None = None) -> list[Board]:
     return [*results.boards(metric), *mean_corruption_boards(corruption_boards(results, metric))]
 
 
-def corruption_boards(results: Results, metric: str | None = None) -> list[Board]:
+def corruption_boards(results: Results, metric: str | Metric | None = None) -> list[Board]:
     """Return one board for each image set and corruption, in the order of `deepnets.data.CORRUPTIONS`.
 
     Parameters
@@ -39,7 +39,7 @@ def corruption_boards(results: Results, metric: str | None = None) -> list[Board
     results
         The results.
     metric
-        Name of a metric; by default `usual_metric`.  Values are means over severities.
+        A metric or its name; by default `usual_metric`.  Values are means over severities.
 
     Returns
     -------
@@ -51,6 +51,8 @@ def corruption_boards(results: Results, metric: str | None = None) -> list[Board
     grouped: dict[tuple[str, str], dict[tuple[str, Column], Cell]] = {}
     for key, rows in results.corrupted.groupby([*KEY, CORRUPTION], sort=True):
         predictor, split, images, part, _, corruption = key
+        if metric is not None and not has_metric(rows, metric):
+            continue
         cells = grouped.setdefault((images, corruption), {})
         cells[predictor, Column(split, part)] = results.cell(rows, metric or results.metric_of(rows))
     order = sorted(grouped, key=lambda key: (key[0], _rank(key[1])))

@@ -5,21 +5,41 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import platform
+import shlex
 from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmark.accuracy import BATCH_SIZE
 from benchmark.evaluation import Machine
 from benchmark.evaluation.predictor_texts import source_digest
 from deepnets.data import parse_name
 from deepnets.families import PREFIX, split_of
 from deepnets.support import is_attribute
 
-__all__ = ["covering", "is_complete", "machine_text", "package_versions", "sources"]
+__all__ = ["covering", "evaluation_command", "is_complete", "machine_text", "package_versions", "sources"]
 
 PACKAGES = ("torch", "numpy", "torchvision", "timm")
 """Packages whose versions are stored with a run."""
+
+
+_DEFAULTS = {
+    "images": "digits",
+    "texts": "python",
+    "tokenizer": "bytes",
+    "sequence_length": 64,
+    "task": "classification",
+    "noise": [0.0],
+    "batch_size": BATCH_SIZE,
+    "seed": 0,
+    "data": Path("data"),
+    "out": Path("results"),
+    "device": ["cpu"],
+    "threads": 1,
+}
+"""What the command `deepnets bench` uses without these options."""
 
 
 def covering(
@@ -70,6 +90,40 @@ def _networks(about: Mapping[str, Any]) -> set[int]:
     if isinstance(index, list):
         return {place for place in index if isinstance(place, int)}
     return set(range(number)) if isinstance(number, int) and number <= about.get("split_size", 0) else set()
+
+
+def evaluation_command(predictors: Iterable[str], networks: Iterable[str], options: Mapping[str, Any]) -> str:
+    """Return the command line that is equivalent to a call of `run`; empty if an argument has no text.
+
+    Parameters
+    ----------
+    predictors, networks
+        As for `run`.
+    options
+        Other arguments by the names of the options of the command, with `_` for `-`.  Those that are None or have the
+        default value of the command are left out.
+
+    Examples
+    --------
+    >>> options = {"images": "cifar10", "limit": {"test": 5}, "seed": 0, "no_class_layers": True}
+    >>> evaluation_command(["mine:predict"], ["test"], options)
+    'deepnets bench --predictors mine:predict --splits test --images cifar10 --limit test=5 --no-class-layers'
+    """
+    words = ["deepnets", "bench", "--predictors", *predictors, "--splits", *networks]
+    for name, value in options.items():
+        if value is None or value is False or value == _DEFAULTS.get(name):
+            continue
+        if isinstance(value, Mapping):
+            numbers = {key.partition(":")[0]: number or 0 for key, number in value.items()}  # "family=5" is for all
+            if len(numbers) < len(value):
+                return ""
+            values: list[Any] = [f"{key}={number}" for key, number in numbers.items()]
+        else:
+            values = [] if value is True else list(value) if isinstance(value, (list, tuple)) else [value]
+        if any(not isinstance(each, (str, int, float, Path)) for each in values):
+            return ""
+        words += [f"--{name.replace('_', '-')}", *map(str, values)] if values or value is True else []
+    return shlex.join(words)
 
 
 def sources(images: str, networks: str, others: Iterable[Any]) -> dict[str, str]:

@@ -34,6 +34,8 @@ NUMBERS = (
 ADDED = ("nonfinite_images",)
 """Counts that files of earlier versions lack, where they are 0."""
 
+_KNOWN = {*TEXTS, *INTEGERS, *NUMBERS, *ADDED, CORRUPTION}
+
 EARLIEST = datetime.min.replace(tzinfo=timezone.utc)
 
 
@@ -115,7 +117,8 @@ def read_rows(folder: Path) -> pd.DataFrame:
     -------
     One row per network and run, with the columns `run` and `KEY`, and those of `benchmark.evaluate`.  A network that
     was evaluated again has several rows, of which the last one counts.  Columns that files of earlier versions lack are
-    filled.  The column `corruption` is empty for images that are not corrupted.
+    filled.  Columns of metrics are numbers, registered or not.  The column `corruption` is empty for images that are
+    not corrupted.
 
     Raises
     ------
@@ -168,6 +171,12 @@ def _parsed(text: str) -> tuple[list[str], list[list[str]]]:
     return header, body if whole else body[:-1]
 
 
+def _is_numeric(column: pd.Series) -> bool:
+    """Whether a column has numbers only, such as that of a metric which this process has not registered."""
+    empty = column.str.strip().str.lower().isin(("", "nan"))
+    return not bool(empty.all()) and bool(pd.to_numeric(column[~empty], errors="coerce").map(np.isfinite).all())
+
+
 def _typed(rows: pd.DataFrame, path: Path) -> pd.DataFrame:
     """Convert columns to numbers, and check all values."""
 
@@ -179,6 +188,7 @@ def _typed(rows: pd.DataFrame, path: Path) -> pd.DataFrame:
 
     texts = rows.copy()
     others = [name for name in METRICS if name in rows and name not in DEFAULT_METRICS]
+    others += [name for name in rows if name not in _KNOWN | {*METRICS} and _is_numeric(rows[name])]
     for name in (*NUMBERS, *INTEGERS, *ADDED, *others):
         values = pd.to_numeric(texts[name], errors="coerce").to_numpy(float)
         empty = texts[name].str.strip().str.lower().isin(("", "nan")).to_numpy(bool)

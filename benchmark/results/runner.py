@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 import shutil
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from benchmark.accuracy import BATCH_SIZE
 from benchmark.evaluation import (
@@ -25,7 +25,14 @@ from benchmark.evaluation import (
 )
 from benchmark.evaluation.predictors import check_predictor
 from benchmark.metrics import DEFAULT_METRICS, Metric, check_metrics, get_metrics
-from benchmark.results.descriptions import covering, is_complete, machine_text, package_versions, sources
+from benchmark.results.descriptions import (
+    covering,
+    evaluation_command,
+    is_complete,
+    machine_text,
+    package_versions,
+    sources,
+)
 from benchmark.results.store import ResultStore, run_id
 from deepnets.data import (
     CORRUPTIONS,
@@ -112,7 +119,8 @@ def run(
     progress
         Whether to show a progress bar.
     command
-        Command that repeats the run, for the report; by default the command line of this process.
+        Command that repeats the run, for the report; by default that which started this process, or is equivalent to
+        this call.
     task, data_options
         As in `benchmark.evaluate`; `images` is then the name of a data set of the task.
     on_row
@@ -151,6 +159,7 @@ def run(
     if index is not None and limit is not None:
         raise ConfigError("index: cannot be combined with limit")
     networks, noise = list(dict.fromkeys(networks)), list(dict.fromkeys(noise))
+    metrics = list(metrics)
     corrupted = list(CORRUPTIONS) if tuple(corruptions) == ("all",) else list(dict.fromkeys(corruptions))
     for corruption in corrupted:
         Corruption.parse(corruption)
@@ -167,6 +176,26 @@ def run(
                     f"predictor: two are called {info.label!r}; give one a label, as in other={info.spec}"
                 )
         judged = get_logit_task(task)
+        given = {
+            "texts" if judged.examples == "sequences" else "images": images,
+            **(data_options or {}),
+            "image_root": image_root,
+            "task": task,
+            "limit": limit,
+            "index": _joined(index),
+            "noise": noise,
+            "corruptions": list(corruptions),
+            "corruption_root": corruption_root,
+            "batch_size": batch_size,
+            "seed": seed,
+            "metrics": metrics,
+            "vocabulary": vocabulary,
+            "no_class_layers": not predict_class_layers,
+            "data": Path(data),
+            "out": Path(out),
+            "device": list(machine.devices),
+            "threads": machine.threads,
+        }
         statistics = None
         if isinstance(judged, Classification):
             statistics = run_statistics(out, images, root=image_root, download=download, store=False)
@@ -190,7 +219,7 @@ def run(
         opened = _OpenedImages(template, download)
         about = {
             "machine": machine_text(machine),
-            "command": command or started_by() or shlex.join(["python", "-m", "benchmark", *sys.argv[1:]]),
+            "command": command or started_by() or evaluation_command(predictors, networks, given),
         }
         tasks = []
         for name in networks:
@@ -211,6 +240,11 @@ def run(
     finally:
         close_workers()  # of this process, that have described predictors, if nothing was evaluated
     return store.path
+
+
+def _joined(index: int | str | Sequence[int | str] | None) -> str | None:
+    """The networks to evaluate, as the option `--index` takes them."""
+    return index if index is None or isinstance(index, str) else ",".join(map(str, np.atleast_1d(index).tolist()))
 
 
 class _OpenedImages:

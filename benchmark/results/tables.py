@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from benchmark.evaluation import FAILED
-from benchmark.metrics import METRICS, get_metric
+from benchmark.evaluation import FAILED, OK
+from benchmark.metrics import DEFAULT_METRICS, METRICS, Metric, get_metric, register_metric
 from benchmark.results.boards import LEADERBOARD, Board, Cell, Column, build_board, usual_metric
 from benchmark.results.reading import CORRUPTION, KEY, read_rows, read_runs
 from benchmark.results.selection import corpus_of, current_rows
@@ -22,7 +22,7 @@ from benchmark.results.spreadsheets import escape_formula
 from deepnets.data import image_set_info
 from deepnets.support import ConfigError, MissingDataError
 
-__all__ = ["Failures", "Results", "leaderboard", "read_results"]
+__all__ = ["Failures", "Results", "has_metric", "leaderboard", "read_results"]
 
 
 class Failures(NamedTuple):
@@ -71,13 +71,14 @@ class Results:
     corrupted: pd.DataFrame = field(default_factory=pd.DataFrame)
     done: dict[str, int] = field(default_factory=dict)
 
-    def boards(self, metric: str | None = None) -> list[Board]:
+    def boards(self, metric: str | Metric | None = None) -> list[Board]:
         """Group the results by images and noise, images without noise first.
 
         Parameters
         ----------
         metric
-            Name of a metric, as for `benchmark.metrics.get_metric`; by default `usual_metric`.
+            A metric or its name, as for `benchmark.metrics.get_metric`; by default `usual_metric`.  Networks of runs
+            that have not computed it are left out.
 
         Raises
         ------
@@ -87,8 +88,9 @@ class Results:
         metric = self.metric_name(metric)
         grouped: dict[tuple[str, float], dict[tuple[str, Column], Cell]] = {}
         for (predictor, split, images, part, noise), rows in self.rows.groupby(KEY, sort=True):
-            cells = grouped.setdefault((images, noise), {})
-            cells[predictor, Column(split, part)] = self.cell(rows, metric or self.metric_of(rows))
+            if metric is None or has_metric(rows, metric):
+                cells = grouped.setdefault((images, noise), {})
+                cells[predictor, Column(split, part)] = self.cell(rows, metric or self.metric_of(rows))
         sizes = self.rows.groupby("images").size()
         order = sorted(grouped, key=lambda key: (-sizes[key[0]], key))
         return [build_board(images, noise, grouped[images, noise]) for images, noise in order]
@@ -99,8 +101,10 @@ class Results:
         about = self.runs.get(str(first["run"]), {})
         return _metric_of(about, rows) or usual_metric(str(first["images"]), str(first["split"]))
 
-    def metric_name(self, metric: str | None) -> str | None:
+    def metric_name(self, metric: str | Metric | None) -> str | None:
         """Return the name of a metric that the results have values of, as for `boards`; None for None.
+
+        A metric that is not registered is registered.
 
         Raises
         ------
@@ -109,8 +113,12 @@ class Results:
         """
         if metric is None:
             return None
-        name = get_metric(metric).name
-        if name not in self.rows:
+        found = get_metric(metric)
+        if METRICS.get(found.name) != found:
+            register_metric(found)
+        name = found.name
+        parts = (self.rows, self.corrupted) if len(self.corrupted) else (self.rows,)
+        if name not in self.rows or not any(has_metric(rows, name) for rows in parts):
             raise ConfigError(f"metric: {self.folder} has no values of {name}; evaluate with --metrics {name}")
         return name
 
@@ -169,6 +177,14 @@ class Results:
             groups.setdefault((row.predictor, where, pattern), (row.reason, []))[1].append(row.index)
         found = [Failures(predictor, where, *group) for (predictor, where, _), group in groups.items()]
         return sorted(found, key=lambda group: (group.predictor, -len(group.networks), group.where, group.reason))
+
+
+def has_metric(rows: pd.DataFrame, metric: str) -> bool:
+    """Whether rows are of runs that computed a metric, which has a value for every network with finite outputs."""
+    evaluated = rows[rows["status"] == OK]
+    if not len(evaluated):
+        return metric in DEFAULT_METRICS or metric in rows
+    return bool(evaluated[metric].notna().any() or (evaluated["nonfinite_images"] > 0).all())
 
 
 def leaderboard(boards: Iterable[Board], corrupted: Iterable[Board] = ()) -> pd.DataFrame:

@@ -65,7 +65,7 @@ def _columns(weight: Any, inputs: Index) -> Any:
 
 @implements(F.conv2d)
 def _conv2d(
-    x: Any,
+    input: Any,
     weight: Any,
     bias: Any = None,
     stride: Any = 1,
@@ -73,7 +73,7 @@ def _conv2d(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Any:
-    x = _channels(x, weight, bias)
+    x = _channels(input, weight, bias)
     if x is None:
         return None
     if groups == 1:
@@ -98,7 +98,7 @@ def _depthwise_conv2d(x: Any, weight: Any, stride: int = 1, dilation: int = 1) -
 
 @implements(F.batch_norm)
 def _batch_norm(
-    x: Any,
+    input: Any,
     running_mean: Tensor | None,
     running_var: Tensor | None,
     weight: Any = None,
@@ -107,7 +107,7 @@ def _batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Any:
-    x = _channels(x, weight, bias)
+    x = _channels(input, weight, bias)
     if x is None or running_mean is not None or running_var is not None:
         return None
     x, first = per_channel(x, weight, bias)
@@ -117,23 +117,23 @@ def _batch_norm(
 
 
 @implements(F.linear)
-def _linear(x: Any, weight: Any, bias: Any = None) -> Any:
-    if not isinstance(x, Channels) or x.values.dim() != 2:
+def _linear(input: Any, weight: Any, bias: Any = None) -> Any:
+    if not isinstance(input, Channels) or input.values.dim() != 2:
         return None
-    reduced, reduced_bias, index = _dense(x, weight, bias)
-    return Channels(F.linear(x.values, reduced, reduced_bias), index, x.memory)
+    reduced, reduced_bias, index = _dense(input, weight, bias)
+    return Channels(F.linear(input.values, reduced, reduced_bias), index, input.memory)
 
 
 @implements(F.dropout)
-def _dropout(x: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
-    return None if training else x
+def _dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
+    return None if training else input
 
 
 @implements(F.pad)
-def _pad(x: Any, pad: Sequence[int], *options: Any, **named: Any) -> Any:
-    if not isinstance(x, Channels) or len(pad) > 2 * (x.values.dim() - 2):  # of the channels, too
+def _pad(input: Any, pad: Sequence[int], *options: Any, **named: Any) -> Any:
+    if not isinstance(input, Channels) or len(pad) > 2 * (input.values.dim() - 2):  # of the channels, too
         return None
-    return x.with_values(F.pad(x.values, pad, *options, **named))
+    return input.with_values(F.pad(input.values, pad, *options, **named))
 
 
 @lru_cache(CACHED)
@@ -143,8 +143,8 @@ def _concatenated(*indices: Index) -> Index:
 
 
 @implements(torch.cat)
-def _cat(tensors: Sequence[Any], dim: int = 0) -> Any:
-    if dim != 1 or not all(isinstance(tensor, Channels) for tensor in tensors):
+def _cat(tensors: Sequence[Any], dim: int = 0, *, axis: int | None = None) -> Any:
+    if (dim if axis is None else axis) != 1 or not all(isinstance(tensor, Channels) for tensor in tensors):
         return None
     values = torch.cat([tensor.values for tensor in tensors], dim=1)
     return Channels(values, _concatenated(*(tensor.index for tensor in tensors)), tensors[0].memory)

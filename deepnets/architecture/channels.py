@@ -6,7 +6,8 @@ network pass on its distinct channels and, for each of the C channels, which of 
 weights of its distinct outputs, and adds the weights of equal inputs.  This is exact except for rounding errors.
 
 `channel_functions` has the layers.  Functions, methods and operators that are listed neither there nor here get the
-whole tensor.  Functions and methods that change a tensor in place are refused; `+=` and the like are not.
+whole tensor.  Functions and methods such as `relu_` that change a tensor in place are refused; `+=` and the like, and
+functions with `inplace=True`, are not.
 """
 
 from __future__ import annotations
@@ -191,9 +192,20 @@ class Channels(CompactTensor):
         """Apply a function of PyTorch to arguments among which is an instance."""
         if args and isinstance(args[0], Channels):
             _check_not_in_place(function.__name__)
+            x, options = args[0], kwargs or {}
             if function in _ELEMENTWISE:
-                return args[0].with_values(function(args[0].values, *args[1:], **(kwargs or {})))
+                result = x.with_values(function(x.values, *args[1:], **options))
+            else:
+                result = super().__torch_function__(function, types, args, options)
+            return x.become(result) if options.get("inplace") else result
         return super().__torch_function__(function, types, args, kwargs)
+
+    def become(self, result: Any) -> Channels:
+        """Take the values of a result, a tensor or `Channels`, under all names of this tensor."""
+        if not isinstance(result, Channels):
+            result = Channels(result, Index.identity(result.shape[1]), self.memory)
+        self.values, self.index = result.values, result.index
+        return self
 
     def __getattr__(self, name: str) -> Any:
         """Attributes of tensors are those of the whole tensor."""
@@ -241,11 +253,7 @@ def _in_place(name: str) -> Callable[..., Any]:
     """An operator such as `+=`, which changes the tensor under all of its names, as that of a tensor does."""
 
     def apply(self: Channels, other: Any) -> Channels:
-        result = getattr(self, name)(other)
-        if not isinstance(result, Channels):
-            result = Channels(result, Index.identity(result.shape[1]), self.memory)
-        self.values, self.index = result.values, result.index
-        return self
+        return self.become(getattr(self, name)(other))
 
     return apply
 
@@ -315,7 +323,8 @@ def _combined(x: Channels, other: Any, function: Callable[[Tensor, Tensor], Tens
 def _numbered(tensors: Sequence[Tensor]) -> Index:
     """Which rows of tensors `(C, ...)` are equal."""
     numbers: dict[bytes, int] = {}
-    arrays = [tensor.detach().cpu().contiguous().numpy() for tensor in tensors]
+    flat = (tensor.detach().cpu().unsqueeze(-1).flatten(1).contiguous() for tensor in tensors)
+    arrays = [each.view(torch.uint8).numpy() for each in flat]  # NumPy has no bfloat16
     rows = (b"".join(array[row].tobytes() for array in arrays) for row in range(len(arrays[0])))
     return Index(np.array([numbers.setdefault(row, len(numbers)) for row in rows], np.int64))
 

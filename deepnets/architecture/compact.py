@@ -5,6 +5,7 @@ It needs no knowledge of how the parameters were made: equal rows of weights are
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -27,7 +28,8 @@ class CompactModel:
         From images to outputs: a module, or a function that uses one.  Its parameters must not change, and must be the
         same tensors in every call.
     model
-        The module that a function uses, if any: its convolutions find equal outputs of any inputs.  It gets hooks.
+        The module that a function uses, if any: its convolutions find equal outputs of any inputs.  It has hooks during
+        a call.
 
     Examples
     --------
@@ -42,9 +44,7 @@ class CompactModel:
     def __init__(self, function: Callable[[Any], Any], model: nn.Module | None = None) -> None:
         self.function = function
         self._memory: Memory = {}
-        for module in model.modules() if model else ():
-            if isinstance(module, nn.Conv2d):
-                module.register_forward_pre_hook(self._wrapped, with_kwargs=True)
+        self._convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)] if model else []
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Any:
@@ -59,8 +59,13 @@ class CompactModel:
         -------
         What `function` returns.
         """
-        return whole(self.function(Channels(images, Index.identity(images.shape[1]), self._memory)))
+        with contextlib.ExitStack() as hooks:
+            for module in self._convolutions:
+                hooks.enter_context(module.register_forward_pre_hook(self._wrapped, with_kwargs=True))
+            return whole(self.function(Channels(images, Index.identity(images.shape[1]), self._memory)))
 
     def _wrapped(self, module: nn.Module, inputs: Any, named: dict[str, Any]) -> Any:
         x = inputs[0] if inputs else named["input"]
-        return (x if isinstance(x, Channels) else Channels(x, Index.identity(x.shape[1]), self._memory),), {}
+        if isinstance(x, Tensor) and x.dim() == 4:  # not of a single image
+            x = Channels(x, Index.identity(x.shape[1]), self._memory)
+        return (x,), {}

@@ -93,6 +93,11 @@ class Repeated(CompactTensor):
     def __init__(self, block: Tensor, shape: Sequence[int]) -> None:
         self.block, self.shape = block, torch.Size(shape)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the elements."""
+        return self.block.dtype
+
     def whole(self) -> Tensor:
         """The whole tensor, which passes gradients on to the block."""
         return tile(self.block, self.shape)

@@ -11,7 +11,7 @@ operations without a path to the output are skipped.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -60,7 +60,8 @@ def run_network(
     Returns
     -------
     Tensor
-        Logits, `(B, num_classes)`.
+        Logits, `(B, num_classes)`.  On a CPU, those of networks with separable or dilated convolutions can be
+        differentiated once: second derivatives raise a `RuntimeError`.
 
     Raises
     ------
@@ -267,7 +268,7 @@ RECTIFYING = frozenset(
 """Primitives that start with a ReLU."""
 
 
-@cache
+@lru_cache(1024)
 def _used_states(genotype: Genotype, reduction: bool) -> tuple[bool, ...]:
     """For every state of a cell, whether the output of the cell depends on it."""
     genes, concat = (

@@ -58,7 +58,7 @@ def parse_genotype(genotype: Any) -> Genotype:
     ----------
     genotype
         A `Genotype`, its dictionary, a name in `deepnets.GENOTYPES`, or one of the forms in the head of this module: a
-        text, or the lists or numbers that it stands for.
+        text, or the lists or numbers that it stands for, also as NumPy arrays.
 
     Returns
     -------
@@ -93,12 +93,20 @@ def parse_genotype(genotype: Any) -> Genotype:
     fields = ("normal", "normal_concat", "reduce", "reduce_concat")
     if all(hasattr(genotype, name) for name in fields):  # the named tuple of DARTS
         return _genotype({name: getattr(genotype, name) for name in fields})
+    genotype = _plain(genotype)
     if isinstance(genotype, Sequence):
         if len(genotype) == len(NAS201_EDGES) and all(_is_integer(number) for number in genotype):
             return _from_nas201([_named(NAS201_OPERATIONS, number, genotype) for number in genotype])
         if len(genotype) == 2 and all(isinstance(cell, Sequence) and not isinstance(cell, str) for cell in genotype):
             return _from_compact(genotype)
     raise _unknown(genotype)
+
+
+def _plain(value: Any) -> Any:
+    """Return lists and numbers in the place of arrays and numbers of NumPy."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return [_plain(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
 def _unknown(genotype: Any) -> ConfigError:

@@ -83,6 +83,11 @@ class Network(nn.Module):
         drop_path: float = 0.0,
     ) -> None:
         super().__init__()
+        if not isinstance(config, NetworkConfig):
+            raise ConfigError(
+                f"config: expected a NetworkConfig, got {type(config).__name__}; for a genotype, use "
+                "Network(NetworkConfig(genotype, n_cells=8, C=32))"
+            )
         num_classes, image_size = checked_task(num_classes, image_size)
         if not 0 <= drop_path < 1:
             raise ConfigError(f"drop_path: expected a probability of at least 0 and below 1, got {drop_path!r}")

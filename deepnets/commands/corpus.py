@@ -213,7 +213,7 @@ def _parquet(options: argparse.Namespace) -> None:
         splits = list(options.splits)
     else:
         stored = _stored_splits(options.data)
-        splits = stored if options.splits == ["all"] else _selected(options.splits, [*stored, "predefined"])
+        splits = _selected(options.splits, [*stored, "predefined"], stored)
     files = export_parquet(options.data, out, splits, graphs=options.graphs, overwrite=options.overwrite)
     for path in files.values():
         print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
@@ -269,8 +269,10 @@ def _stored_splits(folder: Path | str) -> list[str]:
     return splits
 
 
-def _selected(names: Sequence[str], available: Sequence[str]) -> list[str]:
-    splits = list(available) if list(names) == ["all"] else list(dict.fromkeys(names))
+def _selected(names: Sequence[str], available: Sequence[str], every: Sequence[str] | None = None) -> list[str]:
+    """Return the splits that are named; "all" stands for those in `every`, by default all that are available."""
+    every = available if every is None else every
+    splits = list(dict.fromkeys(split for name in names for split in (every if name == "all" else [name])))
     for split in splits:
         if split not in available:
             raise ConfigError(f"--splits: unknown {split!r}; available are {', '.join(available)}")

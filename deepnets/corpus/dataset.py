@@ -278,7 +278,7 @@ class DeepNets1M:
         virtual_edges: int = 1,
         targets: str | Sequence[str] = (),
         *,
-        table: pd.DataFrame | None = None,
+        table: pd.DataFrame | pd.Series | None = None,
         shapes: bool = False,
         transform: Callable[[Any], Any] | None = None,
     ) -> PyGDataset:
@@ -298,7 +298,8 @@ class DeepNets1M:
             - columns of `DeepNets1M.table` with numbers.
         table
             One row per network, such as accuracies that `benchmark.analyses.read_accuracies` reads from a folder of
-            results.  Its index, or its column `index`, is the position in the split.  Missing networks get NaN.
+            results, or a series, which is named like its target.  Its index, or its column `index`, is the position in
+            the split.  Missing networks get NaN.
         transform
             Function that is applied to each graph.
 

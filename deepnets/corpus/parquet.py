@@ -11,7 +11,15 @@ import pandas as pd
 
 from deepnets.corpus.dataset import DeepNets1M
 from deepnets.corpus.layout import NETWORK_SPLITS
-from deepnets.support import ConfigError, MissingDependencyError, atomic_write, install_command, replace_file
+from deepnets.support import (
+    ConfigError,
+    FormatError,
+    MissingDependencyError,
+    atomic_write,
+    in_one_line,
+    install_command,
+    replace_file,
+)
 
 __all__ = ["export_parquet", "write_parquet"]
 
@@ -110,7 +118,8 @@ def export_parquet(
     ------
     ConfigError
         If no split is given, or one is unknown; if the folder has a file of a split and `overwrite` is not set; or if
-        it has a `README.md` that this function did not write.
+        it has a `README.md` that this function did not write, or other splits with other columns, with or without
+        graphs.
     MissingDataError
         If a split has not been built.
     MissingDependencyError
@@ -130,7 +139,7 @@ bnfree, predefined, got nothing
     if not splits or not set(splits) <= set(NETWORK_SPLITS):
         got = ", ".join(split for split in splits if split not in NETWORK_SPLITS) or "nothing"
         raise ConfigError(f"splits: expected one or more of {known}, got {got}")
-    _import_pyarrow()
+    _, parquet = _import_pyarrow()
     opened = {split: DeepNets1M(root, split) for split in dict.fromkeys(splits)}
     files = {split: _file_of(out, split) for split in opened}
     for path in files.values():
@@ -138,6 +147,17 @@ bnfree, predefined, got nothing
             raise ConfigError(
                 f"{path}: already exists; leave out this split, or replace the file (--overwrite, overwrite=True)"
             )
+    for split in NETWORK_SPLITS:
+        if split not in opened and _file_of(out, split).exists():
+            try:
+                names = parquet.read_schema(_file_of(out, split)).names
+            except (OSError, ValueError) as error:  # errors of pyarrow are one of these
+                raise FormatError(f"{_file_of(out, split)}: cannot be read: {in_one_line(error, 200)}") from error
+            if ("node_types" in names) is not graphs:
+                raise ConfigError(
+                    f"{_file_of(out, split)}: was written {'without' if graphs else 'with'} graphs; splits of one "
+                    "folder have the same columns, so choose another folder, or export this split again, too"
+                )
     readme = Path(out) / "README.md"
     if readme.exists() and _TITLE.encode() not in readme.read_bytes():
         raise ConfigError(f"{readme}: already exists, and is not that of an exported corpus; choose another folder")

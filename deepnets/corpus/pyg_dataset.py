@@ -92,7 +92,7 @@ class PyGDataset(Dataset):  # type: ignore[misc]
         virtual_edges: int = 1,
         targets: str | Sequence[str] = (),
         *,
-        table: pd.DataFrame | None = None,
+        table: pd.DataFrame | pd.Series | None = None,
         shapes: bool = False,
         transform: Callable[[Any], Any] | None = None,
     ) -> None:
@@ -175,7 +175,7 @@ def _computed(name: str, nets: Graphs, index: int, graph: Graph | None) -> int:
 
 
 def _known_targets(
-    nets: Graphs, names: Sequence[str], table: pd.DataFrame | None
+    nets: Graphs, names: Sequence[str], table: pd.DataFrame | pd.Series | None
 ) -> tuple[dict[str, npt.NDArray[np.float64]], tuple[str, ...]]:
     """Return the values of targets, NaN where unknown, and the names of those that are computed when needed."""
     given = pd.DataFrame() if table is None else _indexed(table, len(nets))
@@ -192,7 +192,7 @@ def _known_targets(
         else:
             own = nets.table if own is None else own
             if name not in own:
-                known = ", ".join(dict.fromkeys([*given.columns, *COMPUTED, *own.columns]))
+                known = ", ".join(dict.fromkeys([*map(str, given.columns), *COMPUTED, *own.columns]))
                 raise ConfigError(f"targets: unknown {name!r}; expected some of {known}")
             column = own[name]
         if not pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype):
@@ -201,8 +201,12 @@ def _known_targets(
     return values, tuple(computed)
 
 
-def _indexed(table: pd.DataFrame, count: int) -> pd.DataFrame:
+def _indexed(table: pd.DataFrame | pd.Series, count: int) -> pd.DataFrame:
     """Return a table whose index is the position in the split, without rows of networks beyond the last one."""
+    if isinstance(table, pd.Series):
+        table = table.to_frame()
+    if not isinstance(table, pd.DataFrame):
+        raise ConfigError(f"table: expected a pandas.DataFrame, got {type(table).__name__}")
     table = table.set_index("index") if "index" in table.columns else table
     if not pd.api.types.is_integer_dtype(table.index.dtype):
         raise ConfigError(f"table: expected the positions of networks as index, got {table.index.dtype}")

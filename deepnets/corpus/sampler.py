@@ -26,9 +26,9 @@ class MetaBatchSampler:
     meta_batch_size
         Number of networks in a meta-batch.
     max_nodes
-        Largest total number of nodes in a meta-batch.  By default 275 per network, but at least 2,200, and no limit for
-        meta-batches of one network (Knyazev et al., ICML 2023).  For meta-batches of 8, this is the limit of Knyazev et
-        al. (NeurIPS 2021).
+        Largest total number of nodes in a meta-batch; with several processes, the limit is for the sum of theirs.  By
+        default 275 per network, but at least 2,200 for all processes together, and no limit for meta-batches of one
+        network (Knyazev et al., ICML 2023).  For meta-batches of 8, this is the limit of Knyazev et al. (NeurIPS 2021).
     seed
         Seed of the order.
     rank, world_size
@@ -77,11 +77,12 @@ class MetaBatchSampler:
         self._num_nodes = nets.num_nodes
         self._world_size = checked_integer("world_size", world_size, at_least(1))
         self._rank = checked_integer("rank", rank, range(self._world_size))
-        self._size = checked_integer("meta_batch_size", meta_batch_size, at_least(1)) * self._world_size
+        meta_batch_size = checked_integer("meta_batch_size", meta_batch_size, at_least(1))
+        self._size = meta_batch_size * self._world_size
         self._limit: int | None = None
         if max_nodes is not None:
-            self._limit = checked_integer("max_nodes", max_nodes, at_least(1))
-        elif self._size > 1:
+            self._limit = checked_integer("max_nodes", max_nodes, at_least(1)) * self._world_size
+        elif meta_batch_size > 1:
             self._limit = 2200 * max(8, self._size) // 8
         if self._limit is not None and int(self._num_nodes.min()) > self._limit:
             raise ConfigError(f"max_nodes: no network has as few as {self._limit} nodes")

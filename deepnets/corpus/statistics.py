@@ -151,7 +151,7 @@ def compute_statistics(architectures: npt.NDArray[np.void]) -> tuple[npt.NDArray
     Returns
     -------
     statistics
-        `(n,)` records of `STATISTICS`, with `candidate` 0.
+        `(n,)` records of `STATISTICS`; the numbers of candidates are 0 to n - 1.
     wiring
         `deepnets.corpus.WIRING` rows of all graphs, one after the other.
 
@@ -164,6 +164,7 @@ def compute_statistics(architectures: npt.NDArray[np.void]) -> tuple[npt.NDArray
     (122, 152)
     """
     statistics = np.zeros(len(architectures), STATISTICS)
+    statistics["candidate"] = np.arange(len(architectures))
     if len(architectures) == 0:
         return statistics, np.zeros(0, WIRING)
     buffer = new_graph_buffer(int(architectures["n_cells"].max()), int(architectures["steps"].max()))

@@ -173,8 +173,8 @@ class FolderSource:
             return self.statistics()
         if statistics.fingerprint != self.fingerprint:
             raise ConfigError(
-                f"images: {self.name.text}: the files in {self.folder} have changed since the run began; use another "
-                "folder for the run"
+                f"images: {self.name.text}: the files in {self.folder}, or the size of the images, have changed since "
+                "the run began; use another folder for the run"
             )
         return statistics
 

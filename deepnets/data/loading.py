@@ -31,7 +31,6 @@ from deepnets.support import (
     Registry,
     at_least,
     checked_integer,
-    is_attribute,
     naming_extras,
 )
 
@@ -110,6 +109,8 @@ IMAGE_SETS: Registry[ImageLoader] = Registry(
     },
 )
 """Loaders of image sets, by name; iterate over it to list the names."""
+
+_BUILT_IN = frozenset(IMAGE_SETS)
 
 
 class ImageSetInfo(NamedTuple):
@@ -300,7 +301,7 @@ def open_images(
         images = loader(
             split, root=root, download=download, device=device, image_size=image_size, noise=float(noise), **options
         )
-        if is_attribute(name):
+        if name not in _BUILT_IN:
             images = _checked(images, name, split)
     if corruption is None:
         return images

@@ -49,7 +49,13 @@ def open_source(
 
 
 def run_statistics(
-    folder: Path | str, name: str, *, root: Path | str | None = None, download: bool = False, store: bool = True
+    folder: Path | str,
+    name: str,
+    *,
+    root: Path | str | None = None,
+    download: bool = False,
+    image_size: int | None = None,
+    store: bool = True,
 ) -> ImageStatistics | None:
     """Return the statistics of an image set for a run: those that are stored beside it, or else computed and stored.
 
@@ -57,8 +63,8 @@ def run_statistics(
     ----------
     folder : Path or str
         Folder of the run.
-    name, root, download
-        As for `deepnets.data.open_images`.
+    name, root, download, image_size
+        As for `deepnets.data.open_images`, to which the statistics are to be passed: those of other sizes differ.
     store : bool, default True
         Whether to store statistics that were computed: False in all but one of several processes.
 
@@ -77,7 +83,7 @@ def run_statistics(
     >>> run_statistics("runs/new", "digits") is None
     True
     """
-    source = open_source(name, root=root, download=download)
+    source = open_source(name, root=root, image_size=image_size, download=download)
     if source is None:
         return None
     found = read_statistics(folder, name)

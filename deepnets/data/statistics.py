@@ -119,7 +119,7 @@ def read_statistics(folder: Path | str, name: str) -> ImageStatistics | None:
         mean, std = (tuple(float(value) for value in found[key]) for key in ("mean", "std"))
         valid = len(mean) == len(std) == 3 and all(map(math.isfinite, (*mean, *std))) and min(std) > 0
         statistics = ImageStatistics(mean, std, int(found["num_images"]), str(found["fingerprint"]))  # type: ignore[arg-type]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise FormatError(f"{path}: {name}: is not valid: {in_one_line(error)}; remove the file") from error
     if not valid:
         raise FormatError(f"{path}: {name}: expected three means and standard deviations; remove the file")

@@ -27,6 +27,9 @@ __all__ = ["ByteTokenizer", "FileTokenizer", "Tokenizer", "open_tokenizer"]
 _PIECE = 1 << 18
 """Characters that a tokenizer of a file encodes at once, up to the end of a line; each takes some hundred bytes."""
 
+_TOKENS = 1 << 20
+"""Tokens have smaller numbers than this, or than the number of tokens of the file: models have a row for each."""
+
 _MOST_GROWTH = 64
 """Largest factor by which the rules of a file may lengthen a text before it is cut into tokens."""
 
@@ -113,7 +116,9 @@ class FileTokenizer:
             )
         self._path, self._piece = path, _PIECE // growth
         self.name = path.name
-        self.vocabulary_size = int(self._tokenizer.get_vocab_size())
+        ids = self._tokenizer.get_vocab().values()
+        self._limit = max(_TOKENS, len(ids))
+        self.vocabulary_size = 1 + max((each for each in ids if each < self._limit), default=-1)  # ids may have gaps
 
     def encode(self, text: bytes, source: str) -> Tensor:
         """Return the tokens, `(n,) int32`.
@@ -142,7 +147,7 @@ class FileTokenizer:
             raise
         except BaseException as error:  # a panic of the library is no Exception
             raise FormatError(f"{self._path}: this tokenizer fails for the text: {in_one_line(error, 200)}") from None
-        if ids.max(initial=0) > np.iinfo(np.int32).max:
+        if ids.max(initial=0) >= self._limit:
             raise FormatError(f"{self._path}: this tokenizer has the token {ids.max()}, which is too large")
         return ids.astype(np.int32)
 
@@ -158,7 +163,7 @@ def _growth(normalizer: Any) -> int:
         normalizer.get("prepend"),
         *_replacements(normalizer.get("precompiled_charsmap")),
     ]
-    return max(1, *(len(text) for text in added if isinstance(text, str | bytes)))
+    return max([1, *(len(text) for text in added if isinstance(text, str | bytes))])
 
 
 def _replacements(charsmap: Any) -> list[bytes]:

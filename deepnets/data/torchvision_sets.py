@@ -179,7 +179,8 @@ class TorchvisionSource:
             statistics = self.statistics()
         elif statistics.fingerprint != self.fingerprint:
             raise ConfigError(
-                f"images: {self.name.text} has changed since the run began; use another folder for the run"
+                f"images: {self.name.text}, or the size of its images, has changed since the run began; use another "
+                "folder for the run"
             )
         options = {"side": self._side, "device": device, "noise": noise}
         return in_memory(self.name, split, self._pixels(rows), labels, len(self.classes), statistics, **options)  # type: ignore[arg-type]

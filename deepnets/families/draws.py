@@ -29,6 +29,7 @@ __all__ = ["Draws", "RandomDraws", "Rule", "check_rule", "draw_config"]
 
 T = TypeVar("T")
 
+MAX_FIELDS = 100
 MAX_REPEATS = 1000
 MAX_VALUE = 10**9
 _SCALARS = (bool, int, float, str, type(None))
@@ -109,6 +110,8 @@ def check_rule(rule: Any, where: str) -> None:
         return
     if not isinstance(rule, Mapping) or not rule:
         raise ConfigError(f"{where}: expected a rule, a mapping from fields to values, got {abbreviated(rule)}")
+    if len(rule) > MAX_FIELDS:
+        raise ConfigError(f"{where}: expected at most {MAX_FIELDS} fields, got {len(rule)}")
     known: list[str] = []
     for name, values in rule.items():
         if not isinstance(name, str) or not name.isidentifier():
@@ -156,7 +159,7 @@ def _check_scalar(value: Any, where: str) -> None:
         raise ConfigError(f"{where}: expected a number of at most {MAX_VALUE:,}, got {abbreviated(value)}")
 
 
-def draw_config(rule: Rule, draws: Draws) -> dict[str, Any]:
+def draw_config(rule: Rule, draws: Draws, replaced: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Draw a configuration.
 
     Parameters
@@ -165,6 +168,9 @@ def draw_config(rule: Rule, draws: Draws) -> dict[str, Any]:
         A rule that `check_rule` accepts.
     draws
         The stream of random numbers.
+    replaced
+        Values that fields get instead of those that are drawn.  Fields that repeat over such a field have its number of
+        draws.
 
     Returns
     -------
@@ -181,13 +187,18 @@ def draw_config(rule: Rule, draws: Draws) -> dict[str, Any]:
     >>> rule = {"depth": {"from": 2, "to": 2}, "widths": {"repeat": "depth", "of": [16]}, "bias": False}
     >>> draw_config(rule, RandomDraws(0, "train", 0))
     {'depth': 2, 'widths': [16, 16], 'bias': False}
+    >>> draw_config(rule, RandomDraws(0, "train", 0), {"depth": 3})
+    {'depth': 3, 'widths': [16, 16, 16], 'bias': False}
     """
+    replaced = replaced or {}
     if callable(rule):
-        return rule(draws)
-    config: dict[str, Any] = {}
+        config = rule(draws)
+        return {**config, **replaced} if replaced else config
+    config = {}
     for name, values in rule.items():
-        config[name] = _drawn(values, draws, config, name)
-    return config
+        drawn = _drawn(values, draws, config, name)  # also if it is replaced: other fields are those of the same stream
+        config[name] = replaced.get(name, drawn)
+    return {**config, **replaced}
 
 
 def _drawn(values: Any, draws: Draws, config: Mapping[str, Any], name: str) -> Any:

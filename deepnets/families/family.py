@@ -21,6 +21,10 @@ TASKS = ("images", "text")
 MAX_ATTEMPTS = 10_000
 """Candidates for one network before a rule is given up."""
 
+MAX_CHARACTERS = 200_000_000
+"""A search for distinct configurations is given up when its candidates have more characters, as JSON, with 100 more for
+each candidate; 500 more are allowed for each network of the split.  It takes less than two minutes for small splits."""
+
 MAX_NETWORKS = 1_000_000
 
 
@@ -182,7 +186,9 @@ class Family:
             raise ConfigError(f"family {self.name}: has no split {name!r}; use one of {', '.join(self.splits)}")
         return self.splits[name]
 
-    def draw(self, split: str, index: int, seed: int = 0, attempt: int = 0) -> dict[str, Any]:
+    def draw(
+        self, split: str, index: int, seed: int = 0, attempt: int = 0, replaced: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
         """Draw a candidate, a pure function of the arguments; it may belong to another split.
 
         Parameters
@@ -195,6 +201,8 @@ class Family:
             Seed of the family.
         attempt : int, default 0
             Number of the candidate for this network.
+        replaced : mapping, optional
+            Fields that replace those that are drawn.
 
         Returns
         -------
@@ -211,7 +219,7 @@ class Family:
         if isinstance(own, Mapping) and isinstance(self.rule, Mapping):
             rule = {**self.rule, **own}
         try:
-            config = draw_config(rule, RandomDraws(seed, split, index, attempt))
+            config = draw_config(rule, RandomDraws(seed, split, index, attempt), replaced)
         except ConfigError as error:
             raise ConfigError(f"family {self.name}: {error}") from error
         except Exception as error:  # a rule may be any function
@@ -243,8 +251,8 @@ class Family:
         count : int, optional
             Number of networks; that of the split by default.
         replaced : mapping, optional
-            Fields that replace those of every candidate.  If they leave fewer distinct configurations than a split has
-            networks, it is smaller.
+            Fields that replace those of every candidate.  If they leave fewer distinct configurations than a split of
+            distinct ones has networks, it is smaller.
 
         Returns
         -------
@@ -253,28 +261,53 @@ class Family:
         Raises
         ------
         ConfigError
-            If the rule makes too few configurations; raised by this method if they are distinct, and otherwise when a
-            configuration is read.  If given configurations are not as many as the split has networks, are no fields
-            by name, or are not distinct although the split is.
+            If the rule makes too few configurations, or finding them takes too many candidates; raised by this method
+            if they are distinct, and otherwise when a configuration is read.  If given configurations are not as many
+            as the split has networks, are no fields by name, or are not distinct although the split is.
         """
         replaced = replaced or {}
         chosen = self.split(split)
         count = chosen.size if count is None else checked_integer("count", count, at_least(1))
         if chosen.configs is not None:
-            given = chosen.configs() if callable(chosen.configs) else chosen.configs
-            _check_given(f"family {self.name}, split {split}: configs", given, chosen)
-            return [{**config, **replaced} for config in given[:count]]
+            return [config for _, config in self._given(split, replaced)][:count]
         drawn = _DrawnConfigs(self, split, seed, count, replaced)
         if not chosen.distinct:
             return drawn
         found: dict[str, dict[str, Any]] = {}
+        left = MAX_CHARACTERS + 500 * count
         for index in range(count):
-            config = drawn.candidate(index, found)
+            config, left = drawn.candidate(index, found, left)
             if config is None and replaced and found:  # what was replaced leaves fewer than the split has
                 break
             config = config or drawn.give_up(index)
             found[canonical(config)] = config
         return list(found.values())
+
+    def names(self, split: str, replaced: Mapping[str, Any] | None = None) -> Sequence[str]:
+        """Return the names of the configurations of a split, in the order of `configs`; empty if they have none.
+
+        Parameters
+        ----------
+        split : str
+            Name of the split.
+        replaced : mapping, optional
+            As in `configs`.
+        """
+        return [name for name, _ in self._given(split, replaced or {})] if self.split(split).names else ()
+
+    def _given(self, split: str, replaced: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+        """Return the names and the configurations that a split states itself."""
+        chosen = self.split(split)
+        given: Any = chosen.configs() if callable(chosen.configs) else chosen.configs
+        _check_given(f"family {self.name}, split {split}: configs", given, chosen)
+        names = chosen.names or [""] * len(given)
+        pairs = [(name, {**config, **replaced}) for name, config in zip(names, given)]
+        if chosen.distinct and replaced:  # the first one of those that have become equal
+            kept: dict[str, tuple[str, dict[str, Any]]] = {}
+            for pair in pairs:
+                kept.setdefault(canonical(pair[1]), pair)
+            pairs = list(kept.values())
+        return pairs
 
     @property
     def identity(self) -> str:
@@ -325,18 +358,27 @@ class _DrawnConfigs(Sequence[dict[str, Any]]):
             raise IndexError(index)
         return self.first(index % self.length)
 
-    def candidate(self, index: int, others: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Return the first candidate for a network that the split may hold and that is none of the others, if any."""
+    def candidate(self, index: int, others: Mapping[str, Any], left: int) -> tuple[dict[str, Any] | None, int]:
+        """Return the first candidate for a network that the split may hold and that is none of the others, if any.
+
+        Also return what is left of the number of characters that the search may take.
+        """
         for attempt in range(MAX_ATTEMPTS):
-            config = {**self.family.draw(self.split, index, self.seed, attempt), **self.replaced}
+            config = self.family.draw(self.split, index, self.seed, attempt, self.replaced)
             text = canonical(config)
+            left -= 100 + len(text)
             if self.part[0] <= _place(text) < self.part[1] and text not in others:
-                return config
-        return None
+                return config, left
+            if left < 0:
+                raise ConfigError(
+                    f"family {self.family.name}: split {self.split}: the search for its configurations takes too long; "
+                    "declare a smaller split, or a larger part of all configurations"
+                )
+        return None, left
 
     def first(self, index: int) -> dict[str, Any]:
         """Return the first candidate for a network that the split may hold."""
-        return self.candidate(index, {}) or self.give_up(index)
+        return self.candidate(index, {}, MAX_CHARACTERS)[0] or self.give_up(index)
 
     def give_up(self, index: int) -> NoReturn:
         """Raise the error for a network without a candidate."""

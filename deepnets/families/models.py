@@ -115,7 +115,8 @@ def build_model(
             built: Any = load_model(f"{library}:{_classifier(library, name)}", **{**given, **arguments})
         else:
             make = MODELS[model] if isinstance(model, str) else model
-            known = inspect.signature(make).parameters
+            known: Any = inspect.signature(make).parameters
+            known = {*known, "num_classes"} if _is_of_library(make) else {*known}  # in their `**kwargs`
             given = {key: value for key, value in offered.items() if key in known}
             built = make(**{**given, **arguments})
     except MissingDependencyError:
@@ -129,6 +130,10 @@ def build_model(
     if not isinstance(built, nn.Module):
         raise ConfigError(f"{where}: expected a torch.nn.Module, got {type(built).__name__}")
     return built
+
+
+def _is_of_library(make: Callable[..., nn.Module]) -> bool:
+    return str(getattr(make, "__module__", "")).partition(".")[0] in LIBRARIES
 
 
 def _classifier(library: str, name: str) -> str:

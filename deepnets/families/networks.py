@@ -6,6 +6,7 @@ import hashlib
 import operator
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple, overload
@@ -166,9 +167,9 @@ class FamilyNetworks:
         Vocabulary of the graphs, as in `deepnets.trace`.
     **options
         Arguments of the model, or fields of the configurations, that replace those of the family, such as
-        ``patch_size=2`` or ``vocab_size=256``.  Fields are replaced before configurations are divided among splits by
-        their hash, so these splits have none in common; do not replace the fields in which the rules of splits differ.
-        Splits of distinct configurations are smaller if too few are left.
+        ``patch_size=2`` or ``vocab_size=256``.  Fields are replaced while configurations are drawn, before these are
+        divided among splits by their hash, so splits have none in common; do not replace the fields in which the rules
+        of splits differ.  Splits of distinct configurations are smaller if too few are left.
 
     Attributes
     ----------
@@ -233,6 +234,7 @@ class FamilyNetworks:
         self._fixed = {name: value for name, value in options.items() if name in fields}
         self._arguments = {**self.family.arguments, **{k: v for k, v in options.items() if k not in fields}}
         self._configs = self.family.configs(self.split, self.seed, num_nets, self._fixed)
+        self._names = self.family.names(self.split, self._fixed)
         self.cache = TopologyCache(None if root is None else Path(root) / "families")
 
     @property
@@ -262,12 +264,12 @@ class FamilyNetworks:
 
     def config(self, index: int) -> dict[str, Any]:
         """Return the configuration of a network, plain values that JSON can represent."""
-        return dict(self._configs[self._position(index)])
+        return deepcopy(self._configs[self._position(index)])
 
     def name_of(self, index: int) -> str:
         """Return the name of a network, an empty text for most."""
-        names = self.family.split(self.split).names
-        return names[self._position(index)] if names else ""
+        position = self._position(index)
+        return self._names[position] if self._names else ""
 
     def network(self, config: int | Mapping[str, Any]) -> FamilyNetwork:
         """Return the network of a configuration, or of an index."""

@@ -42,7 +42,7 @@ class Convertible(Protocol):
     def distances(self, cutoff: int = 50) -> npt.NDArray[np.uint8]: ...
 
 
-def to_networkx(graph: Convertible, virtual_edges: int = 1) -> networkx.DiGraph:
+def to_networkx(graph: Convertible, virtual_edges: int = 1, *, plain: bool = False) -> networkx.DiGraph:
     """Convert a graph to networkx; see `Graph.to_networkx`.
 
     Examples
@@ -61,12 +61,16 @@ def to_networkx(graph: Convertible, virtual_edges: int = 1) -> networkx.DiGraph:
             type=NODE_TYPES[graph.node_types[node]],
             cell=int(graph.cells[node]),
             live=bool(graph.live[node]),
-            parameters=parameters[node],
+            parameters=_text(parameters[node]) if plain else parameters[node],
         )
     pairs, distances = _pairs(graph, virtual_edges)
     for (source, target), distance in zip(pairs.tolist(), distances.tolist()):
         converted.add_edge(source, target, distance=distance)
     return converted
+
+
+def _text(slots: tuple[ParameterSlot, ...]) -> str:
+    return ", ".join(f"{slot.name} ({'x'.join(map(str, slot.shape))})" for slot in slots)
 
 
 def to_pyg(graph: Convertible, virtual_edges: int = 1, *, shapes: bool = False) -> Data:

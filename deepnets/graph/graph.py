@@ -333,20 +333,30 @@ class Graph:
             longest_path=int(graph.levels.max()),
         )
 
-    def to_networkx(self, virtual_edges: int = 1) -> networkx.DiGraph:
+    def to_networkx(self, virtual_edges: int = 1, *, plain: bool = False) -> networkx.DiGraph:
         """Convert to networkx.
 
         Parameters
         ----------
         virtual_edges
             Largest distance that becomes an edge; 1, the default, for 1-hop edges only.
+        plain
+            Whether all attributes are numbers and texts, which networkx can write to files: `parameters` is then a text
+            of names and shapes.
 
         Returns
         -------
         networkx.DiGraph
             Nodes have the attributes `type`, `cell`, `live` and `parameters`, edges the attribute `distance`.
+
+        Examples
+        --------
+        >>> from deepnets import GENOTYPES, NetworkConfig, build_graph
+        >>> graph = build_graph(NetworkConfig(GENOTYPES["DARTS"], n_cells=4, C=32))
+        >>> graph.to_networkx(plain=True).nodes[1]["parameters"]
+        'stem.0.weight (96x3x3x3)'
         """
-        return conversion.to_networkx(self, virtual_edges)
+        return conversion.to_networkx(self, virtual_edges, plain=plain)
 
     def to_pyg(self, virtual_edges: int = 1, *, shapes: bool = False) -> Data:
         """Convert to PyTorch Geometric.

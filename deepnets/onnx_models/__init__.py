@@ -4,7 +4,7 @@ writer  `write_onnx`, a graph as an ONNX file of its own operators, which is rea
 reader  `read_onnx`, the graph of any ONNX model
 model   the operators of a model in the order of execution, and what each tensor is computed from
 rules   the rule for each operator: whether it becomes a node, and which of its inputs are parameters
-norms   normalizations that a model spells out in elementary operators
+norms   rules of normalizations, also of those that a model spells out in elementary operators
 files   importing the optional package `onnx`, and opening files
 
 Names are imported on first use; the package `onnx` is imported when a file is written or read.

@@ -108,14 +108,17 @@ class OnnxModel:
         self._producers: dict[str, Operator] = {}
         for tensor in self.graph.input:
             if tensor.name not in self._tensors:
-                kind = "" if tensor.type.tensor_type.elem_type in self._floats else "numbers"
-                self._values[tensor.name] = Value((INPUT,), (), kind)
+                self._values[tensor.name] = Value((INPUT,), (), self._kind_of_input(tensor.type.tensor_type))
         self._ranks, self._shapes = self._inferred(model)
 
     @property
     def _floats(self) -> tuple[int, ...]:
         kinds = self._onnx.TensorProto
         return kinds.FLOAT, kinds.FLOAT16, kinds.DOUBLE, kinds.BFLOAT16
+
+    def _kind_of_input(self, tensor: Any) -> str:
+        pixels = tensor.elem_type == self._onnx.TensorProto.UINT8 and len(tensor.shape.dim) >= 3
+        return "" if pixels or tensor.elem_type in self._floats else "numbers"
 
     def _of_file(self, name: str) -> Value:
         tensor = self._tensors[name]
@@ -213,6 +216,11 @@ class OnnxModel:
         if name in self._tensors:
             return (Pending(name, self._shape_of_file(name)),)
         return self.value(name).pending
+
+    def is_placeholder(self, name: str) -> bool:
+        """Return whether an exporter wrote a tensor for an argument that is missing: a `Constant` of equal elements."""
+        made = self.producer(name)
+        return made is not None and made.type == "Constant" and self.value(name) == CONSTANT
 
     def producer(self, name: str) -> Operator | None:
         """Return the operator that makes a tensor."""

@@ -1,6 +1,7 @@
-"""Normalizations that a model spells out in elementary operators, as exporters do for layer norm and group norm.
+"""Normalizations: the rules of their operators, and those that a model spells out in elementary operators.
 
-The operators become one node when a parameter scales or shifts their result:
+Exporters spell out layer norm and group norm.  The elementary operators become one node when a parameter scales or
+shifts their result:
 
     y = (x - mean(x)) / sqrt(mean((x - mean(x)) ** 2) + eps)    layer norm
     y = x / sqrt(mean(x ** 2) + eps)                            RMSNorm
@@ -15,9 +16,9 @@ import math
 
 from deepnets.graph import ParameterSlot
 from deepnets.onnx_models.model import Normalized, OnnxModel, Operator
-from deepnets.tracing import Pending, Value
+from deepnets.tracing import Pending, Value, chain, settle, union
 
-__all__ = ["scaled", "shifted", "spelled_out"]
+__all__ = ["normalization", "scaled", "shifted", "skip_normalization", "spelled_out"]
 
 _SKIPPED = ("Cast", "Identity", "Add", "Clip", "Max")  # between the mean and the square root
 
@@ -110,3 +111,52 @@ def _with_parameter(model: OnnxModel, operator: Operator, value: Value, role: st
     for name in operator.outputs:
         model.normalized[name] = Normalized(kind, node)
     return Value((node,))
+
+
+# --- rules of operators ---
+
+
+def normalization(kind: str, model: OnnxModel, operator: Operator) -> Value:
+    """Return the value of a normalized tensor: a node if the operator has a weight or a bias."""
+    value = model.value(operator.input(0))
+    if kind == "bn":
+        model.statistics.update(operator.inputs[3:5])
+    if operator.type == "InstanceNormalization" and _is_identity(model, operator):
+        for name in operator.outputs:
+            model.normalized[name] = Normalized("gn", None)
+        return value
+    if not value.nodes:  # of a weight that is standardized
+        return union([model.value(name) for name in operator.inputs if name not in model.statistics])
+    roles = zip(operator.inputs[1:3], ("norm_weight", "norm_bias"))
+    given = [(name, role) for name, role in roles if name and not model.is_placeholder(name)]
+    computed = [node for name, _ in given for node in model.value(name).nodes]
+    pending = [(parameter, role) for name, role in given for parameter in model.parameter(name)]
+    if pending:
+        value = Value((model.recorder.add(kind, [settle(model, value)], pending),))
+    if computed:
+        value = Value((model.recorder.add("other", [*value.nodes, *computed]),))
+    return value
+
+
+def _is_identity(model: OnnxModel, operator: Operator) -> bool:
+    """Return whether a normalization of groups has ones and zeros as parameters, as in an exported group norm."""
+    before = model.producer(operator.input(0))
+    if before is None or before.type != "Reshape":
+        return False
+    weight, bias = (model.constant(operator.input(position)) for position in (1, 2))
+    alike = weight is not None and bias is not None and bool((weight == 1).all() and (bias == 0).all())
+    if alike:
+        model.statistics.update(operator.inputs[1:3])
+    return alike
+
+
+def skip_normalization(kind: str, model: OnnxModel, operator: Operator) -> Value:
+    """Sum of two tensors, and of a bias, followed by a normalization (operators of onnxruntime)."""
+    has_bias = kind == "ln"
+    total = model.recorder.join("sum", union([model.value(operator.input(i)) for i in (0, 1)]).nodes)
+    total = chain(model, total, model.parameter(operator.input(4 if has_bias else 3)), "bias", "bias")
+    if name := operator.output(3):  # the sum, for the next residual connection
+        model.own[name] = Value((total,))
+    pending = [(parameter, "norm_weight") for parameter in model.parameter(operator.input(2))]
+    pending += [(parameter, "norm_bias") for parameter in model.parameter(operator.input(3)) if has_bias]
+    return Value((model.recorder.add(kind, [total], pending),))

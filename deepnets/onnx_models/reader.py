@@ -12,7 +12,7 @@ from deepnets.onnx_models.rules import apply_rule
 from deepnets.onnx_models.writer import read_written
 from deepnets.support import DeepNetsError, FormatError, TraceError, in_one_line
 from deepnets.support.untrusted_files import collection_paused
-from deepnets.tracing import check_vocabulary, finish, main_output, settle
+from deepnets.tracing import check_vocabulary, finish, main_output, move_to_live, settle
 
 __all__ = ["read_onnx"]
 
@@ -97,4 +97,5 @@ def _graph_of(proto: Any, vocabulary: str) -> Graph:
         raise TraceError("it returns nothing that depends on its input")
     scalars = [model.rank(tensor.name) == 0 for tensor, value in zip(proto.graph.output, values) if value.nodes]
     output = main_output(model.recorder.nodes, returned, scalars)
+    move_to_live(model.recorder.nodes, output)
     return finish(model.recorder.nodes, output, model.slots(), vocabulary)

@@ -7,15 +7,27 @@ becomes a node of type `other`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 
 from deepnets.onnx_models import norms
-from deepnets.onnx_models.model import Normalized, OnnxModel, Operator
+from deepnets.onnx_models.model import OnnxModel, Operator
 from deepnets.support import FormatError
-from deepnets.tracing import CONSTANT, Pending, Value, chain, settle, sources, union, weighted
+from deepnets.tracing import (
+    CONSTANT,
+    Pending,
+    Value,
+    chain,
+    linear_outputs,
+    settle,
+    sources,
+    sum_with_scores,
+    union,
+    weighted,
+)
 
 __all__ = ["RULES", "apply_rule"]
 
@@ -121,8 +133,8 @@ def _oriented(model: OnnxModel, name: str, value: Value, stored_as_output_input:
 def _gemm(model: OnnxModel, operator: Operator) -> Value:
     left, right, shift = (model.value(operator.input(position)) for position in range(3))
     if left.nodes and right.nodes:
-        return _shifted(model, Value(union([left, right]).nodes, (), "scores"), shift)
-    weight, position = (right, 1) if left.nodes else (left, 0)
+        return _shifted(model, _product(model, [left, right]), shift)
+    weight, position = (right, 1) if left.nodes or not right.nodes else (left, 0)
     as_output_input = bool(operator.attribute("transB" if position else "transA", 0)) == bool(position)
     if not weight.pending:
         return _shifted(model, union([left, right]), shift)
@@ -132,7 +144,8 @@ def _gemm(model: OnnxModel, operator: Operator) -> Value:
 
 def _shifted(model: OnnxModel, value: Value, shift: Value) -> Value:
     if not shift.pending:
-        return union([value, shift])
+        total = union([value, shift])
+        return Value((model.recorder.join("sum", total.nodes),)) if total.nodes and not total.kind else total
     return Value((chain(model, settle(model, value), shift.pending, "bias", "bias"),)) if value.nodes else value
 
 
@@ -148,50 +161,20 @@ def _matmul(model: OnnxModel, operator: Operator, left: int = 0, right: int = 1)
         weight = Value(pending=values[0].pending or values[1].pending)
         weight = _oriented(model, operator.input(position), weight, stored_as_output_input=position == left)
         data = settle(model, Value(value.nodes, (), value.kind))
-        return Value((weighted(model, data, weight, CONSTANT),))
-    if any(part.nodes and part.kind == "weights" for part in values):
-        return Value((model.recorder.add("msa", value.nodes),))
-    if all(part.nodes and not part.selects for part in values):
-        return Value(value.nodes, (), "scores")
+        shape = model.shape(operator.input(right)) or ()
+        outputs = shape[-1] if position == right and len(shape) == 2 and isinstance(shape[-1], int) else 0
+        return Value((weighted(model, data, weight, CONSTANT, outputs=outputs),))
+    if all(part.nodes and not part.selects for part in values) or any(part.kind == "weights" for part in values):
+        return _product(model, values)
     return value
 
 
-def _normalization(kind: str, model: OnnxModel, operator: Operator) -> Value:
-    value = model.value(operator.input(0))
-    if kind == "bn":
-        model.statistics.update(operator.inputs[3:5])
-    if operator.type == "InstanceNormalization" and _is_identity(model, operator):
-        for name in operator.outputs:
-            model.normalized[name] = Normalized("gn", None)
-        return value
-    if not value.nodes:  # of a weight that is standardized
-        return union([model.value(name) for name in operator.inputs if name not in model.statistics])
-    roles = zip(operator.inputs[1:3], ("norm_weight", "norm_bias"))
-    pending = [(parameter, role) for name, role in roles if name for parameter in model.parameter(name)]
-    if not pending:
-        return value
-    return Value((model.recorder.add(kind, [settle(model, value)], pending),))
-
-
-def _is_identity(model: OnnxModel, operator: Operator) -> bool:
-    """Return whether the parameters of a normalization are ones and zeros, as in an exported group norm."""
-    weight, bias = (model.constant(operator.input(position)) for position in (1, 2))
-    alike = weight is not None and bias is not None and bool((weight == 1).all() and (bias == 0).all())
-    if alike:
-        model.statistics.update(operator.inputs[1:3])
-    return alike
-
-
-def _skip_normalization(kind: str, model: OnnxModel, operator: Operator) -> Value:
-    """Sum of two tensors, and of a bias, followed by a normalization (operators of onnxruntime)."""
-    has_bias = kind == "ln"
-    total = model.recorder.join("sum", union([model.value(operator.input(i)) for i in (0, 1)]).nodes)
-    total = chain(model, total, model.parameter(operator.input(4 if has_bias else 3)), "bias", "bias")
-    if name := operator.output(3):  # the sum, for the next residual connection
-        model.own[name] = Value((total,))
-    pending = [(parameter, "norm_weight") for parameter in model.parameter(operator.input(2))]
-    pending += [(parameter, "norm_bias") for parameter in model.parameter(operator.input(3)) if has_bias]
-    return Value((model.recorder.add(kind, [total], pending),))
+def _product(model: OnnxModel, values: list[Value]) -> Value:
+    """Return the product of matrices of data: attention, if one of them is the result of a softmax."""
+    nodes = union(values).nodes
+    if any(value.kind == "weights" for value in values):
+        return Value((model.recorder.add("msa", nodes),))
+    return Value(nodes, (), "scores")
 
 
 def _recurrent(model: OnnxModel, operator: Operator) -> Value:
@@ -199,12 +182,14 @@ def _recurrent(model: OnnxModel, operator: Operator) -> Value:
     pending += [(p, "bias") for name in operator.inputs[3:4] if name for p in model.parameter(name)]
     states = union([model.value(name) for name in operator.inputs[5:7] if name])
     pending += [(parameter, "bias" if parameter.is_vector else "weight") for parameter in states.pending]
-    return Value((model.recorder.add("rnn", [_entry(model, operator.input(0)), *states.nodes], pending),))
+    computed = [node for name in operator.inputs[1:4] for node in model.value(name).nodes]
+    return Value((model.recorder.add("rnn", [_entry(model, operator.input(0)), *states.nodes, *computed], pending),))
 
 
 def _prelu(model: OnnxModel, operator: Operator) -> Value:
-    slope = model.parameter(operator.input(1))
-    return Value((chain(model, _entry(model, operator.input(0)), slope, "scale", "scale"),))
+    name = operator.input(1)
+    node = chain(model, _entry(model, operator.input(0)), model.parameter(name), "scale", "scale")
+    return Value((model.recorder.add("other", [node, *computed]) if (computed := model.value(name).nodes) else node,))
 
 
 def _gather(model: OnnxModel, operator: Operator) -> Value:
@@ -239,7 +224,8 @@ def _mean(model: OnnxModel, operator: Operator) -> Value:
         raise FormatError(f"operator ReduceMean: {name!r} has {rank} axes, got axes {list(axes)}")
     places, kept = sorted(axis % rank for axis in axes), bool(operator.attribute("keepdims", 1))
     spatial = rank >= 4 and places in (list(range(2, rank)), list(range(1, rank - 1)))
-    if spatial or (rank == 3 and (places == [1] or (places == [2] and not kept))):
+    features_last = (model.shape(name) or ("",))[-1] == linear_outputs(model, value)
+    if spatial or (rank == 3 and (places == [1] or (places == [2] and not kept and not features_last))):
         return Value((model.recorder.add("glob_avg", [settle(model, value)], detail="mean" if rank >= 4 else ""),))
     return value
 
@@ -255,9 +241,14 @@ def _sum(model: OnnxModel, operator: Operator, names: list[str]) -> Value:
     value = union([model.value(name) for name in names])
     if operator.type == "Add" and (found := norms.shifted(model, operator, value)) is not None:
         return found
+    if value.attends and not value.pending:
+        joined = sum_with_scores(model, [model.value(name) for name in names])
+        if joined is not None:
+            return joined
     if value.nodes and value.pending:
-        vectors = [parameter for parameter in value.pending if parameter.is_vector]
-        larger = [parameter for parameter in value.pending if not parameter.is_vector]
+        looked_up = {parameter for name in names if value.attends for parameter in _looked_up(model, name)}
+        vectors = [parameter for parameter in value.pending if parameter.is_vector and parameter not in looked_up]
+        larger = [parameter for parameter in value.pending if parameter not in vectors]
         if value.attends:
             larger = [parameter for parameter in larger if not model.is_mask(parameter.name)]
             nodes = value.nodes + sources(model, larger, "rel_pos")
@@ -269,6 +260,15 @@ def _sum(model: OnnxModel, operator: Operator, names: list[str]) -> Value:
     if len(value.nodes) > 1 and not value.kind:
         return Value((model.recorder.join("sum", value.nodes),))
     return value
+
+
+def _looked_up(model: OnnxModel, name: str) -> tuple[Pending, ...]:
+    """Return the parameters of which a tensor holds elements or a matrix, looked up by the positions of two tokens."""
+    shape, pending = model.shape(name), model.value(name).pending
+    if shape is None or len(pending) != 1:
+        return ()
+    axes = sum(size != 1 for size in shape)
+    return pending if axes > 1 or (axes == 0 and math.prod(pending[0].shape) > 1) else ()
 
 
 def _where(model: OnnxModel, operator: Operator) -> Value:
@@ -345,8 +345,8 @@ _LEAST_INPUTS = {
 _NAMES: dict[Rule, str] = {
     _first: (
         "Identity Cast CastLike Reshape Flatten Squeeze Unsqueeze Slice Split Expand Tile Pad Resize Upsample Dropout "
-        "Clip QuantizeLinear DequantizeLinear Trilu GatherElements GatherND TopK DepthToSpace "
-        "SpaceToDepth LpNormalization MeanVarianceNormalization LRN Relu Gelu Sigmoid HardSigmoid HardSwish Tanh Elu "
+        "Clip QuantizeLinear DequantizeLinear Trilu TopK DepthToSpace SpaceToDepth "
+        "LpNormalization MeanVarianceNormalization LRN Relu Gelu Sigmoid HardSigmoid HardSwish Tanh Elu "
         "Selu Celu LeakyRelu Softplus Softsign Mish Swish Exp Log Sqrt Reciprocal Neg Abs Erf OneHot "
         "ReduceSum ReduceMax ReduceMin ReduceProd ReduceL1 ReduceL2 ReduceSumSquare ReduceLogSumExp CumSum LogSoftmax"
     ),
@@ -363,15 +363,15 @@ _NAMES: dict[Rule, str] = {
     _gemm: "Gemm FusedGemm",
     _matmul: "MatMul FusedMatMul MatMulInteger Einsum",
     partial(_matmul, right=3): "QLinearMatMul",
-    partial(_normalization, "bn"): "BatchNormalization",
-    partial(_normalization, "ln"): "LayerNormalization",
-    partial(_normalization, "gn"): "GroupNormalization InstanceNormalization",
-    partial(_normalization, "rms"): "RMSNormalization SimplifiedLayerNormalization",
-    partial(_skip_normalization, "ln"): "SkipLayerNormalization",
-    partial(_skip_normalization, "rms"): "SkipSimplifiedLayerNormalization",
+    partial(norms.normalization, "bn"): "BatchNormalization",
+    partial(norms.normalization, "ln"): "LayerNormalization",
+    partial(norms.normalization, "gn"): "GroupNormalization InstanceNormalization",
+    partial(norms.normalization, "rms"): "RMSNormalization SimplifiedLayerNormalization",
+    partial(norms.skip_normalization, "ln"): "SkipLayerNormalization",
+    partial(norms.skip_normalization, "rms"): "SkipSimplifiedLayerNormalization",
     _recurrent: "LSTM GRU RNN",
     _prelu: "PRelu",
-    _gather: "Gather",
+    _gather: "Gather GatherElements GatherND",
     partial(_pool, "max_pool"): "MaxPool GlobalMaxPool",
     partial(_pool, "avg_pool"): "AveragePool LpPool",
     partial(_pool, "glob_avg"): "GlobalAveragePool",

@@ -144,7 +144,8 @@ def import_official(
     -----
     Networks of evaluation splits without a width, as the public generator writes them, get the smallest width, 32 plus
     a multiple of 16, with at least 2.5 million parameters on CIFAR-10 (10 classes): the rule by which the widths of
-    the original release were chosen.  The report says how many.  The widths of `train` are drawn when it is loaded.
+    the original release were chosen.  The report says how many.  The widths of `train` are drawn when it is loaded;
+    those that its metadata hold are not kept.
 
     Raises
     ------
@@ -184,6 +185,8 @@ def import_official(
             stop = min(start + _BLOCK, len(networks))
             read = [networks[i] for i in range(start, stop)]
             block = encode([network.config for network in read])
+            if split == "train":  # widths in the file were drawn, by rules that need the numbers at this width
+                block["C"], block["fc_dim"] = 32, 256
             measured, _ = compute_statistics(block)
             if split != "train" and (missing := np.flatnonzero([not network.has_width for network in read])).size:
                 block["C"][missing] = evaluation_widths(block[missing], measured[missing])

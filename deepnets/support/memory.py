@@ -9,7 +9,12 @@ from pathlib import Path
 
 __all__ = ["PeakMemory", "available_memory", "is_out_of_memory"]
 
-_LIMITS = (("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),)  # limits of containers
+_CGROUPS = (
+    ("/sys/fs/cgroup", "memory.max", "memory.current", ""),
+    ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
+)
+"""Limits of containers, in versions 2 and 1: folder, limit, usage, and what the names in `memory.stat` begin with."""
+
 _TEXTS = ("can't allocate memory", "out of memory", "cannot allocate memory", "not enough memory")
 
 
@@ -53,9 +58,11 @@ def available_memory() -> int | None:
         found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
         if found:
             figures.append(int(found[1]) * 1024)
-    for limit, used in _LIMITS:
+    for folder, limit, used, prefix in _CGROUPS:
         with contextlib.suppress(OSError, ValueError):
-            figures.append(int(Path(limit).read_text()) - int(Path(used).read_text()))
+            left = int(Path(folder, limit).read_text()) - int(Path(folder, used).read_text())
+            cached = re.findall(rf"^{prefix}(?:in)?active_file (\d+)$", Path(folder, "memory.stat").read_text(), re.M)
+            figures.append(left + sum(map(int, cached)))  # files in the cache are dropped when memory is needed
     return max(0, min(figures)) if figures else None
 
 

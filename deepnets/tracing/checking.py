@@ -1,32 +1,37 @@
 """`influential_parameters`: which parameters influence the output of a network, according to autograd.
 
-A check of parameters for which tracing found no use.  It runs the network without any rule of tracing: functions are
+A check of parameters that tracing found no path from.  It runs the network without any rule of tracing: functions are
 only executed, on `meta` if possible, and PyTorch's autograd records what depends on what.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from deepnets.tracing.call import Call
-from deepnets.tracing.capture import Capture
-from deepnets.tracing.execution import FACTORIES
+from deepnets.tracing.call import Call, in_place_targets
+from deepnets.tracing.capture import META, Capture
 from deepnets.tracing.inputs import call_model
 from deepnets.tracing.layers import NORMS, with_copies
 from deepnets.tracing.origins import CONSTANT
 from deepnets.tracing.recorder import Recorder, Value
+from deepnets.tracing.rules import RULES, overwrite
 from deepnets.tracing.state import reachable
-from deepnets.tracing.tensors import is_floating
+from deepnets.tracing.tensors import with_numbers
 
 __all__ = ["influential_parameters"]
 
 
 def influential_parameters(
-    model: nn.Module, parameters: Mapping[str, Tensor], constants: Iterable[Tensor], input: Any, real: bool
+    model: nn.Module,
+    parameters: Mapping[str, Tensor],
+    constants: Iterable[Tensor],
+    input: Any,
+    real: bool,
+    returned: Collection[int] = (),
 ) -> list[str]:
     """Return the names of the parameters that the output of a network depends on.
 
@@ -42,6 +47,8 @@ def influential_parameters(
         Its input, as for `trace`.
     real : bool
         Whether to compute with real values, on the CPU.
+    returned : collection of int
+        The positions of the tensors that are the output among all that the network returns; by default, all are.
 
     Examples
     --------
@@ -54,7 +61,8 @@ def influential_parameters(
     fed = plain.feed(input)
     with torch.enable_grad(), plain:
         output = call_model(model, fed)
-    leaves = {id(part): part for part in reachable(output, set()) if isinstance(part, Tensor)}
+    tensors = [plain.stand_in(part) for part in reachable(output, set()) if isinstance(part, Tensor)]
+    leaves = {id(tensors[place]): tensors[place] for place in returned or range(len(tensors))}
     functions: list[Any] = [part.grad_fn for part in leaves.values()]
     seen: set[Any] = {None}
     while functions:
@@ -72,20 +80,54 @@ def influential_parameters(
 class _Plain(Capture):
     """Executes all functions, with parameters that require gradients."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._copies: dict[int, Tensor] = {}  # of tensors that must not be written to
+
     def value(self, tensor: Tensor) -> Value:
         return CONSTANT
 
-    def stand_in(self, parameter: Tensor) -> Tensor:
-        """Return the tensor that was used in place of a parameter, or the parameter."""
-        return self._replacements.get(id(parameter), parameter)
+    def stand_in(self, tensor: Tensor) -> Tensor:
+        """Return the tensor that is used in place of a tensor."""
+        replaced: Tensor = self._replaced(tensor, [])
+        return replaced
+
+    def _replaced(self, argument: Any, tensors: list[Tensor]) -> Any:
+        if isinstance(argument, Tensor) and id(_base(argument)) in self._copies:
+            argument = self._copied(argument)
+        return super()._replaced(argument, tensors)
+
+    def _redirected(self, target: Tensor, place: torch.device) -> Tensor:
+        """Return a copy to write to, of which autograd records the history, unlike that of a storage."""
+        base = _base(target)
+        copy = torch.empty_strided(base.size(), base.stride(), dtype=base.dtype, device=place)
+        self._copies[id(base)] = copy if place == META else copy.copy_(with_numbers(base))
+        self._alive.append(base)
+        self.copy_value(base, copy)
+        return self._copied(target)
+
+    def _copied(self, tensor: Tensor) -> Tensor:
+        """Return the copy of a tensor, or the same view of the copy of the tensor that it is a view of."""
+        base = _base(tensor)
+        copy = self._copies[id(base)]
+        if tensor is base:
+            return copy
+        return copy.as_strided(tensor.size(), tensor.stride(), tensor.storage_offset() - base.storage_offset())
 
     def _replacement(self, parameter: Tensor, pending: Any) -> Tensor:
         return super()._replacement(parameter, pending).requires_grad_()
 
 
 def _execute(capture: Capture, call: Call) -> Any:
+    if RULES.get(call.name) is overwrite:
+        for target in in_place_targets(call):
+            if target.grad_fn is not None and not target._is_view():
+                target.detach_()  # what it was computed from has no influence any more
     updates = call.name in NORMS or call.name.startswith("embedding") or "fake_quant" in call.name
     result = capture.execute(with_copies(capture, call) if updates else call)
-    if call.name in FACTORIES and isinstance(result, Tensor) and is_floating(result) and not capture.real:
-        result = capture.on_meta(result)  # it may be changed in place
     return capture.finish(call, result, CONSTANT)
+
+
+def _base(tensor: Tensor) -> Tensor:
+    """Return the tensor that a tensor is a view of, or the tensor."""
+    return tensor if tensor._base is None else tensor._base

@@ -16,10 +16,10 @@ import numpy as np
 from deepnets.architecture import NODE_TYPES
 from deepnets.graph import Graph, ParameterSlot, Slots
 from deepnets.tracing.language import name_norms, place_output_matrix
-from deepnets.tracing.recorder import Node
+from deepnets.tracing.recorder import Node, ancestors
 from deepnets.tracing.vocabularies import apply_vocabulary
 
-__all__ = ["finish", "main_output"]
+__all__ = ["finish", "main_output", "move_to_live"]
 
 
 def finish(nodes: list[Node], output: int, parameters: Sequence[ParameterSlot], vocabulary: str) -> Graph:
@@ -113,6 +113,40 @@ def main_output(nodes: Sequence[Node], returned: Sequence[int], scalars: Sequenc
     if any(nodes[number].slots for number in (after & needed) - {output}):
         output = max(after & set(returned))
     return output
+
+
+def move_to_live(nodes: Sequence[Node], output: int) -> set[str]:
+    """Move parameters of nodes that the output is not computed from to the next use that it is computed from.
+
+    Parameters
+    ----------
+    nodes : sequence of Node
+        In the order of execution.  They are changed.
+    output : int
+        The node of the network's output.
+
+    Returns
+    -------
+    set of str
+        The names of the parameters of nodes that the output is computed from.
+
+    Examples
+    --------
+    >>> slot = ParameterSlot("weight", (8, 3, 3, 3), "weight")
+    >>> nodes = [Node("input", []), Node("conv", [0], [slot]), Node("conv", [0], reused=[slot])]
+    >>> move_to_live(nodes, 2), nodes[1].slots, nodes[2].slots == [slot]
+    ({'weight'}, [], True)
+    """
+    live = ancestors(nodes, [output])
+    reused = {slot.name: (number, slot) for number in sorted(live, reverse=True) for slot in nodes[number].reused}
+    if reused:
+        for dead in set(range(len(nodes))) - live:
+            for slot in nodes[dead].slots:
+                if slot.name in reused:
+                    user, its_slot = reused[slot.name]
+                    nodes[user].slots.append(its_slot)
+            nodes[dead].slots = [slot for slot in nodes[dead].slots if slot.name not in reused]
+    return {slot.name for number in live for slot in nodes[number].slots}
 
 
 def _last_of(nodes: Sequence[Node], returned: Sequence[int]) -> int:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from deepnets.tracing.call import Call
 from deepnets.tracing.capture import Capture
-from deepnets.tracing.parts import chain, entry, given, settle, weighted
+from deepnets.tracing.parts import chain, entry, given, linear_outputs, settle, weighted
 from deepnets.tracing.recorder import Value
 from deepnets.tracing.tensors import mapped
 
@@ -31,7 +31,7 @@ def linear(capture: Capture, call: Call) -> Any:
     else:
         result = capture.new((*x.shape[:-1], weight.shape[0]), x)
     bias = given(capture, call.argument(2, "bias"))
-    node = weighted(capture, entry(capture, x), capture.value(weight), bias)
+    node = weighted(capture, entry(capture, x), capture.value(weight), bias, outputs=weight.shape[0])
     return capture.finish(call, result, Value((node,)))
 
 
@@ -141,6 +141,8 @@ def prelu(capture: Capture, call: Call) -> Any:
     """ReLU with a learned slope: a `scale` node."""
     x, slope = call.argument(0, "input"), capture.value(call.argument(1, "weight"))
     node = chain(capture, entry(capture, x), slope.pending, "scale", "scale")
+    if slope.nodes:  # a slope that is computed from data
+        node = capture.recorder.add("other", [node, *slope.nodes])
     return capture.finish(call, capture.execute(call), Value((node,)))
 
 
@@ -170,10 +172,11 @@ def embedding(capture: Capture, call: Call) -> Any:
 
 def bilinear(capture: Capture, call: Call) -> Any:
     """Bilinear layer: a `conv` node, and a `bias` node if it has a bias."""
-    a, b, weight = (call.argument(i, name) for i, name in enumerate(("input1", "input2", "weight")))
-    sources = [entry(capture, a), entry(capture, b)]
-    node = capture.recorder.add("conv", sources, [(p, "weight") for p in capture.value(weight).pending])
-    node = chain(capture, node, given(capture, call.argument(3, "bias")).pending, "bias", "bias")
+    a, b = call.argument(0, "input1"), call.argument(1, "input2")
+    weight, bias = given(capture, call.argument(2, "weight")), given(capture, call.argument(3, "bias"))
+    sources = [entry(capture, a), entry(capture, b), *weight.nodes]
+    node = capture.recorder.add("conv", sources, [(p, "weight") for p in weight.pending])
+    node = chain(capture, capture.recorder.join("sum", [node, *bias.nodes]), bias.pending, "bias", "bias")
     return capture.finish(call, capture.execute(call), Value((node,)))
 
 
@@ -228,11 +231,12 @@ def mean(capture: Capture, call: Call) -> Any:
     x = call.argument(0, "input")
     result = capture.execute(call)
     value = capture.value(x)
+    features_last = x.dim() == 3 and x.stride(-1) == 1 and x.shape[-1] == linear_outputs(capture, value)
     if (
         value.nodes
         and value.kind in ("", "numbers", "scores")
         and x.is_floating_point()
-        and _is_global(x.dim(), *_axes_of_mean(call))
+        and _is_global(x.dim(), *_axes_of_mean(call), features_last)
     ):
         detail = "mean" if x.dim() >= 4 else ""
         value = Value((capture.recorder.add("glob_avg", [settle(capture, value)], detail=detail),))
@@ -245,11 +249,11 @@ def _axes_of_mean(call: Call) -> tuple[Any, bool]:
     return axes, call.argument(2, "keepdim", call.kwargs.get("keepdims", False))
 
 
-def _is_global(rank: int, dim: Any, keepdim: bool) -> bool:
+def _is_global(rank: int, dim: Any, keepdim: bool, features_last: bool) -> bool:
     """Return whether a mean is over all pixels, or over all tokens, of every example of a batch."""
     if dim is None:
         return False
     axes = sorted(axis % rank for axis in (dim if isinstance(dim, (tuple, list, torch.Size)) else (dim,)))
     if rank >= 4:  # channels are first or last
         return axes in (list(range(2, rank)), list(range(1, rank - 1)))
-    return rank == 3 and (axes == [1] or (axes == [2] and not keepdim))
+    return rank == 3 and (axes == [1] or (axes == [2] and not keepdim and not features_last))

@@ -12,8 +12,8 @@ from torch import Tensor
 from deepnets.tracing.call import Call, in_place_targets
 from deepnets.tracing.capture import META, Capture
 from deepnets.tracing.origins import CONSTANT
-from deepnets.tracing.parts import chain, entry, given, settle, sources, weighted
-from deepnets.tracing.recorder import Pending, Value
+from deepnets.tracing.parts import chain, entry, given, settle, sources, sum_with_scores, weighted
+from deepnets.tracing.recorder import Value
 from deepnets.tracing.tensors import is_floating
 
 __all__ = [
@@ -51,8 +51,10 @@ def _added(capture: Capture, call: Call, result: Any) -> Any:
 
 def _sum(capture: Capture, call: Call) -> Value:
     value = capture.operands(call)
-    if value.attends and not value.pending and (joined := _sum_with_scores(capture, call)):
-        return joined
+    if value.attends and not value.pending:
+        joined = sum_with_scores(capture, [capture.value(tensor) for tensor in call.tensors])
+        if joined is not None:
+            return joined
     if value.selects and _excludes(capture, call):
         value = CONSTANT
     elif value.nodes and value.pending:
@@ -66,34 +68,6 @@ def _sum(capture: Capture, call: Call) -> Value:
     elif len(value.nodes) > 1 and not value.kind:
         value = Value((capture.recorder.join("sum", value.nodes),))
     return value
-
-
-def _sum_with_scores(capture: Capture, call: Call) -> Value | None:
-    """Return the sum of a product of matrices, or of the result of a softmax, and other data, if it is one of features.
-
-    What is added to the scores of attention is computed beside them, and belongs to the attention.  If it is what they
-    are computed from, as in a residual connection, they are features.
-    """
-    values = list(dict.fromkeys(capture.value(tensor) for tensor in call.tensors))
-    scores = [value for value in values if value.attends]
-    others = [value for value in values if value.nodes and not value.attends and not value.selects]
-    if not scores or not others:
-        return None
-    before = _ancestors(capture, {node for value in scores for node in value.nodes})
-    if not all(node in before for value in others for node in value.nodes):
-        return None
-    nodes = {settle(capture, value) for value in (*scores, *others)}
-    return Value((capture.recorder.join("sum", nodes),))
-
-
-def _ancestors(capture: Capture, nodes: Iterable[int]) -> set[int]:
-    """Return nodes, and all that they are computed from."""
-    found, todo = set(nodes), list(nodes)
-    while todo:
-        new = [source for source in capture.recorder.nodes[todo.pop()].sources if source not in found]
-        found.update(new)
-        todo += new
-    return found
 
 
 def _shifted(capture: Capture, value: Value, tensors: Iterable[Tensor]) -> Value:
@@ -166,33 +140,37 @@ def concatenate(capture: Capture, call: Call) -> Any:
 
 def matmul(capture: Capture, call: Call) -> Any:
     """Product of matrices: a `conv` node if one is a parameter, an `msa` node if one is the result of a softmax."""
-    value = capture.union(call.tensors)
-    values = [capture.value(tensor) for tensor in call.tensors]
-    result = capture.execute(call)
+    return capture.finish(call, capture.execute(call), _product(capture, *call.tensors))
+
+
+def _product(capture: Capture, *tensors: Tensor) -> Value:
+    value = capture.union(tensors)
+    values = [capture.value(tensor) for tensor in tensors]
     if value.nodes and value.pending:
         data = settle(capture, Value(value.nodes, (), value.kind))
-        value = Value((weighted(capture, data, Value(pending=value.pending), Value()),))
-    elif any(part.nodes and part.kind == "weights" for part in values):
-        value = Value((capture.recorder.add("msa", value.nodes),))
-    elif sum(bool(part.nodes) and not part.selects for part in values) > 1:
-        value = Value(value.nodes, (), "scores")
-    return capture.finish(call, result, value)
+        outputs = tensors[-1].shape[-1] if values[-1].pending and tensors[-1].dim() == 2 else 0
+        return Value((weighted(capture, data, Value(pending=value.pending), Value(), outputs=outputs),))
+    if any(part.nodes and part.kind == "weights" for part in values):
+        return Value((capture.recorder.add("msa", value.nodes),))
+    if sum(bool(part.nodes) and not part.selects for part in values) > 1:
+        return Value(value.nodes, (), "scores")
+    return value
+
+
+_FACTORS = {"addmm": ("mat1", "mat2"), "addmv": ("mat", "vec")}  # the names of others are `batch1` and `batch2`
 
 
 def fused_matmul(capture: Capture, call: Call) -> Any:
     """`addmm` and similar functions: a product of two matrices, and a sum."""
-    added, left, right = call.tensors[:3]
-    product = capture.union([left, right])
+    names = _FACTORS.get(call.name.rstrip("_"), ("batch1", "batch2"))
+    if all(isinstance(argument, Tensor) for argument in call.args[:3]):
+        added, left, right = (call.argument(i, name) for i, name in enumerate(("input", *names)))
+    else:  # an older form has factors between the tensors
+        added, left, right = call.tensors[:3]
     result = capture.execute(call)
-    if product.nodes and product.pending:
-        data = settle(capture, Value(product.nodes))
-        value = Value((weighted(capture, data, Value(pending=product.pending), capture.value(added)),))
-    elif all(capture.value(factor).nodes for factor in (left, right)):
-        value = capture.union([added, left, right])
-        value = _shifted(capture, value._replace(kind="scores"), [added])
-    else:
-        value = _sum(capture, call)
-    return capture.finish(call, result, value)
+    product = torch.empty_like(result, device=META)
+    capture.set_value(product, _product(capture, left, right))
+    return capture.finish(call, result, _sum(capture, Call("add", torch.add, (added, product), {}, [added, product])))
 
 
 # --- attention ---
@@ -252,24 +230,24 @@ def flex_attention(capture: Capture, call: Call) -> Any:
 def multi_head_attention(capture: Capture, call: Call) -> Any:
     """`multi_head_attention_forward` of `nn.MultiheadAttention`: projections, attention, and the output projection."""
 
-    def pending(position: int, name: str) -> tuple[Pending, ...]:
-        return given(capture, call.argument(position, name)).pending
-
     query, key = call.argument(0, "query"), call.argument(1, "key")
     inputs = [call.argument(i, name) for i, name in enumerate(("query", "key", "value"))]
     entries = sorted({entry(capture, tensor) for tensor in inputs})
-    separate = [pending(18 + i, f"{letter}_proj_weight") for i, letter in enumerate("qkv")]
-    if any(separate):
+    separate = [given(capture, call.argument(18 + i, f"{letter}_proj_weight")) for i, letter in enumerate("qkv")]
+    weight, shift, *more = (
+        given(capture, call.argument(i, name))
+        for i, name in ((5, "in_proj_weight"), (6, "in_proj_bias"), (7, "bias_k"), (8, "bias_v"))
+    )
+    if any(value != CONSTANT for value in separate):
         projected = [
-            weighted(capture, entry(capture, tensor), Value(pending=weight), Value())
-            for tensor, weight in zip(inputs, separate)
+            weighted(capture, entry(capture, tensor), value, Value()) for tensor, value in zip(inputs, separate)
         ]
     else:
-        projected = [capture.recorder.add("conv", entries, [(p, "weight") for p in pending(5, "in_proj_weight")])]
-    shift = [(p, "bias") for p in pending(6, "in_proj_bias")]
-    if shift:
-        projected = [capture.recorder.add("bias", projected, shift)]
-    projected += sources(capture, pending(7, "bias_k") + pending(8, "bias_v"), "token")
+        projected = [capture.recorder.add("conv", [*entries, *weight.nodes], [(p, "weight") for p in weight.pending])]
+    if shift.pending:
+        projected = [capture.recorder.add("bias", projected, [(p, "bias") for p in shift.pending])]
+    projected += sources(capture, [p for value in more for p in value.pending], "token")
+    projected += [node for value in (shift, *more) for node in value.nodes]  # computed from data
     mask = _mask(capture, call.argument(16, "attn_mask"))
     projected += [*mask.nodes, *sources(capture, mask.pending, "rel_pos")]
     node = capture.recorder.add("msa", projected)

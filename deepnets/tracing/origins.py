@@ -130,6 +130,8 @@ class Origins:
     def typed(self, call: Call, result: Tensor, value: Value) -> Value:
         """Return what a result is computed from, given its dtype: indices and conditions are no data."""
         if is_floating(result):
+            if value.kind == "numbers" and any(t.dtype == torch.uint8 and t.dim() >= 3 for t in call.tensors):
+                return value._replace(kind="")  # pixels, which no other integers select
             return value._replace(kind="numbers") if value.kind == "flags" else value
         if not value.selects:
             return CONSTANT

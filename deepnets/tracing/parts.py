@@ -9,9 +9,9 @@ from typing import Any
 from torch import Tensor
 
 from deepnets.tracing.capture import Capture
-from deepnets.tracing.recorder import Pending, Recording, Value
+from deepnets.tracing.recorder import Pending, Recording, Value, ancestors
 
-__all__ = ["chain", "entry", "given", "settle", "sources", "weighted"]
+__all__ = ["chain", "entry", "given", "linear_outputs", "settle", "sources", "sum_with_scores", "weighted"]
 
 
 def settle(capture: Recording, value: Value) -> int:
@@ -33,18 +33,50 @@ def sources(capture: Recording, pending: Iterable[Pending], kind: str) -> tuple[
     return tuple(capture.recorder.add(kind, (), [(parameter, kind)]) for parameter in pending)
 
 
-def weighted(capture: Recording, source: int, weight: Value, bias: Value, kind: str = "conv") -> int:
+def sum_with_scores(capture: Recording, values: Iterable[Value]) -> Value | None:
+    """Return the sum of a product of matrices, or of the result of a softmax, and other data; None if it is no node.
+
+    What is added to the scores of attention is computed beside them, and belongs to the attention.  If it is what they
+    are computed from, as in a residual connection, they are features.  After the softmax, it is a sum like others.
+    """
+    parts = list(dict.fromkeys(value for value in values if value.nodes and not value.selects))
+    scores = [value for value in parts if value.attends]
+    others = [value for value in parts if not value.attends]
+    if not scores or not others:
+        return None
+    before = ancestors(capture.recorder.nodes, [node for value in scores for node in value.nodes])
+    features = all(node in before for value in others for node in value.nodes)
+    if not features and any(value.kind == "scores" for value in scores):
+        return None
+    nodes = {settle(capture, value) for value in parts}
+    return Value((capture.recorder.join("sum", nodes),), (), "" if features else "weights")
+
+
+def weighted(capture: Recording, source: int, weight: Value, bias: Value, kind: str = "conv", outputs: int = 0) -> int:
     """Add the nodes of a layer: weight and bias.
 
     If the weight is computed from several parameters (weight normalisation), all but the largest are `scale` nodes.
+    `outputs` is as in `Node`.
     """
     pending = sorted(weight.pending, key=lambda parameter: -math.prod(parameter.shape))
     if pending:
         source = capture.recorder.add(kind, [source], [(pending[0], "weight")])
+        capture.recorder.nodes[source].outputs = outputs
         source = chain(capture, source, pending[1:], "scale", "scale")
     if weight.nodes or bias.nodes:  # weights that are computed from data
         source = capture.recorder.add("matmul", [source, *weight.nodes, *bias.nodes])
     return chain(capture, source, bias.pending, "bias", "bias")
+
+
+def linear_outputs(capture: Recording, value: Value) -> int:
+    """Return the size of the last axis of the result of a linear layer; 0 for other values."""
+    if len(value.nodes) != 1:
+        return 0
+    nodes = capture.recorder.nodes
+    node = nodes[value.nodes[0]]
+    while node.type in ("bias", "scale") and len(node.sources) == 1:
+        node = nodes[node.sources[0]]
+    return node.outputs
 
 
 def given(capture: Capture, tensor: Any) -> Value:

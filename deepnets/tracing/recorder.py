@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 from deepnets.graph import ParameterSlot
 
-__all__ = ["CONSTANT", "INPUT", "Node", "Pending", "Recorder", "Recording", "Value", "union"]
+__all__ = ["CONSTANT", "INPUT", "Node", "Pending", "Recorder", "Recording", "Value", "ancestors", "union"]
 
 INPUT = 0
 """The node of all inputs of the network."""
@@ -94,7 +94,8 @@ class Node:
 
     `detail` distinguishes nodes of one type that not all vocabularies treat alike: "mean" for a global pooling that is
     a mean over the spatial axes instead of an adaptive pooling, "hardswish" for a product whose gate, the smaller
-    tensor, is the result of a hardswish.
+    tensor, is the result of a hardswish.  `outputs` is the size of the last axis of the result of a linear layer.
+    `reused` holds the slots of parameters that an earlier node has.
     """
 
     type: str
@@ -103,6 +104,25 @@ class Node:
     cell: int = 0
     window: tuple[int, int] = (0, 0)
     detail: str = ""
+    outputs: int = 0
+    reused: list[ParameterSlot] = field(default_factory=list)
+
+
+def ancestors(nodes: Sequence[Node], start: Iterable[int]) -> set[int]:
+    """Return nodes, by their numbers, and all that they are computed from.
+
+    Examples
+    --------
+    >>> ancestors([Node("input", []), Node("conv", [0]), Node("conv", [0]), Node("bias", [2])], [3])
+    {0, 2, 3}
+    """
+    found = set(start)
+    todo = list(found)
+    while todo:
+        new = [source for source in nodes[todo.pop()].sources if source not in found]
+        found.update(new)
+        todo += new
+    return found
 
 
 class Recorder:
@@ -149,18 +169,20 @@ class Recorder:
         sources : iterable of int
             The nodes that it reads, in any order; repetitions are ignored.
         parameters : sequence of (Pending, str)
-            The parameters that it stands for, with their roles.  A parameter that has a node keeps it.
+            The parameters that it stands for, with their roles.  A parameter that has a node keeps it, at least until
+            the output of the run is known.
         window : (int, int)
             Height and width of the pooling window; (0, 0) for other nodes.
         detail : str
             As in `Node`.
         """
-        slots = []
+        slots: list[ParameterSlot] = []
+        reused: list[ParameterSlot] = []
         for parameter, role in parameters:
-            if parameter.name not in self.claimed:
-                self.claimed.add(parameter.name)
-                slots.append(ParameterSlot(parameter.name, parameter.shape, role))
-        self.nodes.append(Node(kind, sorted(set(sources)), slots, self.cell, window, detail))
+            slot = ParameterSlot(parameter.name, parameter.shape, role)
+            (reused if parameter.name in self.claimed else slots).append(slot)
+            self.claimed.add(parameter.name)
+        self.nodes.append(Node(kind, sorted(set(sources)), slots, self.cell, window, detail, reused=reused))
         return len(self.nodes) - 1
 
     def join(self, kind: str, sources: Iterable[int]) -> int:

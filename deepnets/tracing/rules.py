@@ -15,9 +15,9 @@ from torch import Tensor
 
 from deepnets.tracing import layers, merging
 from deepnets.tracing.call import Call, in_place_targets
-from deepnets.tracing.capture import Capture, Rule
+from deepnets.tracing.capture import META, Capture, Rule
 from deepnets.tracing.execution import FACTORIES
-from deepnets.tracing.parts import sources
+from deepnets.tracing.parts import given, sources
 from deepnets.tracing.recorder import Value
 from deepnets.tracing.tensors import is_floating
 
@@ -47,10 +47,20 @@ def _has_new_values(capture: Capture, result: Any) -> bool:
 
 def _written_value(capture: Capture, call: Call) -> Value:
     """Return the value of a tensor that another tensor was written to: a concatenation."""
-    value = capture.union(call.tensors)
-    if not value.nodes or value.kind:
+    value = capture.operands(call)
+    if not value.nodes or (value.kind and not value.pending):
         return value
     return Value((capture.recorder.join("concat", value.nodes + sources(capture, value.pending, "token")),))
+
+
+def selection(capture: Capture, call: Call) -> Any:
+    """Selection of elements: an `embed` node if they are those of a parameter, and the indices are data."""
+    table, value = given(capture, call.argument(0, "input")), capture.union(call.tensors)
+    if not table.pending or not value.nodes or in_place_targets(call):
+        return pass_on(capture, call)
+    result = capture.execute(call)
+    node = capture.recorder.add("embed", value.nodes, [(parameter, "embed") for parameter in value.pending])
+    return capture.finish(call, result, Value((node,)))
 
 
 def overwrite(capture: Capture, call: Call) -> Any:
@@ -113,8 +123,13 @@ def negation(capture: Capture, call: Call) -> Any:
 
 
 def dropout(capture: Capture, call: Call) -> Any:
-    """Dropout: the identity."""
-    return call.argument(0, "input")
+    """Dropout: the identity; while it is active, it returns another tensor unless it is in place."""
+    x = call.argument(0, "input")
+    active = call.argument(2, "training", call.kwargs.get("train", "alpha" not in call.name))
+    if not active or call.argument(3, "inplace", False) or in_place_targets(call):
+        return x
+    result = x.clone() if capture.real or x.device != META else capture.new(x.shape, x)
+    return capture.finish(call, result, capture.value(x))
 
 
 def softmax(capture: Capture, call: Call) -> Any:
@@ -138,6 +153,7 @@ _NAMES: dict[Rule, str] = {
     hardswish: "hardswish hardswish_",
     dropout: "dropout dropout1d dropout2d dropout3d alpha_dropout feature_alpha_dropout dropout_",
     softmax: "softmax softmin _softmax",
+    selection: "__getitem__ index index_select gather take_along_dim",
     overwrite: "copy_ zero_ fill_ normal_ uniform_ random_ exponential_ geometric_ cauchy_ log_normal_ bernoulli_",
     itself: "requires_grad_ share_memory_",
     first_argument: "type_as expand_as view_as reshape_as to _to_copy",

@@ -15,7 +15,7 @@ from deepnets.graph import Graph
 from deepnets.support import ConfigError, TraceError
 from deepnets.tracing.capture import Capture
 from deepnets.tracing.checking import influential_parameters
-from deepnets.tracing.finishing import finish, main_output
+from deepnets.tracing.finishing import finish, main_output, move_to_live
 from deepnets.tracing.inputs import call_model
 from deepnets.tracing.model import (
     default_inputs,
@@ -49,8 +49,8 @@ def trace(model: nn.Module, input: Any = None, *, vocabulary: str = "complete") 
 
     The network runs once, in evaluation mode, on the `meta` device: no values are computed, and the network is neither
     copied nor changed.  If parameters are left without a node, for example those of an auxiliary head, it also runs in
-    training mode, and PyTorch's autograd confirms that the output does not depend on those that remain.  If its control
-    flow depends on values of tensors, it runs with random values on the CPU.
+    training mode.  If the output is not computed from all parameters, PyTorch's autograd confirms that it does not
+    depend on the others.  If the control flow depends on values of tensors, it runs with random values on the CPU.
 
     Parameters
     ----------
@@ -158,8 +158,10 @@ class _Run(NamedTuple):
         In the order of execution.
     output : int
         The node of the network's output.
-    claimed : set of str
-        The names of the parameters that have a node.
+    returned : tuple of int
+        The positions of the tensors that this node computes among all that the network returns.
+    claimed, live : set of str
+        The names of the parameters that have a node, and of those from whose nodes the output is computed.
     input : object
         The input of the run.
     training, real : bool
@@ -168,7 +170,9 @@ class _Run(NamedTuple):
 
     nodes: list[Node]
     output: int
+    returned: tuple[int, ...]
     claimed: set[str]
+    live: set[str]
     input: Any
     training: bool
     real: bool
@@ -197,18 +201,21 @@ class _Tracer:
             else:
                 if best.claimed < other.claimed:
                     best = other
-        if not self.wanted <= best.claimed:
+        if not self.wanted <= best.live:
             self._check(best)
         return best
 
     def _check(self, run: _Run) -> None:
-        """Raise an error if the output of a run depends on parameters without a node."""
-        unused = {name: parameter for name, parameter in self.parameters.items() if name not in run.claimed}
+        """Raise an error if the output of a run depends on parameters from whose nodes it is not computed."""
+        unused = [name for name in self.parameters if name in self.wanted and name not in run.live]
         try:
             with preserved(self.model, run.training) as constants, without_compilation():
-                lost = influential_parameters(self.model, self.parameters, constants, run.input, run.real)
+                lost = influential_parameters(
+                    self.model, self.parameters, constants, run.input, run.real, returned=run.returned
+                )
         except Exception as error:
-            log.warning(
+            log.log(
+                logging.INFO if set(unused) <= run.claimed else logging.WARNING,
                 "%s: autograd cannot confirm that the output does not depend on %s: %s: %s",
                 self.name,
                 ", ".join(unused),
@@ -279,20 +286,23 @@ class _Tracer:
             except TraceError as error:
                 module = failing_module(self.model, error)
                 raise TraceError(f"{self.name}, module {module!r}: {error}" if module else str(error)) from error
-            return _Run(recorder.nodes, self._output(capture, output), recorder.claimed, input, training, real)
+            chosen, returned = self._output(capture, output)
+            live = move_to_live(recorder.nodes, chosen)
+            return _Run(recorder.nodes, chosen, returned, recorder.claimed, live, input, training, real)
 
-    def _output(self, capture: Capture, output: Any) -> int:
-        """Return the node of the network's output, selected from all tensors that it returns."""
+    def _output(self, capture: Capture, output: Any) -> tuple[int, tuple[int, ...]]:
+        """Return the node of the network's output, selected from all tensors that it returns, and their positions."""
         tensors = [part for part in reachable(output, set()) if isinstance(part, Tensor)]
         values = [capture.current_value(tensor) for tensor in tensors]
-        found = [settle(capture, value) for value in values if value.nodes]
+        found = {place: settle(capture, value) for place, value in enumerate(values) if value.nodes}
         if not found:
             what = "no tensor" if not tensors else "nothing that depends on its input"
             raise TraceError(f"{self.name} returns {what}")
         learned = {parameter: None for value in values if not value.nodes for parameter in value.pending}
         sources(capture, [p for p in learned if p.name not in capture.recorder.claimed], "token")
         scalars = [tensor.dim() == 0 for tensor, value in zip(tensors, values) if value.nodes]  # losses, statistics
-        return main_output(capture.recorder.nodes, found, scalars)
+        chosen = main_output(capture.recorder.nodes, list(found.values()), scalars)
+        return chosen, tuple(place for place, node in found.items() if node == chosen)
 
 
 class _Cells:

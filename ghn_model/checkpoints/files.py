@@ -31,7 +31,7 @@ from ghn_model.checkpoints.tensor_files import TensorFile, check_suffix, file_di
 from ghn_model.config import GHNConfig
 from ghn_model.initialization import skip_initialization
 from ghn_model.precision import single_precision
-from ghn_model.registry import DECODERS, ENCODERS, PLUGINS_VARIABLE, is_trusted
+from ghn_model.registry import DECODERS, ENCODERS, PLUGINS_VARIABLE, find_part, is_trusted
 
 __all__ = [
     "CUSTOM_FORMAT",
@@ -108,11 +108,10 @@ def save_checkpoint(
     """
     path = Path(path)
     check_suffix(path, format)
-    try:
-        about = json.dumps(dict(metadata or {}), allow_nan=False, sort_keys=True)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"metadata: expected JSON values: {error}") from error
+    about, config = _json_text("metadata", dict(metadata or {})), _json_text("config", ghn.config.to_dict())
     state = ghn.state_dict()
+    if others := [name for name, value in state.items() if not isinstance(value, Tensor)]:
+        raise ConfigError(f"{others[0]}: is no tensor; files of hypernetworks hold tensors only")
     tensors = _converted(state, torch.float16 if half else torch.float32)
     _check_finite(path, tensors)
     if format != FORMATS[0]:
@@ -123,7 +122,7 @@ def save_checkpoint(
     texts = {
         "format": FORMAT,
         "format_version": str(FORMAT_VERSION),
-        "config": json.dumps(ghn.config.to_dict(), sort_keys=True),
+        "config": config,
         "metadata": about,
     }
     write_tensors(path, tensors, texts)
@@ -172,11 +171,11 @@ def read_checkpoint(
             f"{path}: is for {content.config.num_classes} classes, expected {num_classes}; use another hypernetwork, "
             "or leave out the class layers of networks (predict_class_layers=False)"
         )
-    _check_fit(content, build)
+    content = _fitted(content, build)
     if changes:
         config = content.config.replace(**changes)
         content = replace(content, config=config, tensors=grow_tables(content.tensors, content.config, config))
-        _check_fit(content, build, is_changed=True)
+        content = _fitted(content, build, is_changed=True)
     _check_finite(path, content.tensors)
     return content
 
@@ -219,6 +218,16 @@ def read_config(name_or_path: str | Path) -> GHNConfig:
     return _read(*_locate(name_or_path)).config
 
 
+def _json_text(name: str, value: Any) -> str:
+    """JSON that `_read_ours` accepts."""
+    try:
+        text = json.dumps(value, allow_nan=False, sort_keys=True)
+        parse_json(text)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{name}: expected JSON values: {error}") from error
+    return text
+
+
 def _converted(tensors: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
     return {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
 
@@ -230,21 +239,27 @@ def _locate(
     name_or_path: str | Path, revision: str | None = None, download: bool = False
 ) -> tuple[Path, dict[str, Any] | None]:
     """The file, and the card of a bundled one."""
-    if isinstance(name_or_path, str) and name_or_path in list_pretrained():
-        return locate_bundled(name_or_path)
-    path = Path(name_or_path)
-    try:
-        if path.exists():
-            return path, None
-        if found := find_official_checkpoint(path):
-            return found, None
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{str(path)[:200]!r}: cannot be read: {error}") from error
-    if is_official(path):
+    if found := _find(name_or_path):
+        if revision is not None:
+            raise ConfigError(f"revision: is for repositories of the Hugging Face Hub, and {found[0]} is a file")
+        return found
+    if is_official(path := Path(name_or_path)):
         raise CheckpointError(f"{str(name_or_path)!r}: no such file; {how_to_get(path)}, or pass the path of the file")
     if isinstance(name_or_path, str) and is_repository(name_or_path):
         return fetch(name_or_path, revision, download=download), None
     raise CheckpointError(f"{str(name_or_path)!r}: no such file, and {_bundled()}; expected one of these, or {KINDS}")
+
+
+def _find(name_or_path: str | Path) -> tuple[Path, dict[str, Any] | None] | None:
+    """As `_locate`, for files of this machine; None if there is none."""
+    if isinstance(name_or_path, str) and name_or_path in list_pretrained():
+        return locate_bundled(name_or_path)
+    path = Path(name_or_path)
+    try:
+        found = path if path.exists() else find_official_checkpoint(path)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{str(path)[:200]!r}: cannot be read: {error}") from error
+    return (found, None) if found else None
 
 
 def _bundled() -> str:
@@ -264,7 +279,7 @@ def _read(path: Path, card: Mapping[str, Any] | None) -> Checkpoint:
     except ConfigError as error:
         raise CheckpointError(f"{path}: config: {error}") from error
     kind = INFERRED if official.inferred else "official"
-    return Checkpoint(path, kind, config, _converted(official.tensors, torch.float32), official.metadata)
+    return Checkpoint(path, kind, config, official.tensors, official.metadata)
 
 
 def _read_ours(path: Path) -> Checkpoint:
@@ -293,22 +308,22 @@ def _read_ours(path: Path) -> Checkpoint:
             )
     if not isinstance(metadata, dict):
         raise CheckpointError(f"{path}: has no valid metadata: expected an object, got {type(metadata).__name__}")
-    return Checkpoint(path, "deepnets1m", config, _converted(file.tensors, torch.float32), metadata)
+    return Checkpoint(path, "deepnets1m", config, file.tensors, metadata)
 
 
 # --- checking ---
 
 
-def _check_fit(content: Checkpoint, build: Callable[[GHNConfig], nn.Module], is_changed: bool = False) -> None:
-    """Compare the tensors with those of the model of the configuration, without allocating memory for either."""
+def _fitted(content: Checkpoint, build: Callable[[GHNConfig], nn.Module], is_changed: bool = False) -> Checkpoint:
+    """The content with its tensors in the precision of the model of the configuration, after a comparison with it."""
     path, tensors = content.path, content.tensors
     if content.kind != "deepnets1m" and not is_changed:
         shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
         if difference := config_difference(content.config, shapes):
             raise CheckpointError(f"{path}: {difference}; {DAMAGED}")
     try:
-        with torch.device("meta"), single_precision(), torch.random.fork_rng(devices=[]), skip_initialization():
-            expected = dict(build(content.config).state_dict())
+        with single_precision(), torch.random.fork_rng(devices=[]), skip_initialization():
+            expected = _expected_state(content.config, build)
     except Exception as error:  # encoders of the user may raise any error; sizes may overflow
         raise CheckpointError(
             f"{path}: no hypernetwork can be built from its configuration: {_one_line(error)}"
@@ -320,9 +335,11 @@ def _check_fit(content: Checkpoint, build: Callable[[GHNConfig], nn.Module], is_
                 f"{path}: {verb} {len(names)} tensors of a hypernetwork with its configuration: {some}"
             )
     for name, tensor in tensors.items():
+        wanted = expected[name]
+        is_convertible = tensor.is_floating_point() and wanted.is_floating_point()
         for got, required in (
-            (tuple(tensor.shape), tuple(expected[name].shape)),
-            (tensor.dtype, expected[name].dtype),
+            (tuple(tensor.shape), tuple(wanted.shape)),
+            (wanted.dtype if is_convertible else tensor.dtype, wanted.dtype),
             (tensor.layout, torch.strided),
             (tensor.device.type, "cpu"),
         ):
@@ -331,6 +348,23 @@ def _check_fit(content: Checkpoint, build: Callable[[GHNConfig], nn.Module], is_
                     f"{path}: {name}: expected {required}, got {got}; "
                     + ("a change does not fit its weights" if is_changed else DAMAGED)
                 )
+    return replace(content, tensors={name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()})
+
+
+def _expected_state(config: GHNConfig, build: Callable[[GHNConfig], nn.Module]) -> dict[str, Tensor]:
+    """The state_dict of a hypernetwork, on ``meta``, so that a file cannot make it take memory.
+
+    The constructor of a part of the user may need values of tensors; such a hypernetwork is built on the CPU.
+    """
+    try:
+        with torch.device("meta"):
+            return dict(build(config).state_dict())
+    except Exception:
+        factories = find_part(ENCODERS, config.hypernet), find_part(DECODERS, config.decoder)
+        if all(getattr(factory, "__module__", "").startswith("ghn_model.") for factory in factories):
+            raise
+        with torch.device("cpu"):
+            return dict(build(config).state_dict())
 
 
 def _check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:

@@ -36,7 +36,7 @@ def markdown_card(name: str, card: Mapping[str, Any], config: GHNConfig) -> str:
     Parameters
     ----------
     name
-        What `GHN.from_pretrained` takes: a bundled name, or a repository ``"user/name"``.
+        What `GHN.from_pretrained` takes: a bundled name, the name of a file, or a repository ``"user/name"``.
     card
         The card, as `ghn_model.checkpoints.model_card` reads it; or other metadata.  Sections whose fields are missing
         are left out.
@@ -54,7 +54,7 @@ def markdown_card(name: str, card: Mapping[str, Any], config: GHNConfig) -> str:
     >>> text.splitlines()[:3]
     ['---', 'license: mit', 'library_name: deepnets1m']
     """
-    title = name.rpartition("/")[2]
+    title = name.rpartition("/")[2].removesuffix(".safetensors")
     parts = [_header(title, card), f"# {title}"]
     parts += [_sentence(card[field]) for field in ("about", "task") if card.get(field)]
     parts.append(
@@ -70,17 +70,16 @@ def markdown_card(name: str, card: Mapping[str, Any], config: GHNConfig) -> str:
         parts.append("## Results\n\n" + head + "\n".join(results))
         parts += [_sentence(card["results_about"])] if card.get("results_about") else []
     facts = {**card, **_mapping(card.get("data"))}
-    rows = [
-        f"| {title} | {_one_line(facts[field])} |" for field, title in FACTS.items() if facts.get(field) is not None
-    ]
-    commands = [_one_line(text) for field in ("command", "evaluation") for text in _texts(card.get(field))]
+    rows = [f"| {title} | {_cell(facts[field])} |" for field, title in FACTS.items() if facts.get(field) is not None]
+    texts = (text for field in ("command", "evaluation") for text in _texts(card.get(field)))
+    commands = [_command(text) for text in texts if text is not None]
     if rows or commands:
         block = "```sh\n" + "\n".join(commands) + "\n```\n\n" if commands else ""
         table = "| | |\n|---|---|\n" + "\n".join(rows) if rows else ""
         parts.append(f"## Training\n\n{block}{table}".rstrip())
     if card.get("limits"):
         parts.append(f"## Limits\n\n{_one_line(card['limits'])}")
-    fields = "\n".join(f"| `{field}` | {_one_line(value)} |" for field, value in config.to_dict().items())
+    fields = "\n".join(f"| `{field}` | {_cell(value)} |" for field, value in config.to_dict().items())
     parts.append(f"## Configuration\n\n| field | value |\n|---|---|\n{fields}")
     return "\n\n".join(parts) + "\n"
 
@@ -133,12 +132,12 @@ def _result_rows(card: Mapping[str, Any], metric: str) -> Iterator[str]:
     for split, result in _mapping(card.get("results")).items():
         found, other = _mapping(result), _mapping(published.get(split))
         if f"mean_{metric}" in found:
-            best = _number(found.get(f"best_{metric}"))
+            best = _number(found[f"best_{metric}"]) if f"best_{metric}" in found else ""
             cells = [_mean(found, metric), best, found.get("networks"), found.get("failures")]
         else:
             cells = [_number(found.get(metric)), "", 1, 0 if _is_number(found.get(metric)) else 1]
         theirs = _mean(other, metric) if f"mean_{metric}" in other else _number(other.get(metric)) if other else ""
-        yield "| " + " | ".join(_one_line(cell) for cell in (split, *cells, theirs)) + " |"
+        yield "| " + " | ".join(_cell(cell) for cell in (split, *cells, theirs)) + " |"
 
 
 def _mean(found: Mapping[str, Any], metric: str) -> str:
@@ -165,11 +164,26 @@ def _texts(value: Any) -> list[Any]:
 
 
 def _one_line(value: Any) -> str:
-    """A value in a cell of a table: without line breaks, control characters, and bars that would end the cell."""
+    """A value without line breaks and control characters."""
     text = (
         json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else "" if value is None else str(value)
     )
-    return "".join(each for each in " ".join(text.split()).replace("|", r"\|") if each.isprintable())
+    return _printable(" ".join(text.split()))
+
+
+def _cell(value: Any) -> str:
+    """A value in a cell of a table, which a bar would end."""
+    return _one_line(value).replace("|", r"\|")
+
+
+def _command(value: Any) -> str:
+    """A command in a block of code, without what would end the block; its lines after the first one are indented."""
+    lines = (_printable(line.expandtabs(1).strip()).replace("```", "") for line in str(value).splitlines())
+    return "\n  ".join(line for line in lines if line)
+
+
+def _printable(text: str) -> str:
+    return "".join(each for each in text if each.isprintable())
 
 
 def _sentence(value: Any) -> str:

@@ -19,7 +19,8 @@ def grow_tables(tensors: Mapping[str, Tensor], old: GHNConfig, new: GHNConfig) -
 
     Rows of the tables are numbered by position, so the number of a row depends on what else there are rows for: the
     number of classes, the `node_types` and the `channel_sizes` of `GHNConfig`.  A row that is new is a copy of the one
-    that was used in its place, so predictions do not change until the hypernetwork is trained.
+    that was used in its place.  Before the hypernetwork is trained, predictions change only for layers with almost as
+    many channels as the old or the new number of classes: the row that is nearest to them can be another one.
 
     Parameters
     ----------

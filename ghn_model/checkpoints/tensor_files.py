@@ -33,6 +33,7 @@ __all__ = [
 ]
 
 DIGEST = "content_sha256"
+TRAINED = ("ghn.safetensors", "hypernetwork.safetensors")  # in the folder of a training
 LARGEST_HEADER = 16 << 20  # bytes; enough for 100,000 tensors, which take 200 MB of memory even if they are empty
 
 
@@ -52,6 +53,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     ------
     CheckpointError
         If the file cannot be written.
+    ConfigError
+        If the names and strings take more than the 16 MB that `TensorFile` reads.
 
     Examples
     --------
@@ -71,9 +74,12 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
             mode = temporary.stat().st_mode
             save_file(plain, temporary, metadata)
             temporary.chmod(mode)  # safetensors makes files that only their owner can read
+            _check_header(temporary)
     except (OSError, SafetensorError) as error:
         reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
         raise CheckpointError(f"{path}: cannot be written: {reason}") from error
+    except ValueError as error:
+        raise ConfigError(f"{path}: cannot be written: {error}") from error
 
 
 def check_suffix(path: Path, format: str) -> None:
@@ -305,7 +311,9 @@ def is_safetensors(path: Path) -> bool:
     """
     try:
         if not path.is_file():
-            raise CheckpointError(f"{path}: {'is not a file' if path.exists() else 'no such file'}")
+            found = next((name for name in TRAINED if (path / name).is_file()), None)
+            hint = f"is the folder of a training; use {path / found}" if found else "is not a file"
+            raise CheckpointError(f"{path}: {hint if path.exists() else 'no such file'}")
         with path.open("rb") as file:
             start = file.read(9)
     except (OSError, ValueError) as error:

@@ -49,5 +49,6 @@ def run(options: argparse.Namespace) -> None:
     from ghn_model.ghn import GHN
 
     content = read_checkpoint(checkpoint, GHN)
-    build_from(content, GHN, torch.device("cpu")).save(out, content.metadata, format=options.format)
+    metadata = {name: value for name, value in content.metadata.items() if name != "sha256"}  # that of another file
+    build_from(content, GHN, torch.device("cpu")).save(out, metadata, format=options.format)
     print(f"{out}: {out.stat().st_size / 1e6:.2f} MB")

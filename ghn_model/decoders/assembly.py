@@ -371,5 +371,6 @@ def _positional_encodings(maps: Tensor, count: int) -> Tensor:
     beyond = count - grids.shape[2]
     if not beyond:
         return grids
-    noise = torch.randn(beyond, grids.shape[3], generator=torch.Generator().manual_seed(0)) * 0.02
+    generator = torch.Generator("cpu").manual_seed(0)
+    noise = 0.02 * torch.randn(beyond, grids.shape[3], generator=generator, dtype=torch.float32, device="cpu")
     return torch.cat([noise.to(grids, non_blocking=True).expand(len(grids), 1, -1, -1), grids], dim=2)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,6 +21,9 @@ __all__ = ["dirac", "gain", "is_kernel", "standardize", "write_product"]
 
 SLAB = 1 << 19
 """Number of elements whose squares are computed at once for a standard deviation."""
+
+_PLAIN: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}
+"""Of cached tensors, which must not depend on the defaults of the first caller."""
 
 
 def gain(shape: Sequence[int], fan: str = "in", *, positional: bool = True) -> float:
@@ -82,13 +86,13 @@ def dirac(block_shape: Sequence[int], shape: Sequence[int]) -> Tensor:
             [0.0000, 0.5000]])
     """
     is_whole = tuple(block_shape[2:]) == tuple(shape[2:])
-    return _dirac(tuple(block_shape), shape[1]) if is_whole else torch.zeros(tuple(block_shape))
+    return _dirac(tuple(block_shape), shape[1]) if is_whole else torch.zeros(tuple(block_shape), **_PLAIN)
 
 
 @lru_cache(1024)
 def _dirac(block_shape: tuple[int, ...], inputs: int) -> Tensor:
     rows, columns, height, width = block_shape
-    block = torch.zeros(block_shape)
+    block = torch.zeros(block_shape, **_PLAIN)
     block[range(rows), [row % columns for row in range(rows)], height // 2, width // 2] = columns / inputs
     return block
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from deepnets.graph import MAX_DISTANCE, Graph, GraphBatch
 from ghn_model.prepared_batch import PreparedBatch
@@ -93,7 +94,9 @@ class Graphormer(nn.ModuleList):
 
     def forward(self, x: Tensor, batch: PreparedBatch) -> Tensor:
         """`(N, hidden)` -> `(N, hidden)` for the N nodes of all graphs of the batch, which do not affect each other."""
-        parts: Sequence[PaddedPart] = batch.encoder_inputs
+        parts: Sequence[PaddedPart] | None = batch.encoder_inputs
+        if parts is None:  # the batch was made without this encoder
+            parts = tree_map_only(Tensor, lambda tensor: tensor.to(x.device), self.prepare(batch.graphs))
         sizes = [len(part.positions) for part in parts]
         return torch.cat([self._apply_layers(nodes, part) for nodes, part in zip(torch.split(x, sizes), parts)])
 

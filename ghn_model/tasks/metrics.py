@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deepnets.support import ConfigError, Registry, import_attribute, in_one_line, is_attribute
+from deepnets.support import ConfigError, Registry, checked_integer, import_attribute, in_one_line, is_attribute
 from ghn_model.choices import DEFAULT_METRICS
 
 __all__ = [
@@ -62,6 +62,8 @@ class Metric:
         Function from a number of classes to the mean of random guesses, which charts mark; None if it is not known.
     from_mean
         Function from the mean over all examples to the value of the metric; None if the mean is the value.
+    decimals
+        Decimals in tables of text; the page of a report has one more.
 
     Raises
     ------
@@ -88,10 +90,12 @@ class Metric:
     maximum: float = math.inf
     chance: Callable[[int], float] | None = None
     from_mean: Callable[[float], float] | None = None
+    decimals: int = 1
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():
             raise ConfigError(f"metric: {self.name!r} cannot be a name; expected an identifier such as top1")
+        checked_integer("decimals", self.decimals, range(10))
 
     @property
     def worst(self) -> float | None:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from deepnets.data import ImageFolders, ImageSet, open_images, run_statistics
+from deepnets.data import ImageFolders, ImageSet, open_images, open_source, run_statistics
 from deepnets.support import ConfigError, EndWithParent
 from ghn_model.training.loading import supervised
 
@@ -76,6 +76,8 @@ class ImageStream:
     ----------
     name, num_classes, image_size, per_epoch
         As for `Images`.
+    fingerprint : str or None
+        Digest of the files, by which a run that is resumed notices other files; None for sets that do not change.
 
     Raises
     ------
@@ -90,6 +92,8 @@ class ImageStream:
     >>> images.shape, labels.shape
     (torch.Size([16, 3, 32, 32]), torch.Size([16]))
     """
+
+    fingerprint: str | None = None
 
     def __init__(self, images: ImageSet, batch_size: int, *, augment: bool = True, seed: int = 0) -> None:
         self.name, self.num_classes, self.image_size = images.name, images.num_classes, images.image_size
@@ -132,8 +136,8 @@ class FolderStream:
 
     Attributes
     ----------
-    name, num_classes, image_size, per_epoch
-        As for `Images`.
+    name, num_classes, image_size, per_epoch, fingerprint
+        As for `ImageStream`.
 
     Raises
     ------
@@ -155,6 +159,8 @@ class FolderStream:
     ...     FolderStream(folders, batch_size=2).per_epoch
     2
     """
+
+    fingerprint: str | None = None
 
     def __init__(self, images: ImageFolders, batch_size: int, *, augment: bool = True, seed: int = 0) -> None:
         self.name, self.num_classes, self.image_size = images.name, images.num_classes, images.image_size
@@ -269,15 +275,23 @@ def image_stream(
     74
     """
     is_main = os.environ.get("RANK", "0") == "0"
-    statistics = run_statistics(run, name, root=root, download=download, store=is_main) if run is not None else None
+    if run is not None:
+        statistics = run_statistics(run, name, root=root, download=download, store=is_main)
+    else:
+        source = open_source(name, root=root, download=download)
+        statistics = None if source is None else source.statistics()
     images = open_images(name, "train", root=root, download=download, device=device, statistics=statistics)
+    stream: ImageStream | FolderStream
     if isinstance(images, ImageSet):
-        return ImageStream(images, batch_size, augment=augment, seed=seed)
-    if isinstance(images, ImageFolders):
+        stream = ImageStream(images, batch_size, augment=augment, seed=seed)
+    elif isinstance(images, ImageFolders):
         processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
         images = replace(images, workers=max(min(images.workers, 1), images.workers // processes))
-        return FolderStream(images, batch_size, augment=augment, seed=seed)
-    raise ConfigError(f"images: {name} has no training images that can be read by step")
+        stream = FolderStream(images, batch_size, augment=augment, seed=seed)
+    else:
+        raise ConfigError(f"images: {name} has no training images that can be read by step")
+    stream.fingerprint = None if statistics is None else statistics.fingerprint
+    return stream
 
 
 def order_of_epoch(count: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:

@@ -24,8 +24,6 @@ from deepnets.families import FamilyNetworks
 from deepnets.graph import Graph
 from deepnets.support import ConfigError, EndWithParent, in_one_line
 from deepnets.support.optional_models import without_values
-from ghn_model.ghn import GHN
-from ghn_model.training.hypernetwork import is_ghn
 from ghn_model.training.loading import supervised
 
 __all__ = ["DrawnNetworks", "MetaBatch", "meta_batches"]
@@ -130,7 +128,7 @@ class MetaBatch:
     Examples
     --------
     >>> from deepnets import GENOTYPES, NetworkConfig, build_graph
-    >>> from ghn_model import GHNConfig
+    >>> from ghn_model import GHN, GHNConfig
     >>> graphs = [build_graph(NetworkConfig(GENOTYPES["ViT"], n_cells=1))]
     >>> batch = MetaBatch.of(GHN(GHNConfig(hidden=8)), graphs)
     >>> batch.graphs == graphs, len(GHN(GHNConfig(hidden=8))(batch.inputs))
@@ -164,14 +162,7 @@ class _Collate:
     """Prepares graphs in a worker process, with a copy of the hypernetwork without weights."""
 
     def __init__(self, hypernetwork: nn.Module) -> None:
-        self.hypernetwork: nn.Module
-        if is_ghn(hypernetwork):
-            with torch.device("meta"):
-                self.hypernetwork = GHN(hypernetwork.config)
-        elif hasattr(hypernetwork, "prepare"):
-            self.hypernetwork = without_values(hypernetwork)
-        else:
-            self.hypernetwork = nn.Module()
+        self.hypernetwork = without_values(hypernetwork) if hasattr(hypernetwork, "prepare") else nn.Module()
 
     def __call__(self, graphs: Sequence[Graph]) -> MetaBatch:
         return MetaBatch.of(self.hypernetwork, graphs)
@@ -220,7 +211,7 @@ def meta_batches(
     Examples
     --------
     >>> from deepnets import DeepNets1M
-    >>> from ghn_model import GHNConfig
+    >>> from ghn_model import GHN, GHNConfig
     >>> nets = DrawnNetworks(DeepNets1M(split="predefined"), max_params=2_000_000)
     >>> next(meta_batches(nets, GHN(GHNConfig(hidden=8)), 1)).graphs[0].num_nodes
     129

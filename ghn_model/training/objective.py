@@ -96,6 +96,8 @@ class Objective:
         As in `ghn_model.training.Recipe`.
     task : LogitTask
         Task of the networks; classification by default.
+    data : Images, optional
+        Training images; with them, networks must have as many outputs as there are classes.
 
     Examples
     --------
@@ -115,6 +117,7 @@ class Objective:
     network_norm: str = "none"
     share_images: bool = True
     task: LogitTask = field(default_factory=Classification)
+    data: Any = None
 
     def backward(
         self,
@@ -153,6 +156,11 @@ class Objective:
         Returns
         -------
         Outcome
+
+        Raises
+        ------
+        ConfigError
+            If a network has another number of outputs than classes.
         """
         started = time.perf_counter()
         with part("hypernetwork forward"):
@@ -174,14 +182,15 @@ class Objective:
             with part("networks forward"):
                 with self._autocast(images):
                     output = run_graph(graph, given, self.task.inputs(seen, targets), image_size=self.image_size)
+                logits = self.task.logits(output, targets, self.data)
                 loss = self.task.loss(output, targets, label_smoothing=self.label_smoothing)
             with part("networks backward"):
                 torch.autograd.backward(loss if scale is None else loss * scale)
             losses.append(loss.detach())
             with torch.no_grad():
-                tallies.append(self.task.tallies(self.task.logits(output, targets), self.task.labels(targets)).sum())
+                tallies.append(self.task.tallies(logits, self.task.labels(targets)).sum())
             answers += targets.numel()
-            del output
+            del output, logits
 
             with_grad = {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
             norm = torch.stack(torch._foreach_norm(list(with_grad.values()))).norm()

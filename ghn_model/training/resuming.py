@@ -6,22 +6,60 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from deepnets.corpus import DeepNets1M
 from deepnets.families import FamilyNetworks
 from deepnets.support import CheckpointError, ConfigError, abbreviated
 from ghn_model.config import GHNConfig
-from ghn_model.training.hypernetwork import is_ghn
+from ghn_model.tasks import LogitTask, recorded_name
+from ghn_model.training.hypernetwork import class_name, is_ghn
+from ghn_model.training.images import Images
 from ghn_model.training.recipe import Recipe
 from ghn_model.training.state import read_identity
+from ghn_model.training.texts import TextStream
 
-__all__ = ["identity_of_networks", "match_identity"]
+__all__ = ["identity_of", "identity_of_networks", "match_identity"]
 
 log = logging.getLogger(__name__)
 
-ADDED = {"num_nets", "width_seed", "wider_nets", "virtual_edges"}
+ADDED = {"num_nets", "width_seed", "wider_nets", "virtual_edges", "image_fingerprint"}
 """What states of earlier versions do not tell."""
+
+
+def identity_of(
+    recipe: Recipe,
+    data: Images | TextStream,
+    nets: DeepNets1M | FamilyNetworks,
+    task: LogitTask,
+    hypernetwork: nn.Module,
+    device: torch.device,
+) -> dict[str, Any]:
+    """Return what identifies a training, as JSON values, without its initial weights.
+
+    Parameters
+    ----------
+    recipe, data, nets, task, hypernetwork, device
+        Those of the training.
+    """
+    found: dict[str, Any] = {
+        "recipe": recipe.to_dict(),
+        "images": data.name,
+        **identity_of_networks(nets),
+        **recorded_name(task),
+    }
+    if isinstance(data, TextStream):
+        found |= {"data_digest": data.digest, "sequence_length": data.sequence_length}
+    elif fingerprint := getattr(data, "fingerprint", None):
+        found["image_fingerprint"] = fingerprint
+    if is_ghn(hypernetwork):
+        found["config"] = hypernetwork.config.to_dict()
+    else:
+        found |= {"hypernetwork": class_name(hypernetwork), "virtual_edges": nets.virtual_edges}
+    if device.type == "cpu":
+        found["threads"] = torch.get_num_threads()
+    return found
 
 
 def identity_of_networks(nets: DeepNets1M | FamilyNetworks) -> dict[str, Any]:

@@ -26,19 +26,19 @@ from torch import Tensor, nn
 
 from deepnets.corpus import DeepNets1M
 from deepnets.families import FamilyNetworks
-from deepnets.support import ConfigError, DeferredSignals, TrainingError, is_out_of_memory, started_by
+from deepnets.support import CheckpointError, ConfigError, DeferredSignals, TrainingError, is_out_of_memory, started_by
 from ghn_model.checkpoints import grow_tables
 from ghn_model.config import GHNConfig
 from ghn_model.ghn import GHN
-from ghn_model.tasks import LogitTask, recorded_name
+from ghn_model.tasks import LogitTask
 from ghn_model.training.checking import check_hypernetwork, varied_networks
 from ghn_model.training.distributed import Distributed
 from ghn_model.training.hypernetwork import (
     Hypernetwork,
     build_hypernetwork,
-    class_name,
     copy_matching_weights,
     is_ghn,
+    read_metadata,
     save_hypernetwork,
 )
 from ghn_model.training.images import Images
@@ -48,7 +48,7 @@ from ghn_model.training.meta_batches import DrawnNetworks, MetaBatch, meta_batch
 from ghn_model.training.objective import Objective, Outcome
 from ghn_model.training.optimization import Optimization
 from ghn_model.training.recipe import Recipe
-from ghn_model.training.resuming import identity_of_networks, match_identity
+from ghn_model.training.resuming import identity_of, match_identity
 from ghn_model.training.schedules import Budget
 from ghn_model.training.state import CheckpointPolicy, Progress, load_state, save_state
 from ghn_model.training.step_parts import part
@@ -98,21 +98,7 @@ class Trainer:
         self.state_path = out / "state.safetensors"
         torch.manual_seed(step_seed(recipe.seed, -1, 0))
         self.hypernetwork = build_hypernetwork(hypernetwork).to(distributed.device).train()
-        self.identity: dict[str, Any] = {
-            "recipe": recipe.to_dict(),
-            "images": images.name,
-            **identity_of_networks(nets),
-            **recorded_name(task),
-        }
-        if isinstance(images, TextStream):
-            self.identity |= {"data_digest": images.digest, "sequence_length": images.sequence_length}
-        if is_ghn(self.hypernetwork):
-            self.identity["config"] = self.hypernetwork.config.to_dict()
-        else:
-            self.identity["hypernetwork"] = class_name(self.hypernetwork)
-            self.identity["virtual_edges"] = nets.virtual_edges
-        if distributed.device.type == "cpu":
-            self.identity["threads"] = torch.get_num_threads()
+        self.identity = identity_of(recipe, images, nets, task, self.hypernetwork, distributed.device)
         if init is not None:
             self._initialize(init)
         distributed.broadcast(self.hypernetwork.state_dict().values())
@@ -127,6 +113,7 @@ class Trainer:
             recipe.network_norm,
             recipe.share_images,
             task,
+            images if task.examples == "images" else None,
         )
         self.optimization = Optimization(self.hypernetwork, recipe, distributed)
         # Sums since the last row of the log: number, loss, metric of the task and gradient norm of the steps that
@@ -139,6 +126,9 @@ class Trainer:
 
     def run(self) -> Path:
         """Train until the budget is used up, a signal arrives or `stop_after` is over; return the file."""
+        if self.validation and self.task.examples == "images":
+            self.validation.check(self.hypernetwork, self.images, self.distributed.device)
+        resumed = self.progress
         log = self._open_log() if self.distributed.is_main else None
         if self.validation and self.distributed.is_main:
             start_curve(self.out, self.progress.step, self.validation.columns)
@@ -151,7 +141,8 @@ class Trainer:
                     signals.check()
                     saved = "its state is saved, so it can be resumed" if self.distributed.is_main else "resume the run"
                     raise LoaderError(f"{self.out}: {error}; {saved}") from error
-                path = self._save()
+                # A finished training keeps the command that made its files.
+                path = self._path if self.progress == resumed and self._is_saved() else self._save()
                 signals.check()
         finally:
             if log:
@@ -305,12 +296,23 @@ class Trainer:
     def _validate(self, validation: Validation) -> None:
         networks = self.progress.step * self.recipe.meta_batch_size
         with self.optimization.averaged_weights():
-            validation.measure(self.hypernetwork, self.out, self.distributed, self.progress, networks)
+            shared = self.hypernetwork, self.out, self.distributed, self.progress
+            validation.measure(*shared, networks, self.objective.data)
+
+    @property
+    def _path(self) -> Path:
+        return self.out / ("ghn.safetensors" if is_ghn(self.hypernetwork) else "hypernetwork.safetensors")
+
+    def _is_saved(self) -> bool:
+        """Whether the file of the hypernetwork has the weights of this step."""
+        try:
+            return self._path.is_file() and read_metadata(self._path).get("steps") == self.progress.step
+        except CheckpointError:
+            return False
 
     def _save(self) -> Path:
-        name = "ghn.safetensors" if is_ghn(self.hypernetwork) else "hypernetwork.safetensors"
         if not self.distributed.is_main:
-            return self.out / name
+            return self._path
         optimization, progress = self.optimization, self.progress
         save_state(
             self.state_path,
@@ -395,5 +397,4 @@ def step_seed(seed: int, step: int, stream: int) -> int:
 
 def _command() -> dict[str, str]:
     """Return the command that started the training as metadata; empty if it was started from Python."""
-    command = started_by()
-    return {"command": command} if command else {}
+    return {"command": command} if (command := started_by()) else {}

@@ -5,10 +5,11 @@ The networks and examples are the same every time, so the rows of `curve.csv` sh
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -84,8 +85,36 @@ class Validation:
     def __post_init__(self) -> None:
         checked_integer("every", self.every, at_least(1))
         for name in ("graphs", "batches"):
+            object.__setattr__(self, name, list(getattr(self, name)))  # iterators would be empty the second time
             if not getattr(self, name):
                 raise ConfigError(f"{name}: expected at least one to validate on")
+
+    def check(self, hypernetwork: nn.Module, data: Any, device: torch.device) -> None:
+        """Check that examples and the first network are for the classes of the training images.
+
+        Parameters
+        ----------
+        hypernetwork : nn.Module
+            Hypernetwork.
+        data : Images
+            The training images.
+        device : torch.device
+            Device of the training.
+
+        Raises
+        ------
+        ConfigError
+            If they are not.
+        """
+        for _, targets in self.batches:
+            if (largest := int(self.task.labels(targets).max())) >= data.num_classes:
+                raise ConfigError(
+                    f"validation: expected labels below {data.num_classes}, the number of classes of {data.name}, got "
+                    f"{largest}"
+                )
+        first = replace(self, graphs=self.graphs[:1], batches=self.batches[:1])
+        with torch.no_grad(), _evaluating(hypernetwork):
+            first._value(hypernetwork, first.graphs[0], device, data)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -93,7 +122,13 @@ class Validation:
         return tuple(self.task.metric.name if name == "top1" else name for name in CURVE)
 
     def measure(
-        self, hypernetwork: nn.Module, folder: Path, distributed: Distributed, progress: Progress, networks: int
+        self,
+        hypernetwork: nn.Module,
+        folder: Path,
+        distributed: Distributed,
+        progress: Progress,
+        networks: int,
+        data: Any = None,
     ) -> float:
         """Measure the first metric of the task; the main process appends a row to `curve.csv`.
 
@@ -109,13 +144,15 @@ class Validation:
             How far the training has come.
         networks : int
             Number of training networks seen so far.
+        data : Images, optional
+            Training images; with them, networks must have as many outputs as there are classes.
 
         Returns
         -------
         float
             Mean over the networks.
         """
-        values, failed = self.values(hypernetwork, distributed)
+        values, failed = self.values(hypernetwork, distributed, data)
         values = values[values.isfinite()]
         mean = float(values.mean())
         if distributed.is_main:
@@ -133,23 +170,20 @@ class Validation:
         return mean
 
     @torch.no_grad()
-    def values(self, hypernetwork: nn.Module, distributed: Distributed) -> tuple[Tensor, Tensor]:
+    def values(self, hypernetwork: nn.Module, distributed: Distributed, data: Any = None) -> tuple[Tensor, Tensor]:
         """Return the metric, and whether outputs are not finite, of every network: `(len(graphs),) float64` tensors.
 
         The hypernetwork is in evaluation mode meanwhile, and in training mode afterwards.
         """
         found = torch.zeros(2, len(self.graphs), dtype=torch.float64, device=distributed.device)
-        hypernetwork.eval()
-        try:
+        with _evaluating(hypernetwork):
             for number in range(distributed.rank, len(self.graphs), distributed.world_size):
-                found[:, number] = self._value(hypernetwork, self.graphs[number], distributed.device)
-        finally:
-            hypernetwork.train()
+                found[:, number] = self._value(hypernetwork, self.graphs[number], distributed.device, data)
         distributed.average([found])
         values, failed = (found * distributed.world_size).cpu()
         return values, failed.round()
 
-    def _value(self, hypernetwork: nn.Module, graph: Graph, device: torch.device) -> Tensor:
+    def _value(self, hypernetwork: nn.Module, graph: Graph, device: torch.device, data: Any = None) -> Tensor:
         batch = MetaBatch.of(hypernetwork, [graph]).to(device)
         (parameters,) = hypernetwork(batch.inputs)
         network = self._network(graph, parameters, device)
@@ -157,7 +191,7 @@ class Validation:
         failed = torch.zeros((), dtype=torch.bool, device=device)
         for examples, targets in self.batches:
             output = network(self.task.inputs(examples, targets))
-            logits, labels = self.task.logits(output, targets), self.task.labels(targets)
+            logits, labels = self.task.logits(output, targets, data), self.task.labels(targets)
             finite = logits.isfinite().all(dim=1)
             total += torch.where(finite, self.task.tallies(logits, labels), 0).sum()
             failed |= ~finite.all()
@@ -175,6 +209,16 @@ class Validation:
             partial(run_network, graph.config, parameters, image_size=self.image_size, training=False)
         )
         return lambda inputs: compact(*inputs) if isinstance(inputs, tuple) else run(inputs)
+
+
+@contextlib.contextmanager
+def _evaluating(hypernetwork: nn.Module) -> Iterator[None]:
+    """Put a hypernetwork into evaluation mode, and into training mode afterwards."""
+    hypernetwork.eval()
+    try:
+        yield
+    finally:
+        hypernetwork.train()
 
 
 def start_curve(folder: Path, step: int, columns: Sequence[str] = CURVE) -> None:

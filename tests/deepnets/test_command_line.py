@@ -98,6 +98,8 @@ def test_folders_may_follow_the_splits(data: Path, tmp_path: Path, monkeypatch: 
     main(["export", "--data", str(data), "--splits", "val", "test", official])
     main(["import", "--out", str(imported), "--splits", "val", official])
     assert [path.name for path in imported.glob("*.h5")] == ["deepnets1m_val.h5"]
+    main(["import", "--out", str(tmp_path / "every"), "--splits", "all,val", official])
+    assert len([*(tmp_path / "every").glob("*.h5")]) == 2
     with pytest.raises(ConfigError, match=r"^source: the folder .* is needed"):
         main(["import", "--splits", "val"])
     monkeypatch.chdir(tmp_path)

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from deepnets.support import DeepNetsError, Parser, run
+from deepnets.support import ConfigError, DeepNetsError, Parser, run
 from deepnets.support import command_line as cli
 from deepnets.support.standard_streams import RESET
-from generator import SPLITS
+from generator import SPLITS, BuildPlan
 from generator.__main__ import main
 from tests.support.processes import ROOT, Corpus, Terminal, build, command, digests, one_error, without_notices
 
@@ -128,6 +128,16 @@ def test_the_table_holds_what_was_made(corpus: Corpus) -> None:
         split: digest[:16] for split, digest in corpus.digests.items()
     }
     assert last == f"nothing to do: {corpus.out} is complete"
+
+
+def test_all_splits_and_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    plans: list[BuildPlan] = []
+    monkeypatch.setattr("generator.build.build_corpus", lambda out, plan, **_: plans.append(plan) or [])
+    main(["build", "--splits", "all,val", "--quiet"])
+    main(["build", "--splits", "val", "all", "--quiet"])
+    assert [sorted(plan.splits) for plan in plans] == [sorted(SPLITS)] * 2
+    with pytest.raises(ConfigError, match="tset"):
+        main(["build", "--splits", "all,tset", "--quiet"])
 
 
 @pytest.mark.slow

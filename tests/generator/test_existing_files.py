@@ -196,3 +196,32 @@ def test_a_replacement_that_is_interrupted_leaves_no_two_corpora(
     build_corpus(tmp_path, new, workers=one, overwrite=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(before)
     check_one_corpus(tmp_path)
+
+
+def test_a_replacement_that_is_given_up_brings_the_files_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is deleted that no file has replaced, and complete files are not made again."""
+    old, new = (BuildPlan(("search", "deep", "wide"), search_size=5, seed=seed) for seed in (0, 1))
+    one = Workers(num_workers=1)
+    before = {report.path.name: report.path.read_bytes() for report in build_corpus(tmp_path, old, workers=one)}
+    write = build_module._write
+
+    def interrupted(path: Path, *arguments: object) -> object:
+        if path.name == "deepnets1m_deep.h5":
+            raise KeyboardInterrupt
+        return write(path, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(build_module, "_write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        build_corpus(tmp_path, new, workers=one, overwrite=True)
+    new_files = {path.name for path in tmp_path.glob("*.h5")}
+    assert "deepnets1m_search.h5" in new_files
+    replaced = tmp_path / ".partial" / "replaced"
+    (report,) = build_corpus(tmp_path, BuildPlan(("search",), search_size=5, seed=1))  # a part of the new corpus
+    assert not report.built
+    assert {path.name for path in replaced.iterdir()} == set(before) - new_files
+    for name in new_files:  # what the interrupted build has replaced is made again, or here: put back
+        (replaced / name).write_bytes(before[name])
+    reports = build_corpus(tmp_path, old, overwrite=True)
+    assert not any(report.built for report in reports)
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("*.h5")} == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(before)

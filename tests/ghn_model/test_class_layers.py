@@ -58,8 +58,10 @@ def test_what_is_not_worth_a_warning(ghn: GHN, caplog: pytest.LogCaptureFixture)
 
 def test_tokens_are_no_classes(caplog: pytest.LogCaptureFixture) -> None:
     ghn = GHN(GHNConfig.preset("logah-t", task="text", hidden=8, heads=2, layers=1, factor_rows=4096, rank=2))
-    ghn.predict(nn.Sequential(nn.Embedding(50, 8), nn.Linear(8, 50)), torch.zeros(1, 4, dtype=torch.int64))
-    assert warnings_of(caplog) == []
+    published = ghn.config.replace(node_types="published", channel_sizes=(50257,), normalization="fan_in_residual")
+    for each in (ghn, GHN(published)):  # that of the paper has no more node types than others
+        each.predict(nn.Sequential(nn.Embedding(50, 8), nn.Linear(8, 50)), torch.zeros(1, 4, dtype=torch.int64))
+        assert warnings_of(caplog) == []
 
 
 # --- which layers are those of the classes ---
@@ -134,6 +136,15 @@ def test_classes_in_the_columns_of_a_weight(ghn: GHN, outputs: int, caplog: pyte
     assert [re.search(r"predicted for (.*) classes", message)[1] for message in warnings_of(caplog)] == expected  # type: ignore[index]
     kept = ghn.predict(model, torch.zeros(1, 3, 8, 8), predict_class_layers=False).kept
     assert list(kept) == ["2.weight", "2.bias"]
+
+
+@pytest.mark.parametrize("outputs", [10, 21])
+def test_a_weight_without_a_bias_can_have_its_classes_in_the_columns(
+    ghn: GHN, outputs: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    head = nn.ConvTranspose2d(16, outputs, 2, stride=2, bias=False)
+    ghn.predict(nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), head), torch.zeros(1, 3, 8, 8))
+    assert len(warnings_of(caplog)) == (outputs != 10)
 
 
 def test_a_decoder_that_shares_its_weight_has_a_bias_of_its_own() -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from deepnets import GENOTYPES, Network, NetworkConfig, build_graph
+from deepnets import GENOTYPES, GraphBatch, Network, NetworkConfig, build_graph
 from deepnets.support import CheckpointError, ConfigError
-from ghn_model import DECODERS, ENCODERS, GHN, GHNConfig, register_decoder, register_encoder
+from ghn_model import DECODERS, ENCODERS, GHN, GHNConfig, PreparedBatch, register_decoder, register_encoder
 from ghn_model.checkpoints import save_checkpoint
 from tests.support.training_runs import train_here
 
@@ -161,6 +161,42 @@ def test_registered_parts_are_trained(corpus: Path, registered: GHNConfig, tmp_p
     loaded = GHN.from_pretrained(path)
     assert loaded.config == registered
     assert list(loaded.predict(Network(DARTS))) == parameter_names()
+
+
+class Unusual(torch.nn.Module):
+    """An encoder with numbers of several types, whose constructor reads values of tensors."""
+
+    requires_inputs = False
+
+    def __init__(self, config: GHNConfig) -> None:
+        super().__init__()
+        self.linear = torch.nn.utils.parametrizations.orthogonal(torch.nn.Linear(config.hidden, config.hidden))
+        self.rates = [rate.item() for rate in torch.linspace(0, 0.1, 3)]
+        for dtype in (torch.float64, torch.bfloat16, torch.float16):
+            self.register_buffer(f"of_{torch.finfo(dtype).dtype}", torch.tensor(0.5, dtype=dtype))
+
+    def prepare(self, graphs: GraphBatch) -> None:
+        """Nothing."""
+
+    def forward(self, x: torch.Tensor, batch: PreparedBatch) -> torch.Tensor:
+        found: torch.Tensor = x + self.rates[2] * self.linear(x)
+        return found
+
+
+def test_unusual_encoders_are_trained_and_load_back(
+    corpus: Path, registered: GHNConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register_encoder("unusual", Unusual)
+    ghn = GHN(registered.replace(hypernet="unusual"))
+    loaded = GHN.from_pretrained(ghn.save(tmp_path / "ghn.safetensors"))
+    expected, found = ghn.state_dict(), loaded.state_dict()
+    assert [(name, value.dtype) for name, value in found.items()] == [(n, v.dtype) for n, v in expected.items()]
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+    path = train_here(corpus, tmp_path / "run", steps=1, hypernetwork=ghn.config)
+    assert list(GHN.from_pretrained(path).predict(Network(DARTS))) == parameter_names()
+    monkeypatch.setattr(Unusual, "get_extra_state", lambda _: {"a": 1}, raising=False)
+    with pytest.raises(ConfigError, match=r"gnn\._extra_state: is no tensor"):
+        ghn.save(tmp_path / "other.safetensors")
 
 
 def parameter_names() -> list[str]:

@@ -357,6 +357,7 @@ def nameless() -> Graph:
         (lambda ghn: ghn(nameless()), "does not know the parameters"),
         (lambda ghn: ghn.predict([]), "model: expected a torch.nn.Module"),
         (lambda ghn: ghn.predict("resnet50"), "model: expected a torch.nn.Module"),
+        (lambda ghn: ghn.initialize([nn.Linear(3, 2)]), "model: expected a torch.nn.Module, got a list of Linear"),
         (lambda ghn: ghn.predict(network(), graph="graph"), "expected one Graph"),
         (lambda ghn: ghn.predict(network(), graph=[build_graph(VIT)] * 2), "graph: expected one for each"),
         (lambda ghn: ghn.initialize(network(), graph=build_graph(VIT)), "which the model lacks"),

@@ -8,6 +8,7 @@ from torch import nn
 
 from deepnets import GENOTYPES, NetworkConfig, build_graph
 from ghn_model import GHN, PRESETS, GHNConfig
+from ghn_model.initialization import initialize_weights
 
 SMALL = {"hidden": 16, "max_shape": (16, 16, 5, 5)}
 KINDS = {
@@ -44,6 +45,13 @@ def test_small_weights(kind: str) -> None:
     for name in output_layers(ghn):
         assert not ghn.get_parameter(f"{name}.bias").any()
         assert ghn.get_parameter(f"{name}.weight").abs().max() <= bound(ghn, name) / 5 * 1.001
+
+
+def test_output_layers_without_a_bias() -> None:
+    layer = nn.Linear(4, 2, bias=False)
+    before = layer.weight.detach().clone()
+    initialize_weights(layer, [layer])
+    assert torch.equal(layer.weight, before / 5)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "ghn3"])

@@ -38,6 +38,16 @@ def test_a_hypernetwork_made_of_parts_predicts_what_ghn_predicts(preset: str) ->
         assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.parametrize("preset", ["ghn2", "mlp", "ghn3-t"])
+def test_encoders_prepare_what_a_batch_lacks(preset: str) -> None:
+    config = GHNConfig.preset(preset)
+    encoder = make_encoder(config).eval()
+    x = torch.randn(sum(graph.num_nodes for graph in GRAPHS), config.hidden)
+    prepared, plain = collate_graphs(GRAPHS, config, encoder), collate_graphs(GRAPHS, config)
+    assert plain.encoder_inputs is None
+    assert torch.equal(encoder(x, plain), encoder(x, prepared))
+
+
 def test_small_initial_weights_make_small_predictions() -> None:
     norms = []
     for init in ("published", "small"):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import io
 import logging
 import pickle
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -131,8 +133,10 @@ def test_kept_parameters() -> None:
     assert list(predicted.kept) == ["scale", "fc.weight", "fc.bias"]
     assert torch.equal(predicted.kept["scale"], model.scale)
     assert predicted.keys() | predicted.kept.keys() == dict(model.named_parameters()).keys()
-    for copied in (copy.deepcopy(predicted), pickle.loads(pickle.dumps(predicted))):
-        assert type(copied) is dict
+    torch.save(predicted, buffer := io.BytesIO())
+    buffer.seek(0)
+    for copied in (copy.deepcopy(predicted), pickle.loads(pickle.dumps(predicted)), torch.load(buffer)):
+        assert type(copied) is OrderedDict
         assert equal(copied, predicted)
     both = ghn.predict([model, model], IMAGE, vocabulary="ghn3")
     assert [list(each.kept) for each in both] == [["scale"], ["scale"]]

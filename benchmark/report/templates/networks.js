@@ -6,6 +6,7 @@
   const tip = document.getElementById("tip");
   const STEP = 50;  // rows that are shown at once
 
+  const CORPUS = ["train", "val", "test", "search", "wide", "deep", "dense", "bnfree", "predefined"];
   const severalImages = new Set(cells.map(cell => cell[2])).size > 1;
   const format = value => value === null ? "\u2013" : value.toLocaleString("en-US");
   const fixed = (value, digits) => value === null ? "\u2013" : value.toFixed(digits);
@@ -53,7 +54,7 @@
     const draw = `deepnets draw --out network.svg --split ${network[0]} --index ${index}`;
     document.getElementById("network-details").replaceChildren(
       element("p", {}, facts), element("div", { class: "scroll" }, table),
-      ...(picture ? [picture] : /^[a-z]+$/.test(network[0]) ? [element("h4", {}, "Draw it"), ...block(draw)] : []),
+      ...(picture ? [picture] : CORPUS.includes(network[0]) ? [element("h4", {}, "Draw it"), ...block(draw)] : []),
       element("h4", {}, "Evaluate it again"), ...block(commands));
     dialog.showModal();
     dialog.scrollTop = 0;

@@ -118,7 +118,7 @@ def train_detector(
         detector = build_detector(model, image_size).to(device)
     optimizer = make_optimizer(detector, recipe)
     order = torch.Generator().manual_seed(words[0] >> 1)
-    sizes = [len(train_images), len(eval_images or ())]
+    sizes = [[len(part), part.fingerprint] for part in (train_images, eval_images) if part is not None]
     about = {"recipe": recipe.to_dict(), "seed": seed, "images": sizes, "image_size": image_size, "task": TASK.name}
     saved = Progress(state_file, about, detector, optimizer, {"order": order}, device, save_seconds)
     with torch.random.fork_rng([device] if device.type == "cuda" else []):

@@ -165,3 +165,11 @@ def test_search_without_the_split(folder: Path, corpus: Path, tmp_path: Path) ->
 def test_a_property_without_results(folder: Path, corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="0 of 40 have a value to compare with, 10 or more are needed"):
         call(folder, corpus, tmp_path, "--limit", "60", "--property", "val_acc_noise")
+
+
+def test_the_smallest_values_of_other_metrics_are_best() -> None:
+    val, test, (features, _) = data(25, 1), data(15, 2), data(50, 3)
+    networks = pd.DataFrame({"index": np.arange(50)})
+    usual = search("val_acc", val, test, features, networks).ranking
+    errors = search("val_acc", val, test, features, networks, smaller_is_better=True).ranking
+    assert errors["index"].tolist() == usual["index"].tolist()[::-1]

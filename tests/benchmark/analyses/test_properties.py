@@ -316,3 +316,12 @@ def test_pictures_of_what_is_not_known(tmp_path: Path) -> None:
     table = pd.DataFrame({"predictor": "a", "depth": 3, "top1": math.nan}, index=range(3))
     assert not draw_correlations(table, ["depth"], "top1", tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists()
+
+
+def test_labels_with_an_underscore_are_in_the_legend(tmp_path: Path) -> None:
+    """matplotlib leaves labels of artists out that begin with it."""
+    pytest.importorskip("matplotlib")
+    table = pd.DataFrame({"depth": [1.0, 2, 3, 4], "top1": [5.0, 6, 7, 8], "predictor": ["_mine", "_mine", "b", "b"]})
+    assert draw_correlations(table, ["depth"], "top1", tmp_path / "figure.svg")
+    text = (tmp_path / "figure.svg").read_text()
+    assert text.count("<!-- _mine -->") + text.count(">_mine<") == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from ghn_model.commands.hypernetwork_options import config_from
 from ghn_model.commands.train import add_arguments, recipe_from
 from ghn_model.config import GHNConfig
 from ghn_model.training import Recipe
-from tests.support.bundles import altered, card_at, digest_of, load_metadata, rows
+from tests.support.bundles import Made, altered, card_at, digest_of, load_metadata, rows
 
 # --- bundles of the package ---
 
@@ -130,3 +131,13 @@ def test_published_results_agree_with_the_published_files() -> None:
             names = {"mean_top1": "mean", "top1": "mean", "best_top1": "best"}
             for name, value in found.items():
                 assert round(float(row[names.get(name, name)]), 2) == value, (preset, split, name)
+
+
+def test_the_example_of_a_card_of_ones_own_reads_the_file_beside_it(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(made.path.parent)
+    text = made.path.with_suffix(".md").read_text(encoding="utf-8")
+    (name,) = re.findall(r'GHN\.from_pretrained\("(.*?)"', text)
+    assert isinstance(GHN.from_pretrained(name), GHN)
+    assert "\n# ghn1-digits\n" in text

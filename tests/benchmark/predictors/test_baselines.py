@@ -292,3 +292,46 @@ def test_errors_come_before_the_evaluation(spec: str) -> None:
 def test_a_folder_without_states(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="has no saved state"):
         describe_predictor(f"copy:{tmp_path}")
+
+
+class Conv1D(nn.Module):
+    """The linear layer of Transformers' GPT-2, whose weight has a row per input."""
+
+    def __init__(self, outputs: int, inputs: int) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.randn(inputs, outputs)), nn.Parameter(torch.zeros(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.addmm(self.bias, x.flatten(0, -2), self.weight).unflatten(0, x.shape[:-1])
+
+
+class GPT(Separate):
+    def __init__(self, width: int = 16, heads: int = 2) -> None:
+        super().__init__(width, heads)
+        del self.q, self.k, self.v, self.o
+        self.c_attn, self.c_proj = Conv1D(3 * width, width), Conv1D(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = self.c_attn(x).chunk(3, -1)
+        q, k, v = (part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in parts)
+        mixed = nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        return self.fc((x + self.c_proj(mixed)).mean(1))
+
+
+def test_mimetic_attention_of_gpt_2() -> None:
+    model = GPT()
+    found = MimeticInit(alpha_qk=0.0, alpha_vp=0.0)(model, trace(model, torch.zeros(1, 5, 16)))
+    query, key, value = found["c_attn.weight"].chunk(3, 1)
+    torch.testing.assert_close(value @ found["c_proj.weight"], -0.4 * torch.eye(16), atol=1e-5, rtol=0)
+    scores = query[:, :8] @ key[:, :8].T
+    assert float(scores.trace()) == pytest.approx(8 * 0.7, abs=1e-4)
+
+
+def test_states_of_unfinished_trainings_are_not_copied(tmp_path: Path) -> None:
+    other = save(tmp_path / "states", "test-5", Network(DARTS))
+    save(tmp_path / "states", "test-4.state", Network(DARTS))
+    found = NearestCopy(tmp_path / "states", Named())(Network(DARTS), at(build_graph(DARTS), 4))
+    assert torch.equal(found["stem.0.weight"], other["stem.0.weight"])
+    (tmp_path / "states" / "test-5.safetensors").unlink()
+    with pytest.raises(ConfigError, match="the folder has no saved state"):
+        describe_predictor(str(tmp_path / "states"))

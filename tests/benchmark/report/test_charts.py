@@ -16,6 +16,7 @@ from benchmark.report.charts import CHARTS, _draw_chance, spread
 from benchmark.results import read_results
 from deepnets.data import IMAGE_SETS, ImageSetInfo, register_image_set
 from tests.benchmark.report.pages import Page, one
+from tests.support import made_up_results as made
 from tests.support.made_up_results import row
 
 pytestmark = pytest.mark.usefixtures("charts")
@@ -135,3 +136,12 @@ def test_points_with_similar_values_are_spread() -> None:
     assert len(set(offsets.tolist())) == 101
     assert offsets[-1] == 0
     assert math.isclose(np.abs(offsets).max(), 1, abs_tol=0.05)
+
+
+def test_files_of_several_levels_of_noise(tmp_path: Path, charts: None) -> None:
+    rows, runs = [], {}
+    for level in (0.1, 0.2, 0.3):
+        rows += [made.row(str(level), "p", "test", index, 50.0, noise=level) for index in range(2)]
+        runs[str(level)] = made.run("p", "test", 2, noise=level)
+    write_report(made.write(tmp_path, rows, runs))
+    assert len(list(tmp_path.glob("leaderboard*.png"))) == 3

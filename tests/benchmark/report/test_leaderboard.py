@@ -12,12 +12,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark import METRICS, Metric, register_metric
+from benchmark import METRICS, Metric, register_metric, summarize
 from benchmark.commands import report as report_command
-from benchmark.report import leaderboard_text, write_report
+from benchmark.report import leaderboard_markdown, leaderboard_text, write_report
 from benchmark.results import LEADERBOARD, Column, read_results
 from deepnets.support import ConfigError, FormatError, MissingDataError, Parser
 from tests.benchmark.report.pages import Page, one
+from tests.support import made_up_results as made
 from tests.support.made_up_results import HEADER, row, run
 
 # --- numbers ---
@@ -315,3 +316,25 @@ def test_descriptions_of_runs_by_other_programs(tmp_path: Path) -> None:
     assert "timm (val images)" in text
     assert "best 51.00 (model_1)" in text
     assert json.loads((tmp_path / "runs.json").read_text())["a"]["split"] == "timm"
+
+
+ERROR = Metric("error_rate", "error", "%", lambda logits, labels: 100.0 * (logits.argmax(1) != labels),
+               higher_is_better=False, minimum=0.0, maximum=100.0, decimals=3)  # fmt: skip
+
+
+def test_runs_that_have_not_computed_a_metric_are_left_out(tmp_path: Path) -> None:
+    """They are no failures, which would count with the worst value."""
+    rows = [made.row("a", "p", "test", 0, 80.0), made.row("a", "p", "test", 1, None)]
+    rows += [made.row("b", "q", "test", index, 90.0) for index in range(2)]
+    folder = made.write(tmp_path, rows, {"a": made.run("p", "test", 2), "b": made.run("q", "test", 2)})
+    lines = (folder / "networks.csv").read_text().splitlines()
+    values = ["error_rate", "19.98765", "", "", ""]
+    (folder / "networks.csv").write_text("".join(f"{line},{value}\n" for line, value in zip(lines, values)))
+    text = leaderboard_markdown(folder, metric=ERROR)
+    assert "| p | 59.994 ± 28.289 (1 failed) |" in text
+    assert "| q |" not in text
+    assert summarize(read_results(folder).rows[:2], "error_rate").text(3).startswith("59.994±28.289, best 19.988")
+    assert "59.9938" in write_report(folder, metric=ERROR).read_text(encoding="utf-8")
+    other = Metric("unseen", "unseen", "", ERROR.score)
+    with pytest.raises(ConfigError, match="has no values of unseen; evaluate with --metrics unseen"):
+        leaderboard_markdown(folder, metric=other)

@@ -110,6 +110,12 @@ def test_points_refer_to_their_rows(tmp_path: Path) -> None:
             for start in ("deepnets bench", "python -m deepnets bench", "python -m benchmark run")
         ),
         (
+            "deepnets bench --pred p --lim 1 --split test --images cifar10",
+            "p",
+            "test",
+            "deepnets bench --predictors p --splits test --index {index} --images cifar10 --out rerun",
+        ),
+        (
             "python my_script.py",
             "p",
             "timm",
@@ -138,3 +144,11 @@ def test_descriptions_that_are_not_trusted(about: dict[str, Any]) -> None:
     words = shlex.split(rerun_command(about, HOSTILE, HOSTILE))
     assert words[:4] == ["deepnets", "bench", "--predictors", HOSTILE]
     assert words[4:6] == ["--splits", HOSTILE]
+
+
+def test_options_of_texts_are_kept() -> None:
+    about = run("p", "family:gpt2-widths/test", 3, command="", images="text:novel.txt", task="text")
+    about |= {"data_options": {"tokenizer": "t.json", "sequence_length": 32}, "predict_class_layers": False}
+    command = rerun_command(about, "p", "family:gpt2-widths/test")
+    expected = "--texts text:novel.txt --task text --tokenizer t.json --sequence-length 32 --batch-size 64 --seed 0"
+    assert command.endswith(f" --index {{index}} {expected} --no-class-layers --out rerun")

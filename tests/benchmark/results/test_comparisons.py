@@ -228,3 +228,19 @@ def test_networks_of_different_corpora_are_not_compared(tmp_path: Path) -> None:
 
 
 AS_MANY = (("a", "a", 0.0), ("b", "b", 1.0))
+
+
+@pytest.mark.parametrize("attrs", [{"split": "val"}, {"images": "cifar10"}, {"image_split": "val"}])
+def test_tables_of_other_networks_or_images_are_not_paired(attrs: dict[str, str]) -> None:
+    """Tables of `evaluate` state in their attributes what columns of a folder of results state."""
+    first, second = table([50.0, 60.0]), table([51.0, 62.0])
+    first.attrs = {"split": "test", "images": "digits", "image_split": "test"}
+    second.attrs = first.attrs | attrs
+    with pytest.raises(
+        ConfigError, match=f"compare: the tables are about different .*: .*, {next(iter(attrs.values()))}"
+    ):
+        compare(first, second)
+    with pytest.raises(ConfigError, match="different"):
+        compare(first.assign(split="test", images="digits", part="test"), second)
+    second.attrs = dict(first.attrs)
+    assert compare(first, second).networks == 2

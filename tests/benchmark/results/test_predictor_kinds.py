@@ -10,10 +10,11 @@ import torch
 
 from benchmark import evaluate
 from benchmark.commands.run import _bundled
+from benchmark.evaluation import describe_predictor
 from benchmark.results import Machine, run
 from deepnets import ConfigError, DeepNets1M
-from deepnets.support import import_torchvision
-from ghn_model import GHN, save_checkpoint
+from deepnets.support import CheckpointError, import_torchvision
+from ghn_model import GHN, GHNConfig, save_checkpoint
 from tests.support.benchmark_runs import table_of
 
 
@@ -112,3 +113,14 @@ def test_models_of_a_library(here: Path) -> None:
     assert table["status"].tolist() == ["ok", "ok"]
     swapped = evaluate("random", "torchvision:shufflenet_v2_x0_5", data=here)
     assert swapped["top5"][0] == table["top5"][1]  # its position in the list does not matter
+
+
+def test_the_folder_of_a_training(here: Path) -> None:
+    """It is no folder of saved states; the error names the file to use."""
+    ghn = GHN(GHNConfig(hidden=8, max_shape=(16, 16, 11, 11)))
+    (here / "run").mkdir()
+    ghn.save(here / "run" / "ghn.safetensors")
+    with pytest.raises(ConfigError, match=r"is the folder of a training; use run/ghn\.safetensors"):
+        describe_predictor("run")
+    with pytest.raises(CheckpointError, match=r"is the folder of a training; use run/ghn\.safetensors"):
+        GHN.from_pretrained("run")

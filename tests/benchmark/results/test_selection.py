@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,10 @@ from typing import Any
 import pytest
 
 import benchmark.results.runner
+from benchmark import Metric
+from benchmark.commands import run as run_command
 from benchmark.results import Machine, read_results, run
+from deepnets.support import Parser
 from tests.support import made_up_results as made
 from tests.support.benchmark_runs import table_of
 
@@ -158,3 +163,38 @@ def test_without_class_layers_is_another_run(data: Path, tmp_path: Path, evaluat
         run(["untrained:ghn2"], ["test"], predict_class_layers=False, **options)
     assert evaluated == [0, 0]
     assert table_of(tmp_path)["run"].nunique() == 2
+
+
+def test_a_run_from_python_states_the_equivalent_command(
+    data: Path, tmp_path: Path, evaluated: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The arguments of the process, such as those of a notebook's kernel, would reproduce nothing."""
+    monkeypatch.setattr(sys, "argv", ["ipykernel_launcher.py", "-f", "/home/anna/kernel.json"])
+    options: dict[str, Any] = {"data": data, "out": tmp_path, "machine": Machine(workers=1), "seed": 3}
+    run(["random", "o=orthogonal"], ["test"], index=[0, 2], predict_class_layers=False, **options)
+    (command,) = {about["command"] for about in json.loads((tmp_path / "runs.json").read_text()).values()}
+    assert command == (
+        "deepnets bench --predictors random o=orthogonal --splits test --index 0,2 --seed 3 --no-class-layers "
+        f"--data {data} --out {tmp_path}"
+    )
+    parser = Parser()
+    run_command.add_arguments(parser.add_subparsers())
+    parsed = parser.parse_args(["run", *shlex.split(command)[2:]])
+    assert (parsed.index, parsed.no_class_layers, parsed.data) == (["0", "2"], True, data)
+    loss = Metric("without_a_name", "loss", "", lambda logits, labels: logits[:, 0])
+    run(["random"], ["test"], limit=1, metrics=[loss], **options)
+    assert [about["command"] for about in json.loads((tmp_path / "runs.json").read_text()).values()][-1] == ""
+
+
+def test_commands_of_texts_and_limits_of_families_can_be_parsed(tmp_path: Path, evaluated: list[int]) -> None:
+    options: dict[str, Any] = {"out": tmp_path, "machine": Machine(workers=1)}
+    run(["random"], ["family:gpt2-widths/test"], "python", task="text", limit={"family:gpt2-widths/test": 1}, **options)
+    run(["random"], ["family:resnet-widths/test"], limit={"family:resnet-widths/test": 1}, **options)
+    commands = [about["command"] for about in json.loads((tmp_path / "runs.json").read_text()).values()]
+    assert "--task text --limit family=1" in commands[0]
+    assert "--images" not in commands[0]
+    for command in commands:
+        parser = Parser()
+        run_command.add_arguments(parser.add_subparsers())
+        parsed = parser.parse_args(["run", *shlex.split(command)[2:]])
+        assert parsed.limit == [("family", 1)]

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmark.results import CsvTable, read_rows
+from benchmark.results import CsvTable, read_results, read_rows
 from benchmark.results.spreadsheets import escape_formula, unescape_formula
 from benchmark.results.store import COLUMNS, ResultStore
 from deepnets import FormatError
@@ -162,3 +162,18 @@ def test_negative_numbers_stay_numbers(tmp_path: Path) -> None:
     table(tmp_path).append([{"name": "a", "value": -0.5}, {"name": "b", "value": -1e-20}])
     table(tmp_path).rewrite(table(tmp_path).rows())
     assert table(tmp_path).path.read_text() == "name,value\na,-0.5\nb,-1e-20\n"
+
+
+def test_metrics_that_are_not_registered_are_numbers(tmp_path: Path) -> None:
+    """In the process that reads them, the metric of a user's module is not known."""
+    rows = [made.row("r", "p", "test", index, 50.0) for index in range(3)]
+    folder = made.write(tmp_path, rows, {"r": made.run("p", "test", 3)})
+    lines = (folder / "networks.csv").read_text().splitlines()
+    values = ["", "9.5", "10.25"]
+    for name, column in (("unheard", values), ("note", ["a", "9", ""])):
+        lines = [lines[0] + f",{name}", *(f"{line},{value}" for line, value in zip(lines[1:], column))]
+    (folder / "networks.csv").write_text("\n".join(lines) + "\n")
+    found = read_results(folder).rows
+    assert found["unheard"].tolist()[1:] == [9.5, 10.25]
+    assert math.isnan(found["unheard"][0])
+    assert found["note"].tolist() == ["a", "9", ""]

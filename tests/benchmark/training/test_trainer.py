@@ -366,3 +366,15 @@ def test_old_states_without_counters_and_outputs_that_overflow() -> None:
     assert evaluate_trained(toy(), state, made(10)).images == 10
     overflown = evaluate_trained(toy(), state | {"classifier.weight": torch.full((10, 12), 3e38)}, made(10))
     assert (overflown.images, overflown.nonfinite_images) == (10, 5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_states_of_other_types_are_evaluated(dtype: torch.dtype) -> None:
+    images = load_images("digits", "test")
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(3600, 10))
+    state = {
+        name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in model.state_dict().items()
+    }
+    rounded = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+    assert evaluate_trained(model, state, images).values == evaluate_trained(model, rounded, images).values

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import operator
 from typing import Any, NamedTuple
 
@@ -200,6 +201,60 @@ def test_operators_in_place_change_the_tensor_under_all_of_its_names(change: Any
     torch.manual_seed(0)
     weight = torch.randn(4, 3, 1, 1, dtype=torch.double).repeat(2, 1, 1, 1)
     torch.testing.assert_close(CompactModel(function)(images()), function(images()))
+
+
+@pytest.mark.parametrize("kind", [nn.ReLU, nn.SiLU, nn.LeakyReLU, nn.Hardswish, nn.ELU, nn.ReLU6])
+@pytest.mark.parametrize("times", [1, 2])
+def test_activations_in_place_change_the_tensor_under_all_of_its_names(kind: Any, times: int) -> None:
+    def function(x: Any) -> Any:
+        x = F.conv2d(x, weight)
+        y = x
+        for act in [nn.ReLU(inplace=True), kind(inplace=True)][2 - times :]:
+            y = act(y)
+        return (x + 2 * y).mean((2, 3))
+
+    torch.manual_seed(0)
+    weight = torch.randn(4, 3, 1, 1, dtype=torch.double).repeat(2, 1, 1, 1)
+    torch.testing.assert_close(CompactModel(function)(images()), function(images()))
+
+
+def test_the_model_of_a_function_has_hooks_during_a_call_only() -> None:
+    """Single images, `(C, H, W)`, are convolved as usual."""
+    model = nn.Conv2d(3, 8, 1).double()
+
+    def function(x: Any) -> Any:
+        assert model._forward_pre_hooks
+        if fails:
+            raise ValueError("of the function")
+        return model(x.whole()[0])
+
+    for fails in (False, True):
+        with pytest.raises(ValueError, match="of the function") if fails else contextlib.nullcontext():
+            torch.testing.assert_close(CompactModel(function, model)(images()), model(images()[0]).detach())
+        assert not model._forward_pre_hooks
+
+
+def test_arguments_are_called_as_in_pytorch() -> None:
+    torch.manual_seed(0)
+    weight = torch.randn(4, 3, 3, 3, dtype=torch.double).repeat(2, 1, 1, 1)
+    ones, matrix = torch.ones(16, dtype=torch.double), torch.randn(5, 16, dtype=torch.double)
+
+    def function(x: Any) -> Any:
+        x = F.conv2d(input=x, weight=weight, padding=1)
+        x = torch.cat([x, F.pad(input=x, pad=(0, 0))], axis=1)  # type: ignore[call-overload]
+        x = F.batch_norm(input=x, running_mean=None, running_var=None, weight=ones, training=True)
+        return F.linear(input=F.dropout(input=x.mean((2, 3)), training=False), weight=matrix)
+
+    torch.testing.assert_close(CompactModel(function)(images()), function(images()))
+
+
+def test_networks_in_half_precision() -> None:
+    network = predicted(NetworkConfig(DARTS, n_cells=2, C=16)).bfloat16()
+    with torch.no_grad():
+        expected = network(images().bfloat16())
+    found = CompactModel(network)(images().bfloat16())
+    assert found.dtype == torch.bfloat16
+    assert torch.allclose(found, expected, rtol=0.1, atol=0.1 * float(expected.abs().max()))
 
 
 def test_convolutions_that_are_called_by_keyword() -> None:

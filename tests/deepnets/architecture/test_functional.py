@@ -12,7 +12,7 @@ from deepnets import GENOTYPES, Network, NetworkConfig
 from deepnets.architecture import Genotype, run_network
 from deepnets.architecture.channels import Channels
 from deepnets.architecture.compact_tensor import Repeated
-from deepnets.architecture.functional import _pointwise
+from deepnets.architecture.functional import _pointwise, _used_states
 from deepnets.support import ConfigError
 from tests.support.strategies import configs
 
@@ -153,3 +153,7 @@ def test_repeated_parameters_are_never_flattened(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("deepnets.architecture.functional._pointwise", lambda *_: pytest.fail("flattened"))
     monkeypatch.setattr(Channels, "is_cuda", True, raising=False)
     assert run_network(config, blocks, torch.randn(2, 3, 32, 32)).shape == (2, 10)
+
+
+def test_genotypes_of_a_long_training_are_forgotten() -> None:
+    assert _used_states.cache_info().maxsize is not None

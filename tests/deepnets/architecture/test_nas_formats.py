@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import namedtuple
 
+import numpy as np
 import pytest
 import torch
 
@@ -35,6 +36,20 @@ def test_compact_darts_genotypes() -> None:
     )
     assert parse_genotype(compact) == DARTS
     assert parse_genotype(str(compact)) == DARTS
+
+
+def test_numbers_and_arrays_of_numpy() -> None:
+    """Search algorithms draw them."""
+    numbers = [2, 2, 0, 4, 1, 3]
+    for form in (np.array(numbers), list(np.array(numbers)), tuple(np.array(numbers, np.int8)), torch.tensor(numbers)):
+        assert parse_genotype(form) == parse_genotype(numbers)
+    cells = [[(state, DARTS_OPERATIONS.index(op)) for op, state in cell] for cell in (DARTS.normal, DARTS.reduce)]
+    for compact in (np.array(cells), [np.array(cell) for cell in cells], [[*map(tuple, np.array(c))] for c in cells]):
+        assert parse_genotype(compact) == DARTS
+        assert type(parse_genotype(compact).normal[0][1]) is int
+    for wrong in (np.array([0.5] * 6), np.array(3), np.array([True] * 6)):
+        with pytest.raises(ConfigError, match="genotype: expected a Genotype"):
+            parse_genotype(wrong)
 
 
 def value_of(cell: torch.nn.Module, s1: torch.Tensor, operations: list[str]) -> torch.Tensor:

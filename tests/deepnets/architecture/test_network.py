@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -372,3 +373,10 @@ def test_initialisation_is_not_degenerate() -> None:
     network = Network(NetworkConfig(GENOTYPES["ViT"], n_cells=3, C=64, C_mult=1, preproc=False))
     assert abs(network.pos_enc.weight.std().item() - 1) < 0.05
     assert network(images().float()).std() > 0
+
+
+@pytest.mark.parametrize("wrong", [GENOTYPES["DARTS"], "DARTS", None])
+def test_other_things_than_configurations(wrong: Any) -> None:
+    """Other libraries take the genotype itself."""
+    with pytest.raises(ConfigError, match=r"got \w+; for a genotype, use Network\(NetworkConfig\("):
+        Network(wrong)

@@ -80,6 +80,21 @@ def test_outputs_and_gradients_with_all_kinds_of_layers(config: NetworkConfig) -
     compare(config)
 
 
+def test_autocast() -> None:
+    """Logits have the type of the parameters, as those of whole parameters."""
+    torch.manual_seed(0)
+    config = NetworkConfig(DARTS, n_cells=2, C=16)
+    slots = [slot for slots in build_graph(config).parameters for slot in slots]
+    blocks = {slot.name: torch.randn([min(size, 8) for size in slot.shape]) / 8 for slot in slots}
+    shapes = {slot.name: slot.shape for slot in slots}
+    found, expected = ({name: make(block, shapes[name]) for name, block in blocks.items()} for make in (Repeated, tile))
+    batch = torch.randn(2, 3, 32, 32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits, whole = run_network(config, found, batch), run_network(config, expected, batch)
+    assert logits.dtype == whole.dtype == torch.float32
+    assert torch.allclose(logits, whole, atol=0.1 * float(whole.abs().max()))
+
+
 def test_equal_channels_are_computed_once() -> None:
     """The width of a network hardly matters."""
     config = NetworkConfig(DARTS, n_cells=3, C=96)

@@ -55,6 +55,21 @@ def test_graphs_in_several_groups(corpus: Path, tmp_path: Path, monkeypatch: pyt
         assert np.array_equal(np.transpose(rows[index]["edge_index"]), nets[index].edges)
 
 
+@pytest.mark.parametrize("graphs", [True, False])
+def test_splits_of_a_folder_have_the_same_columns(corpus: Path, tmp_path: Path, graphs: bool) -> None:
+    pytest.importorskip("pyarrow")
+    export_parquet(corpus, tmp_path, ["bnfree"], graphs=graphs)
+    before = (tmp_path / "README.md").read_text()
+    wrong = f"was written {'with' if graphs else 'without'} graphs; splits of one folder have the same columns"
+    with pytest.raises(ConfigError, match=f"bnfree-00000-of-00001.parquet: {wrong}"):
+        export_parquet(corpus, tmp_path, ["deep"], graphs=not graphs)
+    assert len(list((tmp_path / "data").iterdir())) == 1
+    assert (tmp_path / "README.md").read_text() == before
+    export_parquet(corpus, tmp_path, ["deep"], graphs=graphs)
+    export_parquet(corpus, tmp_path, ["bnfree", "deep"], graphs=not graphs, overwrite=True)
+    assert len({tuple(pd.read_parquet(file)) for file in (tmp_path / "data").iterdir()}) == 1
+
+
 def test_a_folder_for_hugging_face(corpus: Path, tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     yaml = pytest.importorskip("yaml")

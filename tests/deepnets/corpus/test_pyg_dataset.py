@@ -86,6 +86,8 @@ def test_tables_of_accuracies(nets: DeepNets1M) -> None:
     assert dataset[0].y.isnan().all()
     own = nets.to_pyg(targets="num_params", table=pd.DataFrame({"num_params": [1.0]}, index=[3]))
     assert own.targets_of([3, 4])["num_params"].isna().tolist() == [False, True]
+    series = table.set_index("index")["top1"]
+    pd.testing.assert_frame_equal(nets.to_pyg(targets="top1", table=series).targets_of(), dataset.targets_of())
 
 
 def test_datasets_can_be_sent_to_workers(nets: DeepNets1M) -> None:
@@ -105,6 +107,8 @@ WRONG = [
     ({"targets": "accuracy"}, "targets: unknown 'accuracy'; expected some of num_params, flops"),
     ({"targets": "norm"}, "targets: norm is not a number"),
     ({"targets": "top1", "table": pd.DataFrame({"top1": ["a"]})}, "targets: top1 is not a number"),
+    ({"targets": "top1", "table": {"top1": [1.0]}}, "table: expected a pandas.DataFrame, got dict"),
+    ({"targets": "top1", "table": pd.Series([1.0])}, "targets: unknown 'top1'; expected some of 0, num_params"),
     ({"virtual_edges": 0}, "virtual_edges: expected an integer, 1 to 254; got 0"),
     ({"table": pd.DataFrame({"top1": [1.0, 2.0]}, index=[3, 3])}, "several rows for network 3"),
     ({"table": pd.DataFrame({"top1": [1.0]}, index=["x"])}, "expected the positions of networks"),

@@ -75,6 +75,18 @@ def test_groups_with_too_many_nodes_are_skipped(size: int, limit: int | None) ->
         assert passes(MetaBatchSampler(networks(num_nodes), size, seed=1, max_nodes=limit * 9 // 10), 3) != found
 
 
+@pytest.mark.parametrize("world_size", [1, 2, 4])
+def test_limits_of_several_processes(world_size: int) -> None:
+    """A limit that is given is one of the meta-batches of a process; there is none for single networks by default."""
+    options: dict[str, Any] = {"world_size": world_size, "rank": world_size - 1}
+    for num_nodes, size, limit in ((100, 5, 500), (3000, 1, None)):
+        nets = networks([num_nodes] * 20)
+        every = passes(MetaBatchSampler(nets, size, max_nodes=UNLIMITED, **options), 2)
+        assert passes(MetaBatchSampler(nets, size, max_nodes=limit, **options), 2) == every
+    with pytest.raises(ConfigError, match="in 100 passes no group"):
+        next(iter(MetaBatchSampler(networks([100] * 20), 5, max_nodes=499, **options)))
+
+
 def test_a_group_of_exactly_the_limit_is_kept() -> None:
     assert passes(MetaBatchSampler(networks([550] * 4), 4), 1) == passes(
         MetaBatchSampler(networks([550] * 4), 4, max_nodes=2200), 1

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pytest
 
 from deepnets.__main__ import main
-from deepnets.architecture import ARCHITECTURE, PADDING, PRIMITIVES, Genotype, NetworkConfig, encode
+from deepnets.architecture import ARCHITECTURE, GENOTYPES, PADDING, PRIMITIVES, Genotype, NetworkConfig, encode
 from deepnets.corpus import (
     COLUMNS,
     STATISTICS,
@@ -312,12 +312,16 @@ def written(tmp_path: Path, *networks: NetworkConfig, **changes: Any) -> Path:
     """Write a file of these networks, with changed values of the first one."""
     records = encode(networks)
     statistics, rows = compute_statistics(records)
-    statistics["candidate"] = np.arange(len(networks))
     columns = {name: part[name] for part in (records, statistics) for name in part.dtype.names or ()}
     for name, value in changes.items():
         columns[name][0] = value
     write_corpus(tmp_path / "deepnets1m_val.h5", {"split": "val", "seed": 0}, columns, [rows])
     return tmp_path / "deepnets1m_val.h5"
+
+
+def test_files_of_computed_statistics(tmp_path: Path) -> None:
+    networks = [NetworkConfig(GENOTYPES["DARTS"], n_cells=cells) for cells in (4, 5, 6)]
+    assert verify(written(tmp_path, *networks)).num_networks == 3
 
 
 @pytest.mark.parametrize("steps", [11, 128, 255])

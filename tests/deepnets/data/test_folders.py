@@ -291,6 +291,7 @@ def test_other_pixels_in_files_of_the_same_size_are_an_error_when_a_run_is_resum
         *("", "[]", '{"NAME": 3}', "[" * 5000),
         '{"NAME": {"mean": [1, 2], "std": [1, 1, 1], "num_images": 1, "fingerprint": ""}}',
         '{"NAME": {"mean": [0, 0, NaN], "std": [1, 1, 1], "num_images": 1, "fingerprint": ""}}',
+        '{"NAME": {"mean": [0, 0, 0], "std": [1, 1, 1], "num_images": 1e400, "fingerprint": ""}}',
     ],
 )
 def test_damaged_statistics(tmp_path: Path, text: str) -> None:

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from deepnets.data import (
     load_images,
     open_images,
     register_image_set,
+    run_statistics,
 )
 from deepnets.support import ConfigError, Registry
 from tests.support.hidden_packages import run_without
@@ -110,6 +112,26 @@ def test_a_registered_set(registry: Registry[Any]) -> None:
         ConfigError, match=r"^images: unknown 'yours'; use one of digits, cifar10, imagenet, .*mine, or"
     ):
         open_images("yours")
+
+
+def test_a_registered_set_is_checked_as_that_of_a_module(registry: Registry[Any]) -> None:
+    digits = load_images("digits", "test")
+    register_image_set("grey", lambda split, **_: replace(digits, images=digits.images[:, :1]))
+    assert torch.equal(load_images("grey").images, digits.images[:, :1].expand(-1, 3, -1, -1))
+    register_image_set("wrong", lambda split, **_: replace(digits, labels=digits.labels + 1))
+    with pytest.raises(ConfigError, match=r"images: wrong \(train\): has labels from 1 to 10; expected 0 to 9"):
+        open_images("wrong")
+    register_image_set("other", lambda split, **_: digits.images)  # type: ignore[arg-type, return-value]
+    with pytest.raises(ConfigError, match=r"the loader returned a Tensor, which has no"):
+        open_images("other")
+
+
+def test_statistics_of_another_image_size(tmp_path: Path) -> None:
+    name = f"folder:{write_folder(tmp_path / 'images')}"
+    found = run_statistics(tmp_path / "run", name, image_size=48)
+    assert open_images(name, "train", image_size=48, statistics=found).mean == found.mean  # type: ignore[union-attr, attr-defined]
+    with pytest.raises(ConfigError, match=r"or the size of the images, have changed since the run began"):
+        open_images(name, "train", image_size=64, statistics=found)
 
 
 @pytest.mark.parametrize("name", ["digits", "cifar10"])

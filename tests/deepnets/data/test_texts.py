@@ -15,6 +15,7 @@ import torch
 
 from deepnets.data import TEXT_SETS, TextSet, check_text_name, open_texts
 from deepnets.data.texts import load_python
+from deepnets.data.tokenizers import open_tokenizer
 from deepnets.support import ConfigError, DeepNetsError, FormatError, MissingDataError
 from tests.support.limits import limited
 
@@ -218,6 +219,33 @@ def test_files_that_are_no_tokenizers(tmp_path: Path, damage: bytes) -> None:
         open_texts("python", tokenizer=tmp_path / "tokenizer.json")
     with pytest.raises(MissingDataError, match="absent"):
         open_texts("python", tokenizer=tmp_path / "absent.json")
+
+
+@pytest.mark.parametrize("name", ["NFC", "NFKC", "Lowercase", "Strip", "Nmt", "BertNormalizer", "Replace", "Sequence"])
+def test_tokenizers_with_normalizers(tmp_path: Path, name: str) -> None:
+    tokenizers = pytest.importorskip("tokenizers")
+    normalizers = tokenizers.normalizers
+    made = {
+        "Replace": lambda: normalizers.Replace("?", "!"),
+        "Sequence": lambda: normalizers.Sequence([normalizers.NFD(), normalizers.Lowercase(), normalizers.Strip()]),
+    }
+    path = tokenizer_file(tmp_path / "tokenizer.json")
+    library = tokenizers.Tokenizer.from_file(str(path))
+    library.normalizer = made.get(name, getattr(normalizers, name))()
+    library.save(str(path))
+    text = "word Line line other " * 9
+    expected = library.encode(text, add_special_tokens=False).ids
+    assert open_tokenizer(path).encode(text.encode(), "text").tolist() == expected
+
+
+def test_tokens_of_a_file_need_not_be_consecutive(tmp_path: Path) -> None:
+    pytest.importorskip("tokenizers")
+    model = {"type": "WordLevel", "vocab": {"[UNK]": 0, "a": 70, "b": 5}, "unk_token": "[UNK]"}
+    path, text = tmp_path / "tokenizer.json", tmp_path / "text.txt"
+    path.write_bytes(changed_file(model=model, pre_tokenizer={"type": "Whitespace"}))
+    text.write_text("a b a c\n" * 200)
+    found = open_texts(f"text:{text}", tokenizer=path)
+    assert (found.vocabulary_size, set(found.tokens.tolist())) == (71, {0, 5, 70})
 
 
 def changed_file(**changes: Any) -> bytes:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from deepnets.families import FAMILIES, Draws, Family, FamilyNetworks, FamilySplit, find_family, split_of
-from deepnets.support import ConfigError, MissingDataError
+from deepnets.support import ConfigError, MissingDataError, import_torchvision
 from deepnets.tracing import trace
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -171,6 +171,13 @@ def test_options_replace_fields_and_arguments() -> None:
     assert nets[1].parameters != FamilyNetworks(small(), "train", widths=[4, 4])[1].parameters
 
 
+def test_configurations_are_copies() -> None:
+    nets = FamilyNetworks(small(), "test")
+    before = configs(nets)
+    nets.config(0)["widths"].append(99)
+    assert configs(nets) == before
+
+
 def test_sequence() -> None:
     nets = FamilyNetworks(small(), "train", num_nets=4, virtual_edges=7)
     assert [graph.index for graph in nets] == [0, 1, 2, 3]
@@ -227,6 +234,21 @@ class Plain(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         out: torch.Tensor = self.layers(x.flatten(1))
         return out
+
+
+def test_keywords_of_a_users_function_are_what_the_rule_gives() -> None:
+    """Its `**kwargs` may be those of a layer, which has no number of classes."""
+    family = Family("any", lambda **options: nn.Linear(3, 2, **options), {"bias": [True]})
+    assert isinstance(FamilyNetworks(family, "train", num_classes=7).build(0), nn.Linear)
+
+
+def test_functions_of_torchvision_get_the_number_of_classes() -> None:
+    try:
+        torchvision = import_torchvision()
+    except ImportError:
+        pytest.skip("torchvision is not installed")
+    family = Family("callable", torchvision.models.resnet18, {"zero_init_residual": [True, False]})
+    assert FamilyNetworks(family, "train", num_classes=7).build(0).fc.out_features == 7  # type: ignore[union-attr]
 
 
 def plain_rule(draws: Draws) -> dict[str, Any]:

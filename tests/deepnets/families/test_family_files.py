@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from deepnets.families import FamilyNetworks, family_from_dict, read_family
+from deepnets.families import Family, FamilyNetworks, family_from_dict, read_family
 from deepnets.support import ConfigError, DeepNetsError, FormatError, import_torchvision
 
 NARROW: dict[str, Any] = {
@@ -184,3 +184,21 @@ def test_files_load_no_trained_weights() -> None:
     family = family_from_dict({**values, "arguments": {"weights": "DEFAULT"}, "splits": {"train": {"size": 1}}})
     with pytest.raises(DeepNetsError, match="weights: networks of a family have initial values"):
         FamilyNetworks(family).build(0)
+
+
+@pytest.mark.parametrize("distinct", [True, False])
+def test_files_cannot_take_unlimited_time(monkeypatch: pytest.MonkeyPatch, distinct: bool) -> None:
+    """The work is limited in total, whatever the number of networks and the length of a configuration."""
+    monkeypatch.setattr("deepnets.families.family.MAX_CHARACTERS", 200_000)
+    split = {"size": 10**6, "part": [0, 0.001], "distinct": distinct}
+    rule = {"widths": {"repeat": 1000, "of": {"from": 1, "to": 16384}}}
+    family = family_from_dict({"name": "slow", "model": "resnet", "rule": rule, "splits": {"test": split}})
+    drawn: list[int] = []
+    real = Family.draw
+    monkeypatch.setattr(Family, "draw", lambda *arguments: drawn.append(1) or real(*arguments))
+    with pytest.raises(ConfigError, match="split test: the search for its configurations takes too long; declare a"):
+        family.configs("test")[0]
+    assert len(drawn) < 60
+    fields = {f"field{number}": 1 for number in range(101)}
+    with pytest.raises(ConfigError, match="expected at most 100 fields, got 101"):
+        family_from_dict({"name": "many", "model": "resnet", "rule": fields})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import nn
 from deepnets.families import Draws, Family, FamilyNetworks, FamilySplit
 from deepnets.families.values import canonical
 from deepnets.support import ConfigError
-from tests.deepnets.families.test_families import small
+from tests.deepnets.families.test_families import RULE, small
 
 
 @pytest.mark.parametrize(
@@ -110,3 +111,32 @@ def test_a_rule_that_fails_does_not_end_a_split() -> None:
     family = Family("mine", "resnet", rule, splits={"test": FamilySplit(200, distinct=True)})
     with pytest.raises(ConfigError, match="the rule fails: ValueError: broken"):
         FamilyNetworks(family, "test", heads=2)
+
+
+def test_lists_repeat_over_replaced_fields() -> None:
+    rule = {
+        "layers": {"from": 1, "to": 4},
+        "widths": {"repeat": "layers", "of": [8, 16, 24]},
+        "last": {"from": 0, "to": 9},
+    }
+    family = Family("f", "resnet", rule, splits={"train": FamilySplit(20)})
+    for nets in (FamilyNetworks(family, "train", layers=2), FamilyNetworks(family, "train", layers=3)):
+        found = [nets.config(i) for i in range(20)]
+        assert {len(config["widths"]) - config["layers"] for config in found} == {0}
+    plain = FamilyNetworks(family, "train")
+    same = FamilyNetworks(family, "train", last=10)
+    assert [{**plain.config(i), "last": 10} for i in range(20)] == [same.config(i) for i in range(20)]
+
+
+def test_given_configurations_stay_distinct_if_fields_are_replaced() -> None:
+    given = [{"depths": [1], "widths": [w], "kernel_size": k} for k, w in ((3, 4), (3, 8), (5, 4), (5, 8))]
+    split = FamilySplit(4, distinct=True, configs=given, names=("a", "b", "c", "d"))
+    nets = FamilyNetworks(Family("given", "resnet", RULE, splits={"test": split}), "test", kernel_size=1)
+    assert [nets.config(i)["widths"] for i in range(len(nets))] == [[4], [8]]
+    assert [nets.name_of(i) for i in range(len(nets))] == ["a", "b"]
+    nets = FamilyNetworks(Family("given", "resnet", RULE, splits={"test": split}), "test", widths=[2])
+    assert [nets.name_of(i) for i in range(len(nets))] == ["a", "c"]
+    assert nets.total == 2
+    repeated = {"test": replace(split, distinct=False)}
+    again = FamilyNetworks(Family("given", "resnet", RULE, splits=repeated), "test", widths=[2])
+    assert [again.name_of(i) for i in range(len(again))] == ["a", "b", "c", "d"]

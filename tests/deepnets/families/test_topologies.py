@@ -269,3 +269,38 @@ def test_a_package_of_a_user_may_have_a_version(tmp_path: Path, monkeypatch: pyt
         sys.modules.pop("users_nets", None)
     assert found[0] == found[2] != found[1]
     assert topologies._version_of("numpy.linalg") == f"numpy {np.__version__}"
+
+
+def test_modules_that_a_users_model_imports_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also functions, values and modules that are imported by others, none of which is the class of a layer."""
+    import sys
+
+    from deepnets.families import networks, topologies
+
+    names = ["a_users_net", "a_users_blocks", "a_users_numbers"]
+    net = """
+import torch, a_users_blocks
+class Net(torch.nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, width, 3)
+        self.norm = torch.nn.BatchNorm2d(width)
+    def forward(self, x):
+        x = self.conv(x)
+        return a_users_blocks.combined(x, self.norm(x)).mean((2, 3))
+"""
+    blocks = "from a_users_numbers import SUM\ndef combined(x, y):\n    return x + y if SUM else y\n"
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    sizes = []
+    for is_sum in (False, True):
+        for name, text in zip(names, (net, blocks, f"SUM = {is_sum}")):
+            (tmp_path / f"{name}.py").write_text(text)
+            monkeypatch.delitem(sys.modules, name, raising=False)
+        for cached in (topologies._version_of, topologies._imports_of, digest_of_sources):
+            cached.cache_clear()
+        networks._skeletons.clear()
+        family = Family("u", "a_users_net:Net", {"width": [4]}, splits={"train": FamilySplit(1)})
+        sizes.append(FamilyNetworks(family, root=tmp_path)[0].num_nodes)
+    assert sizes[1] == sizes[0] + 1
+    assert topologies._imports_of("torch.nn") == frozenset()

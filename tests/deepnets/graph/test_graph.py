@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import sys
+from pathlib import Path
 from typing import Any
 
 import networkx as nx
@@ -95,6 +96,19 @@ def test_paths_longer_than_the_cutoff_are_none(cutoff: int) -> None:
     assert distances[1, 1 + cutoff] == cutoff
     assert distances[1, 2 + cutoff] == 0
     assert distances[150 - min(cutoff, 149), 150] == min(cutoff, 149)
+
+
+@pytest.mark.parametrize("kind", ["graphml", "gexf", "gml"])
+def test_plain_attributes_can_be_written(tmp_path: Path, kind: str) -> None:
+    graph = build_graph(NetworkConfig(GENOTYPES["DARTS"], n_cells=3, C=16))
+    plain, full = graph.to_networkx(3, plain=True), graph.to_networkx(3)
+    getattr(nx, f"write_{kind}")(plain, tmp_path / "graph")
+    read = getattr(nx, f"read_{kind}")(tmp_path / "graph", **({"label": "id"} if kind == "gml" else {"node_type": int}))
+    assert sorted(read.edges) == sorted(full.edges)
+    for node, given_ in full.nodes(data=True):
+        text = read.nodes[node]["parameters"]
+        assert all(f"{slot.name} ({'x'.join(map(str, slot.shape))})" in text for slot in given_["parameters"])
+        assert (read.nodes[node]["type"], bool(read.nodes[node]["live"])) == (given_["type"], given_["live"])
 
 
 @pytest.mark.parametrize("cutoff", [0, -1, 255, 2**32, 1.5, "50", None, True])

@@ -14,7 +14,7 @@ import pytest
 from deepnets import DeepNets1M
 from deepnets.__main__ import main
 from deepnets.architecture import encode
-from deepnets.corpus import compute_statistics, find_shared_networks, write_corpus
+from deepnets.corpus import CorpusFile, compute_statistics, find_shared_networks, write_corpus
 from deepnets.graph import count_parameters
 from deepnets.original_format import export_official, find_official, import_official, list_splits, read_official
 from deepnets.support import ConfigError, FormatError, MissingDataError, corpus_path
@@ -112,6 +112,24 @@ def test_widths_of_train_are_drawn_later(tmp_path: Path) -> None:
     report = import_official(tmp_path, tmp_path / "out", "train")
     assert report.widths_chosen == 0
     assert "width" not in str(report)
+
+
+def test_drawn_widths_of_train_do_not_change_the_widths_that_are_drawn(tmp_path: Path) -> None:
+    """The rules read the numbers of parameters at C = 32 and fc_dim = 256, which are counted here."""
+    graphs = random_graphs(12, seed=3, fc_layers=2)
+    assert len({(graph.config.C, graph.config.fc_dim) for graph in graphs}) > 6
+    path = written(tmp_path, graphs, "train")
+
+    def remember(content: Any) -> None:
+        for graph, entry in zip(graphs, content["train"]["nets"]):
+            entry["C"], entry["fc_dim"] = graph.config.C, graph.config.fc_dim
+
+    edit_json(path, remember)
+    import_official(tmp_path, tmp_path / "out", "train")
+    with CorpusFile(corpus_path(tmp_path / "out", "train")) as file:
+        expected = [count_parameters(graph.config.replace(C=32, fc_dim=256)) for graph in graphs]
+        assert file.column("num_params").tolist() == expected
+    main(["verify", str(tmp_path / "out")])
 
 
 # --- splits that are kept ---

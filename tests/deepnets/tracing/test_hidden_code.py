@@ -7,9 +7,11 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.autograd import functional as autograd
 from torch.utils._python_dispatch import _disable_current_modes
 
 from deepnets import NODE_TYPES, Graph, TraceError, trace
@@ -281,3 +283,28 @@ def test_returned_parameters_have_a_node() -> None:
     assert graph.unused == ()
     dead = [slot.name for slots, live in zip(graph.parameters, graph.live) if not live for slot in slots]
     assert dead == ["scale"]
+
+
+class Tanh(torch.autograd.Function):
+    """Leaves PyTorch for NumPy, and so the run."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return torch.from_numpy(np.tanh(x.detach().numpy()))
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return gradient
+
+
+CUT_OFF: dict[str, Callable[[Any, Tensor], Tensor]] = {
+    "NumPy": lambda self, x: self.b(Tanh.apply(self.a(x))),
+    "jacobian": lambda self, x: self.b(x) + autograd.jacobian(self.a, x, create_graph=True).sum((0, 1, 2, 3)),
+    "vjp": lambda self, x: self.b(x) + autograd.vjp(self.a, x, torch.ones(2, 6, 8), create_graph=True)[1],
+}
+
+
+@pytest.mark.parametrize("name", CUT_OFF)
+def test_parameters_whose_nodes_are_cut_off_are_errors(name: str) -> None:
+    with pytest.raises(TraceError, match=r"depends on these parameters, but how cannot be traced: a\.weight"):
+        trace(Parts(CUT_OFF[name], a=linear(), b=linear()), tokens()())

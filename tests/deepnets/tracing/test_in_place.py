@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deepnets import NODE_TYPES, Graph, trace
+from deepnets import NODE_TYPES, Graph, TraceError, trace
+from deepnets.tracing import rules
 from tests.oracles.autograd_ancestry import ancestry_differences
 from tests.support.zoo.case import Parts, parameter, tokens
 
@@ -238,3 +240,99 @@ def test_layers_of_graph_neural_networks(layer: str) -> None:
     assert graph.unused == ()
     assert graph.live.all()
     assert ancestry_differences(graph, model, inputs) == []
+
+
+# --- integers and scores that are written to ---
+
+
+def numbers(write: Callable[[Any, Tensor], object]) -> Callable[[Any, Tensor], Tensor]:
+    def run(self: Any, x: Tensor) -> Tensor:
+        codes = F.one_hot(x, 8).float()
+        write(self, codes)
+        return codes
+
+    return run
+
+
+def into_row(self: Any, codes: Tensor) -> None:
+    codes[:, -1] = self.token
+
+
+def into_masked(self: Any, codes: Tensor) -> None:
+    codes.masked_scatter_(torch.eye(6, 8, dtype=torch.bool).expand(2, -1, -1), self.token.repeat(2))
+
+
+WRITES: dict[str, Callable[[Any, Tensor], object]] = {
+    "[]": into_row,
+    "index_copy_": lambda self, codes: codes.index_copy_(1, torch.tensor([2]), self.token.expand(2, 1, 8)),
+    "masked_scatter_": into_masked,
+    "copy_": lambda self, codes: codes.diagonal(dim1=1, dim2=2).copy_(self.token[:6]),
+}
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_a_parameter_that_is_written_into_integers(name: str) -> None:
+    model = Parts(
+        lambda self, x: self.head(numbers(WRITES[name])(self, x)), token=parameter(8), head=nn.Linear(8, 3, bias=False)
+    )
+    inputs = torch.randint(8, (2, 6))
+    graph = trace(model, inputs)
+    assert types_of(graph) == "input token concat conv"
+    assert ancestry_differences(graph, model, inputs) == []
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_autograd_follows_what_is_written(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the rule forgets the parameter, the check finds that the output depends on it."""
+    monkeypatch.setattr(rules, "_written_value", lambda capture, call: capture.value(call.tensors[0]))
+    model = Parts(lambda self, x: self.head(numbers(WRITES[name])(self, x)), token=parameter(8), head=nn.Linear(8, 3))
+    with pytest.raises(TraceError, match="cannot be traced: token"):
+        trace(model, torch.randint(8, (2, 6)))
+
+
+def test_data_that_is_written_into_pixels() -> None:
+    def run(self: Any, x: Tensor) -> Tensor:
+        pixels = x.float() / 255
+        pixels[:, 0] = self.a(pixels.mean(1))
+        return pixels
+
+    graph = trace(net(run), torch.randint(256, (2, 6, 8), dtype=torch.uint8))
+    assert types_of(graph) == "input glob_avg conv concat conv"
+    assert [0, 3] in graph.edges.tolist()
+
+
+def test_a_parameter_that_is_written_into_scores() -> None:
+    def run(self: Any, x: Tensor) -> Tensor:
+        scores = self.a(x) @ self.b(x).mT
+        scores[:, :, 0] = self.sink
+        return scores.softmax(-1) @ x
+
+    graph = trace(net(run, sink=parameter(6)), tokens()())
+    assert types_of(graph) == "input conv conv token concat msa conv"
+    assert graph.live.all()
+
+
+def test_active_dropout_returns_another_tensor() -> None:
+    def run(self: Any, x: Tensor) -> Tensor:
+        x = self.a(x)
+        dropped = F.dropout(x, 0.5, True)
+        dropped += self.b(x)
+        return x
+
+    graph = trace(net(run), tokens()())
+    assert graph.edges.tolist() == [[0, 1], [1, 2], [1, 3], [2, 3], [1, 4]]
+    in_place = trace(net(lambda self, x: F.dropout(self.a(x), 0.5, True, True).add_(self.b(x))), tokens()())
+    assert types_of(in_place) == "input conv conv sum conv"
+
+
+def test_what_is_overwritten_has_no_influence() -> None:
+    """Constants keep their values when autograd confirms that the output does not depend on `a`."""
+
+    def run(self: Any, x: Tensor) -> Tensor:
+        limits = torch.linspace(0, 1, 3)
+        y = self.a(x)
+        y.copy_(self.b(x)) if limits[2].item() > 0.5 else y.zero_()
+        return y
+
+    graph = trace(net(run), tokens()())
+    assert graph.live.tolist() == [True, False, True, True]

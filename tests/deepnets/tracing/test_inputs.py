@@ -241,3 +241,60 @@ def test_complex_inputs_and_parameters() -> None:
     assert graph.parameters[1][0].name == "filter"
     with torch.device("meta"):
         assert trace(model, inputs) == graph
+
+
+# --- images of bytes, and tables ---
+
+
+def warped(self: Any, pixels: Tensor) -> Tensor:
+    grid = F.affine_grid(self.place(pixels.mean((2, 3))).view(2, 2, 3), [2, 3, 8, 8], align_corners=False)
+    return self.conv(F.grid_sample(pixels, grid, align_corners=False))
+
+
+PIXELS: dict[str, tuple[Callable[[Any, Tensor], Tensor], str]] = {
+    "gate": (lambda self, pixels: self.conv(pixels * self.gate(pixels).sigmoid()), "input conv mul conv"),
+    "transformer": (warped, "input glob_avg conv other conv"),
+    "product": (
+        lambda self, pixels: self.head(pixels.flatten(1) @ self.gate(pixels).flatten(1).mT),
+        "input conv matmul conv",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PIXELS)
+def test_bytes_are_pixels(name: str) -> None:
+    run, types = PIXELS[name]
+    layers = {"place": nn.Linear(3, 6, bias=False), "head": nn.Linear(2, 3, bias=False)}
+    layers |= {key: nn.Conv2d(3, 3, 1, bias=False) for key in ("conv", "gate")}
+    model = Parts(lambda self, x: run(self, x.float() / 255), **layers)
+    image = torch.randint(256, (2, 3, 8, 8), dtype=torch.uint8)
+    graph = trace(model, image).pruned()
+    assert types_of(graph) == types
+    assert graph == trace(Parts(run, **layers), image.float()).pruned()
+
+
+LOOKUPS: dict[str, Callable[[Any, Tensor], Tensor]] = {
+    "embedding": lambda self, ids: F.embedding(ids, self.table),
+    "[]": lambda self, ids: self.table[ids],
+    "index_select": lambda self, ids: self.table.index_select(0, ids.flatten()).view(2, 3, 8),
+    "gather": lambda self, ids: self.table.gather(0, ids.view(6, 1).expand(6, 8)),
+    "take_along_dim": lambda self, ids: torch.take_along_dim(self.table, ids.view(6, 1), 0),
+}
+
+
+@pytest.mark.parametrize("name", LOOKUPS)
+def test_all_ways_to_look_up_a_table_are_embeddings(name: str) -> None:
+    model = Parts(lambda self, ids: self.a(LOOKUPS[name](self, ids)), table=parameter(9, 8), a=linear())
+    graph = trace(model, WORDS)
+    assert types_of(graph) == "input embed conv"
+    assert graph.parameters[1][0].role == "embed"
+    assert "table" not in {slot.name for slot in trace(model, WORDS, vocabulary="ghn3").unused}
+
+
+def test_weights_of_the_parts_of_a_sentence() -> None:
+    def run(self: Any, ids: Tensor) -> Tensor:
+        return self.a(F.embedding_bag(ids, self.table, per_sample_weights=self.w[ids], mode="sum"))
+
+    graph = trace(Parts(run, table=parameter(9, 8), w=parameter(9), a=linear()), WORDS)
+    assert types_of(graph) == "input embed embed conv"
+    assert graph.live.all()

@@ -115,3 +115,100 @@ def test_a_bias_of_the_scores() -> None:
     inputs = torch.randn(2, 3, 8)
     model = Parts(lambda self, x: self.head(two_heads(self, x)), shift=parameter(2, 1, 1), head=nn.Linear(8, 3))
     assert types_of(trace(model, inputs)) == "input bias msa conv bias"
+
+
+def shifted_weights(self: Any, x: Tensor) -> Tensor:
+    """After the softmax, what is added is a sum like others."""
+    return self.head(self.a(x).softmax(-1) + self.b(x))
+
+
+def fused_residual(self: Any, x: Tensor) -> Tensor:
+    return self.head(torch.baddbmm(x, self.a(x).softmax(-1)[..., :6], self.b(x)))
+
+
+@pytest.mark.parametrize(
+    ("run", "types"),
+    [(shifted_weights, "input conv conv sum conv bias"), (fused_residual, "input conv conv msa sum conv bias")],
+)
+def test_sums_after_a_softmax(run: Any, types: str) -> None:
+    layers = {"a": nn.Linear(8, 8, bias=False), "b": nn.Linear(8, 8, bias=False), "head": nn.Linear(8, 3)}
+    graph = trace(Parts(run, **layers), tokens()())
+    assert types_of(graph) == types
+    assert ancestry_differences(graph, Parts(run, **layers), tokens()()) == []
+
+
+def test_keywords_in_any_order() -> None:
+    model = Parts(lambda self, x: torch.addmm(mat2=self.w, mat1=x, input=self.b), w=parameter(8, 3), b=parameter(3))
+    graph = trace(model, torch.randn(2, 8))
+    assert types_of(graph) == "input conv bias"
+    assert [slots[0].name for slots in graph.parameters[1:]] == ["w", "b"]
+
+
+@pytest.mark.parametrize("act", [nn.Identity(), nn.ReLU()])
+def test_a_mean_over_the_outputs_of_a_layer_is_no_pooling(act: nn.Module) -> None:
+    model = Parts(lambda self, x: self.act(self.head(x)).mean(-1), head=nn.Linear(8, 4), act=act)
+    assert types_of(trace(model, tokens()())) == "input conv bias"
+    pooled = Parts(lambda self, x: self.act(self.head(x).mT).mean(-1), head=nn.Linear(8, 4), act=act)
+    assert types_of(trace(pooled, tokens()())) == "input glob_avg conv bias"
+
+
+# --- weights that are computed from data ---
+
+
+def attention(self: Any, x: Tensor) -> Tensor:
+    weight, inner = self.make(x.mean((0, 1))).view(24, 8), self.inner
+    out = inner.out_proj
+    given = (weight, inner.in_proj_bias, None, None, False, 0.0, out.weight, out.bias)
+    return self.head(F.multi_head_attention_forward(x, x, x, 8, 2, *given, training=False)[0])
+
+
+def made(self: Any, x: Tensor) -> Tensor:
+    return self.make(x).mean((0, 1))
+
+
+COMPUTED: dict[str, tuple[Any, int, str]] = {
+    "prelu": (lambda self, x: self.head(F.prelu(x.mT, made(self, x)).mT), 8, "other conv"),
+    "bilinear": (lambda self, x: self.head(F.bilinear(x, x, made(self, x).view(8, 8, 8))), 512, "conv conv"),
+    "bilinear bias": (lambda self, x: self.head(F.bilinear(x, x, self.w, made(self, x))), 8, "conv sum conv"),
+    "attention": (attention, 192, "conv bias msa conv bias conv"),
+}
+
+
+@pytest.mark.parametrize("name", COMPUTED)
+def test_weights_that_are_computed_from_data(name: str) -> None:
+    run, size, types = COMPUTED[name]
+    parts = {"make": nn.Linear(8, size, bias=False), "head": nn.Linear(8, 3, bias=False)}
+    parts |= {"inner": nn.MultiheadAttention(8, 2)} if name == "attention" else {}
+    model = Parts(run, **parts, **({"w": parameter(8, 8, 8)} if name == "bilinear bias" else {}))
+    graph = trace(model, tokens()())
+    assert types_of(graph) == "input conv " + types
+    assert graph.live.all()
+    assert ancestry_differences(graph, model, tokens()()) == []
+
+
+# --- parameters that are used again ---
+
+
+def probe(self: Any, x: Tensor) -> Tensor:
+    """How long are the features?  Only their shape is used."""
+    length = self.stem(x).shape[-1]
+    return self.head(self.stem(x.flip(1))[..., :length])
+
+
+def routed(self: Any, x: Tensor) -> Tensor:
+    return self.head(self.table(self.stem(x).argmax(-1)) + self.stem(x))
+
+
+@pytest.mark.parametrize(("run", "kept"), [(probe, "input conv bias conv bias"), (routed, "")])
+def test_the_first_use_that_reaches_the_output_has_the_parameter(run: Any, kept: str) -> None:
+    layers = {"stem": nn.Linear(8, 8), "table": nn.Embedding(8, 8), "head": nn.Linear(8, 3)}
+    if run is probe:
+        del layers["table"]
+    graph = trace(Parts(run, **layers), tokens()())
+    assert types_of(graph).startswith("input conv bias")
+    assert graph.live.tolist()[:4] == [True, False, False, True]
+    pruned = graph.pruned()
+    assert pruned.unused == ()
+    if kept:
+        assert types_of(pruned) == kept
+    assert ancestry_differences(pruned, Parts(run, **layers), tokens()()) == []

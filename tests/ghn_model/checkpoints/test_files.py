@@ -203,6 +203,25 @@ except CheckpointError as error:
     assert list(path.parent.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("format", ["deepnets1m", "ppuda"])
+def test_what_cannot_be_read_is_not_written(path: Path, format: str) -> None:
+    nested: dict[str, Any] = {}
+    for _ in range(150):
+        nested = {"a": nested}
+    before, ghn = path.read_bytes(), hypernetwork()
+    cases: dict[str, GHN | dict[str, Any]] = {"metadata: .* nested too deeply": nested}
+    if format == "deepnets1m":
+        other = hypernetwork()
+        other.config = other.config.replace(options=nested)
+        cases |= {"header of .* bytes is larger": {"a": "x" * (17 << 20)}, "config: .* nested too deeply": other}
+    for message, case in cases.items():
+        saved, metadata = (ghn, case) if isinstance(case, dict) else (case, None)
+        target = path if format == "deepnets1m" else path.rename(path.with_suffix(".pt"))
+        with pytest.raises(ConfigError, match=message):
+            save_checkpoint(saved, target, metadata, format=format)
+        assert [file.read_bytes() for file in path.parent.iterdir()] == [before]
+
+
 # --- damage -----------------------------------------------------------------------------------------------------------
 
 
@@ -247,7 +266,9 @@ def test_changed_numbers_and_texts_do_not_match_the_digest(path: Path) -> None:
 
 
 def test_other_files_are_refused(tmp_path: Path, path: Path) -> None:
-    assert error(tmp_path) == f"{tmp_path}: is not a file"
+    assert error(tmp_path) == f"{tmp_path}: is the folder of a training; use {path}"
+    (tmp_path / "folder").mkdir()
+    assert error(tmp_path / "folder") == f"{tmp_path}/folder: is not a file"
     (tmp_path / "empty").touch()
     assert error(tmp_path / "empty").startswith(f"{tmp_path}/empty: is empty; expected a checkpoint")
     (tmp_path / "text.pt").write_text("hello, world, this is a text")

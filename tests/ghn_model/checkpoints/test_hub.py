@@ -91,6 +91,11 @@ def test_a_file_comes_before_a_repository(cache: Path, tmp_path: Path) -> None:
     (tmp_path / "user").mkdir()
     small().save(tmp_path / "user" / "name")
     assert GHN.from_pretrained("user/name").config.hidden == 8
+    for name in ("user/name", "ghn2-digits"):
+        with pytest.raises(
+            ConfigError, match=r"revision: is for repositories of the Hugging Face Hub, and .* is a file"
+        ):
+            GHN.from_pretrained(name, revision="main")
 
 
 @pytest.mark.parametrize("content", [b"", b"\x80\x04K\x01.", b"not a hypernetwork" * 100])

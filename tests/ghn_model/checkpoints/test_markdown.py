@@ -47,12 +47,14 @@ def test_published_results_and_failures() -> None:
         "results": {
             "test": {"mean_top1": 60.0, "standard_error": 1.5, "best_top1": 70.0, "networks": 10, "failures": 2},
             "vit": {"top1": None},
+            "wide": {"mean_top1": 50.0, "networks": 10, "failures": 0},
         },
         "published": {"test": {"mean_top1": 66.88, "standard_error": 0.35, "networks": 500}, "vit": {"top1": 11.41}},
     }
     text = markdown_card("x", card, CONFIG)
     assert "| test | 60.00 ± 1.50 | 70.00 | 10 | 2 | 66.88 ± 0.35 |" in text
     assert "| vit | failed |  | 1 | 1 | 11.41 |" in text
+    assert "| wide | 50.00 |  | 10 | 0 |  |" in text
 
 
 def test_other_metrics() -> None:
@@ -76,6 +78,17 @@ def test_an_empty_card() -> None:
     assert "## Results" not in text
     assert "## Training" not in text
     assert "| `hidden` | 8 |" in text
+
+
+def test_commands_can_be_copied() -> None:
+    command = "deepnets train --preset ghn2 \\\n    --images digits | tee 'my  log.txt'"
+    text = markdown_card(
+        "x", {"command": [command, "a\x1b`\x00``\r\nb", None], "about": "a | b", "licence": "a | b"}, CONFIG
+    )
+    block = re.findall(r"```sh\n(.*?)\n```\n", text, re.DOTALL)
+    assert block == ["deepnets train --preset ghn2 \\\n  --images digits | tee 'my  log.txt'\na\n  b"]
+    assert "A | b." in text
+    assert header(text)["license"] == "a | b"
 
 
 def test_texts_stay_in_their_place() -> None:

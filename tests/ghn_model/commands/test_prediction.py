@@ -199,6 +199,12 @@ def test_hypernetworks_are_not_saved_under_misleading_names(folder: Path) -> Non
     assert [path.name for path in folder.iterdir()] == ["ghn.safetensors"]
 
 
+def test_an_exported_file_does_not_state_the_checksum_of_another(folder: Path) -> None:
+    main(["export", "mlp-digits", "--format", "deepnets1m", "--out", "other.safetensors"])
+    found, bundled = describe("other.safetensors"), describe("mlp-digits")
+    assert found.metadata == {name: value for name, value in bundled.metadata.items() if name != "sha256"}
+
+
 def test_files_are_replaced_only_on_request(folder: Path) -> None:
     (folder / "net.safetensors").write_text("precious")
     with pytest.raises(ConfigError, match=r"^--out: net.safetensors already exists; .* --overwrite$"):
@@ -220,7 +226,7 @@ def test_files_are_replaced_only_on_request(folder: Path) -> None:
         (f"--model {NET} --model-kwarg C=-1", ConfigError, f"model {NET}: cannot be built with C=-1: "),
         ("--model torch.nn:Linear", ConfigError, "model torch.nn:Linear: cannot be built with no arguments: "),
         ("--checkpoint ghn9", CheckpointError, "'ghn9': no such file, and "),
-        ("--checkpoint .", CheckpointError, ".: is not a file"),
+        ("--checkpoint .", CheckpointError, ".: is the folder of a training; use ghn.safetensors"),
         ("--out nowhere/net.safetensors", CheckpointError, "nowhere/net.safetensors: cannot be written: No such file"),
         ("--out . --overwrite", CheckpointError, ".: cannot be written: it is a folder"),
         ("--out same --report same", ConfigError, "--report: same is the file of --out; choose another one"),

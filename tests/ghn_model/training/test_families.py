@@ -257,3 +257,22 @@ def test_language_models() -> None:
     graph = DeepNets1M(split="predefined")[1]
     with pytest.raises(ConfigError, match="inputs: expected images, got dict"):
         run_graph(graph, {}, words)
+
+
+def test_networks_with_other_outputs_than_classes(tmp_path: Path) -> None:
+    """With 1,000 outputs, the loss of ten classes would have a value."""
+
+    def make(width: int) -> nn.Module:
+        return nn.Sequential(nn.Conv2d(3, width, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 1000))
+
+    nets = FamilyNetworks(Family("wrong", make, {"width": [8, 16]}), "train")
+    with pytest.raises(ConfigError, match=r"model: expected outputs of shape \(\d+, 10\), .*, got shape \(\d+, 1000\)"):
+        train(
+            tmp_path,
+            small_config(),
+            small_recipe(),
+            stream(small_recipe().images_per_step),
+            nets,
+            budget=Budget(steps=1),
+            quiet=True,
+        )

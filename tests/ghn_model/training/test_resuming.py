@@ -56,7 +56,7 @@ def test_states_of_earlier_versions_do_not_tell_the_number_of_networks(corpus: P
     texts = {name: file.metadata[name] for name in ("format", "format_version", "moment")}
     write_tensors(path, file.tensors, {**texts, "about": json.dumps(about)})
     train_here(corpus, tmp_path, steps=2)
-    assert ADDED - {"virtual_edges"} <= read_identity(path).keys()
+    assert ADDED - {"virtual_edges", "image_fingerprint"} <= read_identity(path).keys()
 
 
 def test_the_number_of_epochs_is_a_budget(corpus: Path, tmp_path: Path) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from deepnets import DeepNets1M
+from deepnets import ConfigError, DeepNets1M
 from ghn_model import describe
 from ghn_model.__main__ import main
-from ghn_model.training import Budget, CheckpointPolicy, Distributed, train
+from ghn_model.training import Budget, CheckpointPolicy, Distributed, image_stream, train, trainer
 from tests.support.training_runs import command, run, small_config, small_recipe, stream, tensors, train_here
 
 NO_TIME = 1e-9  # minutes; at least one step is always done
@@ -79,3 +81,54 @@ def test_processes_stop_together(corpus: Path, tmp_path: Path) -> None:
         found = describe(tmp_path / "ghn.safetensors").metadata
         assert found["steps"] == steps
     assert found["hardware"].startswith("2 processes")
+
+
+def test_images_whose_files_have_changed(corpus: Path, tmp_path: Path) -> None:
+    """`train` notices it without the option `run` of `image_stream`, too."""
+    rng = np.random.default_rng(0)
+    for name in ("circle", "square"):
+        (tmp_path / "shapes" / name).mkdir(parents=True)
+        for number in range(12):
+            pixels = rng.integers(0, 256, (32, 32), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "shapes" / name / f"{number}.png")
+    nets = DeepNets1M(corpus, num_classes=2)
+    config = small_config().replace(num_classes=2)
+
+    def call(steps: int) -> None:
+        recipe = small_recipe()
+        images = image_stream(f"folder:{tmp_path / 'shapes'}", recipe.images_per_step, device=torch.device("cpu"))
+        train(tmp_path / "run", config, recipe, images, nets, budget=Budget(steps=steps), quiet=True)
+
+    call(1)
+    call(2)
+    (tmp_path / "shapes" / "circle" / "0.png").rename(tmp_path / "shapes" / "square" / "99.png")
+    with pytest.raises(ConfigError, match="holds a run with another image_fingerprint"):
+        call(3)
+
+
+def test_a_finished_training_keeps_its_command(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer, "started_by", lambda: "first")
+    path = train_here(corpus, tmp_path, steps=2)
+    monkeypatch.setattr(trainer, "started_by", lambda: "second")
+    assert train_here(corpus, tmp_path, steps=1) == path
+    assert describe(path).metadata["command"] == "first"
+    train_here(corpus, tmp_path, steps=3)
+    assert describe(path).metadata["command"] == "second"
+
+
+def test_a_finished_state_without_its_weights_is_saved_again(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The state is written first, so a full disk can leave the weights of an earlier step."""
+
+    def fail(*args: object) -> None:
+        raise OSError("No space left on device")
+
+    path = train_here(corpus, tmp_path, steps=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "save_hypernetwork", fail)
+        with pytest.raises(OSError, match="No space"):
+            train_here(corpus, tmp_path, steps=2)
+    assert describe(path).metadata["steps"] == 1
+    train_here(corpus, tmp_path, steps=2)
+    assert describe(path).metadata["steps"] == 2

@@ -235,3 +235,21 @@ def test_states_of_the_previous_version_resume(corpus: Path, tmp_path: Path) -> 
     path = train_here(corpus, out, steps=3, **later)
     assert describe(path).metadata["steps"] == 3
     assert "lr" in describe(path).metadata["recipe"]
+
+
+def test_validations_for_other_classes(corpus: Path, tmp_path: Path, validation: Validation) -> None:
+    """A curve of networks or images with other classes would have plausible numbers."""
+    three = [build_graph(graph.config, num_classes=3) for graph in validation.graphs]
+    with pytest.raises(
+        ConfigError, match=r"model: expected outputs of shape \(12, 10\), .* of plain, got .* \(12, 3\)"
+    ):
+        train_here(corpus, tmp_path / "a", options={"validation": Validation(three, validation.batches)})
+    images, labels = validation.batches[0]
+    others = Validation(validation.graphs, [(images, labels.clamp(max=0) + 10)])
+    with pytest.raises(ConfigError, match=r"validation: expected labels below 10, .* of plain, got 10"):
+        train_here(corpus, tmp_path / "b", options={"validation": others})
+    once = Validation(iter(validation.graphs), iter(validation.batches))  # type: ignore[arg-type]
+    ghn = GHN(small_config())
+    values = [once.values(ghn, Distributed("cpu"))[0] for _ in range(2)]
+    assert torch.equal(*values)
+    assert values[0].isfinite().all()

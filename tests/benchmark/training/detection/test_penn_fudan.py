@@ -82,3 +82,13 @@ def test_files_that_are_not_valid(content: bytes | None, message: str, tmp_path:
         open_penn_fudan(root, test_images=1)[0][0]
     assert isinstance(caught.value, DeepNetsError)
     assert "_mask.png: " in str(caught.value)
+
+
+def test_fingerprints_tell_images_apart(tmp_path: Path) -> None:
+    root = write_pedestrians(tmp_path, 6)
+    found = [part.fingerprint for part in open_penn_fudan(root, test_images=2)]
+    assert found == [part.fingerprint for part in open_penn_fudan(root, test_images=2)]
+    for path in (root / "PNGImages").iterdir():
+        Image.new("RGB", (64, 64)).save(path)
+    changed = [part.fingerprint for part in open_penn_fudan(root, test_images=2)]
+    assert len({*found, *changed}) == 4
