@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -40,7 +40,9 @@ def made(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
         words = ["--splits", "test,wide", "--limit", "3,wide=4", "--data", str(data), "--out", str(results), "--quiet"]
         words = ["run", "--predictors", *predictors, *words, "--no-report", "--workers", "1"]
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sys, "argv", ["-m", *words])  # a run records the arguments of its process
+            patch.setattr(
+                "benchmark.results.runner.started_by", lambda: shlex.join(["python", "-m", "benchmark", *words])
+            )
             benchmark(words)
         return Made(path, results)
 
