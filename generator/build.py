@@ -39,13 +39,13 @@ from deepnets.support import (
     remove_temporary,
     verify_checksum,
 )
-from generator.plan import LARGEST_SIZE, BuildPlan, SplitReport
+from generator.plan import BuildPlan, SplitReport
 from generator.sampler import STREAM_VERSION
 from generator.selection import Selection, select_evaluation, select_sharded
 from generator.splits import SPLITS
 from generator.workers import ShardMaker, Workers
 
-__all__ = ["LARGEST_SIZE", "BuildPlan", "SplitReport", "build_corpus"]
+__all__ = ["build_corpus"]
 
 log = logging.getLogger(__name__)
 
@@ -241,9 +241,9 @@ def _attributes_of_another_corpus(path: Path, plan: BuildPlan) -> dict[str, Any]
 
 
 def _swap_files(out: Path, replaced: Path, plan: BuildPlan) -> list[str]:
-    """Move files of another corpus into the folder `replaced`, and those of this one in it back.
+    """Move files of another corpus into the folder `replaced`, and those of this corpus from there into `out`.
 
-    Return the names of the splits that are back.
+    Return the names of the splits that were moved into `out`.
     """
     for path in (corpus_path(out, name) for name in plan.splits):
         if _attributes_of_another_corpus(path, plan):

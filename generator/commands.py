@@ -91,7 +91,8 @@ def _list_splits(_: argparse.Namespace) -> None:
 
 
 def _build(options: argparse.Namespace) -> None:
-    from generator.build import BuildPlan, build_corpus
+    from generator.build import build_corpus
+    from generator.plan import BuildPlan
     from generator.workers import Workers
 
     plan = BuildPlan(

@@ -21,7 +21,7 @@ from benchmark.baselines.store import Curves, group_of
 from benchmark.evaluation import FAILED, OK
 from benchmark.training import SGDRecipe, Start, Trained, evaluated_epochs, initialized, train_network
 from benchmark.training.progress import SAVE_SECONDS
-from benchmark.training.start import is_auxiliary
+from benchmark.training.start import UNFINISHED, is_auxiliary
 from deepnets.architecture import Network
 from deepnets.data import Images
 from deepnets.support import CheckpointError, DeepNetsError, FormatError, ProgressBar
@@ -225,7 +225,7 @@ def run_trainings(
             bar.set_postfix_str(f"{about}: epoch {point['epoch']} of {recipe.epochs}, loss {point['loss']:.3f}")
 
         folder = curves.folder / start.label
-        state_file = folder / f"{job.name}.state.safetensors"
+        state_file = folder / f"{job.name}{UNFINISHED}"
         try:
             word = int(np.random.Philox(key=[seed, job.key]).random_raw())
             trained = train(job, start, row, word, each_epoch=show, state_file=state_file)

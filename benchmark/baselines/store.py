@@ -20,6 +20,7 @@ from benchmark.metrics import DEFAULT_METRICS
 from benchmark.results import CsvTable
 from benchmark.training import SGDRecipe
 from benchmark.training.recipe import current_names
+from benchmark.training.start import UNFINISHED
 from deepnets.support import (
     ConfigError,
     FormatError,
@@ -195,7 +196,7 @@ class Curves:
         kept = [row for row in rows if _key(row) in complete]
         if len(kept) < len(rows):
             self._table.rewrite(kept)
-        begun = {path.parent.name for path in self.folder.glob("*/*.state.safetensors")}
+        begun = {path.parent.name for path in self.folder.glob(f"*/*{UNFINISHED}")}
         used = {name: found for name, found in settings.items() if name in groups or label_of(name) in begun}
         if len(used) < len(settings):  # those of a command that was interrupted before its first training
             self._write_settings(used)

@@ -29,12 +29,6 @@ from ghn_model.ghn import GHN
 
 __all__ = ["declared_images", "states_digest"]
 
-SUFFIXES = (".safetensors", ".pt")
-"""Suffixes of files of saved states."""
-
-UNFINISHED = ".state.safetensors"
-"""End of the names of files from which `sgd` and `finetune` continue a training."""
-
 
 # --- random: PyTorch's initial values ---
 
@@ -141,11 +135,12 @@ def states_digest(folder: Path, spec: str) -> str:
     if (folder / "hypernetwork.safetensors").is_file():
         use = f"trained:MODULE:ATTRIBUTE:{folder / 'hypernetwork.safetensors'}"
         raise ConfigError(f"predictor: {spec}: is the folder of a training; use {use}")
-    files = (path for path in folder.iterdir() if path.suffix in SUFFIXES and not path.name.endswith(UNFINISHED))
-    names = sorted(path.name for path in files)
-    if not names:
+    from benchmark.training import saved_states
+
+    files = saved_states(folder)
+    if not files:
         raise ConfigError(f"predictor: {spec}: the folder has no saved state (.safetensors or .pt)")
-    stats = [(name, (folder / name).stat()) for name in names]
+    stats = [(path.name, path.stat()) for path in files]
     text = "\n".join(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -158,12 +153,13 @@ class _SavedStates:
 
     def __call__(self, model: nn.Module, graph: Graph) -> Mapping[str, Tensor]:
         from benchmark.training import read_state, state_name
+        from benchmark.training.start import STATE_SUFFIXES
 
         index, networks = graph.index, self._networks
         stems = [state_name(networks.name, index or 0)]
         if name := networks.name_of(index or 0):
             stems += [name, state_name(networks.name, name)]
-        paths = [self._folder / f"{stem}{suffix}" for stem in stems for suffix in SUFFIXES]
+        paths = [self._folder / f"{stem}{suffix}" for stem in stems for suffix in STATE_SUFFIXES]
         path = next((path for path in paths if path.is_file()), None)
         if path is None:
             raise ConfigError(f"{self._folder}: has no {' or '.join(path.name for path in paths[::2])}")

@@ -12,13 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.predictors.initial_values import initial_values
-from benchmark.training import read_state, state_name
+from benchmark.training import read_state, saved_states, state_name
 from deepnets.graph import Graph
 from deepnets.support import ConfigError
 
 __all__ = ["NearestCopy"]
 
-SUFFIXES = (".safetensors", ".pt")
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 Shapes = dict[str, tuple[int, ...]]
@@ -65,11 +64,10 @@ class NearestCopy:
 
     def __init__(self, folder: Path | str, networks: NamedNetworks | None = None) -> None:
         self._folder, self._networks = Path(folder), networks
-        self._shapes: dict[Path, Shapes] = {}
-        found = sorted(self._folder.iterdir()) if self._folder.is_dir() else []
-        for path in found:
-            if path.suffix in SUFFIXES and not path.name.endswith(".state.safetensors"):  # of unfinished trainings
-                self._shapes[path] = {name: tuple(tensor.shape) for name, tensor in _parameters(path).items()}
+        self._shapes: dict[Path, Shapes] = {
+            path: {name: tuple(tensor.shape) for name, tensor in _parameters(path).items()}
+            for path in saved_states(self._folder)
+        }
         if not self._shapes:
             raise ConfigError(f"copy: {str(folder)!r} is not a folder with saved states (.safetensors or .pt)")
 

@@ -40,11 +40,8 @@ def corruptions(inputs: ReportInputs) -> Values:
         for predictor, column in dict.fromkeys(place for board in boards for place in board.cells):
             other = clean[images].cells.get((predictor, column)) if images in clean else None
             whole = mean.cells.get((predictor, column)) if mean else None
-            summary: Values = (
-                _noise_row(whole, other)
-                if whole
-                else {"means": [None, None], "networks": 0, "change": "", "change_key": ""}
-            )
+            unknown: Values = {"means": [None, None], "networks": 0, "change": "", "change_key": ""}
+            summary = _noise_row(whole, other) if whole else unknown
             cells = [board.cells.get((predictor, column)) for board in boards]
             values = [_text_and_key(cell) for cell in cells]
             rows.append({"name": predictor, "column": column, "values": values, **summary})

@@ -18,7 +18,7 @@ from __future__ import annotations
 from benchmark.training.adaptation import adapt_to_small_images
 from benchmark.training.presets import PRESET_IMAGES, PRESET_LRS, PRESETS, usual_preset
 from benchmark.training.recipe import SGDRecipe
-from benchmark.training.start import Start, initialized, open_start, read_state, state_name
+from benchmark.training.start import Start, initialized, open_start, read_state, saved_states, state_name
 from benchmark.training.subsets import n_shot
 from benchmark.training.trainer import Trained, evaluate_trained, evaluated_epochs, track_statistics, train_network
 
@@ -36,6 +36,7 @@ __all__ = [
     "n_shot",
     "open_start",
     "read_state",
+    "saved_states",
     "state_name",
     "track_statistics",
     "train_network",

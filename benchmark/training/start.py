@@ -36,7 +36,16 @@ from ghn_model.checkpoints import (
 from ghn_model.ghn import GHN
 from ghn_model.variation import vary
 
-__all__ = ["RANDOM", "Start", "initialized", "is_auxiliary", "open_start", "read_state", "state_name"]
+__all__ = [
+    *("RANDOM", "STATE_SUFFIXES", "UNFINISHED", "Start", "initialized", "is_auxiliary", "open_start", "read_state"),
+    *("saved_states", "state_name"),
+]
+
+STATE_SUFFIXES = (".safetensors", ".pt")
+"""Suffixes of files of saved states."""
+
+UNFINISHED = ".state.safetensors"
+"""End of the names of files from which `sgd` and `finetune` continue a training."""
 
 RANDOM = "random"
 _GENERAL_NAMES = ("ghn", "model", "checkpoint", "state")  # such a file is labelled by its folder
@@ -137,6 +146,18 @@ def state_name(split: str, network: int | str) -> str:
     ('test-3', 'family-resnet-widths-val-3')
     """
     return re.sub("[^A-Za-z0-9._-]", "-", f"{split}-{network}")
+
+
+def saved_states(folder: Path) -> list[Path]:
+    """Return the files with saved states of networks in a folder, by name, without those of unfinished trainings.
+
+    Examples
+    --------
+    >>> saved_states(Path("missing"))
+    []
+    """
+    found = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [path for path in found if path.suffix in STATE_SUFFIXES and not path.name.endswith(UNFINISHED)]
 
 
 def read_state(path: Path | str) -> dict[str, Tensor]:

@@ -260,9 +260,8 @@ def evaluate_trained(
     if broken := _not_finite(state):
         raise ConfigError(f"state: {len(broken)} tensors are not finite: {abbreviated_names(broken)}")
     zeros = {name: torch.zeros_like(own[name], device="cpu") for name in counters}
-    net.load_state_dict(
-        {**zeros, **{name: tensor.detach().to(own[name].dtype) for name, tensor in state.items()}}, assign=True
-    )
+    values = {name: tensor.detach().to(own[name].dtype) for name, tensor in state.items()}
+    net.load_state_dict({**zeros, **values}, assign=True)
     if lost := [name for name, buffer in net.named_buffers() if buffer.is_meta]:
         raise ConfigError(
             f"model: is on the meta device, and the state lacks buffers: {abbreviated_names(lost)}; build it on the CPU"

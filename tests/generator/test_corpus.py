@@ -17,7 +17,7 @@ from deepnets.architecture import decode
 from deepnets.corpus import COLUMNS, CorpusFile, corpus_path, verify
 from deepnets.support import ConfigError
 from generator import SPLITS, BuildPlan, Workers, build_corpus
-from generator.build import LARGEST_SIZE
+from generator.plan import LARGEST_SIZE
 from generator.sampler import REJECTIONS, random_words
 from generator.selection import EXPECTED_YIELD
 from generator.shards import Shard, ShardTask, make_shard, read_shard, write_shard

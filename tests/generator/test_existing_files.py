@@ -170,13 +170,8 @@ def test_what_a_build_that_was_killed_at_its_end_has_left_is_removed(tmp_path: P
     assert (partial / "train-seed0").is_dir()
 
 
-def test_a_replacement_that_is_interrupted_leaves_no_two_corpora(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Otherwise networks of the old `train` could be in the new `test`."""
-    old, new = (BuildPlan(("search", "deep", "wide"), search_size=5, seed=seed) for seed in (0, 1))
-    one = Workers(num_workers=1)
-    before = {report.path.name: report.path.read_bytes() for report in build_corpus(tmp_path, old, workers=one)}
+def replace_until_deep(out: Path, plan: BuildPlan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replace a corpus, and interrupt it when the split `deep` is written."""
     write = build_module._write
 
     def interrupted(path: Path, *arguments: object) -> object:
@@ -184,10 +179,20 @@ def test_a_replacement_that_is_interrupted_leaves_no_two_corpora(
             raise KeyboardInterrupt
         return write(path, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(build_module, "_write", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        build_corpus(tmp_path, new, workers=one, overwrite=True)
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(build_module, "_write", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            build_corpus(out, plan, workers=Workers(num_workers=1), overwrite=True)
+
+
+def test_a_replacement_that_is_interrupted_leaves_no_two_corpora(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise networks of the old `train` could be in the new `test`."""
+    old, new = (BuildPlan(("search", "deep", "wide"), search_size=5, seed=seed) for seed in (0, 1))
+    one = Workers(num_workers=1)
+    before = {report.path.name: report.path.read_bytes() for report in build_corpus(tmp_path, old, workers=one)}
+    replace_until_deep(tmp_path, new, monkeypatch)
     for path in tmp_path.glob("*.h5"):
         with CorpusFile(path) as file:
             assert file.attributes["seed"] == 1
@@ -203,23 +208,14 @@ def test_a_replacement_that_is_given_up_brings_the_files_back(tmp_path: Path, mo
     old, new = (BuildPlan(("search", "deep", "wide"), search_size=5, seed=seed) for seed in (0, 1))
     one = Workers(num_workers=1)
     before = {report.path.name: report.path.read_bytes() for report in build_corpus(tmp_path, old, workers=one)}
-    write = build_module._write
-
-    def interrupted(path: Path, *arguments: object) -> object:
-        if path.name == "deepnets1m_deep.h5":
-            raise KeyboardInterrupt
-        return write(path, *arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(build_module, "_write", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        build_corpus(tmp_path, new, workers=one, overwrite=True)
+    replace_until_deep(tmp_path, new, monkeypatch)
     new_files = {path.name for path in tmp_path.glob("*.h5")}
     assert "deepnets1m_search.h5" in new_files
     replaced = tmp_path / ".partial" / "replaced"
     (report,) = build_corpus(tmp_path, BuildPlan(("search",), search_size=5, seed=1))  # a part of the new corpus
     assert not report.built
     assert {path.name for path in replaced.iterdir()} == set(before) - new_files
-    for name in new_files:  # what the interrupted build has replaced is made again, or here: put back
+    for name in new_files:  # these had been replaced, so their old files were deleted; put them back
         (replaced / name).write_bytes(before[name])
     reports = build_corpus(tmp_path, old, overwrite=True)
     assert not any(report.built for report in reports)
