@@ -180,8 +180,9 @@ _SUMS = frozenset(("AddBackward0", "SubBackward0", "RsubBackward0"))
 _SUMS_WITH_PRODUCTS = frozenset(("AddmmBackward0", "BaddbmmBackward0", "AddbmmBackward0", "AddcmulBackward0"))
 _PLACES = frozenset(
     (
-        *("CatBackward0", "StackBackward0", "CopySlices", "WhereBackward0", "IndexPutBackward0", "IndexCopyBackward0"),
-        *("SliceScatterBackward0", "SelectScatterBackward0", "IndexAddBackward0", "MaskedScatterBackward0"),
+        *("CatBackward0", "StackBackward0", "torch::autograd::CopySlices", "WhereBackward0", "IndexPutBackward0"),
+        *("IndexCopyBackward0", "IndexAddBackward0", "SliceScatterBackward0", "SelectScatterBackward0"),
+        "MaskedScatterBackward0",
     )
 )
 
