@@ -21,8 +21,8 @@ def main(arguments: Sequence[str]) -> None:
     Examples
     --------
     >>> main(["splits"])  # doctest: +ELLIPSIS
-    split     networks   cells      steps  rules
-    train    1,000,000    4-18      1/2/4  batch norm in most networks; at most 10 M parameters at width 32; ...
+    split     networks   cells  steps  deep networks                    rules
+    train    1,000,000    4-18    1-4  above 7 to 10 cells: 1-2 steps  batch norm in most networks; ...
     """
     dispatch("python -m generator", "Generate the DeepNets-1M corpus.", COMMANDS, arguments)
 

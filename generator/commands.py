@@ -84,10 +84,13 @@ def add_arguments(commands: Any) -> None:
 
 
 def _list_splits(_: argparse.Namespace) -> None:
-    print(f"{'split':8}{'networks':>10}{'cells':>8}{'steps':>11}  rules")
+    print(f"{'split':8}{'networks':>10}{'cells':>8}{'steps':>7}  {'deep networks':33}rules")
     for spec in SPLITS.values():
-        cells, steps = "-".join(map(str, spec.cells)), "/".join(map(str, spec.steps))
-        print(f"{spec.name:8}{spec.size:10,}{cells:>8}{steps:>11}  {spec.about}")
+        fewest, medium, most = spec.steps
+        threshold = " to ".join(map(str, sorted(set(spec.deep))))
+        deep = f"above {threshold} cells: {fewest}-{medium} steps"
+        cells, steps = "-".join(map(str, spec.cells)), f"{fewest}-{most}"
+        print(f"{spec.name:8}{spec.size:10,}{cells:>8}{steps:>7}  {deep:33}{spec.about}")
 
 
 def _build(options: argparse.Namespace) -> None:

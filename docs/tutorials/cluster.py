@@ -40,8 +40,8 @@ if __name__ == "__main__":
 # ## In a terminal
 #
 # ```sh
-# make bench BACKEND=dask ADDRESS=tcp://HOST:8786
-# make dataset BACKEND=dask ADDRESS=tcp://HOST:8786
+# deepnets bench --backend dask --address tcp://HOST:8786
+# deepnets build --backend dask --address tcp://HOST:8786
 # ```
 #
 # The trainings of hypernetworks use processes of PyTorch instead:

@@ -2,7 +2,7 @@
 # # Get the corpus
 #
 # This tutorial builds a small DeepNets-1M, and reads graphs, networks and tables from it. In a terminal,
-# `make dataset` builds all of it.
+# `deepnets build` builds all of it.
 
 # %% [markdown]
 # ## Build it

@@ -64,10 +64,10 @@ print(means["ghn2-digits"] > means["random"])  # True
 print(write_report("results"))  # results/report.html
 
 # %% [markdown]
-# The same in a terminal, with all evaluation splits:
+# The same in a terminal, with all splits for testing (`test`, `wide`, `deep`, `dense`, `bnfree` and `predefined`):
 #
 # ```sh
-# make bench PREDICTORS="mine:predict ghn2-digits random" LIMIT=20
+# deepnets bench --predictors mine:predict ghn2-digits random --limit 20
 # ```
 #
 # [The benchmark](../benchmark.md) defines the protocol and lists all kinds of predictors: checkpoints, functions,

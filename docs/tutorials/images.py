@@ -64,7 +64,7 @@ path = train(
 )
 
 # %% [markdown]
-# or, in a terminal, `make train IMAGES=folder:shapes MINUTES=10`.
+# or, in a terminal, `deepnets train --images folder:shapes --minutes 10`.
 #
 # ## Evaluate it
 
@@ -76,7 +76,11 @@ print(list(table.status), summarize(table).networks)  # ['ok'] 1
 
 # %% [markdown]
 # A hypernetwork for another number of classes cannot predict the classifiers of these networks. Leave them out. The
-# accuracy is then that of random guesses; `deepnets finetune --init ghn2-digits` trains the networks from there.
+# accuracy is then that of random guesses. To train the first three networks from there, on all training images:
+#
+# ```sh
+# deepnets finetune --images folder:shapes --shots 0 --batch-size 8 --init ghn2-digits --index 0:3
+# ```
 
 # %%
 table = evaluate("ghn2-digits", split="test", images="folder:shapes", limit=1, predict_class_layers=False)
