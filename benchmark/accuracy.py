@@ -186,7 +186,6 @@ def score(
     device = device or images.device
     seen = 0
     sums = torch.zeros(len(measured), dtype=torch.float64, device=device)
-    worst = [math.nan if metric.worst is None else metric.worst for metric in measured]
     nonfinite = torch.zeros((), dtype=torch.int64, device=device)
     for batch, targets in images.batches(batch_size, generator=random_generator(images, seed)):
         targets = targets.to(device)
@@ -195,14 +194,26 @@ def score(
         finite = logits.isfinite().all(dim=1)
         logits = torch.where(finite[:, None], logits, 0.0)  # the largest logit would be NaN, whose class is arbitrary
         values = [_scored(metric, logits, labels) for metric in measured]
-        sums += torch.stack([torch.where(finite, each, bad).sum() for each, bad in zip(values, worst)])
+        sums += torch.stack([torch.where(finite, each, 0.0).sum() for each in values])
         nonfinite += (~finite).sum()
         seen += len(labels)
     if not seen:
         raise ConfigError(f"images: {images.name} ({images.split}) has no images")
-    means = [total / seen for total in sums.tolist()]  # the first synchronization with a GPU
-    found = {metric.name: metric.value(mean) for metric, mean in zip(measured, means)}
-    return Scores(found, seen, int(nonfinite))
+    totals, wrong = sums.tolist(), int(nonfinite)  # the first synchronization with a GPU
+    found = {metric.name: _value(metric, total, seen, wrong) for metric, total in zip(measured, totals)}
+    return Scores(found, seen, wrong)
+
+
+def _value(metric: Metric, total: float, seen: int, nonfinite: int) -> float:
+    """Return a metric from the sum over the images with finite outputs; the others count with its worst value."""
+    worst = math.nan if metric.worst is None else metric.worst
+    if not nonfinite:
+        return metric.value(total / seen)
+    if metric.from_mean is None:
+        return metric.value((total + worst * nonfinite) / seen)
+    finite = seen - nonfinite
+    value = metric.value(total / finite) if finite else 0.0
+    return (value * finite + worst * nonfinite) / seen  # the worst value is one of the metric, not of its scores
 
 
 def _scored(metric: Metric, logits: Tensor, labels: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ ones are kept: a smaller corpus is the beginning of a larger one.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -225,8 +226,8 @@ def select_sharded(
 def shard_folder(split: str, seed: int) -> str:
     """Return the name of the folder for the shards of a split.
 
-    The name holds everything that determines the content of shards, so that shards of another seed or of other source
-    code are never used.
+    The name holds everything that determines the content of shards, so that shards of another seed, of other rules or
+    of other source code are never used.
 
     Parameters
     ----------
@@ -241,10 +242,11 @@ def shard_folder(split: str, seed: int) -> str:
 
     Examples
     --------
-    >>> shard_folder("train", 0).rpartition("-")[0]
+    >>> shard_folder("train", 0).rsplit("-", 2)[0]
     'train-seed0-stream1'
     """
-    return f"{split}-seed{seed}-stream{STREAM_VERSION}-{digest_of_sources(__name__)}"
+    rules = hashlib.sha256(repr(SPLITS[split]).encode()).hexdigest()[:16]
+    return f"{split}-seed{seed}-stream{STREAM_VERSION}-{digest_of_sources(__name__)}-{rules}"
 
 
 def _counts(reasons: npt.NDArray[np.uint8]) -> dict[str, int]:

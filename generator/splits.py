@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from deepnets.support import ConfigError
+from deepnets.architecture import MAX_STEPS
+from deepnets.architecture.vocabulary import MAX_CELLS
+from deepnets.support import ConfigError, at_least, checked_integer
 
 __all__ = ["EVALUATION", "SPLITS", "Rules", "SplitSpec", "split_spec"]
 
@@ -83,10 +85,19 @@ class SplitSpec:
         Whether the file states the width of every network, chosen for 2.5 million parameters.  The widths of training
         networks are drawn when they are loaded.
 
+    Raises
+    ------
+    ConfigError
+        If a range is not ordered, or a number is not possible: networks have up to 200 cells of up to 10 steps.
+
     Examples
     --------
     >>> SplitSpec("val", 500).rules.max_cells
     18
+    >>> SplitSpec("mine", 500, cells=(18, 4))
+    Traceback (most recent call last):
+        ...
+    deepnets.support.errors.ConfigError: cells: expected ordered numbers, got (18, 4)
     """
 
     name: str
@@ -98,6 +109,17 @@ class SplitSpec:
     norm: int = NORM_SAMPLED
     free_preproc: bool = False
     sized: bool = True
+
+    def __post_init__(self) -> None:
+        ranges = {"cells": range(1, MAX_CELLS + 1), "deep": at_least(0), "steps": range(1, MAX_STEPS + 1)}
+        for name, allowed in ranges.items():
+            numbers = getattr(self, name)
+            for number in numbers:
+                checked_integer(name, number, allowed)
+            if list(numbers) != sorted(numbers):
+                raise ConfigError(f"{name}: expected ordered numbers, got {numbers}")
+        checked_integer("max_parameters", self.max_parameters, at_least(1))
+        checked_integer("norm", self.norm, (NORM_SAMPLED, NORM_NEVER, NORM_ALWAYS))
 
     @property
     def about(self) -> str:

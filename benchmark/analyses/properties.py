@@ -118,6 +118,7 @@ def predict_property(
     *,
     workers: int = 1,
     orders: Sequence[int | None] = ORDERS,
+    rounded: bool | None = None,
     progress: bool = False,
 ) -> PropertyScore:
     """Predict a property of test networks, and compare their predicted and true ranks.
@@ -125,7 +126,7 @@ def predict_property(
     Parameters
     ----------
     name
-        Name of the property.  As published, predictions of all properties but `converge_time` are rounded to integers.
+        Name of the property.
     train_features, test_features
         `(n, features)`; they are not scaled.
     train_targets, test_targets
@@ -134,6 +135,9 @@ def predict_property(
         Number of processes; results do not depend on it.
     orders
         Seeds of the orders of the training networks for cross-validation; the predictions of the last are returned.
+    rounded
+        Whether predictions are rounded to integers before they are compared.  By default as published, where accuracies
+        are in percent: all properties but `converge_time`.
     progress
         Whether to show a progress bar.
 
@@ -169,6 +173,7 @@ def predict_property(
         predictions[keep] = train_targets[0]
         return PropertyScore(name, math.nan, math.nan, (math.nan,) * len(orders), (), *sizes, predictions, note)
     chosen = _choose(train_features, train_targets, orders, workers, progress and name)
+    rounded = name not in _NOT_ROUNDED if rounded is None else rounded
     taus = []
     outputs: dict[str, npt.NDArray[np.float64]] = {}  # several orders often select the same hyperparameters
     for parameters in chosen:
@@ -176,7 +181,7 @@ def predict_property(
         if key not in outputs:
             outputs[key] = fit_regressor(train_features, train_targets, parameters).predict(test_features)
         predictions[keep] = outputs[key]
-        compared = outputs[key] if name in _NOT_ROUNDED else np.round(outputs[key])
+        compared = np.round(outputs[key]) if rounded else outputs[key]
         taus.append(kendall(test_targets, compared))
     if not note and np.isnan(taus).any():
         note = "predictions are the same for all test networks"

@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 
 from benchmark.analyses.properties import PROPERTIES
-from benchmark.metrics import METRICS, get_metric
+from benchmark.metrics import get_metric
 from benchmark.results import Results, read_results, usual_metric
+from benchmark.results.reading import metric_columns
 from deepnets.architecture import has_cifar_stem
 from deepnets.corpus import DeepNets1M
 from deepnets.support import ConfigError
@@ -145,8 +146,8 @@ def read_accuracies(
     -------
     pandas.DataFrame
         One row per network that was evaluated successfully, with its position as index `index`, and a column for each
-        metric, such as `top1` and `top5`.  Values are on images without noise; on validation images if there are any,
-        and on test images otherwise.
+        metric, such as `top1` and `top5`, registered or not.  Values are on images without noise; on validation images
+        if there are any, and on test images otherwise.
 
     Raises
     ------
@@ -168,8 +169,7 @@ def read_accuracies(
     check_corpus(rows, nets, results.runs)
     rows = rows[(rows["status"] == "ok") & (rows["noise"] == 0)]
     part = "val" if (rows["part"] == "val").any() else "test"
-    metrics = [name for name in METRICS if name in rows]
-    return rows[rows["part"] == part].set_index("index")[metrics].astype(float).sort_index()
+    return rows[rows["part"] == part].set_index("index")[metric_columns(rows)].astype(float).sort_index()
 
 
 def own_targets(

@@ -209,20 +209,22 @@ def _of_training(
     """Return a card without new results; texts and results come from the existing card."""
     recipe, images, metadata = training.recipe, training.images, training.metadata
     log_about = log_text(training.log, training.task)[1]
+    command, hardware = _command_and_hardware(training)
+    networks = metadata.get("networks")  # earlier versions did not count them
     size, for_texts = image_set_info(images).image_size, training.task.examples == "sequences"
     pixels = f"{size} x {size} pixels and " if size else ""
     card: dict[str, Any] = {
         "sha256": sha256,
         "about": "",
         "task": TEXT_TASK if for_texts else f"{TASK} for {pixels}{training.config.num_classes} classes",
-        "command": [*before.get("command", [])[:-1], training_command(training)],
+        "command": [*before.get("command", [])[:-1], command],
         "evaluation": before.get("evaluation", []),
         "seed": recipe.seed,
-        "hardware": metadata.get("hardware") or before.get("hardware", UNKNOWN),
+        "hardware": hardware or before.get("hardware", UNKNOWN),
         "software": metadata.get("software") or before.get("software", UNKNOWN),
         "minutes": round(training.seconds / 60, 1),
         "steps": training.steps,
-        "networks_seen": training.steps * recipe.meta_batch_size,
+        "networks_seen": networks if isinstance(networks, int) else training.steps * recipe.meta_batch_size,
         f"{training.task.examples}_per_network": recipe.batch_size,
         f"last_training_{training.task.metric.name}": training.last_value,
         "skipped": int(training.log[-1]["skipped"]),
@@ -245,6 +247,15 @@ def _of_training(
         share = math.floor(100 * training.progress)
         card["unfinished"] = f"the training was stopped after {share} % of its budget"
     return card
+
+
+def _command_and_hardware(training: Training) -> tuple[str, Any]:
+    """Return the command and the hardware of a training; earlier versions recorded those of one of its processes."""
+    command, hardware = training_command(training), training.metadata.get("hardware")
+    if "processes" not in training.metadata and (several := re.search(r"(\d+) processes", str(hardware))):
+        command = re.sub(r"^(python -m )?", f"torchrun --nproc-per-node {several[1]} -m ", command)
+        hardware = re.sub("cores$", "cores each", str(hardware))
+    return command, hardware
 
 
 def _add_given(card: dict[str, Any], given: Mapping[str, str], recorded: Mapping[str, Any]) -> None:

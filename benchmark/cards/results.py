@@ -16,6 +16,7 @@ from benchmark.choices import EVALUATION_COMMANDS
 from benchmark.evaluation import OK, summarize
 from benchmark.metrics import METRICS
 from benchmark.results import read_rows, read_runs
+from benchmark.results.descriptions import stated_options
 from deepnets.support import ConfigError, FormatError
 
 __all__ = ["CardResults", "current_figures", "read_card_results"]
@@ -216,10 +217,12 @@ def _command(about: Mapping[str, Any], call: str, name: str) -> str:
         words = []
     if not any(words[: len(start)] == start for start in EVALUATION_COMMANDS):  # the evaluation was started from Python
         words = ["deepnets", "bench", "--predictors", spec, "--splits", str(about["split"])]
-        words += ["--images", str(about["images"]), *(["--image-root", "/"] if about["images"] != "digits" else [])]
-        words += ["--limit", str(about["limit"])] if about.get("limit") else []
-        words += ["--batch-size", str(about["batch_size"])] if about["batch_size"] != BATCH_SIZE else []
-        words += ["--seed", str(about["seed"])] if about.get("seed") else []
+        stated = stated_options(about)
+        root = "/" if stated.get("images", "digits") != "digits" else None
+        options = {next(iter(stated)): None, "image_root": root, "limit": about.get("limit"), **stated}
+        for name, value in options.items():
+            if value and (name, value) != ("batch_size", BATCH_SIZE):
+                words += [f"--{name.replace('_', '-')}", str(value)]
     return " ".join(
         call if word == spec or word.endswith(f"={spec}") else portable(shlex.quote(word)) for word in words
     )

@@ -119,7 +119,10 @@ def _scores(
     vectors: dict[str, Any], targets: dict[str, pd.DataFrame], names: list[str], options: argparse.Namespace
 ) -> list[PropertyScore]:
     from benchmark.analyses import predict_property
+    from benchmark.metrics import get_metric
 
+    metric = targets["val"].attrs.get("metric")  # of own results
+    in_percent = metric is None or get_metric(metric).unit == "%"
     return [
         predict_property(
             name,
@@ -128,6 +131,7 @@ def _scores(
             vectors["test"],
             targets["test"][name].to_numpy(float),
             workers=options.workers,
+            rounded=False if name.startswith("val_acc") and not in_percent else None,
             progress=not options.quiet,
         )
         for name in names

@@ -25,7 +25,7 @@ from deepnets.architecture import has_cifar_stem
 from deepnets.corpus import NETWORK_SPLITS, DeepNets1M
 from deepnets.families import PREFIX, split_of
 from deepnets.graph import Graph
-from deepnets.support import ConfigError
+from deepnets.support import ConfigError, at_least, checked_integer
 
 __all__ = [
     "LIBRARIES",
@@ -289,13 +289,15 @@ def open_networks(
     Raises
     ------
     ConfigError, MissingDataError
-        If there are no such networks, or the split has not been built.
+        If there are no such networks, the limit is no positive integer, or the split has not been built.
 
     Examples
     --------
     >>> open_networks("predefined", data="data", num_classes=10, image_size=32).name_of(1)
     'vit'
     """
+    if limit is not None:
+        limit = checked_integer("limit", limit, at_least(1))
     if text.startswith(PREFIX):
         return FamilySplitNetworks(text, data or None, num_classes=num_classes, image_size=image_size, limit=limit)
     if image_size is None:

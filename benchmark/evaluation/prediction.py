@@ -20,11 +20,12 @@ from torch import Tensor, nn
 
 from benchmark.accuracy import check_parameters
 from benchmark.evaluation.networks import Networks
-from benchmark.evaluation.predictor_objects import HypernetworkPredictor, Predictor, TrainedState
+from benchmark.evaluation.predictor_objects import HypernetworkPredictor, Predictor, TrainedState, evaluation_mode
 from deepnets.graph import Graph
 from deepnets.support import DeepNetsError, FormatError, PeakMemory, in_one_line, is_out_of_memory
 from ghn_model.class_layers import class_layers
 from ghn_model.ghn import GHN
+from ghn_model.precision import single_precision
 
 __all__ = ["PREDICTION_PHASES", "MemoryOf", "Prediction", "failure_of", "predict_one", "seeded"]
 
@@ -71,7 +72,8 @@ def predict_one(
     """Predict the parameters of a network.
 
     The predictor receives a network of its own: what it changes in it, except by returning parameters, has no effect.
-    Settings of the process that it changes, such as PyTorch's default dtype, are restored.
+    Settings of the process that it changes, such as PyTorch's default dtype, are restored.  The default dtype is
+    float32, as in the processes of workers.
 
     Parameters
     ----------
@@ -113,7 +115,7 @@ def predict_one(
     predicting = False
     started = time.perf_counter()
     try:
-        with seeded(seed, networks.key_of(index), device), _restored_settings():
+        with seeded(seed, networks.key_of(index), device), _restored_settings(), single_precision():
             report("graph")
             graph = networks.graph(index, vocabulary)
             report("build")
@@ -150,7 +152,8 @@ def _predicted(
     if isinstance(predictor, GHN):
         predicted = predictor.predict(model, graph=graph, predict_class_layers=predict_class_layers)
     else:
-        predicted = predictor(model, graph)
+        with evaluation_mode(predictor):
+            predicted = predictor(model, graph)
     if predict_class_layers or not isinstance(predicted, Mapping):
         return predicted
     left_out = class_layers(graph)

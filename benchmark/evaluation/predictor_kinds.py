@@ -98,7 +98,7 @@ def _open_untrained(info: PredictorInfo, context: PredictorContext) -> GHN:
 def _describe_python(spec: str) -> PredictorInfo:
     found = import_attribute(spec, "predictor")
     predictor = as_predictor(found, spec)  # an error is reported before the evaluation begins
-    digest, about = source_digest(spec.partition(":")[0]), first_line(found)
+    digest, about = source_digest(spec.partition(":")[0], found), first_line(found)
     info = PredictorInfo(spec, spec, "python", digest, about, data=_one_line(getattr(found, "training_data", "")))
     if not isinstance(predictor, GHN):
         return info

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from deepnets.graph import Graph
 from deepnets.support import ConfigError
 from ghn_model.ghn import GHN
 
-__all__ = ["HypernetworkPredictor", "Predictor", "TrainedState", "as_predictor"]
+__all__ = ["HypernetworkPredictor", "Predictor", "TrainedState", "as_predictor", "evaluation_mode"]
 
 Predictor = Callable[[nn.Module, Graph], Mapping[str, Tensor]]
 """Predicts the parameters of a network by name, from the network (with its initial values) or its graph."""
@@ -82,6 +83,8 @@ def as_predictor(found: Any, name: str, device: torch.device | str | None = None
 class HypernetworkPredictor:
     """A predictor that calls the method ``forward(graphs)`` of a hypernetwork; the values of networks are not needed.
 
+    A hypernetwork that is a module is called in evaluation mode, and has its own mode afterwards.
+
     Parameters
     ----------
     hypernetwork
@@ -99,11 +102,35 @@ class HypernetworkPredictor:
         if isinstance(self._hypernetwork, nn.Module) and hasattr(inputs, "to"):
             weight = next(self._hypernetwork.parameters(), None)
             inputs = inputs.to("cpu" if weight is None else weight.device)
-        results = self._hypernetwork.forward(inputs)
+        with evaluation_mode(self._hypernetwork):
+            results = self._hypernetwork.forward(inputs)
         if not isinstance(results, list | tuple) or len(results) != 1:
             raise ConfigError(f"forward: expected a list of one dict for one graph, got {type(results).__name__}")
         parameters: Mapping[str, Tensor] = results[0]
         return parameters
+
+
+@contextlib.contextmanager
+def evaluation_mode(found: Any) -> Iterator[None]:
+    """Set a module to evaluation mode, and restore the modes of all of its parts at the end; keep other objects.
+
+    Examples
+    --------
+    >>> dropout = nn.Dropout()
+    >>> with evaluation_mode(dropout):
+    ...     dropout.training
+    False
+    >>> dropout.training
+    True
+    """
+    training = [part for part in found.modules() if part.training] if isinstance(found, nn.Module) else []
+    try:
+        for part in training:
+            part.training = False
+        yield
+    finally:
+        for part in training:
+            part.training = True
 
 
 def _num_arguments(function: Any) -> int:

@@ -9,9 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from deepnets.support import ConfigError
+from deepnets.support import ConfigError, is_of_user, with_imports
 
-__all__ = ["begins_with", "check_label", "first_line", "source_digest"]
+__all__ = ["begins_with", "check_label", "first_line", "is_of_own_code", "source_digest"]
+
+_TOOLKIT = ("deepnets", "ghn_model", "benchmark", "generator")
 
 
 def check_label(label: str) -> None:
@@ -25,10 +27,36 @@ def check_label(label: str) -> None:
         raise ConfigError(f"predictor: {label!r} cannot be a label; expected up to 80 printable characters")
 
 
-def source_digest(module: str) -> str:
-    """Return the SHA-256 of the source file of an imported module; empty if it has none."""
-    source = getattr(sys.modules.get(module), "__file__", None)
-    return hashlib.sha256(Path(source).read_bytes()).hexdigest() if source and Path(source).is_file() else ""
+def is_of_own_code(module: str) -> bool:
+    """Return whether an imported module has a file, and belongs neither to this toolkit nor to an installed package.
+
+    Examples
+    --------
+    >>> is_of_own_code("math"), is_of_own_code("numpy"), is_of_own_code("benchmark")
+    (False, False, False)
+    """
+    return module.partition(".")[0] not in _TOOLKIT and is_of_user(module)
+
+
+def source_digest(module: str, found: Any = None) -> str:
+    """Return the SHA-256 of the source of an imported module and of the modules of the user that it imports.
+
+    Parameters
+    ----------
+    module
+        Name of the module.
+    found
+        An object of the module, whose own module can be another one of the user.
+
+    Returns
+    -------
+    The digest; that of the file alone if the module imports no others; empty if there is no file.
+    """
+    own = getattr(inspect.getmodule(found), "__name__", module)
+    names = {module, *filter(is_of_own_code, with_imports([module, own]))}
+    files = [getattr(sys.modules.get(name), "__file__", None) for name in sorted(names)]
+    digests = [hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in files if file and Path(file).is_file()]
+    return hashlib.sha256("".join(digests).encode()).hexdigest() if len(digests) > 1 else "".join(digests)
 
 
 def first_line(found: Any) -> str:

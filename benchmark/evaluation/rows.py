@@ -19,17 +19,24 @@ from benchmark.evaluation.predictor_objects import Predictor
 from benchmark.metrics import DEFAULT_METRICS, Metric, get_metrics
 from deepnets.data import Images
 from deepnets.graph import Graph
-from deepnets.support import DeepNetsError, FormatError, is_out_of_memory
+from deepnets.support import ConfigError, DeepNetsError, FormatError, is_out_of_memory
 from ghn_model.ghn import GHN
+from ghn_model.precision import single_precision
 from ghn_model.tasks import LogitTask, Task, get_logit_task
 
-__all__ = ["FAILED", "OK", "PHASES", "empty_row", "evaluate_one", "evaluate_prediction", "failed_row", "row_columns"]
+__all__ = [
+    *("FAILED", "OK", "PHASES", "RUN_COLUMNS"),
+    *("check_columns", "empty_row", "evaluate_one", "evaluate_prediction", "failed_row", "row_columns"),
+]
 
 OK, FAILED = "ok", "failed"
 """Values of the column `status`."""
 
 PHASES = ("graph", "build", "predict", "evaluate")
 """Phases of the evaluation of a network; each has a column with its time in seconds."""
+
+RUN_COLUMNS = ("run", "predictor", "split", "images", "part", "noise")
+"""Columns of folders of results before those of `row_columns`."""
 
 SMALLER_BATCH_SIZES = (32, 16, 8, 4, 2)
 """Batch sizes of the published protocol that are tried when memory runs out."""
@@ -56,6 +63,32 @@ def row_columns(metrics: Sequence[str] = DEFAULT_METRICS) -> tuple[str, ...]:
         *("batch_norm", *(f"{phase}_seconds" for phase in PHASES), "memory_mb", "status", "reason", "nonfinite_images"),
         *(name for name in metrics if name not in DEFAULT_METRICS),
     )
+
+
+def check_columns(metrics: Iterable[Metric]) -> None:
+    """Check that no metric has the name of another column of tables of results.
+
+    Parameters
+    ----------
+    metrics
+        The metrics.
+
+    Raises
+    ------
+    ConfigError
+        If one has.
+
+    Examples
+    --------
+    >>> check_columns(get_metrics())
+    >>> check_columns([Metric("noise", "noise of the logits", "", None)])
+    Traceback (most recent call last):
+        ...
+    deepnets.support.errors.ConfigError: metric: 'noise' is a column of tables of results; choose another name
+    """
+    reserved = {*RUN_COLUMNS, *row_columns(), "corruption"} - {*DEFAULT_METRICS}
+    if taken := [metric.name for metric in metrics if metric.name in reserved]:
+        raise ConfigError(f"metric: {taken[0]!r} is a column of tables of results; choose another name")
 
 
 def empty_row(index: int, metrics: Sequence[str] = DEFAULT_METRICS) -> dict[str, Any]:
@@ -163,6 +196,7 @@ def evaluate_one(
     )
 
 
+@single_precision()
 def evaluate_prediction(
     networks: Networks,
     index: int,

@@ -25,7 +25,7 @@ from benchmark.evaluation.networks import default_image_split, select_networks
 from benchmark.evaluation.parallel import evaluate_all
 from benchmark.evaluation.predictor_objects import Predictor
 from benchmark.evaluation.predictors import check_classes, check_predictor, describe_predictor
-from benchmark.evaluation.rows import evaluate_one, row_columns
+from benchmark.evaluation.rows import check_columns, evaluate_one, row_columns
 from benchmark.evaluation.workers import close_workers, describe_all
 from benchmark.metrics import Metric, check_metrics, get_metrics
 from deepnets.data import Images
@@ -194,6 +194,7 @@ def evaluate(
         given_type = f"a {type(images).__name__}, which has no {lacking[0]}"
         raise ConfigError(f"images: expected the name of an image set or a deepnets.data.ImageSet, got {given_type}")
     measured = get_metrics((*judged.metrics, *metrics))
+    check_columns(measured)
     check_metrics(measured, images.num_classes)
     in_process = workers == 1 and timeout is None and memory is None
     machine = Machine((str(images.device),), workers, backend=backend, timeout=timeout, memory=memory)

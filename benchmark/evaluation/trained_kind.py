@@ -73,9 +73,10 @@ def _describe(spec: str) -> PredictorInfo:
     classes = metadata.get("num_classes")
     num_classes = classes if type(classes) is int and classes > 0 else None
     _check(hypernetwork, num_classes or 10)
-    sources = source_digest(name.partition(":")[0]) + file_digest(path)
+    found = import_attribute(name, "predictor")
+    sources = source_digest(name.partition(":")[0], found) + file_digest(path)
     digest = hashlib.sha256(sources.encode()).hexdigest()
-    about = first_line(import_attribute(name, "predictor"))
+    about = first_line(found)
     return PredictorInfo(_label(spec), spec, "trained", digest, about, num_classes, data=declared_images(metadata))
 
 

@@ -301,7 +301,8 @@ def draw_png_files(boards: Sequence[Board], folder: Path) -> list[Path]:
     ----------
     boards
         Boards of clean images, as far as there are any, are drawn; the names of the files of all but the first end
-        with the name of the images, such as `leaderboard_cifar10.png`, or with their title if there is noise.
+        with the name of the images, such as `leaderboard_cifar10.png`, or with the title of the board if there is noise
+        or a setting.
     folder
         Where to write `leaderboard.png`, `distribution.png`, `accuracy_size.png`, `accuracy_depth.png` and
         `accuracy_speed.png`.
@@ -313,7 +314,7 @@ def draw_png_files(boards: Sequence[Board], folder: Path) -> list[Path]:
     files = []
     used: set[str] = set()
     for place, board in enumerate([board for board in boards if not board.noise] or boards):
-        name = board.title if board.noise else board.images
+        name = board.title if board.noise or board.setting else board.images
         suffix = "" if place == 0 else "_" + "".join(c if c.isalnum() else "_" for c in name)
         while suffix in used:
             suffix += f"_{place + 1}"

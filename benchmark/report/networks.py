@@ -22,6 +22,7 @@ from benchmark.evaluation import LIBRARIES, OK
 from benchmark.metrics import get_metric
 from benchmark.report.text import visible
 from benchmark.results import Board, Cell, Column
+from benchmark.results.descriptions import stated_options
 
 __all__ = ["MAX_ROWS", "NetworkRows", "as_json", "number_rows", "rerun_command", "row_seconds"]
 
@@ -32,12 +33,9 @@ _TIMES = ("graph_seconds", "build_seconds", "predict_seconds", "evaluate_seconds
 
 # What the command for a single network replaces, or does not need.
 _REPLACED = {
-    *("--predictors", "--splits", "--index", "--limit", "--noise", "--corruptions", "--out", "--published"),
-    *("--retry-failed", "--no-report", "--quiet"),
+    *("--predictors", "--splits", "--index", "--limit", "--noise", "--corruptions", "--corruption-root", "--out"),
+    *("--published", "--retry-failed", "--no-report", "--quiet"),
 }
-
-_DESCRIBED = ("task", "tokenizer", "sequence_length", "vocabulary", "batch_size", "seed")
-"""Options that a description states, too."""
 
 _SPECIAL = str.maketrans({letter: f"\\u{ord(letter):04x}" for letter in "<>&\u2028\u2029"})
 
@@ -156,18 +154,13 @@ def rerun_command(run: Mapping[str, Any], predictor: str, split: str) -> str:
     which = f"--splits {split}:{{name}}" if split in LIBRARIES else f"--splits {shlex.quote(split)} --index {{index}}"
     noise = run.get("noise")
     words = [f"deepnets bench --predictors {shlex.quote(named)} {which}"]
-    if isinstance(noise, float) and noise:
+    if isinstance(noise, int | float) and not isinstance(noise, bool) and noise:
         words.append(f"--noise {noise:g}")
     kept = _kept_options(run.get("command"))
     if kept is None:  # not the command line: the values that the description states
-        options = run.get("data_options")  # of texts
-        given = dict(run) | (options if isinstance(options, dict) else {})
-        names = ("texts" if isinstance(options, dict) else "images", *_DESCRIBED)
         kept = []
-        for name in names:
-            key = "images" if name == "texts" else name
-            if given.get(key) is not None:
-                kept += [f"--{name.replace('_', '-')}", shlex.quote(str(given[key]))]
+        for name, value in stated_options(run).items():
+            kept += [f"--{name.replace('_', '-')}", shlex.quote(str(value))]
         kept += ["--no-class-layers"] if run.get("predict_class_layers") is False else []
     return " ".join([*words, *kept, "--out rerun"])
 

@@ -6,7 +6,7 @@ import math
 
 from benchmark.report.sections import ReportInputs, Values, mean_values
 from benchmark.report.text import signed
-from benchmark.results import Cell
+from benchmark.results import Cell, Column
 from deepnets.data import image_set_info
 
 __all__ = ["corruptions", "noise"]
@@ -14,7 +14,7 @@ __all__ = ["corruptions", "noise"]
 
 def noise(inputs: ReportInputs) -> Values:
     """Return clean and noisy accuracies side by side, one table per noisy board."""
-    clean = {board.images: board for board in inputs.boards if not board.noise}
+    clean = _clean(inputs)
     tables = []
     for board in inputs.boards:
         if not board.noise:
@@ -23,7 +23,7 @@ def noise(inputs: ReportInputs) -> Values:
         for predictor in board.predictors:
             for column in board.columns:
                 if cell := board.cells.get((predictor, column)):
-                    other = clean[board.images].cells.get((predictor, column)) if board.images in clean else None
+                    other = clean.get((board.images, board.setting, predictor, column))
                     rows.append({"name": predictor, "column": column, **_noise_row(cell, other)})
         tables.append({"title": board.title, "noise": f"{board.noise:g}", "rows": rows})
     return {"tables": tables} if tables else {}
@@ -31,23 +31,29 @@ def noise(inputs: ReportInputs) -> Values:
 
 def corruptions(inputs: ReportInputs) -> Values:
     """Return clean accuracies, their means over corruptions, and those of each corruption, one table per image set."""
-    clean = {board.images: board for board in inputs.boards if not board.noise}
+    clean = _clean(inputs)
     tables = []
-    for images in dict.fromkeys(board.images for board in inputs.corrupted):
-        boards = [board for board in inputs.corrupted if board.images == images]
-        mean = next((board for board in inputs.mean_corruption if board.images == images), None)
+    for key in dict.fromkeys((board.images, board.setting) for board in inputs.corrupted):
+        boards = [board for board in inputs.corrupted if (board.images, board.setting) == key]
+        mean = next((board for board in inputs.mean_corruption if (board.images, board.setting) == key), None)
         rows = []
         for predictor, column in dict.fromkeys(place for board in boards for place in board.cells):
-            other = clean[images].cells.get((predictor, column)) if images in clean else None
+            other = clean.get((*key, predictor, column))
             whole = mean.cells.get((predictor, column)) if mean else None
             unknown: Values = {"means": [None, None], "networks": 0, "change": "", "change_key": ""}
             summary = _noise_row(whole, other) if whole else unknown
             cells = [board.cells.get((predictor, column)) for board in boards]
             values = [_text_and_key(cell) for cell in cells]
             rows.append({"name": predictor, "column": column, "values": values, **summary})
-        title = mean.title if mean else image_set_info(images).title
+        title = mean.title if mean else image_set_info(key[0]).title
         tables.append({"title": title, "names": [board.corruption for board in boards], "rows": rows})
     return {"tables": tables} if tables else {}
+
+
+def _clean(inputs: ReportInputs) -> dict[tuple[str, str, str, Column], Cell]:
+    """The cells without noise, by images, setting, predictor and column."""
+    boards = [board for board in inputs.boards if not board.noise]
+    return {(board.images, board.setting, *place): cell for board in boards for place, cell in board.cells.items()}
 
 
 def _noise_row(cell: Cell, clean: Cell | None) -> Values:

@@ -260,7 +260,8 @@ def _notes(inputs: ReportInputs) -> list[str]:
         ("Outputs that are not finite for some images, which count as wrong answers", nonfinite),
         ("Networks without a value, which are left out of the mean because the metric has no worst value", partial),
     )
-    return [f"{kind}: {'; '.join(places)}." for kind, places in kinds if places] + inputs.results.disagreements()
+    notes = [f"{kind}: {'; '.join(places)}." for kind, places in kinds if places]
+    return notes + inputs.results.disagreements() + inputs.results.unregistered()
 
 
 def _published_rows(board: Board, tables: Mapping[str, pd.DataFrame]) -> list[Values]:

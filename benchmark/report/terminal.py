@@ -43,13 +43,15 @@ def leaderboard_text(results: Path | str, *, metric: str | Metric | None = None)
           52.5 #0
     """
     parts = []
-    for board in all_boards(read_results(results), metric):
+    found = read_results(results)
+    for board in all_boards(found, metric):
         metrics = dict.fromkeys(board.metric(column) for column in board.columns)
         names = "/".join(map(metric_text, metrics))
         parts.append(f"{visible(board.title)}: {names}; mean\u00b1standard error, best network below")
         parts += _blocks(board)
         parts += _remarks(board)
         parts.append("")
+    parts += [f"! {clipped(visible(remark), WIDTH - 2)}" for remark in found.unregistered()]
     return "\n".join(parts).rstrip() + "\n"
 
 

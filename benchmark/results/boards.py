@@ -82,7 +82,8 @@ class Cell:
     split_size
         Number of networks of the split; 0 if it is not known.
     corpus
-        Digest of the corpus file, or version of the library; empty if it is not known.
+        Digest of the corpus file, or version of the library, followed by the digest of the data of runs that state one;
+        empty if it is not known.  Cells in which it differs are not compared.
     """
 
     rows: pd.DataFrame
@@ -158,7 +159,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Board:
-    """All results on the same images.
+    """All results on the same images, with the same task.
 
     Attributes
     ----------
@@ -175,6 +176,9 @@ class Board:
         Corruption of the images, such as "fog" or "fog:3", or "mean" for the mean over corruptions; empty for none.
     num_corruptions
         Number of corruptions that a mean is over.
+    setting
+        What distinguishes the runs from others on the same images, such as "task mine" or "sequence_length 64"; empty
+        if there are no others.
     """
 
     images: str
@@ -184,12 +188,13 @@ class Board:
     cells: dict[tuple[str, Column], Cell]
     corruption: str = ""
     num_corruptions: int = 0
+    setting: str = ""
     _comparisons: dict[Column, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def title(self) -> str:
-        """The images, as text."""
-        name = image_set_info(self.images).title
+        """The images, as text, and what distinguishes the runs from others on the same images."""
+        name = ", ".join(filter(None, (image_set_info(self.images).title, self.setting)))
         if self.num_corruptions:
             return f"{name}, mean over {self.num_corruptions} corruption{'s' * (self.num_corruptions > 1)}"
         if self.corruption:
@@ -273,10 +278,11 @@ def build_board(
     cells: dict[tuple[str, Column], Cell],
     corruption: str = "",
     num_corruptions: int = 0,
+    setting: str = "",
 ) -> Board:
     """Return a board with columns and predictors in the order of tables."""
     columns = sorted({column for _, column in cells}, key=lambda column: column.rank)
-    board = Board(images, noise, columns, [], cells, corruption, num_corruptions)
+    board = Board(images, noise, columns, [], cells, corruption, num_corruptions, setting)
     full = {column: board.full(column) for column in columns}
 
     def rank(predictor: str) -> tuple[Any, ...]:

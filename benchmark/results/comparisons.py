@@ -319,12 +319,15 @@ def comparison_table(boards: Iterable[Board]) -> pd.DataFrame:
     Returns
     -------
     One row per pair, split, image set and noise; `failures` and `other_failures` count networks for which only one of
-    the two failed.  Labels that spreadsheet programs would execute are escaped (`benchmark.results.spreadsheets`).
+    the two failed.  Labels that spreadsheet programs would execute are escaped (`benchmark.results.spreadsheets`).  The
+    table has the column `setting` if boards differ in it (`Board.setting`).
     """
-    lines = []
+    lines, settings = [], []
     for board in boards:
         for column in board.columns:
             for (first, second), comparison in compare_pairs(board, column).items():
                 names = map(escape_formula, (first, second, column.split, board.images, column.part))
                 lines.append((*names, board.noise, board.metric(column), *comparison))
-    return pd.DataFrame(lines, columns=list(COMPARISONS))
+                settings.append(escape_formula(board.setting))
+    table = pd.DataFrame(lines, columns=list(COMPARISONS))
+    return table.assign(setting=settings) if any(settings) else table

@@ -32,7 +32,7 @@ def all_boards(results: Results, metric: str | Metric | None = None) -> list[Boa
 
 
 def corruption_boards(results: Results, metric: str | Metric | None = None) -> list[Board]:
-    """Return one board for each image set and corruption, in the order of `deepnets.data.CORRUPTIONS`.
+    """Return one board for each image set, setting and corruption, in the order of `deepnets.data.CORRUPTIONS`.
 
     Parameters
     ----------
@@ -48,15 +48,16 @@ def corruption_boards(results: Results, metric: str | Metric | None = None) -> l
     if not len(results.corrupted):
         return []
     metric = None if metric is None else get_metric(metric).name
-    grouped: dict[tuple[str, str], dict[tuple[str, Column], Cell]] = {}
+    grouped: dict[tuple[str, str, str], dict[tuple[str, Column], Cell]] = {}
     for key, rows in results.corrupted.groupby([*KEY, CORRUPTION], sort=True):
         predictor, split, images, part, _, corruption = key
         if metric is not None and not has_metric(rows, metric):
             continue
-        cells = grouped.setdefault((images, corruption), {})
+        setting = results.settings[rows["run"].iloc[0]]
+        cells = grouped.setdefault((images, setting, corruption), {})
         cells[predictor, Column(split, part)] = results.cell(rows, metric or results.metric_of(rows))
-    order = sorted(grouped, key=lambda key: (key[0], _rank(key[1])))
-    return [build_board(images, 0.0, grouped[images, corruption], corruption) for images, corruption in order]
+    order = sorted(grouped, key=lambda key: (*key[:2], _rank(key[2])))
+    return [build_board(key[0], 0.0, grouped[key], key[2], setting=key[1]) for key in order]
 
 
 def mean_corruption_boards(boards: list[Board]) -> list[Board]:
@@ -75,8 +76,8 @@ def mean_corruption_boards(boards: list[Board]) -> list[Board]:
     failed with one of them counts as failed.
     """
     means = []
-    for images in dict.fromkeys(board.images for board in boards):
-        own = [board for board in boards if board.images == images]
+    for images, setting in dict.fromkeys((board.images, board.setting) for board in boards):
+        own = [board for board in boards if (board.images, board.setting) == (images, setting)]
         whole = {board.corruption for board in own if ":" not in board.corruption}
         own = [board for board in own if board.corruption in whole or board.corruption.partition(":")[0] not in whole]
         cells: dict[tuple[str, Column], Cell] = {}
@@ -85,7 +86,7 @@ def mean_corruption_boards(boards: list[Board]) -> list[Board]:
             if len(found) == len(own) and (mean := _mean(found)) is not None:
                 cells[place] = mean
         if cells:
-            means.append(build_board(images, 0.0, cells, MEAN, len(own)))
+            means.append(build_board(images, 0.0, cells, MEAN, len(own), setting))
     return means
 
 

@@ -3,27 +3,44 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib.metadata
 import platform
 import shlex
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 import torch
 
 from benchmark.accuracy import BATCH_SIZE
 from benchmark.evaluation import Machine
-from benchmark.evaluation.predictor_texts import source_digest
+from benchmark.evaluation.predictor_texts import is_of_own_code, source_digest
+from benchmark.metrics import Metric
 from deepnets.data import parse_name
 from deepnets.families import PREFIX, split_of
 from deepnets.support import is_attribute
 
-__all__ = ["covering", "evaluation_command", "is_complete", "machine_text", "package_versions", "sources"]
+__all__ = [
+    "covering",
+    "evaluation_command",
+    "is_complete",
+    "machine_text",
+    "package_versions",
+    "sources",
+    "stated_options",
+]
 
 PACKAGES = ("torch", "numpy", "torchvision", "timm")
 """Packages whose versions are stored with a run."""
 
+
+_DEPTH = 8
+"""Levels of code inside of code that are described; functions can refer to themselves."""
+
+_STATED = ("task", "tokenizer", "sequence_length", "vocabulary", "batch_size", "seed")
+"""Options of the command that descriptions state beside the data."""
 
 _DEFAULTS = {
     "images": "digits",
@@ -126,19 +143,96 @@ def evaluation_command(predictors: Iterable[str], networks: Iterable[str], optio
     return shlex.join(words)
 
 
+def stated_options(about: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of `deepnets bench` that the description of a run states, the name of the data first.
+
+    Parameters
+    ----------
+    about
+        A description, which is not trusted.
+
+    Examples
+    --------
+    >>> about = {"images": "python", "task": "text", "data_options": {"sequence_length": 32}, "seed": 0}
+    >>> stated_options(about)
+    {'texts': 'python', 'task': 'text', 'sequence_length': 32, 'seed': 0}
+    """
+    options = about.get("data_options")  # of texts
+    given = {**about, **(options if isinstance(options, dict) else {})}
+    found = {"texts" if isinstance(options, dict) else "images": about.get("images")}
+    found |= {name: given.get(name) for name in _STATED}
+    return {name: value for name, value in found.items() if value is not None}
+
+
 def sources(images: str, networks: str, others: Iterable[Any]) -> dict[str, str]:
-    """Return digests of the imported modules that images, networks, metrics or a task name as `module:attribute`.
+    """Return digests of the code of the user that images, networks, metrics and a task consist of.
+
+    Parameters
+    ----------
+    images, networks
+        Their names, of which those of the form `module:attribute` name modules.
+    others
+        Metrics and tasks, by name or as objects.
+
+    Returns
+    -------
+    The digest of each module by its name; those of functions and classes of a script or notebook (`__main__`) by the
+    names of metrics and classes.
 
     Examples
     --------
     >>> sources("torchvision:CIFAR100", "family:resnet-widths/val", ["top1"])
     {}
     """
+    others = list(others)
     texts = [images, *(each for each in others if isinstance(each, str))]
     if networks.startswith(PREFIX):
         texts.append(split_of(networks, "")[0])
-    modules = sorted({text.partition(":")[0] for text in texts if is_attribute(text) and parse_name(text) is None})
-    return {module: digest for module in modules if (digest := source_digest(module))}
+    modules = {text.partition(":")[0] for text in texts if is_attribute(text) and parse_name(text) is None}
+    lasting, passing = set(), {}
+    for name, code in _code_of(others):
+        module = str(code.__module__)
+        if module == "__main__":  # of a script, whose other lines change often, or of a notebook, which has no file
+            passing[name] = hashlib.sha256(_text_of(code).encode()).hexdigest()
+        elif is_of_own_code(module):
+            lasting.add(module)
+    digests = {module: source_digest(module) for module in sorted(modules | lasting)}
+    return {name: digest for name, digest in (digests | passing).items() if digest}
+
+
+def _code_of(found: Iterable[Any]) -> Iterator[tuple[str, Any]]:
+    """Iterate over the functions of metrics and the classes of tasks, each with a name."""
+    for each in found:
+        if isinstance(each, Metric):
+            for name in ("score", "from_mean"):
+                function = getattr(each, name)
+                function = getattr(function, "func", function)  # of functools.partial
+                yield f"{each.name}.{name}", function if hasattr(function, "__code__") else type(function)
+        elif not isinstance(each, str):
+            yield type(each).__qualname__, type(each)
+
+
+def _text_of(value: Any, depth: int = 0) -> str:
+    """Describe the code and the constants of a function or class, without its place in a file."""
+    parts: Iterable[Any] = ()
+    value = getattr(value, "__func__", getattr(value, "fget", value))  # of methods and properties
+    if isinstance(value, CodeType):
+        parts = (value.co_code, value.co_names, value.co_consts)
+    elif isinstance(value, type):
+        parts = [part for part in vars(value).items() if not part[0].startswith("__") or callable(part[1])]
+    elif hasattr(value, "__code__"):
+        cells = tuple(cell.cell_contents for cell in value.__closure__ or ())
+        parts = (value.__code__, value.__defaults__, value.__kwdefaults__, cells)
+    elif isinstance(value, Mapping):
+        parts = value.items()
+    elif isinstance(value, tuple | list):
+        parts = value
+    elif isinstance(value, frozenset):
+        parts = sorted(value, key=repr)
+    elif isinstance(value, str | bytes | int | float | None):
+        return repr(value)
+    inner = ", ".join(_text_of(part, depth + 1) for part in parts) if depth < _DEPTH else ""
+    return f"{type(value).__qualname__}({inner})"
 
 
 def package_versions() -> dict[str, str]:

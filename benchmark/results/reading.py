@@ -16,7 +16,7 @@ from benchmark.metrics import DEFAULT_METRICS, METRICS
 from benchmark.results.spreadsheets import unescape_formula
 from deepnets.support import FormatError, MissingDataError, parse_csv, parse_json, read_whole
 
-__all__ = ["CORRUPTION", "KEY", "moment", "read_rows", "read_runs"]
+__all__ = ["CORRUPTION", "KEY", "metric_columns", "moment", "read_rows", "read_runs"]
 
 KEY = ["predictor", "split", "images", "part", "noise"]
 """The columns that identify what was evaluated on which images."""
@@ -151,6 +151,18 @@ create it with deepnets bench, or give another --results
     return _typed(table.assign(**{name: "" for name in (*ADDED, CORRUPTION) if name not in header}), path)
 
 
+def metric_columns(rows: pd.DataFrame) -> list[str]:
+    """Return the columns of rows that hold metrics, also of those that this process has not registered.
+
+    Examples
+    --------
+    >>> metric_columns(pd.DataFrame({"index": [0], "top1": 52.5, "mine": 0.5, "note": "a text"}))
+    ['top1', 'mine']
+    """
+    others = set(rows.select_dtypes("number")) - _KNOWN
+    return [name for name in rows if name in DEFAULT_METRICS or name in others]
+
+
 def _parsed(text: str) -> tuple[list[str], list[list[str]]]:
     """Return the header and the rows, without an incomplete last line; raise a `ValueError` at the first wrong row."""
     lines = parse_csv(text)
@@ -187,7 +199,7 @@ def _typed(rows: pd.DataFrame, path: Path) -> pd.DataFrame:
             raise FormatError(f"{path}: row {at + 2}: {name}: expected {expected}, got {got[:40]!r}")
 
     texts = rows.copy()
-    others = [name for name in METRICS if name in rows and name not in DEFAULT_METRICS]
+    others = [name for name in METRICS if name in rows and name not in _KNOWN]
     others += [name for name in rows if name not in _KNOWN | {*METRICS} and _is_numeric(rows[name])]
     for name in (*NUMBERS, *INTEGERS, *ADDED, *others):
         values = pd.to_numeric(texts[name], errors="coerce").to_numpy(float)

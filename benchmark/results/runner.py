@@ -24,6 +24,7 @@ from benchmark.evaluation import (
     select_networks,
 )
 from benchmark.evaluation.predictors import check_predictor
+from benchmark.evaluation.rows import check_columns
 from benchmark.metrics import DEFAULT_METRICS, Metric, check_metrics, get_metrics
 from benchmark.results.descriptions import (
     covering,
@@ -36,6 +37,7 @@ from benchmark.results.descriptions import (
 from benchmark.results.store import ResultStore, run_id
 from deepnets.data import (
     CORRUPTIONS,
+    IMAGE_SETS,
     Corruption,
     Images,
     corrupted_images,
@@ -158,7 +160,7 @@ def run(
         raise ConfigError("out: expected the name of a folder, got an empty text")
     if index is not None and limit is not None:
         raise ConfigError("index: cannot be combined with limit")
-    networks, noise = list(dict.fromkeys(networks)), list(dict.fromkeys(noise))
+    networks, noise = list(dict.fromkeys(networks)), list(dict.fromkeys(map(float, noise)))
     metrics = list(metrics)
     corrupted = list(CORRUPTIONS) if tuple(corruptions) == ("all",) else list(dict.fromkeys(corruptions))
     for corruption in corrupted:
@@ -292,15 +294,18 @@ def _planned(
 ) -> list[_Planned]:
     """Complete a job for each predictor, and check everything that can be checked without evaluating."""
     images, num_images = opened.part(job.image_split), opened.count(job)
+    check_columns(job.metrics)
     check_metrics(job.metrics, images.num_classes)
+    # A loader of the user may return images by the name of another set, such as a part of it.
+    named_data = str(job.images) if images.name in IMAGE_SETS else images.name
     networks = job.open_networks(images)
-    modules = sources(str(job.images), job.networks, named)  # which are imported now
+    modules = sources(str(job.images), job.networks, (*named, job.task, *job.metrics))  # which are imported now
     indices = range(len(networks)) if index is None else select_networks(networks, index)
     metrics = [metric.name for metric in job.metrics if metric.name not in DEFAULT_METRICS]
     planned = []
     for info in infos:
         check_predictor(info, images, job.image_root, job.predict_class_layers)
-        where = {"split": networks.name, "images": images.name, "part": job.image_split, "noise": job.noise}
+        where = {"split": networks.name, "images": named_data, "part": job.image_split, "noise": job.noise}
         where |= {"corruption": job.corruption} if job.corruption else {}
         columns = {"predictor": info.label, **where}
         settings = {**columns, "spec": info.spec, "digest": info.digest, "networks": networks.identity}

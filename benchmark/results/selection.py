@@ -46,17 +46,20 @@ def current_rows(rows: pd.DataFrame, runs: Mapping[str, Mapping[str, Any]]) -> p
     key = [*KEY, CORRUPTION]
     ages = {run: age for age, run in enumerate(runs)}
     settings = {age: _settings(about) for age, about in enumerate(runs.values())}
-    rows = rows.assign(age=rows["run"].map(ages).fillna(-1).astype(int))
-    rows = rows.assign(newest=rows.groupby(key)["age"].transform("max"))
-    rows = rows.assign(model=rows["split"].isin(LIBRARIES) & (rows["network"] != ""))
-    alike = rows["age"].map(settings) == rows["newest"].map(settings)
-    rows = rows[(rows["age"] == rows["newest"]) | (rows["model"] & alike)].sort_values("age", kind="stable")
-    models = rows[rows["model"]].drop_duplicates([*key, "network"], keep="last").copy()
+    # Names of metrics have no spaces, so these columns are none of theirs.
+    rows = rows.assign(**{"run age": rows["run"].map(ages).fillna(-1).astype(int)})
+    rows = rows.assign(**{"newest age": rows.groupby(key)["run age"].transform("max")})
+    rows = rows.assign(**{"is model": rows["split"].isin(LIBRARIES) & (rows["network"] != "")})
+    alike = rows["run age"].map(settings) == rows["newest age"].map(settings)
+    rows = rows[(rows["run age"] == rows["newest age"]) | (rows["is model"] & alike)].sort_values(
+        "run age", kind="stable"
+    )
+    models = rows[rows["is model"]].drop_duplicates([*key, "network"], keep="last").copy()
     for split, names in models.groupby("split")["network"]:
         places = {name: place for place, name in enumerate(sorted(names.unique()))}
         models.loc[models["split"] == split, "index"] = names.map(places)
-    others = rows[~rows["model"]].drop_duplicates([*key, "index"], keep="last")
-    found = pd.concat([others, models]).drop(columns=["age", "newest", "model"])
+    others = rows[~rows["is model"]].drop_duplicates([*key, "index"], keep="last")
+    found = pd.concat([others, models]).drop(columns=["run age", "newest age", "is model"])
     return found.sort_values([*key, "index"], kind="stable")
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.evaluation import FAILED, row_columns
+from benchmark.evaluation.rows import RUN_COLUMNS
 from benchmark.metrics import DEFAULT_METRICS
 from benchmark.results.reading import ADDED, CORRUPTION, read_runs
 from benchmark.results.spreadsheets import escape_formula, unescape_formula
@@ -26,9 +27,7 @@ from deepnets.support import FormatError, check_regular, exclusive, in_one_line,
 
 __all__ = ["COLUMNS", "CsvTable", "ResultStore", "run_id"]
 
-_RUN_COLUMNS = ("run", "predictor", "split", "images", "part", "noise")
-
-COLUMNS = (*_RUN_COLUMNS, *row_columns())
+COLUMNS = (*RUN_COLUMNS, *row_columns())
 """Columns of `networks.csv`, followed by those of metrics beside the default ones."""
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,7 +73,7 @@ class Results:
     done: dict[str, int] = field(default_factory=dict)
 
     def boards(self, metric: str | Metric | None = None) -> list[Board]:
-        """Group the results by images and noise, images without noise first.
+        """Group the results by images, setting and noise, images without noise first.
 
         Parameters
         ----------
@@ -86,14 +87,31 @@ class Results:
             If the metric is unknown, or the results do not have it.
         """
         metric = self.metric_name(metric)
-        grouped: dict[tuple[str, float], dict[tuple[str, Column], Cell]] = {}
+        grouped: dict[tuple[str, float, str], dict[tuple[str, Column], Cell]] = {}
         for (predictor, split, images, part, noise), rows in self.rows.groupby(KEY, sort=True):
             if metric is None or has_metric(rows, metric):
-                cells = grouped.setdefault((images, noise), {})
+                cells = grouped.setdefault((images, noise, self.settings[rows["run"].iloc[0]]), {})
                 cells[predictor, Column(split, part)] = self.cell(rows, metric or self.metric_of(rows))
         sizes = self.rows.groupby("images").size()
         order = sorted(grouped, key=lambda key: (-sizes[key[0]], key))
-        return [build_board(images, noise, grouped[images, noise]) for images, noise in order]
+        return [build_board(*key[:2], grouped[key], setting=key[2]) for key in order]
+
+    @cached_property
+    def settings(self) -> dict[str, str]:
+        """What distinguishes each run of the current rows from others on the same images; empty texts if nothing does.
+
+        These are the task, the options of its data, and its metric.  Values of runs that differ in them cannot be
+        compared.
+        """
+        parts = (self.rows, self.corrupted) if len(self.corrupted) else (self.rows,)
+        found: dict[str, str] = {}
+        for _, ids in pd.concat([rows[["run", "images"]] for rows in parts]).drop_duplicates().groupby("images")["run"]:
+            stated = {run: _setting(self.runs.get(str(run), {})) for run in ids}
+            names = dict.fromkeys(name for values in stated.values() for name in values)
+            differ = [name for name in names if len({values.get(name) for values in stated.values()}) > 1]
+            for run, values in stated.items():
+                found[run] = ", ".join(f"{name} {values[name]}" for name in differ if name in values)
+        return found
 
     def metric_of(self, rows: pd.DataFrame) -> str:
         """Return the metric that the run of these rows states, or that of published results on its images."""
@@ -137,7 +155,7 @@ class Results:
             run_size=len(rows) + missing if found else 0,
             batch_size=_count(about.get("batch_size")),
             split_size=max(split_size, len(rows)) if len(found) > 1 else split_size,
-            corpus=corpus_of(about),
+            corpus=" ".join(filter(None, (corpus_of(about), str(about.get("data_digest") or "")))),
         )
 
     @property
@@ -150,13 +168,19 @@ class Results:
         found = []
         digests: dict[str, set[str]] = {}
         corpora: dict[str, set[str]] = {}
+        contents: dict[tuple[str, ...], set[tuple[int, str]]] = {}
         for name, run in self.runs.items():
             if name in self.counted:
                 predictor = run.get("predictor")
                 if isinstance(predictor, dict) and predictor.get("digest"):
                     digests.setdefault(str(predictor.get("label")), set()).add(str(predictor["digest"]))
+                data = (run.get("images"), run.get("part"), run.get(CORRUPTION), self.settings[name])
+                content = _count(run.get("num_images")), str(run.get("data_digest"))
+                contents.setdefault(tuple(map(str, data)), set()).add(content)
                 if corpus := corpus_of(run):
                     corpora.setdefault(str(run.get("split")), set()).add(corpus)
+        for images in sorted({images for (images, *_), them in contents.items() if len(them) > 1}):
+            found.append(f"{images}: predictors were evaluated on different data (the numbers or digests differ).")
         for label in sorted(label for label, them in digests.items() if len(them) > 1):
             found.append(f"{label}: its runs used different parameters or code (the digests differ).")
         for split in sorted(split for split, them in corpora.items() if len(them) > 1):
@@ -164,6 +188,15 @@ class Results:
                 f"{split}: predictors were evaluated on different networks (the corpus files or versions differ)."
             )
         return found
+
+    def unregistered(self) -> list[str]:
+        """Return sentences about metrics that runs state and this process does not know, so that others are shown."""
+        stated = [about.get("metric") for run, about in self.runs.items() if run in self.counted]
+        names = [name for name in stated if isinstance(name, str) and name in self.rows and name not in METRICS]
+        return [
+            f"Runs state the metric {name}, which is not registered here; show it with --metric module:attribute."
+            for name in dict.fromkeys(names)
+        ]
 
     def failures(self) -> list[Failures]:
         """Group the failures by predictor and reason, the most frequent failures of each predictor first."""
@@ -190,11 +223,12 @@ def has_metric(rows: pd.DataFrame, metric: str) -> bool:
 def leaderboard(boards: Iterable[Board], corrupted: Iterable[Board] = ()) -> pd.DataFrame:
     """Return the summaries of all cells as a table with the columns `LEADERBOARD`.
 
-    Boards of corrupted images follow; the table then has the column `corruption`.
+    Boards of corrupted images follow; the table then has the column `corruption`.  It has the column `setting` if
+    boards differ in it (`Board.setting`).
 
     Labels that spreadsheet programs would execute are escaped (`benchmark.results.spreadsheets`).
     """
-    lines, corruptions = [], []
+    lines, others = [], []
     for board in (*boards, *corrupted):
         for predictor in board.predictors:
             for column in board.columns:
@@ -202,9 +236,10 @@ def leaderboard(boards: Iterable[Board], corrupted: Iterable[Board] = ()) -> pd.
                     names = map(escape_formula, (predictor, column.split, board.images, column.part))
                     where = *names, board.noise, cell.metric
                     lines.append((*where, *cell.summary))
-                    corruptions.append(board.corruption)
+                    others.append((board.corruption, escape_formula(board.setting)))
     table = pd.DataFrame(lines, columns=list(LEADERBOARD))
-    return table.assign(**{CORRUPTION: corruptions}) if any(corruptions) else table
+    added = pd.DataFrame(others, columns=[CORRUPTION, "setting"])
+    return pd.concat([table, added[[name for name in added if added[name].any()]]], axis=1)
 
 
 def read_results(folder: Path | str) -> Results:
@@ -241,6 +276,14 @@ def _metric_of(about: Mapping[str, Any], rows: pd.DataFrame) -> str:
     """
     name = about.get("metric")
     return name if isinstance(name, str) and name in METRICS and name in rows else ""
+
+
+def _setting(about: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a run states about its task, as texts; the file of the runs is not trusted."""
+    options = about.get("data_options")
+    stated = {"task": about.get("task") or "classification", "metric": about.get("metric")}
+    stated |= options if isinstance(options, dict) else {}
+    return {str(name): str(value) for name, value in stated.items() if value not in (None, "")}
 
 
 def _count(value: Any) -> int:

@@ -12,12 +12,36 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.choices import SAVE_SECONDS
+from deepnets.data import ImageFolders, Images, ImageSet
 from deepnets.support import CheckpointError, parse_json
-from ghn_model.checkpoints import TensorFile, write_tensors
+from ghn_model.checkpoints import TensorFile, content_digest, write_tensors
 
-__all__ = ["SAVE_SECONDS", "Progress"]
+__all__ = ["SAVE_SECONDS", "Progress", "data_digest"]
 
 _FORMAT = "deepnets1m training state"
+
+_ADDED = ("start", "data")
+"""What states of earlier versions do not tell."""
+
+
+def data_digest(images: Images | None) -> str | None:
+    """Return the digest of the images and labels of a set, or of the names and labels of its files.
+
+    It is None for a set of your own, unless it has an attribute `fingerprint`.
+
+    Examples
+    --------
+    >>> from deepnets.data import load_images
+    >>> data_digest(load_images("digits", "val")) == data_digest(load_images("digits", "test"))
+    False
+    """
+    if isinstance(images, ImageSet):
+        return content_digest({"images": images.images, "labels": images.labels}, {})
+    if isinstance(images, ImageFolders):
+        names = ascii([Path(path).name for path in images.paths])
+        return content_digest({"labels": torch.as_tensor(images.labels)}, {"names": names})
+    found = getattr(images, "digest", getattr(images, "fingerprint", None))  # texts have a `digest`
+    return found if isinstance(found, str) else None
 
 
 class Progress:
@@ -28,10 +52,10 @@ class Progress:
     path
         The file, in the safetensors format; None to keep no state.
     about
-        Everything that determines the training, as values that JSON can represent.  The file of another training is
-        ignored.
+        Everything that determines the training beside the initial values of `net`, as values that JSON can represent.
+        The file of another training is ignored.
     net, optimizer
-        What is trained, on its device.
+        What is trained, on its device, with its initial values.
     generators
         Generators of random numbers by name.  The global generators of PyTorch on the CPU and on `device` are saved,
         too.
@@ -51,6 +75,9 @@ class Progress:
         device: torch.device,
         seconds: float = SAVE_SECONDS,
     ) -> None:
+        if path is not None:
+            tensors = {name: value for name, value in net.state_dict().items() if isinstance(value, Tensor)}
+            about = {**about, "start": content_digest(tensors, {})}
         self.path, self.about, self.seconds = path, json.dumps(about, sort_keys=True), seconds
         self.net, self.optimizer, self.generators, self.device = net, optimizer, generators, device
         self._saved = time.monotonic()
@@ -72,7 +99,7 @@ class Progress:
         file = TensorFile(self.path)
         if file.metadata.get("format") != _FORMAT:
             raise CheckpointError(f"{self.path}: is not the state of a training; remove it, or choose another folder")
-        if file.metadata.get("about") != self.about:
+        if not self._is_of_this_training(file.metadata.get("about", "")):
             return []
         file.check()
         try:
@@ -126,6 +153,14 @@ class Progress:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_tensors(self.path, tensors, metadata)
         self._saved = time.monotonic()
+
+    def _is_of_this_training(self, text: str) -> bool:
+        about = json.loads(self.about)
+        try:
+            saved = parse_json(text)
+        except ValueError:
+            return False
+        return isinstance(saved, dict) and {name: about[name] for name in _ADDED if name in about} | saved == about
 
     def _restore(self, tensors: Mapping[str, Tensor], optimizer: dict[str, Any]) -> None:
         states: dict[int, dict[str, Any]] = {int(index): dict(v) for index, v in optimizer["numbers"].items()}

@@ -55,7 +55,7 @@ def _first(images: Images, labels: npt.NDArray[np.int64], n: int) -> npt.NDArray
     if counts.min() < n:
         raise ConfigError(
             f"n: class {int(counts.argmin())} of {images.name} ({images.split}) has only {int(counts.min())} images, "
-            f"expected {n} or more"
+            f"expected {n} or more (--shots; 0 for all images)"
         )
     order = np.argsort(labels, kind="stable")  # class by class
     starts = np.cumsum(counts) - counts

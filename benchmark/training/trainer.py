@@ -34,7 +34,7 @@ from benchmark.accuracy import (
 from benchmark.metrics import DEFAULT_METRICS, Metric
 from benchmark.training.augmentation import images_for
 from benchmark.training.epoch import Epochs, diverged, make_optimizer
-from benchmark.training.progress import SAVE_SECONDS, Progress
+from benchmark.training.progress import SAVE_SECONDS, Progress, data_digest
 from benchmark.training.recipe import SGDRecipe
 from deepnets.data import Images
 from deepnets.support import ConfigError, ProgressBar, TrainingError, at_least, checked_integer
@@ -110,8 +110,9 @@ def train_network(
         Called with every row of the curve.
     state_file
         File in which the state of the training is saved between epochs, and from which it continues, with the same
-        result as without interruption, if it is the file of a training with the same recipe, seed and images.  It
-        remains after the training.
+        result as without interruption, if it is the file of a training with the same initial values, recipe, seed and
+        images.  The file of another training is ignored, and replaced when the state is saved.  It remains after the
+        training.
     save_seconds
         Seconds between two saved states; 0 to save after every epoch.
     task
@@ -167,6 +168,8 @@ def train_network(
     about = {"recipe": recipe.to_dict(), "seed": seed, "evaluated": sorted(evaluated), **recorded_name(task)}
     for role, images in (("train", train_images), ("eval", eval_images)):
         about[role] = images and [images.name, images.split, len(images), getattr(images, "image_size", None)]
+    if state_file is not None:
+        about["data"] = [data_digest(train_images), data_digest(eval_images)]
     if eval_images is not None:
         eval_images = images_for(eval_images, recipe)
     saved = Progress(state_file, about, net, optimizer, generators, device, save_seconds)

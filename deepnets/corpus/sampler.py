@@ -17,7 +17,8 @@ class MetaBatchSampler:
     """Draw random meta-batches of networks without end, for the `batch_sampler` of a `DataLoader`.
 
     In every pass, the networks are shuffled and split into consecutive groups.  Groups with too many nodes are skipped,
-    which limits the memory of a training step.
+    which limits the memory of a training step.  The last group of a pass can have fewer networks; with several
+    processes, it is left out then.
 
     Parameters
     ----------
@@ -39,7 +40,8 @@ class MetaBatchSampler:
     ----------
     position
         Number of meta-batches yielded so far, including those that workers of a `DataLoader` hold ready.  To resume
-        training, set it to the number of meta-batches that have been used; the other arguments must be the same.
+        training, set it to the number of meta-batches that have been used; the other arguments, also `world_size`, must
+        be the same.
 
     Yields
     ------

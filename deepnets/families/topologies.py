@@ -8,10 +8,8 @@ is damaged, or does not fit the network, is ignored, and written again.
 
 from __future__ import annotations
 
-import ast
 import functools
 import hashlib
-import importlib.util
 import json
 import logging
 import sys
@@ -26,7 +24,15 @@ from torch import nn
 from deepnets.architecture import NODE_TYPES
 from deepnets.families.values import canonical, has_own_name
 from deepnets.graph import ROLES, Graph, ParameterSlot
-from deepnets.support import DeepNetsError, digest_of_sources, parse_json, read_whole, replace_file
+from deepnets.support import (
+    DeepNetsError,
+    digest_of_sources,
+    is_of_user,
+    parse_json,
+    read_whole,
+    replace_file,
+    with_imports,
+)
 from deepnets.tracing import trace
 
 __all__ = ["Topology", "TopologyCache", "describe_modules"]
@@ -243,12 +249,8 @@ def _versions(model: nn.Module, code: Sequence[Any]) -> tuple[str, bool]:
     """
     functions = [part for part in code if not isinstance(part, str)]
     parts = [*(type(part) for part in model.modules()), *functions]
-    modules = {*(str(part.__module__) for part in parts), *(part for part in code if isinstance(part, str))}
-    waiting = list(modules)
-    while waiting:
-        waiting += (imported := _imports_of(waiting.pop()) - modules)
-        modules |= imported
-    found = {name: _version_of(name) for name in sorted(modules)}
+    names = {*(str(part.__module__) for part in parts), *(part for part in code if isinstance(part, str))}
+    found = {name: _version_of(name) for name in sorted(with_imports(names))}
     known = all(version is not None for version in found.values()) and all(map(has_own_name, functions))
     addresses = "" if known else repr([id(part) for part in parts])
     return "\n".join([_own_version(), torch.__version__, *filter(None, found.values()), addresses]), known
@@ -257,33 +259,6 @@ def _versions(model: nn.Module, code: Sequence[Any]) -> tuple[str, bool]:
 @functools.cache
 def _own_version() -> str:
     return digest_of_sources("deepnets.tracing")
-
-
-@functools.cache
-def _imports_of(module: str) -> frozenset[str]:
-    """Return the names of modules of the user that a module of the user has imported."""
-    if not _is_of_user(module):
-        return frozenset()
-    package = getattr(sys.modules[module], "__package__", None) or module
-    names: set[str] = set()
-    try:
-        for node in ast.walk(ast.parse(Path(sys.modules[module].__file__ or "").read_bytes())):
-            if isinstance(node, ast.Import):
-                names |= {alias.name for alias in node.names}
-            elif isinstance(node, ast.ImportFrom):
-                origin = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
-                names |= {origin, *(f"{origin}.{alias.name}" for alias in node.names)}  # of a package, also modules
-    except (OSError, SyntaxError, ValueError, ImportError):
-        return frozenset()
-    return frozenset(filter(_is_of_user, names))
-
-
-def _is_of_user(module: str) -> bool:
-    """Return whether a module is imported from a file that is not one of an installed package."""
-    top, file = module.partition(".")[0], getattr(sys.modules.get(module), "__file__", None)
-    if file is None or top in ("deepnets", "torch", *sys.stdlib_module_names):
-        return False
-    return not {"site-packages", "dist-packages"} & {*Path(file).parts}
 
 
 @functools.cache
@@ -297,7 +272,7 @@ def _version_of(module: str) -> str | None:
         return ""
     package = sys.modules.get(top)
     version, file = getattr(package, "__version__", None), getattr(package, "__file__", None)
-    if isinstance(version, str) and (file is None or not _is_of_user(top)):
+    if isinstance(version, str) and (file is None or not is_of_user(top)):
         return f"{top} {version}"
     if file:
         return f"{top} {digest_of_sources(top)}"

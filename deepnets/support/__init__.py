@@ -27,6 +27,7 @@ progress             progress bars, or lines without a terminal
 standard_streams     standard streams that are closed or full
 registry             named implementations, to which users add their own
 lazy                 lazy re-exports of packages
+user_modules         imported modules that no installed package contains, and what they import
 
 Only `optional_models` and `detection_operators` import torch; names are imported on first use.
 """
@@ -130,6 +131,8 @@ if TYPE_CHECKING:
     from deepnets.support.untrusted_hdf5 import check_filters as check_filters
     from deepnets.support.untrusted_hdf5 import get_member as get_member
     from deepnets.support.untrusted_hdf5 import read_array as read_array
+    from deepnets.support.user_modules import is_of_user as is_of_user
+    from deepnets.support.user_modules import with_imports as with_imports
     from deepnets.support.validation import abbreviated as abbreviated
     from deepnets.support.validation import at_least as at_least
     from deepnets.support.validation import checked_integer as checked_integer
@@ -266,6 +269,10 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "check_filters",
             "get_member",
             "read_array",
+        ),
+        "user_modules": (
+            "is_of_user",
+            "with_imports",
         ),
         "validation": (
             "abbreviated",

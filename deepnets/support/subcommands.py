@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import importlib
 import logging
+import os
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -134,8 +135,8 @@ def dispatch(
     --------
     >>> table = {"splits": Command("list the splits", "generator.commands")}
     >>> dispatch("tool", "A tool.", table, ["splits"])  # doctest: +ELLIPSIS
-    split     networks   cells      steps  rules
-    train    1,000,000    4-18      1/2/4  batch norm in most networks; at most 10 M parameters at width 32; ...
+    split     networks   cells ...
+    train    1,000,000    4-18 ...
     """
     named = [word for word in arguments if word in commands][:1]
     with naming_extras():
@@ -160,6 +161,8 @@ def resume_hint(commands: Mapping[str, Command], arguments: Sequence[str]) -> st
 def started_by() -> str:
     """Return the command that started this process, to be stored with results; empty for other programs than ours.
 
+    Of several processes that `torchrun` started, it is the command of all of them.
+
     Examples
     --------
     >>> started_by()
@@ -167,9 +170,17 @@ def started_by() -> str:
     """
     spec = getattr(sys.modules.get("__main__"), "__spec__", None)
     package = "" if spec is None else spec.name.removesuffix(".__main__")
-    if package in PACKAGES:
-        return shlex.join(["python", "-m", package, *sys.argv[1:]])
-    return shlex.join(["deepnets", *sys.argv[1:]]) if sys.argv and Path(sys.argv[0]).name == "deepnets" else ""
+    is_script = package not in PACKAGES
+    if is_script and not (sys.argv and Path(sys.argv[0]).name == "deepnets"):
+        return ""
+    processes = {name: os.environ.get(name, "") for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE")}
+    world_size, per_node = (int(value) if value.isdecimal() else 1 for value in processes.values())
+    if world_size > 1:
+        nodes = world_size // max(1, per_node)
+        start = ["torchrun", *(["--nnodes", str(nodes)] if nodes > 1 else []), "--nproc-per-node", str(per_node), "-m"]
+    else:
+        start = [] if is_script else ["python", "-m"]
+    return shlex.join([*start, "deepnets" if is_script else package, *sys.argv[1:]])
 
 
 def find_user_modules_last() -> None:

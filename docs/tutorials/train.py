@@ -2,7 +2,8 @@
 # # Train a hypernetwork
 #
 # This tutorial trains a GHN-2 on handwritten digits for a few steps, resumes the training, and loads the result. It
-# needs the folder `data` of [Get the corpus](corpus.py). In a terminal, `deepnets train --minutes 10` trains for ten minutes.
+# needs the folder `data` of [Get the corpus](corpus.py). In a terminal, `deepnets train --minutes 10` trains for ten
+# minutes.
 #
 # A step of the training predicts the parameters of a few networks, evaluates these networks on images, and improves the
 # hypernetwork by the gradient of the loss.

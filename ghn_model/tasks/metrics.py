@@ -132,7 +132,7 @@ class Metric:
         """
         try:
             found = mean if self.from_mean is None else self.from_mean(mean)
-        except OverflowError:
+        except (ArithmeticError, ValueError):  # overflow, or outside of the domain, such as log(0)
             return math.nan
         return found if math.isfinite(found) else math.nan
 

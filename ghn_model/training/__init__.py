@@ -11,6 +11,7 @@ optimization  gradient clipping, optimizer step, moving average of the weights
 meta_batches  batches of networks, prepared by worker processes
 images        batches of training images by step
 texts         batches of training texts by step
+examples      the images or texts of a step that one of several processes uses
 forward       `run_graph`, a network with predicted parameters
 task_data     checks that task, networks and data fit together
 validation    `Validation`, the metric on networks and examples that are not trained on

@@ -9,6 +9,7 @@ does not synchronize with a GPU.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
@@ -17,21 +18,28 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from deepnets.support import ConfigError
+from deepnets.support import ConfigError, TrainingError, is_out_of_memory
 
-__all__ = ["Distributed", "joined"]
+__all__ = ["Distributed", "LostProcessError", "joined"]
 
 BUCKET_NUMEL = 1 << 25
 """Maximum number of elements in one all-reduce."""
 
 TIMEOUT = timedelta(minutes=30)
 
+_groups = itertools.count()
+
+
+class LostProcessError(TrainingError):
+    """Another process of the training has ended, so that a collective operation failed."""
+
 
 class Distributed:
     """This process among the processes of a training.
 
-    Rank and world size are read from the environment variables that `torchrun` sets.  Without them, the training
-    consists of this process alone.
+    If the program has joined a process group (`torch.distributed.init_process_group`), its processes are those of the
+    training.  Otherwise rank and world size are read from the environment variables that `torchrun` sets.  Without
+    them, the training consists of this process alone.
 
     Parameters
     ----------
@@ -49,7 +57,7 @@ class Distributed:
     Raises
     ------
     ConfigError
-        If the device cannot be used.
+        If the device cannot be used, or the environment variables do not fit together.
 
     Examples
     --------
@@ -60,9 +68,12 @@ class Distributed:
     [3.0, 4.5]
     """
 
+    _group: dist.ProcessGroup | None = None  # the default one
+
     def __init__(self, device: str | torch.device | None = None) -> None:
-        self.rank, self.world_size = _variable("RANK", 0), _variable("WORLD_SIZE", 1)
-        local_rank, self._local_size = _variable("LOCAL_RANK", 0), _variable("LOCAL_WORLD_SIZE", self.world_size)
+        self.rank, self.world_size = _rank_and_world_size()
+        local_rank = _variable("LOCAL_RANK", self.rank)
+        self._local_size = _variable("LOCAL_WORLD_SIZE", self.world_size)
         gpus = torch.cuda.device_count()
         self._one_gpu = device is not None and str(device).startswith("cuda:")
         self.device = _checked(assigned_device(device, local_rank, gpus), device)
@@ -73,7 +84,7 @@ class Distributed:
             # NCCL does not support several processes on one GPU.
             gpu_is_shared = self._local_size > (1 if self._one_gpu else max(1, gpus))
             use_gloo = self.device.type != "cuda" or gpu_is_shared or not dist.is_nccl_available()
-            dist.init_process_group("gloo" if use_gloo else "cpu:gloo,cuda:nccl", timeout=TIMEOUT)
+            self._group = _join("gloo" if use_gloo else "cpu:gloo,cuda:nccl")
             self._joined = True
 
     @property
@@ -89,7 +100,8 @@ class Distributed:
             hosts = max(1, self.world_size // self._local_size)
             per_host = 1 if self._one_gpu else min(torch.cuda.device_count(), self._local_size)
             return f"{hosts * per_host} x {torch.cuda.get_device_name(self.device)}, {processes}"
-        return f"{processes} with {torch.get_num_threads()} of {os.cpu_count()} cores"
+        each = " each" if self.world_size > 1 else ""
+        return f"{processes} with {torch.get_num_threads()} of {os.cpu_count()} cores{each}"
 
     def maximum(self, values: Sequence[float]) -> list[float]:
         """Return the elementwise maximum of some numbers over all processes, without synchronizing with the device.
@@ -104,6 +116,11 @@ class Distributed:
         list of float
             The same in every process.
 
+        Raises
+        ------
+        LostProcessError
+            If another process has ended; also by the other methods.
+
         Examples
         --------
         >>> Distributed("cpu").maximum([1, True])
@@ -111,7 +128,8 @@ class Distributed:
         """
         numbers = torch.tensor(values, dtype=torch.float64)
         if self._joined:
-            dist.all_reduce(numbers, dist.ReduceOp.MAX)
+            with _collective():
+                dist.all_reduce(numbers, dist.ReduceOp.MAX, self._group)
         return numbers.tolist()
 
     def average(self, tensors: Sequence[Tensor]) -> None:
@@ -133,24 +151,30 @@ class Distributed:
             return
         for bucket in _buckets(tensors):
             flat = torch.cat([tensor.flatten() for tensor in bucket])
-            dist.all_reduce(flat)
+            with _collective():
+                dist.all_reduce(flat, group=self._group)
             flat /= self.world_size
             for tensor, part in zip(bucket, torch.split(flat, [tensor.numel() for tensor in bucket])):
                 tensor.copy_(part.view_as(tensor))
 
     def broadcast(self, tensors: Iterable[Tensor]) -> None:
-        """Replace tensors in place by those of rank 0.
+        """Replace tensors of any dtype in place by those of rank 0.
 
         Examples
         --------
         >>> Distributed("cpu").broadcast([torch.ones(2)])
         """
-        if self._joined:
+        if not self._joined:
+            return
+        with torch.no_grad():
             for tensor in tensors:
-                dist.broadcast(tensor, 0)
+                data = tensor.contiguous().flatten().view(torch.uint8)  # gloo does not know all dtypes
+                with _collective():
+                    dist.broadcast(data, 0, self._group)
+                tensor.copy_(data.view(tensor.dtype).view_as(tensor))
 
     def close(self) -> None:
-        """Leave the process group.
+        """Leave the process group of the training; a group that the program had joined before remains.
 
         Examples
         --------
@@ -158,7 +182,7 @@ class Distributed:
         """
         if self._joined:
             self._joined = False
-            dist.destroy_process_group()
+            dist.destroy_process_group(self._group)
 
 
 @contextlib.contextmanager
@@ -212,5 +236,47 @@ def _buckets(tensors: Sequence[Tensor]) -> Iterable[list[Tensor]]:
         yield bucket
 
 
+def _rank_and_world_size() -> tuple[int, int]:
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    world_size = _variable("WORLD_SIZE", 1)
+    rank = _variable("RANK", 0 if world_size == 1 else -1)
+    if not 0 <= rank < world_size:
+        given = " and ".join(f"{name}={os.environ.get(name, '')}" for name in ("RANK", "WORLD_SIZE"))
+        raise ConfigError(
+            f"{given}: expected a rank from 0 to WORLD_SIZE - 1; start several processes with torchrun, which sets "
+            "both variables, and unset both for one process"
+        )
+    return rank, world_size
+
+
+def _join(backend: str) -> dist.ProcessGroup | None:
+    """Return a group of its own for a training if the program has joined one; otherwise join the default group."""
+    if dist.is_initialized():
+        group: dist.ProcessGroup = dist.new_group(timeout=TIMEOUT, backend=backend)
+        return group
+    # The store of torchrun outlives a group; a later group with the same keys would find addresses of the earlier one.
+    found = dist.rendezvous("env://", timeout=TIMEOUT)  # type: ignore[attr-defined]
+    store, rank, world_size = next(iter(found))
+    store.set_timeout(TIMEOUT)
+    store = dist.PrefixStore(f"deepnets {next(_groups)}", store)  # type: ignore[attr-defined]
+    dist.init_process_group(backend, timeout=TIMEOUT, store=store, rank=rank, world_size=world_size)
+    return None
+
+
+@contextlib.contextmanager
+def _collective() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
+        raise LostProcessError("another process of the training has ended, or cannot be reached") from error
+
+
 def _variable(name: str, default: int) -> int:
-    return int(os.environ.get(name, default))
+    value = os.environ.get(name, "")
+    try:
+        return int(value or default)
+    except ValueError as error:
+        raise ConfigError(f"{name}={value}: expected an integer, as torchrun sets it") from error

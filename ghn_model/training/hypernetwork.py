@@ -17,6 +17,7 @@ The trainer uses nothing else of a hypernetwork, so a class of your own trains w
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -27,13 +28,16 @@ from torch import Tensor, nn
 
 from deepnets.graph import Graph
 from deepnets.support import CheckpointError, ConfigError, parse_json
-from ghn_model.checkpoints import CUSTOM_FORMAT, TensorFile, save_checkpoint, write_tensors
+from ghn_model.checkpoints import CUSTOM_FORMAT, TensorFile, grow_tables, save_checkpoint, write_tensors
 from ghn_model.config import GHNConfig
 from ghn_model.ghn import GHN
 
 __all__ = ["Hypernetwork", "HypernetworkModule", "build_hypernetwork", "load_weights", "save_hypernetwork"]
 
 FORMAT_VERSION = "1"
+
+Weights = nn.Module | Mapping[str, Tensor]
+"""A hypernetwork, or its state dict."""
 
 
 @runtime_checkable
@@ -315,6 +319,32 @@ def load_weights(hypernetwork: AnyHypernetwork, path: Path | str) -> AnyHypernet
         raise CheckpointError(f"{path}: is of another hypernetwork: {text}") from error
     module.eval()
     return hypernetwork
+
+
+def start_from(init: Weights, hypernetwork: nn.Module) -> str:
+    """Copy the weights that a training starts from, and return their SHA-256 digest.
+
+    Raises
+    ------
+    ConfigError
+        If none of them has the name and shape of a tensor of the hypernetwork.
+
+    Examples
+    --------
+    >>> model = nn.Linear(2, 1)
+    >>> start_from({"bias": torch.ones(1)}, model)[:8], model.bias.item()
+    ('e00e5eb9', 1.0)
+    """
+    weights = init.state_dict() if isinstance(init, nn.Module) else init
+    grown = weights
+    if isinstance(init, GHN) and isinstance(hypernetwork, GHN):
+        grown = grow_tables(weights, init.config, hypernetwork.config)
+    if not copy_matching_weights(grown, hypernetwork):
+        raise ConfigError("init: has no tensor whose name and shape are those of the hypernetwork")
+    digest = hashlib.sha256()
+    for tensor in weights.values():
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def copy_matching_weights(source: Mapping[str, Tensor], target: nn.Module) -> int:

@@ -1,8 +1,8 @@
 """Batches of training images by step.
 
 Every pass goes through all images once, in a new order.  The batch of a step is a function of the seed, the number of
-the step and, for augmentation of images in memory, PyTorch's random numbers; so a training can resume at any step.  All
-networks of a step, in all processes, see the same images.
+the step and, for augmentation of images in memory, PyTorch's random numbers; so a training can resume at any step.  The
+networks of a step, in all processes, share its images, or divide them among themselves (`Recipe.share_images`).
 """
 
 from __future__ import annotations
@@ -124,8 +124,8 @@ class FolderStream:
     """Batches of images that worker processes decode from files a few steps ahead.
 
     One data loader serves the whole training.  Its workers are started with the method "forkserver", since a process
-    that uses CUDA cannot be forked.  Every training process decodes the batches of its steps itself, so several
-    processes on a host need correspondingly more cores.
+    that uses CUDA cannot be forked.  Every training process decodes the images that it uses itself.  If networks share
+    images, these are all images of a step, so several processes on a host need correspondingly more cores.
 
     Parameters
     ----------
@@ -138,6 +138,8 @@ class FolderStream:
     ----------
     name, num_classes, image_size, per_epoch, fingerprint
         As for `ImageStream`.
+    batch_size : int
+        Images per step.
 
     Raises
     ------
@@ -165,26 +167,29 @@ class FolderStream:
     def __init__(self, images: ImageFolders, batch_size: int, *, augment: bool = True, seed: int = 0) -> None:
         self.name, self.num_classes, self.image_size = images.name, images.num_classes, images.image_size
         self.per_epoch = _steps_per_epoch(images, batch_size)
-        self._images, self._batch_size, self._augment, self._seed = images, batch_size, augment, seed
-        self._next_step = -1
+        self._images, self.batch_size, self._augment, self._seed = images, batch_size, augment, seed
+        self._next: tuple[int, slice] | None = None
         self._batches: Iterator[Any] = iter(())
 
-    def at(self, step: int) -> tuple[Tensor, Tensor]:
-        """Return normalized images `(batch_size, 3, size, size) float32` and labels `(batch_size,) int64`."""
-        if step != self._next_step:
-            self._batches = self._load_from(step)
+    def at(self, step: int, rows: slice = slice(None)) -> tuple[Tensor, Tensor]:
+        """Return normalized images `(batch_size, 3, size, size) float32` and labels `(batch_size,) int64`.
+
+        With `rows`, only these images of the step are decoded and returned.
+        """
+        if self._next != (step, rows):
+            self._batches = self._load_from(step, rows)
         batch = next(self._batches)
-        self._next_step = step + 1
+        self._next = step + 1, rows
         if isinstance(batch, Exception):
             raise batch
         images, labels = (part.to(self._images.device, non_blocking=True) for part in batch)
         return images, labels
 
-    def _load_from(self, step: int) -> Iterator[Any]:
+    def _load_from(self, step: int, rows: slice) -> Iterator[Any]:
         workers = self._images.workers
         loader: DataLoader[Any] = DataLoader(
             _Decoded(self._images, self._augment),
-            batch_sampler=_Rows(len(self._images), self._batch_size, self._seed, step),
+            batch_sampler=_Rows(len(self._images), self.batch_size, self._seed, step, rows),
             num_workers=workers,
             collate_fn=_collate,
             pin_memory=self._images.device.type == "cuda",
@@ -196,10 +201,10 @@ class FolderStream:
 
 
 class _Rows(Sampler[list[tuple[int, int]]]):
-    """Rows of the images of each step from some step on, without end, each with a seed for its augmentation."""
+    """Some of the images of each step from some step on, without end, each with a seed for its augmentation."""
 
-    def __init__(self, count: int, batch_size: int, seed: int, first: int) -> None:
-        self.count, self.batch_size, self.seed, self.first = count, batch_size, seed, first
+    def __init__(self, count: int, batch_size: int, seed: int, first: int, rows: slice) -> None:
+        self.count, self.batch_size, self.seed, self.first, self.rows = count, batch_size, seed, first, rows
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         per_epoch = self.count // self.batch_size
@@ -210,7 +215,7 @@ class _Rows(Sampler[list[tuple[int, int]]]):
                 order, order_epoch = order_of_epoch(self.count, self.seed, epoch), epoch
             rows = order[number * self.batch_size : (number + 1) * self.batch_size]
             seeds = random_numbers(self.seed, step, stream=3).integers(2**62, size=self.batch_size)
-            yield list(zip(rows.tolist(), seeds.tolist()))
+            yield list(zip(rows.tolist(), seeds.tolist()))[self.rows]
 
 
 class _Decoded(Dataset[Any]):

@@ -5,6 +5,7 @@ The tables are those of `torch.profiler`, with the parts of a step (`ghn_model.t
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 import time
 from pathlib import Path
@@ -14,12 +15,13 @@ import torch
 from torch.autograd import DeviceType  # type: ignore[attr-defined]
 from torch.profiler import ProfilerActivity, profile
 
-from deepnets.corpus import DeepNets1M
+from deepnets.corpus import DeepNets1M, MetaBatchSampler
 from deepnets.families import FamilyNetworks
 from ghn_model.config import GHNConfig
 from ghn_model.tasks import LogitTask
 from ghn_model.training.distributed import Distributed, joined
 from ghn_model.training.images import Images
+from ghn_model.training.meta_batches import DrawnNetworks
 from ghn_model.training.recipe import Recipe
 from ghn_model.training.runs import train
 from ghn_model.training.schedules import Budget
@@ -142,7 +144,7 @@ def profile_training(
             )
     if measurement.profiler and out is not None:
         measurement.profiler.export_chrome_trace(str(Path(out) / "trace.json.gz"))
-    networks = steps * recipe.meta_batch_size
+    networks = _networks_in_steps(nets, recipe, processes, steps)
     return StepProfile(
         steps,
         1e3 * measurement.seconds / steps,
@@ -150,6 +152,15 @@ def profile_training(
         networks / (world_size * measurement.core_seconds),
         *_summary(measurement.profiler, profiled_steps),
     )
+
+
+def _networks_in_steps(nets: DeepNets1M | FamilyNetworks, recipe: Recipe, distributed: Distributed, steps: int) -> int:
+    """The number of networks in the timed steps; meta-batches at the end of a small set are incomplete."""
+    drawn = DrawnNetworks(nets, recipe.max_params, recipe.max_nodes)
+    rank, world_size = distributed.rank, distributed.world_size
+    own = recipe.meta_batch_size // world_size
+    batches = iter(MetaBatchSampler(drawn, own, seed=recipe.seed, rank=rank, world_size=world_size))
+    return world_size * sum(len(batch) for batch in itertools.islice(batches, WARMUP_STEPS, WARMUP_STEPS + steps))
 
 
 def _summary(profiler: profile | None, steps: int) -> tuple[dict[str, float], float, float, str]:

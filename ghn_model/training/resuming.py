@@ -14,6 +14,7 @@ from deepnets.families import FamilyNetworks
 from deepnets.support import CheckpointError, ConfigError, abbreviated
 from ghn_model.config import GHNConfig
 from ghn_model.tasks import LogitTask, recorded_name
+from ghn_model.training.distributed import Distributed
 from ghn_model.training.hypernetwork import class_name, is_ghn
 from ghn_model.training.images import Images
 from ghn_model.training.recipe import Recipe
@@ -27,6 +28,14 @@ log = logging.getLogger(__name__)
 ADDED = {"num_nets", "width_seed", "wider_nets", "virtual_edges", "image_fingerprint"}
 """What states of earlier versions do not tell."""
 
+CHANGEABLE = {
+    "threads": "the weights will differ, by rounding, from those of a training without an interruption; --threads sets "
+    "the number",
+    "processes": "meta-batches can have other networks, and dropout differs, so the weights will differ from those of "
+    "a training without an interruption",
+}
+"""Numbers that may change when a training is resumed, and the effect of a change."""
+
 
 def identity_of(
     recipe: Recipe,
@@ -34,13 +43,13 @@ def identity_of(
     nets: DeepNets1M | FamilyNetworks,
     task: LogitTask,
     hypernetwork: nn.Module,
-    device: torch.device,
+    distributed: Distributed,
 ) -> dict[str, Any]:
     """Return what identifies a training, as JSON values, without its initial weights.
 
     Parameters
     ----------
-    recipe, data, nets, task, hypernetwork, device
+    recipe, data, nets, task, hypernetwork, distributed
         Those of the training.
     """
     found: dict[str, Any] = {
@@ -57,8 +66,9 @@ def identity_of(
         found["config"] = hypernetwork.config.to_dict()
     else:
         found |= {"hypernetwork": class_name(hypernetwork), "virtual_edges": nets.virtual_edges}
-    if device.type == "cpu":
+    if distributed.device.type == "cpu":
         found["threads"] = torch.get_num_threads()
+    found["processes"] = distributed.world_size
     return found
 
 
@@ -117,8 +127,8 @@ def match_identity(state_path: Path, hypernetwork: nn.Module, identity: dict[str
         before, now = saved.get(name), identity.get(name)
         if name == "recipe":  # the memory format does not change what is trained, and epochs are a budget
             before, now = ({**(values or {}), "channels_last": None, "epochs": None} for values in (before, now))
-        if name == "threads":
-            _compare_threads(state_path.parent, before, now)
+        if name in CHANGEABLE:
+            _compare(name, state_path.parent, before, now)
         elif before != now:
             raise ConfigError(
                 f"{state_path.parent}: holds a run with another {name}{_difference(before, now)}; use the same options "
@@ -126,16 +136,11 @@ def match_identity(state_path: Path, hypernetwork: nn.Module, identity: dict[str
             )
 
 
-def _compare_threads(folder: Path, before: Any, now: Any) -> None:
-    """Warn if sums are computed by another number of threads; earlier versions did not store it."""
+def _compare(name: str, folder: Path, before: Any, now: Any) -> None:
+    """Warn if a number of `CHANGEABLE` differs; earlier versions did not store all of them."""
     if before is not None and now is not None and before != now:
-        log.warning(
-            "%s: resumes with %s threads instead of %s; the weights will differ, by rounding, from those of a training "
-            "without an interruption; --threads sets the number",
-            folder,
-            now,
-            abbreviated(before),
-        )
+        effect = CHANGEABLE[name]
+        log.warning("%s: resumes with %s %s instead of %s; %s", folder, now, name, abbreviated(before), effect)
 
 
 def _difference(before: Any, now: Any) -> str:

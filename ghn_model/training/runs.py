@@ -15,7 +15,7 @@ from deepnets.support import ConfigError, exclusive, remove_temporary
 from ghn_model.config import GHNConfig
 from ghn_model.tasks import LogitTask, get_logit_task
 from ghn_model.training.distributed import Distributed, joined
-from ghn_model.training.hypernetwork import Hypernetwork
+from ghn_model.training.hypernetwork import Hypernetwork, Weights
 from ghn_model.training.images import Images
 from ghn_model.training.loggers import LoggedRun, Logger
 from ghn_model.training.recipe import Recipe
@@ -23,7 +23,7 @@ from ghn_model.training.schedules import Budget
 from ghn_model.training.state import CheckpointPolicy
 from ghn_model.training.task_data import check_data
 from ghn_model.training.texts import TextStream
-from ghn_model.training.trainer import Trainer, Weights
+from ghn_model.training.trainer import Trainer
 from ghn_model.training.validation import Validation
 
 __all__ = ["train"]
@@ -76,11 +76,13 @@ def train(
     init : nn.Module or mapping of str to Tensor, optional
         Hypernetwork, or its state dict, whose weights a new run starts from, with a new optimizer.  Tensors that have
         another shape because of the number of classes keep their random initial values; embedding tables of a `GHN` are
-        rearranged (see `ghn_model.checkpoints.grow_tables`).  A resumed run ignores it.
+        rearranged (see `ghn_model.checkpoints.grow_tables`).  A run is resumed only with the same `init`, or without
+        it.
     validation : Validation, optional
         Networks and images to validate on; results are written to `curve.csv`.
     distributed : Distributed, optional
-        This process among others, and its device.  By default one process, on a GPU if there is one.
+        This process among others, and its device.  By default the processes of the program or of `torchrun`
+        (`Distributed()`), on GPUs if there are any.
     workers : int, default 0
         Worker processes that prepare graphs.
     resume : bool, optional
@@ -106,7 +108,7 @@ def train(
     MissingDependencyError
         If the package of a logger is not installed.
     TrainingError
-        If too many meta-batches were skipped.
+        If too many meta-batches were skipped, or a worker process or another process of the training has ended.
 
     Examples
     --------

@@ -83,17 +83,20 @@ class Progress(NamedTuple):
     core_seconds : float
         Processor time (user and system) of all training processes so far, without the workers of data loaders: the
         largest value of one process times the number of processes.
+    networks : int
+        Number of networks in these meta-batches, of all processes.
 
     Examples
     --------
-    >>> Progress(step=3)
-    Progress(step=3, seconds=0.0, skipped=0, core_seconds=0.0)
+    >>> Progress(step=3, networks=24)
+    Progress(step=3, seconds=0.0, skipped=0, core_seconds=0.0, networks=24)
     """
 
     step: int = 0
     seconds: float = 0.0
     skipped: int = 0
     core_seconds: float = 0.0
+    networks: int = 0
 
 
 def save_state(
@@ -237,7 +240,7 @@ def _checked_progress(values: Any) -> Progress:
         raise ValueError(f"expected the progress of a training, got {abbreviated(values)}")
     progress = Progress(**values)
     for name, value in progress._asdict().items():
-        kinds = (int,) if name in ("step", "skipped") else (int, float)
+        kinds = (int,) if name in ("step", "skipped", "networks") else (int, float)
         if type(value) not in kinds or not 0 <= value < MOST_STEPS:
             raise ValueError(f"{name}: expected a number from 0 to {MOST_STEPS:,}, got {abbreviated(value)}")
     return progress

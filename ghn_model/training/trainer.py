@@ -22,24 +22,24 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from deepnets.corpus import DeepNets1M
 from deepnets.families import FamilyNetworks
-from deepnets.support import CheckpointError, ConfigError, DeferredSignals, TrainingError, is_out_of_memory, started_by
-from ghn_model.checkpoints import grow_tables
+from deepnets.support import CheckpointError, DeferredSignals, TrainingError, is_out_of_memory, started_by
 from ghn_model.config import GHNConfig
-from ghn_model.ghn import GHN
 from ghn_model.tasks import LogitTask
 from ghn_model.training.checking import check_hypernetwork, varied_networks
-from ghn_model.training.distributed import Distributed
+from ghn_model.training.distributed import Distributed, LostProcessError
+from ghn_model.training.examples import examples_of_process
 from ghn_model.training.hypernetwork import (
     Hypernetwork,
+    Weights,
     build_hypernetwork,
-    copy_matching_weights,
     is_ghn,
     read_metadata,
     save_hypernetwork,
+    start_from,
 )
 from ghn_model.training.images import Images
 from ghn_model.training.loading import LoaderError
@@ -53,12 +53,9 @@ from ghn_model.training.schedules import Budget
 from ghn_model.training.state import CheckpointPolicy, Progress, load_state, save_state
 from ghn_model.training.step_parts import part
 from ghn_model.training.texts import TextStream
-from ghn_model.training.validation import Validation, start_curve
+from ghn_model.training.validation import Validation, is_in_curve, start_curve
 
-__all__ = ["Trainer", "Weights"]
-
-Weights = nn.Module | Mapping[str, Tensor]
-"""A hypernetwork, or its state dict."""
+__all__ = ["Trainer"]
 
 
 class Trainer:
@@ -98,9 +95,9 @@ class Trainer:
         self.state_path = out / "state.safetensors"
         torch.manual_seed(step_seed(recipe.seed, -1, 0))
         self.hypernetwork = build_hypernetwork(hypernetwork).to(distributed.device).train()
-        self.identity = identity_of(recipe, images, nets, task, self.hypernetwork, distributed.device)
+        self.identity = identity_of(recipe, images, nets, task, self.hypernetwork, distributed)
         if init is not None:
-            self._initialize(init)
+            self.identity["init"] = start_from(init, self.hypernetwork)
         distributed.broadcast(self.hypernetwork.state_dict().values())
         self.nets = DrawnNetworks(nets, recipe.max_params, recipe.max_nodes)
         if not is_ghn(self.hypernetwork):
@@ -136,11 +133,11 @@ class Trainer:
             with DeferredSignals(repeat_after=2) as signals:
                 try:
                     self._loop(log, signals)
-                except LoaderError as error:
+                except (LoaderError, LostProcessError) as error:  # neither of them leaves a step half done
                     self._save()
                     signals.check()
                     saved = "its state is saved, so it can be resumed" if self.distributed.is_main else "resume the run"
-                    raise LoaderError(f"{self.out}: {error}; {saved}") from error
+                    raise type(error)(f"{self.out}: {error}; {saved}") from error
                 # A finished training keeps the command that made its files.
                 path = self._path if self.progress == resumed and self._is_saved() else self._save()
                 signals.check()
@@ -153,6 +150,8 @@ class Trainer:
         resumed, policy = self.progress, self.checkpoints
         started = saved = time.monotonic()
         processor = time.process_time()
+        if resumed.step and (validation := self._due_validation()) and self._curve_ends_before():
+            self._validate(validation)
         self.stopwatch.restart()
         batches = self._meta_batches()
         stop = False
@@ -176,16 +175,16 @@ class Trainer:
             failed, stop, save = (bool(flag) for flag in flags[:3])
             with part("optimizer"):
                 self._update(None if failed else outcome)
-            self.progress = Progress(step + 1, flags[3], self.progress.skipped + int(failed), flags[4])
-            self.stopwatch.end_step(
-                outcome.hyper_seconds if outcome else None, self.recipe.meta_batch_size, self.recipe.batch_size
-            )
+            networks = self.distributed.world_size * len(batch.graphs)
+            skipped, seen = self.progress.skipped + int(failed), self.progress.networks + networks
+            self.progress = Progress(step + 1, flags[3], skipped, flags[4], seen)
+            hyper_seconds = None if failed or outcome is None else outcome.hyper_seconds
+            self.stopwatch.end_step(hyper_seconds, networks, self.recipe.batch_size)
 
-            finished = self._fraction() >= 1
-            if (step + 1) % policy.log_steps == 0 or finished:
+            if (step + 1) % policy.log_steps == 0 or self._fraction() >= 1:
                 self._report(log)
-            if self.validation and ((step + 1) % self.validation.every == 0 or finished):
-                self._validate(self.validation)
+            if validation := self._due_validation():
+                self._validate(validation)
             if save:
                 self._save()
                 saved = time.monotonic()
@@ -200,12 +199,11 @@ class Trainer:
             batch = next(batches).to(device)
         with part("images"):
             torch.manual_seed(step_seed(self.recipe.seed, step, 0))  # the same augmentation in all processes
-            images, labels = self.images.at(step)
-            own = self.recipe.images_of(self.distributed.rank, self.distributed.world_size, len(labels))
+            rank, world_size = self.distributed.rank, self.distributed.world_size
+            images, labels = examples_of_process(self.images, step, self.recipe, rank, world_size)
             if not self.recipe.share_images:  # the last networks of a small set can be fewer than those of a step
-                size = (own.stop - own.start) // (self.recipe.meta_batch_size // self.distributed.world_size)
-                own = slice(own.start, own.start + size * len(batch.graphs))
-            images, labels = images[own], labels[own]
+                size = len(labels) // (self.recipe.meta_batch_size // world_size) * len(batch.graphs)
+                images, labels = images[:size], labels[:size]
             return batch, self.task.arranged(images, self.recipe.memory_format(device)), labels
 
     def _backward(self, batch: MetaBatch, images: Tensor, labels: Tensor, half_images: Tensor | None) -> Outcome | None:
@@ -266,14 +264,14 @@ class Trainer:
         """Write a row of the log; raise an error if too many meta-batches were skipped."""
         done, loss, tally, norm, failed = self.totals.tolist()  # the only synchronization with the device
         self.totals.zero_()
-        step, seconds, skipped, _ = self.progress
-        self.progress = self.progress._replace(skipped=skipped + round(failed))
+        step = self.progress.step
+        self.progress = self.progress._replace(skipped=self.progress.skipped + round(failed))
         if log:
             count = done or math.nan
             log.write(
                 {
                     "step": step,
-                    "seconds": seconds,
+                    "seconds": self.progress.seconds,
                     "progress": self._fraction(),
                     "epoch": step / self.images.per_epoch,
                     "learning_rate": self.optimization.lr,
@@ -293,11 +291,20 @@ class Trainer:
                 "memory; lower the learning rate or max_params, or use a higher precision; the last saved state is kept"
             )
 
+    def _due_validation(self) -> Validation | None:
+        """The validation, if there is one after the last step."""
+        due = self.validation and (self.progress.step % self.validation.every == 0 or self._fraction() >= 1)
+        return self.validation if due else None
+
+    def _curve_ends_before(self) -> bool:
+        """Whether the last step was not validated: earlier calls had no validation, or were ended by an error."""
+        missing = self.distributed.is_main and not is_in_curve(self.out, self.progress.step)
+        return bool(self.distributed.maximum([missing])[0])
+
     def _validate(self, validation: Validation) -> None:
-        networks = self.progress.step * self.recipe.meta_batch_size
         with self.optimization.averaged_weights():
             shared = self.hypernetwork, self.out, self.distributed, self.progress
-            validation.measure(*shared, networks, self.objective.data)
+            validation.measure(*shared, self.progress.networks, self.objective.data)
 
     @property
     def _path(self) -> Path:
@@ -327,6 +334,7 @@ class Trainer:
             **self.identity,
             "num_classes": self.images.num_classes,
             "steps": progress.step,
+            "networks": progress.networks,
             "seconds": round(progress.seconds, 1),
             "core_seconds": round(progress.core_seconds, 1),
             "progress": round(self._fraction(), 4),
@@ -338,24 +346,15 @@ class Trainer:
         with optimization.averaged_weights():
             return save_hypernetwork(self.hypernetwork, self.out, metadata)
 
-    def _initialize(self, init: Weights) -> None:
-        weights = init.state_dict() if isinstance(init, nn.Module) else init
-        grown = weights
-        if isinstance(init, GHN) and isinstance(self.hypernetwork, GHN):
-            grown = grow_tables(weights, init.config, self.hypernetwork.config)
-        if not copy_matching_weights(grown, self.hypernetwork):
-            raise ConfigError("init: has no tensor whose name and shape are those of the hypernetwork")
-        digest = hashlib.sha256()
-        for tensor in weights.values():
-            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-        self.identity["init"] = digest.hexdigest()
-
     def _resume(self) -> None:
         match_identity(self.state_path, self.hypernetwork, self.identity)
         optimization = self.optimization
-        self.progress = load_state(
+        found = load_state(
             self.state_path, self.hypernetwork, optimization.optimizer, optimization.averages, self._extra()
         )
+        # Earlier versions did not count networks.
+        networks = found.networks or found.step * self.recipe.meta_batch_size
+        self.progress = found._replace(networks=networks)
 
     def _extra(self) -> dict[str, Tensor]:
         return {"totals": self.totals, **self.optimization.extra()}

@@ -221,6 +221,21 @@ def _evaluating(hypernetwork: nn.Module) -> Iterator[None]:
         hypernetwork.train()
 
 
+def is_in_curve(folder: Path, step: int) -> bool:
+    """Return whether `curve.csv` has a row of a step.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     start_curve(Path(folder), 0)
+    ...     is_in_curve(Path(folder), 1000)
+    False
+    """
+    with (folder / "curve.csv").open(newline="") as file:
+        return any(row["step"] == str(step) for row in csv.DictReader(file))
+
+
 def start_curve(folder: Path, step: int, columns: Sequence[str] = CURVE) -> None:
     """Create `curve.csv`, or remove its rows of steps later than the one at which the training resumes.
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -173,3 +175,19 @@ def test_a_mean_without_value_is_an_error() -> None:
     metric = Metric("wrong", "", "", cross_entropy, from_mean=lambda mean: float("nan"))
     with pytest.raises(ConfigError, match="metric: wrong is nan for ordinary logits"):
         check_metrics([METRICS["perplexity"], metric], 1000)
+
+
+@pytest.mark.parametrize("name", ["noise", "index", "status", "num_params", "run", "corruption"])
+def test_names_of_other_columns_are_refused(tmp_path: Path, name: str) -> None:
+    data = write_small_corpus(tmp_path, "test")
+    metric = Metric(name, "", "", cross_entropy)
+    with pytest.raises(ConfigError, match=f"^metric: '{name}' is a column of tables of results; choose another name"):
+        evaluate("random", "test", data=data, metrics=[metric])
+    with pytest.raises(ConfigError, match=f"^metric: '{name}' is a column"):
+        run(["random"], ["test"], data=data, out=tmp_path / "out", metrics=[metric])
+    assert not (tmp_path / "out" / "networks.csv").exists()
+
+
+@pytest.mark.parametrize(("function", "mean"), [(math.log, 0.0), (math.sqrt, -1.0), (lambda mean: 1 / mean, 0.0)])
+def test_a_value_outside_of_the_domain_is_not_a_number(function: Callable[[float], float], mean: float) -> None:
+    assert math.isnan(Metric("logarithm", "", "", cross_entropy, from_mean=function).value(mean))

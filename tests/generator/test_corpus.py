@@ -12,6 +12,7 @@ import networkx
 import numpy as np
 import pytest
 
+import generator.build
 from deepnets import Graph, NetworkConfig, build_graph
 from deepnets.architecture import decode
 from deepnets.corpus import COLUMNS, CorpusFile, corpus_path, verify
@@ -313,3 +314,43 @@ def test_what_is_reported_adds_up(corpus: Corpus) -> None:
                 report.candidates,
                 report.duplicates,
             )
+
+
+# --- rules ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [
+        ({"cells": (18, 4)}, "cells: expected ordered numbers, got (18, 4)"),
+        ({"cells": (0, 4)}, "cells: expected an integer, 1 to 200; got 0"),
+        ({"cells": (4, 201)}, "cells: expected an integer, 1 to 200; got 201"),
+        ({"deep": (11, 10)}, "deep: expected ordered numbers, got (11, 10)"),
+        ({"steps": (11, 12, 12)}, "steps: expected an integer, 1 to 10; got 11"),
+        ({"steps": (1, 4, 2)}, "steps: expected ordered numbers, got (1, 4, 2)"),
+        ({"max_parameters": 0}, "max_parameters: expected an integer, 1 or more; got 0"),
+        ({"norm": 3}, "norm: expected an integer, 0 or 1 or 2; got 3"),
+    ],
+)
+def test_rules_that_no_network_can_follow(rules: dict, message: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        replace(SPLITS["train"], **rules)
+    assert str(raised.value) == message
+
+
+def test_shards_of_other_rules_are_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A build that was interrupted after its shards, and resumed with other rules."""
+    plan, workers = BuildPlan(splits=("search",), search_size=10), Workers(num_workers=1)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(generator.build, "_write", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            build_corpus(tmp_path, plan, workers=workers)
+    assert list(tmp_path.glob(".partial/search-*/*.h5"))
+    monkeypatch.setitem(SPLITS, "search", replace(SPLITS["search"], cells=(4, 5)))
+    (report,) = build_corpus(tmp_path, plan, workers=workers)
+    with CorpusFile(report.path) as file:
+        assert set(file.column("n_cells")) <= {4, 5}

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from benchmark.analyses import read_accuracies
+from benchmark.report import leaderboard_text, write_report
+from benchmark.results import read_results
 from deepnets import ConfigError, DeepNets1M
 from tests.support.made_up_results import row, run, write
 
@@ -50,3 +54,18 @@ def test_results_of_another_corpus(corpus: Path, tmp_path: Path) -> None:
     folder = folder_of(tmp_path, row("a", "mine", "val", 1, 62.5))
     with pytest.raises(ConfigError, match="contains other networks than run a"):
         read_accuracies(folder, DeepNets1M(corpus, split="val"))
+
+
+def test_metrics_that_are_not_registered(tmp_path: Path) -> None:
+    """They are targets, too; a report cannot show them, and says so."""
+    folder = folder_of(tmp_path, row("a", "mine", "predefined", 1, 62.5))
+    table = pd.read_csv(folder / "networks.csv", dtype=str, keep_default_na=False)
+    table.assign(unheard_of="0.25", note="a text").to_csv(folder / "networks.csv", index=False)
+    runs = {"a": run("mine", "predefined", 1, task="sure", metric="unheard_of"), "b": {"metric": ["not", "trusted"]}}
+    (folder / "runs.json").write_text(json.dumps(runs))
+    found = read_accuracies(folder, DeepNets1M(split="predefined"))
+    assert found.to_dict("list") == {"top1": [62.5], "top5": [92.5], "unheard_of": [0.25]}
+    remark = "Runs state the metric unheard_of, which is not registered here; show it with --metric module:attribute."
+    assert read_results(folder).unregistered() == [remark]
+    assert f"! {remark}"[:97] in leaderboard_text(folder)
+    assert remark in write_report(folder).read_text(encoding="utf-8")

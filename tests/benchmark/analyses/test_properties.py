@@ -7,6 +7,7 @@ import math
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from benchmark.analyses import (
 from benchmark.analyses.embeddings import embed_networks
 from benchmark.analyses.properties import GRID, best_parameters, fit_regressor, kendall
 from benchmark.commands import properties as properties_command
+from benchmark.metrics import METRICS, Metric, register_metric
 from benchmark.results import read_results
 from deepnets import ConfigError, DeepNets1M
 from deepnets.support import MissingDataError, Parser
@@ -108,6 +110,23 @@ def test_scores_are_those_of_the_plain_procedure(name: str) -> None:
     assert found.tau_std == pytest.approx(math.sqrt(sum((tau - found.tau) ** 2 for tau in taus) / 5))
     assert (found.num_train, found.num_test, found.without_train, found.without_test) == (25, 30, 0, 0)
     assert found.predictions == pytest.approx(predicted, abs=1e-9)
+
+
+@pytest.mark.usefixtures("few_candidates")
+def test_metrics_that_are_not_in_percent_are_not_rounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(METRICS, "_entries", {**METRICS._entries})
+    register_metric(Metric("share_of_test", "share", "", METRICS["top1"].score))
+    vectors, targets = {}, {}
+    for split, n, seed in (("val", 25, 1), ("test", 30, 2)):
+        vectors[split], values = data(n, seed)
+        targets[split] = pd.DataFrame(dict.fromkeys(("val_acc", "val_acc_noise", "time"), values / 100))
+        targets[split].attrs["metric"] = "share_of_test"
+    options = SimpleNamespace(workers=1, quiet=True)
+    found = properties_command._scores(vectors, targets, ["val_acc", "val_acc_noise", "time"], options)  # type: ignore[arg-type]
+    expected = naive_tau_b(targets["test"]["val_acc"].tolist(), found[0].predictions.tolist())
+    assert [score.taus[-1] for score in found[:2]] == pytest.approx([expected] * 2)
+    assert set(found[2].predictions.round()) == {1.0}  # values between 0.5 and 1.5
+    assert math.isnan(found[2].tau)
 
 
 def test_the_published_procedure() -> None:

@@ -18,7 +18,7 @@ from ghn_model.commands.hypernetwork_options import config_from
 from ghn_model.commands.train import add_arguments, recipe_from
 from ghn_model.config import GHNConfig
 from ghn_model.training import Recipe
-from tests.support.bundles import Made, altered, card_at, digest_of, load_metadata, rows
+from tests.support.bundles import STEPS, Made, altered, card_at, digest_of, load_metadata, rows
 
 # --- bundles of the package ---
 
@@ -61,9 +61,10 @@ def options_of(text: str) -> tuple[argparse.Namespace, Recipe]:
     parser = Parser()
     add_arguments(parser.add_subparsers(parser_class=Parser))
     words = text.partition("#")[0].split()
-    assert words[:2] == ["python", "-m"]
-    assert words[2] in ("deepnets", "ghn_model")
-    options = parser.parse_args(words[3:])
+    start = words.index("-m")
+    assert words[:start] == ["python"] or words[0] == "torchrun"
+    assert words[start + 1] in ("deepnets", "ghn_model")
+    options = parser.parse_args(words[start + 2 :])
     return options, recipe_from(options, "cpu")
 
 
@@ -74,6 +75,28 @@ def test_recorded_commands_are_used(trained: Path, tmp_path: Path) -> None:
     for place, recorded in enumerate((command, command.split())):
         folder = altered(trained, tmp_path / f"run{place}", command=recorded)
         assert card_at(bundle(folder, f"x{place}", tmp_path))["command"] == [expected]
+
+
+def test_trainings_with_several_processes(trained: Path, tmp_path: Path) -> None:
+    """Earlier versions recorded the command of one process, and multiplied steps with the size of a meta-batch."""
+    several = {"hardware": "2 processes with 1 of 2 cores", "command": "python -m ghn_model train --seed 3"}
+    for place, changes in enumerate(
+        (
+            {**several, "processes": None, "networks": None},
+            {
+                "hardware": "2 processes with 1 of 2 cores each",
+                "command": "torchrun --nproc-per-node 2 -m ghn_model train --seed 3",
+                "processes": 2,
+                "networks": 2 * STEPS,
+            },
+        )
+    ):
+        card = card_at(bundle(altered(trained, tmp_path / f"run{place}", **changes), f"x{place}", tmp_path))
+        assert card["command"] == ["torchrun --nproc-per-node 2 -m ghn_model train --seed 3"]
+        assert card["hardware"] == "2 processes with 1 of 2 cores each"
+        assert card["networks_seen"] == 2 * STEPS
+    fewer = altered(trained, tmp_path / "fewer", networks=7)
+    assert card_at(bundle(fewer, "fewer", tmp_path))["networks_seen"] == 7
 
 
 @pytest.mark.parametrize("minutes", [75.0, 0.1, 1_234_567.5])

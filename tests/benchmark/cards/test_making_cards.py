@@ -118,6 +118,8 @@ def test_results_of_texts_are_described_as_such(copied: Made) -> None:
     digest = digest_of(copied.path)
     about = {"predictor": {"digest": digest, "spec": "lm"}, "split": split, "images": "python", "networks": 2}
     about |= {"batch_size": 64, "started": "2026-01-01", "task": "text", "metric": "perplexity"}
+    about |= {"data_options": {"tokenizer": "bytes", "sequence_length": 32}}
+    options = "--texts python --task text --tokenizer bytes --sequence-length 32"
     lines = [made_up.row("r", "lm", split, i, 50.0, perplexity=value) for i, value in enumerate((16.0, ""))]
     lines[1]["status"] = "failed"
     (copied.results / "runs.json").write_text(json.dumps({"r": about}))
@@ -128,6 +130,7 @@ def test_results_of_texts_are_described_as_such(copied: Made) -> None:
     found = read_card_results(copied.results, {digest: "lm"}, "lm", "python", "perplexity")
     assert found.results[split]["mean_perplexity"] == 16.0
     assert found.about.startswith("perplexity on the test part of the texts, batches of 64; ")
+    assert found.evaluation == [f"deepnets bench --predictors lm --splits {split} {options}"]
     assert found.about.endswith("; networks for which the hypernetwork failed have no value, and are in no mean")
     assert _result(found.results[split], "perplexity") == "16.00±0.00 (2, 1 failed)"
 

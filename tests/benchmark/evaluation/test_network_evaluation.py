@@ -248,6 +248,23 @@ def test_images_with_outputs_that_are_not_finite_are_wrong_answers(value: float)
     assert (scores.images, scores.nonfinite_images) == (150, 50)
 
 
+def log_likelihood(logits: Tensor, labels: Tensor) -> Tensor:
+    return -F.cross_entropy(logits, labels, reduction="none")
+
+
+@pytest.mark.parametrize("broken", [0, 50, 150])
+def test_a_mean_that_is_transformed_counts_broken_images_as_the_worst_value(broken: int) -> None:
+    """The worst value is one of the metric, here a probability, and not one of the logarithms that are averaged."""
+    images = made()
+    logits = torch.randn(150, 10, generator=torch.Generator().manual_seed(0))
+    likelihood = F.cross_entropy(logits[broken:], images.labels[broken:]) if broken < 150 else math.inf
+    parts = iter(logits.masked_fill(torch.arange(150)[:, None] < broken, math.nan).split(64))
+    metric = Metric("likelihood", "", "", log_likelihood, minimum=0.0, maximum=1.0, from_mean=math.exp)
+    scores = score(lambda batch: next(parts), images, 64, metrics=[metric])
+    assert scores["likelihood"] == pytest.approx(math.exp(-likelihood) * (150 - broken) / 150)
+    assert scores.nonfinite_images == broken
+
+
 @pytest.mark.parametrize("classes", [9, 1000])
 def test_another_number_of_classes(classes: int) -> None:
     model = Toy(classes)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmark.evaluation import select_networks
+from benchmark.evaluation import open_networks, select_networks
 from deepnets.support import ConfigError
 
 
@@ -56,3 +57,10 @@ def test_selections_of_networks(index: Any, expected: list[int]) -> None:
 def test_wrong_selections_of_networks(index: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         select_networks(Named(), index)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("limit", [0, -1, 2.5])
+@pytest.mark.parametrize("text", ["torchvision:resnet18,alexnet", "family:resnet-widths", "predefined"])
+def test_limits_that_are_no_numbers_of_networks(tmp_path: Path, text: str, limit: Any) -> None:
+    with pytest.raises(ConfigError, match=f"^limit: expected an integer, 1 or more; got {limit}"):
+        open_networks(text, data=tmp_path, num_classes=10, image_size=32, limit=limit)

@@ -121,6 +121,43 @@ def test_models_have_initial_values_and_are_in_evaluation_mode(small: Path) -> N
     assert [graph.index for graph in seen] == [0, 1]
 
 
+@pytest.mark.parametrize("arguments", [1, 2])
+def test_modules_predict_in_evaluation_mode(small: Path, arguments: int) -> None:
+    class Base(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.part, self.frozen = nn.Dropout(), nn.Dropout().eval()
+
+    def zeros(graph: Graph) -> Parameters:
+        return {slot.name: torch.zeros(slot.shape) for node in graph.parameters for slot in node}
+
+    class Hypernetwork(Base):
+        def forward(self, graphs: list[Graph]) -> list[Parameters]:
+            assert not any(part.training for part in self.modules())
+            return [zeros(graph) for graph in graphs]
+
+    class Function(Base):
+        def forward(self, model: nn.Module, graph: Graph) -> Parameters:
+            assert not any(part.training for part in self.modules())
+            return zeros(graph)
+
+    predictor = (Hypernetwork, Function)[arguments - 1]()
+    assert evaluate(predictor, "test", few(4), data=small, limit=1)["reason"].tolist() == [""]
+    assert [part.training for part in predictor.modules()] == [True, True, False]
+
+
+def test_the_default_dtype_of_the_caller_changes_nothing(small: Path, ghn: GHN) -> None:
+    for predictor in ("random", ghn):
+        expected = evaluate(predictor, "test", few(10), data=small, limit=1)
+        torch.set_default_dtype(torch.float64)
+        try:
+            found = evaluate(predictor, "test", few(10), data=small, limit=1)
+            assert torch.get_default_dtype() == torch.float64
+        finally:
+            torch.set_default_dtype(torch.float32)
+        pd.testing.assert_frame_equal(found.drop(columns=VARYING), expected.drop(columns=VARYING))
+
+
 @pytest.mark.slow
 def test_networks_with_unused_parameters(corpus: Path, ghn: GHN) -> None:
     nets = DeepNets1M(corpus, "test")

@@ -137,6 +137,14 @@ def test_command_for_a_network(command: Any, spec: str, split: str, expected: st
 
 def test_noise_of_the_run_is_kept() -> None:
     assert " --noise 0.08 " in rerun_command(run("p", "test", 3, noise=0.08), "p", "test")
+    assert " --noise 1 " in rerun_command(run("p", "test", 3, noise=1), "p", "test")
+
+
+def test_folders_of_corrupted_images_are_left_out() -> None:
+    """The command evaluates images without corruption, for which this folder is an error."""
+    words = "deepnets bench --predictors p --splits test --image-root I --corruptions fog --corruption-root C --seed 3"
+    expected = "deepnets bench --predictors p --splits test --index {index} --image-root I --seed 3 --out rerun"
+    assert rerun_command(run("p", "test", 3, command=words), "p", "test") == expected
 
 
 @pytest.mark.parametrize("about", [{}, {"command": 3, "predictor": []}, {"command": "'", "noise": HOSTILE}])

@@ -13,7 +13,16 @@ import pytest
 
 from benchmark import METRICS, Metric, register_metric
 from benchmark.report.terminal import comparison_text
-from benchmark.results import COMPARISONS, Column, compare, compare_pairs, comparison_table, leaders, read_results
+from benchmark.results import (
+    COMPARISONS,
+    Column,
+    compare,
+    compare_pairs,
+    comparison_table,
+    leaderboard,
+    leaders,
+    read_results,
+)
 from benchmark.results.comparisons import _holm
 from deepnets.support import ConfigError
 from tests.benchmark.report.pages import one
@@ -212,6 +221,39 @@ def test_table_of_all_pairs(tmp_path: Path) -> None:
     assert found["split"].tolist() == ["test"]
     assert found[["method", "other"]].to_numpy().tolist() == [["'=a", "bb"]]
     assert found["difference"].tolist() == [0.0]
+
+
+def test_different_tasks_have_boards_of_their_own(tmp_path: Path) -> None:
+    """Values of another task or other options of its data are no rivals, nor those on other data of the same name."""
+    rows = [row(run, run, "test", i, 30.0 + i + shift) for shift, run in enumerate("abcd") for i in range(4)]
+    stated: dict[str, dict[str, Any]] = {
+        "a": {},
+        "b": {"task": "sure", "metric": "top5", "data_digest": "1"},
+        "c": {"task": "sure", "metric": "top5", "data_digest": "2"},
+        "d": {"task": "sure", "metric": "top5", "data_digest": "1", "data_options": {"sequence_length": 64}},
+    }
+    runs = {name: made_run(name, "test", 4, **about) for name, about in stated.items()}
+    results = read_results(write(tmp_path, rows, runs))
+    boards = results.boards()
+    assert [(board.title, board.predictors, board.metric(TEST)) for board in boards] == [
+        ("digits, task classification", ["a"], "top1"),
+        ("digits, task sure, metric top5", ["c", "b"], "top5"),
+        ("digits, task sure, metric top5, sequence_length 64", ["d"], "top5"),
+    ]
+    assert boards[1].winner(TEST) is None
+    assert compare_pairs(boards[1], TEST) == {}
+    assert results.disagreements() == [
+        "digits: predictors were evaluated on different data (the numbers or digests differ)."
+    ]
+    assert leaderboard(boards)["setting"].tolist() == [board.setting for board in boards for _ in board.predictors]
+    runs["c"]["data_digest"] = "1"
+    boards = read_results(write(tmp_path, rows, runs)).boards()
+    assert comparison_table(boards)["setting"].tolist() == ["task sure, metric top5"]
+    assert boards[1].winner(TEST) == "c"
+    del runs["a"], runs["d"]
+    (board,) = read_results(write(tmp_path, rows[4:12], runs)).boards()
+    assert board.title == "digits"
+    assert "setting" not in leaderboard([board])
 
 
 def test_networks_of_different_corpora_are_not_compared(tmp_path: Path) -> None:

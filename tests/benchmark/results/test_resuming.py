@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib
 import json
 import os
 import shutil
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmark import evaluate
+from benchmark import Metric, evaluate
+from benchmark.evaluation import describe_predictor
 from benchmark.metrics import METRICS
 from benchmark.results import Machine, read_results, run
+from benchmark.results.descriptions import sources
 from benchmark.results.store import COLUMNS, ResultStore
 from deepnets import FormatError
 from deepnets.support import BusyError
+from ghn_model.tasks import Classification
 from tests.support.benchmark_runs import command, lasting, table_of
 from tests.support.processes import PATIENCE, family, running, until
 
@@ -104,6 +110,55 @@ def test_changed_code_of_users_is_another_run(data: Path, here: Path, monkeypatc
         monkeypatch.setattr(METRICS, "_entries", {**registered})
         run(["random"], ["family:drawn:FAMILY"], "shown:digits", metrics=["judged:loss"], **options)
         assert len(table_of(here / "out")) == expected
+
+
+@pytest.mark.parametrize("part", ["__init__", "model", "layers.parts"])
+def test_the_digest_of_a_predictor_covers_the_modules_that_it_imports(here: Path, part: str) -> None:
+    texts = {
+        "__init__": "from .model import predict\n",
+        "model": "import numpy, benchmark\nfrom .layers.parts import VALUE\ndef predict(model, graph): ...\n",
+        "layers.__init__": "",
+        "layers.parts": "VALUE = 1\n",
+        "unrelated": "",
+    }
+    package = f"of_user_{part.replace('.', '_')}"
+    (here / package / "layers").mkdir(parents=True)
+    for name, text in texts.items():
+        (here / package / f"{name.replace('.', '/')}.py").write_text(text)
+    before = describe_predictor(f"{package}:predict").digest
+    (here / package / "unrelated.py").write_text("# changed\n")
+    assert describe_predictor(f"{package}:predict").digest == before
+    with (here / package / f"{part.replace('.', '/')}.py").open("a") as file:
+        file.write("# changed\n")
+    assert describe_predictor(f"{package}:predict").digest != before
+    alone = describe_predictor("plugged_in:zeros").digest
+    assert alone == hashlib.sha256((here / "plugged_in.py").read_bytes()).hexdigest()
+
+
+def test_metrics_and_tasks_that_are_objects_have_digests(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / "of_user.py").write_text(
+        "from benchmark import Metric\nfrom ghn_model.tasks import Classification\n"
+        "def score(logits, labels): ...\nclass Mine(Classification): ...\n"
+    )
+    monkeypatch.syspath_prepend(str(here))
+    of_user = importlib.import_module("of_user")
+    digest = hashlib.sha256((here / "of_user.py").read_bytes()).hexdigest()
+    for found in (Metric("a", "", "", of_user.score), Metric("a", "", "", partial(of_user.score)), of_user.Mine()):
+        assert sources("digits", "test", [found, METRICS["perplexity"], Classification()]) == {"of_user": digest}
+
+    def in_notebook(text: str, lines_before: int = 0) -> dict[str, str]:
+        names: dict[str, Any] = {"__name__": "__main__", "Classification": Classification, "Metric": Metric}
+        exec("\n" * lines_before + text, names)
+        return sources("digits", "test", [names["found"]])
+
+    for text in (
+        "found = Metric('a', '', '', lambda logits, labels: 1.0)",
+        "def outer(x):\n    return lambda logits, labels: x\nfound = Metric('a', '', '', outer(1.0))",
+        "class Mine(Classification):\n    def inputs(self, images, labels):\n        return 1.0\nfound = Mine()",
+    ):
+        (digest,) = in_notebook(text).values()
+        assert digest in in_notebook(text, lines_before=3).values()
+        assert digest not in in_notebook(text.replace("1.0", "5.0")).values()
 
 
 def test_failed_networks_are_evaluated_again_on_request(finished: Path, data: Path, tmp_path: Path) -> None:

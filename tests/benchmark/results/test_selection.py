@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import benchmark.results.runner
@@ -198,3 +199,35 @@ def test_commands_of_texts_and_limits_of_families_can_be_parsed(tmp_path: Path, 
         run_command.add_arguments(parser.add_subparsers())
         parsed = parser.parse_args(["run", *shlex.split(command)[2:]])
         assert parsed.limit == [("family", 1)]
+
+
+def test_noise_is_the_same_as_an_integer(data: Path, tmp_path: Path, evaluated: list[int]) -> None:
+    for noise in ([1.0], [1], [np.float32(1)]):
+        run(["random"], ["test"], data=data, out=tmp_path, limit=2, machine=Machine(workers=1), noise=noise)
+    assert evaluated == [0, 1]
+    assert described(tmp_path)["networks"] == 2
+
+
+def test_images_with_the_name_of_another_set_do_not_replace_it(
+    data: Path, tmp_path: Path, evaluated: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three names for loaders that return images of the name "digits", and one for those with a name of their own."""
+    (tmp_path / "of_user_images.py").write_text(
+        "from dataclasses import replace\nfrom deepnets.data import load_images\n"
+        "def load(split, **options):\n    return load_images('digits', split, **options)\n"
+        "def named(split, **options):\n    return replace(load(split, **options), name='own')\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    options: dict[str, Any] = {"data": data, "out": tmp_path / "out", "machine": Machine(workers=1), "limit": 1}
+    for images in ("digits", "of_user_images:load", "of_user_images:named"):
+        run(["random"], ["test"], images, **options)
+    results = read_results(tmp_path / "out")
+    assert sorted(results.rows["images"]) == ["digits", "of_user_images:load", "own"]
+    assert results.disagreements() == []
+
+
+def test_data_of_different_sizes_disagree(tmp_path: Path) -> None:
+    rows = [made.row(name, name, "test", 0, 50.0) for name in "ab"]
+    runs = {name: made.run(name, "test", 1, num_images=size) for name, size in (("a", 299), ("b", 32))}
+    found = read_results(made.write(tmp_path, rows, runs)).disagreements()
+    assert found == ["digits: predictors were evaluated on different data (the numbers or digests differ)."]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from torch import nn
 
 from benchmark.training import SGDRecipe, Trained, train_network
 from deepnets.support import CheckpointError
-from ghn_model.checkpoints import write_tensors
+from ghn_model.checkpoints import TensorFile, write_tensors
 from tests.benchmark.training.test_protocols import EVERYTHING, HAVE_TIMM, cell_network, needs_timm
 from tests.benchmark.training.test_trainer import made, same, toy
 
@@ -73,6 +75,33 @@ def test_states_of_other_trainings_are_not_used(tmp_path: Path) -> None:
         assert same(wanted.state, found.state)
 
 
+def test_states_of_other_networks_or_images_are_not_used(tmp_path: Path) -> None:
+    path, data = tmp_path / "state", made(64)
+    interrupted_after(2, toy(), RECIPE, path)
+    relabelled = replace(data, labels=data.labels.flip(0))
+    brighter = replace(data, images=data.images + 1)
+    linear = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))
+    for model, images in ((toy(seed=1), data), (linear, data), (toy(), relabelled), (toy(), brighter)):
+        wanted = train_network(model, images, RECIPE)
+        found = train_network(model, images, RECIPE, state_file=path, save_seconds=1e9)
+        assert same(wanted.state, found.state)
+
+
+def test_states_of_earlier_versions_do_not_tell_initial_values_and_images(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    interrupted_after(2, toy(), RECIPE, path)
+    file = TensorFile(path)
+    about = {name: value for name, value in json.loads(file.metadata["about"]).items() if name not in ("start", "data")}
+    texts = {name: text for name, text in file.metadata.items() if name in ("format", "state")}
+    write_tensors(path, file.tensors, {**texts, "about": json.dumps(about)})
+    epochs: list[float] = []
+    train_network(toy(), made(64), RECIPE, state_file=path, each_epoch=lambda row: epochs.append(row["epoch"]))
+    assert epochs == [3, 4, 5]
+    write_tensors(path, file.tensors, {**texts, "about": json.dumps({**about, "task": "hinge"})})
+    train_network(toy(), made(64), RECIPE, state_file=path, each_epoch=lambda row: epochs.append(row["epoch"]))
+    assert epochs == [3, 4, 5, 1, 2, 3, 4, 5]
+
+
 def test_states_are_saved_no_more_often_than_asked_for(tmp_path: Path) -> None:
     train_network(toy(), made(64), RECIPE, state_file=tmp_path / "folder" / "state", save_seconds=1e9)
     assert not (tmp_path / "folder").exists()
@@ -82,7 +111,6 @@ def test_states_are_saved_no_more_often_than_asked_for(tmp_path: Path) -> None:
 def test_damaged_states(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "state"
     interrupted_after(2, toy(), RECIPE, path)
-    model: nn.Module = toy()
     content = bytearray(path.read_bytes())
     if kind == "text":
         path.write_text("no tensors")
@@ -92,7 +120,10 @@ def test_damaged_states(kind: str, tmp_path: Path) -> None:
         content[-100] ^= 1
         path.write_bytes(content)
     else:
-        model = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))
+        other = tmp_path / "other"
+        interrupted_after(2, nn.Sequential(nn.Flatten(), nn.Linear(3072, 10)), RECIPE, other)
+        texts = {name: TensorFile(path).metadata[name] for name in ("format", "about", "state")}
+        write_tensors(path, TensorFile(other).tensors, texts)
     messages = {"text": "is damaged", "other": "is not the state of a training", "flipped": "does not match its SHA"}
     with pytest.raises(CheckpointError, match=messages.get(kind, "does not fit the training .*; remove it")):
-        train_network(model, made(64), RECIPE, state_file=path)
+        train_network(toy(), made(64), RECIPE, state_file=path)

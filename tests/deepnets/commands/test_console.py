@@ -145,6 +145,12 @@ def test_the_command_that_is_stored_with_results(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(sys, "argv", ["/home/me/.venv/bin/deepnets", "bench", "--out", "a b"])
     monkeypatch.delattr(sys.modules["__main__"], "__spec__", raising=False)
     assert started_by() == "deepnets bench --out 'a b'"
+    for world_size, per_node, options in ((2, 2, "--nproc-per-node 2"), (6, 3, "--nnodes 2 --nproc-per-node 3")):
+        monkeypatch.setenv("WORLD_SIZE", str(world_size))
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", str(per_node))
+        assert started_by() == f"torchrun {options} -m deepnets bench --out 'a b'"
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert started_by() == "deepnets bench --out 'a b'"
     monkeypatch.setattr(sys, "argv", ["pytest"])
     assert started_by() == ""
 

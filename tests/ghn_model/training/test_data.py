@@ -16,6 +16,8 @@ from deepnets import DeepNets1M
 from deepnets.data import ImageFolders
 from deepnets.support import ConfigError, FormatError
 from ghn_model import GHN
+from ghn_model.training import Recipe
+from ghn_model.training.examples import examples_of_process
 from ghn_model.training.images import FolderStream, ImageStream
 from ghn_model.training.meta_batches import DrawnNetworks, MetaBatch, meta_batches
 from tests.support.training_runs import small_config, stream
@@ -149,6 +151,32 @@ def test_folders_resume_at_any_step(workers: int) -> None:
             assert torch.equal(images, whole[step][0])
             assert torch.equal(labels, whole[step][1])
     assert torch.equal(stream.at(3)[0], whole[3][0])  # steps may also be repeated
+
+
+def test_processes_decode_the_images_of_their_networks_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are the rows of the whole step; with shared images, these are all of them."""
+    recipe = Recipe(meta_batch_size=2, batch_size=3, share_images=False)
+    whole = [FolderStream(folders(), 6, seed=1).at(step) for step in range(3)]
+    decoded: list[int] = []
+    real = MadeUpFolders.decode
+
+    def decode(self: MadeUpFolders, row: int, *arguments: Any, **options: Any) -> Tensor:
+        decoded.append(row)
+        return real(self, row, *arguments, **options)
+
+    monkeypatch.setattr(MadeUpFolders, "decode", decode)
+    for rank in range(2):
+        stream = FolderStream(folders(), 6, seed=1)
+        for step, (images, labels) in enumerate(whole):
+            own = slice(3 * rank, 3 * rank + 3)
+            found = examples_of_process(stream, step, recipe, rank, world_size=2)
+            assert torch.equal(found[0], images[own])
+            assert torch.equal(found[1], labels[own])
+    assert len(decoded) == 2 * 3 * 3
+    shared = examples_of_process(stream, 1, recipe.replace(share_images=True), 1, world_size=2)
+    assert torch.equal(shared[0], whole[1][0])
+    with pytest.raises(ConfigError, match="images: 4 per step, expected 6"):
+        examples_of_process(FolderStream(folders(), 4), 0, recipe, 0, 2)
 
 
 def test_folders_show_every_image_once_per_epoch() -> None:

@@ -37,7 +37,7 @@ class Run:
         self.averages = [parameter.detach().clone() + 1 for parameter in self.model.parameters()]
         self.extra = {"totals": torch.arange(5.0)}
         self.path = folder / "state.safetensors"
-        save_state(self.path, *self.parts, Progress(7, 1.5, 2, 3.5), {"seed": 0})  # type: ignore[arg-type]
+        save_state(self.path, *self.parts, Progress(7, 1.5, 2, 3.5, 14), {"seed": 0})  # type: ignore[arg-type]
 
     @property
     def parts(self) -> tuple[Any, ...]:
@@ -72,7 +72,7 @@ def test_a_state_is_restored(tmp_path: Path) -> None:
         for tensor in (*run.model.state_dict().values(), *run.averages, *run.extra.values()):
             tensor.zero_()
         run.optimizer.state.clear()
-        assert load_state(run.path, *run.parts) == (7, 1.5, 2, 3.5)
+        assert load_state(run.path, *run.parts) == (7, 1.5, 2, 3.5, 14)
         assert all(map(torch.equal, before, run.numbers()))
         assert read_identity(run.path) == {"seed": 0}
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from deepnets import DeepNets1M
 from ghn_model.__main__ import main
 from ghn_model.training import Distributed, profile_training
+from ghn_model.training.meta_batches import DrawnNetworks
 from ghn_model.training.objective import Objective
 from ghn_model.training.profiling import WARMUP_STEPS
 from ghn_model.training.step_parts import PARTS
@@ -50,7 +51,7 @@ def test_the_command_prints_tables_and_writes_files(
 
 @pytest.mark.slow
 def test_parts_cover_a_step(corpus: Path) -> None:
-    recipe = small_recipe()
+    recipe = small_recipe(meta_batch_size=1)
     found = profile_training(
         small_config(),
         recipe,
@@ -61,9 +62,28 @@ def test_parts_cover_a_step(corpus: Path) -> None:
         profiled_steps=1,
     )
     assert (found.steps, found.kernels, found.kernel_ms) == (2, 0, 0)
-    assert found.networks_per_s == pytest.approx(2 * 1000 / found.step_ms)
+    assert found.networks_per_s == pytest.approx(1000 / found.step_ms)
     assert all(milliseconds >= 0 for milliseconds in found.parts.values())
     assert "Self CPU" in found.table
+
+
+def test_networks_of_incomplete_meta_batches_are_counted(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, counts = Objective.backward, []
+
+    def backward(self: Objective, hypernetwork: Any, batch: Any, *arguments: Any, **options: Any) -> Any:
+        counts.append(len(batch.graphs))
+        return real(self, hypernetwork, batch, *arguments, **options)
+
+    monkeypatch.setattr(Objective, "backward", backward)
+    recipe = small_recipe(meta_batch_size=3)
+    nets = DeepNets1M(corpus)
+    fitting = DrawnNetworks(nets, recipe.max_params, recipe.max_nodes).indices
+    nets = DeepNets1M(corpus, num_nets=int(fitting[3]) + 1)
+    arguments = small_config(), recipe, stream(recipe.images_per_step), nets
+    found = profile_training(*arguments, distributed=Distributed("cpu"), steps=3, profiled_steps=1)
+    timed = sum(counts[WARMUP_STEPS : WARMUP_STEPS + 3])
+    assert timed == 1 + 3 + 1
+    assert found.networks_per_s == pytest.approx(timed / (3 * found.step_ms / 1000))
 
 
 @pytest.mark.slow

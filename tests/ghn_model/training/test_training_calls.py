@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,10 @@ from PIL import Image
 from deepnets import ConfigError, DeepNets1M
 from ghn_model import describe
 from ghn_model.__main__ import main
-from ghn_model.training import Budget, CheckpointPolicy, Distributed, image_stream, train, trainer
+from ghn_model.training import Budget, CheckpointPolicy, Distributed, Validation, image_stream, train, trainer
+from ghn_model.training.log import Stopwatch
+from ghn_model.training.meta_batches import DrawnNetworks
+from ghn_model.training.objective import Objective, Outcome
 from tests.support.training_runs import command, run, small_config, small_recipe, stream, tensors, train_here
 
 NO_TIME = 1e-9  # minutes; at least one step is always done
@@ -132,3 +137,45 @@ def test_a_finished_state_without_its_weights_is_saved_again(
     assert describe(path).metadata["steps"] == 1
     train_here(corpus, tmp_path, steps=2)
     assert describe(path).metadata["steps"] == 2
+
+
+def test_networks_of_incomplete_meta_batches_are_counted(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the curve, the metadata and the rates of the log: a step has as many networks as there are."""
+    real, counts = Objective.backward, []
+
+    def backward(self: Objective, hypernetwork: Any, batch: Any, *arguments: Any, **options: Any) -> Outcome:
+        counts.append(len(batch.graphs))
+        return real(self, hypernetwork, batch, *arguments, **options)
+
+    def metrics(self: Stopwatch, examples: str = "images") -> dict[str, float]:
+        found = measured(self, examples)
+        networks_per_s.append(found["data_wait"] / self._waits * sum(counts))  # data_wait is a share of the same time
+        return found
+
+    measured, networks_per_s = Stopwatch.metrics, []
+    monkeypatch.setattr(Stopwatch, "metrics", metrics)
+    monkeypatch.setattr(Objective, "backward", backward)
+    recipe = small_recipe(meta_batch_size=3)
+    images = stream(recipe.images_per_step)
+    fitting = DrawnNetworks(DeepNets1M(corpus), recipe.max_params, recipe.max_nodes).indices
+    nets = DeepNets1M(corpus, num_nets=int(fitting[3]) + 1)
+    path = train(
+        tmp_path,
+        small_config(),
+        recipe,
+        images,
+        nets,
+        budget=Budget(steps=4),
+        checkpoints=CheckpointPolicy(log_steps=4),
+        validation=Validation([nets[int(fitting[0])]], [images.at(0)]),
+        distributed=Distributed("cpu"),
+        quiet=True,
+    )
+    assert sum(counts) == 8  # two passes through four networks
+    assert describe(path).metadata["networks"] == 8
+    (row,) = csv.DictReader((tmp_path / "curve.csv").open())
+    assert row["networks"] == "8"
+    (logged,) = csv.DictReader((tmp_path / "log.csv").open())
+    assert float(logged["networks_per_s"]) == pytest.approx(networks_per_s[0], rel=1e-4)

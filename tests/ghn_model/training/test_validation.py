@@ -93,6 +93,18 @@ def test_rows_after_the_resumed_step_are_removed(corpus: Path, tmp_path: Path, v
     assert rows[-1]["top1"] != "99"
 
 
+def test_a_finished_run_is_validated_later(corpus: Path, tmp_path: Path, validation: Validation) -> None:
+    """Once, with the same result as during the training, and without changing its files."""
+    options = {"options": {"validation": validation}}
+    train_here(corpus, tmp_path / "whole", steps=1, **options)
+    before = train_here(corpus, tmp_path / "later", steps=1).read_bytes()
+    for _ in range(2):
+        after = train_here(corpus, tmp_path / "later", steps=1, **options)
+        names = ("step", "networks", "top1", "standard_error", "failed")
+        assert columns(curve(tmp_path / "later"), *names) == columns(curve(tmp_path / "whole"), *names)
+    assert after.read_bytes() == before
+
+
 def test_accuracies_are_those_of_the_averaged_weights(corpus: Path, tmp_path: Path, validation: Validation) -> None:
     path = train_here(corpus, tmp_path, steps=4, ema_decay=0.5, lr=0.05, options={"validation": validation})
     ghn = GHN.from_pretrained(path)
@@ -209,7 +221,7 @@ def test_init_with_another_number_of_classes(corpus: Path, tmp_path: Path) -> No
 
 
 def test_states_of_the_previous_version_resume(corpus: Path, tmp_path: Path) -> None:
-    """Old names in the recipe, no names of later fields, and no processor time."""
+    """Old names in the recipe, no names of later fields, no processor time, and no number of networks."""
     out = tmp_path / "old"
     later = {"beta2": 0.999, "network_norm": "none", "low_resolution": 0.0, "share_images": True}
     train_here(corpus, out, steps=2, **later)
@@ -228,12 +240,13 @@ def test_states_of_the_previous_version_resume(corpus: Path, tmp_path: Path) -> 
     for name in later:
         del recipe[name]
     about["recipe"] = {**recipe, "compile": False, "channels_last": True}
-    moment = {name: value for name, value in json.loads(texts["moment"]).items() if name != "core_seconds"}
+    later_numbers = {"core_seconds", "networks"}
+    moment = {name: value for name, value in json.loads(texts["moment"]).items() if name not in later_numbers}
     texts |= {"about": json.dumps(about), "moment": json.dumps(moment)}
     content = tensors(out / "state.safetensors")
     save_file(content, out / "state.safetensors", {**texts, DIGEST: content_digest(content, texts)})
     path = train_here(corpus, out, steps=3, **later)
-    assert describe(path).metadata["steps"] == 3
+    assert (describe(path).metadata["steps"], describe(path).metadata["networks"]) == (3, 6)
     assert "lr" in describe(path).metadata["recipe"]
 
 
