@@ -206,14 +206,12 @@ def score(
 
 def _value(metric: Metric, total: float, seen: int, nonfinite: int) -> float:
     """Return a metric from the sum over the images with finite outputs; the others count with its worst value."""
-    worst = math.nan if metric.worst is None else metric.worst
     if not nonfinite:
         return metric.value(total / seen)
-    if metric.from_mean is None:
-        return metric.value((total + worst * nonfinite) / seen)
+    if metric.from_mean is None:  # as below, without rounding
+        return metric.value((total + (math.nan if metric.worst is None else metric.worst) * nonfinite) / seen)
     finite = seen - nonfinite
-    value = metric.value(total / finite) if finite else 0.0
-    return (value * finite + worst * nonfinite) / seen  # the worst value is one of the metric, not of its scores
+    return metric.with_failures(metric.value(total / max(1, finite)), finite, nonfinite)
 
 
 def _scored(metric: Metric, logits: Tensor, labels: Tensor) -> Tensor:

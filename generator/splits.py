@@ -9,8 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from deepnets.architecture import MAX_STEPS
-from deepnets.architecture.vocabulary import MAX_CELLS
+from deepnets.architecture import MAX_CELLS, MAX_STEPS
 from deepnets.support import ConfigError, at_least, checked_integer
 
 __all__ = ["EVALUATION", "SPLITS", "Rules", "SplitSpec", "split_spec"]

@@ -219,10 +219,10 @@ def _command(about: Mapping[str, Any], call: str, name: str) -> str:
         words = ["deepnets", "bench", "--predictors", spec, "--splits", str(about["split"])]
         stated = stated_options(about)
         root = "/" if stated.get("images", "digits") != "digits" else None
-        options = {next(iter(stated)): None, "image_root": root, "limit": about.get("limit"), **stated}
-        for name, value in options.items():
-            if value and (name, value) != ("batch_size", BATCH_SIZE):
-                words += [f"--{name.replace('_', '-')}", str(value)]
+        data, *others = stated.items()
+        for option, value in (data, ("image_root", root), ("limit", about.get("limit")), *others):
+            if value and (option, value) != ("batch_size", BATCH_SIZE):
+                words += [f"--{option.replace('_', '-')}", str(value)]
     return " ".join(
         call if word == spec or word.endswith(f"={spec}") else portable(shlex.quote(word)) for word in words
     )

@@ -11,9 +11,7 @@ from typing import Any
 
 from deepnets.support import ConfigError, is_of_user, with_imports
 
-__all__ = ["begins_with", "check_label", "first_line", "is_of_own_code", "source_digest"]
-
-_TOOLKIT = ("deepnets", "ghn_model", "benchmark", "generator")
+__all__ = ["begins_with", "check_label", "first_line", "source_digest"]
 
 
 def check_label(label: str) -> None:
@@ -25,17 +23,6 @@ def check_label(label: str) -> None:
     """
     if not label.strip() or len(label) > 80 or not label.isprintable():
         raise ConfigError(f"predictor: {label!r} cannot be a label; expected up to 80 printable characters")
-
-
-def is_of_own_code(module: str) -> bool:
-    """Return whether an imported module has a file, and belongs neither to this toolkit nor to an installed package.
-
-    Examples
-    --------
-    >>> is_of_own_code("math"), is_of_own_code("numpy"), is_of_own_code("benchmark")
-    (False, False, False)
-    """
-    return module.partition(".")[0] not in _TOOLKIT and is_of_user(module)
 
 
 def source_digest(module: str, found: Any = None) -> str:
@@ -53,7 +40,7 @@ def source_digest(module: str, found: Any = None) -> str:
     The digest; that of the file alone if the module imports no others; empty if there is no file.
     """
     own = getattr(inspect.getmodule(found), "__name__", module)
-    names = {module, *filter(is_of_own_code, with_imports([module, own]))}
+    names = with_imports([module, own] if is_of_user(own) else [module])
     files = [getattr(sys.modules.get(name), "__file__", None) for name in sorted(names)]
     digests = [hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in files if file and Path(file).is_file()]
     return hashlib.sha256("".join(digests).encode()).hexdigest() if len(digests) > 1 else "".join(digests)

@@ -82,8 +82,9 @@ class Cell:
     split_size
         Number of networks of the split; 0 if it is not known.
     corpus
-        Digest of the corpus file, or version of the library, followed by the digest of the data of runs that state one;
-        empty if it is not known.  Cells in which it differs are not compared.
+        Digest of the corpus file, or version of the library; empty if it is not known.
+    data
+        Digest of the data, if the run states one.
     """
 
     rows: pd.DataFrame
@@ -93,6 +94,11 @@ class Cell:
     batch_size: int
     split_size: int
     corpus: str = ""
+    data: str = ""
+
+    def is_comparable(self, other: Cell) -> bool:
+        """Return whether networks and data are the same, as far as both cells state them."""
+        return self.corpus == other.corpus and (self.data == other.data or not (self.data and other.data))
 
     @cached_property
     def summary(self) -> Summary:
@@ -229,6 +235,8 @@ class Board:
         }
         if len({(cell.corpus, frozenset(cell.rows["index"])) for cell in cells.values()}) > 1:
             return None
+        if len({cell.data for cell in cells.values() if cell.data}) > 1:
+            return None
         cells = {predictor: cell for predictor, cell in cells.items() if len(cell.values)}
         if len(cells) < 2 or full < 2:
             return None
@@ -256,7 +264,7 @@ class Board:
             for second in scores:
                 if first != second:
                     a, b = scores[first].align(scores[second], join="inner")
-                    same = len(a) if self.cells[first, column].corpus == self.cells[second, column].corpus else 0
+                    same = len(a) if self.cells[first, column].is_comparable(self.cells[second, column]) else 0
                     rates[first, second] = (float((a > b).mean()) if same else math.nan), same
         return rates
 

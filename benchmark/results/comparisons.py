@@ -256,7 +256,7 @@ def compare_pairs(board: Board, column: Column) -> dict[tuple[str, str], Compari
     found = {}
     for first, second in combinations(here, 2):
         cell, other = (board.cells[predictor, column] for predictor in (first, second))
-        if cell.corpus != other.corpus:
+        if not cell.is_comparable(other):
             continue
         comparison = compare(cell.rows, other.rows, board.metric(column))
         if comparison.networks:

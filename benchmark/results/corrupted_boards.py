@@ -114,6 +114,7 @@ def _mean(cells: list[Cell]) -> Cell | None:
         first.batch_size,
         first.split_size,
         first.corpus,
+        first.data,
     )
 
 

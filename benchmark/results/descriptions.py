@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import importlib.metadata
 import platform
 import shlex
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from types import CodeType
 from typing import Any
 
 import torch
 
 from benchmark.accuracy import BATCH_SIZE
 from benchmark.evaluation import Machine
-from benchmark.evaluation.predictor_texts import is_of_own_code, source_digest
+from benchmark.evaluation.predictor_texts import source_digest
 from benchmark.metrics import Metric
+from benchmark.results.code_texts import describe_code
 from deepnets.data import parse_name
 from deepnets.families import PREFIX, split_of
-from deepnets.support import is_attribute
+from deepnets.support import is_attribute, is_of_user
 
 __all__ = [
     "covering",
@@ -35,9 +36,6 @@ __all__ = [
 PACKAGES = ("torch", "numpy", "torchvision", "timm")
 """Packages whose versions are stored with a run."""
 
-
-_DEPTH = 8
-"""Levels of code inside of code that are described; functions can refer to themselves."""
 
 _STATED = ("task", "tokenizer", "sequence_length", "vocabulary", "batch_size", "seed")
 """Options of the command that descriptions state beside the data."""
@@ -176,8 +174,8 @@ def sources(images: str, networks: str, others: Iterable[Any]) -> dict[str, str]
 
     Returns
     -------
-    The digest of each module by its name; those of functions and classes of a script or notebook (`__main__`) by the
-    names of metrics and classes.
+    The digest of each module by its name; those of functions and classes of a script or notebook (`__main__`), and of
+    `functools.partial`, by the names of metrics and classes.
 
     Examples
     --------
@@ -191,48 +189,28 @@ def sources(images: str, networks: str, others: Iterable[Any]) -> dict[str, str]
     modules = {text.partition(":")[0] for text in texts if is_attribute(text) and parse_name(text) is None}
     lasting, passing = set(), {}
     for name, code in _code_of(others):
-        module = str(code.__module__)
-        if module == "__main__":  # of a script, whose other lines change often, or of a notebook, which has no file
-            passing[name] = hashlib.sha256(_text_of(code).encode()).hexdigest()
-        elif is_of_own_code(module):
+        module = _module_of(code)
+        if module == "__main__" or isinstance(code, functools.partial):  # of a script, whose other lines change often
+            passing[name] = hashlib.sha256(describe_code(code).encode()).hexdigest()
+        if module != "__main__" and is_of_user(module):
             lasting.add(module)
     digests = {module: source_digest(module) for module in sorted(modules | lasting)}
     return {name: digest for name, digest in (digests | passing).items() if digest}
 
 
 def _code_of(found: Iterable[Any]) -> Iterator[tuple[str, Any]]:
-    """Iterate over the functions of metrics and the classes of tasks, each with a name."""
+    """Iterate over the functions of metrics, and tasks, each with a name."""
     for each in found:
         if isinstance(each, Metric):
-            for name in ("score", "from_mean"):
-                function = getattr(each, name)
-                function = getattr(function, "func", function)  # of functools.partial
-                yield f"{each.name}.{name}", function if hasattr(function, "__code__") else type(function)
+            yield from ((f"{each.name}.{name}", getattr(each, name)) for name in ("score", "from_mean"))
         elif not isinstance(each, str):
-            yield type(each).__qualname__, type(each)
+            yield type(each).__qualname__, each
 
 
-def _text_of(value: Any, depth: int = 0) -> str:
-    """Describe the code and the constants of a function or class, without its place in a file."""
-    parts: Iterable[Any] = ()
-    value = getattr(value, "__func__", getattr(value, "fget", value))  # of methods and properties
-    if isinstance(value, CodeType):
-        parts = (value.co_code, value.co_names, value.co_consts)
-    elif isinstance(value, type):
-        parts = [part for part in vars(value).items() if not part[0].startswith("__") or callable(part[1])]
-    elif hasattr(value, "__code__"):
-        cells = tuple(cell.cell_contents for cell in value.__closure__ or ())
-        parts = (value.__code__, value.__defaults__, value.__kwdefaults__, cells)
-    elif isinstance(value, Mapping):
-        parts = value.items()
-    elif isinstance(value, tuple | list):
-        parts = value
-    elif isinstance(value, frozenset):
-        parts = sorted(value, key=repr)
-    elif isinstance(value, str | bytes | int | float | None):
-        return repr(value)
-    inner = ", ".join(_text_of(part, depth + 1) for part in parts) if depth < _DEPTH else ""
-    return f"{type(value).__qualname__}({inner})"
+def _module_of(value: Any) -> str:
+    """Return the name of the module of a function or a class, or of the class of an object."""
+    value = getattr(value, "func", value)  # of functools.partial
+    return str((value if hasattr(value, "__code__") or isinstance(value, type) else type(value)).__module__)
 
 
 def package_versions() -> dict[str, str]:

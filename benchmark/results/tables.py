@@ -26,6 +26,10 @@ from deepnets.support import ConfigError, MissingDataError
 __all__ = ["Failures", "Results", "has_metric", "leaderboard", "read_results"]
 
 
+_DEFAULT_OPTIONS = {"tokenizer": "bytes", "sequence_length": 64}
+"""Options of texts that commands state, and Python programs need not."""
+
+
 class Failures(NamedTuple):
     """Networks for which a predictor failed with the same reason, up to numbers in it.
 
@@ -155,7 +159,8 @@ class Results:
             run_size=len(rows) + missing if found else 0,
             batch_size=_count(about.get("batch_size")),
             split_size=max(split_size, len(rows)) if len(found) > 1 else split_size,
-            corpus=" ".join(filter(None, (corpus_of(about), str(about.get("data_digest") or "")))),
+            corpus=corpus_of(about),
+            data=str(about.get("data_digest") or ""),
         )
 
     @property
@@ -168,15 +173,16 @@ class Results:
         found = []
         digests: dict[str, set[str]] = {}
         corpora: dict[str, set[str]] = {}
-        contents: dict[tuple[str, ...], set[tuple[int, str]]] = {}
+        contents: dict[tuple[str, ...], set[str]] = {}
         for name, run in self.runs.items():
             if name in self.counted:
                 predictor = run.get("predictor")
                 if isinstance(predictor, dict) and predictor.get("digest"):
                     digests.setdefault(str(predictor.get("label")), set()).add(str(predictor["digest"]))
-                data = (run.get("images"), run.get("part"), run.get(CORRUPTION), self.settings[name])
-                content = _count(run.get("num_images")), str(run.get("data_digest"))
-                contents.setdefault(tuple(map(str, data)), set()).add(content)
+                for value in (_count(run.get("num_images")), run.get("data_digest")):
+                    if value:  # runs of earlier versions do not state both
+                        data = run.get("images"), run.get("part"), run.get(CORRUPTION), self.settings[name], type(value)
+                        contents.setdefault(tuple(map(str, data)), set()).add(str(value))
                 if corpus := corpus_of(run):
                     corpora.setdefault(str(run.get("split")), set()).add(corpus)
         for images in sorted({images for (images, *_), them in contents.items() if len(them) > 1}):
@@ -281,6 +287,8 @@ def _metric_of(about: Mapping[str, Any], rows: pd.DataFrame) -> str:
 def _setting(about: Mapping[str, Any]) -> dict[str, str]:
     """Return what a run states about its task, as texts; the file of the runs is not trusted."""
     options = about.get("data_options")
+    if isinstance(options, dict):
+        options = {name: value for name, value in options.items() if value != _DEFAULT_OPTIONS.get(name)}
     stated = {"task": about.get("task") or "classification", "metric": about.get("metric")}
     stated |= options if isinstance(options, dict) else {}
     return {str(name): str(value) for name, value in stated.items() if value not in (None, "")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,11 @@ from ghn_model.checkpoints import TensorFile, content_digest, write_tensors
 __all__ = ["SAVE_SECONDS", "Progress", "data_digest"]
 
 _FORMAT = "deepnets1m training state"
+
+ROUNDING = 1e-3
+"""Largest difference between initial values that counts as rounding, as a share of the norm of a tensor."""
+
+log = logging.getLogger(__name__)
 
 _ADDED = ("start", "data")
 """What states of earlier versions do not tell."""
@@ -42,6 +48,34 @@ def data_digest(images: Images | None) -> str | None:
         return content_digest({"labels": torch.as_tensor(images.labels)}, {"names": names})
     found = getattr(images, "digest", getattr(images, "fingerprint", None))  # texts have a `digest`
     return found if isinstance(found, str) else None
+
+
+def _sketch(net: nn.Module) -> dict[str, list[float]]:
+    """Return two numbers for each tensor of a network: its projection on a fixed vector, and its norm.
+
+    They tell other initial values apart, and not those that differ by rounding, such as values that a hypernetwork
+    predicts with another number of threads.
+    """
+    found = {}
+    for name, value in net.state_dict().items():
+        if isinstance(value, Tensor) and not value.is_complex():
+            flat = value.detach().cpu().double().flatten()
+            direction = torch.arange(1, len(flat) + 1, dtype=torch.float64).cos_()
+            found[name] = [float(flat @ direction), float(flat.norm())]
+    return found
+
+
+def _is_close(one: Any, other: Any) -> bool:
+    """Return whether sketches are of the same values, up to rounding; the first is not trusted."""
+    if not isinstance(one, dict) or not isinstance(other, dict) or one.keys() != other.keys():
+        return bool(one == other)
+    for name, (projection, norm) in other.items():
+        found = one[name]
+        if not (isinstance(found, list) and len(found) == 2 and all(type(number) is float for number in found)):
+            return False
+        if max(abs(found[0] - projection), abs(found[1] - norm)) > ROUNDING * norm:
+            return False
+    return True
 
 
 class Progress:
@@ -76,8 +110,7 @@ class Progress:
         seconds: float = SAVE_SECONDS,
     ) -> None:
         if path is not None:
-            tensors = {name: value for name, value in net.state_dict().items() if isinstance(value, Tensor)}
-            about = {**about, "start": content_digest(tensors, {})}
+            about = {**about, "start": _sketch(net)}
         self.path, self.about, self.seconds = path, json.dumps(about, sort_keys=True), seconds
         self.net, self.optimizer, self.generators, self.device = net, optimizer, generators, device
         self._saved = time.monotonic()
@@ -100,6 +133,9 @@ class Progress:
         if file.metadata.get("format") != _FORMAT:
             raise CheckpointError(f"{self.path}: is not the state of a training; remove it, or choose another folder")
         if not self._is_of_this_training(file.metadata.get("about", "")):
+            log.warning(
+                "%s: is the state of a training with other settings, data or initial values; starts again", self.path
+            )
             return []
         file.check()
         try:
@@ -160,7 +196,10 @@ class Progress:
             saved = parse_json(text)
         except ValueError:
             return False
-        return isinstance(saved, dict) and {name: about[name] for name in _ADDED if name in about} | saved == about
+        if not isinstance(saved, dict):
+            return False
+        saved = {name: about[name] for name in _ADDED if name in about} | saved
+        return _is_close(saved.pop("start", None), about.pop("start", None)) and saved == about
 
     def _restore(self, tensors: Mapping[str, Tensor], optimizer: dict[str, Any]) -> None:
         states: dict[int, dict[str, Any]] = {int(index): dict(v) for index, v in optimizer["numbers"].items()}

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from deepnets.architecture.network import Network as Network
     from deepnets.architecture.vocabulary import IMAGE_SIZES as IMAGE_SIZES
     from deepnets.architecture.vocabulary import LANGUAGE_NODE_TYPES as LANGUAGE_NODE_TYPES
+    from deepnets.architecture.vocabulary import MAX_CELLS as MAX_CELLS
     from deepnets.architecture.vocabulary import MAX_IMAGE_SIZE as MAX_IMAGE_SIZE
     from deepnets.architecture.vocabulary import MAX_STEPS as MAX_STEPS
     from deepnets.architecture.vocabulary import MIN_IMAGE_SIZE as MIN_IMAGE_SIZE
@@ -108,6 +109,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "IMAGE_SIZES",
             "LANGUAGE_NODE_TYPES",
             "MAX_IMAGE_SIZE",
+            "MAX_CELLS",
             "MAX_STEPS",
             "MIN_IMAGE_SIZE",
             "NODE_TYPES",

@@ -40,8 +40,8 @@ class MetaBatchSampler:
     ----------
     position
         Number of meta-batches yielded so far, including those that workers of a `DataLoader` hold ready.  To resume
-        training, set it to the number of meta-batches that have been used; the other arguments, also `world_size`, must
-        be the same.
+        training, set it to the number of meta-batches that have been used.  The same meta-batches follow if the other
+        arguments, also `world_size`, are the same.
 
     Yields
     ------

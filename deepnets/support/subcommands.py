@@ -175,7 +175,7 @@ def started_by() -> str:
         return ""
     processes = {name: os.environ.get(name, "") for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE")}
     world_size, per_node = (int(value) if value.isdecimal() else 1 for value in processes.values())
-    if world_size > 1:
+    if world_size > 1 and "TORCHELASTIC_RUN_ID" in os.environ:  # SLURM and others set WORLD_SIZE, too
         nodes = world_size // max(1, per_node)
         start = ["torchrun", *(["--nnodes", str(nodes)] if nodes > 1 else []), "--nproc-per-node", str(per_node), "-m"]
     else:

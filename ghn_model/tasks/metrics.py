@@ -136,6 +136,31 @@ class Metric:
             return math.nan
         return found if math.isfinite(found) else math.nan
 
+    def with_failures(self, value: float, count: int, failures: int) -> float:
+        """Return the value of examples of which some have outputs that are not finite; they count with `worst`.
+
+        Parameters
+        ----------
+        value
+            Value of the metric over the other examples; ignored if there are none.
+        count, failures
+            Number of the others, and of those with outputs that are not finite.
+
+        Returns
+        -------
+        The mean of `value` and `worst`, weighted by the numbers of examples; NaN with failures and without `worst`.
+
+        Examples
+        --------
+        >>> METRICS["top1"].with_failures(50.0, 3, 1), METRICS["perplexity"].with_failures(50.0, 3, 1)
+        (37.5, nan)
+        """
+        if not failures:
+            return value
+        if self.worst is None:
+            return math.nan
+        return ((value * count if count else 0.0) + self.worst * failures) / (count + failures)
+
 
 METRICS: Registry[Metric] = Registry("metric")
 """All metrics, by name."""

@@ -18,7 +18,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from deepnets.support import ConfigError, TrainingError, is_out_of_memory
+from deepnets.support import ConfigError, TrainingError, in_one_line, is_out_of_memory
 
 __all__ = ["Distributed", "LostProcessError", "joined"]
 
@@ -271,7 +271,8 @@ def _collective() -> Iterator[None]:
     except RuntimeError as error:
         if is_out_of_memory(error):
             raise
-        raise LostProcessError("another process of the training has ended, or cannot be reached") from error
+        reason = in_one_line(error)
+        raise LostProcessError(f"another process of the training has ended, or cannot be reached: {reason}") from error
 
 
 def _variable(name: str, default: int) -> int:

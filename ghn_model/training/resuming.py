@@ -128,7 +128,7 @@ def match_identity(state_path: Path, hypernetwork: nn.Module, identity: dict[str
         if name == "recipe":  # the memory format does not change what is trained, and epochs are a budget
             before, now = ({**(values or {}), "channels_last": None, "epochs": None} for values in (before, now))
         if name in CHANGEABLE:
-            _compare(name, state_path.parent, before, now)
+            _warn_if_changed(name, state_path.parent, before, now)
         elif before != now:
             raise ConfigError(
                 f"{state_path.parent}: holds a run with another {name}{_difference(before, now)}; use the same options "
@@ -136,7 +136,7 @@ def match_identity(state_path: Path, hypernetwork: nn.Module, identity: dict[str
             )
 
 
-def _compare(name: str, folder: Path, before: Any, now: Any) -> None:
+def _warn_if_changed(name: str, folder: Path, before: Any, now: Any) -> None:
     """Warn if a number of `CHANGEABLE` differs; earlier versions did not store all of them."""
     if before is not None and now is not None and before != now:
         effect = CHANGEABLE[name]

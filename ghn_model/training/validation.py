@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -188,17 +187,18 @@ class Validation:
         (parameters,) = hypernetwork(batch.inputs)
         network = self._network(graph, parameters, device)
         total = torch.zeros((), device=device)
-        failed = torch.zeros((), dtype=torch.bool, device=device)
+        failed = torch.zeros((), dtype=torch.int64, device=device)
         for examples, targets in self.batches:
             output = network(self.task.inputs(examples, targets))
             logits, labels = self.task.logits(output, targets, data), self.task.labels(targets)
             finite = logits.isfinite().all(dim=1)
             total += torch.where(finite, self.task.tallies(logits, labels), 0).sum()
-            failed |= ~finite.all()
-        value = self.task.value(total, sum(targets.numel() for _, targets in self.batches))
-        if self.task.metric.worst is None and bool(failed):
-            value = math.nan
-        return torch.stack([torch.as_tensor(value, device=device), failed.float()])
+            failed += (~finite).sum()
+        count, failures = sum(targets.numel() for _, targets in self.batches), int(failed)
+        value = self.task.value(total, max(1, count - failures))
+        if failures:
+            value = self.task.metric.with_failures(float(value), count - failures, failures)
+        return torch.stack([torch.as_tensor(value, device=device), (failed > 0).float()])
 
     def _network(self, graph: Graph, parameters: Mapping[str, Tensor], device: torch.device) -> Callable[[Any], Any]:
         """A function from the inputs of a network to its outputs."""

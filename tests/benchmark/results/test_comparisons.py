@@ -230,7 +230,7 @@ def test_different_tasks_have_boards_of_their_own(tmp_path: Path) -> None:
         "a": {},
         "b": {"task": "sure", "metric": "top5", "data_digest": "1"},
         "c": {"task": "sure", "metric": "top5", "data_digest": "2"},
-        "d": {"task": "sure", "metric": "top5", "data_digest": "1", "data_options": {"sequence_length": 64}},
+        "d": {"task": "sure", "metric": "top5", "data_digest": "1", "data_options": {"sequence_length": 32}},
     }
     runs = {name: made_run(name, "test", 4, **about) for name, about in stated.items()}
     results = read_results(write(tmp_path, rows, runs))
@@ -238,7 +238,7 @@ def test_different_tasks_have_boards_of_their_own(tmp_path: Path) -> None:
     assert [(board.title, board.predictors, board.metric(TEST)) for board in boards] == [
         ("digits, task classification", ["a"], "top1"),
         ("digits, task sure, metric top5", ["c", "b"], "top5"),
-        ("digits, task sure, metric top5, sequence_length 64", ["d"], "top5"),
+        ("digits, task sure, metric top5, sequence_length 32", ["d"], "top5"),
     ]
     assert boards[1].winner(TEST) is None
     assert compare_pairs(boards[1], TEST) == {}

@@ -143,8 +143,11 @@ def test_metrics_and_tasks_that_are_objects_have_digests(here: Path, monkeypatch
     monkeypatch.syspath_prepend(str(here))
     of_user = importlib.import_module("of_user")
     digest = hashlib.sha256((here / "of_user.py").read_bytes()).hexdigest()
-    for found in (Metric("a", "", "", of_user.score), Metric("a", "", "", partial(of_user.score)), of_user.Mine()):
+    for found in (Metric("a", "", "", of_user.score), of_user.Mine()):
         assert sources("digits", "test", [found, METRICS["perplexity"], Classification()]) == {"of_user": digest}
+    partials = [sources("digits", "test", [Metric("a", "", "", partial(of_user.score, k=k))]) for k in (1, 1, 2)]
+    assert partials[0] == partials[1] != partials[2]
+    assert [each["of_user"] for each in partials] == [digest] * 3
 
     def in_notebook(text: str, lines_before: int = 0) -> dict[str, str]:
         names: dict[str, Any] = {"__name__": "__main__", "Classification": Classification, "Metric": Metric}
@@ -155,6 +158,12 @@ def test_metrics_and_tasks_that_are_objects_have_digests(here: Path, monkeypatch
         "found = Metric('a', '', '', lambda logits, labels: 1.0)",
         "def outer(x):\n    return lambda logits, labels: x\nfound = Metric('a', '', '', outer(1.0))",
         "class Mine(Classification):\n    def inputs(self, images, labels):\n        return 1.0\nfound = Mine()",
+        "def one(x):\n    return 1.0\ndef score(a, b):\n    return one(score)\nfound = Metric('a', '', '', score)",
+        "GAIN = [1.0]\nfound = Metric('a', '', '', lambda logits, labels: [GAIN for _ in labels])",
+        "class Base(Classification):\n    gain = 1.0\nclass Mine(Base): ...\nfound = Mine()",
+        "class Mine(Classification): ...\nfound = Mine()\nfound.gain = 1.0",
+        "import torch\ndef outer(x):\n    return lambda a, b: x\nfound = Metric('a', '', '', outer(torch.tensor(1.0)))",
+        "def outer():\n    f = lambda a, b: x * 1.0\n    return f\n    x = 1\nfound = Metric('a', '', '', outer())",
     ):
         (digest,) = in_notebook(text).values()
         assert digest in in_notebook(text, lines_before=3).values()

@@ -231,3 +231,14 @@ def test_data_of_different_sizes_disagree(tmp_path: Path) -> None:
     runs = {name: made.run(name, "test", 1, num_images=size) for name, size in (("a", 299), ("b", 32))}
     found = read_results(made.write(tmp_path, rows, runs)).disagreements()
     assert found == ["digits: predictors were evaluated on different data (the numbers or digests differ)."]
+    runs["a"] = made.run("a", "test", 1)  # of a version that did not state it
+    assert read_results(made.write(tmp_path / "earlier", rows, runs)).disagreements() == []
+
+
+def test_defaults_are_no_setting_of_their_own(tmp_path: Path) -> None:
+    """Commands state the options of texts; Python programs need not."""
+    rows = [made.row(name, name, "test", 0, 50.0) for name in "abc"]
+    stated = {"a": {"tokenizer": "bytes", "sequence_length": 64}, "b": {}, "c": {"sequence_length": 32}}
+    runs = {name: made.run(name, "test", 1, data_options=options) for name, options in stated.items()}
+    boards = read_results(made.write(tmp_path, rows, runs)).boards()
+    assert [(board.predictors, board.setting) for board in boards] == [(["a", "b"], ""), (["c"], "sequence_length 32")]

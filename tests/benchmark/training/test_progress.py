@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,26 @@ def test_states_of_other_networks_or_images_are_not_used(tmp_path: Path) -> None
         wanted = train_network(model, images, RECIPE)
         found = train_network(model, images, RECIPE, state_file=path, save_seconds=1e9)
         assert same(wanted.state, found.state)
+
+
+def test_initial_values_may_differ_by_rounding(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As those that a hypernetwork predicts with another number of threads; others start again, with a warning."""
+    path = tmp_path / "state"
+    interrupted_after(2, toy(), RECIPE, path)
+    for share, first in ((1e-6, 3), (0.1, 1)):
+        model = toy()
+        with torch.no_grad():
+            next(model.parameters()).mul_(1 + share)
+        epochs: list[float] = []
+        train_network(
+            model, made(64), RECIPE, state_file=path, save_seconds=1e9, each_epoch=partial(_keep_epoch, epochs)
+        )
+        assert epochs == list(range(first, 6))
+        assert ("starts again" in caplog.text) == (first == 1)
+
+
+def _keep_epoch(epochs: list[float], row: dict[str, float]) -> None:
+    epochs.append(row["epoch"])
 
 
 def test_states_of_earlier_versions_do_not_tell_initial_values_and_images(tmp_path: Path) -> None:

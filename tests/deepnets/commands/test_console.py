@@ -146,6 +146,7 @@ def test_the_command_that_is_stored_with_results(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delattr(sys.modules["__main__"], "__spec__", raising=False)
     assert started_by() == "deepnets bench --out 'a b'"
     for world_size, per_node, options in ((2, 2, "--nproc-per-node 2"), (6, 3, "--nnodes 2 --nproc-per-node 3")):
+        monkeypatch.setenv("TORCHELASTIC_RUN_ID", "any")
         monkeypatch.setenv("WORLD_SIZE", str(world_size))
         monkeypatch.setenv("LOCAL_WORLD_SIZE", str(per_node))
         assert started_by() == f"torchrun {options} -m deepnets bench --out 'a b'"

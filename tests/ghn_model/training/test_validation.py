@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from deepnets.support import ConfigError
 from ghn_model import GHN, describe
 from ghn_model.checkpoints.tensor_files import DIGEST, content_digest
 from ghn_model.encoders import channel_rows
+from ghn_model.tasks import Classification, Metric
 from ghn_model.training import CheckpointPolicy, Distributed, Validation
 from ghn_model.training.schedules import Schedule
 from ghn_model.training.validation import CURVE
@@ -150,6 +152,17 @@ def test_images_with_outputs_that_are_not_finite_are_wrong_answers(
     accuracies, failed = validation.values(GHN(small_config()), Distributed("cpu"))
     assert accuracies.tolist() == [75.0]
     assert failed.tolist() == [1.0]
+
+    class Errors(Classification):
+        @property
+        def metric(self) -> Metric:
+            return Metric("errors", "", "%", lambda logits, labels: labels, higher_is_better=False, maximum=100.0)
+
+        def tallies(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+            return logits.argmax(1) != labels
+
+    values, _ = replace(validation, task=Errors()).values(GHN(small_config()), Distributed("cpu"))
+    assert values.tolist() == [25.0]  # the worst value of errors is not that of their sum, 0
 
 
 def test_processes_share_the_networks(corpus: Path, validation: Validation) -> None:
