@@ -27,6 +27,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PICTURE = ROOT / "docs" / "pictures" / "curves.svg"
 DOCUMENTS = ("README.md", *(f"docs/{name}.md" for name in ("training", "migration")))
 METHODS = {"mlp": "MLP", "ghn1": "GHN-1", "ghn2": "GHN-2"}
+CONTINUED = {"ghn2-cifar10": "ghn2-cifar10-60k"}
+"""Bundled hypernetworks whose training started from another one."""
 NAMES = {"resnet50": "ResNet-50", "vit": "vision transformer"}
 
 
@@ -133,8 +135,22 @@ def card(name: str, field: str) -> str:
     return f"{found[field]:,.0f}"
 
 
+def splits(name: str) -> str:
+    """The accuracies of a bundled hypernetwork on all splits of its card, and the published ones of its method."""
+    card = model_card(name)
+    rows = [["networks", "top-1", "published"], ["---"] * 3]
+    for split, found in card["results"].items():
+        number = found.get("networks", 1)
+        title = NAMES.get(split) or f"`{split}`, {number} networks"
+        rows.append([title, mean(found), mean(card["published"][split])])
+    return table(rows)
+
+
 def curves(images: str) -> str:
-    """The learning curves of the bundled hypernetworks for an image set, with their processor time."""
+    """The learning curves of the bundled hypernetworks for an image set, with their processor time.
+
+    Rows of a continued training follow those of the training before.
+    """
     found = {method: {int(row["networks"]): row for row in curve_of(f"{method}-{images}")} for method in METHODS}
     rows = [["networks seen", *METHODS.values()], ["---"] * (1 + len(METHODS))]
     for number in sorted(set().union(*found.values())):
@@ -150,9 +166,16 @@ def accuracy_and_time(row: Mapping[str, str]) -> str:
 
 
 def curve_of(name: str) -> list[dict[str, str]]:
-    """The rows of the learning curve of a bundled hypernetwork."""
+    """The rows of the learning curve of a bundled hypernetwork, after those of the one that it continues."""
     with (PRETRAINED / model_card(name)["curve"]).open(newline="") as file:
-        return list(csv.DictReader(file))
+        rows = list(csv.DictReader(file))
+    if name not in CONTINUED:
+        return rows
+    before = curve_of(CONTINUED[name])
+    for row in rows:
+        for column in ("networks", "core_seconds"):
+            row[column] = f"{float(before[-1][column]) + float(row[column]):.10g}"
+    return before + rows
 
 
 def curves_digest() -> str:
@@ -224,6 +247,7 @@ FIGURES: dict[str, Callable[..., str]] = {
     "comparison": comparison,
     "card": card,
     "curves": curves,
+    "splits": splits,
     "minutes": minutes,
 }
 

@@ -13,7 +13,7 @@
 # %%
 from ghn_model import GHN, list_pretrained
 
-print(list_pretrained("ghn*"))  # ['ghn1-cifar10', 'ghn1-digits', 'ghn2-cifar10', 'ghn2-digits']
+print(list_pretrained("ghn*"))  # ['ghn1-cifar10', 'ghn1-digits', 'ghn2-cifar10', ...]
 ghn = GHN.from_pretrained("ghn2-digits")
 
 # %% [markdown]

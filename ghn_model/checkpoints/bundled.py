@@ -30,9 +30,9 @@ def list_pretrained(pattern: str = "*") -> list[str]:
     Examples
     --------
     >>> list_pretrained()
-    ['ghn1-cifar10', 'ghn1-digits', 'ghn2-cifar10', 'ghn2-digits', 'mlp-cifar10', 'mlp-digits']
+    ['ghn1-cifar10', 'ghn1-digits', 'ghn2-cifar10', 'ghn2-cifar10-60k', 'ghn2-digits', 'mlp-cifar10', 'mlp-digits']
     >>> list_pretrained("ghn2*")
-    ['ghn2-cifar10', 'ghn2-digits']
+    ['ghn2-cifar10', 'ghn2-cifar10-60k', 'ghn2-digits']
     """
     names = (path.stem for path in PRETRAINED.glob("*.safetensors") if path.with_suffix(".json").is_file())
     return sorted(name for name in names if fnmatch.fnmatchcase(name, pattern))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import importlib.util
 import json
 import re
@@ -96,6 +97,20 @@ def test_curves_of_different_lengths_share_a_table(figures: ModuleType, monkeypa
         f"| 1,000 | {cell} | {cell} |  |",
         f"| 20,000 |  | {cell} | {cell} |",
     ]
+
+
+def test_curves_of_continued_trainings_are_joined(figures: ModuleType) -> None:
+    for name, start in figures.CONTINUED.items():
+        assert f"--init {start} " in figures.model_card(name)["command"][-1]
+        with (figures.PRETRAINED / f"{name}.curve.csv").open(newline="") as file:
+            own = list(csv.DictReader(file))
+        before, rows = figures.curve_of(start), figures.curve_of(name)
+        assert rows[: len(before)] == before
+        assert [row["top1"] for row in rows[len(before) :]] == [row["top1"] for row in own]
+        assert int(rows[-1]["networks"]) == int(before[-1]["networks"]) + int(own[-1]["networks"])
+        for column in ("networks", "core_seconds"):
+            numbers = [float(row[column]) for row in rows]
+            assert numbers == sorted(numbers)
 
 
 def test_rows_compare_the_same_networks(figures: ModuleType) -> None:

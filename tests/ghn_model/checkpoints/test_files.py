@@ -347,9 +347,8 @@ def bundled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_bundled_hypernetworks_load() -> None:
-    assert list_pretrained() == [
-        f"{preset}-{images}" for preset in ("ghn1", "ghn2", "mlp") for images in ("cifar10", "digits")
-    ]
+    names = [f"{preset}-{images}" for preset in ("ghn1", "ghn2", "mlp") for images in ("cifar10", "digits")]
+    assert list_pretrained() == sorted([*names, "ghn2-cifar10-60k"])
     for name in list_pretrained():
         card = model_card(name)
         assert describe(name).sha256 == card["sha256"]
