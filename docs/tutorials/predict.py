@@ -13,7 +13,7 @@
 # %%
 from ghn_model import GHN, list_pretrained
 
-print(list_pretrained("ghn*"))  # ['ghn1-cifar10', 'ghn1-digits', 'ghn2-cifar10', ...]
+print(list_pretrained("*-digits"))  # ['ghn1-digits', 'ghn2-digits', 'mlp-digits']
 ghn = GHN.from_pretrained("ghn2-digits")
 
 # %% [markdown]
