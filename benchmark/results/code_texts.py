@@ -7,12 +7,15 @@ contains the compiled code.
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Iterable, Mapping
 from types import CodeType
 from typing import Any
 
 import numpy as np
 from torch import Tensor
+
+from ghn_model.checkpoints import content_digest
 
 __all__ = ["describe_code"]
 
@@ -29,17 +32,25 @@ def describe_code(value: Any) -> str:
     >>> texts[0] == texts[1] != texts[2]
     True
     """
-    return _text_of(value, [])
+    return _text_of(value, {})
 
 
-def _text_of(value: Any, outer: list[Any]) -> str:
+def _text_of(value: Any, described: dict[int, tuple[int, Any]]) -> str:
+    """Describe a value; those in `described`, by id with their number, are named by the number.
+
+    So functions can refer to themselves, and what many of them use is described once.  The dict also keeps the values,
+    because the id of a value that is gone can be that of another one.
+    """
     if isinstance(value, str | bytes | int | float | complex | None):
         return repr(value)
-    if isinstance(value, Tensor | np.ndarray):
-        return f"{type(value).__qualname__}({value.dtype}, {value.tolist()})"
-    if any(value is each for each in outer):  # functions can refer to themselves
-        return f"outer {[value is each for each in outer].index(True)}"
-    inner = ", ".join(_text_of(part, [*outer, value]) for part in _parts_of(value))
+    if isinstance(value, Tensor):
+        return f"Tensor({content_digest({'value': value}, {})})"
+    if isinstance(value, np.ndarray):
+        return f"ndarray({value.dtype}, {value.shape}, {hashlib.sha256(value.tobytes()).hexdigest()})"
+    if id(value) in described:
+        return f"value {described[id(value)][0]}"
+    described[id(value)] = len(described), value
+    inner = ", ".join(_text_of(part, described) for part in _parts_of(value))
     return f"{type(value).__qualname__}({inner})"
 
 

@@ -108,8 +108,8 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "vocabulary": (
             "IMAGE_SIZES",
             "LANGUAGE_NODE_TYPES",
-            "MAX_IMAGE_SIZE",
             "MAX_CELLS",
+            "MAX_IMAGE_SIZE",
             "MAX_STEPS",
             "MIN_IMAGE_SIZE",
             "NODE_TYPES",

@@ -19,6 +19,7 @@ from benchmark import Metric, evaluate
 from benchmark.evaluation import describe_predictor
 from benchmark.metrics import METRICS
 from benchmark.results import Machine, read_results, run
+from benchmark.results.code_texts import describe_code
 from benchmark.results.descriptions import sources
 from benchmark.results.store import COLUMNS, ResultStore
 from deepnets import FormatError
@@ -168,6 +169,17 @@ def test_metrics_and_tasks_that_are_objects_have_digests(here: Path, monkeypatch
         (digest,) = in_notebook(text).values()
         assert digest in in_notebook(text, lines_before=3).values()
         assert digest not in in_notebook(text.replace("1.0", "5.0")).values()
+
+
+def test_code_that_is_used_in_many_places_is_described_once() -> None:
+    """Each of forty functions calls the next two: there are a hundred million ways through them."""
+    texts = []
+    for value in ("1.0", "1.0", "2.0"):
+        names: dict[str, Any] = {"__name__": "__main__"}
+        calls = "".join(f"def f{i}():\n    return f{i + 1}, f{i + 2}\n" for i in range(40))
+        exec(f"{calls}def f40():\n    return {value}\nf41 = f40", names)
+        texts.append(describe_code(names["f0"]))
+    assert texts[0] == texts[1] != texts[2]
 
 
 def test_failed_networks_are_evaluated_again_on_request(finished: Path, data: Path, tmp_path: Path) -> None:
